@@ -1,0 +1,1 @@
+"""Pointsman: a serverless control plane for Envoy failover between datacenters."""

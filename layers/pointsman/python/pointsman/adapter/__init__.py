@@ -1,0 +1,1 @@
+"""How Envoys fetch: the follower, the filesystem writer, the bootstrap."""

@@ -1,0 +1,1 @@
+"""What a service resolves to: the discovery chain. Pure: no I/O, no clock."""

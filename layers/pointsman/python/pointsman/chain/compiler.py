@@ -1,0 +1,352 @@
+"""The discovery chain compiler: entries in, one chain or one error out (docs/semantics.md, section 2)."""
+
+from dataclasses import replace
+
+from pointsman.chain.entryset import EntrySet
+from pointsman.chain.graph import (
+    HTTP_PROTOCOLS,
+    Chain,
+    ChainError,
+    ChainTarget,
+    Node,
+    Overrides,
+    ResolverNode,
+    RouterNode,
+    SplitterNode,
+)
+from pointsman.model.canonical import canonical, digest
+from pointsman.model.entries import Mode
+from pointsman.model.names import ServiceName, Target
+from pointsman.model.resolver import Failover, ServiceResolver
+from pointsman.model.router import Destination, HTTPMatch, Match, Route
+
+DEFAULT_CONNECT_TIMEOUT_MS = 5000
+NO_OVERRIDES = Overrides()
+
+
+def compile_chain(
+    entries: EntrySet,
+    service: ServiceName,
+    datacenter: str,
+    used_from: str,
+    overrides: Overrides = NO_OVERRIDES,
+) -> Chain:
+    """The chain of `service`, evaluated in its namespace and in `datacenter`, as the proxies of `used_from` see it.
+
+    Raises ChainError when the entries do not compile.
+    """
+    try:
+        return _Compiler(entries, service, datacenter, used_from, overrides).compile()
+    except RecursionError:
+        raise ChainError(f'discovery chain "{service.name}" nests its splitters too deep') from None
+
+
+def _or(value: str, default: str) -> str:
+    return value or default
+
+
+class _Compiler:
+    """The working state of one compilation; nobody else ever sees it."""
+
+    def __init__(
+        self, entries: EntrySet, service: ServiceName, datacenter: str, used_from: str, overrides: Overrides
+    ) -> None:
+        self.entries = entries
+        self.service = service
+        self.datacenter = datacenter
+        self.used_from = used_from
+        self.overrides = overrides
+        self.protocol = ""
+        self.protocol_from = service
+        self.advanced = False
+        self.customized: set[str] = set()
+        self.nodes: dict[str, Node] = {}
+        self.targets: dict[str, ChainTarget] = {}
+        self.reads: set[ServiceName] = set()
+
+    def compile(self) -> Chain:
+        start = self.assemble()
+        self.refuse_cycles(start)
+        self.flatten_splitters()
+        self.drop_unreached(start)
+        if self.advanced and self.protocol not in HTTP_PROTOCOLS:
+            raise ChainError(
+                f'discovery chain "{self.service.name}" uses the protocol "{self.protocol}", which does not permit '
+                "routers and splitters; set http, http2 or grpc in service-defaults or proxy-defaults"
+            )
+        protocol = self.protocol
+        if self.overrides.protocol and self.overrides.protocol.lower() != protocol:
+            protocol = self.overrides.protocol.lower()
+            self.customized.add("protocol")
+        return Chain(
+            service=self.service,
+            datacenter=self.datacenter,
+            used_from=self.used_from,
+            protocol=protocol,
+            customization=self.customization(),
+            start=start,
+            nodes=self.nodes,
+            targets=self.targets,
+            reads=frozenset(self.reads),
+        )
+
+    def customization(self) -> str:
+        """Equal overrides in effect give equal hashes; none in effect gives none."""
+        if not self.customized:
+            return ""
+        effective = {
+            "mode": self.overrides.mode,
+            "protocol": self.overrides.protocol.lower(),
+            "connect_timeout_ms": self.overrides.connect_timeout_ms,
+        }
+        return digest(canonical({name: effective[name] for name in self.customized}))[:8]
+
+    def new_target(self, service: str, subset: str = "", namespace: str = "") -> Target:
+        return Target(service, subset, _or(namespace, self.service.namespace), self.datacenter)
+
+    def assemble(self) -> str:
+        top = self.new_target(self.service.name)
+        override = self.overrides.protocol.lower()
+        if override and override not in HTTP_PROTOCOLS:
+            return self.resolver_node(top)
+        self.reads.add(self.service)
+        router = self.entries.router(self.service)
+        if router is None:
+            return self.splitter_or_resolver_node(top)
+        self.advanced = True
+        routes: list[tuple[Route, str]] = []
+        for route in router.routes:
+            destination = route.destination or Destination()
+            target = self.new_target(
+                _or(destination.service, self.service.name), destination.service_subset, destination.namespace
+            )
+            if destination.service_subset or destination.namespace:
+                routes.append((route, self.resolver_node(target)))
+            else:
+                routes.append((route, self.splitter_or_resolver_node(target)))
+        catch_all = Route(match=Match(http=HTTPMatch(path_prefix="/")), destination=Destination())
+        routes.append((catch_all, self.splitter_or_resolver_node(top)))
+        key = f"router:{self.service.name}"
+        self.nodes[key] = RouterNode(self.service.name, tuple(routes))
+        return key
+
+    def splitter_or_resolver_node(self, target: Target) -> str:
+        return self.splitter_node(target.name) or self.resolver_node(target)
+
+    def splitter_node(self, service: ServiceName) -> str | None:
+        key = f"splitter:{service.name}"
+        if key in self.nodes:
+            return key
+        self.reads.add(service)
+        splitter = self.entries.splitter(service)
+        if splitter is None:
+            return None
+        # Known before its splits are followed: a loop below meets the key instead of coming round again.
+        self.nodes[key] = SplitterNode(service.name, ())
+        self.advanced = True
+        splits: list[tuple[int, str]] = []
+        for split in splitter.splits:
+            name = _or(split.service, service.name)
+            node = None
+            if name != service.name and not split.service_subset and not split.namespace:
+                node = self.splitter_node(ServiceName(service.namespace, name))
+            if node is None:
+                node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace))
+            splits.append((split.hundredths, node))
+        self.nodes[key] = SplitterNode(service.name, tuple(splits))
+        return key
+
+    def record_protocol(self, service: ServiceName) -> None:
+        """Only services that traffic ends at, or is redirected from, have a say: a splitter's own name may not."""
+        self.reads.add(service)
+        defaults, proxy_defaults = self.entries.defaults(service), self.entries.proxy_defaults()
+        protocol = ""
+        if defaults is not None:
+            protocol = defaults.protocol
+        elif proxy_defaults is not None:
+            protocol = proxy_defaults.protocol
+        protocol = _or(protocol, "tcp").lower()
+        if not self.protocol:
+            self.protocol, self.protocol_from = protocol, service
+        elif self.protocol != protocol:
+            raise ChainError(
+                f'discovery chain "{self.service.name}" uses inconsistent protocols: service "{service.name}" has '
+                f'"{protocol}", service "{self.protocol_from.name}" has "{self.protocol}"; '
+                "give all services of a chain one protocol in service-defaults or proxy-defaults"
+            )
+
+    def resolver_node(self, target: Target) -> str:
+        """The key of the node that `target` ends at, which is made if it is new."""
+        target, resolver = self.resolve(target)
+        key = f"resolver:{target.id}"
+        if key in self.nodes:
+            return key
+        node = self.load(target, resolver)
+        self.nodes[key] = node
+        failover = self.failover_targets(target, resolver)
+        self.nodes[key] = replace(node, failover=tuple(self.failover_target(each) for each in failover))
+        return key
+
+    def failover_target(self, target: Target) -> str:
+        """The id of what a failover target resolves to; it is not failed over again."""
+        target, resolver = self.resolve(target)
+        if f"resolver:{target.id}" not in self.nodes:
+            self.load(target, resolver)
+        return target.id
+
+    def resolve(self, target: Target) -> tuple[Target, ServiceResolver]:
+        """Follow redirects and default subsets to where `target` really goes."""
+        visited: list[str] = []
+        while f"resolver:{target.id}" not in self.nodes:
+            if target.id in visited:
+                path = " -> ".join([*visited, target.id])
+                raise ChainError(f"detected circular resolver redirect: [{path}]; one of its redirects has to go")
+            visited.append(target.id)
+            self.record_protocol(target.name)
+            resolver = self.resolver_of(target)
+            redirected = target
+            if resolver.redirect:
+                to = resolver.redirect
+                redirected = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
+            if redirected == target and not target.subset and resolver.default_subset:
+                redirected = replace(target, subset=resolver.default_subset)
+            if redirected == target:
+                break
+            target = redirected
+        resolver = self.resolver_of(target)
+        if target.subset and target.subset not in resolver.subsets:
+            known = ", ".join(sorted(resolver.subsets)) or "none"
+            raise ChainError(
+                f'discovery chain "{self.service.name}": service "{target.service}" does not have a subset named '
+                f'"{target.subset}" (it has: {known}); define it in the service\'s resolver first'
+            )
+        return target, resolver
+
+    def resolver_of(self, target: Target) -> ServiceResolver:
+        self.reads.add(target.name)
+        return self.entries.resolver(target.name) or ServiceResolver(kind="service-resolver", name=target.service)
+
+    def load(self, target: Target, resolver: ServiceResolver) -> ResolverNode:
+        """Take `target` into the chain, with its own gateway mode, and make its node without failover."""
+        timeout = resolver.connect_timeout // 1_000_000 if resolver.connect_timeout > 0 else DEFAULT_CONNECT_TIMEOUT_MS
+        override = self.overrides.connect_timeout_ms
+        if override > 0 and timeout != override:
+            timeout = override
+            self.customized.add("connect_timeout_ms")
+        mode, source = self.mode(target)
+        subset = resolver.subsets.get(target.subset)
+        self.targets[target.id] = ChainTarget(
+            target,
+            filter=subset.filter if subset else "",
+            only_passing=subset.only_passing if subset else False,
+            mode=mode,
+            mode_source=source,
+        )
+        return ResolverNode(target.id, target.id, (), timeout, resolver.load_balancer, resolver.request_timeout)
+
+    def mode(self, target: Target) -> tuple[Mode, str]:
+        """The gateway mode of `target` and who set it."""
+        if target.datacenter == self.used_from:
+            return "", ""
+        mode: Mode = ""
+        source = ""
+        defaults, proxy_defaults = self.entries.defaults(target.name), self.entries.proxy_defaults()
+        if defaults and defaults.mesh_gateway.mode:
+            mode, source = defaults.mesh_gateway.mode, "service-defaults"
+        elif proxy_defaults and proxy_defaults.mesh_gateway.mode:
+            mode, source = proxy_defaults.mesh_gateway.mode, "proxy-defaults"
+        if self.overrides.mode:
+            if self.overrides.mode != mode:
+                self.customized.add("mode")
+            mode, source = self.overrides.mode, self.overrides.mode_source or "override"
+        return mode, source
+
+    def failover_targets(self, target: Target, resolver: ServiceResolver) -> list[Target]:
+        section = resolver.failover.get(target.subset) if target.subset else None
+        section = section or resolver.failover.get("*")
+        if section is None:
+            return []
+        return [each for each in _failover_list(target, section) if each != target]
+
+    def refuse_cycles(self, start: str) -> None:
+        """Splitters that lead back to themselves would be flattened for ever."""
+        path: list[str] = []
+        done: set[str] = set()
+
+        def visit(key: str) -> None:
+            if key in path:
+                raise ChainError(f"detected circular reference: [{' -> '.join([*path[path.index(key) :], key])}]")
+            if key in done:
+                return
+            path.append(key)
+            for following in _next_nodes(self.nodes[key]):
+                visit(following)
+            done.add(path.pop())
+
+        visit(start)
+
+    def flatten_splitters(self) -> None:
+        changed = True
+        while changed:
+            changed = False
+            for key, node in self.nodes.items():
+                if not isinstance(node, SplitterNode):
+                    continue
+                splits: list[tuple[int, str]] = []
+                for weight, following in node.splits:
+                    inner = self.nodes[following]
+                    if isinstance(inner, SplitterNode):
+                        changed = True
+                        splits.extend((round(weight * share / 10_000), last) for share, last in inner.splits)
+                    else:
+                        splits.append((weight, following))
+                self.nodes[key] = replace(node, splits=_merged(splits))
+
+    def drop_unreached(self, start: str) -> None:
+        reached: set[str] = set()
+        waiting = [start]
+        while waiting:
+            key = waiting.pop()
+            if key not in reached:
+                reached.add(key)
+                waiting.extend(_next_nodes(self.nodes[key]))
+        self.nodes = {key: self.nodes[key] for key in sorted(reached)}
+        kept: set[str] = set()
+        for node in self.nodes.values():
+            if isinstance(node, ResolverNode):
+                kept |= {node.target, *node.failover}
+        self.targets = {key: self.targets[key] for key in sorted(kept)}
+
+
+def _merged(splits: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    """Shares of one node added up: nested splitters that meet again would otherwise double with every level."""
+    shares: dict[str, int] = {}
+    for weight, key in splits:
+        shares[key] = shares.get(key, 0) + weight
+    return tuple((weight, key) for key, weight in shares.items())
+
+
+def _next_nodes(node: Node) -> list[str]:
+    if isinstance(node, RouterNode):
+        return [key for _, key in node.routes]
+    if isinstance(node, SplitterNode):
+        return [key for _, key in node.splits]
+    return []
+
+
+def _rewrite(target: Target, service: str, subset: str, namespace: str, datacenter: str) -> Target:
+    """`target` with what is given in place of its own; another service's subsets are others, so it loses its own."""
+    moved = Target(
+        _or(service, target.service), "", _or(namespace, target.namespace), _or(datacenter, target.datacenter)
+    )
+    kept = target.subset if moved.name == target.name else ""
+    return replace(moved, subset=_or(subset, kept))
+
+
+def _failover_list(target: Target, section: Failover) -> list[Target]:
+    if section.targets:
+        return [_rewrite(target, t.service, t.service_subset, t.namespace, t.datacenter) for t in section.targets]
+    return [
+        _rewrite(target, section.service, section.service_subset, section.namespace, datacenter)
+        for datacenter in section.datacenters or [""]
+    ]

@@ -1,0 +1,89 @@
+"""The config entries of a mesh, as the compiler looks them up."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from pointsman.model.entries import Entry, EntryKey, Namespace, ProxyDefaults, ServiceDefaults, key_of
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
+from pointsman.model.resolver import ServiceResolver
+from pointsman.model.router import ServiceRouter
+from pointsman.model.splitter import ServiceSplitter
+
+
+class EntrySet:
+    """An immutable set of entries, one per (kind, namespace, name)."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
+        self._entries = dict(entries)
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> "EntrySet":
+        """The set of `entries`; of two with one key the later one."""
+        return cls({key_of(entry): entry for entry in entries})
+
+    def with_changes(self, puts: Iterable[Entry], deletes: Iterable[EntryKey] = ()) -> "EntrySet":
+        """This set after the deletions and then the writes."""
+        entries = dict(self._entries)
+        for key in deletes:
+            entries.pop(key, None)
+        entries.update((key_of(entry), entry) for entry in puts)
+        return EntrySet(entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._entries[key] for key in sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: EntryKey) -> Entry | None:
+        """The entry under `key`, if there is one."""
+        return self._entries.get(key)
+
+    def resolver(self, service: ServiceName) -> ServiceResolver | None:
+        """The service's resolver, if it has one."""
+        entry = self._entries.get(("service-resolver", service.namespace, service.name))
+        return entry if isinstance(entry, ServiceResolver) else None
+
+    def splitter(self, service: ServiceName) -> ServiceSplitter | None:
+        """The service's splitter, if it has one."""
+        entry = self._entries.get(("service-splitter", service.namespace, service.name))
+        return entry if isinstance(entry, ServiceSplitter) else None
+
+    def router(self, service: ServiceName) -> ServiceRouter | None:
+        """The service's router, if it has one."""
+        entry = self._entries.get(("service-router", service.namespace, service.name))
+        return entry if isinstance(entry, ServiceRouter) else None
+
+    def defaults(self, service: ServiceName) -> ServiceDefaults | None:
+        """The service's defaults, if it has any."""
+        entry = self._entries.get(("service-defaults", service.namespace, service.name))
+        return entry if isinstance(entry, ServiceDefaults) else None
+
+    def proxy_defaults(self) -> ProxyDefaults | None:
+        """The one `proxy-defaults` entry, if it was written."""
+        entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
+        return entry if isinstance(entry, ProxyDefaults) else None
+
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces that exist: `default` and those that were created."""
+        return frozenset({DEFAULT_NAMESPACE} | {e.name for e in self._entries.values() if isinstance(e, Namespace)})
+
+
+def related(entry: Entry) -> Iterator[ServiceName]:
+    """The services that `entry` refers to (docs/semantics.md, section 1: whose chains a change of them touches)."""
+    own = entry.namespace
+    if isinstance(entry, ServiceRouter):
+        for route in entry.routes:
+            if route.destination:
+                yield ServiceName(route.destination.namespace or own, route.destination.service or entry.name)
+    elif isinstance(entry, ServiceSplitter):
+        for split in entry.splits:
+            yield ServiceName(split.namespace or own, split.service or entry.name)
+    elif isinstance(entry, ServiceResolver):
+        if entry.redirect:
+            yield ServiceName(entry.redirect.namespace or own, entry.redirect.service or entry.name)
+        for failover in entry.failover.values():
+            yield ServiceName(failover.namespace or own, failover.service or entry.name)
+            for target in failover.targets:
+                yield ServiceName(target.namespace or own, target.service or entry.name)

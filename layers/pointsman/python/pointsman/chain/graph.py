@@ -1,0 +1,95 @@
+"""A compiled discovery chain, as a value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pointsman.model.entries import Mode
+from pointsman.model.errors import PointsmanError
+from pointsman.model.names import ServiceName, Target
+from pointsman.model.resolver import LoadBalancer
+from pointsman.model.router import Route
+
+HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
+"""The protocols that routers and splitters work on."""
+
+
+class ChainError(PointsmanError):
+    """Entries that are right by themselves and do not fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a proxy's registration says over the entries; empty means nothing.
+
+    `mode_source` tells `explain` who set the mode: "upstream override" or "proxy override".
+    """
+
+    mode: Mode = ""
+    mode_source: str = ""
+    protocol: str = ""
+    connect_timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTarget:
+    """A target with all that it takes to measure and reach it."""
+
+    target: Target
+    filter: str
+    only_passing: bool
+    mode: Mode
+    mode_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverNode:
+    """One primary target and, in order, the targets to fail over to: all by id.
+
+    `request_timeout` is the resolver's, in nanoseconds, 0 for none.
+    """
+
+    name: str
+    target: str
+    failover: tuple[str, ...]
+    connect_timeout_ms: int
+    load_balancer: LoadBalancer | None = None
+    request_timeout: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SplitterNode:
+    """Shares in hundredths of a percent, each with the key of the node that gets it."""
+
+    name: str
+    splits: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterNode:
+    """Routes in the order they are tried, each with the key of the node that gets its requests."""
+
+    name: str
+    routes: tuple[tuple[Route, str], ...]
+
+
+Node = ResolverNode | SplitterNode | RouterNode
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What one service resolves to, from one datacenter (docs/semantics.md, section 2).
+
+    `nodes` go by keys (`resolver:web.default.dc1`, `splitter:…`, `router:…`), `targets` by target ids.
+    `customization` is the 8-hex hash of the overrides that took effect, "" if none did. `reads` are the services whose
+    entries the compilation looked at: while none of those (nor `proxy-defaults`) changes, neither does the chain.
+    """
+
+    service: ServiceName
+    datacenter: str
+    used_from: str
+    protocol: str
+    customization: str
+    start: str
+    nodes: Mapping[str, Node]
+    targets: Mapping[str, ChainTarget]
+    reads: frozenset[ServiceName] = field(default=frozenset())

@@ -1,0 +1,222 @@
+"""What of a chain has to be known to recompute one cluster: no entries, no compiling, no lookups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
+from pointsman.model.entries import Mode
+from pointsman.model.names import ServiceName, Target, datacenter_sni
+from pointsman.model.resolver import LoadBalancer
+
+
+def service_key(datacenter: str, service: ServiceName) -> str:
+    """The key of a service's instances in a datacenter: `dc1/default/web`."""
+    return f"{datacenter}/{service.namespace}/{service.name}"
+
+
+def gateways_key(datacenter: str) -> str:
+    """The key of a datacenter's mesh gateways: `dc1/gateways`."""
+    return f"{datacenter}/gateways"
+
+
+def is_gateways_key(key: str) -> bool:
+    """Whether `key` is that of a datacenter's mesh gateways."""
+    return key.count("/") == 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTarget:
+    """A target as the plan's datacenter sees it."""
+
+    target: Target
+    filter: str = ""
+    only_passing: bool = False
+    mode: Mode = ""
+
+    @property
+    def instances(self) -> str:
+        """The key of the instances that are measured."""
+        return service_key(self.target.datacenter, self.target.name)
+
+    def gateways(self, used_from: str) -> str | None:
+        """The key of the mesh gateways that the traffic goes through, if it goes through any."""
+        if self.mode == "local":
+            return gateways_key(used_from)
+        return gateways_key(self.target.datacenter) if self.mode == "remote" else None
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarPlan:
+    """One resolver node as the sidecars of `datacenter` see it: the primary target first, then those of failover.
+
+    `customization` is the chain's hash, "" for none. `load_balancer` is the resolver's, None for Envoy's default.
+    """
+
+    datacenter: str
+    protocol: str
+    customization: str
+    connect_timeout_ms: int
+    targets: tuple[PlanTarget, ...]
+    load_balancer: LoadBalancer | None = None
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's name without its trust domain; it never depends on health."""
+        return _cluster_id(self.customization, self.targets[0].target.id)
+
+    @property
+    def key(self) -> str:
+        """Unique among all plans."""
+        return f"{self.datacenter}/sidecar/{self.cluster_id}"
+
+    def cluster_name(self, trust_domain: str) -> str:
+        """The name of the Cluster and of its load assignment."""
+        return f"{self.cluster_id}.internal.{trust_domain}"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the node fails over through a mesh gateway (docs/semantics.md, section 4)."""
+        return any(each.mode in ("local", "remote") for each in self.targets[1:])
+
+    @property
+    def http2(self) -> bool:
+        """Whether the upstream speaks HTTP/2."""
+        return self.protocol in HTTP_PROTOCOLS - {"http"}
+
+    def inputs(self) -> frozenset[str]:
+        """The keys of all instances and gateways that the cluster is computed from."""
+        gateways = {each.gateways(self.datacenter) for each in self.targets}
+        return frozenset({each.instances for each in self.targets} | {key for key in gateways if key})
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServicePlan:
+    """A service (or a subset of it) of its own datacenter, as the mesh gateways there pass it on."""
+
+    target: PlanTarget
+
+    @property
+    def datacenter(self) -> str:
+        """Where the gateways and the instances are."""
+        return self.target.target.datacenter
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's name without its trust domain."""
+        return self.target.target.id
+
+    @property
+    def key(self) -> str:
+        """Unique among all plans."""
+        return f"{self.datacenter}/gateway/{self.cluster_id}"
+
+    def cluster_name(self, trust_domain: str) -> str:
+        """The name of the Cluster: the SNI that it serves."""
+        return self.target.target.sni(trust_domain)
+
+    def inputs(self) -> frozenset[str]:
+        """The key of the service's instances."""
+        return frozenset({self.target.instances})
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRemotePlan:
+    """The mesh gateways of another datacenter, as those of `datacenter` pass traffic on to them."""
+
+    datacenter: str
+    remote: str
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's name without its trust domain."""
+        return self.remote
+
+    @property
+    def key(self) -> str:
+        """Unique among all plans."""
+        return f"{self.datacenter}/gateway/{self.cluster_id}"
+
+    def cluster_name(self, trust_domain: str) -> str:
+        """The name of the Cluster."""
+        return datacenter_sni(self.remote, trust_domain)
+
+    def inputs(self) -> frozenset[str]:
+        """The key of the other datacenter's gateways."""
+        return frozenset({gateways_key(self.remote)})
+
+
+Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan
+
+
+def cluster_name(chain: Chain, node: ResolverNode, trust_domain: str) -> str:
+    """The name of the cluster of `node`, a resolver node of `chain`, as its plan has it."""
+    return f"{_cluster_id(chain.customization, node.target)}.internal.{trust_domain}"
+
+
+def _cluster_id(customization: str, primary: str) -> str:
+    return f"{customization}:{primary}" if customization else primary
+
+
+def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
+    """One plan per resolver node of `chain`, in the order of their keys."""
+    plans = []
+    for _, node in sorted(chain.nodes.items()):
+        if isinstance(node, ResolverNode):
+            targets = [chain.targets[each] for each in (node.target, *node.failover)]
+            plans.append(
+                SidecarPlan(
+                    datacenter=chain.used_from,
+                    protocol=chain.protocol,
+                    customization=chain.customization,
+                    connect_timeout_ms=node.connect_timeout_ms,
+                    targets=tuple(PlanTarget(t.target, t.filter, t.only_passing, t.mode) for t in targets),
+                    load_balancer=node.load_balancer,
+                )
+            )
+    return plans
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """`plan` as plain JSON values; `read_plan` is its inverse."""
+    if isinstance(plan, GatewayServicePlan):
+        return {"gateway": _target_json(plan.target)}
+    if isinstance(plan, GatewayRemotePlan):
+        return {"datacenter": plan.datacenter, "remote": plan.remote}
+    body: dict[str, Any] = {
+        "datacenter": plan.datacenter,
+        "protocol": plan.protocol,
+        "customization": plan.customization,
+        "connect_timeout_ms": plan.connect_timeout_ms,
+        "targets": [_target_json(each) for each in plan.targets],
+    }
+    if plan.load_balancer:
+        body["load_balancer"] = plan.load_balancer.model_dump(by_alias=True, exclude_defaults=True)
+    return body
+
+
+def read_plan(body: Mapping[str, Any]) -> Plan:
+    """The plan that `plan_json` wrote."""
+    if "gateway" in body:
+        return GatewayServicePlan(_read_target(body["gateway"]))
+    if "remote" in body:
+        return GatewayRemotePlan(body["datacenter"], body["remote"])
+    balancer = body.get("load_balancer")
+    return SidecarPlan(
+        datacenter=body["datacenter"],
+        protocol=body["protocol"],
+        customization=body["customization"],
+        connect_timeout_ms=body["connect_timeout_ms"],
+        targets=tuple(_read_target(each) for each in body["targets"]),
+        load_balancer=LoadBalancer.model_validate(balancer) if balancer else None,
+    )
+
+
+def _target_json(target: PlanTarget) -> dict[str, Any]:
+    body = {field.name: getattr(target.target, field.name) for field in fields(Target)}
+    return body | {"filter": target.filter, "only_passing": target.only_passing, "mode": target.mode}
+
+
+def _read_target(body: Mapping[str, Any]) -> PlanTarget:
+    target = Target(body["service"], body["subset"], body["namespace"], body["datacenter"])
+    return PlanTarget(target, body["filter"], body["only_passing"], body["mode"])

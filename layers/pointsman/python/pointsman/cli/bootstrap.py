@@ -1,0 +1,121 @@
+"""`pointsman bootstrap`: what an Envoy is started with."""
+
+from pathlib import Path
+
+import click
+import orjson
+
+from pointsman.adapter.bootstrap import (
+    Address,
+    FetchFiles,
+    Node,
+    PublicListener,
+    SecretFiles,
+    gateway_bootstrap,
+    sidecar_bootstrap,
+)
+from pointsman.adapter.proxy import ProxyId
+from pointsman.cli.options import engine_on, store_option
+from pointsman.model.errors import InvalidInput
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.registration import Registration
+from pointsman.pipeline.config import load_root
+
+
+def _address(field: str, text: str) -> Address:
+    ip, _, port = text.rpartition(":")
+    if not ip or not port.isdecimal():
+        raise click.BadParameter(f'"{text}" is not IP:PORT', param_hint=field)
+    return Address(ip.strip("[]"), int(port))
+
+
+@click.command()
+@store_option
+@click.option("--dc", required=True, metavar="DC", help="The proxy's datacenter.")
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+@click.option("--gateway", is_flag=True, help="PROXY is a mesh gateway's id, not a service.")
+@click.option("--files", required=True, metavar="DIR", help="The directory that `pointsman up --files` keeps.")
+@click.option("--admin", default="127.0.0.1:19000", show_default=True, metavar="IP:PORT", help="Envoy's admin.")
+@click.option("--node-id", default="", metavar="ID", help="Unique among the Envoys (default: the registration's ID).")
+@click.option("--public", default="", metavar="IP:PORT", help="Where a sidecar listens (default: as registered).")
+@click.option("--app", default="", metavar="IP:PORT", help="The service behind a sidecar (default: as registered).")
+@click.option("--certificate", default="", metavar="FILE", help="A sidecar's certificate chain (PEM).")
+@click.option("--private-key", default="", metavar="FILE", help="Its private key (PEM).")
+@click.option("--ca", default="", metavar="FILE", help="The CAs that it trusts (PEM).")
+@click.option("--access-log", default="", metavar="FILE", help="Log a sidecar's incoming connections, as JSON lines.")
+@click.argument("proxy")
+def bootstrap(
+    store: str,
+    dc: str,
+    namespace: str,
+    gateway: bool,
+    files: str,
+    admin: str,
+    node_id: str,
+    public: str,
+    app: str,
+    certificate: str,
+    private_key: str,
+    ca: str,
+    access_log: str,
+    proxy: str,
+) -> None:
+    """Print the bootstrap of a registered PROXY: a sidecar by its service, a mesh gateway by its id.
+
+    A sidecar's has its public listener with mutual TLS; upstream listeners, clusters and endpoints come from the files
+    that `pointsman up` keeps, which have to be there before Envoy starts.
+
+    \b
+      pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
+          --certificate s1.pem --private-key s1.key --ca ca.pem > s1.json
+      pointsman bootstrap gateway-1 --gateway --store pointsman.db --dc dc1 --files envoys > gateway.json
+      envoy -c s1.json
+    """
+    with engine_on(store) as engine:
+        config = engine.config(load_root(engine.objects, engine.refresh().root))
+    who = ProxyId.gateway(dc, proxy) if gateway else ProxyId.sidecar(dc, namespace, proxy)
+    registration = config.registrations.get(who.registration_key)
+    if registration is None:
+        known = ", ".join(config.registrations) or "none"
+        reason = f"is not registered in {dc}; registered are: {known}"
+        raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
+    fetch = FetchFiles(str(who.directory(Path(files).resolve())))
+    at = _address("--admin", admin)
+    if gateway:
+        made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
+    else:
+        missing = [name for name, value in _secrets(certificate, private_key, ca).items() if not value]
+        if missing:
+            raise click.UsageError(f"a sidecar needs {', '.join(missing)}")
+        listener = PublicListener(
+            _address("--public", public) if public else _public(registration),
+            _address("--app", app) if app else _app(registration),
+            config.root.trust_domain,
+            _absolute(access_log) if access_log else None,
+        )
+        node = Node(node_id or registration.service.id or f"{proxy}-sidecar-proxy", proxy, dc, namespace)
+        secrets = SecretFiles(_absolute(certificate), _absolute(private_key), _absolute(ca))
+        made = sidecar_bootstrap(node, at, fetch, secrets, listener)
+    click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
+
+
+def _secrets(certificate: str, private_key: str, ca: str) -> dict[str, str]:
+    return {"--certificate": certificate, "--private-key": private_key, "--ca": ca}
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def _public(registration: Registration) -> Address:
+    address, port = registration.listen
+    if not address or not port:
+        raise click.UsageError("the registration has no address and port to listen on; give --public IP:PORT")
+    return Address(address, port)
+
+
+def _app(registration: Registration) -> Address:
+    proxy = registration.service.proxy
+    if not proxy.local_service_port:
+        raise click.UsageError("the registration has no LocalServicePort; give --app IP:PORT")
+    return Address(proxy.local_service_address, proxy.local_service_port)

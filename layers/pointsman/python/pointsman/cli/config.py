@@ -1,0 +1,165 @@
+"""`pointsman apply`, `delete`, `get`, `list`, `rollback`: the config."""
+
+import sys
+from typing import Any
+
+import click
+import orjson
+
+from pointsman.cli.options import engine_on, read_text, store_option, trust_domain_option
+from pointsman.cli.output import progress
+from pointsman.model.entries import KINDS, entry_json
+from pointsman.model.errors import InvalidInput
+from pointsman.model.loading import load_text
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.registration import Registration
+from pointsman.pipeline.config import Config, load_root
+from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
+from pointsman.pipeline.configure import rollback as roll_back
+from pointsman.pipeline.engine import Engine
+
+_KINDS = (*KINDS, "registration")
+
+
+@click.command()
+@store_option
+@trust_domain_option
+@click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) -> None:
+    """Write config entries and registrations, all of them or none.
+
+    FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated as the state
+    it ends in. When the command ends, the batch is durable and its consequences are published.
+
+    \b
+      pointsman apply --store pointsman.db s2-resolver.hcl sidecars.json
+      cat entries.yaml | pointsman apply --store s3://my-mesh -
+    """
+    documents: list[dict[str, Any]] = []
+    for name in files:
+        documents += load_text(read_text(name), name)
+    batch = parse_documents(documents)
+    with engine_on(store) as engine:
+        done = configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
+    _tell(done, dry_run, len(batch.entries) + len(batch.registrations))
+
+
+def _tell(done: Configured, dry_run: bool, documents: int) -> None:
+    if dry_run:
+        click.echo(f"valid: {documents} documents, {'a change' if done.changed else 'no change'}; nothing was written")
+    elif done.changed:
+        click.echo(
+            f"generation {done.generation}: {documents} documents, {len(done.settled.moved)} snapshots published"
+        )
+    else:
+        click.echo(f"generation {done.generation}: nothing to change")
+
+
+@click.command()
+@store_option
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+@click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("name")
+def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
+    """Delete a config entry or a registration, if everything still fits without it.
+
+    A sidecar's registration goes by its service, a mesh gateway's by "gateways/ID".
+
+    \b
+      pointsman delete --store pointsman.db service-resolver s2
+      pointsman delete --store pointsman.db --dc dc1 registration s1
+      pointsman delete --store pointsman.db --dc dc1 registration gateways/gateway-1
+    """
+    if kind == "registration":
+        batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
+    else:
+        batch = Batch(delete_entries=[(kind, namespace, name)])
+    with engine_on(store) as engine:
+        done = configure(engine, batch, progress=progress())
+    _tell(done, False, 1)
+
+
+def _registration_key(dc: str, namespace: str, name: str) -> str:
+    if not dc:
+        raise click.UsageError("a registration needs --dc")
+    return f"{dc}/{name}" if name.startswith("gateways/") else f"{dc}/{namespace}/{name}"
+
+
+def _current(engine: Engine) -> Config:
+    return engine.config(load_root(engine.objects, engine.refresh().root))
+
+
+def _print(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())
+
+
+def _registration_json(registration: Registration) -> dict[str, Any]:
+    return registration.model_dump(by_alias=True, exclude_defaults=True)
+
+
+@click.command()
+@store_option
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+@click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("name")
+def get(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
+    """Print a config entry or a registration as JSON.
+
+    \b
+      pointsman get --store pointsman.db service-resolver s2
+      pointsman get --store pointsman.db --dc dc1 registration s1
+    """
+    with engine_on(store) as engine:
+        config = _current(engine)
+        if kind == "registration":
+            registration = config.registrations.get(_registration_key(dc, namespace, name))
+            found = _registration_json(registration) if registration else None
+        else:
+            entry = config.entries.get((kind, namespace, name))
+            found = entry_json(entry) if entry else None
+    if found is None:
+        raise InvalidInput.single(f'{kind} "{name}"', "", "is not there; `pointsman list` shows what is")
+    _print(found)
+
+
+@click.command("list")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="The whole config, as JSON that `apply` takes back.")
+@click.argument("kind", type=click.Choice(_KINDS), required=False)
+def list_(store: str, as_json: bool, kind: str | None) -> None:
+    """List config entries and registrations, all or those of one KIND.
+
+    \b
+      pointsman list --store pointsman.db
+      pointsman list --store pointsman.db --json service-resolver > resolvers.json
+    """
+    with engine_on(store) as engine:
+        config = _current(engine)
+    entries = [entry for entry in config.entries if kind in (None, entry.kind)]
+    registrations = list(config.registrations.items()) if kind in (None, "registration") else []
+    if as_json:
+        _print([*map(entry_json, entries), *(_registration_json(each) for _, each in registrations)])
+        return
+    for entry in entries:
+        click.echo(f"{entry.kind}\t{entry.namespace}/{entry.name}")
+    for key, _ in registrations:
+        click.echo(f"registration\t{key}")
+    if not entries and not registrations and sys.stderr.isatty():
+        click.echo("nothing is configured yet; `pointsman apply` does that", err=True)
+
+
+@click.command()
+@store_option
+@click.argument("generation", type=click.IntRange(min=1))
+def rollback(store: str, generation: int) -> None:
+    """Make an earlier config GENERATION the config again, as a new, higher generation.
+
+    \b
+      pointsman rollback --store pointsman.db 41
+    """
+    with engine_on(store) as engine:
+        done = roll_back(engine, generation, progress())
+    _tell(done, False, len(done.settled.moved))

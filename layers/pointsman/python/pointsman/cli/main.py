@@ -1,0 +1,79 @@
+"""`pointsman`: the command line."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from pointsman.cli.output import report
+
+_COMMANDS = {
+    "apply": ("config", "apply"),
+    "bootstrap": ("bootstrap", "bootstrap"),
+    "delete": ("config", "delete"),
+    "emit": ("emit", "emit"),
+    "get": ("config", "get"),
+    "list": ("config", "list_"),
+    "render": ("render", "render"),
+    "rollback": ("config", "rollback"),
+    "status": ("status", "status"),
+    "up": ("up", "up"),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is asked for: a client for AWS or a web server is not paid for by the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command = getattr(import_module(f"pointsman.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pointsman")
+def group() -> None:
+    """Pointsman decides where Envoy traffic goes when a datacenter fails.
+
+    \b
+    Start it on one machine:
+      pointsman up --store pointsman.db --files envoys/
+    Tell it what the mesh looks like, then what happens in it:
+      pointsman apply --store pointsman.db resolvers.yaml sidecars.json
+      pointsman emit --url http://127.0.0.1:8420 event.json
+    See what it decided:
+      pointsman status --store pointsman.db
+
+    The store can also be named once, in POINTSMAN_STORE. Exit codes: 0 done, 1 refused or failed (one line on stderr
+    for each problem), 2 wrong usage.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    try:
+        result: Any = group.main(arguments, prog_name="pointsman", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        print("pointsman: interrupted", file=sys.stderr)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BaseException as error:
+        code = report(error)
+        if code is None:
+            raise
+        return code

@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pointsman.model.errors import InvalidInput
+from pointsman.pipeline.engine import Engine
+from pointsman.store.open import open_store
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def store_option(command: _Command) -> _Command:
+    """`--store`, also by environment."""
+    return click.option(
+        "--store",
+        envvar="POINTSMAN_STORE",
+        required=True,
+        metavar="FILE|s3://BUCKET",
+        help="Where objects live: an SQLite file or a bucket (or POINTSMAN_STORE).",
+    )(command)
+
+
+def trust_domain_option(command: _Command) -> _Command:
+    """`--trust-domain`, also by environment."""
+    return click.option(
+        "--trust-domain",
+        envvar="POINTSMAN_TRUST_DOMAIN",
+        default="",
+        metavar="NAME",
+        help="The mesh's trust domain, fixed by a store's first write (default: pointsman).",
+    )(command)
+
+
+@contextmanager
+def engine_on(store: str) -> Iterator[Engine]:
+    """An Engine on the named store, closed at the end."""
+    opened = open_store(store)
+    try:
+        yield Engine(opened)
+    finally:
+        opened.close()
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of standard input for "-"."""
+    try:
+        return sys.stdin.buffer.read().decode() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput.single(name, "", f"is not UTF-8 text: {error.reason} at byte {error.start}") from None

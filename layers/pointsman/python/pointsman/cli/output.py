@@ -1,0 +1,45 @@
+"""What people read: errors as single lines, colour only on a terminal, progress on what takes long."""
+
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from pointsman.model.errors import InvalidInput, PointsmanError
+
+
+def report(error: BaseException) -> int | None:
+    """Print an error that a user can act on, one line per problem; the exit code, or None if it is a defect."""
+    if isinstance(error, InvalidInput):
+        for problem in error.problems:
+            _line(str(problem))
+        return 1
+    if isinstance(error, PointsmanError):
+        _line(str(error))
+        return 1
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+        return 141
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        _line(f"{where}{error.strerror or error}")
+        return 1
+    return None
+
+
+def _line(text: str) -> None:
+    label = click.style("pointsman:", fg="red", bold=True)
+    click.echo(f"{label} {' '.join(text.split())}", err=True, color=None if sys.stderr.isatty() else False)
+
+
+def progress() -> Callable[[str], None]:
+    """A listener that tells on stderr what is being done once it has taken a second."""
+    started = time.monotonic()
+
+    def tell(text: str) -> None:
+        if time.monotonic() - started > 1:
+            click.echo(f"pointsman: {text}", err=True)
+
+    return tell

@@ -1,0 +1,100 @@
+"""`pointsman render`: what a proxy would get, from files alone."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import orjson
+
+from pointsman.chain.entryset import EntrySet
+from pointsman.chain.validate import validate
+from pointsman.cli.options import read_text, trust_domain_option
+from pointsman.cli.situation import as_json, rendered_lines
+from pointsman.model.entries import key_of
+from pointsman.model.errors import InvalidInput
+from pointsman.model.loading import load_text
+from pointsman.model.names import DEFAULT_NAMESPACE, is_trust_domain
+from pointsman.model.registration import Registration, is_registration, registration_thing
+from pointsman.pipeline.configure import DEFAULT_TRUST_DOMAIN, parse_documents
+from pointsman.xds.rendered import instances_of, render_gateway, render_sidecar
+
+
+@click.command()
+@click.option("--jsonl", is_flag=True, help="Read recorded situations from standard input, one per line.")
+@click.option("--dc", default="", metavar="DC", help="The proxy's datacenter.")
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+@click.option("--gateway", is_flag=True, help="PROXY is a mesh gateway's id, not a service.")
+@click.option("--proxy", default="", metavar="PROXY", help="The service whose sidecar it is, or a gateway's id.")
+@trust_domain_option
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+def render(
+    jsonl: bool, dc: str, namespace: str, gateway: bool, proxy: str, trust_domain: str, files: tuple[str, ...]
+) -> None:
+    """Print the clusters, load assignments and listeners that a proxy would get, as proto3 JSON. Needs no store.
+
+    FILEs hold config entries and registrations in Consul's shapes; the registrations are also the instances, with
+    their Checks as their health.
+
+    With --jsonl every line of standard input is a whole situation (writes, registrations, proxy or gateway,
+    datacenter, trust_domain) and every line of the answer its resources; a line that cannot be rendered is answered
+    with an `error` and does not end the run.
+
+    \b
+      pointsman render --proxy s1 --dc dc1 entries.hcl catalog.json
+      pointsman render --jsonl < situations.jsonl > resources.jsonl
+    """
+    if jsonl:
+        if files or proxy:
+            raise click.UsageError("--jsonl reads standard input and takes neither FILEs nor --proxy")
+        out = sys.stdout.buffer
+        for line in rendered_lines(sys.stdin.buffer):
+            out.write(line + b"\n")
+        out.flush()
+        return
+    if not (files and proxy and dc):
+        raise click.UsageError("give --proxy, --dc and the FILEs, or --jsonl")
+    documents = [document for name in files for document in load_text(read_text(name), name)]
+    answer = _render(documents, proxy, dc, namespace, gateway, trust_domain or DEFAULT_TRUST_DOMAIN)
+    click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+
+
+def _render(
+    documents: list[dict[str, Any]], proxy: str, dc: str, namespace: str, gateway: bool, trust_domain: str
+) -> dict[str, Any]:
+    if not is_trust_domain(trust_domain):
+        raise InvalidInput.single("trust domain", "", f'"{trust_domain}" cannot stand in an SNI and a SPIFFE id')
+    registered = [document for document in documents if is_registration(document)]
+    batch = parse_documents([document for document in documents if not is_registration(document)])
+    entries = EntrySet.of(batch.entries)
+    if problems := validate(entries, map(key_of, batch.entries)):
+        raise InvalidInput(problems)
+    registration = _find(registered, proxy, dc, namespace, gateway)
+    by_datacenter: dict[str, list[Mapping[str, Any]]] = {}
+    for document in registered:
+        by_datacenter.setdefault(str(document.get("Datacenter", "")), []).append(document)
+    rendered = (render_gateway if gateway else render_sidecar)(
+        entries, registration, instances_of(by_datacenter), trust_domain
+    )
+    for error in rendered.errors:
+        click.echo(f"pointsman: {error}", err=True)
+    return as_json(rendered)
+
+
+def _find(documents: list[dict[str, Any]], proxy: str, dc: str, namespace: str, gateway: bool) -> Registration:
+    wanted = f"{dc}/gateways/{proxy}" if gateway else f"{dc}/{namespace}/{proxy}"
+    found: dict[str, Registration] = {}
+    problems: list[str] = []
+    for document in documents:
+        try:
+            batch = parse_documents([document])
+        except InvalidInput as error:
+            problems += [str(error)]
+            continue
+        found |= {each.key: each for each in batch.registrations}
+    if wanted not in found:
+        what = f"no registration is {wanted}"
+        known = ", ".join(sorted(found)) or "none"
+        unread = f"; {registration_thing(documents[0])} and others cannot be read: {problems[0]}" if problems else ""
+        raise InvalidInput.single("render", "--proxy", f"{what}; the files register {known}{unread}")
+    return found[wanted]

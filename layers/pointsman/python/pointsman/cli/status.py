@@ -1,0 +1,48 @@
+"""`pointsman status`: where every resolver's traffic goes now."""
+
+import sys
+
+import click
+import orjson
+
+from pointsman.cli.options import engine_on, store_option
+from pointsman.pipeline.status import ResolverStatus
+from pointsman.pipeline.status import status as read_status
+
+
+@click.command()
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--dc", default="", metavar="DC", help="Only the resolvers as this datacenter's sidecars see them.")
+def status(store: str, as_json: bool, dc: str) -> None:
+    """Per resolver: its targets, how healthy they are, which is active, why, since when, and the version.
+
+    \b
+      pointsman status --store pointsman.db
+      pointsman status --store pointsman.db --json | jq '.resolvers[] | {service, active}'
+    """
+    with engine_on(store) as engine:
+        found = read_status(engine)
+    resolvers = [each for each in found.resolvers if dc in ("", each.datacenter)]
+    if as_json:
+        body = found.json() | {"resolvers": [each.json() for each in resolvers]}
+        click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+        return
+    behind = "" if found.propagated >= found.generation else f" (published up to {found.propagated})"
+    click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}")
+    for each in resolvers:
+        _show(each)
+    if not resolvers and sys.stderr.isatty():
+        click.echo("no resolver is used by a registered sidecar yet; `pointsman apply` registers one", err=True)
+
+
+def _show(resolver: ResolverStatus) -> None:
+    click.echo(
+        f"\n{resolver.datacenter}  {resolver.cluster}  version {resolver.version}, since {resolver.since or '-'}"
+    )
+    for target in resolver.targets:
+        mark, colour = ("*", "green") if target.id == resolver.active else (" ", None)
+        way = f"  through {target.mode} gateways" if target.mode in ("local", "remote") else ""
+        line = f"  {mark} {target.id}  {target.healthy}/{target.total} healthy{way}"
+        click.echo(click.style(line, fg=colour) if colour else line, color=None if sys.stdout.isatty() else False)
+    click.echo(f"    {resolver.why}")

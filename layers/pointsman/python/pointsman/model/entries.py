@@ -1,0 +1,171 @@
+"""Config entries: what users write, one by one (docs/semantics.md, section 1)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ValidationError
+
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.names import DEFAULT_NAMESPACE, is_label
+from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
+from pointsman.model.router import ServiceRouter
+from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of
+from pointsman.model.splitter import ServiceSplitter
+
+Mode = Literal["", "none", "local", "remote"]
+"""A mesh gateway mode; "" leaves it to whoever is asked next."""
+
+
+RESERVED_NAMESPACE = "gateways"
+"""No namespace has this name: it is where keys and paths keep a datacenter's mesh gateways."""
+
+
+class MeshGateway(Shape):
+    """Through which mesh gateways the traffic to another datacenter goes."""
+
+    mode: Mode = ""
+
+
+class ProxyDefaults(Unsupported):
+    """What holds for every service that says nothing itself. There is one, named `global`."""
+
+    kind: Literal["proxy-defaults"]
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    config: AnyMap = {}
+    mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    meta: StringMap = {}
+
+    @property
+    def protocol(self) -> str:
+        """`Config.protocol`, or "" if there is none."""
+        return str(self.config.get("protocol") or "")
+
+    def check(self) -> Iterator[Complaint]:
+        """Every rule of the entry that needs no other entry."""
+        yield from self.unsupported("")
+        if self.name != "global":
+            yield "Name", f'must be "global", not "{self.name}"'
+        if not isinstance(self.config.get("protocol", ""), str):
+            yield "Config.protocol", "must be a string"
+
+    def labels(self) -> Iterator[Complaint]:
+        """No name in it refers to anything."""
+        return iter(())
+
+
+class ServiceDefaults(Unsupported):
+    """Protocol and mesh gateway mode of one service."""
+
+    kind: Literal["service-defaults"]
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    protocol: str = ""
+    mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    meta: StringMap = {}
+
+    def check(self) -> Iterator[Complaint]:
+        """Every rule of the entry that needs no other entry."""
+        return self.unsupported("")
+
+    def labels(self) -> Iterator[Complaint]:
+        """No name in it refers to anything."""
+        return iter(())
+
+
+class Namespace(Shape):
+    """A namespace exists because such an entry was written; `default` exists by itself."""
+
+    kind: Literal["namespace"]
+    name: str
+    namespace: Literal["default"] = "default"
+    description: str = ""
+    meta: StringMap = {}
+
+    def check(self) -> Iterator[Complaint]:
+        """Every rule of the entry that needs no other entry."""
+        if self.name == RESERVED_NAMESPACE:
+            yield "Name", f'"{self.name}" is reserved: keys and paths have the mesh gateways there'
+
+    def labels(self) -> Iterator[Complaint]:
+        """No name in it refers to anything."""
+        return iter(())
+
+
+Entry = ProxyDefaults | ServiceDefaults | ServiceResolver | ServiceSplitter | ServiceRouter | Namespace
+
+_KINDS: dict[str, type[Entry]] = {
+    "namespace": Namespace,
+    "proxy-defaults": ProxyDefaults,
+    "service-defaults": ServiceDefaults,
+    "service-resolver": ServiceResolver,
+    "service-router": ServiceRouter,
+    "service-splitter": ServiceSplitter,
+}
+KINDS = tuple(_KINDS)
+"""The kinds of config entries."""
+
+EntryKey = tuple[str, str, str]
+"""(kind, namespace, name): there is one entry of each."""
+
+
+def key_of(entry: Entry) -> EntryKey:
+    """The key under which `entry` is kept."""
+    return (entry.kind, entry.namespace, entry.name)
+
+
+def thing_of(raw: Mapping[str, Any]) -> str:
+    """How messages name an entry: `service-resolver "s2"`, with its namespace if it is not the default one."""
+    kind, name = raw.get("Kind", raw.get("kind")), raw.get("Name", raw.get("name"))
+    namespace = raw.get("Namespace", raw.get("namespace"))
+    text = f'{kind or "entry"} "{name}"' if name else str(kind or "entry")
+    return f'{text} in namespace "{namespace}"' if namespace and namespace != DEFAULT_NAMESPACE else text
+
+
+def parse_entry(raw: Mapping[str, Any]) -> Entry:
+    """The entry that `raw` (Consul's JSON shape; snake_case accepted) describes, valid by itself.
+
+    Raises InvalidInput with every problem of it. `CreateIndex` and `ModifyIndex` are dropped.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidInput.single("entry", "", f"must be a mapping with a Kind, not {raw!r}"[:160])
+    thing = thing_of(raw)
+    kind = raw.get("Kind", raw.get("kind"))
+    if not isinstance(kind, str) or kind not in _KINDS:
+        given = f'"{kind}" is not a kind' if kind else "is required"
+        raise InvalidInput.single(thing, "Kind", f"{given}; kinds are {', '.join(KINDS)}")
+    dropped = ("CreateIndex", "ModifyIndex", "create_index", "modify_index")
+    body = {str(key): value for key, value in raw.items() if key not in dropped}
+    if body.get("Namespace", body.get("namespace")) in ("", None):
+        body.pop("Namespace", None)
+        body.pop("namespace", None)
+    # Consul answers unset fields as null, and what it answers is what users feed back.
+    body = {key: value for key, value in body.items() if value is not None}
+    try:
+        entry = _KINDS[kind].model_validate(body)
+    except ValidationError as error:
+        raise InvalidInput(problems_of(error, thing)) from None
+    problems = [Problem(thing, field, reason) for field, reason in _checks(entry)]
+    if problems:
+        raise InvalidInput(problems)
+    return entry
+
+
+def _checks(entry: Entry) -> Iterator[Complaint]:
+    for field, value in (("Name", entry.name), ("Namespace", entry.namespace)):
+        if not is_label(value):
+            yield field, _not_a_label(value)
+    for field, value in entry.labels():
+        if value and not is_label(value):
+            yield field, _not_a_label(value)
+    yield from entry.check()
+
+
+def _not_a_label(value: str) -> str:
+    return f'"{value}" is not a lower-case DNS label (letters, digits and inner hyphens, 63 at most)'
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """`entry` in Consul's JSON shape, without what is at its default: the canonical form, equal for equal entries."""
+    body = entry.model_dump(by_alias=True, exclude_defaults=True)
+    return {"Kind": entry.kind, "Name": entry.name} | body

@@ -1,0 +1,74 @@
+"""Instances of a service or of a datacenter's mesh gateways, in the shape of Consul's health API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What selection and addressing need of one instance; `raw` keeps the rest for subset filters.
+
+    `counts` says whether it is an instance that can be sent traffic at all (docs/semantics.md, section 3). Ports are
+    numbers, addresses as registered. `weights` are (passing, warning), or None where it sets none.
+    """
+
+    raw: Raw
+    counts: bool
+    critical: bool
+    warning: bool
+    all_passing: bool
+    weights: tuple[int, int] | None
+    local: tuple[str, int]
+    remote: tuple[str, int]
+
+
+def read_instance(raw: Raw, service: str) -> Instance:
+    """The instance that `raw` ({"Node": …, "Service": …, "Checks": …}) describes, as one of `service`.
+
+    For mesh gateways `service` is "": a gateway counts if its kind says that it is one. `raw` was validated when it
+    came in (model.events).
+    """
+    node: Raw = raw.get("Node") or {}
+    body: Raw = raw.get("Service") or {}
+    statuses = {str(check.get("Status") or "") for check in raw.get("Checks") or ()}
+    weights: Raw | None = body.get("Weights")
+    return Instance(
+        raw=raw,
+        counts=_counts(body, service),
+        critical="critical" in statuses,
+        warning="warning" in statuses,
+        all_passing=statuses <= {"passing"},
+        weights=(_weight(weights, "Passing"), _weight(weights, "Warning")) if weights else None,
+        local=(str(body.get("Address") or node.get("Address") or ""), int(body.get("Port") or 0)),
+        remote=_remote_address(node, body),
+    )
+
+
+def _weight(weights: Raw, name: str) -> int:
+    value = weights.get(name)
+    return 1 if value is None else int(value)
+
+
+def _counts(body: Raw, service: str) -> bool:
+    kind = body.get("Kind") or ""
+    if not service:
+        return kind == "mesh-gateway"
+    if kind == "connect-proxy":
+        return (body.get("Proxy") or {}).get("DestinationServiceName") == service
+    native = (body.get("Connect") or {}).get("Native")
+    return bool(native) and kind == "" and body.get("Service") == service
+
+
+def _remote_address(node: Raw, body: Raw) -> tuple[str, int]:
+    """Where another datacenter reaches the instance (docs/semantics.md, section 6)."""
+    port = int(body.get("Port") or 0)
+    wan = (body.get("TaggedAddresses") or {}).get("wan")
+    if wan and wan.get("Address"):
+        return str(wan["Address"]), int(wan.get("Port") or port)
+    if body.get("Address"):
+        return str(body["Address"]), port
+    node_wan = (node.get("TaggedAddresses") or {}).get("wan")
+    return str(node_wan or node.get("Address") or ""), port

@@ -1,0 +1,75 @@
+"""Names, and what is made of them: target ids, SNIs, SPIFFE ids.
+
+Names arrive from a network and become object keys and file paths, so nothing here accepts a name that is not a
+lower-case DNS label (docs/semantics.md, section 1).
+"""
+
+import re
+from dataclasses import dataclass
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
+# Ids of proxies, nodes and sources are their owners' to choose; these characters are safe in a key and in a path.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._:@-]{0,126}[A-Za-z0-9_])?\Z")
+
+DEFAULT_NAMESPACE = "default"
+
+
+def is_label(name: str) -> bool:
+    """Whether `name` is a lower-case DNS label: letters, digits and inner hyphens, 63 characters at most."""
+    return _LABEL.match(name) is not None
+
+
+def is_trust_domain(name: str) -> bool:
+    """Whether `name` can stand as the trust domain in an SNI and in a SPIFFE id."""
+    return _TRUST_DOMAIN.match(name) is not None and ".." not in name
+
+
+def is_identifier(name: str) -> bool:
+    """Whether `name` can stand as the id of a proxy in an object key and a file path."""
+    return _IDENTIFIER.match(name) is not None and ".." not in name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceName:
+    """A service: its namespace and its name in it."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """What a resolver node sends traffic to (docs/semantics.md, section 2)."""
+
+    service: str
+    subset: str
+    namespace: str
+    datacenter: str
+
+    @property
+    def id(self) -> str:
+        """`service.namespace.datacenter`, with `subset.` in front if there is one."""
+        plain = f"{self.service}.{self.namespace}.{self.datacenter}"
+        return f"{self.subset}.{plain}" if self.subset else plain
+
+    @property
+    def name(self) -> ServiceName:
+        """The service whose instances the target selects from."""
+        return ServiceName(self.namespace, self.service)
+
+    def sni(self, trust_domain: str) -> str:
+        """The TLS server name that mesh gateways route by (docs/semantics.md, section 5)."""
+        return f"{self.id}.internal.{trust_domain}"
+
+    def spiffe_id(self, trust_domain: str) -> str:
+        """The URI that the certificate of the target's instances carries."""
+        return f"spiffe://{trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"
+
+
+def datacenter_sni(datacenter: str, trust_domain: str) -> str:
+    """The name of a mesh gateway's cluster for another datacenter (docs/semantics.md, section 7)."""
+    return f"{datacenter}.internal.{trust_domain}"

@@ -1,0 +1,206 @@
+"""Registrations: what a sidecar's upstreams are, and that a mesh gateway exists, in Consul's register shape."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pointsman.model.entries import MeshGateway
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_label
+from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class UpstreamConfig(Shape):
+    """What an upstream sets over the config entries."""
+
+    protocol: Annotated[str, Field(validation_alias="protocol")] = ""
+    connect_timeout_ms: Annotated[int, Field(validation_alias="connect_timeout_ms", ge=0)] = 0
+
+
+class Upstream(Shape):
+    """One service that a sidecar's application talks to, and where it finds it."""
+
+    destination_type: Literal["", "service"] = ""
+    destination_name: str
+    destination_namespace: str = ""
+    datacenter: str = ""
+    local_bind_address: str = "127.0.0.1"
+    local_bind_port: Port
+    config: Annotated[UpstreamConfig, Block] = UpstreamConfig()
+    mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+
+
+class Proxy(Shape):
+    """The proxy part of a registration."""
+
+    destination_service_name: str = ""
+    destination_service_id: str = Field(
+        default="", validation_alias="DestinationServiceID", serialization_alias="DestinationServiceID"
+    )
+    local_service_address: str = "127.0.0.1"
+    local_service_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    upstreams: list[Upstream] = []
+    mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    config: AnyMap = {}
+
+
+class TaggedAddress(Shape):
+    """An address of a service for some of its callers; port 0 means the service's own."""
+
+    address: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class RegisteredService(Shape):
+    """The service part of a registration."""
+
+    kind: Literal["connect-proxy", "mesh-gateway"]
+    service: str = ""
+    id: str = ""
+    namespace: str = DEFAULT_NAMESPACE
+    address: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    tagged_addresses: dict[str, TaggedAddress] = {}
+    tags: list[str] | None = None
+    meta: StringMap | None = None
+    weights: AnyMap | None = None
+    proxy: Annotated[Proxy, Block] = Proxy()
+
+
+class Registration(Shape):
+    """One sidecar per (datacenter, namespace, service), or one mesh gateway per (datacenter, id).
+
+    The instances that serve, and their health, come by events; `Checks` and the node's own data are accepted here so
+    that what Consul's catalog answers can be fed in as it is, and play no part.
+    """
+
+    datacenter: str
+    node: str = ""
+    address: str = ""
+    tagged_addresses: StringMap | None = None
+    node_meta: StringMap | None = None
+    service: Annotated[RegisteredService, Block]
+    checks: list[dict[str, Any]] | None = None
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether it registers a mesh gateway."""
+        return self.service.kind == "mesh-gateway"
+
+    @property
+    def destination(self) -> ServiceName:
+        """The service that a sidecar stands beside."""
+        return ServiceName(self.service.namespace, self.service.proxy.destination_service_name)
+
+    @property
+    def key(self) -> str:
+        """What a later registration replaces: `dc1/default/web` for a sidecar, `dc1/gateways/ID` for a gateway."""
+        if self.is_gateway:
+            return f"{self.datacenter}/gateways/{self.service.id}"
+        return f"{self.datacenter}/{self.destination.namespace}/{self.destination.name}"
+
+    @property
+    def listen(self) -> tuple[str, int]:
+        """Where the proxy listens for others."""
+        return self.service.address or self.address, self.service.port
+
+    @property
+    def gateway_connect_timeout_ms(self) -> int:
+        """A gateway's own `connect_timeout_ms`, 0 for the default."""
+        value = self.service.proxy.config.get("connect_timeout_ms", 0)
+        return value if isinstance(value, int) else 0
+
+    @property
+    def access_log_path(self) -> str:
+        """The file that a gateway logs its connections to, "" for none."""
+        return str(self.service.proxy.config.get("access_log_path") or "")
+
+
+def is_registration(raw: Mapping[str, Any]) -> bool:
+    """Whether a document is meant as a registration rather than as a config entry: it has a service and no kind."""
+    return not ({"Kind", "kind"} & raw.keys()) and bool({"Service", "service"} & raw.keys())
+
+
+def registration_thing(raw: Mapping[str, Any]) -> str:
+    """How messages name a registration."""
+    service = raw.get("Service", raw.get("service"))
+    body: Mapping[str, Any] = service if isinstance(service, Mapping) else {}
+    name = body.get("ID", body.get("id")) or body.get("Service", body.get("service")) or "?"
+    where = raw.get("Datacenter", raw.get("datacenter"))
+    return f'registration "{name}"' + (f" in {where}" if where else "")
+
+
+def parse_registration(raw: Mapping[str, Any]) -> Registration:
+    """The registration that `raw` describes. Raises InvalidInput with every problem of it."""
+    thing = registration_thing(raw)
+    body = {key: value for key, value in raw.items() if key not in ("CreateIndex", "ModifyIndex", "ID")}
+    try:
+        registration = Registration.model_validate(body)
+    except ValidationError as error:
+        raise InvalidInput(problems_of(error, thing)) from None
+    problems = [Problem(thing, field, reason) for field, reason in _complaints(registration)]
+    if problems:
+        raise InvalidInput(problems)
+    return registration
+
+
+def _complaints(registration: Registration) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    service = registration.service
+
+    def label(field: str, value: str) -> None:
+        if not is_label(value):
+            out.append((field, f'"{value}" is not a lower-case DNS label'))
+
+    def address(field: str, value: str) -> None:
+        if value and not is_ip(value):
+            out.append((field, f'"{value}" is not an IP address; Envoy takes only those here'))
+
+    label("Datacenter", registration.datacenter)
+    label("Service.Namespace", service.namespace)
+    address("Address", registration.address)
+    address("Service.Address", service.address)
+    if registration.is_gateway:
+        if not is_identifier(service.id):
+            out.append(("Service.ID", f'"{service.id}" is not an id (letters, digits and ._:@- inside, 128 at most)'))
+        if not registration.listen[0]:
+            out.append(("Service.Address", "is required for a mesh gateway: its listener binds to it"))
+        if not service.port:
+            out.append(("Service.Port", "is required for a mesh gateway"))
+        timeout = service.proxy.config.get("connect_timeout_ms", 0)
+        if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+            out.append(("Service.Proxy.Config.connect_timeout_ms", f"{timeout!r} is not a number of milliseconds"))
+        path = service.proxy.config.get("access_log_path", "")
+        if not isinstance(path, str) or (path and not path.startswith("/")):
+            out.append(("Service.Proxy.Config.access_log_path", f"{path!r} is not an absolute path"))
+    else:
+        label("Service.Proxy.DestinationServiceName", service.proxy.destination_service_name)
+    bound: dict[tuple[str, int], int] = {}
+    for i, upstream in enumerate(service.proxy.upstreams):
+        at = f"Service.Proxy.Upstreams[{i}]"
+        label(f"{at}.DestinationName", upstream.destination_name)
+        for field, value in (
+            ("DestinationNamespace", upstream.destination_namespace),
+            ("Datacenter", upstream.datacenter),
+        ):
+            if value:
+                label(f"{at}.{field}", value)
+        address(f"{at}.LocalBindAddress", upstream.local_bind_address)
+        place = (upstream.local_bind_address, upstream.local_bind_port)
+        if place in bound:
+            out.append((f"{at}.LocalBindPort", f"{place[1]} is taken by Upstreams[{bound[place]}] already"))
+        bound.setdefault(place, i)
+    return out
+
+
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IPv4 or IPv6 address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

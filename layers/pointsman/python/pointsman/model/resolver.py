@@ -1,0 +1,243 @@
+"""`service-resolver`: subsets, redirect, failover, load balancing (docs/semantics.md, section 1)."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pointsman.model.duration import Nanoseconds
+from pointsman.model.filters import FilterError, parse
+from pointsman.model.names import DEFAULT_NAMESPACE, is_label
+from pointsman.model.shape import Block, BlockMap, Shape, StringMap
+
+Complaint = tuple[str, str]
+"""A field's path and what is wrong with it."""
+
+_UNSUPPORTED = {
+    "peer": "cluster peering is not supported; name a Datacenter instead",
+    "sameness_group": "sameness groups are not supported; list the failover's Targets or Datacenters",
+    "partition": "admin partitions are not supported; use a Namespace",
+}
+
+
+class Unsupported(Shape):
+    """Fields that users of later Consuls write and that cannot be honoured: refused by name, never ignored."""
+
+    peer: str = Field(default="", exclude=True)
+    sameness_group: str = Field(default="", exclude=True)
+    partition: str = Field(default="", exclude=True)
+
+    def unsupported(self, path: str) -> Iterator[Complaint]:
+        """A complaint for each such field that is set; "default" is the partition everybody is in."""
+        for field, reason in _UNSUPPORTED.items():
+            value = getattr(self, field)
+            if value and (field, value) != ("partition", "default"):
+                name = {"peer": "Peer", "sameness_group": "SamenessGroup", "partition": "Partition"}[field]
+                yield f"{path}{name}", reason
+
+
+class Subset(Shape):
+    """The instances of a service for which `filter` holds; with `only_passing`, of those the passing ones."""
+
+    filter: str = ""
+    only_passing: bool = False
+
+
+class Redirect(Unsupported):
+    """Where a resolver sends everything instead."""
+
+    service: str = ""
+    service_subset: str = ""
+    namespace: str = ""
+    datacenter: str = ""
+
+
+class FailoverTarget(Unsupported):
+    """One entry of a failover's `Targets`."""
+
+    service: str = ""
+    service_subset: str = ""
+    namespace: str = ""
+    datacenter: str = ""
+
+
+class Failover(Unsupported):
+    """Where the traffic of a subset (or of `*`) goes when no instance of it is healthy."""
+
+    service: str = ""
+    service_subset: str = ""
+    namespace: str = ""
+    datacenters: list[str] = []
+    targets: list[FailoverTarget] = []
+
+
+class LeastRequestConfig(Shape):
+    """Options of the `least_request` policy."""
+
+    choice_count: int = Field(default=0, ge=0)
+
+
+class RingHashConfig(Shape):
+    """Options of the `ring_hash` policy."""
+
+    minimum_ring_size: int = Field(default=0, ge=0)
+    maximum_ring_size: int = Field(default=0, ge=0)
+
+
+class CookieConfig(Shape):
+    """The cookie that a hash policy reads or makes."""
+
+    session: bool = False
+    ttl: Nanoseconds = 0
+    path: str = ""
+
+
+class HashPolicy(Shape):
+    """What of a request is hashed: a header, a cookie or a query parameter, or its source address."""
+
+    field: str = ""
+    field_value: str = ""
+    cookie_config: Annotated[CookieConfig | None, Block] = None
+    source_ip: bool = Field(default=False, validation_alias="SourceIP", serialization_alias="SourceIP")
+    terminal: bool = False
+
+
+class LoadBalancer(Shape):
+    """How an Envoy chooses among the endpoints of a resolver's cluster."""
+
+    policy: Literal["", "random", "round_robin", "least_request", "ring_hash", "maglev"] = ""
+    least_request_config: Annotated[LeastRequestConfig | None, Block] = None
+    ring_hash_config: Annotated[RingHashConfig | None, Block] = None
+    hash_policies: list[HashPolicy] = []
+
+    def check(self, path: str) -> Iterator[Complaint]:
+        """What is wrong with the combination of policy and options."""
+        if self.least_request_config and self.policy != "least_request":
+            yield f"{path}.LeastRequestConfig", 'needs Policy "least_request"'
+        if self.ring_hash_config and self.policy != "ring_hash":
+            yield f"{path}.RingHashConfig", 'needs Policy "ring_hash"'
+        if self.hash_policies and self.policy not in ("ring_hash", "maglev"):
+            yield f"{path}.HashPolicies", 'needs Policy "ring_hash" or "maglev"'
+        for i, policy in enumerate(self.hash_policies):
+            at = f"{path}.HashPolicies[{i}]"
+            if policy.field not in ("", "header", "cookie", "query_parameter"):
+                yield f"{at}.Field", f'"{policy.field}" is none of header, cookie, query_parameter'
+            if policy.source_ip and (policy.field or policy.field_value):
+                yield f"{at}.SourceIP", "excludes Field and FieldValue"
+            if not policy.source_ip and not (policy.field and policy.field_value):
+                yield at, "needs Field and FieldValue, or SourceIP"
+            if policy.cookie_config and policy.field != "cookie":
+                yield f"{at}.CookieConfig", 'needs Field "cookie"'
+            if policy.cookie_config and policy.cookie_config.ttl < 0:
+                yield f"{at}.CookieConfig.TTL", "must not be negative"
+            if policy.cookie_config and policy.cookie_config.session and policy.cookie_config.ttl:
+                yield f"{at}.CookieConfig", "Session excludes TTL"
+
+
+class ServiceResolver(Unsupported):
+    """How a service name becomes targets."""
+
+    kind: Literal["service-resolver"]
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    default_subset: str = ""
+    subsets: Annotated[dict[str, Subset], BlockMap] = {}
+    redirect: Annotated[Redirect | None, Block] = None
+    failover: Annotated[dict[str, Failover], BlockMap] = {}
+    connect_timeout: Nanoseconds = 0
+    request_timeout: Nanoseconds = 0
+    load_balancer: Annotated[LoadBalancer | None, Block] = None
+    meta: StringMap = {}
+
+    def check(self) -> Iterator[Complaint]:
+        """Every rule of the entry that needs no other entry."""
+        yield from self.unsupported("")
+        yield from self._check_subsets()
+        if self.redirect:
+            yield from self._check_redirect(self.redirect)
+        for key, failover in self.failover.items():
+            yield from self._check_failover(key, failover)
+        if self.connect_timeout < 0:
+            yield "ConnectTimeout", "must not be negative"
+        if self.request_timeout < 0:
+            yield "RequestTimeout", "must not be negative"
+        if self.load_balancer:
+            yield from self.load_balancer.check("LoadBalancer")
+
+    def _check_subsets(self) -> Iterator[Complaint]:
+        for name, subset in self.subsets.items():
+            if not is_label(name):
+                yield "Subsets", f'the subset name "{name}" is not a lower-case DNS label'
+            try:
+                parse(subset.filter)
+            except FilterError as error:
+                yield f'Subsets["{name}"].Filter', str(error)
+        if self.default_subset and self.default_subset not in self.subsets:
+            yield "DefaultSubset", f'"{self.default_subset}" is not a subset of "{self.name}"{self._known()}'
+
+    def _check_redirect(self, redirect: Redirect) -> Iterator[Complaint]:
+        yield from redirect.unsupported("Redirect.")
+        if self.failover:
+            yield "Redirect", "excludes Failover: keep one of the two"
+        if not (redirect.service or redirect.service_subset or redirect.namespace or redirect.datacenter):
+            if not list(redirect.unsupported("")):
+                yield "Redirect", "is empty; name at least a Service or a Datacenter"
+        elif not redirect.service:
+            if redirect.service_subset:
+                yield "Redirect.ServiceSubset", "needs Redirect.Service"
+            if redirect.namespace:
+                yield "Redirect.Namespace", "needs Redirect.Service"
+        elif self._is_own(redirect.service, redirect.namespace) and redirect.service_subset:
+            yield from self._known_subset("Redirect.ServiceSubset", redirect.service_subset)
+
+    def _check_failover(self, key: str, failover: Failover) -> Iterator[Complaint]:
+        at = f'Failover["{key}"]'
+        yield from failover.unsupported(f"{at}.")
+        if key != "*" and key not in self.subsets:
+            yield "Failover", f'"{key}" is neither "*" nor a subset of "{self.name}"{self._known()}'
+        alone = failover.service or failover.service_subset or failover.namespace or failover.datacenters
+        if not alone and not failover.targets and not list(failover.unsupported("")):
+            yield at, "names nothing; give at least one of Service, ServiceSubset, Namespace, Datacenters, Targets"
+        if alone and failover.targets:
+            yield f"{at}.Targets", "excludes Service, ServiceSubset, Namespace and Datacenters"
+        if failover.service_subset and self._is_own(failover.service, failover.namespace):
+            yield from self._known_subset(f"{at}.ServiceSubset", failover.service_subset)
+        for i, datacenter in enumerate(failover.datacenters):
+            if not datacenter:
+                yield f"{at}.Datacenters[{i}]", "is empty"
+        for i, target in enumerate(failover.targets):
+            yield from target.unsupported(f"{at}.Targets[{i}].")
+            named = target.service or target.service_subset or target.namespace or target.datacenter
+            if not named and not list(target.unsupported("")):
+                yield f"{at}.Targets[{i}]", "names nothing"
+            if target.service_subset and self._is_own(target.service, target.namespace):
+                yield from self._known_subset(f"{at}.Targets[{i}].ServiceSubset", target.service_subset)
+
+    def _is_own(self, service: str, namespace: str) -> bool:
+        return (service or self.name) == self.name and (namespace or self.namespace) == self.namespace
+
+    def _known_subset(self, at: str, subset: str) -> Iterator[Complaint]:
+        if subset not in self.subsets:
+            yield at, f'"{subset}" is not a subset of "{self.name}"{self._known()}'
+
+    def _known(self) -> str:
+        names = ", ".join(sorted(self.subsets))
+        return f"; it has {names}" if names else "; it has none"
+
+    def labels(self) -> Iterator[Complaint]:
+        """(path, name) of every name in the entry that has to be a DNS label where it is given."""
+        if self.redirect:
+            for field in ("service", "service_subset", "namespace", "datacenter"):
+                yield f"Redirect.{_camel(field)}", getattr(self.redirect, field)
+        for key, failover in self.failover.items():
+            for field in ("service", "service_subset", "namespace"):
+                yield f'Failover["{key}"].{_camel(field)}', getattr(failover, field)
+            for i, datacenter in enumerate(failover.datacenters):
+                yield f'Failover["{key}"].Datacenters[{i}]', datacenter
+            for i, target in enumerate(failover.targets):
+                for field in ("service", "service_subset", "namespace", "datacenter"):
+                    yield f'Failover["{key}"].Targets[{i}].{_camel(field)}', getattr(target, field)
+
+
+def _camel(field: str) -> str:
+    return "".join(part.capitalize() for part in field.split("_"))

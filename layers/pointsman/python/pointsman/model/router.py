@@ -1,0 +1,135 @@
+"""`service-router`: which request goes where (docs/semantics.md, section 1)."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from pointsman.model.duration import Nanoseconds
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.resolver import Complaint, Unsupported
+from pointsman.model.shape import Block, Shape, StringMap
+
+
+class HeaderMatch(Shape):
+    """A condition on one request header; `invert` turns it round."""
+
+    name: str = ""
+    present: bool = False
+    exact: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    regex: str = ""
+    invert: bool = False
+
+
+class QueryMatch(Shape):
+    """A condition on one query parameter."""
+
+    name: str = ""
+    present: bool = False
+    exact: str = ""
+    regex: str = ""
+
+
+class HTTPMatch(Shape):
+    """All conditions that a request must meet; none given matches every request."""
+
+    path_exact: str = ""
+    path_prefix: str = ""
+    path_regex: str = ""
+    header: list[HeaderMatch] = []
+    query_param: list[QueryMatch] = []
+    methods: list[str] = []
+
+    @field_validator("methods")
+    @classmethod
+    def _upper(cls, methods: list[str]) -> list[str]:
+        return [method.upper() for method in methods]
+
+    def check(self, at: str) -> Iterator[Complaint]:
+        """What is wrong with the match at path `at`."""
+        paths = {"PathExact": self.path_exact, "PathPrefix": self.path_prefix, "PathRegex": self.path_regex}
+        given = [name for name, value in paths.items() if value]
+        if len(given) > 1:
+            yield at, f"{' and '.join(given)} exclude each other; give at most one"
+        for name in ("PathExact", "PathPrefix"):
+            if paths[name] and not paths[name].startswith("/"):
+                yield f"{at}.{name}", f'"{paths[name]}" does not start with "/"'
+        for i, header in enumerate(self.header):
+            yield from _one_condition(f"{at}.Header[{i}]", header, ("present", "exact", "prefix", "suffix", "regex"))
+        for i, param in enumerate(self.query_param):
+            yield from _one_condition(f"{at}.QueryParam[{i}]", param, ("present", "exact", "regex"))
+        if "" in self.methods:
+            yield f"{at}.Methods", "has an empty one"
+        for method in sorted({method for method in self.methods if self.methods.count(method) > 1}):
+            yield f"{at}.Methods", f'"{method}" occurs more than once'
+
+
+def _one_condition(at: str, match: HeaderMatch | QueryMatch, fields: tuple[str, ...]) -> Iterator[Complaint]:
+    if not match.name:
+        yield f"{at}.Name", "is required"
+    if sum(bool(getattr(match, field)) for field in fields) != 1:
+        yield at, f"needs exactly one of {', '.join(field.capitalize() for field in fields)}"
+
+
+class Match(Shape):
+    """What a route matches."""
+
+    http: Annotated[HTTPMatch | None, Block] = None
+
+
+class Destination(Unsupported):
+    """Where a route's requests go, and how."""
+
+    service: str = ""
+    service_subset: str = ""
+    namespace: str = ""
+    prefix_rewrite: str = ""
+    request_timeout: Nanoseconds = 0
+    num_retries: int = Field(default=0, ge=0, le=2**32 - 1)
+    retry_on_connect_failure: bool = False
+    retry_on_status_codes: list[int] = []
+
+
+class Route(Shape):
+    """One rule of a router."""
+
+    match: Annotated[Match | None, Block] = None
+    destination: Annotated[Destination | None, Block] = None
+
+
+class ServiceRouter(Unsupported):
+    """The routes of a service, tried in order; a catch-all to the service itself comes last by itself."""
+
+    kind: Literal["service-router"]
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    routes: list[Route] = []
+    meta: StringMap = {}
+
+    def check(self) -> Iterator[Complaint]:
+        """Every rule of the entry that needs no other entry."""
+        yield from self.unsupported("")
+        for i, route in enumerate(self.routes):
+            match = route.match.http if route.match else None
+            if match:
+                yield from match.check(f"Routes[{i}].Match.HTTP")
+            if route.destination:
+                at = f"Routes[{i}].Destination"
+                yield from route.destination.unsupported(f"{at}.")
+                if route.destination.prefix_rewrite and not (match and (match.path_exact or match.path_prefix)):
+                    yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the match"
+                if route.destination.request_timeout < 0:
+                    yield f"{at}.RequestTimeout", "must not be negative"
+                for code in route.destination.retry_on_status_codes:
+                    if not 100 <= code <= 599:
+                        yield f"{at}.RetryOnStatusCodes", f"{code} is not an HTTP status"
+
+    def labels(self) -> Iterator[Complaint]:
+        """(path, name) of every name in the entry that has to be a DNS label where it is given."""
+        for i, route in enumerate(self.routes):
+            if route.destination:
+                yield f"Routes[{i}].Destination.Service", route.destination.service
+                yield f"Routes[{i}].Destination.ServiceSubset", route.destination.service_subset
+                yield f"Routes[{i}].Destination.Namespace", route.destination.namespace

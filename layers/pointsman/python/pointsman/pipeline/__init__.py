@@ -1,0 +1,1 @@
+"""The verbs: configure, ingest, recompute, publish, reconcile."""

@@ -1,0 +1,200 @@
+"""Configure: one atomic batch of writes and deletions, validated as the state it ends in."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pointsman.chain.plan import is_gateways_key
+from pointsman.chain.validate import validate
+from pointsman.model.canonical import canonical, digest
+from pointsman.model.entries import Entry, EntryKey, entry_json, key_of, parse_entry, thing_of
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.names import is_trust_domain
+from pointsman.model.registration import Registration, is_registration, parse_registration
+from pointsman.pipeline.build import build
+from pointsman.pipeline.config import MAPS, Config, Root, load_root
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.propagate import Progress, propagate, write_config_head
+from pointsman.pipeline.settle import Settled
+from pointsman.pipeline.shards import Shards, write_map
+from pointsman.xds.manifest import manifest_json
+
+DEFAULT_TRUST_DOMAIN = "pointsman"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is to be written and deleted, each valid by itself."""
+
+    entries: Sequence[Entry] = ()
+    registrations: Sequence[Registration] = ()
+    delete_entries: Sequence[EntryKey] = ()
+    delete_registrations: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What a batch came to: the config generation, whether it is a new one, and what was published."""
+
+    generation: int
+    changed: bool
+    settled: Settled = field(default_factory=Settled)
+
+
+def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
+    """The batch that writes `documents` (config entries and registrations in Consul's shapes).
+
+    Raises InvalidInput with every problem of every document.
+    """
+    problems: list[Problem] = []
+    entries: dict[EntryKey, Entry] = {}
+    registrations: dict[str, Registration] = {}
+    for document in documents:
+        try:
+            if is_registration(document):
+                registration = parse_registration(document)
+                if registration.key in registrations:
+                    thing = f"registration {registration.key}"
+                    problems.append(Problem(thing, "", "occurs twice in one batch; keep one"))
+                registrations[registration.key] = registration
+            else:
+                entry = parse_entry(document)
+                if key_of(entry) in entries:
+                    problems.append(Problem(thing_of(document), "", "occurs twice in one batch; keep one"))
+                entries[key_of(entry)] = entry
+        except InvalidInput as error:
+            problems += error.problems
+    if problems:
+        raise InvalidInput(problems)
+    return Batch(list(entries.values()), list(registrations.values()))
+
+
+def configure(
+    engine: Engine,
+    batch: Batch,
+    *,
+    trust_domain: str = "",
+    dry_run: bool = False,
+    progress: Progress = lambda text: None,
+) -> Configured:
+    """Accept `batch` as a whole and publish its consequences, or refuse it as a whole.
+
+    `trust_domain` is that of the mesh; it is fixed by the first write ("" takes the one that is there). Raises
+    InvalidInput with every problem; then nothing was changed. When this returns the batch is durable and published.
+    """
+    for _ in range(ATTEMPTS):
+        head = engine.refresh()
+        old = engine.config(load_root(engine.objects, head.root))
+        new = _next(engine, old, batch, trust_domain)
+        if new is None or dry_run:
+            settled = Settled() if dry_run else propagate(engine, progress)
+            return Configured(head.generation, new is not None, settled)
+        stored, objects = _store(old, new)
+        engine.objects.put_many(objects)
+        if write_config_head(engine, replace(head, generation=stored.root.generation, root=stored.root.digest)):
+            engine.keep(stored)
+            return Configured(stored.root.generation, True, propagate(engine, progress))
+    raise Contended("the config is contended; run it again")
+
+
+def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Config | None:
+    """The config after `batch`; None if it is the one that stands. Raises InvalidInput."""
+    named = _trust_domain(old, trust_domain)
+    after = old.entries.with_changes(
+        (entry for entry in batch.entries if old.entries.get(key_of(entry)) != entry), batch.delete_entries
+    )
+    missing = [key for key in batch.delete_entries if old.entries.get(key) is None]
+    problems = [
+        Problem(thing_of({"Kind": kind, "Name": name, "Namespace": ns}), "", "is not there to delete")
+        for kind, ns, name in missing
+    ]
+    registrations = dict(old.registrations)
+    for key in batch.delete_registrations:
+        if registrations.pop(key, None) is None:
+            problems.append(Problem(f"registration {key}", "", "is not there to delete"))
+    registrations |= {each.key: each for each in batch.registrations if old.registrations.get(each.key) != each}
+    problems += validate(after, [*(key_of(entry) for entry in batch.entries), *batch.delete_entries])
+    problems += _registration_problems(after.namespaces(), registrations.values())
+    if problems:
+        raise InvalidInput(problems)
+    same = list(after) == list(old.entries) and registrations == dict(old.registrations)
+    if same and old.root.trust_domain == named and old.root.digest:
+        return None
+    return build(old, after, registrations, named, engine.memo)
+
+
+def _trust_domain(old: Config, wanted: str) -> str:
+    current = old.root.trust_domain
+    if wanted and not is_trust_domain(wanted):
+        raise InvalidInput.single("trust domain", "", f'"{wanted}" cannot stand in an SNI and a SPIFFE id')
+    if current and wanted and current != wanted:
+        reason = f'this store belongs to "{current}", not to "{wanted}"; use another store'
+        raise InvalidInput.single("trust domain", "", reason)
+    return current or wanted or DEFAULT_TRUST_DOMAIN
+
+
+def _registration_problems(namespaces: frozenset[str], registrations: Iterable[Registration]) -> list[Problem]:
+    problems = []
+    for each in registrations:
+        if not each.is_gateway and each.destination.namespace not in namespaces:
+            reason = (
+                f'"{each.destination.namespace}" does not exist; create it first, with an entry of Kind "namespace"'
+            )
+            problems.append(Problem(f"registration {each.key}", "Service.Namespace", reason))
+    return problems
+
+
+_ENCODERS: Mapping[str, Callable[[Any], Any]] = {
+    "entries": entry_json,
+    "registrations": lambda each: each.model_dump(by_alias=True, exclude_defaults=True),
+    "plans": lambda each: each.json(),
+    "manifests": manifest_json,
+}
+
+
+def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
+    """`new` with its root filled in, and the objects to write: only what changed."""
+    objects: dict[str, bytes] = {}
+    maps: dict[str, Shards] = {}
+    values = {name: (_values(old, name), _values(new, name)) for name in MAPS}
+    for name, (before, after) in values.items():
+        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        encode = _ENCODERS.get(name, lambda each: each)
+        maps[name], written = write_map(after, changed, old.root.maps[name], encode)
+        objects |= written
+    previous = {"generation": old.root.generation, "root": old.root.digest} if old.root.digest else None
+    root = replace(new.root, maps=maps, previous=previous)
+    data = canonical(root.json())
+    objects[digest(data)] = data
+    return replace(new, root=replace(root, digest=digest(data))), objects
+
+
+def _values(config: Config, name: str) -> dict[str, Any]:
+    if name == "entries":
+        return {"/".join(key_of(entry)): entry for entry in config.entries}
+    if name == "index":
+        return {
+            source: {key: None if is_gateways_key(source) else entry.json() for key, entry in readers.items()}
+            for source, readers in config.index.items()
+        }
+    return dict(getattr(config, name))
+
+
+def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
+    """Make the entries and registrations of an earlier `generation` the config again, as a new generation."""
+    head = engine.refresh()
+    root: Root = load_root(engine.objects, head.root)
+    while root.generation > generation and root.previous:
+        root = load_root(engine.objects, root.previous["root"])
+    if root.generation != generation:
+        raise InvalidInput.single(f"generation {generation}", "", f"is not in the history of {head.generation}")
+    old = engine.config_of(root)
+    current = engine.config(load_root(engine.objects, head.root))
+    kept_entries = {key_of(entry) for entry in old.entries}
+    batch = Batch(
+        list(old.entries),
+        list(old.registrations.values()),
+        [key_of(entry) for entry in current.entries if key_of(entry) not in kept_entries],
+        [key for key in current.registrations if key not in old.registrations],
+    )
+    return configure(engine, batch, progress=progress)

@@ -1,0 +1,114 @@
+"""What the verbs share: the store, the identity of this writer, and the config it has in hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from uuid import uuid4
+
+from pointsman.pipeline.build import ChainMemo
+from pointsman.pipeline.config import EMPTY_CONFIG, NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
+from pointsman.pipeline.load import load_config
+from pointsman.pipeline.objects import ObjectCache
+from pointsman.pipeline.readings import Readings
+from pointsman.store import keys
+from pointsman.store.protocol import Store, StoreUnavailable
+
+ATTEMPTS = 64
+"""How often a lost race is run again before the caller is told to come back later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes."""
+
+    plan_key: str
+    datacenter: str
+    version: int
+    data: bytes
+
+
+def _no_notice(moved: Sequence[Moved]) -> None:
+    """Where followers watch the store itself nobody has to be told."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _random_nonce() -> str:
+    return uuid4().hex
+
+
+class Engine:
+    """One writer on one store. Safe for several threads.
+
+    `clock` tells the time for what is told to people, `nonce` makes the mark of one write, `notify` is told of every
+    head that moved before the event behind it is acknowledged.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        nonce: Callable[[], str] = _random_nonce,
+        notify: Callable[[Sequence[Moved]], None] = _no_notice,
+    ) -> None:
+        self.store = store
+        self.nonce = nonce
+        self.notify = notify
+        self.objects = ObjectCache(store)
+        self.readings = Readings()
+        self.memo = ChainMemo()
+        self._clock = clock
+        self._lock = Lock()
+        self._head: Head = NO_HEAD
+        self._root: Root = NO_ROOT
+        self._config: Config = EMPTY_CONFIG
+
+    def now(self) -> str:
+        """The time as RFC 3339 in UTC, to the millisecond."""
+        return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    @property
+    def root(self) -> Root:
+        """The root in hand; `refresh` and `take` bring the current one."""
+        return self._root
+
+    def refresh(self) -> Head:
+        """Read the config head and take its root in hand."""
+        return self.take(read_head(self.store.get(keys.CONFIG_HEAD)))
+
+    def take(self, head: Head) -> Head:
+        """Take the root of `head` in hand, unless a newer one is there already."""
+        if head.root != self._root.digest and head.generation >= self._root.generation:
+            root = load_root(self.objects, head.root)
+            with self._lock:
+                if root.generation >= self._root.generation:
+                    self._root, self._head = root, head
+        return head
+
+    def config(self, root: Root) -> Config:
+        """Everything that `root` reaches; the one asked for last is kept."""
+        with self._lock:
+            kept = self._config
+        if kept.root.digest == root.digest:
+            return kept
+        loaded = self.config_of(root)
+        self.keep(loaded)
+        return loaded
+
+    def config_of(self, root: Root) -> Config:
+        """Everything that `root` reaches, read for this once: for roots of the past."""
+        return load_config(self.objects, root)
+
+    def keep(self, config: Config) -> None:
+        """Keep `config` for the next who asks, unless a newer one is kept."""
+        with self._lock:
+            if config.root.generation >= self._config.root.generation:
+                self._config = config
+
+
+class Contended(StoreUnavailable):
+    """A race was lost so often that it is better run again later."""

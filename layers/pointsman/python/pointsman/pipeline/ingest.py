@@ -1,0 +1,94 @@
+"""Ingest: one health event, from the catalog to the published heads."""
+
+from dataclasses import dataclass, field
+
+from pointsman.chain.plan import gateways_key, service_key
+from pointsman.model.catalog import Catalog, catalog_json, merge
+from pointsman.model.events import HealthEvent
+from pointsman.pipeline.config import PlanEntry, Root, read_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
+from pointsman.pipeline.load import readers_of
+from pointsman.pipeline.objects import seal
+from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remote_job, service_job
+from pointsman.pipeline.settle import settle
+from pointsman.store import keys
+from pointsman.store.protocol import Write
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one event did.
+
+    `changed` says whether it told anything new, `revision` is the catalog's now. `moved` are the heads with a new
+    version, `stood` those that covered the event already.
+    """
+
+    revision: int
+    changed: bool
+    moved: list[Moved] = field(default_factory=list)
+    stood: list[Moved] = field(default_factory=list)
+
+
+def catalog_key(event: HealthEvent) -> str:
+    """The catalog that `event` belongs to."""
+    if event.service is None:
+        return gateways_key(event.datacenter)
+    return service_key(event.datacenter, event.service)
+
+
+def ingest(engine: Engine, event: HealthEvent) -> Ingested:
+    """Take `event` in; when this returns, every head that it touches covers it and it may be acknowledged.
+
+    First the catalog is written; only then config head, the plans' other inputs and the current heads are read. An
+    event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
+    Raises StoreUnavailable when the store cannot be reached: run it again.
+    """
+    catalog, changed = _record(engine, catalog_key(event), event)
+
+    def rosters(root: Root) -> list[str]:
+        return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(root, event)]
+
+    settled = settle(engine, lambda root: jobs_of(engine, root, event), rosters)
+    root = engine.root
+    for datacenter in _gateways_of(root, event):
+        manifest, _, _ = read_roster(settled.beside.get(keys.gateways_manifest(datacenter)))
+        if not covers(root, manifest, event.service, event.datacenter):
+            settled += publish_roster(engine, datacenter)[1]
+    if settled.moved or settled.stood:
+        engine.notify([*settled.moved, *settled.stood])
+    return Ingested(catalog.revision, changed, settled.moved, settled.stood)
+
+
+def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
+    """The plans of `root` that read what `event` is about."""
+    jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
+    if event.service is not None:
+        extra = [service_job(root, event.datacenter, event.service)]
+    else:
+        extra = [remote_job(root, datacenter, event.datacenter) for datacenter in root.gateways]
+    return jobs | {job.plan.key: job for job in extra if job is not None}
+
+
+def _gateways_of(root: Root, event: HealthEvent) -> list[str]:
+    """The datacenters whose gateways have to know the event's service, or its datacenter."""
+    if event.service is not None:
+        return [event.datacenter] if service_job(root, event.datacenter, event.service) else []
+    return [datacenter for datacenter in root.gateways if datacenter != event.datacenter]
+
+
+def _record(engine: Engine, key: str, event: HealthEvent) -> tuple[Catalog, bool]:
+    """The catalog with the event merged in, durably; whether the event said anything new."""
+    for _ in range(ATTEMPTS):
+        read = engine.store.get_many([keys.catalog(key), keys.CONFIG_HEAD])
+        engine.take(read_head(read.get(keys.CONFIG_HEAD)))
+        reading = engine.readings.read(key, read.get(keys.catalog(key)))
+        merged = merge(reading.catalog, event)
+        if merged is reading.catalog and reading.etag is not None:
+            return merged, False
+        serial = reading.serial + 1
+        data = seal(catalog_json(merged), serial, engine.nonce())
+        written = engine.store.put(Write(keys.catalog(key), data, reading.etag))
+        if written.etag is not None:
+            engine.readings.keep(key, merged, serial, written.etag)
+            return merged, True
+    raise Contended(f"the catalog {key} is contended; run the event again")

@@ -1,0 +1,71 @@
+"""Reading the config back: the whole of it, or what one event needs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pointsman.chain.entryset import EntrySet
+from pointsman.model.entries import parse_entry
+from pointsman.model.registration import parse_registration
+from pointsman.pipeline.config import EMPTY_CONFIG, Config, PlanEntry, Root
+from pointsman.pipeline.objects import ObjectCache
+from pointsman.xds.manifest import GatewayManifest, SidecarManifest, read_manifest
+
+
+def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
+    """A whole map of `root`, as JSON values."""
+    buckets = root.maps[name].buckets.values()
+    out: dict[str, Any] = {}
+    for content in objects.get_many(buckets).values():
+        out.update(content)
+    return dict(sorted(out.items()))
+
+
+def load_config(objects: ObjectCache, root: Root) -> Config:
+    """Everything that `root` reaches."""
+    if not root.digest:
+        return EMPTY_CONFIG
+    plans = {key: PlanEntry.of_json(body) for key, body in load_map(objects, root, "plans").items()}
+    return Config(
+        root=root,
+        entries=EntrySet.of(parse_entry(body) for body in load_map(objects, root, "entries").values()),
+        registrations={key: parse_registration(body) for key, body in load_map(objects, root, "registrations").items()},
+        plans=plans,
+        manifests={key: _own_manifest(body) for key, body in load_map(objects, root, "manifests").items()},
+        index=index_of(plans),
+    )
+
+
+def _own_manifest(body: Mapping[str, Any]) -> SidecarManifest | GatewayManifest:
+    manifest = read_manifest(body)
+    assert isinstance(manifest, SidecarManifest | GatewayManifest)
+    return manifest
+
+
+def index_of(plans: Mapping[str, PlanEntry]) -> dict[str, dict[str, PlanEntry]]:
+    """By the key of a catalog, the plans that read it."""
+    index: dict[str, dict[str, PlanEntry]] = {}
+    for key, entry in plans.items():
+        for source in entry.plan.inputs():
+            index.setdefault(source, {})[key] = entry
+    return index
+
+
+def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> dict[str, PlanEntry]:
+    """The plans that read the catalog under `catalog_key`, by their keys.
+
+    A service's index entry carries the plans themselves; that of a datacenter's gateways, which nearly every plan may
+    read, only their keys.
+    """
+    bucket = root.maps["index"].digest_for(catalog_key)
+    if bucket is None:
+        return {}
+    found: Mapping[str, Any] = objects.get(bucket).get(catalog_key) or {}
+    bare = [key for key, body in found.items() if body is None]
+    shards = root.maps["plans"]
+    names = {key: shards.digest_for(key) for key in bare}
+    buckets = objects.get_many(name for name in names.values() if name)
+    out = {key: PlanEntry.of_json(body) for key, body in found.items() if body is not None}
+    for key, name in names.items():
+        if name:
+            out[key] = PlanEntry.of_json(buckets[name][key])
+    return dict(sorted(out.items()))

@@ -1,0 +1,57 @@
+"""Immutable objects: read once, verified, kept; and the sealing of mutable ones."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+import orjson
+
+from pointsman.model.canonical import canonical, digest
+from pointsman.store import keys
+from pointsman.store.protocol import Store, StoreError, Write
+
+_KEPT = 8192
+
+
+class ObjectCache:
+    """The config's content-addressed objects, parsed. Safe for several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def get_many(self, digests: Iterable[str]) -> dict[str, Any]:
+        """The objects under `digests`, parsed. Raises StoreError if one is missing or damaged."""
+        wanted = list(dict.fromkeys(digests))
+        with self._lock:
+            found = {name: self._kept[name] for name in wanted if name in self._kept}
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            read = self._store.get_many([keys.config_object(name) for name in missing])
+            for name in missing:
+                stored = read.get(keys.config_object(name))
+                if stored is None or digest(stored.data) != name:
+                    what = "is missing" if stored is None else "does not have the content that its name promises"
+                    raise StoreError(f"the config object {name} {what}; restore it, or roll the config back")
+                found[name] = orjson.loads(stored.data)
+            with self._lock:
+                for name in missing:
+                    self._kept[name] = found[name]
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        return found
+
+    def get(self, name: str) -> Any:
+        """One object, parsed."""
+        return self.get_many([name])[name]
+
+    def put_many(self, objects: Mapping[str, bytes]) -> None:
+        """Write objects by their digests; those that are there already are the same by definition."""
+        self._store.put_many([Write(keys.config_object(name), data, None) for name, data in sorted(objects.items())])
+
+
+def seal(body: Mapping[str, Any], serial: int, nonce: str) -> bytes:
+    """The bytes of a mutable object: its body, its serial and the nonce of this write."""
+    return canonical({**body, "serial": serial, "nonce": nonce})

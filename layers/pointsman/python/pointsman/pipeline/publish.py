@@ -1,0 +1,95 @@
+"""Publishing: whether a head moves, and the writes that move it (docs/architecture.md, "Snapshots")."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import orjson
+
+from pointsman.pipeline.objects import seal
+from pointsman.store import keys
+from pointsman.store.protocol import Store, Stored, Write
+from pointsman.xds.content import Content
+from pointsman.xds.snapshot import Provenance, Relation, Snapshot, read_snapshot, snapshot_json
+
+
+class Verdict(Enum):
+    """What becomes of a head."""
+
+    MOVE = "a new version"
+    STAMP = "the same version with a newer provenance"
+    STANDS = "it stands already"
+    READ_AGAIN = "somebody knows what we do not"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReading:
+    """A head as it was read: None where there is none, `etag` and `serial` to swap it with."""
+
+    snapshot: Snapshot | None
+    serial: int
+    etag: str | None
+    data: bytes
+
+
+NO_HEAD_READING = HeadReading(None, 0, None, b"")
+
+
+def read_head_object(store: Store, plan_key: str, stored: Stored | None) -> HeadReading:
+    """The head in `stored`.
+
+    One that cannot be read is treated as lost: what replaces it gets a version beyond all that were ever published,
+    so that no Envoy is asked to go back.
+    """
+    if stored is None:
+        return NO_HEAD_READING
+    try:
+        body = orjson.loads(stored.data)
+        return HeadReading(read_snapshot(body), body["serial"], stored.etag, stored.data)
+    except (ValueError, KeyError, TypeError):
+        last = max((int(each.key.rsplit("/", 1)[1]) for each in store.list(f"history/{plan_key}/")), default=0)
+        # The damaged version itself is not in the history yet, hence one more.
+        lost = Snapshot(last + 1, Content(b"", b"", "", (), ""), Provenance(0, {}), "", "", retired=True)
+        return HeadReading(lost, last + 1, stored.etag, b"")
+
+
+def decide(
+    current: Snapshot | None, content: Content, provenance: Provenance, now: str
+) -> tuple[Verdict, Snapshot | None]:
+    """What becomes of the head `current` when `content` was computed from `provenance`, and the head it becomes.
+
+    A head moves only to a provenance that is older in no entry. With equal content the provenance alone is stamped in:
+    left unstamped, a late slow computation could undo a newer one.
+    """
+    if current is None:
+        return Verdict.MOVE, Snapshot(1, content, provenance, now, now)
+    relation = provenance.relation_to(current.provenance)
+    if relation in (Relation.OLDER, Relation.INCOMPARABLE):
+        return Verdict.READ_AGAIN, None
+    if current.content.same_version(content) and not current.retired:
+        if relation is Relation.EQUAL and current.content == content:
+            return Verdict.STANDS, current
+        return Verdict.STAMP, replace(current, content=content, provenance=provenance)
+    if relation is Relation.EQUAL and current.retired and current.content.cluster:
+        return Verdict.READ_AGAIN, None
+    since = current.since if current.content.active == content.active and not current.retired else now
+    return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now)
+
+
+def retirement(current: Snapshot | None, generation: int) -> Snapshot | None:
+    """The marker that ends `current` because no plan of `generation` has it; None where there is nothing to end."""
+    if current is None or current.retired or current.provenance.generation >= generation:
+        return None
+    return replace(current, retired=True, provenance=Provenance(generation, {}))
+
+
+def head_write(plan_key: str, reading: HeadReading, snapshot: Snapshot, nonce: str) -> Write:
+    """The swap of the head that `reading` found for `snapshot`."""
+    data = seal(snapshot_json(snapshot), reading.serial + 1, nonce)
+    return Write(keys.snapshot(plan_key), data, reading.etag)
+
+
+def history_write(plan_key: str, reading: HeadReading) -> Write | None:
+    """The copy of a version that is superseded, for the history."""
+    if reading.snapshot is None or not reading.data:
+        return None
+    return Write(keys.history(plan_key, reading.snapshot.version), reading.data, None)

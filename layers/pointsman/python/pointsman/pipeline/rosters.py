@@ -1,0 +1,149 @@
+"""The manifests of mesh gateways: what a datacenter's gateways pass on, which grows with the catalog."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import orjson
+
+from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
+from pointsman.model.names import ServiceName, Target
+from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.objects import seal
+from pointsman.pipeline.settle import Settled, settle_all
+from pointsman.store import keys
+from pointsman.store.protocol import Stored, Write
+from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifest
+
+
+def service_job(root: Root, datacenter: str, service: ServiceName) -> PlanEntry | None:
+    """The plan of a service as its datacenter's gateways pass it on; None where no gateway does."""
+    if datacenter not in root.gateways or service.namespace not in root.namespaces:
+        return None
+    generation = max(root.gateways[datacenter], root.namespaces[service.namespace])
+    target = Target(service.name, "", service.namespace, datacenter)
+    return PlanEntry(GatewayServicePlan(PlanTarget(target)), generation)
+
+
+def remote_job(root: Root, datacenter: str, remote: str) -> PlanEntry | None:
+    """The plan of another datacenter's gateways as those of `datacenter` pass traffic on; None where there are none."""
+    if datacenter not in root.gateways or remote == datacenter:
+        return None
+    return PlanEntry(GatewayRemotePlan(datacenter, remote), root.gateways[datacenter])
+
+
+def read_roster(stored: Stored | None) -> tuple[GatewaysManifest | None, int, str | None]:
+    """The shared manifest in `stored` with its serial and etag; None where there is none, or none that can be read."""
+    if stored is None:
+        return None, 0, None
+    try:
+        body = orjson.loads(stored.data)
+        manifest, serial = read_manifest(body), int(body["serial"])
+    except (ValueError, KeyError, TypeError):
+        return None, 0, stored.etag
+    return (manifest if isinstance(manifest, GatewaysManifest) else None), serial, stored.etag
+
+
+def covers(root: Root, manifest: GatewaysManifest | None, service: ServiceName | None, remote: str | None) -> bool:
+    """Whether the shared manifest already knows the service (or the other datacenter's gateways)."""
+    if manifest is None or manifest.retired:
+        return False
+    if service is not None:
+        return str(service) in manifest.services
+    return remote in manifest.datacenters
+
+
+def publish_roster(engine: Engine, datacenter: str) -> tuple[bool, Settled]:
+    """Bring the shared manifest of a datacenter's gateways up to the config and the catalog, its heads first.
+
+    True if the manifest changed. The heads that it newly names are settled before it names them.
+    """
+    settled = Settled()
+    changed = False
+    name = keys.gateways_manifest(datacenter)
+    for _ in range(ATTEMPTS):
+        stored = engine.store.get_many([keys.CONFIG_HEAD, name])
+        engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
+        root = engine.root
+        old, serial, etag = read_roster(stored.get(name))
+        if datacenter not in root.gateways:
+            new = _ended(old, root)
+        else:
+            new = _current(engine, root, datacenter, old)
+            known = old.clusters if old and not old.retired else ()
+            settled += settle_all(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+        if new == old:
+            return changed, settled
+        assert new is not None
+        # Even a write that won is looked at once more: had the config moved just before it, the one who moved it may
+        # have found nothing to change and gone.
+        write = Write(name, seal(manifest_json(new), serial + 1, engine.nonce()), etag)
+        changed |= engine.store.put(write).etag is not None
+    raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
+
+
+def _ended(old: GatewaysManifest | None, root: Root) -> GatewaysManifest | None:
+    if old is None or old.retired:
+        return old
+    return GatewaysManifest(root.generation, old.trust_domain, (), old.services, old.datacenters, retired=True)
+
+
+def _current(engine: Engine, root: Root, datacenter: str, old: GatewaysManifest | None) -> GatewaysManifest:
+    services, remotes = _appeared(engine, datacenter)
+    if old is not None:
+        services |= set(old.services)
+        remotes |= set(old.datacenters)
+    config = engine.config(root)
+    clusters = set(_static_clusters(config, datacenter))
+    for service in services:
+        job = service_job(root, datacenter, ServiceName(*service.split("/")))
+        clusters |= {job.plan.cluster_id} if job else set()
+    clusters |= remotes
+    new = GatewaysManifest(
+        generation=root.generation,
+        trust_domain=root.trust_domain,
+        clusters=tuple(sorted(clusters)),
+        services=tuple(sorted(services)),
+        datacenters=tuple(sorted(remotes)),
+    )
+    return old if old is not None and replace(old, generation=new.generation) == new else new
+
+
+def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:
+    for key, entry in config.plans.items():
+        if key.startswith(f"{datacenter}/gateway/"):
+            yield entry.plan.cluster_id
+
+
+def _appeared(engine: Engine, datacenter: str) -> tuple[set[str], set[str]]:
+    """The services of `datacenter` and the other datacenters with gateways that the catalog has ever heard of."""
+    services: set[str] = set()
+    remotes: set[str] = set()
+    for listed in engine.store.list(keys.CATALOG):
+        where, _, rest = listed.key.removeprefix(keys.CATALOG).partition("/")
+        if rest == "gateways":
+            remotes |= {where} - {datacenter}
+        elif where == datacenter:
+            services.add(rest)
+    return services, remotes
+
+
+def _jobs(
+    engine: Engine, datacenter: str, manifest: GatewaysManifest, clusters: set[str]
+) -> Callable[[Root], Mapping[str, PlanEntry]]:
+    def jobs(root: Root) -> dict[str, PlanEntry]:
+        out: dict[str, PlanEntry] = {}
+        for service in manifest.services:
+            job = service_job(root, datacenter, ServiceName(*service.split("/")))
+            if job and job.plan.cluster_id in clusters:
+                out[job.plan.key] = job
+        for remote in manifest.datacenters:
+            job = remote_job(root, datacenter, remote)
+            if job and remote in clusters:
+                out[job.plan.key] = job
+        for key, entry in engine.config(root).plans.items():
+            if key.startswith(f"{datacenter}/gateway/") and entry.plan.cluster_id in clusters:
+                out[key] = entry
+        return out
+
+    return jobs

@@ -1,0 +1,148 @@
+"""Settling: recompute clusters until every head covers what is known (docs/architecture.md, "Ingest")."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pointsman.failover.selection import Instances
+from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
+from pointsman.pipeline.publish import (
+    HeadReading,
+    Verdict,
+    decide,
+    head_write,
+    history_write,
+    read_head_object,
+)
+from pointsman.pipeline.readings import Reading
+from pointsman.store import keys
+from pointsman.store.protocol import Stored, Write
+from pointsman.xds.content import Content, compute
+from pointsman.xds.snapshot import Provenance, Snapshot
+
+BATCH = 200
+"""How many heads one round reads, computes and swaps."""
+
+Jobs = Mapping[str, PlanEntry]
+"""What has to be settled: plans by their keys."""
+
+
+@dataclass(slots=True)
+class Settled:
+    """What settling came to: heads that moved, heads that were stamped, heads that stood already."""
+
+    moved: list[Moved] = field(default_factory=list)
+    stamped: int = 0
+    stood: list[Moved] = field(default_factory=list)
+    beside: dict[str, Stored | None] = field(default_factory=dict)
+
+    def __iadd__(self, other: "Settled") -> "Settled":
+        self.moved += other.moved
+        self.stamped += other.stamped
+        self.stood += other.stood
+        return self
+
+
+def _nothing(root: Root) -> Iterable[str]:
+    return ()
+
+
+def settle(
+    engine: Engine, jobs_of: Callable[[Root], Jobs], also: Callable[[Root], Iterable[str]] = _nothing
+) -> Settled:
+    """Settle the jobs that `jobs_of` names for the current root.
+
+    Config head, the catalogs that the plans read, and the current heads are read together. If the config moved past
+    the root in hand, the new one is taken and everything is read again. The keys that `also` names are read along;
+    `beside` of the result has what was found there. Raises Contended when races are lost again and again.
+    """
+    out = Settled()
+    done: set[str] = set()
+    for _ in range(ATTEMPTS):
+        root = engine.root
+        pending = {key: job for key, job in jobs_of(root).items() if key not in done}
+        batch = dict(list(pending.items())[:BATCH])
+        beside = list(also(root))
+        head, objects = _read(engine, batch, beside)
+        if head.generation > root.generation:
+            engine.take(head)
+            continue
+        out.beside = {key: objects.get(key) for key in beside}
+        settled = _settle_batch(engine, root.trust_domain, batch, objects, out)
+        done |= settled
+        if len(settled) == len(pending):
+            return out
+    raise Contended(f"{len(pending)} snapshots are contended; run the event again")
+
+
+def settle_all(engine: Engine, jobs_of: Callable[[Root], Jobs]) -> Settled:
+    """Settle any number of jobs, a bounded number at a time."""
+    out = Settled()
+    names = sorted(jobs_of(engine.root))
+    for start in range(0, len(names), BATCH):
+        out += settle(engine, _only(jobs_of, set(names[start : start + BATCH])))
+    return out
+
+
+def _only(jobs_of: Callable[[Root], Jobs], chosen: set[str]) -> Callable[[Root], Jobs]:
+    return lambda root: {key: job for key, job in jobs_of(root).items() if key in chosen}
+
+
+def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str, Stored]]:
+    wanted = [keys.CONFIG_HEAD, *extra]
+    wanted += [keys.catalog(source) for source in sorted({s for job in batch.values() for s in job.plan.inputs()})]
+    wanted += [keys.snapshot(key) for key in batch]
+    objects = engine.store.get_many(wanted)
+    return read_head(objects.get(keys.CONFIG_HEAD)), objects
+
+
+def _settle_batch(
+    engine: Engine, trust_domain: str, batch: Jobs, objects: Mapping[str, Stored], out: Settled
+) -> set[str]:
+    """Compute, decide and swap once; the plans whose heads now cover what was read."""
+    now = engine.now()
+    done: set[str] = set()
+    swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
+    copies: list[Write] = []
+    for key, job in batch.items():
+        reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)))
+        content, provenance = recompute(engine, job, objects, trust_domain)
+        verdict, snapshot = decide(reading.snapshot, content, provenance, now)
+        if verdict is Verdict.STANDS and snapshot is not None:
+            done.add(key)
+            out.stood.append(Moved(key, job.plan.datacenter, snapshot.version, reading.data))
+        elif snapshot is not None:
+            if verdict is Verdict.MOVE:
+                content.check()
+                copy = history_write(key, reading)
+                copies += [copy] if copy else []
+            write = head_write(key, reading, snapshot, engine.nonce())
+            swaps.append((key, job, reading, snapshot, verdict, write))
+    if swaps:
+        written = engine.store.put_many([*(swap[5] for swap in swaps), *copies])
+        for (key, job, _, snapshot, verdict, write), outcome in zip(swaps, written, strict=False):
+            if outcome.etag is None:
+                continue
+            done.add(key)
+            moved = Moved(key, job.plan.datacenter, snapshot.version, write.data)
+            if verdict is Verdict.MOVE:
+                out.moved.append(moved)
+            else:
+                out.stamped += 1
+                out.stood.append(moved)
+    return done
+
+
+def recompute(
+    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], trust_domain: str
+) -> tuple[Content, Provenance]:
+    """What a plan comes to with the catalogs among `objects`, and what that was computed from."""
+    instances: Instances
+    revisions: dict[str, int] = {}
+    readings: dict[str, Reading] = {}
+    for source in sorted(job.plan.inputs()):
+        reading = engine.readings.read(source, objects.get(keys.catalog(source)))
+        readings[source] = reading
+        revisions[source] = reading.catalog.revision
+    instances = {source: reading.instances for source, reading in readings.items()}
+    return compute(job.plan, instances, trust_domain), Provenance(job.generation, revisions)

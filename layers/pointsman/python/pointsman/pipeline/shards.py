@@ -1,0 +1,76 @@
+"""A large map kept as immutable, content-addressed buckets: a change writes the buckets it touches and no others."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.model.canonical import canonical, digest
+
+_PER_BUCKET = 32
+_MAX_BITS = 12
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Where a map's buckets are: 2**bits of them, by number; empty ones have no digest."""
+
+    bits: int
+    buckets: Mapping[int, str]
+
+    def json(self) -> dict[str, Any]:
+        """As it stands in a root."""
+        return {"bits": self.bits, "buckets": {str(number): name for number, name in self.buckets.items()}}
+
+    @classmethod
+    def of_json(cls, body: Body) -> "Shards":
+        """The inverse of `json`."""
+        return cls(body["bits"], {int(number): name for number, name in body["buckets"].items()})
+
+    def digest_for(self, key: str) -> str | None:
+        """The bucket that `key` is in if it is there at all."""
+        return self.buckets.get(_bucket(key, self.bits))
+
+
+EMPTY = Shards(0, {})
+
+
+def _bits_for(count: int) -> int:
+    return min(max(0, (count // _PER_BUCKET).bit_length()), _MAX_BITS)
+
+
+def _bucket(key: str, bits: int) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> (32 - bits)
+
+
+def write_map(
+    whole: Mapping[str, Any], changed: Iterable[str], old: Shards, encode: Callable[[Any], Any]
+) -> tuple[Shards, dict[str, bytes]]:
+    """The shards of `whole`, and the new objects by digest.
+
+    `changed` are the keys (written, replaced or gone) in which it differs from the map that `old` describes. `encode`
+    turns a value into JSON values; it is called for the values of the touched buckets only.
+    """
+    bits = _bits_for(len(whole))
+    if bits == old.bits:
+        touched = {_bucket(key, bits) for key in changed}
+        buckets = dict(old.buckets)
+    else:
+        touched, buckets = set(range(2**bits)), {}
+    if not touched:
+        return old, {}
+    contents: dict[int, dict[str, Any]] = {number: {} for number in touched}
+    for key, value in whole.items():
+        number = _bucket(key, bits)
+        if number in contents:
+            contents[number][key] = encode(value)
+    objects: dict[str, bytes] = {}
+    for number, content in contents.items():
+        buckets.pop(number, None)
+        if content:
+            data = canonical(content)
+            buckets[number] = digest(data)
+            objects[buckets[number]] = data
+    return Shards(bits, dict(sorted(buckets.items()))), objects

@@ -1,0 +1,87 @@
+"""Status: which target of every resolver serves now, and why."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pointsman.chain.plan import SidecarPlan
+from pointsman.pipeline.config import load_root
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.publish import read_head_object
+from pointsman.pipeline.settle import BATCH
+from pointsman.store import keys
+from pointsman.xds.content import TargetHealth
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverStatus:
+    """One resolver as the sidecars of `datacenter` see it.
+
+    `version` is 0 and the rest empty while its first snapshot is not published yet. `since` is when the active target
+    last changed, `published` when the version came to be.
+    """
+
+    service: str
+    namespace: str
+    datacenter: str
+    cluster: str
+    version: int
+    generation: int
+    active: str
+    why: str
+    since: str
+    published: str
+    targets: tuple[TargetHealth, ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster."""
+
+    trust_domain: str
+    generation: int
+    propagated: int
+    resolvers: tuple[ResolverStatus, ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "trust_domain": self.trust_domain,
+            "generation": self.generation,
+            "propagated": self.propagated,
+            "resolvers": [each.json() for each in self.resolvers],
+        }
+
+
+def status(engine: Engine) -> Status:
+    """The status of everything in the store."""
+    head = engine.refresh()
+    config = engine.config(load_root(engine.objects, head.root))
+    plans = {key: entry.plan for key, entry in config.plans.items() if isinstance(entry.plan, SidecarPlan)}
+    names = list(plans)
+    resolvers: list[ResolverStatus] = []
+    for start in range(0, len(names), BATCH):
+        chosen = names[start : start + BATCH]
+        stored = engine.store.get_many([keys.snapshot(key) for key in chosen])
+        for key in chosen:
+            snapshot = read_head_object(engine.store, key, stored.get(keys.snapshot(key))).snapshot
+            primary = plans[key].targets[0].target
+            resolvers.append(
+                ResolverStatus(
+                    service=primary.service,
+                    namespace=primary.namespace,
+                    datacenter=plans[key].datacenter,
+                    cluster=plans[key].cluster_id,
+                    version=snapshot.version if snapshot else 0,
+                    generation=snapshot.provenance.generation if snapshot else 0,
+                    active=snapshot.content.active if snapshot else "",
+                    why=snapshot.content.sentence if snapshot else "",
+                    since=snapshot.since if snapshot else "",
+                    published=snapshot.published if snapshot else "",
+                    targets=snapshot.content.targets if snapshot else (),
+                )
+            )
+    return Status(config.root.trust_domain, head.generation, head.propagated, tuple(resolvers))

@@ -1,0 +1,1 @@
+"""Where objects live: one protocol, an SQLite and an S3 implementation, the key layout."""

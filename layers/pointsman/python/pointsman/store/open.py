@@ -1,0 +1,66 @@
+"""Which store a user means: a URL or a path becomes a Store."""
+
+from urllib.parse import unquote, urlsplit
+
+from pointsman.store.protocol import Store, StoreError
+
+_WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket (s3://bucket/prefix)"
+_CONNECTIONS = 16
+
+
+def open_store(url: str) -> Store:
+    """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
+
+    A file is made if it is not there. `sqlite:///var/x.db` is the absolute path `/var/x.db`; a relative path is written
+    without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are boto3's own. A bucket is not looked at
+    yet. Raises StoreError for anything that names no store or cannot be opened, with the way out.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not url.strip():
+        raise StoreError(f"store: the name is empty: {_WAYS}")
+    if not separator:
+        return _open_file(url)
+    if scheme == "sqlite":
+        return _open_file(_path(url))
+    if scheme == "s3":
+        return _open_bucket(url)
+    raise StoreError(f"store {url}: there is no kind of store named {scheme}: {_WAYS}")
+
+
+def _path(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc or len(parts.path) < 2 or parts.query or parts.fragment:
+        raise StoreError(f"store {url}: not sqlite:///absolute/path: {_WAYS}")
+    return unquote(parts.path)
+
+
+def _open_file(path: str) -> Store:
+    from pointsman.store.sqlite import SQLiteStore
+
+    return SQLiteStore(path)
+
+
+def _open_bucket(url: str) -> Store:
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+        raise StoreError(f"store {url}: not s3://bucket/prefix: {_WAYS}")
+
+    # boto3 takes half a second to import, which who keeps objects in a file should not pay.
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    from pointsman.store.s3 import S3Store
+
+    config = Config(
+        max_pool_connections=_CONNECTIONS,
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"total_max_attempts": 1},  # the store itself tries again, knowing what a repeated write means
+    )
+    try:
+        client = boto3.client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(f"store {url}: no client for it: {error}: set AWS_REGION and AWS_PROFILE") from error
+    return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS)

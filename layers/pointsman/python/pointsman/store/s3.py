@@ -1,0 +1,215 @@
+"""Objects in an S3 bucket: the store of the AWS engine."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pointsman.store.protocol import Changes, Listed, Stored, StoreError, StoreUnavailable, Write, Written
+from pointsman.store.s3_errors import Refusal, code_of, explained, refusal_of, was_retried
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between the attempts of a request that S3 throttles or leaves unanswered; one attempt more than pauses."""
+
+
+class S3Store:
+    """A Store in a general purpose bucket, by S3's conditional requests.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: a write whose condition no longer
+    holds gets 412, or 404 if it names an etag and there is no object. A 409, an error of the service or a broken
+    connection say nothing about whether the write was made, and neither does a 412 to a request that was sent before:
+    then the object is read back, and the write won if its own bytes stand there. (If it won and somebody has written
+    over it since, it counts as lost, which is as true for the writer: it has to read again.)
+
+    The store tries again by itself, so the client need not: give it `retries={"total_max_attempts": 1}`, timeouts of a
+    few seconds, and as many `max_pool_connections` as there shall be requests at a time.
+    """
+
+    def __init__(
+        self,
+        client: "S3Client",
+        bucket: str,
+        prefix: str = "",
+        *,
+        max_workers: int = 16,
+        pauses: Sequence[float] = PAUSES,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Use `bucket` through `client`, with `prefix` (as it is: end it with a slash) before every key.
+
+        At most `max_workers` requests are under way at a time, fewer if the client has fewer connections. `pauses` are
+        the seconds to wait between attempts, and `sleep` does the waiting. Nothing is asked of S3 yet.
+        """
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self._pauses = tuple(pauses)
+        self._sleep = sleep
+        self._closed = threading.Event()
+        connections: int = client.meta.config.max_pool_connections  # type: ignore[attr-defined]
+        self._workers = ThreadPoolExecutor(min(max_workers, connections), thread_name_prefix="s3-store")
+
+    def get(self, key: str) -> Stored | None:
+        """The object under `key`, or None."""
+        return self._read(key, None)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """The objects that exist under `keys`, read at the same time (each as of its own moment)."""
+        found = self._together(self.get, dict.fromkeys(keys))
+        return {stored.key: stored for stored in found if stored is not None}
+
+    def put(self, write: Write) -> Written:
+        """One conditional write, durable when it returns. If it raises, it may have been made or not."""
+        where = self._where(write.key)
+        request = partial(self._client.put_object, Bucket=self._bucket, Key=self._prefix + write.key, Body=write.data)
+        perhaps_made = False
+        for pause in (*self._pauses, None):
+            self._check_open()
+            try:
+                answer = request(IfNoneMatch="*") if write.if_etag is None else request(IfMatch=write.if_etag)
+                return Written(write.key, answer["ETag"])
+            except (ClientError, BotoCoreError) as error:
+                refusal, last = refusal_of(error), error
+                perhaps_made = perhaps_made or was_retried(error)
+            if refusal is Refusal.LOST or (refusal is Refusal.ABSENT and write.if_etag is not None):
+                return self._read_back(write) if perhaps_made else Written(write.key, None)
+            if refusal is Refusal.CONFLICT:
+                settled = self._settle_conflict(write)
+                if settled is not None:
+                    return settled
+            elif refusal is not Refusal.UNKNOWN:
+                raise explained(where, last) from last
+            perhaps_made = True
+            if pause is not None:
+                self._sleep(pause)
+        raise self._gave_up(where, last) from last
+
+    def put_many(self, writes: Sequence[Write]) -> list[Written]:
+        """Independent conditional writes, made at the same time; outcomes in the order of `writes`.
+
+        If this raises, each may have been made or not.
+        """
+        return [*self._together(self.put, writes)]
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes, as S3 lists them."""
+        start: dict[str, Any] = {}
+        while True:
+            request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=self._prefix + prefix, **start)
+            page = self._ask(self._where(prefix), request)
+            for entry in page.get("Contents", ()):
+                yield Listed(entry["Key"].removeprefix(self._prefix), entry["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            start = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
+        """Of the keys of `known`, the objects whose etag is not the known one, in the order of `known`.
+
+        One conditional read per key, at the same time; an unchanged object is not sent. S3 has no log of writes, so
+        the cursor is not looked at and always empty.
+        """
+        found = self._together(lambda item: self._read(*item), known.items())
+        return Changes([stored for stored in found if stored is not None], "")
+
+    def wait(self, cursor: str, timeout: float) -> bool:
+        """Sleep `timeout` seconds and say True: S3 does not tell of writes. False, at once, if closed meanwhile."""
+        self._check_open()
+        return not self._closed.wait(timeout)
+
+    def close(self) -> None:
+        """End the threads, after the requests that are under way. The client stays open: it came from outside."""
+        self._closed.set()
+        self._workers.shutdown()
+
+    def _read(self, key: str, etag: str | None) -> Stored | None:
+        """The object under `key`; None if there is none, or if its etag is still `etag`."""
+        request = partial(self._client.get_object, Bucket=self._bucket, Key=self._prefix + key)
+
+        def read() -> Stored | None:
+            try:
+                answer = request() if etag is None else request(IfNoneMatch=etag)
+            except ClientError as error:
+                if refusal_of(error) in (Refusal.ABSENT, Refusal.UNCHANGED):
+                    return None
+                raise
+            return Stored(key, answer["Body"].read(), answer["ETag"])
+
+        return self._ask(self._where(key), read)
+
+    def _read_back(self, write: Write) -> Written:
+        """What became of a write that may have been made, now that its condition holds no longer."""
+        there = self.get(write.key)
+        return Written(write.key, there.etag if there is not None and there.data == write.data else None)
+
+    def _settle_conflict(self, write: Write) -> Written | None:
+        """What became of a write that ran into another one; None if its condition holds still, so it was not made."""
+        there = self.get(write.key)
+        if there is not None and there.data == write.data:
+            return Written(write.key, there.etag)
+        holds = (there.etag if there is not None else None) == write.if_etag
+        return None if holds else Written(write.key, None)
+
+    def _ask(self, where: str, request: Callable[[], _A]) -> _A:
+        """The answer to a request that changes nothing, tried again while S3 cannot answer."""
+        for pause in (*self._pauses, None):
+            self._check_open()
+            try:
+                return request()
+            except (ClientError, BotoCoreError) as error:
+                refusal, last = refusal_of(error), error
+            if refusal is not Refusal.UNKNOWN:
+                raise explained(where, last) from last
+            if pause is not None:
+                self._sleep(pause)
+        raise self._gave_up(where, last) from last
+
+    def _together(self, request: Callable[[_A], _B], items: Iterable[_A]) -> Sequence[_B]:
+        """`request` of each of `items` at the same time, answers in their order.
+
+        Once one raises, those not begun are dropped, those under way are awaited, and the first error is raised.
+        """
+        self._check_open()
+        items = [*items]
+        if len(items) == 1:
+            return [request(items[0])]
+        failed = threading.Event()
+
+        def unless_failed(item: _A) -> _B:
+            if failed.is_set():
+                raise CancelledError
+            try:
+                return request(item)
+            except BaseException:
+                failed.set()
+                raise
+
+        try:
+            futures = [self._workers.submit(unless_failed, item) for item in items]
+        except RuntimeError:
+            self._check_open()  # closed between the look above and now
+            raise
+        wait(futures)
+        return [future.result() for future in futures]  # they begin in order: no dropped one before one that failed
+
+    def _gave_up(self, where: str, error: ClientError | BotoCoreError) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"store {where}: S3 did not do it in {len(self._pauses) + 1} attempts ({code_of(error)}): try again later"
+        )
+
+    def _where(self, key: str) -> str:
+        return f"s3://{self._bucket}/{self._prefix}{key}"
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise StoreError(f"store {self._where('')}: closed already: open it again")

@@ -1,0 +1,88 @@
+"""Load assignments: the endpoints of a cluster, in groups (docs/semantics.md, sections 6 and 7)."""
+
+from collections.abc import Iterable, Sequence
+
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.health_check_pb2 import HEALTHY, UNHEALTHY
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, SidecarPlan
+from pointsman.failover.health import health_and_weight
+from pointsman.failover.selection import Instances, Measured, Selection, measure
+from pointsman.model.instance import Instance
+
+OVERPROVISIONING_FACTOR = 100_000
+"""So large that the next tier is used only when no endpoint of the tier above is healthy."""
+
+_Place = tuple[str, int, bool, int]
+
+
+def sidecar_assignment(
+    plan: SidecarPlan, selection: Selection, instances: Instances, trust_domain: str
+) -> ClusterLoadAssignment:
+    """The endpoints of a resolver node: the active target's alone, or one priority tier per target."""
+    name = plan.cluster_name(trust_domain)
+    if plan.measured or len(plan.targets) == 1:
+        serving = selection.measured[selection.active if plan.measured else 0]
+        return ClusterLoadAssignment(cluster_name=name, endpoints=[_group(_places(plan, serving, instances), 0)])
+    tiers = [_group(_places(plan, each, instances), i) for i, each in enumerate(selection.measured)]
+    return ClusterLoadAssignment(
+        cluster_name=name,
+        endpoints=tiers,
+        policy=ClusterLoadAssignment.Policy(overprovisioning_factor=UInt32Value(value=OVERPROVISIONING_FACTOR)),
+    )
+
+
+def gateway_assignment(
+    plan: GatewayServicePlan | GatewayRemotePlan, instances: Instances, trust_domain: str
+) -> ClusterLoadAssignment:
+    """The endpoints that a mesh gateway passes on to: a service's instances, or another datacenter's gateways."""
+    if isinstance(plan, GatewayServicePlan):
+        places = [(*each.local, healthy, weight) for each, healthy, weight in measure(plan.target, instances).instances]
+    else:
+        (key,) = plan.inputs()
+        places = [
+            (*each.remote, *health_and_weight(each, only_passing=False)) for each in _counting(instances.get(key, ()))
+        ]
+    return ClusterLoadAssignment(cluster_name=plan.cluster_name(trust_domain), endpoints=[_group(places, 0)])
+
+
+def _places(plan: SidecarPlan, measured: Measured, instances: Instances) -> list[_Place]:
+    """A target's endpoints: its instances, or the gateways on the way, each with the service's health."""
+    target = measured.target
+    gateways = target.gateways(plan.datacenter)
+    if gateways is None:
+        here = target.target.datacenter == plan.datacenter
+        return [
+            (*(instance.local if here else instance.remote), healthy, weight)
+            for instance, healthy, weight in measured.instances
+        ]
+    through = _counting(instances.get(gateways, ()))
+    healthy = measured.healthy > 0
+    own = target.mode == "local"
+    return [
+        (*(each.local if own else each.remote), healthy, health_and_weight(each, only_passing=False)[1])
+        for each in through
+    ]
+
+
+def _counting(instances: Sequence[Instance]) -> Iterable[Instance]:
+    return (each for each in instances if each.counts)
+
+
+def _group(places: Iterable[_Place], priority: int) -> LocalityLbEndpoints:
+    return LocalityLbEndpoints(
+        priority=priority,
+        lb_endpoints=[
+            LbEndpoint(
+                endpoint=Endpoint(
+                    address=Address(socket_address=SocketAddress(address=address, port_value=port)),
+                ),
+                health_status=HEALTHY if healthy else UNHEALTHY,
+                load_balancing_weight=UInt32Value(value=weight),
+            )
+            for address, port, healthy, weight in sorted(places)
+        ],
+    )

@@ -1,0 +1,124 @@
+"""Clusters: one per resolver node (docs/semantics.md, 5), one per thing a mesh gateway passes on (7)."""
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, UpstreamTlsContext
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.percent_pb2 import Percent
+from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
+
+from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, SidecarPlan
+from pointsman.model.resolver import LoadBalancer
+from pointsman.xds.pack import milliseconds, packed
+
+IDENTITY_SECRET = "identity"
+"""The SDS name of a proxy's certificate and key."""
+
+TRUST_SECRET = "trust"
+"""The SDS name of the bundle that a proxy verifies others with."""
+
+GATEWAY_CONNECT_TIMEOUT_MS = 5000
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_POLICIES = {
+    "random": Cluster.LbPolicy.RANDOM,
+    "round_robin": Cluster.LbPolicy.ROUND_ROBIN,
+    "least_request": Cluster.LbPolicy.LEAST_REQUEST,
+    "ring_hash": Cluster.LbPolicy.RING_HASH,
+    "maglev": Cluster.LbPolicy.MAGLEV,
+}
+
+
+def _eds_cluster(name: str, connect_timeout_ms: int) -> Cluster:
+    return Cluster(
+        name=name,
+        type=Cluster.DiscoveryType.EDS,
+        eds_cluster_config=Cluster.EdsClusterConfig(
+            eds_config=ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+        ),
+        connect_timeout=milliseconds(connect_timeout_ms),
+        outlier_detection=OutlierDetection(),
+    )
+
+
+def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluster:
+    """The cluster of a resolver node whose active target is the `active`th of the plan.
+
+    Its name and alt_stat_name are those of the primary target and never follow a failover; its SNI does where the
+    node fails over through a mesh gateway. The server's certificate must be that of one of the node's targets.
+    """
+    name = plan.cluster_name(trust_domain)
+    cluster = _eds_cluster(name, plan.connect_timeout_ms)
+    cluster.alt_stat_name = name
+    cluster.common_lb_config.CopyFrom(
+        # Below the threshold Envoy would send traffic to unhealthy hosts: to the wrong ones, or to none that answers.
+        Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=0))
+    )
+    if plan.http2:
+        options = HttpProtocolOptions(
+            explicit_http_config=HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+        )
+        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
+    serving = plan.targets[active if plan.measured else 0]
+    cluster.transport_socket.CopyFrom(
+        upstream_tls(
+            sni=serving.target.sni(trust_domain),
+            spiffe_ids=sorted({each.target.spiffe_id(trust_domain) for each in plan.targets}),
+        )
+    )
+    if plan.load_balancer:
+        _balance(cluster, plan.load_balancer)
+    return cluster
+
+
+def upstream_tls(sni: str, spiffe_ids: list[str]) -> TransportSocket:
+    """TLS to instances that carry one of `spiffe_ids`, with the proxy's own certificate; secrets are named only."""
+    context = UpstreamTlsContext(
+        sni=sni,
+        common_tls_context=CommonTlsContext(
+            tls_certificate_sds_secret_configs=[SdsSecretConfig(name=IDENTITY_SECRET)],
+            combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
+                default_validation_context=CertificateValidationContext(
+                    match_typed_subject_alt_names=[
+                        SubjectAltNameMatcher(
+                            san_type=SubjectAltNameMatcher.SanType.URI, matcher=StringMatcher(exact=spiffe_id)
+                        )
+                        for spiffe_id in spiffe_ids
+                    ]
+                ),
+                validation_context_sds_secret_config=SdsSecretConfig(name=TRUST_SECRET),
+            ),
+        ),
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _balance(cluster: Cluster, balancer: LoadBalancer) -> None:
+    """Consul's LoadBalancer on Envoy's cluster; hash policies belong to routes."""
+    if not balancer.policy:
+        return
+    cluster.lb_policy = _POLICIES[balancer.policy]
+    if balancer.least_request_config and balancer.least_request_config.choice_count:
+        choices = UInt32Value(value=balancer.least_request_config.choice_count)
+        cluster.least_request_lb_config.CopyFrom(Cluster.LeastRequestLbConfig(choice_count=choices))
+    if ring := balancer.ring_hash_config:
+        cluster.ring_hash_lb_config.CopyFrom(
+            Cluster.RingHashLbConfig(
+                minimum_ring_size=UInt64Value(value=ring.minimum_ring_size) if ring.minimum_ring_size else None,
+                maximum_ring_size=UInt64Value(value=ring.maximum_ring_size) if ring.maximum_ring_size else None,
+            )
+        )
+
+
+def gateway_cluster(plan: GatewayServicePlan | GatewayRemotePlan, trust_domain: str) -> Cluster:
+    """The cluster that a mesh gateway passes TLS on to; the gateway's own connect timeout comes with delivery."""
+    return _eds_cluster(plan.cluster_name(trust_domain), GATEWAY_CONNECT_TIMEOUT_MS)

@@ -1,0 +1,130 @@
+"""One cluster of one datacenter, computed: the value that a snapshot holds, and its consistency check."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from google.protobuf.message import DecodeError
+
+from pointsman.chain.plan import Plan, SidecarPlan
+from pointsman.failover.selection import Instances, select, sentence
+from pointsman.model.errors import PointsmanError
+from pointsman.xds.assignment import gateway_assignment, sidecar_assignment
+from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
+
+
+class InconsistentContent(PointsmanError):
+    """A cluster and an assignment that must not reach an Envoy together; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetHealth:
+    """How a target stood when it was measured: instances that its subset selects, and healthy ones among them."""
+
+    id: str
+    mode: str
+    healthy: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is published for a plan.
+
+    `cluster` and `assignment` are serialized protobufs, `active` the id of the active target ("" for a mesh gateway's
+    clusters). These three make a version. `targets` and `sentence` tell why and change more often.
+    """
+
+    cluster: bytes
+    assignment: bytes
+    active: str
+    targets: tuple[TargetHealth, ...]
+    sentence: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether it fails over through mesh gateways, to one target's endpoints at a time (docs/semantics.md, 4)."""
+        return any(each.mode in ("local", "remote") for each in self.targets[1:])
+
+    def same_version(self, other: "Content") -> bool:
+        """Whether an Envoy could not tell the two apart."""
+        return (self.cluster, self.assignment, self.active) == (other.cluster, other.assignment, other.active)
+
+    def check(self) -> None:
+        """Raise InconsistentContent unless cluster and assignment fit each other and every endpoint is usable."""
+        try:
+            cluster = Cluster.FromString(self.cluster)
+            assignment = ClusterLoadAssignment.FromString(self.assignment)
+            tls = UpstreamTlsContext()
+            secured = cluster.transport_socket.typed_config.Unpack(tls)
+        except DecodeError as error:
+            raise InconsistentContent(f"not a serialized cluster with its load assignment: {error}") from None
+        if not cluster.name or cluster.type != Cluster.DiscoveryType.EDS:
+            raise InconsistentContent(f'cluster "{cluster.name}" is not an EDS cluster with a name')
+        if assignment.cluster_name != cluster.name:
+            raise InconsistentContent(
+                f'the load assignment "{assignment.cluster_name}" is not that of cluster "{cluster.name}"'
+            )
+        check_assignment(assignment)
+        tiers = 1 if self.measured or not self.targets else len(self.targets)
+        if len(assignment.endpoints) != tiers:
+            raise InconsistentContent(
+                f'load assignment "{cluster.name}" has {len(assignment.endpoints)} priority tiers instead of {tiers}'
+            )
+        if self.targets:
+            target = self.active if self.measured else self.targets[0].id
+            if not secured or not tls.sni.startswith(f"{target}.internal."):
+                raise InconsistentContent(f'cluster "{cluster.name}" has SNI "{tls.sni}", its target is {target}')
+
+
+def check_assignment(assignment: ClusterLoadAssignment) -> None:
+    """Raise InconsistentContent unless Envoy would accept every group and endpoint."""
+    name = assignment.cluster_name
+    if not assignment.endpoints:
+        raise InconsistentContent(f'load assignment "{name}" has no group')
+    if [group.priority for group in assignment.endpoints] != list(range(len(assignment.endpoints))):
+        raise InconsistentContent(f'load assignment "{name}" lacks a priority tier')
+    for group in assignment.endpoints:
+        for endpoint in group.lb_endpoints:
+            place = endpoint.endpoint.address.socket_address
+            try:
+                ip_address(place.address)
+            except ValueError:
+                raise InconsistentContent(
+                    f'load assignment "{name}" has the address "{place.address}", which is not an IP address'
+                ) from None
+            if not 0 < place.port_value <= 65535:
+                raise InconsistentContent(f'load assignment "{name}" has the port {place.port_value}')
+            if endpoint.HasField("load_balancing_weight") and not endpoint.load_balancing_weight.value:
+                raise InconsistentContent(f'load assignment "{name}" gives {place.address} the weight 0')
+
+
+def compute(plan: Plan, instances: Instances, trust_domain: str) -> Content:
+    """What `plan` comes to with these `instances`: a function of its arguments alone."""
+    if isinstance(plan, SidecarPlan):
+        selection = select(plan, instances)
+        return Content(
+            cluster=_bytes(sidecar_cluster(plan, selection.active, trust_domain)),
+            assignment=_bytes(sidecar_assignment(plan, selection, instances, trust_domain)),
+            active=plan.targets[selection.active].target.id,
+            targets=tuple(
+                TargetHealth(each.target.target.id, each.target.mode, each.healthy, len(each.instances))
+                for each in selection.measured
+            ),
+            sentence=sentence(plan, selection),
+        )
+    assignment = gateway_assignment(plan, instances, trust_domain)
+    places = [endpoint for group in assignment.endpoints for endpoint in group.lb_endpoints]
+    return Content(
+        cluster=_bytes(gateway_cluster(plan, trust_domain)),
+        assignment=_bytes(assignment),
+        active="",
+        targets=(),
+        sentence=f"{plan.cluster_id}: passed on to {len(places)} addresses",
+    )
+
+
+def _bytes(message: Cluster | ClusterLoadAssignment) -> bytes:
+    return bytes(message.SerializeToString(deterministic=True))

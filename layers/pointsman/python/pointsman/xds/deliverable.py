@@ -1,0 +1,59 @@
+"""What may reach an Envoy at all: the checks before anything that was read from a store is delivered."""
+
+from ipaddress import ip_address
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_pb2 import Listener
+from google.protobuf.message import DecodeError
+
+from pointsman.xds.content import InconsistentContent
+from pointsman.xds.manifest import GatewayManifest, Manifest, SidecarManifest
+from pointsman.xds.snapshot import Snapshot
+
+
+def check_snapshot(cluster_id: str, snapshot: Snapshot) -> None:
+    """Raise InconsistentContent unless an Envoy can take `snapshot` as that of the cluster `cluster_id`."""
+    if type(snapshot.version) is not int or snapshot.version < 1:
+        raise InconsistentContent(f"its version is {snapshot.version!r}, which is not a number from 1 on")
+    content = snapshot.content
+    if not all(isinstance(text, str) for text in (content.active, *(each.id for each in content.targets))):
+        raise InconsistentContent("the ids of its targets are not all strings")
+    content.check()
+    name = Cluster.FromString(content.cluster).name
+    if not name.startswith(f"{cluster_id}.internal."):
+        raise InconsistentContent(f'it has the cluster "{name}", which is another one\'s')
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Raise InconsistentContent unless an Envoy can take the listeners that `manifest` has or leads to."""
+    if type(manifest.generation) is not int:
+        raise InconsistentContent(f"its generation is {manifest.generation!r}, which is not a number")
+    if not isinstance(manifest, GatewayManifest) and not all(isinstance(each, str) for each in manifest.clusters):
+        raise InconsistentContent("the ids of its clusters are not all strings")
+    if isinstance(manifest, SidecarManifest):
+        names = [_checked_name(listener) for listener in manifest.listeners]
+        if len(names) != len(set(names)):
+            raise InconsistentContent("two of its listeners have the same name")
+    elif isinstance(manifest, GatewayManifest) and not manifest.retired:
+        _check_place("its listener", manifest.address, manifest.port)
+
+
+def _checked_name(serialized: bytes) -> str:
+    try:
+        listener = Listener.FromString(serialized)
+    except DecodeError as error:
+        raise InconsistentContent(f"not a serialized listener: {error}") from None
+    if not listener.name:
+        raise InconsistentContent("it has a listener without a name")
+    place = listener.address.socket_address
+    _check_place(f'listener "{listener.name}"', place.address, place.port_value)
+    return str(listener.name)
+
+
+def _check_place(what: str, address: str, port: int) -> None:
+    try:
+        ip_address(address)
+    except ValueError:
+        raise InconsistentContent(f'{what} has the address "{address}", which is not an IP address') from None
+    if not 0 < port <= 65535:
+        raise InconsistentContent(f"{what} has the port {port}")

@@ -1,0 +1,69 @@
+"""Which requests a route takes: a router's match as Envoy's RouteMatch."""
+
+import re
+
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher, RouteMatch
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from pointsman.model.router import HeaderMatch, HTTPMatch, Match, QueryMatch
+
+
+def every_request() -> RouteMatch:
+    """The match that no request escapes."""
+    return RouteMatch(prefix="/")
+
+
+def route_match(match: Match | None) -> RouteMatch:
+    """Envoy's form of `match`; one that is missing or sets no condition takes every request.
+
+    The mapping is Consul's (agent/xds/routes.go). What Envoy makes of it: all conditions have to hold; a request that
+    lacks a header fails every condition on it, inverted or not, other than the inverted `Present`; and regular
+    expressions are RE2, have to match the whole path (without its query), header or parameter, and may be as long as
+    the runtime's `re2.max_program_size.error_level` allows: 100 instructions, unless the bootstrap says more.
+    """
+    http = match.http if match else None
+    if http is None:
+        return every_request()
+    out = _path(http)
+    out.headers.extend(_header(each) for each in http.header)
+    if http.methods:
+        any_of = "|".join(re.escape(each) for each in http.methods)
+        out.headers.append(HeaderMatcher(name=":method", string_match=StringMatcher(safe_regex=_regex(any_of))))
+    out.query_parameters.extend(_query_parameter(each) for each in http.query_param)
+    return out
+
+
+def _path(http: HTTPMatch) -> RouteMatch:
+    if http.path_exact:
+        return RouteMatch(path=http.path_exact)
+    if http.path_prefix:
+        return RouteMatch(prefix=http.path_prefix)
+    if http.path_regex:
+        return RouteMatch(safe_regex=_regex(http.path_regex))
+    return every_request()
+
+
+def _header(match: HeaderMatch) -> HeaderMatcher:
+    if match.present:
+        return HeaderMatcher(name=match.name, present_match=True, invert_match=match.invert)
+    if match.exact:
+        text = StringMatcher(exact=match.exact)
+    elif match.prefix:
+        text = StringMatcher(prefix=match.prefix)
+    elif match.suffix:
+        text = StringMatcher(suffix=match.suffix)
+    else:
+        text = StringMatcher(safe_regex=_regex(match.regex))
+    return HeaderMatcher(name=match.name, string_match=text, invert_match=match.invert)
+
+
+def _query_parameter(match: QueryMatch) -> QueryParameterMatcher:
+    if match.present:
+        return QueryParameterMatcher(name=match.name, present_match=True)
+    text = StringMatcher(exact=match.exact) if match.exact else StringMatcher(safe_regex=_regex(match.regex))
+    return QueryParameterMatcher(name=match.name, string_match=text)
+
+
+def _regex(pattern: str) -> RegexMatcher:
+    return RegexMatcher(regex=pattern)

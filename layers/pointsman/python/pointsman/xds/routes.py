@@ -1,0 +1,143 @@
+"""Where the requests of an HTTP upstream go: a compiled chain as one of Envoy's route configurations.
+
+The mapping is Consul's (agent/xds/routes.go and the pages of service-router, service-splitter and service-resolver).
+"""
+
+from collections.abc import Iterable
+
+from envoy.config.route.v3.route_components_pb2 import (
+    RetryPolicy,
+    Route,
+    RouteAction,
+    VirtualHost,
+    WeightedCluster,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from pointsman.chain.graph import Chain, ResolverNode, RouterNode, SplitterNode
+from pointsman.chain.plan import cluster_name
+from pointsman.model.errors import PointsmanError
+from pointsman.model.resolver import HashPolicy
+from pointsman.model.router import Destination
+from pointsman.xds.pack import milliseconds
+from pointsman.xds.route_match import every_request, route_match
+
+_NANOSECONDS_PER_MILLISECOND = 1_000_000
+_NANOSECONDS_PER_SECOND = 1_000_000_000
+
+
+def route_configuration(chain: Chain, name: str, trust_domain: str) -> RouteConfiguration:
+    """The routes of `chain`, in the order they are tried, in one virtual host for every authority.
+
+    A router's routes lead to clusters or, through a splitter, to clusters by weight (hundredths of a percent). A chain
+    without a router has one route for every request. Where nothing else is said Envoy ends a request after 15 s.
+
+    Raises PointsmanError for a chain that no compiler makes: a node where its kind cannot stand.
+    """
+    start = chain.nodes[chain.start]
+    if isinstance(start, RouterNode):
+        routes = [
+            Route(match=route_match(route.match), route=_destined(chain, key, trust_domain, route.destination))
+            for route, key in start.routes
+        ]
+    else:
+        action = _action(chain, chain.start, trust_domain)
+        if isinstance(start, ResolverNode) and start.request_timeout:
+            # Only here: behind a splitter one route serves several resolvers, and a router says its own.
+            action.timeout.CopyFrom(_timeout(start.request_timeout))
+        routes = [Route(match=every_request(), route=action)]
+    return RouteConfiguration(
+        name=name,
+        virtual_hosts=[VirtualHost(name=name, domains=["*"], routes=routes)],
+        # Clusters come by xDS, in their own time: until one is there its requests get 503, the listener stands.
+        validate_clusters=BoolValue(value=False),
+    )
+
+
+def _destined(chain: Chain, key: str, trust_domain: str, destination: Destination | None) -> RouteAction:
+    action = _action(chain, key, trust_domain)
+    if destination is None:
+        return action
+    action.prefix_rewrite = destination.prefix_rewrite
+    if destination.request_timeout:
+        action.timeout.CopyFrom(_timeout(destination.request_timeout))
+    if destination.num_retries or destination.retry_on_connect_failure or destination.retry_on_status_codes:
+        action.retry_policy.CopyFrom(_retry_policy(destination))
+    return action
+
+
+def _action(chain: Chain, key: str, trust_domain: str) -> RouteAction:
+    """To the cluster of a resolver node, or to those of a splitter node by their weights.
+
+    One action has one list of hash policies: a splitter's is that of the first of its resolvers that has any.
+    """
+    node = chain.nodes[key]
+    if isinstance(node, ResolverNode):
+        return RouteAction(cluster=cluster_name(chain, node, trust_domain), hash_policy=_hash_policies([node]))
+    if not isinstance(node, SplitterNode):
+        raise PointsmanError(f'discovery chain "{chain.service.name}": {key} cannot be where a route leads')
+    shares = [(weight, _resolver(chain, following)) for weight, following in node.splits]
+    clusters = [
+        WeightedCluster.ClusterWeight(
+            name=cluster_name(chain, resolver, trust_domain), weight=UInt32Value(value=weight)
+        )
+        for weight, resolver in shares
+    ]
+    return RouteAction(
+        weighted_clusters=WeightedCluster(clusters=clusters),
+        hash_policy=_hash_policies(resolver for _, resolver in shares),
+    )
+
+
+def _resolver(chain: Chain, key: str) -> ResolverNode:
+    node = chain.nodes[key]
+    if not isinstance(node, ResolverNode):
+        raise PointsmanError(f'discovery chain "{chain.service.name}": {key} cannot be where a split leads')
+    return node
+
+
+def _retry_policy(destination: Destination) -> RetryPolicy:
+    """Retries on the conditions that are named, on none if none is; once, if no number is given."""
+    conditions = []
+    if destination.retry_on_connect_failure:
+        conditions.append("connect-failure")
+    if destination.retry_on_status_codes:
+        conditions.append("retriable-status-codes")
+    return RetryPolicy(
+        retry_on=",".join(conditions),
+        num_retries=UInt32Value(value=destination.num_retries) if destination.num_retries else None,
+        retriable_status_codes=destination.retry_on_status_codes,
+    )
+
+
+def _hash_policies(resolvers: Iterable[ResolverNode]) -> list[RouteAction.HashPolicy]:
+    for resolver in resolvers:
+        if resolver.load_balancer and resolver.load_balancer.hash_policies:
+            return [_hash_policy(each) for each in resolver.load_balancer.hash_policies]
+    return []
+
+
+def _hash_policy(policy: HashPolicy) -> RouteAction.HashPolicy:
+    out = RouteAction.HashPolicy(terminal=policy.terminal)
+    if policy.source_ip:
+        out.connection_properties.source_ip = True
+    elif policy.field == "header":
+        out.header.header_name = policy.field_value
+    elif policy.field == "query_parameter":
+        out.query_parameter.name = policy.field_value
+    else:
+        out.cookie.name = policy.field_value
+        if config := policy.cookie_config:
+            out.cookie.path = config.path
+            if config.session or config.ttl:
+                # Envoy makes a cookie only where there is a TTL; one of 0 makes it last as long as the session.
+                # It reads whole seconds: cut down, a TTL below one would be a session's.
+                out.cookie.ttl.CopyFrom(Duration(seconds=-(-config.ttl // _NANOSECONDS_PER_SECOND)))
+    return out
+
+
+def _timeout(nanoseconds: int) -> Duration:
+    """Envoy reads whole milliseconds and takes 0 for no limit at all, so what is below one must not be cut down."""
+    return milliseconds(-(-nanoseconds // _NANOSECONDS_PER_MILLISECOND))

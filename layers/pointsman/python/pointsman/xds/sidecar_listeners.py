@@ -1,0 +1,91 @@
+"""A sidecar's upstream listeners: where its application finds the services that it talks to."""
+
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.http.grpc_http1_bridge.v3.config_pb2 import Config as GrpcHttp1Bridge
+from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
+from pointsman.chain.plan import cluster_name
+from pointsman.model.errors import PointsmanError
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.registration import Upstream
+from pointsman.xds.pack import packed
+from pointsman.xds.routes import route_configuration
+
+
+def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Listener:
+    """The listener on the upstream's LocalBindAddress and LocalBindPort, to wherever its `chain` starts.
+
+    http, http2 and grpc get an HTTP connection manager with the chain's routes inline, every other protocol a TCP proxy
+    to the cluster of the chain's first resolver. Named as Consul names it: `web:127.0.0.1:9191`, with the namespace
+    (`team/web`) and the datacenter (`web?dc=dc2`) where the upstream says one.
+
+    Timeouts are Envoy's: a TCP connection ends after an hour of silence. Until then it stays with the target that it
+    was opened to, whatever a failover says; only new connections go to the new one.
+
+    Raises PointsmanError for a chain that no compiler makes.
+    """
+    name, ip, port = _identifier(upstream), upstream.local_bind_address or "127.0.0.1", upstream.local_bind_port
+    return Listener(
+        name=f"{name}:{ip}:{port}",
+        address=Address(socket_address=SocketAddress(address=ip, port_value=port)),
+        traffic_direction=TrafficDirection.OUTBOUND,
+        filter_chains=[FilterChain(filters=[_filter(chain, name, trust_domain)])],
+    )
+
+
+def _identifier(upstream: Upstream) -> str:
+    namespace = upstream.destination_namespace
+    name = upstream.destination_name
+    if namespace and namespace != DEFAULT_NAMESPACE:
+        name = f"{namespace}/{name}"
+    return f"{name}?dc={upstream.datacenter}" if upstream.datacenter else name
+
+
+def _filter(chain: Chain, name: str, trust_domain: str) -> Filter:
+    stat_prefix = f"upstream.{chain.service.name}.{chain.service.namespace}.{chain.datacenter}"
+    if chain.protocol in HTTP_PROTOCOLS:
+        manager = _connection_manager(chain, name, trust_domain)
+        manager.stat_prefix = stat_prefix
+        return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+    start = chain.nodes[chain.start]
+    if not isinstance(start, ResolverNode):
+        raise PointsmanError(
+            f'discovery chain "{chain.service.name}": {chain.start} needs http, http2 or grpc, not {chain.protocol}'
+        )
+    proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster_name(chain, start, trust_domain))
+    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+
+
+def _connection_manager(chain: Chain, name: str, trust_domain: str) -> HttpConnectionManager:
+    manager = HttpConnectionManager(route_config=route_configuration(chain, name, trust_domain))
+    if chain.protocol == "http":
+        # On HTTP/2 upstreams Envoy would have to turn the upgrade into a CONNECT that few servers understand.
+        manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type="websocket"))
+    else:
+        manager.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
+    if chain.protocol == "grpc":
+        # As Consul has it: successes and failures by service and method, whose names are the application's own and
+        # therefore few; and clients on HTTP/1.1, which cannot read trailers, find the status among the headers.
+        manager.http_filters.append(
+            _http_filter("envoy.filters.http.grpc_stats", GrpcStats(stats_for_all_methods=BoolValue(value=True)))
+        )
+        manager.http_filters.append(_http_filter("envoy.filters.http.grpc_http1_bridge", GrpcHttp1Bridge()))
+    manager.http_filters.append(_http_filter("envoy.filters.http.router", Router()))
+    return manager
+
+
+def _http_filter(name: str, config: Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=packed(config))

@@ -1,0 +1,51 @@
+"""The service itself: a process that answers every HTTP request with the name of its datacenter."""
+
+import argparse
+import asyncio
+
+
+class Answer(asyncio.Protocol):
+    """One connection: one request in, one answer out, closed."""
+
+    def __init__(self, name: str) -> None:
+        body = name.encode()
+        head = (
+            f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._answer = head.encode() + body
+        self._request = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._request += data
+        if b"\r\n\r\n" in self._request:
+            self._transport.write(self._answer)
+            self._transport.close()
+
+
+async def serve(name: str, address: str, port: int) -> None:
+    """Answer `name` on `address`:`port` until killed."""
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Answer(name), address, port, backlog=1024, reuse_address=True
+    )
+    async with server:
+        await server.serve_forever()
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.name, arguments.address, arguments.port))
+
+
+if __name__ == "__main__":
+    main()

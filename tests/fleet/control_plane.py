@@ -1,0 +1,118 @@
+"""Pointsman as its users have it: the command line, and `pointsman up` with its HTTP endpoint."""
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
+
+POINTSMAN = Path(sys.executable).parent / "pointsman"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Where the traffic of a resolver goes, and why, as `pointsman status` tells it."""
+
+    datacenter: str
+    why: str
+
+
+class Pointsman:
+    """One store, and the process that serves it while the `with` block lasts. `files` is where Envoys read."""
+
+    def __init__(self, directory: Path, trust_domain: str) -> None:
+        self.store = directory / "store.db"
+        self.files = directory / "envoys"
+        self._up = Child("up", [POINTSMAN, *self._up_arguments(trust_domain)], directory)
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start `pointsman up`; returns when it has said that it is ready."""
+        before = self._up.out.stat().st_size if self._up.out.exists() else 0
+        self._up.start()
+
+        def first_line() -> bytes | None:
+            line, end, _ = self._up.out.read_bytes()[before:].partition(b"\n")
+            return line if end else None
+
+        line = wait_until(first_line, "pointsman up to be ready", children=[self._up])
+        self._url = json.loads(line)["url"]
+
+    def stop(self) -> None:
+        """Stop `pointsman up`."""
+        self._up.stop()
+
+    def kill(self) -> None:
+        """Kill `pointsman up` as a power cut would."""
+        self._up.kill()
+
+    def tail(self) -> str:
+        """The last that `pointsman up` wrote."""
+        return self._up.tail()
+
+    def apply(self, files: Iterable[Path]) -> None:
+        """Write config entries and registrations, all or none."""
+        self._run("apply", "--store", self.store, *files)
+
+    def bootstrap(self, proxy: str, datacenter: str, *options: str | Path) -> dict[str, Any]:
+        """The bootstrap of a registered proxy: a sidecar by its service, a gateway (`--gateway`) by its ID."""
+        where = ("--store", self.store, "--files", self.files, "--dc", datacenter)
+        printed: dict[str, Any] = json.loads(self._run("bootstrap", proxy, *where, *options))
+        return printed
+
+    def active(self, service: str, datacenter: str) -> Active:
+        """Which target of `service` serves the sidecars of `datacenter`."""
+        status = json.loads(self._run("status", "--store", self.store, "--json"))
+        for resolver in status["resolvers"]:
+            if (resolver["service"], resolver["datacenter"]) == (service, datacenter):
+                # A target's id is [subset.]service.namespace.datacenter.
+                return Active(resolver["active"].rpartition(".")[2], resolver["why"])
+        raise FleetError(f"pointsman status does not know {service} in {datacenter}: {status}")
+
+    def send(self, event: Mapping[str, Any]) -> float:
+        """Send an event to `up`, wait until it is acknowledged: `time.perf_counter` just before its first byte."""
+        address = urlsplit(self._url)
+        body = json.dumps(event).encode()
+        head = f"POST /v1/events HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+        request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+        try:
+            connection.connect()
+            sent = time.perf_counter()
+            connection.sock.sendall(request)
+            response = http.client.HTTPResponse(connection.sock)
+            response.begin()
+            answer = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise FleetError(f"the event was answered {response.status}: {answer.decode(errors='replace')}")
+        return sent
+
+    def _up_arguments(self, trust_domain: str) -> list[str | Path]:
+        where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]
+        return ["up", *where, "--trust-domain", trust_domain]
+
+    def _run(self, *arguments: str | Path) -> str:
+        command = [str(argument) for argument in (POINTSMAN, *arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY)
+        if done.returncode != 0:
+            raise FleetError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
+        return done.stdout

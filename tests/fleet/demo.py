@@ -1,0 +1,131 @@
+"""`make demo`: watch real traffic move to another datacenter because of a health event, and back."""
+
+import argparse
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
+from tests.fleet.judge import Mode
+from tests.fleet.mesh import DATACENTERS, Mesh
+from tests.fleet.process import FleetError
+from tests.fleet.scenario import Began, Glance, News, Report, Step, Switched, run
+
+_MODES = {
+    "local": "through the mesh gateways of s1's datacenter, then those of the target's",
+    "remote": "through the mesh gateways of the target's datacenter",
+    "none": "straight to the instances, in the priority tiers of one cluster, under the primary's server name",
+}
+_COLOURS = {"dc1": "36", "dc2": "33", "dc3": "35", "good": "32", "bad": "31", "bold": "1", "faint": "2"}
+
+
+class Screen:
+    """Lines for a person, in colour only if a terminal shows them."""
+
+    def __init__(self) -> None:
+        self._colour = sys.stdout.isatty()
+        self._start = time.monotonic()
+
+    def line(self, text: str = "") -> None:
+        """Say `text`, now."""
+        print(text, flush=True)
+
+    def paint(self, text: str, colour: str) -> str:
+        """`text` in a colour, which is a name of ours or a datacenter's."""
+        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
+
+    def tell(self, news: News) -> None:
+        """Say what just happened."""
+        match news:
+            case Began(number, title):
+                self.line()
+                self.line(self.paint(f"{number}. {title}", "bold"))
+            case Switched(datacenter, seconds):
+                took = self.paint(f"{seconds * 1000:.1f} ms", "bold")
+                self.line(f"   health event sent; first answer from {self.paint(datacenter, datacenter)} {took} later")
+            case Glance(answers, failures):
+                clock = self.paint(f"{time.monotonic() - self._start:5.1f} s", "faint")
+                self.line(f"   {clock}  {self._traffic(answers, failures)}")
+            case Step():
+                self._step(news)
+
+    def _step(self, step: Step) -> None:
+        self.line(f"   answers   {self._traffic(step.answers, step.failures)}")
+        self.line(f"   active    {self.paint(step.active.datacenter, step.active.datacenter)}: {step.active.why}")
+        for point, names in step.names.items():
+            self.line(f"   SNI       {', '.join(names)} at the {point}")
+        if step.problems:
+            for problem in step.problems:
+                self.line(self.paint(f"   WRONG     {problem}", "bad"))
+
+    def _traffic(self, answers: Mapping[str, int], failures: int) -> str:
+        parts = [self.paint(f"{datacenter} {count}", datacenter) for datacenter, count in sorted(answers.items())]
+        if failures:
+            parts.append(self.paint(f"failed {failures}", "bad"))
+        return "  ".join(parts) or "nothing"
+
+    def verdict(self, report: Report) -> None:
+        """Say how it went."""
+        self.line()
+        self.line(f"event to first answer from the new datacenter: median {report.median_seconds * 1000:.1f} ms")
+        if report.problems:
+            self.line(self.paint(f"FAILED: {len(report.problems)} things went wrong", "bad"))
+        else:
+            self.line(self.paint("every answer came from the right datacenter, under the right server name", "good"))
+
+
+def main() -> int:
+    """Play the scenario; the exit code is 0 if nothing went wrong."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--mode", choices=get_args(Mode), default="local", help="mesh gateway mode (default: local)")
+    parser.add_argument("--envoy", choices=["1.40", "1.39"], default="1.40", help="Envoy's version (default: 1.40)")
+    parser.add_argument("--directory", type=Path, help="keep all logs and files here (default: a temporary directory)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _exit)
+    screen = Screen()
+    screen.line(f"gateway mode {screen.paint(arguments.mode, 'bold')}: {_MODES[arguments.mode]}")
+    screen.line(
+        f"starting Pointsman and 7 Envoys {arguments.envoy}: "
+        + ", ".join(f"{screen.paint(datacenter, datacenter)} on {ip}" for datacenter, ip in DATACENTERS.items())
+    )
+    binary = {"1.40": ENVOY_1_40, "1.39": ENVOY_1_39}[arguments.envoy]
+    try:
+        with _directory(arguments.directory) as directory, Mesh(arguments.mode, directory, binary) as mesh:
+            screen.line(
+                "config entries applied: service-resolver s2 (fails over to dc2, then dc3), proxy-defaults (the mode)"
+            )
+            screen.line("s1 in dc1 asks s2 over a new connection every 2 ms, through its sidecar")
+            report = run(mesh, screen.tell, answers_per_step=600)
+    except FleetError as error:
+        print(screen.paint(f"FAILED: {error}", "bad"), *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    screen.verdict(report)
+    return 1 if report.problems else 0
+
+
+@contextlib.contextmanager
+def _directory(wanted: Path | None) -> Iterator[Path]:
+    if wanted is None:
+        with tempfile.TemporaryDirectory(prefix="pointsman-demo-") as directory:
+            yield Path(directory)
+    else:
+        wanted = wanted.absolute()
+        wanted.mkdir(parents=True)
+        yield wanted
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    # As an exception, so that everything that was started is stopped.
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

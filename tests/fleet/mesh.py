@@ -1,0 +1,178 @@
+"""Three datacenters of real Envoys under one Pointsman: a mesh gateway and s2 in each, s1 in the first."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.fleet.accesslog import Connection, connections
+from tests.fleet.ca import CertificateAuthority
+from tests.fleet.client import Client
+from tests.fleet.control_plane import Pointsman
+from tests.fleet.documents import (
+    NAMESPACE,
+    RESOLVER,
+    Caller,
+    Site,
+    gateway_health,
+    mesh_gateway,
+    proxy_defaults,
+    s1_sidecar,
+    s2_health,
+    s2_sidecar,
+)
+from tests.fleet.envoy import ENVOY_1_40, Envoy, ready
+from tests.fleet.judge import Mode, Point, Sni
+from tests.fleet.process import Child, FleetError, Ports, wait_listening, wait_until
+
+TRUST_DOMAIN = "mesh.example"
+DATACENTERS = {"dc1": "127.0.0.1", "dc2": "127.0.0.2", "dc3": "127.0.0.3"}
+HOME = "dc1"
+# Who sees a server name: every gateway, and every sidecar of s2.
+POINTS = [Point(kind, datacenter) for kind in ("gateway", "sidecar") for datacenter in DATACENTERS]
+
+
+class Mesh:
+    """The whole mesh, healthy and with a client at work, while the `with` block lasts. All its files in `directory`."""
+
+    def __init__(self, mode: Mode, directory: Path, binary: Path = ENVOY_1_40) -> None:
+        self.mode = mode
+        self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
+        self.pointsman = Pointsman(directory, TRUST_DOMAIN)
+        self._directory = directory
+        self._binary = binary
+        self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
+        self._held = contextlib.ExitStack()
+        self._indexes = dict.fromkeys(DATACENTERS, 0)
+        self._apps: dict[str, Child] = {}
+        self._sidecars: dict[str, Envoy] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as held:
+            try:
+                self._start(held)
+            except FleetError as error:
+                error.add_note(self.pointsman.tail())
+                raise
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, FleetError):
+            error.add_note(self.pointsman.tail())
+        self._held.close()
+
+    def kill_service(self, datacenter: str) -> None:
+        """s2 in `datacenter` dies: the service and its sidecar, both at once and without a word."""
+        self._apps[datacenter].kill()
+        self._sidecars[datacenter].kill()
+
+    def start_service(self, datacenter: str) -> None:
+        """s2 in `datacenter` is back where it was; returns when it could serve."""
+        self._apps[datacenter].start()
+        self._sidecars[datacenter].start()
+        self._sidecars[datacenter].wait_ready()
+        self._wait_for_app(datacenter)
+
+    def report(self, datacenter: str, status: str) -> float:
+        """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
+        return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
+
+    def seen(self, points: Iterable[Point] = POINTS) -> dict[Point, list[Connection]]:
+        """What the `points` have logged so far."""
+        return {point: connections(self._log(point)) for point in points}
+
+    def _start(self, held: contextlib.ExitStack) -> None:
+        ports = held.enter_context(Ports())
+        self._sites = {
+            datacenter: Site(datacenter, ip, *(ports.take(ip) for _ in range(5)))
+            for datacenter, ip in DATACENTERS.items()
+        }
+        home = self._sites[HOME]
+        self._caller = Caller(home, *(ports.take(home.ip) for _ in range(3)))
+
+        self.pointsman.apply(self._documents())
+        held.enter_context(self.pointsman)
+        for site in self._sites.values():
+            self.pointsman.send(gateway_health(site, self._next_index(site.datacenter)))
+            self.pointsman.send(s2_health(site, "passing", self._next_index(site.datacenter)))
+
+        # An Envoy whose files are not there yet does not start, or never heals.
+        wait_until(lambda: all(file.exists() for file in self._fetched()), "the files that the Envoys fetch")
+        envoys = self._envoys()
+        self._sidecars = {datacenter: envoys[f"s2-{datacenter}"] for datacenter in DATACENTERS}
+        self._apps = {datacenter: self._app(site) for datacenter, site in self._sites.items()}
+        for child in (*self._apps.values(), *envoys.values()):
+            held.enter_context(child)
+        ready(list(envoys.values()))
+        for datacenter in DATACENTERS:
+            self._wait_for_app(datacenter)
+        self.client = held.enter_context(Client(home.ip, self._caller.upstream))
+        self.client.wait_for_answer(HOME, after=0.0)
+
+    def _documents(self) -> Iterator[Path]:
+        """The files of config entries and registrations, as a user would have them."""
+        documents: dict[str, Any] = {"proxy-defaults": proxy_defaults(self.mode), "s1-dc1": s1_sidecar(self._caller)}
+        for datacenter, site in self._sites.items():
+            documents[f"s2-{datacenter}"] = s2_sidecar(site)
+            documents[f"gateway-{datacenter}"] = mesh_gateway(site, self._log(Point("gateway", datacenter)))
+        config = self._directory / "config"
+        config.mkdir()
+        resolver = config / "s2.hcl"
+        resolver.write_text(RESOLVER)
+        yield resolver
+        for name, document in documents.items():
+            file = config / f"{name}.json"
+            file.write_text(json.dumps(document, indent=2))
+            yield file
+
+    def _fetched(self) -> Iterator[Path]:
+        for datacenter, site in self._sites.items():
+            services = ["s1", "s2"] if datacenter == HOME else ["s2"]
+            for folder in [*(f"{NAMESPACE}/{service}" for service in services), f"gateways/{site.gateway_id}"]:
+                for file in ("cds.pb", "lds.pb"):
+                    yield self.pointsman.files / datacenter / folder / file
+
+    def _envoys(self) -> dict[str, Envoy]:
+        """Every Envoy by its name, on the bootstrap that `pointsman bootstrap` prints."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            bootstraps = {"s1-dc1": pool.submit(self._sidecar_bootstrap, "s1", self._caller.site, self._caller.admin)}
+            for datacenter, site in self._sites.items():
+                bootstraps[f"s2-{datacenter}"] = pool.submit(self._sidecar_bootstrap, "s2", site, site.sidecar_admin)
+                bootstraps[f"gateway-{datacenter}"] = pool.submit(self._gateway_bootstrap, site)
+            return {
+                name: Envoy(name, bootstrap.result(), self._directory, self._binary)
+                for name, bootstrap in bootstraps.items()
+            }
+
+    def _sidecar_bootstrap(self, service: str, site: Site, admin: int) -> dict[str, Any]:
+        identity = self._authority.issue(service, site.datacenter)
+        secrets = ("--certificate", identity.certificate, "--private-key", identity.private_key, "--ca", identity.ca)
+        log = ("--access-log", self._log(Point("sidecar", site.datacenter))) if service == "s2" else ()
+        admin_at = ("--admin", f"{site.ip}:{admin}")
+        return self.pointsman.bootstrap(service, site.datacenter, *secrets, *admin_at, *log)
+
+    def _gateway_bootstrap(self, site: Site) -> dict[str, Any]:
+        admin = f"{site.ip}:{site.gateway_admin}"
+        return self.pointsman.bootstrap(site.gateway_id, site.datacenter, "--gateway", "--admin", admin)
+
+    def _app(self, site: Site) -> Child:
+        command = [sys.executable, "-m", "tests.fleet.app", "--name", site.datacenter]
+        where = ["--address", site.ip, "--port", str(site.app)]
+        return Child(f"app-{site.datacenter}", [*command, *where], self._directory)
+
+    def _wait_for_app(self, datacenter: str) -> None:
+        wait_listening(self._apps[datacenter], self._sites[datacenter].ip, self._sites[datacenter].app)
+
+    def _log(self, point: Point) -> Path:
+        return self._directory / f"{point.kind}-{point.datacenter}.access.log"
+
+    def _next_index(self, datacenter: str) -> int:
+        self._indexes[datacenter] += 1
+        return self._indexes[datacenter]

@@ -1,0 +1,76 @@
+"""Both kinds of store, for the tests that hold for each, and the mocked S3."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
+from pointsman.store.protocol import Store
+from pointsman.store.s3 import S3Store
+from pointsman.store.sqlite import SQLiteStore
+
+from tests.store.wire import Wire
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Open = Callable[[], Store]
+
+_buckets = (f"objects-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def s3_client() -> "Iterator[S3Client]":
+    """A client of a mocked S3, for a whole module: making one takes a while."""
+    with mock_aws():
+        config = Config(max_pool_connections=16, retries={"total_max_attempts": 1})
+        yield boto3.client("s3", region_name="us-east-1", config=config)
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """What stands between the client and the mocked S3."""
+    wire, pass_on = Wire(), BotocoreStubber.process_request
+    monkeypatch.setattr(
+        BotocoreStubber, "process_request", lambda self, request: wire(lambda it: pass_on(self, it), request)
+    )
+    return wire
+
+
+@pytest.fixture
+def bucket(s3_client: "S3Client", wire: Wire) -> str:
+    """A new, empty bucket."""
+    name = next(_buckets)
+    s3_client.create_bucket(Bucket=name)
+    wire.statuses.clear()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "s3"])
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens one more instance of one and the same store; all are closed after the test."""
+    opened: list[Store] = []
+    if request.param == "sqlite":
+        make: Open = lambda: SQLiteStore(tmp_path / "store.db")  # noqa: E731
+    else:
+        client, name = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
+        make = lambda: S3Store(client, name, "mesh/")  # noqa: E731
+
+    def open_again() -> Store:
+        opened.append(make())
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_again: Open) -> Store:
+    """An empty store."""
+    return open_again()

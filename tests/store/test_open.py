@@ -1,0 +1,65 @@
+"""A URL or a path becomes the store that it names, or one clear line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pointsman.store.open import open_store
+from pointsman.store.protocol import StoreError, Write
+
+from tests.store.wire import Wire
+
+
+def test_a_file_is_named_by_path_or_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a store?#%41.db"
+    for number, name in enumerate([str(path), path.as_uri().replace("file:", "sqlite:"), path.name]):
+        store = open_store(name)
+        assert store.put(Write(f"k{number}", b"", None)).etag
+        assert len(list(store.list(""))) == number + 1
+        store.close()
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_bucket_is_named_with_or_without_a_prefix(
+    s3_client: object, bucket: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    whole = open_store(f"s3://{bucket}")
+    for name in (f"s3://{bucket}/mesh/prod", f"s3://{bucket}/mesh/prod/"):
+        store = open_store(name)
+        store.put(Write("k", b"", None))
+        assert [listed.key for listed in store.list("")] == ["k"]
+        store.close()
+    assert [listed.key for listed in whole.list("")] == ["mesh/prod/k"]
+    whole.close()
+
+
+def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:
+    script = """
+import sys
+from pointsman.store.open import open_store
+open_store(sys.argv[1]).close()
+sys.exit(", ".join({"boto3", "botocore"} & set(sys.modules)) or 0)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "store.db")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "the name is empty: name a file"),
+        ("gs://bucket", "there is no kind of store named gs: name a file"),
+        ("S4://bucket", "there is no kind of store named S4: name a file"),
+        ("s3://", "not s3://bucket/prefix: name a file"),
+        ("s3:///prefix", "not s3://bucket/prefix: name a file"),
+        ("s3://bucket/prefix?versionId=1", "not s3://bucket/prefix: name a file"),
+        ("sqlite://", "not sqlite:///absolute/path: name a file"),
+        ("sqlite://store.db", "not sqlite:///absolute/path: name a file"),
+        ("sqlite:///no/such/directory/store.db", "there is no directory /no/such/directory: make it"),
+    ],
+)
+def test_what_names_no_store_is_refused_with_the_way_out(url: str, said: str) -> None:
+    with pytest.raises(StoreError, match=f"^store.*: {said}"):
+        open_store(url)

@@ -1,0 +1,77 @@
+"""The way to a mocked S3, where a test can put what goes wrong on it."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ReadTimeoutError
+
+Answer = tuple[int, dict[str, str], str | bytes]
+Pass = Callable[[], Answer]
+Fault = Callable[[Pass], Answer]
+
+
+def refusal(status: int, code: str) -> Fault:
+    """S3 answers with this error and does nothing."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as the test says</Message></Error>"
+    return lambda passed: (status, {"Content-Type": "application/xml"}, body)
+
+
+def refusal_though_done(status: int, code: str) -> Fault:
+    """S3 does what was asked and answers with this error all the same."""
+
+    def fault(passed: Pass) -> Answer:
+        assert passed()[0] == 200
+        return refusal(status, code)(passed)
+
+    return fault
+
+
+def silence(passed: Pass) -> Answer:
+    """The request never arrives, and no answer comes."""
+    raise ReadTimeoutError(endpoint_url="https://s3.test")
+
+
+def silence_though_done(passed: Pass) -> Answer:
+    """S3 does what was asked, but its answer never arrives."""
+    assert passed()[0] == 200
+    raise ReadTimeoutError(endpoint_url="https://s3.test")
+
+
+def after(action: Callable[[], object], fault: Fault) -> Fault:
+    """`fault`, but `action` happens before it."""
+
+    def both(passed: Pass) -> Answer:
+        action()
+        return fault(passed)
+
+    return both
+
+
+@dataclass
+class Wire:
+    """Every request of a mocked client goes through here, one at a time but for `around`.
+
+    The mock compares and writes in two steps, which S3 does in one: the lock makes it one here too.
+    """
+
+    faults: dict[str, deque[Fault]] = field(default_factory=dict)
+    statuses: list[tuple[str, int]] = field(default_factory=list)
+    around: Callable[[], object] = lambda: None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def will(self, method: str, *faults: Fault) -> None:
+        """The next requests with this HTTP method meet these faults, one each."""
+        self.faults.setdefault(method, deque()).extend(faults)
+
+    def __call__(self, pass_on: Callable[[AWSPreparedRequest], Any], request: AWSPreparedRequest) -> Answer:
+        self.around()
+        with self.lock:
+            waiting = self.faults.get(request.method)
+            fault = waiting.popleft() if waiting else lambda passed: passed()
+            answer = fault(lambda: pass_on(request))
+            self.statuses.append((request.method, answer[0]))
+            return answer

@@ -1,0 +1,128 @@
+"""Both Envoys start on every bootstrap that we write, and what would keep them from it is refused with the reason."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.adapter.bootstrap import (
+    Address,
+    FetchFiles,
+    Keepalive,
+    Node,
+    PublicListener,
+    SecretFiles,
+    gateway_bootstrap,
+    sidecar_bootstrap,
+)
+from pointsman.model.errors import InvalidInput
+
+from tests.fleet.ca import CertificateAuthority
+from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, validate
+from tests.fleet.handmade import write_response
+
+ADMIN = Address("127.0.0.1", 19000)
+NODE = Node("s2-1", "s2", "dc1")
+FILES = FetchFiles("/var/lib/pointsman/dc1/default/s2")
+SECRETS = SecretFiles("/etc/identity.pem", "/etc/identity.key", "/etc/ca.pem")
+PUBLIC = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
+EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/public.json")
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("envoy", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, PUBLIC), id="plain sidecar"),
+        pytest.param(
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, EVERYTHING),
+            id="sidecar of one trust domain with an access log",
+        ),
+        pytest.param(
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, replace(PUBLIC, keepalive=None)),
+            id="sidecar without keepalive",
+        ),
+        pytest.param(
+            lambda fetch, secrets: sidecar_bootstrap(
+                replace(NODE, namespace="team-a"),
+                Address("::1", 19000),
+                fetch,
+                secrets,
+                replace(PUBLIC, address=Address("::", 20000), local_app=Address("::1", 8080)),
+            ),
+            id="sidecar in a namespace, on IPv6",
+        ),
+        pytest.param(
+            lambda fetch, secrets: gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, fetch),
+            id="mesh gateway",
+        ),
+    ],
+)
+def test_envoy_accepts_it(
+    tmp_path: Path, envoy: Path, write: Callable[[FetchFiles, SecretFiles], dict[str, Any]]
+) -> None:
+    identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
+    write_response(tmp_path / "cds.pb", [])
+    write_response(tmp_path / "lds.pb", [])
+    secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
+    assert validate(write(FetchFiles(str(tmp_path)), secrets), tmp_path, envoy) == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: bootstrap(node=replace(NODE, id="../s1")), "sidecar '../s1': id: '../s1' must be letters"),
+        (lambda: bootstrap(node=replace(NODE, service="S2")), "service: 'S2' must be a lower-case DNS label"),
+        (lambda: bootstrap(node=replace(NODE, datacenter="dc/1")), "datacenter: 'dc/1' must be"),
+        (lambda: bootstrap(node=replace(NODE, namespace="")), "namespace: '' must be"),
+        (lambda: bootstrap(admin=Address("localhost", 19000)), "admin: 'localhost' must be an IP address"),
+        (lambda: bootstrap(admin=Address("127.0.0.1", 0)), "admin: port 0 must be between 1 and 65535"),
+        (lambda: bootstrap(fetch=FetchFiles("files/dc1")), "files: 'files/dc1' must be an absolute path"),
+        (lambda: bootstrap(fetch=FetchFiles("/files/../dc1")), "files: '/files/../dc1' must be an absolute path"),
+        (lambda: bootstrap(secrets=replace(SECRETS, ca="ca.pem")), "CA: 'ca.pem' must be an absolute path"),
+        (lambda: bootstrap(public=replace(PUBLIC, address=Address("", 1))), "public address: '' must be an IP"),
+        (lambda: bootstrap(public=replace(PUBLIC, local_app=Address("app", 1))), "local service address: 'app' must"),
+        (lambda: bootstrap(public=replace(PUBLIC, trust_domain="a/b")), "trust domain: 'a/b' must be"),
+        (lambda: bootstrap(public=replace(PUBLIC, access_log="a.log")), "access log: 'a.log' must be an absolute path"),
+        (lambda: bootstrap(public=replace(PUBLIC, keepalive=Keepalive(idle=0))), "keepalive: idle, interval and"),
+        (
+            lambda: gateway_bootstrap(Node("", "mesh-gateway", "dc1"), ADMIN, FILES),
+            "bootstrap of the mesh gateway '': id: '' must be letters",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_the_field_and_the_reason(wrong: Callable[[], object], said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        wrong()
+    assert said in str(refused.value)
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        bootstrap(node=Node("", "", ""), admin=Address("", 0))
+    assert [problem.field for problem in refused.value.problems] == ["id", "service", "datacenter", "admin", "admin"]
+
+
+def test_a_sidecar_lets_in_only_who_shows_a_certificate_of_its_trust_domain() -> None:
+    listener = sidecar_bootstrap(NODE, ADMIN, FILES, SECRETS, EVERYTHING)["static_resources"]["listeners"][0]
+    [chain] = listener["filter_chains"]
+    tls = chain["transport_socket"]["typed_config"]
+    assert tls["require_client_certificate"] is True
+    assert tls["common_tls_context"]["combined_validation_context"] == {
+        "default_validation_context": {
+            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://mesh.example/"}}]
+        },
+        "validation_context_sds_secret_config": {"name": "trust"},
+    }
+
+
+def bootstrap(
+    node: Node = NODE,
+    admin: Address = ADMIN,
+    fetch: FetchFiles = FILES,
+    secrets: SecretFiles = SECRETS,
+    public: PublicListener = PUBLIC,
+) -> dict[str, Any]:
+    return sidecar_bootstrap(node, admin, fetch, secrets, public)

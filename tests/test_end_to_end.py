@@ -1,0 +1,26 @@
+"""The main promise, on real Envoys: a health event moves real traffic to the right datacenter, and back."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.fleet.envoy import ENVOY_1_39
+from tests.fleet.judge import Mode
+from tests.fleet.mesh import Mesh
+from tests.fleet.scenario import run
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> None:
+    with Mesh(mode, tmp_path) as mesh:
+        report = run(mesh)
+    assert report.problems == []
+    assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc1"]
+
+
+@pytest.mark.envoy
+def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
+    with Mesh("local", tmp_path, ENVOY_1_39) as mesh:
+        assert run(mesh).problems == []
