@@ -28,10 +28,12 @@ class Active:
 class Pointsman:
     """One store, and the process that serves it while the `with` block lasts. `files` is where Envoys read."""
 
-    def __init__(self, directory: Path, trust_domain: str) -> None:
+    def __init__(self, directory: Path, trust_domain: str, envoy_version: str = "") -> None:
         self.store = directory / "store.db"
         self.files = directory / "envoys"
-        self._up = Child("up", [POINTSMAN, *self._up_arguments(trust_domain)], directory)
+        self._trust_domain = trust_domain
+        self._envoy_version = envoy_version
+        self._up = Child("up", [POINTSMAN, *self._up_arguments()], directory)
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -69,7 +71,7 @@ class Pointsman:
 
     def apply(self, files: Iterable[Path]) -> None:
         """Write config entries and registrations, all or none."""
-        self._run("apply", "--store", self.store, *files)
+        self._run("apply", "--store", self.store, "--trust-domain", self._trust_domain, *files)
 
     def bootstrap(self, proxy: str, datacenter: str, *options: str | Path) -> dict[str, Any]:
         """The bootstrap of a registered proxy: a sidecar by its service, a gateway (`--gateway`) by its ID."""
@@ -106,9 +108,10 @@ class Pointsman:
             raise FleetError(f"the event was answered {response.status}: {answer.decode(errors='replace')}")
         return sent
 
-    def _up_arguments(self, trust_domain: str) -> list[str | Path]:
+    def _up_arguments(self) -> list[str | Path]:
         where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]
-        return ["up", *where, "--trust-domain", trust_domain]
+        version = ["--envoy-version", self._envoy_version] if self._envoy_version else []
+        return ["up", *where, "--trust-domain", self._trust_domain, *version]
 
     def _run(self, *arguments: str | Path) -> str:
         command = [str(argument) for argument in (POINTSMAN, *arguments)]

@@ -42,7 +42,8 @@ class Mesh:
     def __init__(self, mode: Mode, directory: Path, binary: Path = ENVOY_1_40) -> None:
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
-        self.pointsman = Pointsman(directory, TRUST_DOMAIN)
+        # Where it is not told the version, Pointsman delivers what every Envoy understands.
+        self.pointsman = Pointsman(directory, TRUST_DOMAIN, "1.40.0" if binary == ENVOY_1_40 else "")
         self._directory = directory
         self._binary = binary
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)

@@ -125,7 +125,7 @@ _numbers = itertools.count()
 @given(
     rounds=st.lists(st.lists(st.sampled_from("abcdef"), max_size=12), max_size=6), seen=st.sets(st.sampled_from("abcd"))
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_who_follows_by_cursor_has_what_is_there(store: Store, rounds: list[list[str]], seen: set[str]) -> None:
     place = f"example-{next(_numbers)}/"
     replica: dict[str, bytes] = {}
@@ -144,7 +144,7 @@ def test_who_follows_by_cursor_has_what_is_there(store: Store, rounds: list[list
 
 def test_who_follows_a_busy_writer_misses_nothing_and_never_goes_back(open_again: Open) -> None:
     writing, following = open_again(), open_again()
-    keys, last = [f"k{number}" for number in range(5)], 30
+    keys, last = [f"k{number}" for number in range(5)], 20
 
     def write() -> None:
         for serial in range(1, last + 1):

@@ -179,7 +179,7 @@ def test_who_waits_on_learns_of_other_processes_after_the_one_who_looked_left(pa
         assert looking.result() is False
         with child("SQLiteStore(path).put(Write('k', b'', None))", path) as process:
             assert process.wait(20) == 0
-            assert [told.result() for told in patient] == [True, True]
+            assert [told.result(10) for told in patient] == [True, True]
 
 
 def test_no_statement_looks_through_the_whole_table(path: Path) -> None:

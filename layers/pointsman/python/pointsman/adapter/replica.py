@@ -1,5 +1,6 @@
 """The last known good of the objects that somebody here follows."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,9 +10,12 @@ from google.protobuf.message import DecodeError
 from pointsman.model.errors import PointsmanError
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored
+from pointsman.xds.content import InconsistentContent
 from pointsman.xds.deliverable import check_manifest, check_snapshot
-from pointsman.xds.manifest import Manifest, read_manifest
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, SidecarManifest, read_manifest
 from pointsman.xds.snapshot import Snapshot, read_snapshot
+
+_log = logging.getLogger(__name__)
 
 Value = Snapshot | Manifest
 
@@ -55,12 +59,14 @@ class Replica:
             self._unread.discard(key)
 
     def value(self, key: str) -> Value | None:
-        """The last known good; None if there was none so far. The same object until something changes."""
-        return self._held[key].value
+        """The last known good; None if there was none so far or nobody follows. The same object until it changes."""
+        held = self._held.get(key)
+        return held.value if held else None
 
     def problem(self, key: str) -> str:
         """Why what the store has under `key` was not taken; empty if it was, or if nothing is there."""
-        return self._held[key].problem
+        held = self._held.get(key)
+        return held.problem if held else ""
 
     def read_changed(self) -> set[str]:
         """Look for what was written since the last time: the keys whose values changed. Raises StoreError."""
@@ -86,6 +92,8 @@ class Replica:
             held = self._held[stored.key]
             before = held.value
             held.problem = _update(held, stored)
+            if held.problem:
+                _log.warning("%s", held.problem)
             if held.value is not before:
                 changed.add(stored.key)
         return changed
@@ -100,7 +108,7 @@ def _update(held: _Held, stored: Stored) -> str:
     except (KeyError, TypeError, ValueError, AttributeError, DecodeError, PointsmanError) as error:
         why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
         return f"{stored.key} is not fit for use ({why}); {_what_stays(held)}"
-    if (number, serial) < (held.number, held.serial) or serial < held.serial:
+    if number < held.number or serial < held.serial:
         return (
             f"{stored.key} went back in the store, from {held.number} (serial {held.serial}) to {number} "
             f"(serial {serial}); {_what_stays(held)}"
@@ -114,12 +122,24 @@ def _update(held: _Held, stored: Stored) -> str:
 def _read(key: str, body: Mapping[str, object]) -> tuple[Value, int]:
     if key.startswith(keys.MANIFESTS):
         manifest = read_manifest(body)
+        if not isinstance(manifest, _kind(key)):
+            raise InconsistentContent(f"a {type(manifest).__name__} stands there")
         check_manifest(manifest)
         return manifest, manifest.generation
     snapshot = read_snapshot(body)
     # A key is `snapshots/dc1/sidecar/<cluster id>`, and the cluster must be the one that it is filed under.
     check_snapshot(key.split("/", 3)[3], snapshot)
     return snapshot, snapshot.version
+
+
+def _kind(manifest_key: str) -> type[Manifest]:
+    match manifest_key.removeprefix(keys.MANIFESTS).split("/"):
+        case [_, "gateways"]:
+            return GatewaysManifest
+        case [_, "gateways", _]:
+            return GatewayManifest
+        case _:
+            return SidecarManifest
 
 
 def _equal(old: Value | None, new: Value) -> bool:

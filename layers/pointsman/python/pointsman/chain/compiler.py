@@ -1,12 +1,23 @@
 """The discovery chain compiler: entries in, one chain or one error out (docs/semantics.md, section 2)."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from pointsman.chain.complaints import (
+    PROXY_DEFAULTS,
+    Place,
+    Spoken,
+    circular_redirect,
+    circular_splitters,
+    inconsistent_protocols,
+    missing_subset,
+    not_http,
+    too_deep,
+)
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import (
     HTTP_PROTOCOLS,
     Chain,
-    ChainError,
     ChainTarget,
     Node,
     Overrides,
@@ -15,12 +26,15 @@ from pointsman.chain.graph import (
     SplitterNode,
 )
 from pointsman.model.canonical import canonical, digest
-from pointsman.model.entries import Mode
+from pointsman.model.entries import EntryKey, Mode, key_of
 from pointsman.model.names import ServiceName, Target
-from pointsman.model.resolver import Failover, ServiceResolver
+from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import Destination, HTTPMatch, Match, Route
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
+MOST_SPLITTERS = 100
+"""How many splitters a chain may go through one after another: nobody needs more, and the stack has an end."""
+
 NO_OVERRIDES = Overrides()
 
 
@@ -35,10 +49,7 @@ def compile_chain(
 
     Raises ChainError when the entries do not compile.
     """
-    try:
-        return _Compiler(entries, service, datacenter, used_from, overrides).compile()
-    except RecursionError:
-        raise ChainError(f'discovery chain "{service.name}" nests its splitters too deep') from None
+    return _Compiler(entries, service, datacenter, used_from, overrides).compile()
 
 
 def _or(value: str, default: str) -> str:
@@ -56,9 +67,9 @@ class _Compiler:
         self.datacenter = datacenter
         self.used_from = used_from
         self.overrides = overrides
-        self.protocol = ""
-        self.protocol_from = service
-        self.advanced = False
+        self.spoken: Spoken | None = None
+        # The routers and splitters on the way; only HTTP has what they decide by.
+        self.advanced: list[EntryKey] = []
         self.customized: set[str] = set()
         self.nodes: dict[str, Node] = {}
         self.targets: dict[str, ChainTarget] = {}
@@ -69,12 +80,10 @@ class _Compiler:
         self.refuse_cycles(start)
         self.flatten_splitters()
         self.drop_unreached(start)
-        if self.advanced and self.protocol not in HTTP_PROTOCOLS:
-            raise ChainError(
-                f'discovery chain "{self.service.name}" uses the protocol "{self.protocol}", which does not permit '
-                "routers and splitters; set http, http2 or grpc in service-defaults or proxy-defaults"
-            )
-        protocol = self.protocol
+        assert self.spoken is not None, "every chain ends at a service"
+        protocol = self.spoken.protocol
+        if self.advanced and protocol not in HTTP_PROTOCOLS:
+            raise not_http(self.service, self.spoken, self.advanced)
         if self.overrides.protocol and self.overrides.protocol.lower() != protocol:
             protocol = self.overrides.protocol.lower()
             self.customized.add("protocol")
@@ -108,32 +117,34 @@ class _Compiler:
         top = self.new_target(self.service.name)
         override = self.overrides.protocol.lower()
         if override and override not in HTTP_PROTOCOLS:
-            return self.resolver_node(top)
+            return self.resolver_node(top, None)
         self.reads.add(self.service)
         router = self.entries.router(self.service)
         if router is None:
-            return self.splitter_or_resolver_node(top)
-        self.advanced = True
+            return self.splitter_or_resolver_node(top, None)
+        entry = key_of(router)
+        self.advanced.append(entry)
         routes: list[tuple[Route, str]] = []
-        for route in router.routes:
+        for i, route in enumerate(router.routes):
+            place = Place(entry, f"Routes[{i}].Destination")
             destination = route.destination or Destination()
             target = self.new_target(
                 _or(destination.service, self.service.name), destination.service_subset, destination.namespace
             )
             if destination.service_subset or destination.namespace:
-                routes.append((route, self.resolver_node(target)))
+                routes.append((route, self.resolver_node(target, place)))
             else:
-                routes.append((route, self.splitter_or_resolver_node(target)))
+                routes.append((route, self.splitter_or_resolver_node(target, place)))
         catch_all = Route(match=Match(http=HTTPMatch(path_prefix="/")), destination=Destination())
-        routes.append((catch_all, self.splitter_or_resolver_node(top)))
+        routes.append((catch_all, self.splitter_or_resolver_node(top, Place(entry, "Routes"))))
         key = f"router:{self.service.name}"
         self.nodes[key] = RouterNode(self.service.name, tuple(routes))
         return key
 
-    def splitter_or_resolver_node(self, target: Target) -> str:
-        return self.splitter_node(target.name) or self.resolver_node(target)
+    def splitter_or_resolver_node(self, target: Target, place: Place | None) -> str:
+        return self.splitter_node(target.name) or self.resolver_node(target, place)
 
-    def splitter_node(self, service: ServiceName) -> str | None:
+    def splitter_node(self, service: ServiceName, depth: int = 1) -> str | None:
         key = f"splitter:{service.name}"
         if key in self.nodes:
             return key
@@ -143,71 +154,72 @@ class _Compiler:
             return None
         # Known before its splits are followed: a loop below meets the key instead of coming round again.
         self.nodes[key] = SplitterNode(service.name, ())
-        self.advanced = True
+        entry = key_of(splitter)
+        self.advanced.append(entry)
         splits: list[tuple[int, str]] = []
-        for split in splitter.splits:
+        for i, split in enumerate(splitter.splits):
+            place = Place(entry, f"Splits[{i}]")
             name = _or(split.service, service.name)
             node = None
             if name != service.name and not split.service_subset and not split.namespace:
-                node = self.splitter_node(ServiceName(service.namespace, name))
+                if depth == MOST_SPLITTERS:
+                    raise too_deep(self.service, place, MOST_SPLITTERS)
+                node = self.splitter_node(ServiceName(service.namespace, name), depth + 1)
             if node is None:
-                node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace))
+                node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace), place)
             splits.append((split.hundredths, node))
         self.nodes[key] = SplitterNode(service.name, tuple(splits))
         return key
 
-    def record_protocol(self, service: ServiceName) -> None:
+    def record_protocol(self, service: ServiceName, place: Place | None) -> None:
         """Only services that traffic ends at, or is redirected from, have a say: a splitter's own name may not."""
         self.reads.add(service)
-        defaults, proxy_defaults = self.entries.defaults(service), self.entries.proxy_defaults()
-        protocol = ""
-        if defaults is not None:
-            protocol = defaults.protocol
-        elif proxy_defaults is not None:
-            protocol = proxy_defaults.protocol
-        protocol = _or(protocol, "tcp").lower()
-        if not self.protocol:
-            self.protocol, self.protocol_from = protocol, service
-        elif self.protocol != protocol:
-            raise ChainError(
-                f'discovery chain "{self.service.name}" uses inconsistent protocols: service "{service.name}" has '
-                f'"{protocol}", service "{self.protocol_from.name}" has "{self.protocol}"; '
-                "give all services of a chain one protocol in service-defaults or proxy-defaults"
-            )
+        protocol, source = "", None
+        if defaults := self.entries.defaults(service):
+            protocol, source = defaults.protocol, key_of(defaults)
+        elif proxy_defaults := self.entries.proxy_defaults():
+            protocol, source = proxy_defaults.protocol, PROXY_DEFAULTS
+        spoken = Spoken(service, _or(protocol, "tcp").lower(), source, place)
+        if self.spoken is None:
+            self.spoken = spoken
+        elif self.spoken.protocol != spoken.protocol:
+            raise inconsistent_protocols(self.service, spoken, self.spoken)
 
-    def resolver_node(self, target: Target) -> str:
-        """The key of the node that `target` ends at, which is made if it is new."""
-        target, resolver = self.resolve(target)
+    def resolver_node(self, target: Target, place: Place | None) -> str:
+        """The key of the node that `target`, to which `place` leads, ends at; it is made if it is new."""
+        target, resolver = self.resolve(target, place)
         key = f"resolver:{target.id}"
         if key in self.nodes:
             return key
         node = self.load(target, resolver)
         self.nodes[key] = node
-        failover = self.failover_targets(target, resolver)
-        self.nodes[key] = replace(node, failover=tuple(self.failover_target(each) for each in failover))
+        failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
+        self.nodes[key] = replace(node, failover=tuple(failover))
         return key
 
-    def failover_target(self, target: Target) -> str:
+    def failover_target(self, target: Target, place: Place) -> str:
         """The id of what a failover target resolves to; it is not failed over again."""
-        target, resolver = self.resolve(target)
+        target, resolver = self.resolve(target, place)
         if f"resolver:{target.id}" not in self.nodes:
             self.load(target, resolver)
         return target.id
 
-    def resolve(self, target: Target) -> tuple[Target, ServiceResolver]:
-        """Follow redirects and default subsets to where `target` really goes."""
-        visited: list[str] = []
+    def resolve(self, target: Target, place: Place | None) -> tuple[Target, ServiceResolver]:
+        """Follow redirects and default subsets to where `target`, to which `place` leads, really goes."""
+        visited: dict[str, Target] = {}
         while f"resolver:{target.id}" not in self.nodes:
             if target.id in visited:
-                path = " -> ".join([*visited, target.id])
-                raise ChainError(f"detected circular resolver redirect: [{path}]; one of its redirects has to go")
-            visited.append(target.id)
-            self.record_protocol(target.name)
+                seen = list(visited)
+                raise circular_redirect([visited[each] for each in seen[seen.index(target.id) :]])
+            visited[target.id] = target
+            self.record_protocol(target.name, place)
             resolver = self.resolver_of(target)
             redirected = target
             if resolver.redirect:
                 to = resolver.redirect
                 redirected = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
+                if redirected.name != target.name or redirected.subset != target.subset:
+                    place = Place(_resolver_key(target), "Redirect")
             if redirected == target and not target.subset and resolver.default_subset:
                 redirected = replace(target, subset=resolver.default_subset)
             if redirected == target:
@@ -215,11 +227,7 @@ class _Compiler:
             target = redirected
         resolver = self.resolver_of(target)
         if target.subset and target.subset not in resolver.subsets:
-            known = ", ".join(sorted(resolver.subsets)) or "none"
-            raise ChainError(
-                f'discovery chain "{self.service.name}": service "{target.service}" does not have a subset named '
-                f'"{target.subset}" (it has: {known}); define it in the service\'s resolver first'
-            )
+            raise missing_subset(self.service, target, resolver, place)
         return target, resolver
 
     def resolver_of(self, target: Target) -> ServiceResolver:
@@ -261,29 +269,28 @@ class _Compiler:
             mode, source = self.overrides.mode, self.overrides.mode_source or "override"
         return mode, source
 
-    def failover_targets(self, target: Target, resolver: ServiceResolver) -> list[Target]:
-        section = resolver.failover.get(target.subset) if target.subset else None
-        section = section or resolver.failover.get("*")
-        if section is None:
-            return []
-        return [each for each in _failover_list(target, section) if each != target]
-
     def refuse_cycles(self, start: str) -> None:
         """Splitters that lead back to themselves would be flattened for ever."""
-        path: list[str] = []
+        path: list[tuple[str, int]] = []
         done: set[str] = set()
 
         def visit(key: str) -> None:
-            if key in path:
-                raise ChainError(f"detected circular reference: [{' -> '.join([*path[path.index(key) :], key])}]")
+            keys = [each for each, _ in path]
+            if key in keys:
+                raise circular_splitters([self.place(each, i) for each, i in path[keys.index(key) :]])
             if key in done:
                 return
-            path.append(key)
-            for following in _next_nodes(self.nodes[key]):
+            for i, following in enumerate(_next_nodes(self.nodes[key])):
+                path.append((key, i))
                 visit(following)
-            done.add(path.pop())
+                path.pop()
+            done.add(key)
 
         visit(start)
+
+    def place(self, key: str, split: int) -> Place:
+        """Where the splitter node under `key` is written that its `split`th share goes on."""
+        return Place(("service-splitter", self.service.namespace, self.nodes[key].name), f"Splits[{split}]")
 
     def flatten_splitters(self) -> None:
         changed = True
@@ -343,10 +350,22 @@ def _rewrite(target: Target, service: str, subset: str, namespace: str, datacent
     return replace(moved, subset=_or(subset, kept))
 
 
-def _failover_list(target: Target, section: Failover) -> list[Target]:
-    if section.targets:
-        return [_rewrite(target, t.service, t.service_subset, t.namespace, t.datacenter) for t in section.targets]
-    return [
-        _rewrite(target, section.service, section.service_subset, section.namespace, datacenter)
-        for datacenter in section.datacenters or [""]
-    ]
+def _resolver_key(target: Target) -> EntryKey:
+    return ("service-resolver", target.namespace, target.service)
+
+
+def _failover_targets(target: Target, resolver: ServiceResolver) -> Iterator[tuple[Target, Place]]:
+    """What `target` fails over to, in order, each with the place that says so; itself is left out."""
+    name = target.subset if target.subset in resolver.failover else "*"
+    section = resolver.failover.get(name)
+    if section is None:
+        return
+    entry, field = _resolver_key(target), f'Failover["{name}"]'
+    for i, to in enumerate(section.targets):
+        each = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
+        if each != target:
+            yield each, Place(entry, f"{field}.Targets[{i}]")
+    for datacenter in [] if section.targets else section.datacenters or [""]:
+        each = _rewrite(target, section.service, section.service_subset, section.namespace, datacenter)
+        if each != target:
+            yield each, Place(entry, field)

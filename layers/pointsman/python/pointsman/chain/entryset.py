@@ -72,18 +72,24 @@ class EntrySet:
 
 def related(entry: Entry) -> Iterator[ServiceName]:
     """The services that `entry` refers to (docs/semantics.md, section 1: whose chains a change of them touches)."""
-    own = entry.namespace
+    return (service for _, service in references(entry))
+
+
+def references(entry: Entry) -> Iterator[tuple[str, ServiceName]]:
+    """The services that `entry` refers to, each with the path of the block that does."""
+    own, name = entry.namespace, entry.name
     if isinstance(entry, ServiceRouter):
-        for route in entry.routes:
-            if route.destination:
-                yield ServiceName(route.destination.namespace or own, route.destination.service or entry.name)
+        for i, route in enumerate(entry.routes):
+            if to := route.destination:
+                yield f"Routes[{i}].Destination", ServiceName(to.namespace or own, to.service or name)
     elif isinstance(entry, ServiceSplitter):
-        for split in entry.splits:
-            yield ServiceName(split.namespace or own, split.service or entry.name)
+        for i, split in enumerate(entry.splits):
+            yield f"Splits[{i}]", ServiceName(split.namespace or own, split.service or name)
     elif isinstance(entry, ServiceResolver):
-        if entry.redirect:
-            yield ServiceName(entry.redirect.namespace or own, entry.redirect.service or entry.name)
-        for failover in entry.failover.values():
-            yield ServiceName(failover.namespace or own, failover.service or entry.name)
-            for target in failover.targets:
-                yield ServiceName(target.namespace or own, target.service or entry.name)
+        if redirect := entry.redirect:
+            yield "Redirect", ServiceName(redirect.namespace or own, redirect.service or name)
+        for key, failover in entry.failover.items():
+            at = f'Failover["{key}"]'
+            yield at, ServiceName(failover.namespace or own, failover.service or name)
+            for i, target in enumerate(failover.targets):
+                yield f"{at}.Targets[{i}]", ServiceName(target.namespace or own, target.service or name)

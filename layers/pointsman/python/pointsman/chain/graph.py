@@ -1,9 +1,9 @@
 """A compiled discovery chain, as a value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pointsman.model.entries import Mode
+from pointsman.model.entries import EntryKey, Mode
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.resolver import LoadBalancer
@@ -13,8 +13,24 @@ HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
 """The protocols that routers and splitters work on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """An entry that a chain does not compile for: which, where in it, and what is wrong with that place."""
+
+    key: EntryKey
+    field: str
+    reason: str
+
+
 class ChainError(PointsmanError):
-    """Entries that are right by themselves and do not fit together."""
+    """Entries that are right by themselves and do not fit together.
+
+    `culprits` are the entries that make it so, any of which could be the one to mend: the most likely first.
+    """
+
+    def __init__(self, text: str, culprits: Sequence[Culprit] = ()) -> None:
+        super().__init__(text)
+        self.culprits = tuple(culprits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """May these entries become the state? Every chain that a change touches still has to compile."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pointsman.chain.compiler import compile_chain
-from pointsman.chain.entryset import EntrySet, related
+from pointsman.chain.complaints import thing
+from pointsman.chain.entryset import EntrySet, references, related
 from pointsman.chain.graph import ChainError
-from pointsman.model.entries import Entry, EntryKey, Namespace, entry_json, thing_of
+from pointsman.model.entries import EntryKey, key_of
 from pointsman.model.errors import Problem
-from pointsman.model.names import ServiceName
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 
 # Whether a chain compiles does not depend on where it is evaluated: any datacenter's name does.
 _ANYWHERE = "dc1"
@@ -18,7 +19,8 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
     """Everything wrong with the state `after`, reached by writing or deleting the entries under `changed`.
 
     The chains compiled are those of docs/semantics.md, section 1: each changed service's own, those of the services
-    with an entry that refers to it, and for `proxy-defaults` those of all services with a router, splitter or resolver.
+    with an entry that refers to it or, over any number of steps, to one that does, and for `proxy-defaults` those of
+    all services with a router, splitter or resolver.
     """
     keys = sorted(set(changed))
     problems = [problem for key in keys for problem in _namespace_problems(after, key)]
@@ -28,36 +30,53 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
         try:
             compile_chain(after, service, _ANYWHERE, _ANYWHERE)
         except ChainError as error:
-            problems.append(Problem(_thing(after, because), "", str(error)))
-    return problems
+            problems.append(_problem(after, error, keys, because))
+    # One mistake spoils every chain that it is part of: it is told once.
+    return list(dict.fromkeys(problems))
+
+
+def _problem(after: EntrySet, error: ChainError, changed: Sequence[EntryKey], because: EntryKey) -> Problem:
+    """`error` as a problem of the changed entry that it is about, else of the one that `because` names."""
+    for culprit in error.culprits:
+        if culprit.key in changed:
+            if after.get(culprit.key):
+                return Problem(thing(culprit.key), culprit.field, culprit.reason)
+            return Problem(_thing(after, culprit.key), "", str(error))
+    return Problem(_thing(after, because), "", str(error))
 
 
 def _thing(entries: EntrySet, key: EntryKey) -> str:
-    kind, namespace, name = key
-    thing = thing_of({"Kind": kind, "Name": name, "Namespace": namespace})
-    return thing if entries.get(key) else f"deleting {thing}"
+    return thing(key) if entries.get(key) else f"deleting {thing(key)}"
 
 
 def _namespace_problems(after: EntrySet, key: EntryKey) -> Iterator[Problem]:
     kind, namespace, name = key
-    exists = after.namespaces()
     entry = after.get(key)
     if entry is None:
-        if kind == "namespace":
-            left = [each for each in after if each.namespace == name]
-            if left:
-                what = thing_of(entry_json(left[0]))
-                yield Problem(
-                    _thing(after, key), "", f"{len(left)} entries are in it, such as {what}; delete them first"
-                )
+        if kind == "namespace" and name != DEFAULT_NAMESPACE:
+            yield from _needed_namespace(after, key)
         return
+    exists = after.namespaces()
     if namespace not in exists:
-        yield Problem(_thing(after, key), "Namespace", f'"{namespace}" does not exist; {_create(namespace)}')
-    if not isinstance(entry, Namespace):
-        for service in related(entry):
-            if service.namespace not in exists and service.namespace != namespace:
-                what = f'refers to namespace "{service.namespace}", which does not exist'
-                yield Problem(_thing(after, key), "", f"{what}; {_create(service.namespace)}")
+        yield Problem(thing(key), "Namespace", f'"{namespace}" does not exist; {_create(namespace)}')
+    for at, service in references(entry):
+        if service.namespace not in exists and service.namespace != namespace:
+            reason = f'"{service.namespace}" does not exist; {_create(service.namespace)}'
+            yield Problem(thing(key), f"{at}.Namespace", reason)
+
+
+def _needed_namespace(after: EntrySet, key: EntryKey) -> Iterator[Problem]:
+    """Why the namespace under `key` cannot be deleted, if it cannot."""
+    _, _, name = key
+    inside = [key_of(entry) for entry in after if entry.namespace == name]
+    if inside:
+        reason = f"it is not empty: {thing(inside[0])} is there; delete what is in it first ({len(inside)} in all)"
+        yield Problem(_thing(after, key), "", reason)
+    for entry in after:
+        for at, service in references(entry):
+            if service.namespace == name != entry.namespace:
+                reason = f"{thing(key_of(entry))} refers to it in {at}.Namespace; change that first"
+                yield Problem(_thing(after, key), "", reason)
 
 
 def _create(namespace: str) -> str:
@@ -67,21 +86,28 @@ def _create(namespace: str) -> str:
 def _touched(after: EntrySet, keys: list[EntryKey]) -> dict[ServiceName, EntryKey]:
     """The services whose chains have to be compiled, each with the changed entry that is the reason."""
     touched: dict[ServiceName, EntryKey] = {}
-    own: dict[ServiceName, EntryKey] = {}
-    for key in keys:
-        kind, namespace, name = key
+    for kind, namespace, name in keys:
         if kind == "proxy-defaults":
             for entry in after:
                 if entry.kind in _WITH_CHAINS:
-                    touched.setdefault(ServiceName(entry.namespace, entry.name), key)
+                    touched.setdefault(ServiceName(entry.namespace, entry.name), (kind, namespace, name))
         elif kind != "namespace":
-            own[ServiceName(namespace, name)] = key
-    for entry in after if own else ():
-        for service in _referred(entry):
-            if service in own:
-                touched.setdefault(ServiceName(entry.namespace, entry.name), own[service])
-    return touched | own
+            touched[ServiceName(namespace, name)] = (kind, namespace, name)
+    referring = _referring(after) if touched else {}
+    waiting = list(touched)
+    while waiting:
+        service = waiting.pop()
+        for user in referring.get(service, ()):
+            if user not in touched:
+                touched[user] = touched[service]
+                waiting.append(user)
+    return touched
 
 
-def _referred(entry: Entry) -> Iterator[ServiceName]:
-    return related(entry) if entry.kind in _WITH_CHAINS else iter(())
+def _referring(entries: EntrySet) -> dict[ServiceName, dict[ServiceName, None]]:
+    """By each service, those with an entry that refers to it, in their order."""
+    out: dict[ServiceName, dict[ServiceName, None]] = {}
+    for entry in entries:
+        for service in related(entry):
+            out.setdefault(service, {})[ServiceName(entry.namespace, entry.name)] = None
+    return out

@@ -14,7 +14,7 @@ from pointsman.adapter.bootstrap import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.proxy import ProxyId
+from pointsman.adapter.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.cli.options import engine_on, store_option
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
@@ -73,13 +73,13 @@ def bootstrap(
     """
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
-    who = ProxyId.gateway(dc, proxy) if gateway else ProxyId.sidecar(dc, namespace, proxy)
-    registration = config.registrations.get(who.registration_key)
+    who: ProxyId = GatewayId(dc, proxy) if gateway else SidecarId(dc, namespace, proxy)
+    registration = config.registrations.get(str(who.directory))
     if registration is None:
         known = ", ".join(config.registrations) or "none"
         reason = f"is not registered in {dc}; registered are: {known}"
         raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
-    fetch = FetchFiles(str(who.directory(Path(files).resolve())))
+    fetch = FetchFiles(str(Path(files).resolve() / who.directory))
     at = _address("--admin", admin)
     if gateway:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)

@@ -21,14 +21,14 @@ def emit(url: str, store: str, file: str) -> None:
     """Send health events; ends when each is durable and what follows from it is published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
-    up`, with --store they are taken in right here.
+    up`, else they are taken in right here, into the --store.
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-critical.json
       producer | pointsman emit --store pointsman.db -
     """
-    if bool(url) == bool(store):
-        raise click.UsageError("give one of --url and --store")
+    if not (url or store):
+        raise click.UsageError("give --url or --store")
     try:
         loaded = orjson.loads(read_text(file))
     except orjson.JSONDecodeError as error:

@@ -1,5 +1,6 @@
 """Go durations, as Consul's config entries write them."""
 
+import json
 import re
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ def parse_duration(value: Any) -> int:
         if at and at == len(text) and total <= _LONGEST:
             return sign * round(total)
     what = 'write one like "250ms" or "1m30s", or whole nanoseconds, 292 years at most'
-    raise ValueError(f"{value!r} is not a duration; {what}")
+    raise ValueError(f"{json.dumps(value, ensure_ascii=False, default=str)[:80]} is not a duration; {what}")
 
 
 Nanoseconds = Annotated[int, BeforeValidator(parse_duration)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
@@ -16,6 +16,10 @@ Mode = Literal["", "none", "local", "remote"]
 """A mesh gateway mode; "" leaves it to whoever is asked next."""
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 RESERVED_NAMESPACE = "gateways"
 """No namespace has this name: it is where keys and paths keep a datacenter's mesh gateways."""
 
@@ -23,7 +27,7 @@ RESERVED_NAMESPACE = "gateways"
 class MeshGateway(Shape):
     """Through which mesh gateways the traffic to another datacenter goes."""
 
-    mode: Mode = ""
+    mode: Annotated[Mode, BeforeValidator(_lower)] = ""
 
 
 class ProxyDefaults(Unsupported):
@@ -45,7 +49,9 @@ class ProxyDefaults(Unsupported):
         """Every rule of the entry that needs no other entry."""
         yield from self.unsupported("")
         if self.name != "global":
-            yield "Name", f'must be "global", not "{self.name}"'
+            yield "Name", f'must be "global", not "{self.name}": there is one such entry for all services'
+        if self.namespace != DEFAULT_NAMESPACE:
+            yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": there is one such entry for all namespaces'
         if not isinstance(self.config.get("protocol", ""), str):
             yield "Config.protocol", "must be a string"
 
@@ -73,17 +79,20 @@ class ServiceDefaults(Unsupported):
         return iter(())
 
 
-class Namespace(Shape):
+class Namespace(Unsupported):
     """A namespace exists because such an entry was written; `default` exists by itself."""
 
     kind: Literal["namespace"]
     name: str
-    namespace: Literal["default"] = "default"
+    namespace: str = DEFAULT_NAMESPACE
     description: str = ""
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
+        yield from self.unsupported("")
+        if self.namespace != DEFAULT_NAMESPACE:
+            yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces are not inside one another'
         if self.name == RESERVED_NAMESPACE:
             yield "Name", f'"{self.name}" is reserved: keys and paths have the mesh gateways there'
 
@@ -139,8 +148,6 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
     if body.get("Namespace", body.get("namespace")) in ("", None):
         body.pop("Namespace", None)
         body.pop("namespace", None)
-    # Consul answers unset fields as null, and what it answers is what users feed back.
-    body = {key: value for key, value in body.items() if value is not None}
     try:
         entry = _KINDS[kind].model_validate(body)
     except ValidationError as error:
@@ -162,7 +169,8 @@ def _checks(entry: Entry) -> Iterator[Complaint]:
 
 
 def _not_a_label(value: str) -> str:
-    return f'"{value}" is not a lower-case DNS label (letters, digits and inner hyphens, 63 at most)'
+    shown = value if len(value) <= 80 else f"{value[:80]}…"
+    return f'"{shown}" is not a lower-case DNS label (letters, digits and inner hyphens, 63 at most)'
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

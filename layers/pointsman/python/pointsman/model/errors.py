@@ -1,7 +1,10 @@
 """What can be wrong, said so that a person can mend it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 
 
 class PointsmanError(Exception):
@@ -21,7 +24,9 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.thing}: {self.field}: {self.reason}" if self.field else f"{self.thing}: {self.reason}"
+        text = f"{self.thing}: {self.field}: {self.reason}" if self.field else f"{self.thing}: {self.reason}"
+        # What is quoted may have line feeds in it, the message is one line.
+        return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class InvalidInput(PointsmanError):

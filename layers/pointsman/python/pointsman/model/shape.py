@@ -1,9 +1,19 @@
 """The shapes of Consul's config: CamelCase fields, snake_case accepted, unknown fields refused by name."""
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 
 from pointsman.model.errors import Problem
 
@@ -16,7 +26,8 @@ def camel(field: str) -> str:
 
 
 class Shape(BaseModel):
-    """A structure of Consul's config. Immutable; serializes by its CamelCase names."""
+    """A structure of Consul's config. Immutable; serializes by its CamelCase names. A null is a field that is not set:
+    so Consul answers, and what it answers is what users feed back."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -27,6 +38,19 @@ class Shape(BaseModel):
         ),
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and None in value.values():
+            known = _names(cls)
+            return {key: inner for key, inner in value.items() if inner is not None or key not in known}
+        return value
+
+
+@cache
+def _names(shape: type[Shape]) -> frozenset[str]:
+    return frozenset(name for field in shape.model_fields for name in (field, camel(field)))
+
 
 def single_block(value: Any) -> Any:
     """A block written once in HCL (`subsets { … }`) reads as a list of one: here a mapping is meant."""
@@ -36,44 +60,63 @@ def single_block(value: Any) -> Any:
 
 
 def block_map(value: Any) -> Any:
-    """Like `single_block`, also for the named blocks inside (`subsets { v1 { … } }`)."""
+    """Like `single_block`, also for the named blocks inside (`subsets { v1 { … } }`); a null is an empty one."""
     value = single_block(value)
-    return {key: single_block(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    return {key: {} if inner is None else single_block(inner) for key, inner in value.items()}
+
+
+def block_list(value: Any) -> Any:
+    """A block written once inside an object (`Match = { HTTP = { Header { … } } }`), where a list is meant."""
+    return [value] if isinstance(value, Mapping) else value
 
 
 Block = BeforeValidator(single_block)
 BlockMap = BeforeValidator(block_map)
+BlockList = BeforeValidator(block_list)
 AnyMap = Annotated[dict[str, Any], Block]
 StringMap = Annotated[dict[str, str], Block]
 
 
 _REASONS = {
-    "extra_forbidden": "is not a field here; remove it or check its spelling",
-    "missing": "is required",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "string_type": "must be a string",
-    "list_type": "must be a list",
+    "bool_type": "must be true or false",
     "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
+    "extra_forbidden": "is not a field here; remove it or check its spelling",
+    "finite_number": "must be a number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a usual size",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is required",
     "model_attributes_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "string_type": "must be a string",
 }
+_MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta", "Config", "config"))
+"""The fields whose keys are the user's own."""
+
+_LONGEST_INPUT = 80
 
 
 def path_of(location: tuple[str | int, ...]) -> str:
     """A place in a structure as a person writes it: `Failover["*"].Datacenters[0]`."""
-    path = ""
+    path, outer = "", ""
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step.isidentifier() or not path:
-            path += f".{step}" if path else step
-        else:
+        elif path and (outer in _MAPS or not step.isidentifier()):
             path += f'["{step}"]'
+        else:
+            path += f".{step}" if path else step
+        outer = str(step)
     return path
 
 
@@ -81,10 +124,19 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
     """Pydantic's complaints about `thing` in our words, one Problem each, in order."""
     out = []
     for item in error.errors(include_url=False):
-        reason = _REASONS.get(item["type"])
-        if reason is None:
-            reason = item["msg"].removeprefix("Value error, ")
-        elif item["type"] not in ("extra_forbidden", "missing"):
-            reason += f", not {item['input']!r}"[:120]
+        reason = item["msg"].removeprefix("Value error, ")
+        if item["type"] in _REASONS:
+            reason = _REASONS[item["type"]].format(**item.get("ctx", {})).replace("'", '"')
+            if item["type"] not in ("extra_forbidden", "missing"):
+                reason += f", not {_shown(item['input'])}"
         out.append(Problem(thing, path_of(item["loc"]), reason))
     return out
+
+
+def _shown(value: Any) -> str:
+    """`value` as JSON has it, cut where it gets long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"

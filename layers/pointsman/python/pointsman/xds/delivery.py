@@ -87,7 +87,7 @@ def deliver_sidecar(
     """
     form = Form(takes_hostnames(envoy), source)
     clusters = _clusters((snapshots[each] for each in manifest.clusters), form, previous)
-    return Delivery(form, clusters, _sorted_listeners(manifest.listeners))
+    return Delivery(form, clusters, _sorted_listeners(manifest.listeners, previous))
 
 
 def deliver_gateway(
@@ -142,7 +142,9 @@ def _take_sni_from_endpoints(cluster: Cluster, assignment: ClusterLoadAssignment
             endpoint.endpoint.hostname = serving
 
 
-def _sorted_listeners(listeners: Iterable[bytes]) -> tuple[bytes, ...]:
+def _sorted_listeners(listeners: tuple[bytes, ...], previous: Delivery | None) -> tuple[bytes, ...]:
+    if previous and sorted(previous.listeners) == sorted(listeners):
+        return previous.listeners
     return tuple(sorted(listeners, key=lambda each: str(Listener.FromString(each).name)))
 
 

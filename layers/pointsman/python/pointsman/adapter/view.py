@@ -1,0 +1,49 @@
+"""What a proxy should have: complete, and never changed once it is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
+from pointsman.xds.snapshot import Snapshot
+
+Manifests: TypeAlias = SidecarManifest | tuple[GatewayManifest, GatewaysManifest]
+"""A sidecar's manifest; a gateway's own one and the one that it shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The manifests of a proxy and, by cluster id, every snapshot that they name.
+
+    `version` grows with every change of the view, within one follower.
+    """
+
+    version: int
+    manifests: Manifests
+    snapshots: Mapping[str, Snapshot]
+
+    def is_of(self, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> bool:
+        """Whether these very objects are what it has."""
+        return (
+            self.manifests == manifests
+            and self.snapshots.keys() == snapshots.keys()
+            and all(self.snapshots[each] is snapshots[each] for each in snapshots)
+        )
+
+
+def make_view(version: int, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> View:
+    """A view of its own: changes of `snapshots` do not reach it."""
+    return View(version, manifests, MappingProxyType(dict(snapshots)))
+
+
+def cluster_ids(manifests: Manifests) -> tuple[str, ...]:
+    """The clusters that a proxy of these manifests receives."""
+    return manifests.clusters if isinstance(manifests, SidecarManifest) else manifests[1].clusters
+
+
+def are_retired(manifests: Manifests) -> bool:
+    """Whether they say that there is no such proxy any more."""
+    if isinstance(manifests, SidecarManifest):
+        return manifests.retired
+    return any(each.retired for each in manifests)

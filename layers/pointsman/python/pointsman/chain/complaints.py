@@ -1,0 +1,113 @@
+"""What entries do wrong together, said so that the author of any of them can mend it (docs/semantics.md, section 2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pointsman.chain.graph import ChainError, Culprit
+from pointsman.model.entries import EntryKey, thing_of
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, Target
+from pointsman.model.resolver import ServiceResolver
+
+PROXY_DEFAULTS: EntryKey = ("proxy-defaults", DEFAULT_NAMESPACE, "global")
+
+
+class Place(NamedTuple):
+    """Where an entry leads on to a service: the entry's key and the path of the field (`Splits[1]`)."""
+
+    key: EntryKey
+    field: str
+
+
+class Spoken(NamedTuple):
+    """A service's protocol, the entry that is asked for it (None if there is none), and what led to the service."""
+
+    service: ServiceName
+    protocol: str
+    source: EntryKey | None
+    place: Place | None
+
+
+def thing(key: EntryKey) -> str:
+    """How messages name the entry under `key`."""
+    kind, namespace, name = key
+    return thing_of({"Kind": kind, "Name": name, "Namespace": namespace})
+
+
+def shown(service: ServiceName) -> str:
+    """How messages name a service: `"web"`, with its namespace if it is not the default one."""
+    place = "" if service.namespace == DEFAULT_NAMESPACE else f' in namespace "{service.namespace}"'
+    return f'"{service.name}"{place}'
+
+
+def missing_subset(chain: ServiceName, target: Target, resolver: ServiceResolver, asked: Place | None) -> ChainError:
+    """`target` has a subset that its resolver does not define; `asked` is the field that names it."""
+    names = ", ".join(f'"{name}"' for name in sorted(resolver.subsets))
+    lacks = f'service {shown(target.name)} does not have a subset named "{target.subset}"; it has {names or "none"}'
+    asker = f", {asked.field} of {thing(asked.key)}" if asked else ""
+    defining = ("service-resolver", target.namespace, target.service)
+    culprits = [Culprit(defining, "Subsets", f'"{target.subset}" is needed by discovery chain {shown(chain)}{asker}')]
+    if asked:
+        reason = f"{lacks}; define it in {thing(defining)} first"
+        culprits.insert(0, Culprit(asked.key, f"{asked.field}.ServiceSubset", reason))
+    return ChainError(f"discovery chain {shown(chain)}{asker}: {lacks}", culprits)
+
+
+def inconsistent_protocols(chain: ServiceName, one: Spoken, other: Spoken) -> ChainError:
+    """Two services of a chain do not speak the same protocol."""
+    said = ", ".join(f'service {shown(each.service)} has "{each.protocol}" ({_source(each)})' for each in (one, other))
+    text = (
+        f"discovery chain {shown(chain)} uses inconsistent protocols: {said}; "
+        "give all services of a chain one protocol, in service-defaults or proxy-defaults"
+    )
+    places = [Culprit(each.place.key, each.place.field, text) for each in (one, other) if each.place]
+    return ChainError(text, [*places, *_protocol_culprits(text, one, other)])
+
+
+def not_http(chain: ServiceName, spoken: Spoken, advanced: Sequence[EntryKey]) -> ChainError:
+    """A chain with routers or splitters (`advanced`) speaks a protocol that has no requests."""
+    text = (
+        f'discovery chain {shown(chain)} uses the protocol "{spoken.protocol}" ({_source(spoken)}), which does not '
+        f"permit {' and '.join(thing(key) for key in advanced)}; "
+        "set http, http2 or grpc in service-defaults or proxy-defaults first"
+    )
+    fields = {"service-router": "Routes", "service-splitter": "Splits"}
+    places = [Culprit(key, fields[key[0]], text) for key in advanced]
+    return ChainError(text, [*places, *_protocol_culprits(text, spoken)])
+
+
+def _protocol_culprits(text: str, *spoken: Spoken) -> list[Culprit]:
+    defaults = [("service-defaults", each.service.namespace, each.service.name) for each in spoken]
+    return [*(Culprit(key, "Protocol", text) for key in defaults), Culprit(PROXY_DEFAULTS, "Config.protocol", text)]
+
+
+def _source(spoken: Spoken) -> str:
+    if spoken.source is None:
+        return "no entry sets one"
+    return f"from {thing(spoken.source)}"
+
+
+def circular_redirect(around: Sequence[Target]) -> ChainError:
+    """Redirects that lead from the last of `around` back to its first."""
+    text = f"detected circular resolver redirect: {_circle([target.id for target in around])}"
+    text += "; one of these redirects has to go"
+    keys = [("service-resolver", target.namespace, target.service) for target in around]
+    return ChainError(text, [Culprit(key, "Redirect", text) for key in dict.fromkeys(keys)])
+
+
+def circular_splitters(around: Sequence[Place]) -> ChainError:
+    """Splits that lead from the last of `around` back to its first."""
+    text = f"detected circular reference of splitters: {_circle([place.key[2] for place in around])}"
+    text += "; one of these splits has to go"
+    return ChainError(text, [Culprit(place.key, place.field, text) for place in around])
+
+
+def too_deep(chain: ServiceName, place: Place, limit: int) -> ChainError:
+    """Splitters that lead to splitters, more than `limit` of them."""
+    text = f"discovery chain {shown(chain)} goes through more than {limit} splitters, one after another"
+    return ChainError(text, [Culprit(place.key, place.field, text)])
+
+
+def _circle(names: Sequence[str]) -> str:
+    """A circle, each of its names once, written from its smallest on: one circle, one text."""
+    start = names.index(min(names))
+    return f"[{' -> '.join([*names[start:], *names[:start], names[start]])}]"

@@ -1,0 +1,46 @@
+"""`pointsman up`: everything on one machine, in one process."""
+
+import click
+
+from pointsman.cli.options import store_option, trust_domain_option
+
+
+@click.command()
+@store_option
+@trust_domain_option
+@click.option(
+    "--listen",
+    default="127.0.0.1:8420",
+    show_default=True,
+    metavar="IP:PORT",
+    help="Where health events are taken in over HTTP; port 0 picks a free one.",
+)
+@click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
+@click.option(
+    "--envoy-version",
+    default="",
+    metavar="X.Y.Z",
+    help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
+)
+@click.option(
+    "--reconcile-every",
+    default=60,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="SECONDS",
+    help="How often everything is recomputed, whatever was lost.",
+)
+def up(store: str, trust_domain: str, listen: str, files: str, envoy_version: str, reconcile_every: int) -> None:
+    """Run the whole control plane on one machine: events in, snapshots in the store, files for Envoys.
+
+    Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "store": ...}.
+    What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away.
+
+    \b
+      pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420
+      curl --data @event.json http://127.0.0.1:8420/v1/events
+    """
+    # The web server and what it brings are imported when it is wanted.
+    from pointsman.adapter.machine import Machine, Settings
+
+    Machine(Settings.read(store, trust_domain, listen, files, envoy_version, reconcile_every)).run()

@@ -1,0 +1,261 @@
+"""The command line: what a person types, what comes back, and what wrong input gets."""
+
+import gzip
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.cli.main import run
+
+POINTSMAN = Path(sys.executable).parent / "pointsman"
+CASES = Path(__file__).parent / "conformance"
+
+RESOLVER = """
+Kind = "service-resolver"
+Name = "s2"
+Failover = {
+  "*" = { Datacenters = ["dc2", "dc3"] }
+}
+"""
+SIDECAR = {
+    "Datacenter": "dc1",
+    "Node": "n1",
+    "Address": "127.0.0.1",
+    "Service": {
+        "Kind": "connect-proxy",
+        "Service": "s1-sidecar-proxy",
+        "ID": "s1-sidecar-proxy",
+        "Port": 20000,
+        "Proxy": {
+            "DestinationServiceName": "s1",
+            "LocalServicePort": 8080,
+            "Upstreams": [{"DestinationName": "s2", "LocalBindPort": 5000, "MeshGateway": {"Mode": "local"}}],
+        },
+    },
+}
+
+
+def event(datacenter: str, status: str, index: int) -> dict[str, Any]:
+    service = {
+        "ID": "s2-proxy",
+        "Service": "s2-sidecar-proxy",
+        "Kind": "connect-proxy",
+        "Address": "127.0.0.1",
+        "Port": 21000,
+        "Proxy": {"DestinationServiceName": "s2"},
+    }
+    return {
+        "detail-type": "Service Health Changed",
+        "detail": {
+            "Source": "test",
+            "Index": index,
+            "Datacenter": datacenter,
+            "Service": "s2",
+            "Instances": [{"Node": {"Node": "n"}, "Service": service, "Checks": [{"Status": status}]}],
+        },
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "pointsman.db"
+    monkeypatch.setenv("POINTSMAN_STORE", str(path))
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, Any], str]:
+    def to_file(name: str, content: Any) -> str:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return to_file
+
+
+def test_a_failover_from_the_first_entry_to_the_status(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR)]) == 0
+    assert capsys.readouterr().out.startswith("generation 1: 2 documents")
+    assert run(["apply", write("again.hcl", RESOLVER)]) == 0
+    assert capsys.readouterr().out == "generation 1: nothing to change\n"
+
+    for datacenter, status in (("dc1", "passing"), ("dc2", "passing"), ("dc1", "critical")):
+        index = 1 if status == "passing" else 2
+        assert run(["emit", "--store", str(store), write("event.json", event(datacenter, status, index))]) == 0
+    capsys.readouterr()
+    assert run(["status", "--json"]) == 0
+    (resolver,) = json.loads(capsys.readouterr().out)["resolvers"]
+    assert (resolver["service"], resolver["datacenter"], resolver["active"]) == ("s2", "dc1", "s2.default.dc2")
+    assert resolver["why"].startswith("s2.default.dc1: 0 of 1 healthy")
+    assert [(each["id"], each["healthy"], each["total"]) for each in resolver["targets"]] == [
+        ("s2.default.dc1", 0, 1),
+        ("s2.default.dc2", 1, 1),
+        ("s2.default.dc3", 0, 0),
+    ]
+    assert run(["status"]) == 0
+    assert "* s2.default.dc2  1/1 healthy  through local gateways" in capsys.readouterr().out
+
+    assert run(["list"]) == 0
+    assert capsys.readouterr().out == "service-resolver\tdefault/s2\nregistration\tdc1/default/s1\n"
+    assert run(["delete", "service-resolver", "s2"]) == 0
+    assert run(["rollback", "1"]) == 0
+    capsys.readouterr()
+    assert run(["get", "service-resolver", "s2"]) == 0
+    assert json.loads(capsys.readouterr().out)["Failover"] == {"*": {"Datacenters": ["dc2", "dc3"]}}
+
+
+def test_what_list_prints_apply_takes_back(
+    store: Path, tmp_path: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR)]) == 0
+    capsys.readouterr()
+    assert run(["list", "--json"]) == 0
+    exported = write("all.json", capsys.readouterr().out)
+    assert run(["apply", exported]) == 0
+    assert capsys.readouterr().out == "generation 1: nothing to change\n"
+    assert run(["apply", "--store", str(tmp_path / "other.db"), exported]) == 0
+    assert capsys.readouterr().out.startswith("generation 1: 2 documents")
+
+
+WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
+    "an unknown field": (
+        ["apply", "e.json"],
+        {"e.json": {"Kind": "service-resolver", "Name": "s2", "Failovr": {}}},
+        1,
+        'pointsman: service-resolver "s2": Failovr: is not a field here; remove it or check its spelling',
+    ),
+    "a subset that is not there": (
+        ["apply", "e.json"],
+        {"e.json": {"Kind": "service-resolver", "Name": "s2", "DefaultSubset": "v1"}},
+        1,
+        'pointsman: service-resolver "s2": DefaultSubset: "v1" is not a subset of "s2"; it has none',
+    ),
+    "an event of no known shape": (
+        ["emit", "--store", "new.db", "e.json"],
+        {"e.json": {"hello": "world"}},
+        1,
+        "pointsman: event: is of no known shape: it has neither a detail-type nor a Source; docs/events.md shows the "
+        "shapes",
+    ),
+    "an event that is not JSON": (["emit", "--store", "new.db", "e.json"], {"e.json": "{"}, 1, "e.json: is not JSON"),
+    "a file that is not there": (["apply", "none.json"], {}, 1, "pointsman: none.json: No such file or directory"),
+    "a store that cannot be opened": (["status", "--store", "no/such/dir/p.db"], {}, 1, "no/such/dir"),
+    "a store that is no database": (["status", "--store", "e.json"], {"e.json": "not a database" * 100}, 1, "e.json"),
+    "nobody at the URL": (
+        ["emit", "--url", "http://127.0.0.1:1", "e.json"],
+        {"e.json": event("dc1", "passing", 1)},
+        1,
+        "is `pointsman up` running there?",
+    ),
+    "no such entry": (["get", "service-resolver", "s9"], {}, 1, 'service-resolver "s9": is not there'),
+    "no such registration": (
+        ["bootstrap", "s9", "--dc", "dc1", "--files", "envoys"],
+        {},
+        1,
+        'sidecar of "s9": is not registered in dc1; registered are: none',
+    ),
+    "a port out of range": (["up", "--listen", "127.0.0.1:99999"], {}, 1, '"127.0.0.1:99999" is not IP:PORT'),
+    "a door open to the network": (["up", "--listen", "0.0.0.0:0"], {}, 1, "is not a loopback address"),
+    "an unknown command": (["aply"], {}, 2, "No such command"),
+    "an option that is missing": (["bootstrap", "s1"], {}, 2, "--dc"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_clear_line_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    arguments, files, code, line = WRONG[name]
+    for file, content in files.items():
+        (tmp_path / file).write_text(content if isinstance(content, str) else json.dumps(content))
+    before = sorted(tmp_path.iterdir())
+    environment = {"PATH": "", "POINTSMAN_STORE": "pointsman.db"}
+    done = subprocess.run(
+        [POINTSMAN, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert line in done.stderr
+    if code == 1:
+        assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    left = [path for path in sorted(tmp_path.iterdir()) if path not in before and "pointsman.db" not in path.name]
+    assert [path.name for path in left if not path.name.startswith("new.db")] == []
+
+
+def test_every_problem_of_a_batch_is_listed_and_none_of_it_is_written(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [
+        {"Kind": "service-resolver", "Name": "good"},
+        {"Kind": "service-resolver", "Name": "s2", "Redirect": {}},
+        {"Kind": "service-splitter", "Name": "s3", "Splits": [{"Weight": 99}]},
+    ]
+    assert run(["apply", write("e.json", entries)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        'pointsman: service-resolver "s2": Redirect: is empty; name at least a Service or a Datacenter',
+        'pointsman: service-splitter "s3": Splits: the weights add up to 99, not to 100',
+    ]
+    assert run(["list"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_port_in_use_is_said_so(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [POINTSMAN, "up", "--store", tmp_path / "p.db", "--listen", f"127.0.0.1:{port}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"pointsman: 127.0.0.1:{port}: the port is in use")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_render_answers_every_line_and_a_bad_one_does_not_end_the_run() -> None:
+    with gzip.open(CASES / "resolver_cases.jsonl.gz") as cases:
+        good = [next(cases) for _ in range(2)]
+    lines = [good[0], b"{not json\n", b'{"trust_domain": "td"}\n', b"[]\n", good[1]]
+    done = subprocess.run(
+        [POINTSMAN, "render", "--jsonl"], input=b"".join(lines), capture_output=True, timeout=60, check=True
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in answer for answer in answers] == [False, True, True, True, False]
+    assert answers[2]["error"] == "line 3: situation: datacenter: is required"
+
+
+def test_render_needs_files_only(write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]) -> None:
+    instance = event("dc1", "passing", 1)["detail"]["Instances"][0]
+    catalog = {
+        "Datacenter": "dc1",
+        "Node": "n",
+        "Address": "10.0.0.1",
+        **{k: instance[k] for k in ("Service", "Checks")},
+    }
+    files = [write("s2.hcl", RESOLVER), write("s1.json", SIDECAR), write("catalog.json", catalog)]
+    assert run(["render", "--proxy", "s1", "--dc", "dc1", "--trust-domain", "td", *files]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [cluster["name"] for cluster in answer["clusters"]] == [answer["clusters"][0]["name"]]
+    assert answer["clusters"][0]["name"].endswith("s2.default.dc1.internal.td")
+    assert answer["listeners"][0]["address"]["socket_address"]["port_value"] == 5000
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    overview = capsys.readouterr().out
+    commands = [line.split()[0] for line in overview.split("Commands:")[1].splitlines() if line.strip()]
+    assert {"apply", "bootstrap", "emit", "render", "status", "up"} <= set(commands)
+    for command in commands:
+        assert run([command, "--help"]) == 0
+        assert f"pointsman {command} " in capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]

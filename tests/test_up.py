@@ -1,0 +1,124 @@
+"""`pointsman up` as a process: what it acknowledged outlives it, and Envoys do not need it to serve."""
+
+import json
+import random
+import threading
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.control_plane import Pointsman
+from tests.fleet.mesh import Mesh
+from tests.fleet.process import wait_until
+
+SERVICES = ("web", "api", "db")
+
+
+def event(service: str, index: int) -> dict[str, Any]:
+    """A full list whose one instance says by its port which event it was."""
+    body = {
+        "ID": "proxy",
+        "Kind": "connect-proxy",
+        "Address": "127.0.0.1",
+        "Port": index,
+        "Proxy": {"DestinationServiceName": service},
+    }
+    return {
+        "detail-type": "Service Health Changed",
+        "detail": {
+            "Source": "test",
+            "Index": index,
+            "Datacenter": "dc1",
+            "Service": service,
+            "Instances": [{"Node": {"Node": "n"}, "Service": body, "Checks": [{"Status": "passing"}]}],
+        },
+    }
+
+
+def sidecar(directory: Path) -> Path:
+    upstreams = [{"DestinationName": name, "LocalBindPort": 5000 + i} for i, name in enumerate(SERVICES)]
+    service = {
+        "Kind": "connect-proxy",
+        "ID": "s1",
+        "Proxy": {"DestinationServiceName": "s1", "Upstreams": upstreams},
+    }
+    path = directory / "s1.json"
+    path.write_text(json.dumps({"Datacenter": "dc1", "Service": service}))
+    return path
+
+
+def endpoint_port(pointsman: Pointsman, service: str) -> int:
+    """The port in the endpoint file of `service`, 0 where there is none."""
+    from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+    from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+
+    for path in (pointsman.files / "dc1" / "default" / "s1" / "eds").glob(f"{service}.*.pb"):
+        response = DiscoveryResponse.FromString(path.read_bytes())
+        assignment = ClusterLoadAssignment.FromString(response.resources[0].value)
+        for group in assignment.endpoints:
+            for endpoint in group.lb_endpoints:
+                return int(endpoint.endpoint.address.socket_address.port_value)
+    return 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
+    pointsman = Pointsman(tmp_path, "td")
+    chance = random.Random(seed)
+    pointsman.apply([sidecar(tmp_path)])
+    acknowledged = dict.fromkeys(SERVICES, 0)
+    with pointsman:
+        for _ in range(3):
+            stop = threading.Event()
+
+            def produce(service: str, stop: threading.Event = stop) -> None:
+                for index in range(acknowledged[service] + 1, 65535):
+                    if stop.is_set():
+                        return
+                    try:
+                        pointsman.send(event(service, index))
+                    except (OSError, HTTPException):
+                        return
+                    acknowledged[service] = index
+
+            producers = [threading.Thread(target=produce, args=(service,)) for service in SERVICES]
+            before = dict(acknowledged)
+            for producer in producers:
+                producer.start()
+            more = chance.randrange(5, 40)
+            wait_until(
+                lambda before=before, more=more: all(acknowledged[name] > before[name] + more for name in SERVICES),
+                "events to be acknowledged",
+            )
+            pointsman.kill()
+            stop.set()
+            for producer in producers:
+                producer.join()
+            pointsman.start()
+            for service in SERVICES:
+                # What was under way at the kill may have made it or not; what was acknowledged has.
+                wait_until(
+                    lambda service=service: endpoint_port(pointsman, service) >= acknowledged[service],
+                    f"the files to have the last event acknowledged of {service}",
+                )
+
+
+@pytest.mark.envoy
+def test_envoys_serve_on_while_pointsman_is_dead_and_fail_over_when_it_is_back(tmp_path: Path) -> None:
+    with Mesh("local", tmp_path) as mesh:
+        started = time.perf_counter()
+        mesh.pointsman.kill()
+        mesh.client.wait_past(started + 1.0)
+        mesh.pointsman.start()
+        back = time.perf_counter()
+        mesh.client.wait_past(back + 0.5)
+        attempts = mesh.client.attempts(started, back)
+        assert len(attempts) > 100
+        assert [attempt for attempt in attempts if attempt.datacenter != "dc1"] == []
+        reported = mesh.report("dc1", "critical")
+        switched = mesh.client.wait_for_answer("dc2", after=reported)
+        assert mesh.pointsman.active("s2", "dc1").datacenter == "dc2"
+        assert switched.done > reported
