@@ -20,6 +20,7 @@ from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 LOCAL_APP_CLUSTER = "local_app"
 
 _NO_LIMIT = 2**32 - 1
+_REGEX_INSTRUCTIONS = 2**20
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
@@ -143,6 +144,14 @@ def _common(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
         },
         "admin": {"address": _address(admin)},
         "dynamic_resources": _dynamic_resources(fetch),
+        # Envoy refuses a whole listener for one regular expression of over 100 RE2 instructions, which ordinary
+        # routes of a service-router exceed.
+        "layered_runtime": {
+            "layers": [
+                {"name": "base", "static_layer": {"re2.max_program_size.error_level": _REGEX_INSTRUCTIONS}},
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
     }
 
 

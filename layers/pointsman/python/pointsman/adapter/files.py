@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ _UPKEEP = 0.25
 
 _AGAIN = 5.0
 """Seconds until what could not be written, or was refused, is tried again."""
+
+_AT_ONCE = 4
+"""How many proxies' files are written at the same time: the time goes into waiting for the disk."""
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class FilesAdapter:
         self._clock, self._grace = clock, grace
         self._kept: dict[ProxyId, _Kept] = {}
         self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
         self._looked_after = clock()
 
     def directory(self, proxy: ProxyId) -> Path:
@@ -78,8 +83,12 @@ class FilesAdapter:
     def on_change(self, changed: Iterable[ProxyId]) -> None:
         """Write what the views of these proxies have by now, and see to what is due. Never raises for a full disk."""
         with self._lock:
-            for proxy in changed:
-                self._bring(proxy)
+            proxies = [*changed]
+            if self._pool and len(proxies) > 1:
+                list(self._pool.map(self._bring, proxies))
+            else:
+                for proxy in proxies:
+                    self._bring(proxy)
             if self._clock() - self._looked_after >= _UPKEEP:
                 self._look_after()
                 self._looked_after = self._clock()
@@ -91,7 +100,12 @@ class FilesAdapter:
 
     def run(self, stop: threading.Event, *, period: float = _UPKEEP, discovery_period: float | None = None) -> None:
         """Follow and write until `stop` is set; see `Follower.run` for the periods."""
-        self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
+        with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
+            try:
+                self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
+            finally:
+                with self._lock:
+                    self._pool = None
 
     def problems(self) -> Mapping[ProxyId, tuple[str, ...]]:
         """By proxy, why its files are not what the store has; those without any are left out."""

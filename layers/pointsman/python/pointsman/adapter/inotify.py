@@ -6,6 +6,7 @@ man7/inotify.7.html and man5/proc_pid_fdinfo.5.html. Other systems have no such 
 """
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,12 @@ from pathlib import Path
 
 _LIMITS = ("/proc/sys/fs/inotify/max_user_instances", "/proc/sys/user/max_inotify_instances")
 _LINK = "anon_inode:inotify"
+
+_SERVES = 10.0
+"""Seconds for which a count serves."""
+
+_SPARE = 8
+"""What has to be left over for that: somebody else may take some meanwhile."""
 
 Directory = tuple[int, int]
 """A directory as the kernel knows it: device and inode."""
@@ -32,7 +39,7 @@ class Usage:
 class Inotify:
     """Tells whether a proxy's Envoy can have the instances that it will take.
 
-    A count takes milliseconds, so an earlier one serves as long as it left plenty of room.
+    A count takes milliseconds, so an earlier one serves as long as it left room to spare. Safe for several threads.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class Inotify:
         self._usage: Usage | None = None
         self._counted = float("-inf")
         self._promised = 0
+        self._lock = threading.Lock()
 
     def shortage(self, needed: int, directories: Iterable[Path]) -> str:
         """Why an Envoy that watches `directories` cannot have `needed` instances in all; empty if it can.
@@ -51,31 +59,26 @@ class Inotify:
         What it has already, if it runs, is told by who watches those directories.
         """
         own = [_directory(each) for each in directories if each.is_dir()]
-        if self._clock() - self._counted < _SERVES and not self._missing(needed + _PLENTY, own):
-            return ""
-        self._usage, self._counted, self._promised = self._count(), self._clock(), 0
-        usage = self._usage
-        if usage is None:
-            return ""
-        missing = self._missing(needed, own)
-        if missing:
-            return (
-                f"{needed} inotify instances are needed, and of the {usage.limit} that this user may have other "
-                f"processes use {usage.used - _sum(usage, own)}: {missing} too few. Raise the sysctl "
-                "fs.inotify.max_user_instances, or use another delivery than files"
-            )
-        self._promised += max(0, needed - _sum(usage, own))
-        return ""
+        with self._lock:
+            if self._clock() - self._counted >= _SERVES or self._missing(needed + _SPARE, own):
+                self._usage, self._counted, self._promised = self._count(), self._clock(), 0
+            usage, missing = self._usage, self._missing(needed, own)
+            if usage is None:
+                return ""
+            if not missing:
+                self._promised += max(0, needed - _sum(usage, own))
+                return ""
+        return (
+            f"{needed} inotify instances are needed, and of the {usage.limit} that this user may have other "
+            f"processes use {usage.used - _sum(usage, own)}: {missing} too few. Raise the sysctl "
+            "fs.inotify.max_user_instances, or use another delivery than files"
+        )
 
     def _missing(self, needed: int, own: list[Directory]) -> int:
         usage = self._usage
         if usage is None:
             return 0
         return max(0, usage.used - _sum(usage, own) + self._promised + needed - usage.limit)
-
-
-_SERVES = 10.0
-_PLENTY = 32
 
 
 def count_usage() -> Usage | None:

@@ -30,6 +30,7 @@ from pointsman.model.entries import EntryKey, Mode, key_of
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import Destination, HTTPMatch, Match, Route
+from pointsman.model.splitter import share
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
 MOST_SPLITTERS = 100
@@ -304,7 +305,7 @@ class _Compiler:
                     inner = self.nodes[following]
                     if isinstance(inner, SplitterNode):
                         changed = True
-                        splits.extend((round(weight * share / 10_000), last) for share, last in inner.splits)
+                        splits.extend((share(weight, part), last) for part, last in inner.splits)
                     else:
                         splits.append((weight, following))
                 self.nodes[key] = replace(node, splits=_merged(splits))

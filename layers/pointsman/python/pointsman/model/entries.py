@@ -9,7 +9,7 @@ from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
 from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
 from pointsman.model.router import ServiceRouter
-from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of
+from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of, shown
 from pointsman.model.splitter import ServiceSplitter
 
 Mode = Literal["", "none", "local", "remote"]
@@ -52,8 +52,8 @@ class ProxyDefaults(Unsupported):
             yield "Name", f'must be "global", not "{self.name}": there is one such entry for all services'
         if self.namespace != DEFAULT_NAMESPACE:
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": there is one such entry for all namespaces'
-        if not isinstance(self.config.get("protocol", ""), str):
-            yield "Config.protocol", "must be a string"
+        if not isinstance(self.config.get("protocol") or "", str):
+            yield "Config.protocol", f"must be a string, not {shown(self.config['protocol'])}"
 
     def labels(self) -> Iterator[Complaint]:
         """No name in it refers to anything."""
@@ -127,7 +127,8 @@ def thing_of(raw: Mapping[str, Any]) -> str:
     """How messages name an entry: `service-resolver "s2"`, with its namespace if it is not the default one."""
     kind, name = raw.get("Kind", raw.get("kind")), raw.get("Name", raw.get("name"))
     namespace = raw.get("Namespace", raw.get("namespace"))
-    text = f'{kind or "entry"} "{name}"' if name else str(kind or "entry")
+    kind = kind if kind and isinstance(kind, str) else "entry"
+    text = f'{kind} "{name}"' if name else kind
     return f'{text} in namespace "{namespace}"' if namespace and namespace != DEFAULT_NAMESPACE else text
 
 
@@ -137,11 +138,11 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
     Raises InvalidInput with every problem of it. `CreateIndex` and `ModifyIndex` are dropped.
     """
     if not isinstance(raw, Mapping):
-        raise InvalidInput.single("entry", "", f"must be a mapping with a Kind, not {raw!r}"[:160])
+        raise InvalidInput.single("entry", "", f"must be a mapping with a Kind, not {shown(raw)}")
     thing = thing_of(raw)
     kind = raw.get("Kind", raw.get("kind"))
     if not isinstance(kind, str) or kind not in _KINDS:
-        given = f'"{kind}" is not a kind' if kind else "is required"
+        given = f"{shown(kind)} is not a kind" if kind else "is required"
         raise InvalidInput.single(thing, "Kind", f"{given}; kinds are {', '.join(KINDS)}")
     dropped = ("CreateIndex", "ModifyIndex", "create_index", "modify_index")
     body = {str(key): value for key, value in raw.items() if key not in dropped}
@@ -169,8 +170,7 @@ def _checks(entry: Entry) -> Iterator[Complaint]:
 
 
 def _not_a_label(value: str) -> str:
-    shown = value if len(value) <= 80 else f"{value[:80]}…"
-    return f'"{shown}" is not a lower-case DNS label (letters, digits and inner hyphens, 63 at most)'
+    return f"{shown(value)} is not a lower-case DNS label (letters, digits and inner hyphens, 63 at most)"
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

@@ -1,37 +1,42 @@
 """Health events: what producers send, in the EventBridge shape or as the bare detail (docs/events.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from itertools import islice
+from typing import Annotated, Any, Literal, Required
 
-from pydantic import Field, ValidationError
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
-from pointsman.model.reported import InstancePart, Reported, Text
+from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of, complaints_of, description_of
 from pointsman.model.shape import problems_of
 
 DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed")
 MAX_NUMBER = 2**63 - 1
-_Number = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True)]
+MAX_PROBLEMS = 20
+"""How many problems of one event are told: ten thousand instances may have the same one ten thousand times."""
+
+_LONGEST = 300
+_Number = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
 
-class _Removed(Reported):
-    node: Text
-    id: Text
+class _Detail(TypedDict, total=False):
+    Source: Required[Annotated[str, Field(strict=True, min_length=1, max_length=256)]]
+    Epoch: _Number | None
+    Index: Required[_Number]
+    Datacenter: Required[Text]
+    Namespace: Text | None
+    Kind: Literal["", "service", "mesh-gateway"] | None
+    Service: Text | None
+    Instances: list[InstancePart] | None
+    Instance: InstancePart | None
+    Removed: RemovedPart | None
 
 
-class _Detail(Reported):
-    source: Annotated[Text, Field(min_length=1, max_length=256)]
-    epoch: _Number = 0
-    index: _Number
-    datacenter: Text
-    namespace: Text = DEFAULT_NAMESPACE
-    kind: Literal["", "service", "mesh-gateway"] = ""
-    service: Text = ""
-    instances: list[InstancePart] | None = None
-    instance: InstancePart | None = None
-    removed: _Removed | None = None
+_DETAIL = TypeAdapter(_Detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,76 +70,132 @@ class HealthEvent:
     checks_only: bool = False
 
 
+def read_event(text: bytes | str) -> HealthEvent:
+    """The event that `text` (JSON: EventBridge envelope or bare detail) describes.
+
+    Raises InvalidInput with the problems of it, also where it is no JSON.
+    """
+    try:
+        raw = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.single("event", "", f"is not JSON: {error}") from None
+    return parse_event(raw)
+
+
 def parse_event(raw: Any) -> HealthEvent:
     """The event that `raw` (EventBridge envelope or bare detail, as parsed JSON) describes.
 
-    Raises InvalidInput with every problem of it.
+    Raises InvalidInput with the problems of it, the first MAX_PROBLEMS if there are more, each cut to a readable length
+    whatever the input.
     """
     if not isinstance(raw, Mapping):
-        raise InvalidInput.single("event", "", f"must be a JSON object, not {raw!r}"[:120])
+        raise InvalidInput.single("event", "", f"must be a mapping, not {_kind(raw)}")
     envelope: Mapping[str, Any] = raw if "detail" in raw or "detail-type" in raw else {"detail": raw}
-    thing = f'event "{envelope["id"]}"' if envelope.get("id") else "event"
-    detail_type = envelope.get("detail-type")
-    if detail_type is not None and detail_type not in DETAIL_TYPES:
-        types = " and ".join(f'"{each}"' for each in DETAIL_TYPES)
-        raise InvalidInput.single(thing, "detail-type", f"{detail_type!r} is no known shape; known are {types}")
-    body = envelope.get("detail")
-    if not isinstance(body, Mapping):
-        raise InvalidInput.single(thing, "detail", "must be a mapping")
+    id_ = envelope.get("id")
+    thing = f'event "{id_[:64]}"' if isinstance(id_, str) and id_ and id_.isprintable() else "event"
+    if problems := list(_envelope_complaints(envelope)):
+        raise _refusal(thing, problems)
+    detail_type, body = envelope.get("detail-type"), envelope["detail"]
     if detail_type is None and "Source" not in body:
-        raise InvalidInput.single(
-            thing,
-            "",
-            "is of no known shape: it has neither a detail-type nor a Source; docs/events.md shows the shapes",
-        )
+        reason = "is of no known shape: it has neither a detail-type nor a Source; docs/events.md shows the shapes"
+        raise InvalidInput.single(thing, "", reason)
     try:
-        detail = _Detail.model_validate({key: value for key, value in body.items() if value is not None})
+        detail = _DETAIL.validate_python(body)
     except ValidationError as error:
-        raise InvalidInput(problems_of(error, thing)) from None
-    if problems := [Problem(thing, field, reason) for field, reason in _complaints(detail, detail_type)]:
-        raise InvalidInput(problems)
+        raise InvalidInput(_type_problems(error, thing)) from None
+    if problems := list(islice(_complaints(detail, detail_type), MAX_PROBLEMS + 1)):
+        raise _refusal(thing, problems)
+    gateways = detail.get("Kind") == "mesh-gateway"
+    service = ServiceName(detail.get("Namespace") or DEFAULT_NAMESPACE, detail.get("Service") or "")
     return HealthEvent(
-        id=str(envelope.get("id") or ""),
-        time=str(envelope.get("time") or ""),
-        source=detail.source,
-        epoch=detail.epoch,
-        index=detail.index,
-        datacenter=detail.datacenter,
-        service=None if detail.kind == "mesh-gateway" else ServiceName(detail.namespace, detail.service),
-        full=detail.instances is not None,
+        id=id_ or "",
+        time=envelope.get("time") or "",
+        source=detail["Source"],
+        epoch=detail.get("Epoch") or 0,
+        index=detail["Index"],
+        datacenter=detail["Datacenter"],
+        service=None if gateways else service,
+        full=detail.get("Instances") is not None,
         statements=_statements(detail),
     )
 
 
 def _statements(detail: _Detail) -> tuple[Statement, ...]:
-    if detail.removed:
-        return (Statement(detail.removed.node, detail.removed.id, None, None),)
-    parts = detail.instances if detail.instances is not None else [detail.instance] if detail.instance else []
-    return tuple(Statement(part.node.node, part.service.id, part.description(), part.check_list()) for part in parts)
+    if removed := detail.get("Removed"):
+        return (Statement(removed["Node"], removed["ID"], None, None),)
+    return tuple(
+        Statement(part["Node"]["Node"], part["Service"]["ID"], description_of(part), checks_of(part))
+        for _, part in _parts(detail)
+    )
 
 
-def _complaints(detail: _Detail, detail_type: str | None) -> list[tuple[str, str]]:
-    out: list[tuple[str, str]] = []
+def _parts(detail: _Detail) -> Iterator[tuple[str, InstancePart]]:
+    """Every instance that the event describes, with its place in it."""
+    if (instance := detail.get("Instance")) is not None:
+        yield "Instance", instance
+    for i, part in enumerate(detail.get("Instances") or ()):
+        yield f"Instances[{i}]", part
 
-    def label(field: str, value: str) -> None:
+
+def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for field in ("id", "time", "detail-type"):
+        value = envelope.get(field)
+        if value is not None and not isinstance(value, str):
+            yield field, f"must be a string, not {_kind(value)}"
+        elif value and not value.isprintable():
+            yield field, "has characters that cannot be shown"
+        elif field == "detail-type" and value is not None and value not in DETAIL_TYPES:
+            types = " and ".join(f'"{each}"' for each in DETAIL_TYPES)
+            yield field, f'"{value[:64]}" is no known shape; known are {types}'
+    if not isinstance(envelope.get("detail"), Mapping):
+        yield "detail", f"must be a mapping, not {_kind(envelope.get('detail'))}"
+
+
+def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str, str]]:
+    labels = [("Datacenter", detail["Datacenter"])]
+    if detail.get("Kind") != "mesh-gateway":
+        labels.append(("Namespace", detail.get("Namespace") or DEFAULT_NAMESPACE))
+        labels.append(("Service", detail.get("Service") or ""))
+    for field, value in labels:
         if not is_label(value):
-            out.append((field, f'"{value}" is not a lower-case DNS label'))
-
-    label("Datacenter", detail.datacenter)
-    if detail.kind != "mesh-gateway":
-        label("Namespace", detail.namespace)
-        label("Service", detail.service)
-    given = [name for name in ("instances", "instance", "removed") if getattr(detail, name) is not None]
+            yield field, f'"{value[:64]}" is not a lower-case DNS label'
+    if not detail["Source"].isprintable():
+        yield "Source", "has characters that cannot be shown"
+    given = [name for name in ("Instances", "Instance", "Removed") if detail.get(name) is not None]
     if len(given) != 1:
-        out.append(("", "needs exactly one of Instances (the full list), Instance and Removed"))
-    elif detail_type and (given == ["instances"]) != (detail_type == DETAIL_TYPES[0]):
+        yield "", "needs exactly one of Instances (the full list, [] if there is none), Instance and Removed"
+    elif detail_type and (given == ["Instances"]) != (detail_type == DETAIL_TYPES[0]):
         expected = "Instances" if detail_type == DETAIL_TYPES[0] else "Instance or Removed"
-        out.append(("detail-type", f'"{detail_type}" goes with {expected}, not with {given[0].capitalize()}'))
+        yield "detail-type", f'"{detail_type}" goes with {expected}, not with {given[0]}'
     seen: set[tuple[str, str]] = set()
-    for i, part in enumerate(detail.instances or ([detail.instance] if detail.instance else [])):
-        at = f"Instances[{i}]" if detail.instances is not None else "Instance"
-        out.extend((f"{at}.{field}", reason) for field, reason in part.complaints())
-        if (part.node.node, part.service.id) in seen:
-            out.append((at, f'the instance "{part.service.id}" on node "{part.node.node}" is listed twice'))
-        seen.add((part.node.node, part.service.id))
-    return out
+    for at, part in _parts(detail):
+        for field, reason in complaints_of(part):
+            yield f"{at}.{field}", reason
+        key = part["Node"]["Node"], part["Service"]["ID"]
+        if key in seen:
+            yield at, f'the instance "{key[1]}" on node "{key[0]}" is listed twice'
+        seen.add(key)
+
+
+def _type_problems(error: ValidationError, thing: str) -> list[Problem]:
+    try:
+        problems = problems_of(error, thing)
+    except RecursionError:  # a value that is nested too deeply cannot even be shown
+        return [Problem(thing, "", "is nested too deeply; docs/events.md shows the shapes")]
+    return _refusal(thing, [(problem.field, problem.reason) for problem in problems]).problems
+
+
+def _refusal(thing: str, problems: Sequence[tuple[str, str]]) -> InvalidInput:
+    """The problems as (field, reason), cut to what a person reads and a log takes."""
+    out = [Problem(thing, field[:_LONGEST], reason[:_LONGEST]) for field, reason in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        out.append(Problem(thing, "", f"has more than these {MAX_PROBLEMS} problems"))
+    return InvalidInput(out)
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls the type of `value`: to show the value itself may not even be possible."""
+    if value is None:
+        return "null"
+    names = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "a mapping" if isinstance(value, Mapping) else "something else")

@@ -49,6 +49,10 @@ class RegexError(ValueError):
     """A regular expression that Go would refuse, or that cannot be evaluated here."""
 
 
+class UnsupportedRegex(RegexError):
+    """One that Go accepts and that cannot be evaluated here."""
+
+
 @lru_cache(maxsize=4096)
 def go_regex(pattern: str) -> re.Pattern[str]:
     """`pattern` (Go's syntax) compiled; `.search` is what Go's MatchString does. Raises RegexError."""
@@ -138,7 +142,7 @@ class _Translation:
         elif flagged and (flagged["end"] == ":" or flagged["on"] or flagged["off"]):
             on, off = flagged["on"], flagged["off"] or ""
             if "U" in on + off:
-                raise RegexError("the flag U is not supported; write the lazy repetitions out")
+                raise UnsupportedRegex("the flag U is not supported; write the lazy repetitions out")
             flags = (inherited | set(on)) - set(off)
             if flagged["end"] == ":":
                 self.groups.append(_Group(flags))
@@ -188,8 +192,9 @@ class _Translation:
             escape = self.pattern[self.at : self.at + 2]
             if escape == "\\":
                 raise RegexError("it ends with a backslash")
-            known = " is not supported" if escape in (r"\p", r"\P", r"\C") else " is no escape in Go"
-            raise RegexError(f'"{escape}"{known}')
+            if escape in (r"\p", r"\P", r"\C"):
+                raise UnsupportedRegex(f'"{escape}" is not supported')
+            raise RegexError(f'"{escape}" is no escape in Go')
         self.at = match.end()
         if match["mark"]:
             return match["mark"]

@@ -11,6 +11,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
 # Ids of proxies, nodes and sources are their owners' to choose; these characters are safe in a key and in a path.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._:@-]{0,126}[A-Za-z0-9_])?\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 DEFAULT_NAMESPACE = "default"
 
@@ -28,6 +29,11 @@ def is_trust_domain(name: str) -> bool:
 def is_identifier(name: str) -> bool:
     """Whether `name` can stand as the id of a proxy in an object key and a file path."""
     return _IDENTIFIER.match(name) is not None and ".." not in name
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether `text` has no control character: Envoy refuses a header's name and a path that have one."""
+    return _CONTROL.search(text) is None
 
 
 @dataclass(frozen=True, slots=True, order=True)

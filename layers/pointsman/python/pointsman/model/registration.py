@@ -17,8 +17,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class UpstreamConfig(Shape):
     """What an upstream sets over the config entries."""
 
-    protocol: Annotated[str, Field(validation_alias="protocol")] = ""
-    connect_timeout_ms: Annotated[int, Field(validation_alias="connect_timeout_ms", ge=0)] = 0
+    protocol: Annotated[str, Field(alias="protocol")] = ""
+    connect_timeout_ms: Annotated[int, Field(alias="connect_timeout_ms", ge=0)] = 0
 
 
 class Upstream(Shape):

@@ -7,15 +7,15 @@ from pydantic import Field
 
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters import FilterError, parse
-from pointsman.model.names import DEFAULT_NAMESPACE, is_label
-from pointsman.model.shape import Block, BlockMap, Shape, StringMap
+from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
+from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, camel
 
 Complaint = tuple[str, str]
 """A field's path and what is wrong with it."""
 
 _UNSUPPORTED = {
     "peer": "cluster peering is not supported; name a Datacenter instead",
-    "sameness_group": "sameness groups are not supported; list the failover's Targets or Datacenters",
+    "sameness_group": "sameness groups are not supported; name their datacenters one by one",
     "partition": "admin partitions are not supported; use a Namespace",
 }
 
@@ -68,20 +68,24 @@ class Failover(Unsupported):
     service_subset: str = ""
     namespace: str = ""
     datacenters: list[str] = []
-    targets: list[FailoverTarget] = []
+    targets: Annotated[list[FailoverTarget], BlockList] = []
 
 
 class LeastRequestConfig(Shape):
     """Options of the `least_request` policy."""
 
-    choice_count: int = Field(default=0, ge=0)
+    choice_count: int = Field(default=0, ge=0, le=2**32 - 1)
+
+
+ENVOY_RING_SIZES = (1024, 8 * 1024 * 1024)
+"""A ring's smallest and largest size where nothing is said; none is larger (Envoy's RingHashLbConfig)."""
 
 
 class RingHashConfig(Shape):
-    """Options of the `ring_hash` policy."""
+    """Options of the `ring_hash` policy; 0 leaves a size to Envoy."""
 
-    minimum_ring_size: int = Field(default=0, ge=0)
-    maximum_ring_size: int = Field(default=0, ge=0)
+    minimum_ring_size: int = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
+    maximum_ring_size: int = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
 
 
 class CookieConfig(Shape):
@@ -98,8 +102,28 @@ class HashPolicy(Shape):
     field: str = ""
     field_value: str = ""
     cookie_config: Annotated[CookieConfig | None, Block] = None
-    source_ip: bool = Field(default=False, validation_alias="SourceIP", serialization_alias="SourceIP")
+    source_ip: bool = False
     terminal: bool = False
+
+    def check(self, at: str) -> Iterator[Complaint]:
+        """What is wrong with the policy at path `at`."""
+        if self.field not in ("", "header", "cookie", "query_parameter"):
+            yield f"{at}.Field", f'must be "header", "cookie" or "query_parameter", not "{self.field}"'
+        if self.source_ip and (self.field or self.field_value):
+            yield f"{at}.SourceIP", "excludes Field and FieldValue; make it a policy of its own"
+        if not self.source_ip and not (self.field and self.field_value):
+            yield at, "needs Field and FieldValue, or SourceIP"
+        if not is_plain_text(self.field_value):
+            yield f"{at}.FieldValue", "has a character that no name has"
+        cookie = self.cookie_config
+        if cookie and self.field != "cookie":
+            yield f"{at}.CookieConfig", f'needs Field "cookie", not "{self.field}"'
+        if cookie and cookie.ttl < 0:
+            yield f"{at}.CookieConfig.TTL", "must not be negative"
+        if cookie and cookie.session and cookie.ttl:
+            yield f"{at}.CookieConfig", "Session excludes TTL: a session's cookie ends with the session"
+        if cookie and not is_plain_text(cookie.path):
+            yield f"{at}.CookieConfig.Path", "has a character that no path has"
 
 
 class LoadBalancer(Shape):
@@ -108,30 +132,26 @@ class LoadBalancer(Shape):
     policy: Literal["", "random", "round_robin", "least_request", "ring_hash", "maglev"] = ""
     least_request_config: Annotated[LeastRequestConfig | None, Block] = None
     ring_hash_config: Annotated[RingHashConfig | None, Block] = None
-    hash_policies: list[HashPolicy] = []
+    hash_policies: Annotated[list[HashPolicy], BlockList] = []
 
     def check(self, path: str) -> Iterator[Complaint]:
         """What is wrong with the combination of policy and options."""
         if self.least_request_config and self.policy != "least_request":
-            yield f"{path}.LeastRequestConfig", 'needs Policy "least_request"'
+            yield f"{path}.LeastRequestConfig", f'needs Policy "least_request", not "{self.policy}"'
+        if self.least_request_config and self.least_request_config.choice_count == 1:
+            yield f"{path}.LeastRequestConfig.ChoiceCount", "must be at least 2: among one there is no choice"
         if self.ring_hash_config and self.policy != "ring_hash":
-            yield f"{path}.RingHashConfig", 'needs Policy "ring_hash"'
+            yield f"{path}.RingHashConfig", f'needs Policy "ring_hash", not "{self.policy}"'
+        if ring := self.ring_hash_config:
+            low, high = ring.minimum_ring_size or ENVOY_RING_SIZES[0], ring.maximum_ring_size or ENVOY_RING_SIZES[1]
+            if low > high:
+                default = "" if ring.minimum_ring_size else ", as Envoy has it where nothing is said"
+                reason = f"MinimumRingSize ({low}{default}) is larger than MaximumRingSize ({high})"
+                yield f"{path}.RingHashConfig", reason
         if self.hash_policies and self.policy not in ("ring_hash", "maglev"):
-            yield f"{path}.HashPolicies", 'needs Policy "ring_hash" or "maglev"'
+            yield f"{path}.HashPolicies", f'needs Policy "ring_hash" or "maglev", not "{self.policy}"'
         for i, policy in enumerate(self.hash_policies):
-            at = f"{path}.HashPolicies[{i}]"
-            if policy.field not in ("", "header", "cookie", "query_parameter"):
-                yield f"{at}.Field", f'"{policy.field}" is none of header, cookie, query_parameter'
-            if policy.source_ip and (policy.field or policy.field_value):
-                yield f"{at}.SourceIP", "excludes Field and FieldValue"
-            if not policy.source_ip and not (policy.field and policy.field_value):
-                yield at, "needs Field and FieldValue, or SourceIP"
-            if policy.cookie_config and policy.field != "cookie":
-                yield f"{at}.CookieConfig", 'needs Field "cookie"'
-            if policy.cookie_config and policy.cookie_config.ttl < 0:
-                yield f"{at}.CookieConfig.TTL", "must not be negative"
-            if policy.cookie_config and policy.cookie_config.session and policy.cookie_config.ttl:
-                yield f"{at}.CookieConfig", "Session excludes TTL"
+            yield from policy.check(f"{path}.HashPolicies[{i}]")
 
 
 class ServiceResolver(Unsupported):
@@ -199,7 +219,10 @@ class ServiceResolver(Unsupported):
         if not alone and not failover.targets and not list(failover.unsupported("")):
             yield at, "names nothing; give at least one of Service, ServiceSubset, Namespace, Datacenters, Targets"
         if alone and failover.targets:
-            yield f"{at}.Targets", "excludes Service, ServiceSubset, Namespace and Datacenters"
+            yield (
+                f"{at}.Targets",
+                "excludes Service, ServiceSubset, Namespace and Datacenters; put them into the targets",
+            )
         if failover.service_subset and self._is_own(failover.service, failover.namespace):
             yield from self._known_subset(f"{at}.ServiceSubset", failover.service_subset)
         for i, datacenter in enumerate(failover.datacenters):
@@ -209,7 +232,10 @@ class ServiceResolver(Unsupported):
             yield from target.unsupported(f"{at}.Targets[{i}].")
             named = target.service or target.service_subset or target.namespace or target.datacenter
             if not named and not list(target.unsupported("")):
-                yield f"{at}.Targets[{i}]", "names nothing"
+                yield (
+                    f"{at}.Targets[{i}]",
+                    "names nothing; give at least one of Service, ServiceSubset, Namespace, Datacenter",
+                )
             if target.service_subset and self._is_own(target.service, target.namespace):
                 yield from self._known_subset(f"{at}.Targets[{i}].ServiceSubset", target.service_subset)
 
@@ -228,16 +254,12 @@ class ServiceResolver(Unsupported):
         """(path, name) of every name in the entry that has to be a DNS label where it is given."""
         if self.redirect:
             for field in ("service", "service_subset", "namespace", "datacenter"):
-                yield f"Redirect.{_camel(field)}", getattr(self.redirect, field)
+                yield f"Redirect.{camel(field)}", getattr(self.redirect, field)
         for key, failover in self.failover.items():
             for field in ("service", "service_subset", "namespace"):
-                yield f'Failover["{key}"].{_camel(field)}', getattr(failover, field)
+                yield f'Failover["{key}"].{camel(field)}', getattr(failover, field)
             for i, datacenter in enumerate(failover.datacenters):
                 yield f'Failover["{key}"].Datacenters[{i}]', datacenter
             for i, target in enumerate(failover.targets):
                 for field in ("service", "service_subset", "namespace", "datacenter"):
-                    yield f'Failover["{key}"].Targets[{i}].{_camel(field)}', getattr(target, field)
-
-
-def _camel(field: str) -> str:
-    return "".join(part.capitalize() for part in field.split("_"))
+                    yield f'Failover["{key}"].Targets[{i}].{camel(field)}', getattr(target, field)

@@ -1,14 +1,19 @@
 """`service-router`: which request goes where (docs/semantics.md, section 1)."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from pointsman.model.duration import Nanoseconds
-from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.go_regex import RegexError, UnsupportedRegex, go_regex
+from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import Block, Shape, StringMap
+from pointsman.model.shape import Block, BlockList, Shape, StringMap, camel
+
+# RFC 9110, section 5.6.2: a method is a token.
+_METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+\Z")
 
 
 class HeaderMatch(Shape):
@@ -38,8 +43,8 @@ class HTTPMatch(Shape):
     path_exact: str = ""
     path_prefix: str = ""
     path_regex: str = ""
-    header: list[HeaderMatch] = []
-    query_param: list[QueryMatch] = []
+    header: Annotated[list[HeaderMatch], BlockList] = []
+    query_param: Annotated[list[QueryMatch], BlockList] = []
     methods: list[str] = []
 
     @field_validator("methods")
@@ -52,25 +57,42 @@ class HTTPMatch(Shape):
         paths = {"PathExact": self.path_exact, "PathPrefix": self.path_prefix, "PathRegex": self.path_regex}
         given = [name for name, value in paths.items() if value]
         if len(given) > 1:
-            yield at, f"{' and '.join(given)} exclude each other; give at most one"
+            yield at, f"{', '.join(given)} exclude each other; give at most one"
         for name in ("PathExact", "PathPrefix"):
             if paths[name] and not paths[name].startswith("/"):
                 yield f"{at}.{name}", f'"{paths[name]}" does not start with "/"'
+        yield from _check_regex(f"{at}.PathRegex", self.path_regex)
         for i, header in enumerate(self.header):
             yield from _one_condition(f"{at}.Header[{i}]", header, ("present", "exact", "prefix", "suffix", "regex"))
         for i, param in enumerate(self.query_param):
             yield from _one_condition(f"{at}.QueryParam[{i}]", param, ("present", "exact", "regex"))
-        if "" in self.methods:
-            yield f"{at}.Methods", "has an empty one"
-        for method in sorted({method for method in self.methods if self.methods.count(method) > 1}):
-            yield f"{at}.Methods", f'"{method}" occurs more than once'
+        for i, method in enumerate(self.methods):
+            if not _METHOD.match(method):
+                yield f"{at}.Methods", f'"{method}" is not a method, such as GET'
+            elif method in self.methods[:i]:
+                yield f"{at}.Methods", f'"{method}" occurs more than once'
 
 
 def _one_condition(at: str, match: HeaderMatch | QueryMatch, fields: tuple[str, ...]) -> Iterator[Complaint]:
     if not match.name:
         yield f"{at}.Name", "is required"
-    if sum(bool(getattr(match, field)) for field in fields) != 1:
-        yield at, f"needs exactly one of {', '.join(field.capitalize() for field in fields)}"
+    elif not is_plain_text(match.name):
+        yield f"{at}.Name", f'"{match.name}" has a character that no name has'
+    given = [camel(field) for field in fields if getattr(match, field)]
+    if len(given) != 1:
+        names = ", ".join(camel(field) for field in fields)
+        yield at, f"needs exactly one of {names}; it has {' and '.join(given) or 'none'}"
+    yield from _check_regex(f"{at}.Regex", match.regex)
+
+
+def _check_regex(at: str, pattern: str) -> Iterator[Complaint]:
+    """Envoy would refuse the whole listener for an expression that is none."""
+    try:
+        go_regex(pattern)
+    except UnsupportedRegex:
+        return
+    except RegexError as error:
+        yield at, f'"{pattern}" is not a regular expression (RE2): {error}'
 
 
 class Match(Shape):
@@ -105,7 +127,7 @@ class ServiceRouter(Unsupported):
     kind: Literal["service-router"]
     name: str
     namespace: str = DEFAULT_NAMESPACE
-    routes: list[Route] = []
+    routes: Annotated[list[Route], BlockList] = []
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
@@ -119,12 +141,14 @@ class ServiceRouter(Unsupported):
                 at = f"Routes[{i}].Destination"
                 yield from route.destination.unsupported(f"{at}.")
                 if route.destination.prefix_rewrite and not (match and (match.path_exact or match.path_prefix)):
-                    yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the match"
+                    yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the route's match"
+                if not is_plain_text(route.destination.prefix_rewrite):
+                    yield f"{at}.PrefixRewrite", "has a character that no path has"
                 if route.destination.request_timeout < 0:
                     yield f"{at}.RequestTimeout", "must not be negative"
-                for code in route.destination.retry_on_status_codes:
+                for j, code in enumerate(route.destination.retry_on_status_codes):
                     if not 100 <= code <= 599:
-                        yield f"{at}.RetryOnStatusCodes", f"{code} is not an HTTP status"
+                        yield f"{at}.RetryOnStatusCodes[{j}]", f"{code} is not an HTTP status (100 to 599)"
 
     def labels(self) -> Iterator[Complaint]:
         """(path, name) of every name in the entry that has to be a DNS label where it is given."""

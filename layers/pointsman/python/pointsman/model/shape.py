@@ -126,14 +126,18 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
     for item in error.errors(include_url=False):
         reason = item["msg"].removeprefix("Value error, ")
         if item["type"] in _REASONS:
-            reason = _REASONS[item["type"]].format(**item.get("ctx", {})).replace("'", '"')
+            context = {
+                name: f"{value:g}" if isinstance(value, float) else value for name, value in item.get("ctx", {}).items()
+            }
+            # Unset may be written "" everywhere, and is nobody's answer to what may stand here.
+            reason = _REASONS[item["type"]].format(**context).replace("'", '"').replace('"", ', "")
             if item["type"] not in ("extra_forbidden", "missing"):
-                reason += f", not {_shown(item['input'])}"
+                reason += f", not {shown(item['input'])}"
         out.append(Problem(thing, path_of(item["loc"]), reason))
     return out
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """`value` as JSON has it, cut where it gets long."""
     try:
         text = json.dumps(value, ensure_ascii=False)

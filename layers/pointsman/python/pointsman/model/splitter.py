@@ -1,17 +1,36 @@
 """`service-splitter`: shares of traffic (docs/semantics.md, section 1)."""
 
+import struct
 from collections.abc import Iterator
-from typing import Literal
+from math import floor
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import StringMap
+from pointsman.model.shape import BlockList, StringMap
+
+
+def scaled(percent: float) -> int:
+    """`percent` in hundredths of a percent, rounded as Consul does it: in single precision, halves up."""
+    return floor(_single(_single(percent) * 100.0) + 0.5)
+
+
+def share(outer: int, inner: int) -> int:
+    """`inner` of `outer`, all in hundredths of a percent, as Consul multiplies the weights of nested splitters."""
+    return scaled(_single(_single(outer / 100) * _single(inner / 100)) / 100)
+
+
+def _single(value: float) -> float:
+    found: float = struct.unpack("f", struct.pack("f", value))[0]
+    return found
 
 
 class Split(Unsupported):
     """One share: `weight` in percent, to two digits."""
 
-    weight: float
+    weight: float = Field(ge=0, le=100, allow_inf_nan=False)
     service: str = ""
     service_subset: str = ""
     namespace: str = ""
@@ -19,7 +38,7 @@ class Split(Unsupported):
     @property
     def hundredths(self) -> int:
         """The weight in hundredths of a percent."""
-        return round(self.weight * 100)
+        return scaled(self.weight)
 
 
 class ServiceSplitter(Unsupported):
@@ -28,7 +47,7 @@ class ServiceSplitter(Unsupported):
     kind: Literal["service-splitter"]
     name: str
     namespace: str = DEFAULT_NAMESPACE
-    splits: list[Split] = []
+    splits: Annotated[list[Split], BlockList] = []
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
@@ -37,19 +56,19 @@ class ServiceSplitter(Unsupported):
         if not self.splits:
             yield "Splits", "is empty; give at least one split"
             return
-        seen: set[tuple[str, str, str]] = set()
+        seen: dict[tuple[str, str, str], int] = {}
         for i, split in enumerate(self.splits):
             yield from split.unsupported(f"Splits[{i}].")
-            if split.weight < 0:
-                yield f"Splits[{i}].Weight", "must not be negative"
             service, namespace = split.service or self.name, split.namespace or self.namespace
-            if (service, split.service_subset, namespace) in seen:
+            destination = (service, split.service_subset, namespace)
+            if destination in seen:
                 what = f'service "{service}", subset "{split.service_subset}", namespace "{namespace}"'
-                yield f"Splits[{i}]", f"the destination ({what}) occurs more than once; add its weights up"
-            seen.add((service, split.service_subset, namespace))
+                first = f"it is that of Splits[{seen[destination]}] too; add the weights up"
+                yield f"Splits[{i}]", f"the destination ({what}) occurs more than once: {first}"
+            seen.setdefault(destination, i)
         total = sum(split.hundredths for split in self.splits)
         if total != 10_000:
-            yield "Splits", f"the weights add up to {total / 100:g}, not to 100"
+            yield "Splits", f"the weights add up to {total / 100:.2f}, not to 100 (each counts in hundredths)"
 
     def labels(self) -> Iterator[Complaint]:
         """(path, name) of every name in the entry that has to be a DNS label where it is given."""

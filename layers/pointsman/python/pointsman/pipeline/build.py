@@ -27,6 +27,15 @@ class _Compiled:
     chain: Chain
     read: tuple[Entry | None, ...]
     plans: tuple[Plan, ...]
+    listeners: dict[tuple[Upstream, str], bytes]
+
+    def listener(self, upstream: Upstream, trust_domain: str) -> bytes:
+        """The serialized listener of `upstream`, made once."""
+        key = (upstream, trust_domain)
+        if key not in self.listeners:
+            made = upstream_listener(self.chain, upstream, trust_domain)
+            self.listeners[key] = made.SerializeToString(deterministic=True)
+        return self.listeners[key]
 
 
 class ChainMemo:
@@ -51,7 +60,7 @@ class ChainMemo:
             if len(now) == len(known.read) and all(a is b for a, b in zip(now, known.read, strict=True)):
                 return known
         chain = compile_chain(entries, *request)
-        compiled = _Compiled(chain, _read(entries, chain.reads), tuple(sidecar_plans(chain)))
+        compiled = _Compiled(chain, _read(entries, chain.reads), tuple(sidecar_plans(chain)), {})
         self._chains[request] = compiled
         return compiled
 
@@ -143,6 +152,5 @@ def _sidecar_manifest(
         for plan in compiled.plans:
             plans[plan.key] = plan
             clusters.add(plan.cluster_id)
-        listener = upstream_listener(compiled.chain, upstream, trust_domain)
-        listeners.append(listener.SerializeToString(deterministic=True))
+        listeners.append(compiled.listener(upstream, trust_domain))
     return SidecarManifest(generation, tuple(sorted(clusters)), tuple(listeners))

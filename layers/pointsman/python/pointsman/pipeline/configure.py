@@ -12,7 +12,7 @@ from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import build
-from pointsman.pipeline.config import MAPS, Config, Root, load_root
+from pointsman.pipeline.config import MAPS, Config, PlanEntry, Root, load_root
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.propagate import Progress, propagate, write_config_head
 from pointsman.pipeline.settle import Settled
@@ -100,18 +100,18 @@ def configure(
 def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Config | None:
     """The config after `batch`; None if it is the one that stands. Raises InvalidInput."""
     named = _trust_domain(old, trust_domain)
+    written = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
     after = old.entries.with_changes(
         (entry for entry in batch.entries if old.entries.get(key_of(entry)) != entry), batch.delete_entries
     )
-    missing = [key for key in batch.delete_entries if old.entries.get(key) is None]
-    problems = [
-        Problem(thing_of({"Kind": kind, "Name": name, "Namespace": ns}), "", "is not there to delete")
-        for kind, ns, name in missing
-    ]
+    problems: list[Problem] = []
+    for key in dict.fromkeys(batch.delete_entries):
+        thing = thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
+        problems += _deletion_problems(thing, there=old.entries.get(key) is not None, written=key in written)
     registrations = dict(old.registrations)
-    for key in batch.delete_registrations:
-        if registrations.pop(key, None) is None:
-            problems.append(Problem(f"registration {key}", "", "is not there to delete"))
+    for name in dict.fromkeys(batch.delete_registrations):
+        there = registrations.pop(name, None) is not None
+        problems += _deletion_problems(f"registration {name}", there=there, written=name in written)
     registrations |= {each.key: each for each in batch.registrations if old.registrations.get(each.key) != each}
     problems += validate(after, [*(key_of(entry) for entry in batch.entries), *batch.delete_entries])
     problems += _registration_problems(after.namespaces(), registrations.values())
@@ -121,6 +121,12 @@ def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Confi
     if same and old.root.trust_domain == named and old.root.digest:
         return None
     return build(old, after, registrations, named, engine.memo)
+
+
+def _deletion_problems(thing: str, *, there: bool, written: bool) -> list[Problem]:
+    if written:
+        return [Problem(thing, "", "is both written and deleted in one batch; keep one")]
+    return [] if there else [Problem(thing, "", "is not there to delete")]
 
 
 def _trust_domain(old: Config, wanted: str) -> str:
@@ -136,31 +142,47 @@ def _trust_domain(old: Config, wanted: str) -> str:
 def _registration_problems(namespaces: frozenset[str], registrations: Iterable[Registration]) -> list[Problem]:
     problems = []
     for each in registrations:
-        if not each.is_gateway and each.destination.namespace not in namespaces:
-            reason = (
-                f'"{each.destination.namespace}" does not exist; create it first, with an entry of Kind "namespace"'
-            )
-            problems.append(Problem(f"registration {each.key}", "Service.Namespace", reason))
+        if each.is_gateway:
+            continue
+        named = {"Service.Namespace": each.destination.namespace}
+        for i, upstream in enumerate(each.service.proxy.upstreams):
+            if upstream.destination_namespace:
+                named[f"Service.Proxy.Upstreams[{i}].DestinationNamespace"] = upstream.destination_namespace
+        for where, name in named.items():
+            if name not in namespaces:
+                reason = f'"{name}" does not exist; create it first, with an entry of Kind "namespace"'
+                problems.append(Problem(f"registration {each.key}", where, reason))
     return problems
 
 
-_ENCODERS: Mapping[str, Callable[[Any], Any]] = {
-    "entries": entry_json,
-    "registrations": lambda each: each.model_dump(by_alias=True, exclude_defaults=True),
-    "plans": lambda each: each.json(),
-    "manifests": manifest_json,
+def _encode_readers(source: str, readers: Mapping[str, PlanEntry]) -> dict[str, Any]:
+    """An index entry: the plans themselves, except where nearly all plans are listed (see `load.readers_of`)."""
+    return {key: None if is_gateways_key(source) else entry.json() for key, entry in readers.items()}
+
+
+_ENCODERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "entries": lambda _, entry: entry_json(entry),
+    "registrations": lambda _, each: each.model_dump(by_alias=True, exclude_defaults=True),
+    "plans": lambda _, entry: entry.json(),
+    "manifests": lambda _, manifest: manifest_json(manifest),
+    "index": _encode_readers,
 }
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
     """`new` with its root filled in, and the objects to write: only what changed."""
     objects: dict[str, bytes] = {}
     maps: dict[str, Shards] = {}
-    values = {name: (_values(old, name), _values(new, name)) for name in MAPS}
-    for name, (before, after) in values.items():
-        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-        encode = _ENCODERS.get(name, lambda each: each)
-        maps[name], written = write_map(after, changed, old.root.maps[name], encode)
+    changed = {name: _changed(_values(old, name), _values(new, name)) for name in MAPS if name != "index"}
+    # A reader of a catalog is there in the index if and only if its plan reads it.
+    plans = [config.plans[key].plan for config in (old, new) for key in changed["plans"] if key in config.plans]
+    changed["index"] = {source for plan in plans for source in plan.inputs()}
+    for name in MAPS:
+        maps[name], written = write_map(_values(new, name), changed[name], old.root.maps[name], _ENCODERS[name])
         objects |= written
     previous = {"generation": old.root.generation, "root": old.root.digest} if old.root.digest else None
     root = replace(new.root, maps=maps, previous=previous)
@@ -169,15 +191,11 @@ def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
     return replace(new, root=replace(root, digest=digest(data))), objects
 
 
-def _values(config: Config, name: str) -> dict[str, Any]:
+def _values(config: Config, name: str) -> Mapping[str, Any]:
     if name == "entries":
         return {"/".join(key_of(entry)): entry for entry in config.entries}
-    if name == "index":
-        return {
-            source: {key: None if is_gateways_key(source) else entry.json() for key, entry in readers.items()}
-            for source, readers in config.index.items()
-        }
-    return dict(getattr(config, name))
+    values: Mapping[str, Any] = getattr(config, name)
+    return values
 
 
 def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
@@ -188,7 +206,7 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
         root = load_root(engine.objects, root.previous["root"])
     if root.generation != generation:
         raise InvalidInput.single(f"generation {generation}", "", f"is not in the history of {head.generation}")
-    old = engine.config_of(root)
+    old = engine.config(root)
     current = engine.config(load_root(engine.objects, head.root))
     kept_entries = {key_of(entry) for entry in old.entries}
     batch = Batch(

@@ -7,7 +7,7 @@ from threading import Lock
 from uuid import uuid4
 
 from pointsman.pipeline.build import ChainMemo
-from pointsman.pipeline.config import EMPTY_CONFIG, NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
+from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import Readings
@@ -65,7 +65,7 @@ class Engine:
         self._lock = Lock()
         self._head: Head = NO_HEAD
         self._root: Root = NO_ROOT
-        self._config: Config = EMPTY_CONFIG
+        self._configs: list[Config] = []
 
     def now(self) -> str:
         """The time as RFC 3339 in UTC, to the millisecond."""
@@ -90,24 +90,20 @@ class Engine:
         return head
 
     def config(self, root: Root) -> Config:
-        """Everything that `root` reaches; the one asked for last is kept."""
+        """Everything that `root` reaches. The two asked for last are kept: a change needs the one before as well."""
         with self._lock:
-            kept = self._config
-        if kept.root.digest == root.digest:
-            return kept
-        loaded = self.config_of(root)
+            for kept in self._configs:
+                if kept.root.digest == root.digest:
+                    return kept
+        loaded = load_config(self.objects, root)
         self.keep(loaded)
         return loaded
 
-    def config_of(self, root: Root) -> Config:
-        """Everything that `root` reaches, read for this once: for roots of the past."""
-        return load_config(self.objects, root)
-
     def keep(self, config: Config) -> None:
-        """Keep `config` for the next who asks, unless a newer one is kept."""
+        """Keep `config` for the next who asks."""
         with self._lock:
-            if config.root.generation >= self._config.root.generation:
-                self._config = config
+            others = [kept for kept in self._configs if kept.root.digest != config.root.digest]
+            self._configs = [*others[-1:], config]
 
 
 class Contended(StoreUnavailable):

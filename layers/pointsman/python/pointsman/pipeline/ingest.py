@@ -54,8 +54,9 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
         manifest, _, _ = read_roster(settled.beside.get(keys.gateways_manifest(datacenter)))
         if not covers(root, manifest, event.service, event.datacenter):
             settled += publish_roster(engine, datacenter)[1]
-    if settled.moved or settled.stood:
-        engine.notify([*settled.moved, *settled.stood])
+    # A crash can have fallen before the notice only if this event was here before.
+    if told := settled.notices(stamped=not changed):
+        engine.notify(told)
     return Ingested(catalog.revision, changed, settled.moved, settled.stood)
 
 

@@ -4,7 +4,7 @@ Heads are published before a manifest names them and retired after. The config h
 whoever comes next finishes what a crash left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import orjson
@@ -14,10 +14,10 @@ from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.publish import head_write, read_head_object, retirement
 from pointsman.pipeline.rosters import publish_roster
-from pointsman.pipeline.settle import Settled, settle_all
+from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
-from pointsman.xds.manifest import Manifest, manifest_json, read_manifest
+from pointsman.xds.manifest import GatewaysManifest, Manifest, manifest_json, read_manifest
 
 Progress = Callable[[str], None]
 """Told what is being done, for people who wait."""
@@ -35,29 +35,50 @@ def propagate(engine: Engine, progress: Progress = _silent) -> Settled:
         if head.propagated >= head.generation:
             return out
         config = engine.config(load_root(engine.objects, head.root))
-        before = engine.config_of(load_root(engine.objects, head.propagated_root))
-        out += _publish(engine, before, config, progress)
-        _mark(engine, config.root)
+        settled, published = _publish(engine, _since(engine, head, config.root), config, progress)
+        out += settled
+        if published:
+            _mark(engine, config.root)
     raise Contended("the config changes faster than it can be published; run it again")
 
 
-def _publish(engine: Engine, before: Config, config: Config, progress: Progress) -> Settled:
+def _since(engine: Engine, head: Head, root: Root) -> list[Config]:
+    """The config last propagated and those between it and `root`: what was published of any of them may have to go."""
+    out = [engine.config(load_root(engine.objects, head.propagated_root))]
+    while root.previous and root.previous["generation"] > head.propagated:
+        root = load_root(engine.objects, root.previous["root"])
+        out.append(engine.config(root))
+    return out
+
+
+def _publish(
+    engine: Engine, earlier: Sequence[Config], config: Config, progress: Progress
+) -> tuple[Settled, bool]:
+    """Publish `config` after those `earlier`, the first of which is published whole; False if it was overtaken."""
+    before = earlier[0]
     changed = {key for key, entry in config.plans.items() if before.plans.get(key) != entry}
-    gone = before.plans.keys() - config.plans.keys()
+    gone = {key for each in earlier for key in each.plans} - config.plans.keys()
     progress(f"{len(changed)} clusters to compute, {len(gone)} to retire")
-    out = settle_all(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
+    out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
+    if engine.root.generation > config.root.generation:
+        # The newer config need not have every plan of this one, so some heads may not be published: name none of them.
+        return out, False
     for key, manifest in config.manifests.items():
         if before.manifests.get(key) != manifest:
             publish_manifest(engine, manifest_key(key), manifest)
-    for key in before.manifests.keys() - config.manifests.keys():
-        ended = replace(before.manifests[key], generation=config.root.generation, retired=True)
-        publish_manifest(engine, manifest_key(key), ended)
-    for datacenter in sorted(before.root.gateways.keys() | config.root.gateways.keys()):
+    ended = {key: each.manifests[key] for each in earlier for key in each.manifests.keys() - config.manifests.keys()}
+    for key, manifest in sorted(ended.items()):
+        # Written even where nothing stands, so that whoever is still publishing an earlier config comes too late.
+        publish_manifest(
+            engine, manifest_key(key), replace(manifest, generation=config.root.generation, retired=True)
+        )
+    for datacenter in sorted({name for each in [*earlier, config] for name in each.root.gateways}):
         out += publish_roster(engine, datacenter)[1]
     for key in sorted(gone):
         retire(engine, key, config.root.generation)
-    engine.notify([*out.moved, *out.stood])
-    return out
+    if told := out.notices():
+        engine.notify(told)
+    return out, True
 
 
 def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
@@ -82,6 +103,14 @@ def publish_manifest(engine: Engine, key: str, manifest: SidecarOrGateway) -> bo
     raise Contended(f"the manifest {key} is contended; run it again")
 
 
+def end_manifest(engine: Engine, key: str, generation: int) -> bool:
+    """Mark the manifest under the store key `key`, which `generation` does not have. True if it was not marked yet."""
+    current, _ = read_stored_manifest(engine.store.get(key))
+    if current is None or current.retired or isinstance(current, GatewaysManifest):
+        return False
+    return publish_manifest(engine, key, replace(current, generation=generation, retired=True))
+
+
 def read_stored_manifest(stored: Stored | None) -> tuple[Manifest | None, int]:
     """The manifest in `stored` and its serial; None where there is none, or none that can be read."""
     if stored is None:
@@ -96,7 +125,8 @@ def read_stored_manifest(stored: Stored | None) -> tuple[Manifest | None, int]:
 def retire(engine: Engine, plan_key: str, generation: int) -> Moved | None:
     """Mark the head of a plan that `generation` does not have any more."""
     for _ in range(ATTEMPTS):
-        reading = read_head_object(engine.store, plan_key, engine.store.get(keys.snapshot(plan_key)))
+        stored = engine.store.get(keys.snapshot(plan_key))
+        reading = read_head_object(engine.store, plan_key, stored, engine.now())
         ended = retirement(reading.snapshot, generation)
         if ended is None:
             return None

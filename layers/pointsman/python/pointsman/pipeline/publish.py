@@ -1,6 +1,7 @@
 """Publishing: whether a head moves, and the writes that move it (docs/architecture.md, "Snapshots")."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 
 import orjson
@@ -34,11 +35,12 @@ class HeadReading:
 NO_HEAD_READING = HeadReading(None, 0, None, b"")
 
 
-def read_head_object(store: Store, plan_key: str, stored: Stored | None) -> HeadReading:
+def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: str) -> HeadReading:
     """The head in `stored`.
 
     One that cannot be read is treated as lost: what replaces it gets a version beyond all that were ever published,
-    so that no Envoy is asked to go back.
+    so that no Envoy is asked to go back. The history alone does not tell how far that is, for it expires, and a crash
+    may have kept versions out of it; but no head moves every second, so the seconds since 1970 are beyond.
     """
     if stored is None:
         return NO_HEAD_READING
@@ -46,10 +48,10 @@ def read_head_object(store: Store, plan_key: str, stored: Stored | None) -> Head
         body = orjson.loads(stored.data)
         return HeadReading(read_snapshot(body), body["serial"], stored.etag, stored.data)
     except (ValueError, KeyError, TypeError):
-        last = max((int(each.key.rsplit("/", 1)[1]) for each in store.list(f"history/{plan_key}/")), default=0)
-        # The damaged version itself is not in the history yet, hence one more.
-        lost = Snapshot(last + 1, Content(b"", b"", "", (), ""), Provenance(0, {}), "", "", retired=True)
-        return HeadReading(lost, last + 1, stored.etag, b"")
+        known = max((int(each.key.rsplit("/", 1)[1]) for each in store.list(f"history/{plan_key}/")), default=0)
+        last = max(known + 1, int(datetime.fromisoformat(now).timestamp()))
+        lost = Snapshot(last, Content(b"", b"", "", (), ""), Provenance(0, {}), "", "", retired=True)
+        return HeadReading(lost, last, stored.etag, b"")
 
 
 def decide(

@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 
-from pointsman.chain.plan import gateways_key
+from pointsman.chain.plan import gateways_key, is_gateways_key
 from pointsman.model.names import ServiceName
 from pointsman.pipeline.config import PlanEntry, Root
-from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.propagate import (
     Progress,
+    end_manifest,
     manifest_key,
     propagate,
     publish_manifest,
     retire,
 )
 from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
-from pointsman.pipeline.settle import Settled, settle_all
+from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
 
 
@@ -34,24 +35,47 @@ class Reconciled:
 
 
 def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconciled:
-    """Finish what crashes left, recompute every cluster, and end what no plan has any more."""
-    propagate(engine, progress)
-    root = engine.root
+    """Finish what crashes left, recompute every cluster, and end what no plan has any more.
+
+    Raises Contended when the config moves again and again meanwhile.
+    """
+    for _ in range(ATTEMPTS):
+        propagate(engine, progress)
+        done = _reconcile(engine, engine.root, progress)
+        if done is not None:
+            return done
+    raise Contended("the config changes faster than it can be reconciled; run it again")
+
+
+def _reconcile(engine: Engine, root: Root, progress: Progress) -> Reconciled | None:
+    """Everything checked against `root`; None if the config moved on before anything could be named or ended."""
+    # What may have to end is listed before the catalogs: whatever exists because of a catalog is then listed with it.
+    heads = _listed(engine, keys.SNAPSHOTS)
+    named = _listed(engine, keys.MANIFESTS)
+    appeared = _listed(engine, keys.CATALOG)
     config = engine.config(root)
-    appeared = [each.key.removeprefix(keys.CATALOG) for each in engine.store.list(keys.CATALOG)]
     known = set(all_jobs(engine, root, appeared))
     progress(f"{len(known)} clusters to check")
-    settled: Settled = settle_all(engine, lambda current: all_jobs(engine, current, appeared))
+    settled: Settled = settle(engine, lambda current: all_jobs(engine, current, appeared))
+    if engine.root is not root:
+        return None
     manifests = sum(publish_manifest(engine, manifest_key(key), each) for key, each in config.manifests.items())
-    for datacenter in root.gateways:
+    rosters = {key.partition("/")[0] for key in named if is_gateways_key(key)}
+    for key in named:
+        if key not in config.manifests and not is_gateways_key(key):
+            manifests += end_manifest(engine, manifest_key(key), root.generation)
+    for datacenter in sorted(rosters | root.gateways.keys()):
         changed, more = publish_roster(engine, datacenter)
         settled += more
         manifests += changed
-    listed = [each.key.removeprefix(keys.SNAPSHOTS) for each in engine.store.list(keys.SNAPSHOTS)]
-    retired = [retire(engine, key, root.generation) for key in listed if key not in known]
+    retired = [retire(engine, key, root.generation) for key in heads if key not in known]
     if settled.moved:
         engine.notify(settled.moved)
     return Reconciled(len(known), len(settled.moved), manifests, sum(each is not None for each in retired))
+
+
+def _listed(engine: Engine, prefix: str) -> list[str]:
+    return [each.key.removeprefix(prefix) for each in engine.store.list(prefix)]
 
 
 def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanEntry]:

@@ -10,7 +10,7 @@ from pointsman.model.names import ServiceName, Target
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.objects import seal
-from pointsman.pipeline.settle import Settled, settle_all
+from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifest
@@ -66,12 +66,18 @@ def publish_roster(engine: Engine, datacenter: str) -> tuple[bool, Settled]:
         engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
         old, serial, etag = read_roster(stored.get(name))
+        if old is not None and old.generation > root.generation:
+            # Config head and manifest were read at two moments: somebody knows a newer config.
+            continue
         if datacenter not in root.gateways:
             new = _ended(old, root)
         else:
             new = _current(engine, root, datacenter, old)
             known = old.clusters if old and not old.retired else ()
-            settled += settle_all(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+            settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+        if engine.root is not root:
+            # The heads were settled for a newer config than the manifest was made for: it might name too many.
+            continue
         if new == old:
             return changed, settled
         assert new is not None
@@ -89,16 +95,13 @@ def _ended(old: GatewaysManifest | None, root: Root) -> GatewaysManifest | None:
 
 
 def _current(engine: Engine, root: Root, datacenter: str, old: GatewaysManifest | None) -> GatewaysManifest:
-    services, remotes = _appeared(engine, datacenter)
+    appeared, remotes = _appeared(engine, datacenter)
     if old is not None:
-        services |= set(old.services)
+        appeared |= set(old.services)
         remotes |= set(old.datacenters)
-    config = engine.config(root)
-    clusters = set(_static_clusters(config, datacenter))
-    for service in services:
-        job = service_job(root, datacenter, ServiceName(*service.split("/")))
-        clusters |= {job.plan.cluster_id} if job else set()
-    clusters |= remotes
+    jobs = {service: service_job(root, datacenter, ServiceName(*service.split("/"))) for service in appeared}
+    services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
+    clusters = {*_static_clusters(engine.config(root), datacenter), *services.values(), *remotes}
     new = GatewaysManifest(
         generation=root.generation,
         trust_domain=root.trust_domain,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from pointsman.failover.selection import Instances
 from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
@@ -32,15 +33,24 @@ class Settled:
     """What settling came to: heads that moved, heads that were stamped, heads that stood already."""
 
     moved: list[Moved] = field(default_factory=list)
-    stamped: int = 0
+    stamped: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
     beside: dict[str, Stored | None] = field(default_factory=dict)
 
     def __iadd__(self, other: "Settled") -> "Settled":
+        mine = {each.plan_key for each in (*self.moved, *self.stamped, *self.stood)}
         self.moved += other.moved
-        self.stamped += other.stamped
-        self.stood += other.stood
+        self.stamped += [each for each in other.stamped if each.plan_key not in mine]
+        self.stood += [each for each in other.stood if each.plan_key not in mine]
         return self
+
+    def notices(self, *, stamped: bool = True) -> list[Moved]:
+        """The heads to tell of.
+
+        One that was only stamped is the version that its Envoys have, unless whoever published that version crashed
+        before it told them: whoever repairs a crash tells of those too.
+        """
+        return [*self.moved, *(self.stamped if stamped else ()), *self.stood]
 
 
 def _nothing(root: Root) -> Iterable[str]:
@@ -58,34 +68,28 @@ def settle(
     """
     out = Settled()
     done: set[str] = set()
-    for _ in range(ATTEMPTS):
-        root = engine.root
-        pending = {key: job for key, job in jobs_of(root).items() if key not in done}
-        batch = dict(list(pending.items())[:BATCH])
+    root = engine.root
+    pending = dict(jobs_of(root))
+    fruitless = 0
+    while fruitless < ATTEMPTS:
+        batch = dict(islice(pending.items(), BATCH))
         beside = list(also(root))
         head, objects = _read(engine, batch, beside)
         if head.generation > root.generation:
             engine.take(head)
+            root = engine.root
+            pending = {key: job for key, job in jobs_of(root).items() if key not in done}
+            fruitless += 1
             continue
         out.beside = {key: objects.get(key) for key in beside}
         settled = _settle_batch(engine, root.trust_domain, batch, objects, out)
-        done |= settled
-        if len(settled) == len(pending):
+        for key in settled:
+            del pending[key]
+        if not pending:
             return out
+        done |= settled
+        fruitless = 0 if settled else fruitless + 1
     raise Contended(f"{len(pending)} snapshots are contended; run the event again")
-
-
-def settle_all(engine: Engine, jobs_of: Callable[[Root], Jobs]) -> Settled:
-    """Settle any number of jobs, a bounded number at a time."""
-    out = Settled()
-    names = sorted(jobs_of(engine.root))
-    for start in range(0, len(names), BATCH):
-        out += settle(engine, _only(jobs_of, set(names[start : start + BATCH])))
-    return out
-
-
-def _only(jobs_of: Callable[[Root], Jobs], chosen: set[str]) -> Callable[[Root], Jobs]:
-    return lambda root: {key: job for key, job in jobs_of(root).items() if key in chosen}
 
 
 def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str, Stored]]:
@@ -105,7 +109,7 @@ def _settle_batch(
     swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
     copies: list[Write] = []
     for key, job in batch.items():
-        reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)))
+        reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
         content, provenance = recompute(engine, job, objects, trust_domain)
         verdict, snapshot = decide(reading.snapshot, content, provenance, now)
         if verdict is Verdict.STANDS and snapshot is not None:
@@ -128,8 +132,7 @@ def _settle_batch(
             if verdict is Verdict.MOVE:
                 out.moved.append(moved)
             else:
-                out.stamped += 1
-                out.stood.append(moved)
+                out.stamped.append(moved)
     return done
 
 

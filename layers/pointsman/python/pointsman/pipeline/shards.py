@@ -46,12 +46,12 @@ def _bucket(key: str, bits: int) -> int:
 
 
 def write_map(
-    whole: Mapping[str, Any], changed: Iterable[str], old: Shards, encode: Callable[[Any], Any]
+    whole: Mapping[str, Any], changed: Iterable[str], old: Shards, encode: Callable[[str, Any], Any]
 ) -> tuple[Shards, dict[str, bytes]]:
     """The shards of `whole`, and the new objects by digest.
 
     `changed` are the keys (written, replaced or gone) in which it differs from the map that `old` describes. `encode`
-    turns a value into JSON values; it is called for the values of the touched buckets only.
+    turns a key's value into JSON values; it is called for the values of the touched buckets only.
     """
     bits = _bits_for(len(whole))
     if bits == old.bits:
@@ -65,7 +65,7 @@ def write_map(
     for key, value in whole.items():
         number = _bucket(key, bits)
         if number in contents:
-            contents[number][key] = encode(value)
+            contents[number][key] = encode(key, value)
     objects: dict[str, bytes] = {}
     for number, content in contents.items():
         buckets.pop(number, None)

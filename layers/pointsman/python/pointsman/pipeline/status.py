@@ -67,7 +67,7 @@ def status(engine: Engine) -> Status:
         chosen = names[start : start + BATCH]
         stored = engine.store.get_many([keys.snapshot(key) for key in chosen])
         for key in chosen:
-            snapshot = read_head_object(engine.store, key, stored.get(keys.snapshot(key))).snapshot
+            snapshot = read_head_object(engine.store, key, stored.get(keys.snapshot(key)), engine.now()).snapshot
             primary = plans[key].targets[0].target
             resolvers.append(
                 ResolverStatus(
