@@ -37,7 +37,7 @@ class Follower:
     away, an object that is missing, damaged or unfit, a number that went down leave everything as it is, and
     `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
 
-    Safe for several threads.
+    Safe for several threads: one at a time looks at the store, and who asks for a view never waits for that.
     """
 
     def __init__(
@@ -49,8 +49,9 @@ class Follower:
         self._replica = Replica(store)
         self._proxies: dict[ProxyId, _Followed] = {}
         self._users: dict[str, set[ProxyId]] = {}
+        self._added: set[ProxyId] = set()
         self._unsettled: set[ProxyId] = set()
-        self._lock = threading.Lock()
+        self._lock, self._adding = threading.Lock(), threading.Lock()
         self._looked = clock()
         self._unreachable = ""
         self._discovered: tuple[float, str] | None = None
@@ -58,11 +59,10 @@ class Follower:
 
     def add(self, proxies: Iterable[ProxyId]) -> None:
         """Follow these proxies as well; the next `refresh` reads what they need."""
-        with self._lock:
-            for proxy in proxies:
-                if proxy not in self._proxies:
-                    self._proxies[proxy] = _Followed()
-                    self._unsettled.add(proxy)
+        with self._adding:
+            new = {proxy: _Followed() for proxy in proxies if proxy not in self._proxies}
+            self._proxies |= new
+            self._added |= new.keys()
 
     def discover(self) -> set[ProxyId]:
         """Follow every proxy that has a manifest, and return those that are new here. Raises StoreError.
@@ -77,31 +77,29 @@ class Follower:
     @property
     def proxies(self) -> Set[ProxyId]:
         """Who is followed, whether a view is there or not."""
-        with self._lock:
+        with self._adding:
             return frozenset(self._proxies)
 
     def view(self, proxy: ProxyId) -> View | None:
         """What `proxy` should have; None if it is not followed, has no manifest, or has none that is complete yet."""
-        with self._lock:
-            followed = self._proxies.get(proxy)
-            return followed.view if followed else None
+        followed = self._proxies.get(proxy)
+        return followed.view if followed else None
 
     def problems(self, proxy: ProxyId) -> tuple[str, ...]:
         """Why the view of `proxy` is not what the store has, one line per reason."""
-        with self._lock:
-            followed = self._proxies.get(proxy)
-            if followed is None:
-                return ()
-            lines = [self._replica.problem(key) for key in sorted(followed.keys)]
-            manifests = self._manifests(proxy)
-            if manifests is not None and not are_retired(manifests):
-                wanted = (proxy.snapshot_key(each) for each in cluster_ids(manifests))
-                lines += [
-                    f"{key} is named by the manifest and not there"
-                    for key in wanted
-                    if self._replica.value(key) is None and not self._replica.problem(key)
-                ]
-            return tuple(line for line in lines if line)
+        followed = self._proxies.get(proxy)
+        if followed is None:
+            return ()
+        lines = [self._replica.problem(key) for key in sorted(followed.keys)]
+        manifests = self._manifests(proxy)
+        if manifests is not None and not are_retired(manifests):
+            wanted = (proxy.snapshot_key(each) for each in cluster_ids(manifests))
+            lines += [
+                f"{key} is named by the manifest and not there"
+                for key in wanted
+                if self._replica.value(key) is None and not self._replica.problem(key)
+            ]
+        return tuple(line for line in lines if line)
 
     @property
     def staleness(self) -> float:
@@ -119,6 +117,9 @@ class Follower:
         One read of what was written since the last time; one more where a manifest names what was not followed yet.
         """
         with self._lock:
+            with self._adding:
+                self._unsettled |= self._added
+                self._added.clear()
             try:
                 self._read()
             except StoreError as error:

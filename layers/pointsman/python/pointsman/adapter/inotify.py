@@ -50,23 +50,24 @@ class Inotify:
         self._clock = clock
         self._usage: Usage | None = None
         self._counted = float("-inf")
-        self._promised = 0
+        self._promised: dict[tuple[Path, ...], int] = {}
         self._lock = threading.Lock()
 
-    def shortage(self, needed: int, directories: Iterable[Path]) -> str:
+    def shortage(self, needed: int, directories: tuple[Path, ...]) -> str:
         """Why an Envoy that watches `directories` cannot have `needed` instances in all; empty if it can.
 
         What it has already, if it runs, is told by who watches those directories.
         """
         own = [_directory(each) for each in directories if each.is_dir()]
         with self._lock:
-            if self._clock() - self._counted >= _SERVES or self._missing(needed + _SPARE, own):
-                self._usage, self._counted, self._promised = self._count(), self._clock(), 0
-            usage, missing = self._usage, self._missing(needed, own)
+            if self._clock() - self._counted >= _SERVES or self._missing(needed + _SPARE, directories, own):
+                self._usage, self._counted = self._count(), self._clock()
+                self._promised.clear()
+            usage, missing = self._usage, self._missing(needed, directories, own)
             if usage is None:
                 return ""
             if not missing:
-                self._promised += max(0, needed - _sum(usage, own))
+                self._promised[directories] = needed - _sum(usage, own)
                 return ""
         return (
             f"{needed} inotify instances are needed, and of the {usage.limit} that this user may have other "
@@ -74,11 +75,13 @@ class Inotify:
             "fs.inotify.max_user_instances, or use another delivery than files"
         )
 
-    def _missing(self, needed: int, own: list[Directory]) -> int:
+    def _missing(self, needed: int, directories: tuple[Path, ...], own: list[Directory]) -> int:
         usage = self._usage
         if usage is None:
             return 0
-        return max(0, usage.used - _sum(usage, own) + self._promised + needed - usage.limit)
+        # What other proxies were told since the count that they can have.
+        promised = sum(max(0, more) for where, more in self._promised.items() if where != directories)
+        return max(0, usage.used - _sum(usage, own) + promised + needed - usage.limit)
 
 
 def count_usage() -> Usage | None:

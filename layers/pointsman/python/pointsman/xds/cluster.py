@@ -110,7 +110,8 @@ def _balance(cluster: Cluster, balancer: LoadBalancer) -> None:
     if balancer.least_request_config and balancer.least_request_config.choice_count:
         choices = UInt32Value(value=balancer.least_request_config.choice_count)
         cluster.least_request_lb_config.CopyFrom(Cluster.LeastRequestLbConfig(choice_count=choices))
-    if ring := balancer.ring_hash_config:
+    ring = balancer.ring_hash_config
+    if ring and (ring.minimum_ring_size or ring.maximum_ring_size):
         cluster.ring_hash_lb_config.CopyFrom(
             Cluster.RingHashLbConfig(
                 minimum_ring_size=UInt64Value(value=ring.minimum_ring_size) if ring.minimum_ring_size else None,

@@ -6,9 +6,16 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource, PathConfigSource
+from envoy.config.core.v3.config_source_pb2 import (
+    AggregatedConfigSource,
+    ApiConfigSource,
+    ApiVersion,
+    ConfigSource,
+    PathConfigSource,
+)
 
 from pointsman.model.canonical import digest
+from pointsman.xds.pack import milliseconds
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\Z")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._:@-]")
@@ -40,8 +47,52 @@ class EndpointFiles:
         return file, cluster.name
 
 
-# How endpoints are asked for. REST and ADS, where the name goes into `service_name`, are more members of this union.
-EndpointSource: TypeAlias = EndpointFiles
+@dataclass(frozen=True, slots=True)
+class EndpointService:
+    """A server that is asked for every load assignment by its name. `config_source` is a serialized ConfigSource that
+    says which server, and how it is spoken to (`over_ads`, `over_rest`)."""
+
+    config_source: bytes
+
+    def ask(self, cluster: Cluster, name: str) -> tuple[str, str]:
+        """Have `cluster` ask for the endpoints called `name`: that name, twice. It is the resource's name, and what
+        the load assignment has to be called: Envoy rejects an assignment of another name."""
+        cluster.eds_cluster_config.eds_config.CopyFrom(ConfigSource.FromString(self.config_source))
+        cluster.eds_cluster_config.service_name = name
+        return name, name
+
+
+def over_ads() -> EndpointService:
+    """Endpoints come on the stream on which the clusters came."""
+    return EndpointService(_serialized(ConfigSource(ads=AggregatedConfigSource())))
+
+
+def over_rest(xds_cluster: str, refresh_delay_ms: int, request_timeout_ms: int) -> EndpointService:
+    """Endpoints are polled for over HTTP at the cluster of this name in the Envoy's bootstrap.
+
+    `refresh_delay_ms` is the least time between an answer and the next request, `request_timeout_ms` how long Envoy
+    waits for an answer: longer than the server holds a poll.
+    """
+    api = ApiConfigSource(
+        api_type=ApiConfigSource.ApiType.REST,
+        transport_api_version=ApiVersion.V3,
+        cluster_names=[xds_cluster],
+        refresh_delay=milliseconds(refresh_delay_ms),
+        request_timeout=milliseconds(request_timeout_ms),
+    )
+    return EndpointService(_serialized(ConfigSource(api_config_source=api)))
+
+
+# How endpoints are asked for.
+EndpointSource: TypeAlias = EndpointFiles | EndpointService
+
+
+def _serialized(source: ConfigSource) -> bytes:
+    source.resource_api_version = ApiVersion.V3
+    # A cluster that changed keeps its old endpoints while it waits for the new ones. By default the wait ends after
+    # 15 seconds, with a cluster that has none: a server that dies in between would take traffic down with it.
+    source.initial_fetch_timeout.CopyFrom(milliseconds(0))
+    return bytes(source.SerializeToString(deterministic=True))
 
 
 def file_name(name: str) -> str:
