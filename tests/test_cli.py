@@ -93,7 +93,7 @@ def test_a_failover_from_the_first_entry_to_the_status(
     assert run(["status", "--json"]) == 0
     (resolver,) = json.loads(capsys.readouterr().out)["resolvers"]
     assert (resolver["service"], resolver["datacenter"], resolver["active"]) == ("s2", "dc1", "s2.default.dc2")
-    assert resolver["why"].startswith("s2.default.dc1: 0 of 1 healthy")
+    assert resolver["why"].startswith("dc1: 0 of 1 healthy")
     assert [(each["id"], each["healthy"], each["total"]) for each in resolver["targets"]] == [
         ("s2.default.dc1", 0, 1),
         ("s2.default.dc2", 1, 1),
@@ -251,11 +251,32 @@ def test_render_needs_files_only(write: Callable[[str, Any], str], capsys: pytes
     assert answer["listeners"][0]["address"]["socket_address"]["port_value"] == 5000
 
 
-def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--help"]) == 0
-    overview = capsys.readouterr().out
-    commands = [line.split()[0] for line in overview.split("Commands:")[1].splitlines() if line.strip()]
-    assert {"apply", "bootstrap", "emit", "render", "status", "up"} <= set(commands)
-    for command in commands:
-        assert run([command, "--help"]) == 0
-        assert f"pointsman {command} " in capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]
+def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting: list[list[str]] = [[]]
+    seen = set()
+    while waiting:
+        command = waiting.pop()
+        assert run([*command, "--help"]) == 0
+        text = capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]
+        if "\nCommands:" in text:
+            lines = text.split("\nCommands:")[1].splitlines()
+            waiting += [[*command, line.split()[0]] for line in lines if line.startswith("  ") and line[2] != " "]
+        else:
+            assert f"pointsman {' '.join(command)} " in text
+            seen.add(" ".join(command))
+    assert {"apply", "bootstrap", "emit", "explain", "render", "status", "up", "adapter http"} <= seen
+
+
+def test_explain_says_where_traffic_goes_and_why(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR)]) == 0
+    assert run(["emit", "--store", str(store), write("event.json", event("dc2", "passing", 1))]) == 0
+    capsys.readouterr()
+    assert run(["explain", "s2", "--dc", "dc1", "--from", "s1"]) == 0
+    text = capsys.readouterr().out
+    assert " * s2.default.dc2  1 of 1 healthy, active  through no local gateways in dc1 (upstream override)" in text
+    assert run(["explain", "s2", "--dc", "dc1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["service"] == "s2"
+    assert run(["explain", "s2", "--dc", "dc1", "--from", "s9"]) == 1
+    assert capsys.readouterr().err.startswith('pointsman: explain: --from: no sidecar of "s9" in dc1 is registered')

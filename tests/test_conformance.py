@@ -1,6 +1,7 @@
 """What a real Consul answered, Pointsman answers: every recorded case is a promise."""
 
 import gzip
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,22 @@ def test_a_proxy_gets_what_consul_sent_it(case: JSON) -> None:
 
     if found:
         pytest.fail("\n".join([case["name"], *found]), pytrace=False)
+
+
+def test_a_refusal_says_at_least_what_consuls_says() -> None:
+    compared = 0
+    for case in SIDECARS + GATEWAYS:
+        reasons = render_situation(case)["reasons"]
+        for index, write in enumerate(case["writes"]):
+            if not write["accepted"] and index not in FOREIGN_REJECTIONS.get(case["name"], ()):
+                ours, compared = reasons[str(index)], compared + 1
+                named = re.findall(r'"([a-z0-9]+)"', write["error"])
+                assert [name for name in named if f'"{name}"' not in ours] == [], (write["error"], ours)
+                assert ours.startswith(f'{write["entry"]["Kind"]} "{write["entry"]["Name"]}": ')
+                # The field's path, of which every entry has its own beginnings.
+                assert re.match(r'[a-z-]+ "[a-z]+": [A-Z][A-Za-z]+', ours), ours
+
+    assert compared > 400
 
 
 @pytest.mark.parametrize("case", SIDECARS, ids=lambda case: case["name"])

@@ -9,27 +9,47 @@ What the fetched clusters refer to by name alone is defined here: the secrets `i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias, assert_never
 
+from pointsman.adapter.bootstrap_grpc import FetchGrpc, grpc_cluster, grpc_dynamic_resources, grpc_problems
+from pointsman.adapter.bootstrap_http import FetchHttp, http_cluster, http_dynamic_resources, http_problems
+from pointsman.adapter.bootstrap_parts import (
+    NO_LIMIT,
+    TYPE,
+    Address,
+    SecretFiles,
+    UnixSocket,
+    address_json,
+    address_problems,
+    path_problems,
+    secret_problems,
+)
+from pointsman.adapter.bootstrap_server import AdapterTls
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label, is_trust_domain
 from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 
+__all__ = [
+    "AdapterTls",
+    "Address",
+    "Fetch",
+    "FetchFiles",
+    "FetchGrpc",
+    "FetchHttp",
+    "Keepalive",
+    "Node",
+    "PublicListener",
+    "SecretFiles",
+    "Secrets",
+    "UnixSocket",
+    "gateway_bootstrap",
+    "sidecar_bootstrap",
+]
+
 LOCAL_APP_CLUSTER = "local_app"
 
-_NO_LIMIT = 2**32 - 1
 _REGEX_INSTRUCTIONS = 2**20
-_TYPE = "type.googleapis.com/envoy.extensions"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An IP address, never a name, and a TCP port."""
-
-    ip: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +76,8 @@ class FetchFiles:
     directory: str
 
 
-# How an Envoy fetches. One way so far; REST and gRPC, over TCP or a unix socket, are more members of this union.
-Fetch: TypeAlias = FetchFiles
-
-
-@dataclass(frozen=True, slots=True)
-class SecretFiles:
-    """Certificate chain, private key and trusted CAs as PEM files (absolute paths). Envoy reads them at its start."""
-
-    certificate: str
-    private_key: str
-    ca: str
+# How an Envoy fetches.
+Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc
 
 
 # Where certificates come from. SDS files and a SPIFFE agent's socket are more members of this union.
@@ -118,7 +129,7 @@ def sidecar_bootstrap(
     bootstrap["static_resources"] = {
         "secrets": _secrets(secrets),
         "listeners": [_public_listener(public)],
-        "clusters": [_local_app(public.local_app)],
+        "clusters": [_local_app(public.local_app), *_xds_clusters(fetch)],
     }
     return bootstrap
 
@@ -132,7 +143,9 @@ def gateway_bootstrap(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any
     """
     thing = f"bootstrap of the mesh gateway {node.id!r}"
     _refuse(thing, [*_node_problems(node), *_common_problems(admin, fetch)])
-    return _common(node, admin, fetch)
+    bootstrap = _common(node, admin, fetch)
+    clusters = _xds_clusters(fetch)
+    return {**bootstrap, "static_resources": {"clusters": clusters}} if clusters else bootstrap
 
 
 def _common(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
@@ -142,7 +155,7 @@ def _common(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
             "cluster": node.service,
             "metadata": {"datacenter": node.datacenter, "namespace": node.namespace},
         },
-        "admin": {"address": _address(admin)},
+        "admin": {"address": address_json(admin)},
         "dynamic_resources": _dynamic_resources(fetch),
         # Envoy refuses a whole listener for one regular expression of over 100 RE2 instructions, which ordinary
         # routes of a service-router exceed.
@@ -165,6 +178,22 @@ def _dynamic_resources(fetch: Fetch) -> dict[str, Any]:
                 }
                 for kind in ("cds", "lds")
             }
+        case FetchHttp():
+            return http_dynamic_resources(fetch)
+        case FetchGrpc():
+            return grpc_dynamic_resources(fetch)
+        case _:
+            assert_never(fetch)
+
+
+def _xds_clusters(fetch: Fetch) -> list[dict[str, Any]]:
+    match fetch:
+        case FetchFiles():
+            return []
+        case FetchHttp():
+            return [http_cluster(fetch)]
+        case FetchGrpc():
+            return [grpc_cluster(fetch)]
         case _:
             assert_never(fetch)
 
@@ -188,7 +217,7 @@ def _secrets(secrets: Secrets) -> list[dict[str, Any]]:
 
 def _public_listener(public: PublicListener) -> dict[str, Any]:
     proxy: dict[str, Any] = {
-        "@type": f"{_TYPE}.filters.network.tcp_proxy.v3.TcpProxy",
+        "@type": f"{TYPE}.filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": "public",
         "cluster": LOCAL_APP_CLUSTER,
     }
@@ -196,14 +225,14 @@ def _public_listener(public: PublicListener) -> dict[str, Any]:
         proxy["access_log"] = [_access_log(public.access_log)]
     listener: dict[str, Any] = {
         "name": "public",
-        "address": _address(public.address),
+        "address": address_json(public.address),
         "traffic_direction": "INBOUND",
         # TLS would be spoken without it; the inspector puts the requested server name where access logs find it even
         # when the handshake fails, which is when one wants to know.
         "listener_filters": [
             {
                 "name": "envoy.filters.listener.tls_inspector",
-                "typed_config": {"@type": f"{_TYPE}.filters.listener.tls_inspector.v3.TlsInspector"},
+                "typed_config": {"@type": f"{TYPE}.filters.listener.tls_inspector.v3.TlsInspector"},
             }
         ],
         "filter_chains": [
@@ -234,7 +263,7 @@ def _mutual_tls(trust_domain: str | None) -> dict[str, Any]:
             "validation_context_sds_secret_config": {"name": TRUST_SECRET},
         }
     return {
-        "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "@type": f"{TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": context,
         "require_client_certificate": True,
     }
@@ -244,7 +273,7 @@ def _access_log(path: str) -> dict[str, Any]:
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": {
-            "@type": f"{_TYPE}.access_loggers.file.v3.FileAccessLog",
+            "@type": f"{TYPE}.access_loggers.file.v3.FileAccessLog",
             "path": path,
             "log_format": {
                 "json_format": {
@@ -281,16 +310,12 @@ def _local_app(address: Address) -> dict[str, Any]:
         "connect_timeout": "5s",
         # A failover brings another datacenter's connections here all at once: Envoy's default of 1,024 would turn
         # away what the service itself may well be able to take.
-        "circuit_breakers": {"thresholds": [{"max_connections": _NO_LIMIT, "max_pending_requests": _NO_LIMIT}]},
+        "circuit_breakers": {"thresholds": [{"max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT}]},
         "load_assignment": {
             "cluster_name": LOCAL_APP_CLUSTER,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address_json(address)}}]}],
         },
     }
-
-
-def _address(address: Address) -> dict[str, Any]:
-    return {"socket_address": {"address": address.ip, "port_value": address.port}}
 
 
 def _refuse(thing: str, problems: list[tuple[str, str]]) -> None:
@@ -311,44 +336,30 @@ def _node_problems(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _common_problems(admin: Address, fetch: Fetch) -> Iterator[tuple[str, str]]:
-    yield from _address_problems("admin", admin)
+    yield from address_problems("admin", admin)
     match fetch:
         case FetchFiles(directory):
-            yield from _path_problems("files", directory)
+            yield from path_problems("files", directory)
+        case FetchHttp():
+            yield from http_problems(fetch)
+        case FetchGrpc():
+            yield from grpc_problems(fetch)
         case _:
             assert_never(fetch)
 
 
 def _sidecar_problems(secrets: Secrets, public: PublicListener) -> Iterator[tuple[str, str]]:
     match secrets:
-        case SecretFiles(certificate, private_key, ca):
-            yield from _path_problems("certificate", certificate)
-            yield from _path_problems("private key", private_key)
-            yield from _path_problems("CA", ca)
+        case SecretFiles():
+            yield from secret_problems(secrets)
         case _:
             assert_never(secrets)
-    yield from _address_problems("public address", public.address)
-    yield from _address_problems("local service address", public.local_app)
+    yield from address_problems("public address", public.address)
+    yield from address_problems("local service address", public.local_app)
     if public.trust_domain is not None and not is_trust_domain(public.trust_domain):
         yield "trust domain", f"{public.trust_domain!r} must be lower-case letters, digits and inner . _ -"
     if public.access_log is not None:
-        yield from _path_problems("access log", public.access_log)
+        yield from path_problems("access log", public.access_log)
     keepalive = public.keepalive
     if keepalive is not None and min(keepalive.idle, keepalive.interval, keepalive.probes) < 1:
         yield "keepalive", "idle, interval and probes must each be 1 or more; leave it out to have none"
-
-
-def _address_problems(field: str, address: Address) -> Iterator[tuple[str, str]]:
-    try:
-        ip_address(address.ip)
-    except ValueError:
-        yield field, f"{address.ip!r} must be an IP address: a listener and a static endpoint take no names"
-    if not 1 <= address.port <= 65535:
-        yield field, f"port {address.port} must be between 1 and 65535"
-
-
-def _path_problems(field: str, path: str) -> Iterator[tuple[str, str]]:
-    # Envoy would read a relative path from wherever it happens to be started.
-    pure = PurePosixPath(path)
-    if not pure.is_absolute() or ".." in pure.parts or "\0" in path:
-        yield field, f"{path!r} must be an absolute path without `..`"

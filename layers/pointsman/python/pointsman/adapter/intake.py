@@ -1,6 +1,7 @@
-"""The HTTP endpoint of `pointsman up`: health events in, status out."""
+"""The HTTP endpoint of `pointsman up`: health events and Consul watches in, status out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.events import parse_event
+from pointsman.model.sources.consul_watch import watch_event
+from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events, read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.status import status
@@ -21,22 +23,32 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of the largest event: a list of ten thousand instances with long check outputs fits."""
 
 
-def intake(engine: Engine, report: Callable[[str], None]) -> Starlette:
-    """The application: `POST /v1/events`, `GET /v1/status`, `GET /healthz`.
+def intake(engine: Engine, report: Callable[[str], None], settings: Settings = DEFAULTS) -> Starlette:
+    """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`, `GET /healthz`.
 
-    An event is answered 200 once it is durable and published, 400 with the reasons if it is invalid (sending it again
-    cannot help), 413 if it is too large, 503 if the store is away (send it again). `report` is told of what went
-    wrong, one line each.
+    An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
+    URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
+    (`passed_over` then has the reasons); 400 with the reasons if it is invalid (sending it again cannot help), 413 if
+    it is too large, 503 if the store is away (send it again). `report` is told of what went wrong, one line each.
     """
 
     async def events(request: Request) -> Response:
+        return await receive(request, lambda body: body)
+
+    async def consul_watch(request: Request) -> Response:
+        parameters, index = dict(request.query_params), request.headers.get("x-consul-index")
+        return await receive(request, partial(watch_event, parameters, index))
+
+    async def receive(request: Request, event_of: Callable[[Any], Any]) -> Response:
         try:
             body = await _body(request)
         except ClientDisconnect:
             return Response(status_code=400)
         if body is None:
             return _answer(413, {"error": f"the body is larger than {MAX_BODY} bytes; send single instances"})
-        return await run_in_threadpool(_take_in, engine, body, report)
+        return await run_in_threadpool(
+            _guarded, lambda: _take_in(engine, event_of(read_json(body)), settings, report), report
+        )
 
     async def show(request: Request) -> Response:
         return await run_in_threadpool(_guarded, lambda: _answer(200, status(engine).json()), report)
@@ -47,6 +59,7 @@ def intake(engine: Engine, report: Callable[[str], None]) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/events", events, methods=["POST"]),
+            Route("/v1/consul/watch", consul_watch, methods=["POST"]),
             Route("/v1/status", show),
             Route("/healthz", alive),
         ]
@@ -63,17 +76,20 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
-def _take_in(engine: Engine, body: bytes, report: Callable[[str], None]) -> Response:
-    def run() -> Response:
-        try:
-            event = parse_event(orjson.loads(body))
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput.single("event", "", f"is not JSON: {error}") from None
-        done = ingest(engine, event)
-        moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
-        return _answer(200, {"revision": done.revision, "changed": done.changed, "moved": moved})
-
-    return _guarded(run, report)
+def _take_in(engine: Engine, raw: Any, settings: Settings, report: Callable[[str], None]) -> Response:
+    reading = read_events(raw, settings)
+    done = [ingest(engine, event) for event in reading.events]
+    for reason in reading.passed_over:
+        report(f"passed over: {reason}")
+    return _answer(
+        200,
+        {
+            "revision": done[-1].revision if done else None,
+            "changed": any(each.changed for each in done),
+            "moved": [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
+            "passed_over": reading.passed_over,
+        },
+    )
 
 
 def _guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Response:

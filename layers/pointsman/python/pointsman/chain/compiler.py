@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pointsman.chain.complaints import (
+    CATCH_ALL,
     PROXY_DEFAULTS,
     Place,
     Spoken,
@@ -117,14 +118,18 @@ class _Compiler:
     def assemble(self) -> str:
         top = self.new_target(self.service.name)
         override = self.overrides.protocol.lower()
-        if override and override not in HTTP_PROTOCOLS:
-            return self.resolver_node(top, None)
         self.reads.add(self.service)
         router = self.entries.router(self.service)
+        if override and override not in HTTP_PROTOCOLS:
+            if router or self.entries.splitter(self.service):
+                self.customized.add("protocol")
+            return self.resolver_node(top, None)
         if router is None:
             return self.splitter_or_resolver_node(top, None)
         entry = key_of(router)
         self.advanced.append(entry)
+        # The requests that are routed are its service's, whether or not any of them ends there.
+        self.record_protocol(self.service, Place(entry, CATCH_ALL))
         routes: list[tuple[Route, str]] = []
         for i, route in enumerate(router.routes):
             place = Place(entry, f"Routes[{i}].Destination")
@@ -137,7 +142,7 @@ class _Compiler:
             else:
                 routes.append((route, self.splitter_or_resolver_node(target, place)))
         catch_all = Route(match=Match(http=HTTPMatch(path_prefix="/")), destination=Destination())
-        routes.append((catch_all, self.splitter_or_resolver_node(top, Place(entry, "Routes"))))
+        routes.append((catch_all, self.splitter_or_resolver_node(top, Place(entry, CATCH_ALL))))
         key = f"router:{self.service.name}"
         self.nodes[key] = RouterNode(self.service.name, tuple(routes))
         return key
@@ -157,14 +162,14 @@ class _Compiler:
         self.nodes[key] = SplitterNode(service.name, ())
         entry = key_of(splitter)
         self.advanced.append(entry)
+        if depth > MOST_SPLITTERS:
+            raise too_deep(self.service, self.advanced, MOST_SPLITTERS)
         splits: list[tuple[int, str]] = []
         for i, split in enumerate(splitter.splits):
             place = Place(entry, f"Splits[{i}]")
             name = _or(split.service, service.name)
             node = None
             if name != service.name and not split.service_subset and not split.namespace:
-                if depth == MOST_SPLITTERS:
-                    raise too_deep(self.service, place, MOST_SPLITTERS)
                 node = self.splitter_node(ServiceName(service.namespace, name), depth + 1)
             if node is None:
                 node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace), place)
@@ -173,14 +178,14 @@ class _Compiler:
         return key
 
     def record_protocol(self, service: ServiceName, place: Place | None) -> None:
-        """Only services that traffic ends at, or is redirected from, have a say: a splitter's own name may not."""
+        """Routers' services, and those that traffic ends at or is redirected from, have a say: splitters' have none."""
         self.reads.add(service)
         protocol, source = "", None
         if defaults := self.entries.defaults(service):
             protocol, source = defaults.protocol, key_of(defaults)
         elif proxy_defaults := self.entries.proxy_defaults():
             protocol, source = proxy_defaults.protocol, PROXY_DEFAULTS
-        spoken = Spoken(service, _or(protocol, "tcp").lower(), source, place)
+        spoken = Spoken(service, _or(protocol, "tcp").lower(), source, bool(protocol), place)
         if self.spoken is None:
             self.spoken = spoken
         elif self.spoken.protocol != spoken.protocol:
@@ -237,7 +242,8 @@ class _Compiler:
 
     def load(self, target: Target, resolver: ServiceResolver) -> ResolverNode:
         """Take `target` into the chain, with its own gateway mode, and make its node without failover."""
-        timeout = resolver.connect_timeout // 1_000_000 if resolver.connect_timeout > 0 else DEFAULT_CONNECT_TIMEOUT_MS
+        # Rounded up: Envoy refuses a cluster whose timeout is 0.
+        timeout = -(-resolver.connect_timeout // 1_000_000) or DEFAULT_CONNECT_TIMEOUT_MS
         override = self.overrides.connect_timeout_ms
         if override > 0 and timeout != override:
             timeout = override

@@ -8,6 +8,9 @@ from pointsman.model.entries import EntryKey, thing_of
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, Target
 from pointsman.model.resolver import ServiceResolver
 
+CATCH_ALL = "Routes"
+"""The field that stands for the route which every router has at its end."""
+
 PROXY_DEFAULTS: EntryKey = ("proxy-defaults", DEFAULT_NAMESPACE, "global")
 
 
@@ -19,11 +22,15 @@ class Place(NamedTuple):
 
 
 class Spoken(NamedTuple):
-    """A service's protocol, the entry that is asked for it (None if there is none), and what led to the service."""
+    """A service's protocol, the entry that was asked for it (None if there is none), and what led to the service.
+
+    `said` tells whether that entry sets one.
+    """
 
     service: ServiceName
     protocol: str
     source: EntryKey | None
+    said: bool
     place: Place | None
 
 
@@ -60,6 +67,8 @@ def inconsistent_protocols(chain: ServiceName, one: Spoken, other: Spoken) -> Ch
         "give all services of a chain one protocol, in service-defaults or proxy-defaults"
     )
     places = [Culprit(each.place.key, each.place.field, text) for each in (one, other) if each.place]
+    # A router's catch-all, which nobody wrote, is the last to be mended.
+    places.sort(key=lambda culprit: culprit.field == CATCH_ALL)
     return ChainError(text, [*places, *_protocol_culprits(text, one, other)])
 
 
@@ -83,7 +92,7 @@ def _protocol_culprits(text: str, *spoken: Spoken) -> list[Culprit]:
 def _source(spoken: Spoken) -> str:
     if spoken.source is None:
         return "no entry sets one"
-    return f"from {thing(spoken.source)}"
+    return f"from {thing(spoken.source)}" if spoken.said else f"{thing(spoken.source)} sets none"
 
 
 def circular_redirect(around: Sequence[Target]) -> ChainError:
@@ -101,10 +110,10 @@ def circular_splitters(around: Sequence[Place]) -> ChainError:
     return ChainError(text, [Culprit(place.key, place.field, text) for place in around])
 
 
-def too_deep(chain: ServiceName, place: Place, limit: int) -> ChainError:
-    """Splitters that lead to splitters, more than `limit` of them."""
+def too_deep(chain: ServiceName, passed: Sequence[EntryKey], limit: int) -> ChainError:
+    """Splitters that lead to splitters, more than `limit` of them; `passed` are those on the way."""
     text = f"discovery chain {shown(chain)} goes through more than {limit} splitters, one after another"
-    return ChainError(text, [Culprit(place.key, place.field, text)])
+    return ChainError(text, [Culprit(key, "Splits", text) for key in reversed(passed)])
 
 
 def _circle(names: Sequence[str]) -> str:

@@ -12,10 +12,12 @@ from pointsman.model.splitter import ServiceSplitter
 class EntrySet:
     """An immutable set of entries, one per (kind, namespace, name)."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_referring")
 
     def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
         self._entries = dict(entries)
+        # By service, the keys of the entries that refer to it: made when it is first asked for, and handed on.
+        self._referring: dict[ServiceName, frozenset[EntryKey]] | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "EntrySet":
@@ -24,11 +26,21 @@ class EntrySet:
 
     def with_changes(self, puts: Iterable[Entry], deletes: Iterable[EntryKey] = ()) -> "EntrySet":
         """This set after the deletions and then the writes."""
+        puts, deletes = list(puts), list(deletes)
         entries = dict(self._entries)
         for key in deletes:
             entries.pop(key, None)
         entries.update((key_of(entry), entry) for entry in puts)
-        return EntrySet(entries)
+        after = EntrySet(entries)
+        if self._referring is not None:
+            changed = [key for key in {*map(key_of, puts), *deletes} if entries.get(key) is not self._entries.get(key)]
+            after._referring = dict(self._referring)
+            for key in changed:
+                for service in _services(self._entries.get(key)):
+                    after._referring[service] -= {key}
+                for service in _services(entries.get(key)):
+                    after._referring[service] = after._referring.get(service, frozenset()) | {key}
+        return after
 
     def __iter__(self) -> Iterator[Entry]:
         return (self._entries[key] for key in sorted(self._entries))
@@ -65,18 +77,30 @@ class EntrySet:
         entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
         return entry if isinstance(entry, ProxyDefaults) else None
 
+    def referring(self, service: ServiceName) -> list[ServiceName]:
+        """The services with an entry that refers to `service`, in order."""
+        if self._referring is None:
+            found: dict[ServiceName, set[EntryKey]] = {}
+            for key, entry in self._entries.items():
+                for each in _services(entry):
+                    found.setdefault(each, set()).add(key)
+            self._referring = {each: frozenset(keys) for each, keys in found.items()}
+        return sorted({ServiceName(namespace, name) for _, namespace, name in self._referring.get(service, ())})
+
     def namespaces(self) -> frozenset[str]:
         """The namespaces that exist: `default` and those that were created."""
         return frozenset({DEFAULT_NAMESPACE} | {e.name for e in self._entries.values() if isinstance(e, Namespace)})
 
 
-def related(entry: Entry) -> Iterator[ServiceName]:
-    """The services that `entry` refers to (docs/semantics.md, section 1: whose chains a change of them touches)."""
-    return (service for _, service in references(entry))
+def _services(entry: Entry | None) -> set[ServiceName]:
+    return {service for _, service in references(entry)} if entry else set()
 
 
 def references(entry: Entry) -> Iterator[tuple[str, ServiceName]]:
-    """The services that `entry` refers to, each with the path of the block that does."""
+    """The services that `entry` refers to, each with the path of the block that does.
+
+    A change of one of them touches the chain of the entry's service (docs/semantics.md, section 1).
+    """
     own, name = entry.namespace, entry.name
     if isinstance(entry, ServiceRouter):
         for i, route in enumerate(entry.routes):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.complaints import thing
-from pointsman.chain.entryset import EntrySet, references, related
+from pointsman.chain.entryset import EntrySet, references
 from pointsman.chain.graph import ChainError
 from pointsman.model.entries import EntryKey, key_of
 from pointsman.model.errors import Problem
@@ -26,13 +26,14 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
     problems = [problem for key in keys for problem in _namespace_problems(after, key)]
     if problems:
         return problems
+    # One mistake spoils every chain that it is part of: it is told once.
+    told: dict[str, Problem] = {}
     for service, because in sorted(_touched(after, keys).items()):
         try:
             compile_chain(after, service, _ANYWHERE, _ANYWHERE)
         except ChainError as error:
-            problems.append(_problem(after, error, keys, because))
-    # One mistake spoils every chain that it is part of: it is told once.
-    return list(dict.fromkeys(problems))
+            told.setdefault(str(error), _problem(after, error, keys, because))
+    return list(dict.fromkeys(told.values()))
 
 
 def _problem(after: EntrySet, error: ChainError, changed: Sequence[EntryKey], because: EntryKey) -> Problem:
@@ -93,21 +94,11 @@ def _touched(after: EntrySet, keys: list[EntryKey]) -> dict[ServiceName, EntryKe
                     touched.setdefault(ServiceName(entry.namespace, entry.name), (kind, namespace, name))
         elif kind != "namespace":
             touched[ServiceName(namespace, name)] = (kind, namespace, name)
-    referring = _referring(after) if touched else {}
     waiting = list(touched)
     while waiting:
         service = waiting.pop()
-        for user in referring.get(service, ()):
+        for user in after.referring(service):
             if user not in touched:
                 touched[user] = touched[service]
                 waiting.append(user)
     return touched
-
-
-def _referring(entries: EntrySet) -> dict[ServiceName, dict[ServiceName, None]]:
-    """By each service, those with an entry that refers to it, in their order."""
-    out: dict[ServiceName, dict[ServiceName, None]] = {}
-    for entry in entries:
-        for service in related(entry):
-            out.setdefault(service, {})[ServiceName(entry.namespace, entry.name)] = None
-    return out

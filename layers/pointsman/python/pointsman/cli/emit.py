@@ -1,7 +1,10 @@
-"""`pointsman emit`: a health event, by hand or from a script."""
+"""`pointsman emit`: health events, by hand, from a script, or as what a Consul watch runs."""
 
+import os
+from collections.abc import Sequence
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qsl
 from urllib.request import Request, urlopen
 
 import click
@@ -9,23 +12,32 @@ import orjson
 
 from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.events import parse_event
+from pointsman.model.sources.consul_watch import watch_event
+from pointsman.model.sources.recognise import read_events
 from pointsman.pipeline.ingest import ingest
 
 
 @click.command()
 @click.option("--url", envvar="POINTSMAN_URL", default="", metavar="URL", help="A running `pointsman up` to send to.")
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
+@click.option(
+    "--watch",
+    default="",
+    metavar="PARAMETERS",
+    help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
+)
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, file: str) -> None:
+def emit(url: str, store: str, watch: str, file: str) -> None:
     """Send health events; ends when each is durable and what follows from it is published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
     up`, else they are taken in right here, into the --store.
 
     \b
-      pointsman emit --url http://127.0.0.1:8420 events/service-critical.json
+      pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
       producer | pointsman emit --store pointsman.db -
+      consul watch -type service -service web-sidecar-proxy \\
+          "pointsman emit --store pointsman.db --watch 'type=service&dc=dc1&service=web' -"
     """
     if not (url or store):
         raise click.UsageError("give --url or --store")
@@ -33,21 +45,35 @@ def emit(url: str, store: str, file: str) -> None:
         loaded = orjson.loads(read_text(file))
     except orjson.JSONDecodeError as error:
         raise InvalidInput.single("standard input" if file == "-" else file, "", f"is not JSON: {error}") from None
+    if watch:
+        parameters = dict(parse_qsl(watch, keep_blank_values=True))
+        loaded = [watch_event(parameters, os.environ.get("CONSUL_INDEX"), loaded)]
     events = loaded if isinstance(loaded, list) else [loaded]
-    parsed = [parse_event(event) for event in events]
+    readings = [read_events(event) for event in events]
     if url:
         for event in events:
             answer = _post(url, event)
-            click.echo(_line(answer["revision"], answer["changed"], answer["moved"]))
+            _tell(answer["revision"], answer["changed"], answer["moved"], answer.get("passed_over", ()))
         return
     with engine_on(store) as engine:
-        for each in parsed:
-            done = ingest(engine, each)
-            moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
-            click.echo(_line(done.revision, done.changed, moved))
+        for reading in readings:
+            done = [ingest(engine, event) for event in reading.events]
+            _tell(
+                done[-1].revision if done else None,
+                any(each.changed for each in done),
+                [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
+                reading.passed_over,
+            )
 
 
-def _line(revision: int, changed: bool, moved: list[str]) -> str:
+def _tell(revision: int | None, changed: bool, moved: Sequence[str], passed_over: Sequence[str]) -> None:
+    for reason in passed_over:
+        click.echo(f"passed over: {reason}")
+    if revision is not None:
+        click.echo(_line(revision, changed, moved))
+
+
+def _line(revision: int, changed: bool, moved: Sequence[str]) -> str:
     what = "took effect" if changed else "said nothing new"
     return f"revision {revision}: {what}; {len(moved)} snapshots moved" + "".join(f"\n  {each}" for each in moved)
 

@@ -9,10 +9,12 @@ import click
 from pointsman.cli.output import report
 
 _COMMANDS = {
+    "adapter": ("adapter", "adapter"),
     "apply": ("config", "apply"),
     "bootstrap": ("bootstrap", "bootstrap"),
     "delete": ("config", "delete"),
     "emit": ("emit", "emit"),
+    "explain": ("explain", "explain"),
     "get": ("config", "get"),
     "list": ("config", "list_"),
     "render": ("render", "render"),

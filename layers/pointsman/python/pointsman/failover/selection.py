@@ -7,6 +7,7 @@ from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.filters import predicate
 from pointsman.failover.health import health_and_weight
 from pointsman.model.instance import Instance
+from pointsman.model.names import Target
 
 Instances = Mapping[str, Sequence[Instance]]
 """The instances that count, by the keys of a plan's inputs; a key that is not there has none."""
@@ -58,24 +59,36 @@ def select(plan: SidecarPlan, instances: Instances) -> Selection:
 
 
 def sentence(plan: SidecarPlan, selection: Selection) -> str:
-    """Why: one clause per target that was looked at, up to the one that serves."""
+    """Why: one clause per target that was looked at, up to the one that serves.
+
+    `dc1: 0 of 3 healthy; dc2: first with a healthy instance, through the local gateways`. Targets go by their
+    datacenters if those are all that tells them apart, else by their ids.
+    """
+    labels = _labels([each.target for each in plan.targets])
     clauses = []
-    for i, each in enumerate(selection.measured):
-        where = each.target.target.id
-        counts = f"{each.healthy} of {len(each.instances)} healthy"
-        if i < selection.active:
-            clauses.append(f"{where}: {counts}")
-        elif each.healthy:
-            first = "first with a healthy instance, " if i else ""
-            clauses.append(f"{where}: {first}{counts}, {_way(each.target)}")
-            break
+    for i, (label, each) in enumerate(zip(labels, selection.measured, strict=True)):
+        if i and each.healthy:
+            clauses.append(f"{label}: first with a healthy instance, {_way(each.target)}")
         else:
-            clauses.append(f"{where}: {counts}")
-    if not any(each.healthy for each in selection.measured):
-        clauses.append("no target has a healthy instance, so the primary stays")
-    if len(plan.targets) > 1 and not plan.measured:
-        clauses.append("Envoy chooses among the tiers")
+            way = f", {_way(each.target)}" if each.healthy and each.target.mode in ("local", "remote") else ""
+            clauses.append(f"{label}: {_counted(each)}{way}")
+        if each.healthy:
+            break
+    else:
+        none = "no target has a healthy instance, so the primary stays"
+        clauses.append(none if len(labels) > 1 else "there is no other target")
+    if len(labels) > 1 and not plan.measured:
+        clauses.append("Envoy itself chooses among these tiers")
     return "; ".join(clauses)
+
+
+def _labels(targets: Sequence[Target]) -> list[str]:
+    same = len({(each.service, each.subset, each.namespace) for each in targets}) == 1
+    return [each.datacenter if same else each.id for each in targets]
+
+
+def _counted(measured: Measured) -> str:
+    return f"{measured.healthy} of {len(measured.instances)} healthy" if measured.instances else "no instances"
 
 
 def _way(target: PlanTarget) -> str:
@@ -83,4 +96,4 @@ def _way(target: PlanTarget) -> str:
         return "through the local gateways"
     if target.mode == "remote":
         return f"through the gateways of {target.target.datacenter}"
-    return "direct"
+    return "reached directly"

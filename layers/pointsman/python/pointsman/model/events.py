@@ -187,10 +187,14 @@ def _type_problems(error: ValidationError, thing: str) -> list[Problem]:
 
 def _refusal(thing: str, problems: Sequence[tuple[str, str]]) -> InvalidInput:
     """The problems as (field, reason), cut to what a person reads and a log takes."""
-    out = [Problem(thing, field[:_LONGEST], reason[:_LONGEST]) for field, reason in problems[:MAX_PROBLEMS]]
+    out = [Problem(thing, _shown(field), _shown(reason)) for field, reason in problems[:MAX_PROBLEMS]]
     if len(problems) > MAX_PROBLEMS:
         out.append(Problem(thing, "", f"has more than these {MAX_PROBLEMS} problems"))
     return InvalidInput(out)
+
+
+def _shown(text: str) -> str:
+    return text[:_LONGEST].encode(errors="backslashreplace").decode()
 
 
 def _kind(value: Any) -> str:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_label
-from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of
+from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, problems_of
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -18,7 +19,7 @@ class UpstreamConfig(Shape):
     """What an upstream sets over the config entries."""
 
     protocol: Annotated[str, Field(alias="protocol")] = ""
-    connect_timeout_ms: Annotated[int, Field(alias="connect_timeout_ms", ge=0)] = 0
+    connect_timeout_ms: Annotated[int, Field(alias="connect_timeout_ms", ge=0, le=LONGEST_MS)] = 0
 
 
 class Upstream(Shape):
@@ -38,12 +39,10 @@ class Proxy(Shape):
     """The proxy part of a registration."""
 
     destination_service_name: str = ""
-    destination_service_id: str = Field(
-        default="", validation_alias="DestinationServiceID", serialization_alias="DestinationServiceID"
-    )
+    destination_service_id: str = ""
     local_service_address: str = "127.0.0.1"
     local_service_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    upstreams: list[Upstream] = []
+    upstreams: Annotated[list[Upstream], BlockList] = []
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     config: AnyMap = {}
 
@@ -172,7 +171,7 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
         if not service.port:
             out.append(("Service.Port", "is required for a mesh gateway"))
         timeout = service.proxy.config.get("connect_timeout_ms", 0)
-        if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+        if isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_MS:
             out.append(("Service.Proxy.Config.connect_timeout_ms", f"{timeout!r} is not a number of milliseconds"))
         path = service.proxy.config.get("access_log_path", "")
         if not isinstance(path, str) or (path and not path.startswith("/")):

@@ -89,7 +89,6 @@ class ServicePart(TypedDict, total=False):
     ID: Required[Name]
     Service: Text | None
     Kind: Text | None
-    Namespace: Text | None
     Address: Text | None
     Port: Port | None
     TaggedAddresses: dict[Text, TaggedAddressPart] | None

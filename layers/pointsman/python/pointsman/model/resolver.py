@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters import FilterError, parse
@@ -27,11 +27,15 @@ class Unsupported(Shape):
     sameness_group: str = Field(default="", exclude=True)
     partition: str = Field(default="", exclude=True)
 
+    @field_validator("partition")
+    @classmethod
+    def _everybody_is_in_it(cls, partition: str) -> str:
+        return "" if partition == "default" else partition
+
     def unsupported(self, path: str) -> Iterator[Complaint]:
-        """A complaint for each such field that is set; "default" is the partition everybody is in."""
+        """A complaint for each such field that is set."""
         for field, reason in _UNSUPPORTED.items():
-            value = getattr(self, field)
-            if value and (field, value) != ("partition", "default"):
+            if getattr(self, field):
                 name = {"peer": "Peer", "sameness_group": "SamenessGroup", "partition": "Partition"}[field]
                 yield f"{path}{name}", reason
 

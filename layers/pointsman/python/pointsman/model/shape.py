@@ -100,7 +100,7 @@ _REASONS = {
     "model_type": "must be a mapping",
     "string_type": "must be a string",
 }
-_MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta", "Config", "config"))
+_MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta"))
 """The fields whose keys are the user's own."""
 
 _LONGEST_INPUT = 80

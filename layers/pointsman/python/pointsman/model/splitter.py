@@ -68,7 +68,7 @@ class ServiceSplitter(Unsupported):
             seen.setdefault(destination, i)
         total = sum(split.hundredths for split in self.splits)
         if total != 10_000:
-            yield "Splits", f"the weights add up to {total / 100:.2f}, not to 100 (each counts in hundredths)"
+            yield "Splits", f"the weights add up to {total / 100:g}, not to 100"
 
     def labels(self) -> Iterator[Complaint]:
         """(path, name) of every name in the entry that has to be a DNS label where it is given."""

@@ -82,10 +82,17 @@ def configure(
     `trust_domain` is that of the mesh; it is fixed by the first write ("" takes the one that is there). Raises
     InvalidInput with every problem; then nothing was changed. When this returns the batch is durable and published.
     """
+    return _accept(engine, lambda old: batch, trust_domain, dry_run, progress)
+
+
+def _accept(
+    engine: Engine, batch_for: Callable[[Config], Batch], trust_domain: str, dry_run: bool, progress: Progress
+) -> Configured:
+    """Accept the batch that `batch_for` makes for the config that it is going to change."""
     for _ in range(ATTEMPTS):
         head = engine.refresh()
         old = engine.config(load_root(engine.objects, head.root))
-        new = _next(engine, old, batch, trust_domain)
+        new = _next(engine, old, batch_for(old), trust_domain)
         if new is None or dry_run:
             settled = Settled() if dry_run else propagate(engine, progress)
             return Configured(head.generation, new is not None, settled)
@@ -206,13 +213,14 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
         root = load_root(engine.objects, root.previous["root"])
     if root.generation != generation:
         raise InvalidInput.single(f"generation {generation}", "", f"is not in the history of {head.generation}")
-    old = engine.config(root)
-    current = engine.config(load_root(engine.objects, head.root))
-    kept_entries = {key_of(entry) for entry in old.entries}
-    batch = Batch(
-        list(old.entries),
-        list(old.registrations.values()),
-        [key_of(entry) for entry in current.entries if key_of(entry) not in kept_entries],
-        [key for key in current.registrations if key not in old.registrations],
-    )
-    return configure(engine, batch, progress=progress)
+    wanted = engine.config(root)
+
+    def batch_for(current: Config) -> Batch:
+        return Batch(
+            list(wanted.entries),
+            list(wanted.registrations.values()),
+            [key_of(entry) for entry in current.entries if wanted.entries.get(key_of(entry)) is None],
+            [key for key in current.registrations if key not in wanted.registrations],
+        )
+
+    return _accept(engine, batch_for, "", False, progress)

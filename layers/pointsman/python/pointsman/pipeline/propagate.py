@@ -51,9 +51,7 @@ def _since(engine: Engine, head: Head, root: Root) -> list[Config]:
     return out
 
 
-def _publish(
-    engine: Engine, earlier: Sequence[Config], config: Config, progress: Progress
-) -> tuple[Settled, bool]:
+def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress: Progress) -> tuple[Settled, bool]:
     """Publish `config` after those `earlier`, the first of which is published whole; False if it was overtaken."""
     before = earlier[0]
     changed = {key for key, entry in config.plans.items() if before.plans.get(key) != entry}
@@ -69,9 +67,7 @@ def _publish(
     ended = {key: each.manifests[key] for each in earlier for key in each.manifests.keys() - config.manifests.keys()}
     for key, manifest in sorted(ended.items()):
         # Written even where nothing stands, so that whoever is still publishing an earlier config comes too late.
-        publish_manifest(
-            engine, manifest_key(key), replace(manifest, generation=config.root.generation, retired=True)
-        )
+        publish_manifest(engine, manifest_key(key), replace(manifest, generation=config.root.generation, retired=True))
     for datacenter in sorted({name for each in [*earlier, config] for name in each.root.gateways}):
         out += publish_roster(engine, datacenter)[1]
     for key in sorted(gone):

@@ -1,0 +1,202 @@
+"""Configure: the config over HTTP, at the function's URL (IAM authentication).
+
+    PUT or POST /v1/config             a document or a list of them, as one batch (`?dry_run=1` only validates)
+    GET         /v1/config             all of it, as the batch that PUT takes back (`?kind=service-resolver`)
+    GET, DELETE /v1/config/KIND/NAME   one entry (`?namespace=`)
+    GET, DELETE /v1/config/registration/NAME, .../registration/gateways/ID    (`?dc=`, `?namespace=`)
+    POST        /v1/rollback/GENERATION
+    GET         /v1/status             where every resolver's traffic goes (`?dc=`)
+
+JSON, or what the content type says: application/yaml, application/hcl. Invalid input is answered 400 with every
+problem, and changes nothing; what is not there 404; 503 means to send it again, which is safe.
+
+Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
+published (none without); POINTSMAN_TRUST_DOMAIN, fixed by the first write.
+"""
+
+import os
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response, content_types
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.model.canonical import canonical
+from pointsman.model.entries import KINDS, entry_json
+from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.loading import load_text
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.registration import Registration
+from pointsman.pipeline.config import Config, load_root
+from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.status import status
+from pointsman.store.open import open_store
+from pointsman.store.protocol import StoreUnavailable
+
+LARGEST_ANSWER = 6_000_000
+"""Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""
+
+_FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
+
+logger = Logger(service="configure")
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="configure")
+app = LambdaFunctionUrlResolver()
+
+if not os.environ.get("POINTSMAN_STORE"):
+    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
+engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
+trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
+
+
+@logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The Lambda function: a request to its URL in, the answer out."""
+    return app.resolve(event, context)
+
+
+@app.route("/v1/config", method=["PUT", "POST"])
+def apply() -> Response[str]:
+    """Write documents, all of them or none."""
+    kind = str(app.current_event.headers.get("content-type", "")).partition(";")[0].rpartition("/")[2]
+    documents = load_text(app.current_event.decoded_body or "", _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
+    dry_run = app.current_event.get_query_string_value("dry_run", "") not in ("", "0", "false")
+    return written(configure(engine, parse_documents(documents), trust_domain=trust_domain, dry_run=dry_run))
+
+
+@app.get("/v1/config")
+def show_all() -> Response[str]:
+    """The whole config, or one kind of it."""
+    kind = app.current_event.get_query_string_value("kind", "")
+    if kind not in ("", "registration", *KINDS):
+        raise InvalidInput.single("kind", "", f'"{kind}" is none of {", ".join([*KINDS, "registration"])}')
+    config = current()
+    entries = [entry_json(entry) for entry in config.entries if kind in ("", entry.kind)]
+    registrations = config.registrations.values() if kind in ("", "registration") else ()
+    return answer(200, [*entries, *map(as_written, registrations)])
+
+
+@app.get("/v1/config/registration/<name>")
+def show_registration(name: str) -> Response[str]:
+    """One sidecar's registration."""
+    return shown(f"registration {name}", current().registrations.get(registration_key(name)))
+
+
+@app.get("/v1/config/registration/gateways/<gateway>")
+def show_gateway(gateway: str) -> Response[str]:
+    """One mesh gateway's registration."""
+    return shown(f"registration {gateway}", current().registrations.get(registration_key(f"gateways/{gateway}")))
+
+
+@app.get("/v1/config/<kind>/<name>")
+def show(kind: str, name: str) -> Response[str]:
+    """One entry."""
+    entry = current().entries.get((kind, namespace(), name))
+    return answer(200, entry_json(entry)) if entry is not None else missing(f'{kind} "{name}"')
+
+
+@app.delete("/v1/config/registration/<name>")
+def delete_registration(name: str) -> Response[str]:
+    """Delete a sidecar's registration."""
+    return written(configure(engine, Batch(delete_registrations=[registration_key(name)])))
+
+
+@app.delete("/v1/config/registration/gateways/<gateway>")
+def delete_gateway(gateway: str) -> Response[str]:
+    """Delete a mesh gateway's registration."""
+    return written(configure(engine, Batch(delete_registrations=[registration_key(f"gateways/{gateway}")])))
+
+
+@app.delete("/v1/config/<kind>/<name>")
+def delete(kind: str, name: str) -> Response[str]:
+    """Delete an entry, if everything still fits without it."""
+    return written(configure(engine, Batch(delete_entries=[(kind, namespace(), name)])))
+
+
+@app.post("/v1/rollback/<generation>")
+def roll_back(generation: str) -> Response[str]:
+    """Make an earlier generation the config again, as a new one."""
+    if not generation.isdecimal():
+        raise InvalidInput.single(f"generation {generation}", "", "is not a number")
+    return written(rollback(engine, int(generation)))
+
+
+@app.get("/v1/status")
+def show_status() -> Response[str]:
+    """Which target of every resolver serves now, and why."""
+    datacenter = app.current_event.get_query_string_value("dc", "")
+    found = status(engine)
+    resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
+    return answer(200, found.json() | {"resolvers": resolvers})
+
+
+@app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]
+def refused(error: InvalidInput) -> Response[str]:
+    """Sending it again cannot help."""
+    logger.info("refused", problems=[str(problem) for problem in error.problems])
+    metrics.add_metric("ConfigRefused", MetricUnit.Count, 1)
+    return answer(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
+
+
+@app.exception_handler(PointsmanError)  # type: ignore[untyped-decorator]
+def failed(error: PointsmanError) -> Response[str]:
+    """The store is away, or damaged."""
+    logger.warning("failed", reason=str(error))
+    metrics.add_metric("ConfigFailed", MetricUnit.Count, 1)
+    return answer(503 if isinstance(error, StoreUnavailable) else 500, {"error": str(error)})
+
+
+def written(done: Configured) -> Response[str]:
+    """What a write came to, told to the caller, the log and the metrics."""
+    moved = [f"{head.plan_key} v{head.version}" for head in done.settled.moved]
+    if done.changed:
+        caller = app.current_event.request_context.authorizer
+        who = caller.iam.user_arn if caller and caller.iam else None
+        logger.info("configured", generation=done.generation, by=who, published=len(moved))
+        metrics.add_metric("ConfigChanged", MetricUnit.Count, 1)
+        metrics.add_metric("SnapshotsPublished", MetricUnit.Count, len(moved))
+    return answer(200, {"generation": done.generation, "changed": done.changed, "published": moved})
+
+
+def current() -> Config:
+    """The config as it stands."""
+    return engine.config(load_root(engine.objects, engine.refresh().root))
+
+
+def namespace() -> str:
+    """The namespace that the request is about."""
+    return app.current_event.get_query_string_value("namespace", "") or DEFAULT_NAMESPACE
+
+
+def registration_key(name: str) -> str:
+    """What a registration goes by in the config."""
+    datacenter = app.current_event.get_query_string_value("dc", "")
+    if not datacenter:
+        raise InvalidInput.single(f"registration {name}", "dc", "is missing: say which datacenter, as ?dc=dc1")
+    return f"{datacenter}/{name}" if name.startswith("gateways/") else f"{datacenter}/{namespace()}/{name}"
+
+
+def as_written(registration: Registration) -> dict[str, Any]:
+    """A registration as PUT takes it back."""
+    return registration.model_dump(by_alias=True, exclude_defaults=True)
+
+
+def shown(thing: str, registration: Registration | None) -> Response[str]:
+    """A registration, or that there is none."""
+    return answer(200, as_written(registration)) if registration is not None else missing(thing)
+
+
+def missing(thing: str) -> Response[str]:
+    """What is not there."""
+    return answer(404, {"error": f"{thing}: is not there; GET /v1/config shows what is"})
+
+
+def answer(code: int, body: Any) -> Response[str]:
+    """An answer in JSON."""
+    data = canonical(body)
+    if len(data) > LARGEST_ANSWER:
+        code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})
+    return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=data.decode())

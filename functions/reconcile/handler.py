@@ -1,0 +1,39 @@
+"""Reconcile: on a schedule, finish what crashes left and bring every head to what a fresh computation gives.
+
+Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
+published (none without).
+"""
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.model.errors import PointsmanError
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.reconcile import reconcile
+from pointsman.store.open import open_store
+
+logger = Logger(service="reconcile")
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="reconcile")
+
+if not os.environ.get("POINTSMAN_STORE"):
+    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
+engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """The Lambda function: the schedule's event in, what was found to mend out."""
+    logger.set_correlation_id(event.get("id"))
+    done = reconcile(engine, lambda text: logger.debug(text))
+    metrics.add_metric("ObjectsChecked", MetricUnit.Count, done.checked)
+    # Zero as well: an alarm on it needs to see that a reconcile ran.
+    metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
+    if done.repaired:
+        logger.warning("repaired", **asdict(done))
+    return asdict(done)

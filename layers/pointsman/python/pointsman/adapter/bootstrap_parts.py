@@ -1,0 +1,72 @@
+"""What bootstraps are made of: places, certificates, and what is wrong with them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Any
+
+TYPE = "type.googleapis.com/envoy.extensions"
+NO_LIMIT = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP address, never a name, and a TCP port."""
+
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A unix socket by its absolute path."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """Certificate chain, private key and trusted CAs as PEM files (absolute paths). Envoy reads them at its start."""
+
+    certificate: str
+    private_key: str
+    ca: str
+
+
+def address_json(address: Address) -> dict[str, Any]:
+    """As an `envoy.config.core.v3.Address`."""
+    return {"socket_address": {"address": address.ip, "port_value": address.port}}
+
+
+def is_loopback(ip: str) -> bool:
+    """Whether nobody outside this machine reaches `ip`. False for what is no address."""
+    try:
+        return ip_address(ip).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_problems(files: SecretFiles) -> Iterator[tuple[str, str]]:
+    """What is wrong with `files`: a field and a reason each."""
+    yield from path_problems("certificate", files.certificate)
+    yield from path_problems("private key", files.private_key)
+    yield from path_problems("CA", files.ca)
+
+
+def address_problems(field: str, address: Address) -> Iterator[tuple[str, str]]:
+    """What is wrong with `address`."""
+    try:
+        ip_address(address.ip)
+    except ValueError:
+        yield field, f"{address.ip!r} must be an IP address: a listener and a static endpoint take no names"
+    if not 1 <= address.port <= 65535:
+        yield field, f"port {address.port} must be between 1 and 65535"
+
+
+def path_problems(field: str, path: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with `path`."""
+    # Envoy would read a relative path from wherever it happens to be started.
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts or "\0" in path:
+        yield field, f"{path!r} must be an absolute path without `..`"

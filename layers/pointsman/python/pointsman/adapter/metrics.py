@@ -1,0 +1,74 @@
+"""What the network adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_DELAYS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Seconds. Two milliseconds is what a long poll takes, a minute what nobody should wait."""
+
+
+class Metrics:
+    """The counters of one process; its adapters share them. `way` is `rest` or `ads`, `kind` clusters, endpoints or
+    listeners. Safe for several threads."""
+
+    def __init__(self, staleness: Callable[[], float], unreachable: Callable[[], str]) -> None:
+        """`staleness` and `unreachable` are a follower's."""
+        self._registry = CollectorRegistry()
+        self.subscriptions = Gauge(
+            "pointsman_subscriptions",
+            "Requests that are held and streams' subscriptions, now.",
+            ("way", "kind"),
+            registry=self._registry,
+        )
+        self.deliveries = Counter(
+            "pointsman_deliveries", "Answers with resources.", ("way", "kind"), registry=self._registry
+        )
+        self.unchanged = Counter(
+            "pointsman_unchanged", "Answers that nothing has changed.", ("way", "kind"), registry=self._registry
+        )
+        self.refused = Counter(
+            "pointsman_refused", "Requests that were refused.", ("way", "reason"), registry=self._registry
+        )
+        self.ahead = Counter(
+            "pointsman_ahead",
+            "Requests of Envoys that have something newer than what is here: it was not answered with the older.",
+            ("way", "kind"),
+            registry=self._registry,
+        )
+        self.rejected = Counter(
+            "pointsman_rejected",
+            "Configurations that an Envoy rejected.",
+            ("way", "kind"),
+            registry=self._registry,
+        )
+        self._delay = Histogram(
+            "pointsman_publish_to_delivery_seconds",
+            "From the moment a change was published to the moment it was sent to an Envoy that waited for it.",
+            ("way",),
+            buckets=_DELAYS,
+            registry=self._registry,
+        )
+        Gauge(
+            "pointsman_staleness_seconds", "Since the store was last looked at with success.", registry=self._registry
+        ).set_function(staleness)
+        Gauge(
+            "pointsman_store_unreachable", "Whether the last look at the store failed.", registry=self._registry
+        ).set_function(lambda: bool(unreachable()))
+
+    def delivered(self, way: str, kind: str, published: str = "") -> None:
+        """Count one answer with resources; with `published` (RFC 3339), the time that a change took to get here.
+
+        Give it only where somebody was waiting for that change: what is fetched at a start may be years old.
+        """
+        self.deliveries.labels(way, kind).inc()
+        if published:
+            self._delay.labels(way).observe(max(0.0, time.time() - datetime.fromisoformat(published).timestamp()))
+
+    def text(self) -> bytes:
+        """All of them in Prometheus' text format; its media type is CONTENT_TYPE."""
+        return generate_latest(self._registry)

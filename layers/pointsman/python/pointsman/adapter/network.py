@@ -1,0 +1,147 @@
+"""The adapters that Envoys reach over a network: one follower, one or two servers, in one process."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.adapter.follower import Follower
+from pointsman.adapter.http_server import HttpServer
+from pointsman.adapter.listen import Listen
+from pointsman.adapter.metrics import Metrics
+from pointsman.adapter.ops import ops
+from pointsman.adapter.proxy import ProxyId
+from pointsman.adapter.rest import RestAdapter
+from pointsman.adapter.server_tls import ServerTls, TlsFiles
+from pointsman.model.errors import PointsmanError
+from pointsman.store.protocol import Store
+
+_log = logging.getLogger(__name__)
+
+_WATCH = 1.0
+"""Seconds between two looks whether all threads are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """Where to listen, "" for nowhere: `http` and `grpc` for Envoys, `ops` for operators (IP:PORT or unix:PATH).
+
+    `proxies` are followed from the start, others from their first request on. `trust_domain` is that of clients'
+    certificates, "" any that their CA vouches for.
+    """
+
+    http: str = ""
+    grpc: str = ""
+    ops: str = ""
+    tls: TlsFiles | None = None
+    trust_domain: str = ""
+    proxies: Sequence[ProxyId] = ()
+
+
+class NetworkAdapter:
+    """Serves as `settings` say, from the store."""
+
+    def __init__(self, store: Store, settings: NetworkSettings) -> None:
+        """Raises PointsmanError for settings that cannot be; nothing listens yet."""
+        self._settings = settings
+        self._store = store
+        self._follower = Follower(store, settings.proxies)
+        self._metrics = Metrics(lambda: self._follower.staleness, lambda: self._follower.unreachable)
+        self._listeners: list[Callable[[set[ProxyId]], None]] = []
+        self._dumps: dict[str, Callable[[], Any]] = {}
+        self._addresses: dict[str, str] = {}
+        self._alive: list[Callable[[], bool]] = []
+
+    def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
+        """Serve until `stop` is set. `ready` is told the addresses by what they are for: `http`, `grpc`, `ops`.
+
+        Raises PointsmanError if it cannot listen, or if a part of it has ended that should not.
+        """
+        ended = threading.Event()
+        with ExitStack() as serving:
+            if self._settings.grpc:
+                self._start_grpc(serving)
+            if self._settings.http:
+                self._start_http(serving)
+            if self._settings.ops:
+                server = HttpServer(self._ops(True), Listen.read(self._settings.ops, "--ops"), option="--ops")
+                self._start(serving, "ops", server)
+            thread = threading.Thread(
+                target=self._follower.run, args=(ended, self._on_change), name="follower", daemon=True
+            )
+            thread.start()
+            serving.callback(thread.join, 5.0)
+            serving.callback(ended.set)
+            self._alive.append(thread.is_alive)
+            ready(self._addresses)
+            while not stop.wait(_WATCH):
+                if not all(alive() for alive in self._alive):
+                    raise PointsmanError("a part of the adapter has ended unexpectedly; start it again")
+
+    def _start_http(self, serving: ExitStack) -> None:
+        settings, listen = self._settings, Listen.read(self._settings.http, "--listen")
+        tls = ServerTls(settings.tls) if settings.tls and not listen.path else None
+        adapter = RestAdapter(
+            self._follower,
+            self._store,
+            self._metrics,
+            others=self._ops(tls is None),
+            trust_domain=settings.trust_domain or None,
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._dumps["rest"] = adapter.config_dump
+        server = HttpServer(adapter, listen, tls, drain=adapter.drain)
+        serving.callback(adapter.close)
+        self._start(serving, "http", server)
+
+    def _start_grpc(self, serving: ExitStack) -> None:
+        # Who has no use for gRPC does not load it.
+        from pointsman.adapter.ads import AdsAdapter
+        from pointsman.adapter.ads_server import AdsServer
+        from pointsman.adapter.ads_server import Listen as GrpcListen
+        from pointsman.adapter.ads_server import ServerTls as GrpcTls
+
+        settings = self._settings
+        adapter = AdsAdapter(
+            self._follower,
+            self._store,
+            self._metrics,
+            trust_domain=settings.trust_domain or None,
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._dumps["ads"] = adapter.config_dump
+        files = settings.tls
+        tls = GrpcTls(files.certificate, files.private_key, files.client_ca) if files else None
+        server = AdsServer(adapter, GrpcListen.read(settings.grpc), tls)
+        self._addresses["grpc"] = serving.enter_context(server).address
+
+    def _start(self, serving: ExitStack, what: str, server: HttpServer) -> None:
+        serving.enter_context(server)
+        self._alive.append(lambda: server.alive)
+        self._addresses[what] = server.address
+
+    def _ops(self, with_dump: bool) -> Any:
+        return ops(self._metrics, self._waiting_for, self._config_dump if with_dump else None)
+
+    def _waiting_for(self) -> str:
+        missing = [proxy for proxy in self._settings.proxies if self._follower.view(proxy) is None]
+        if missing:
+            return ", ".join(map(str, missing))
+        followed = self._follower.proxies
+        served = any(self._follower.view(proxy) is not None for proxy in followed)
+        return "" if served else self._follower.unreachable
+
+    def _config_dump(self) -> dict[str, Any]:
+        return {way: dump() for way, dump in self._dumps.items()}
+
+    def _on_change(self, changed: set[ProxyId]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(changed)
+            except Exception:
+                # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
+                _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))

@@ -1,0 +1,69 @@
+"""`pointsman explain`: why the traffic of a service goes where it goes."""
+
+import click
+import orjson
+
+from pointsman.chain.compiler import compile_chain
+from pointsman.chain.graph import ChainError, Overrides
+from pointsman.chain.upstream import overrides
+from pointsman.cli.options import engine_on, store_option
+from pointsman.failover.explain import explain_chain, explain_json, inputs
+from pointsman.failover.explain_text import explain_text
+from pointsman.model.errors import InvalidInput
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
+from pointsman.pipeline.config import Config, load_root
+from pointsman.store import keys
+
+
+@click.command()
+@store_option
+@click.option("--dc", required=True, metavar="DC", help="From where: the datacenter of the callers.")
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+@click.option("--from", "caller", default="", metavar="SERVICE", help="As the sidecar of this service has it.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("service")
+def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, service: str) -> None:
+    """Show the chain of SERVICE as a tree: routes, splits, and the targets in the order of failover.
+
+    Each target is shown with its gateway mode and who set that, how many of its instances are healthy, whether it is
+    active, and why. --from takes the overrides of a registered sidecar's upstream into account.
+
+    \b
+      pointsman explain s2 --store pointsman.db --dc dc1
+      pointsman explain s2 --store pointsman.db --dc dc1 --from s1 --json
+    """
+    for field, value in (("SERVICE", service), ("--dc", dc), ("--namespace", namespace)):
+        if not is_label(value):
+            raise InvalidInput.single("explain", field, f'"{value}" is not a lower-case DNS label')
+    name = ServiceName(namespace, service)
+    with engine_on(store) as engine:
+        config = engine.config(load_root(engine.objects, engine.refresh().root))
+        evaluated_in, over = _upstream(config, caller, dc, name) if caller else (dc, Overrides())
+        if namespace not in config.entries.namespaces():
+            raise InvalidInput.single("explain", "--namespace", f'"{namespace}" does not exist')
+        try:
+            chain = compile_chain(config.entries, name, evaluated_in, dc, over)
+        except ChainError as error:
+            raise InvalidInput.single(f'service "{service}"', "", str(error)) from None
+        wanted = sorted(inputs(chain))
+        stored = engine.store.get_many([keys.catalog(key) for key in wanted])
+        readings = {key: engine.readings.read(key, stored.get(keys.catalog(key))) for key in wanted}
+    explanation = explain_chain(chain, {key: reading.instances for key, reading in readings.items()})
+    if as_json:
+        click.echo(orjson.dumps(explain_json(explanation), option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(explain_text(explanation))
+
+
+def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tuple[str, Overrides]:
+    """In which datacenter the caller has `service` evaluated, and what its registration says over the entries."""
+    for registration in config.registrations.values():
+        if registration.is_gateway or registration.datacenter != dc or registration.destination.name != caller:
+            continue
+        for upstream in registration.service.proxy.upstreams:
+            where = upstream.destination_namespace or registration.service.namespace
+            if ServiceName(where, upstream.destination_name) == service:
+                return upstream.datacenter or dc, overrides(registration, upstream)
+    raise InvalidInput.single(
+        "explain", "--from", f'no sidecar of "{caller}" in {dc} is registered with {service} as an upstream'
+    )

@@ -1,0 +1,225 @@
+"""Why the traffic of a service goes where it goes: its chain as a tree, with what is known of every target's health."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.chain.compiler import NO_OVERRIDES, compile_chain
+from pointsman.chain.entryset import EntrySet
+from pointsman.chain.graph import Chain, Overrides, ResolverNode, SplitterNode
+from pointsman.chain.plan import SidecarPlan, sidecar_plans
+from pointsman.failover.selection import Instances, select, sentence
+from pointsman.model.entries import Mode
+from pointsman.model.names import ServiceName, Target
+from pointsman.model.router import Route
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedTarget:
+    """A target in the order of failover.
+
+    `mode_source` is who set the gateway mode: "upstream override", "proxy override", "service-defaults",
+    "proxy-defaults", or "" where nobody did or the target is where its callers are. `gateways` is how many mesh
+    gateways its traffic can go through, None where it goes through none. `total` counts the instances that the
+    target's filter keeps, `healthy` those of them that are healthy.
+    """
+
+    target: Target
+    filter: str
+    only_passing: bool
+    mode: Mode
+    mode_source: str
+    gateways: int | None
+    healthy: int
+    total: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedResolver:
+    """Where traffic ends: one cluster, its targets, and the sentence why.
+
+    `chosen_by` is "pointsman" where the health of the targets is measured for Envoy, "envoy" where Envoy has all
+    targets as priority tiers, and "" where there is only one. `request_timeout` is in nanoseconds, 0 for none,
+    `policy` the load balancing policy, "" for Envoy's own.
+    """
+
+    key: str
+    cluster: str
+    connect_timeout_ms: int
+    request_timeout: int
+    policy: str
+    chosen_by: str
+    targets: tuple[ExplainedTarget, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedSplitter:
+    """Shares in hundredths of a percent, each with where it goes."""
+
+    key: str
+    splits: tuple[tuple[int, "Explained"], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedRouter:
+    """Routes in the order they are tried, each with where its requests go; the last takes every request."""
+
+    key: str
+    routes: tuple[tuple[Route, "Explained"], ...]
+
+
+Explained = ExplainedRouter | ExplainedSplitter | ExplainedResolver
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The whole chain of a service, evaluated in `datacenter`, as the sidecars of `used_from` have it.
+
+    `customization` is the hash of the overrides that took effect, "" for none.
+    """
+
+    service: ServiceName
+    datacenter: str
+    used_from: str
+    protocol: str
+    customization: str
+    start: Explained
+
+
+def explain(
+    entries: EntrySet,
+    service: ServiceName,
+    datacenter: str,
+    instances: Instances,
+    overrides: Overrides = NO_OVERRIDES,
+    used_from: str = "",
+) -> Explanation:
+    """Why the traffic of the sidecars of `used_from` ("": of `datacenter`) to `service` goes where it goes.
+
+    `datacenter` is where the chain is evaluated: an upstream's `Datacenter`, or the sidecar's own. `overrides` are what
+    the sidecar's registration says (`pointsman.chain.upstream.overrides`). `instances` are those under the keys that
+    `inputs` names; a key that is missing has none. Raises ChainError if the entries do not compile.
+    """
+    return explain_chain(compile_chain(entries, service, datacenter, used_from or datacenter, overrides), instances)
+
+
+def inputs(chain: Chain) -> frozenset[str]:
+    """The keys of all instances and gateways that explaining `chain` asks for."""
+    return frozenset(key for plan in sidecar_plans(chain) for key in plan.inputs())
+
+
+def explain_chain(chain: Chain, instances: Instances) -> Explanation:
+    """`explain` for a chain that is compiled already."""
+    plans = {plan.targets[0].target.id: plan for plan in sidecar_plans(chain)}
+    known: dict[str, Explained] = {}
+
+    def explained(key: str) -> Explained:
+        if key not in known:
+            node = chain.nodes[key]
+            if isinstance(node, ResolverNode):
+                known[key] = _resolver(chain, key, node, plans[node.target], instances)
+            elif isinstance(node, SplitterNode):
+                known[key] = ExplainedSplitter(key, tuple((weight, explained(to)) for weight, to in node.splits))
+            else:
+                known[key] = ExplainedRouter(key, tuple((route, explained(to)) for route, to in node.routes))
+        return known[key]
+
+    return Explanation(
+        chain.service, chain.datacenter, chain.used_from, chain.protocol, chain.customization, explained(chain.start)
+    )
+
+
+def _resolver(chain: Chain, key: str, node: ResolverNode, plan: SidecarPlan, instances: Instances) -> ExplainedResolver:
+    selection = select(plan, instances)
+    targets = []
+    for i, measured in enumerate(selection.measured):
+        found = chain.targets[measured.target.target.id]
+        through = measured.target.gateways(plan.datacenter)
+        targets.append(
+            ExplainedTarget(
+                target=found.target,
+                filter=found.filter,
+                only_passing=found.only_passing,
+                mode=found.mode,
+                mode_source=found.mode_source,
+                gateways=None if through is None else sum(each.counts for each in instances.get(through, ())),
+                healthy=measured.healthy,
+                total=len(measured.instances),
+                active=i == selection.active,
+            )
+        )
+    several = "pointsman" if plan.measured else "envoy"
+    return ExplainedResolver(
+        key=key,
+        cluster=plan.cluster_id,
+        connect_timeout_ms=node.connect_timeout_ms,
+        request_timeout=node.request_timeout,
+        policy=node.load_balancer.policy if node.load_balancer else "",
+        chosen_by=several if len(targets) > 1 else "",
+        targets=tuple(targets),
+        why=sentence(plan, selection),
+    )
+
+
+def explain_json(explanation: Explanation) -> dict[str, Any]:
+    """`explanation` as plain JSON values, for programs: every field by its name, a node with its `kind`.
+
+    Weights are in percent; a route is in Consul's shape, with `to`. What several routes or splits lead to is written
+    out at each of them.
+    """
+    return {
+        "service": explanation.service.name,
+        "namespace": explanation.service.namespace,
+        "datacenter": explanation.datacenter,
+        "used_from": explanation.used_from,
+        "protocol": explanation.protocol,
+        "customization": explanation.customization,
+        "chain": _node_json(explanation.start),
+    }
+
+
+def _node_json(node: Explained) -> dict[str, Any]:
+    if isinstance(node, ExplainedRouter):
+        routes = [
+            route.model_dump(by_alias=True, exclude_defaults=True) | {"to": _node_json(to)} for route, to in node.routes
+        ]
+        return {"kind": "router", "key": node.key, "routes": routes}
+    if isinstance(node, ExplainedSplitter):
+        splits = [{"percent": hundredths / 100, "to": _node_json(to)} for hundredths, to in node.splits]
+        return {"kind": "splitter", "key": node.key, "splits": splits}
+    return {
+        "kind": "resolver",
+        "key": node.key,
+        "cluster": node.cluster,
+        "connect_timeout_ms": node.connect_timeout_ms,
+        "request_timeout_ms": _milliseconds(node.request_timeout),
+        "policy": node.policy,
+        "chosen_by": node.chosen_by,
+        "targets": [_target_json(target) for target in node.targets],
+        "why": node.why,
+    }
+
+
+def _milliseconds(nanoseconds: int) -> int | float:
+    whole, part = divmod(nanoseconds, 1_000_000)
+    return nanoseconds / 1_000_000 if part else whole
+
+
+def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
+    target = explained.target
+    return {
+        "id": target.id,
+        "service": target.service,
+        "subset": target.subset,
+        "namespace": target.namespace,
+        "datacenter": target.datacenter,
+        "filter": explained.filter,
+        "only_passing": explained.only_passing,
+        "mode": explained.mode,
+        "mode_source": explained.mode_source,
+        "gateways": explained.gateways,
+        "healthy": explained.healthy,
+        "total": explained.total,
+        "active": explained.active,
+    }

@@ -1,0 +1,146 @@
+"""An explained chain as a tree of text, for people."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pointsman.chain.complaints import shown
+from pointsman.failover.explain import (
+    Explained,
+    ExplainedResolver,
+    ExplainedRouter,
+    ExplainedTarget,
+    Explanation,
+)
+from pointsman.model.duration import duration_text
+from pointsman.model.router import Destination, HeaderMatch, QueryMatch, Route
+
+_Branch = tuple[str, Explained]
+
+
+def explain_text(explanation: Explanation) -> str:
+    """`explanation` as lines, the last without a line feed. A node that was shown before is only named."""
+    head = f"{shown(explanation.service)} in {explanation.datacenter}"
+    if explanation.used_from != explanation.datacenter:
+        head += f", as the sidecars of {explanation.used_from} use it"
+    head += f": {explanation.protocol}"
+    if explanation.customization:
+        head += f", customized by its registration ({explanation.customization})"
+    return "\n".join([head, *_node(explanation, explanation.start, set())])
+
+
+def _node(explanation: Explanation, node: Explained, seen: set[str]) -> Iterator[str]:
+    name = node.key.replace(":", " ", 1)
+    if node.key in seen:
+        yield f"{name}, as above"
+        return
+    seen.add(node.key)
+    if isinstance(node, ExplainedResolver):
+        yield f"{name} ({', '.join(_settings(node))})"
+        yield from _table(explanation, node.targets)
+        yield f"   {node.why}"
+        if any(each.active and each.gateways == 0 for each in node.targets):
+            yield "   no mesh gateway is known to go through: nothing arrives until one is"
+        return
+    yield name
+    branches = _routes(node) if isinstance(node, ExplainedRouter) else _splits(node.splits)
+    for i, (label, to) in enumerate(branches):
+        last = i == len(branches) - 1
+        yield f"{'└─' if last else '├─'} {label}"
+        for line in _node(explanation, to, seen):
+            yield f"{'  ' if last else '│ '} {line}"
+
+
+def _splits(splits: Sequence[tuple[int, Explained]]) -> list[_Branch]:
+    return [(f"{hundredths / 100:g} %", to) for hundredths, to in splits]
+
+
+def _routes(router: ExplainedRouter) -> list[_Branch]:
+    last = len(router.routes) - 1
+    return [
+        (_route(route, "every other request" if i == last else ""), to) for i, (route, to) in enumerate(router.routes)
+    ]
+
+
+def _settings(node: ExplainedResolver) -> Iterator[str]:
+    yield f"connect timeout {duration_text(node.connect_timeout_ms * 1_000_000)}"
+    if node.request_timeout:
+        yield f"request timeout {duration_text(node.request_timeout)}"
+    if node.policy:
+        yield node.policy
+    if shared := _shared_filter(node.targets):
+        yield shared
+
+
+def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iterator[str]:
+    rows = [(each.target.id, _health(each), _way(explanation, each)) for each in targets]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for each, (name, health, way) in zip(targets, rows, strict=True):
+        mark = "*" if each.active else " "
+        own = "" if _shared_filter(targets) else _filter(each)
+        yield f" {mark} {name:{widths[0]}}  {health:{widths[1]}}  {way}{f' ({own})' if own else ''}"
+
+
+def _health(each: ExplainedTarget) -> str:
+    return f"{each.healthy} of {each.total} healthy" + (", active" if each.active else "")
+
+
+def _shared_filter(targets: Sequence[ExplainedTarget]) -> str:
+    """The filter of all targets, "" if they do not have one and the same."""
+    filters = {_filter(each) for each in targets}
+    return filters.pop() if len(filters) == 1 else ""
+
+
+def _filter(each: ExplainedTarget) -> str:
+    kept = f"where {each.filter}" if each.filter else ""
+    return ", ".join(part for part in (kept, "passing ones only" if each.only_passing else "") if part)
+
+
+def _way(explanation: Explanation, each: ExplainedTarget) -> str:
+    if each.target.datacenter == explanation.used_from:
+        return "direct, in the same datacenter"
+    by = f" ({each.mode_source})" if each.mode_source else ""
+    if each.gateways is None:
+        return f"direct, mode none{by}" if each.mode else "direct, no mode is set"
+    where = explanation.used_from if each.mode == "local" else each.target.datacenter
+    gateways = "gateway" if each.gateways == 1 else "gateways"
+    return f"through {each.gateways or 'no'} {each.mode} {gateways} in {where}{by}"
+
+
+def _route(route: Route, otherwise: str) -> str:
+    conditions = ", ".join(_conditions(route)) or otherwise or "every request"
+    actions = ", ".join(_actions(route.destination or Destination()))
+    return f"{conditions}: {actions}" if actions else conditions
+
+
+def _conditions(route: Route) -> Iterator[str]:
+    http = route.match.http if route.match else None
+    if http is None:
+        return
+    if http.path_exact:
+        yield f"path {http.path_exact}"
+    if http.path_prefix and http.path_prefix != "/":
+        yield f"path prefix {http.path_prefix}"
+    if http.path_regex:
+        yield f"path regex {http.path_regex}"
+    for header in http.header:
+        yield f"header {_condition(header, ('exact', 'prefix', 'suffix', 'regex'), header.invert)}"
+    for parameter in http.query_param:
+        yield f"query {_condition(parameter, ('exact', 'regex'))}"
+    if http.methods:
+        yield f"method {' or '.join(http.methods)}"
+
+
+def _condition(match: HeaderMatch | QueryMatch, fields: Iterable[str], invert: bool = False) -> str:
+    given = [f'{field} "{getattr(match, field)}"' for field in fields if getattr(match, field)]
+    return " ".join([match.name, *(["not"] if invert else []), *(["present"] if match.present else given)])
+
+
+def _actions(destination: Destination) -> Iterator[str]:
+    if destination.prefix_rewrite:
+        yield f"rewritten to {destination.prefix_rewrite}"
+    if destination.request_timeout:
+        yield f"timeout {duration_text(destination.request_timeout)}"
+    conditions = ["connect failure"] if destination.retry_on_connect_failure else []
+    conditions += [str(code) for code in destination.retry_on_status_codes]
+    if destination.num_retries or conditions:
+        times = f"{destination.num_retries or 1} {'retries' if destination.num_retries > 1 else 'retry'}"
+        yield f"{times} on {' or '.join(conditions) or 'nothing'}"

@@ -1,0 +1,1 @@
+"""What producers send, in their own shapes, as health events (docs/sources.md)."""

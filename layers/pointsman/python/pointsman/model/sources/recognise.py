@@ -1,0 +1,62 @@
+"""What somebody sent, recognised: the one way in for everything that reports health."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from pointsman.model.errors import InvalidInput
+from pointsman.model.events import DETAIL_TYPES, parse_event
+from pointsman.model.sources import consul_watch, ecs_task
+from pointsman.model.sources.pointer import ListsAt, read_pointer
+from pointsman.model.sources.reading import Reading
+from pointsman.model.sources.refusal import shown
+from pointsman.model.sources.task_claim import TaskSettings
+
+_KNOWN = (*DETAIL_TYPES, consul_watch.DETAIL_TYPE, ecs_task.DETAIL_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment says of its sources. `lists` None: events with pointers are refused."""
+
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    lists: ListsAt | None = None
+
+
+DEFAULTS = Settings()
+
+
+def read_json(text: bytes | str) -> Any:
+    """The value that `text` holds. Raises InvalidInput if it is no JSON."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.single("event", "", f"is not JSON: {error}") from None
+
+
+def read_events(raw: Any, settings: Settings = DEFAULTS) -> Reading:
+    """What `raw`, as parsed JSON, says: a native event (an envelope or the bare detail), a Consul watch, an ECS task.
+
+    Where something is missing, fetch it, fill it in, and read what comes out of that. Raises InvalidInput with the
+    problems of what is none of these, or wrong; then nothing of it says anything.
+    """
+    if isinstance(raw, list):
+        reason = "is a list; a Consul watch goes to /v1/consul/watch, and several events are sent one by one"
+        raise InvalidInput.single("event", "", reason)
+    if isinstance(raw, Mapping):
+        if pointer := read_pointer(raw, settings.lists):
+            return Reading(missing=pointer)
+        detail_type = raw.get("detail-type")
+        if detail_type == consul_watch.DETAIL_TYPE:
+            return consul_watch.read_watch(raw)
+        if detail_type == ecs_task.DETAIL_TYPE:
+            return ecs_task.read_task(raw, settings.tasks)
+        if isinstance(detail_type, str) and detail_type not in DETAIL_TYPES:
+            if raw.get("source") == "aws.ecs":
+                return Reading(passed_over=(f'event: "{shown(detail_type)}" says nothing of a task',))
+            known = ", ".join(f'"{each}"' for each in _KNOWN)
+            reason = f'"{shown(detail_type)}" is no known shape; known are {known}'
+            raise InvalidInput.single("event", "detail-type", reason)
+    return Reading((parse_event(raw),))

@@ -1,0 +1,31 @@
+"""A stack that stands, and one with a mesh in it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.aws.harness import Aws
+from tests.aws.mesh import start
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[tuple[Aws, dict[str, bytes]]]:
+    """A stack, and what its bucket holds with a healthy mesh: making both takes a while."""
+    with Aws() as aws:
+        start(aws)
+        yield aws, aws.objects()
+
+
+@pytest.fixture
+def aws(standing: tuple[Aws, dict[str, bytes]]) -> Aws:
+    """The stack of the template, empty."""
+    standing[0].restore({})
+    return standing[0]
+
+
+@pytest.fixture
+def mesh(standing: tuple[Aws, dict[str, bytes]]) -> Aws:
+    """The stack of the template with a healthy mesh in it."""
+    aws, objects = standing
+    aws.restore(objects)
+    return aws

@@ -1,0 +1,110 @@
+"""The path is short: how often one event goes to S3, how often one after another, and what that takes."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from tests.aws.aws_wire import one_after_another
+from tests.aws.harness import Aws
+from tests.aws.mesh import active, health, s2
+from tests.pipeline.meshes import instance, resolver, sidecar
+
+LATENCY = 0.02
+"""Seconds that a call to S3 takes here: what S3 Standard usually does."""
+
+
+def weighed(weight: int) -> dict[str, Any]:
+    """s2 with another weight for one of its instances."""
+    first = instance("s2", 1)
+    first["Service"]["Weights"] = {"Passing": weight, "Warning": 1}
+    return health("s2", [first, instance("s2", 2), instance("s2", 3)])
+
+
+def path(aws: Aws, event: Mapping[str, Any]) -> tuple[int, Counter[str], float]:
+    """What one event costs a warm function: requests one after another, all by method, and seconds."""
+    aws.put_event(event)
+    with aws.wire.slow(LATENCY):
+        began = time.perf_counter()
+        assert aws.pump() == 0
+        took = time.perf_counter() - began
+    trips = [trip for trip in aws.wire.trips if not trip.path.endswith("?list")]
+    assert len(trips) == len(aws.wire.trips), "an event lists nothing"
+    return one_after_another(trips), Counter(trip.method for trip in trips), took
+
+
+# Before the merge: the catalog and the config head. After it: the config head again, the catalogs that the plans read
+# (s2 in both datacenters, the gateways of dc1), the heads of s1's cluster and of the gateways' one, their manifest.
+READS = 2 + 1 + 3 + 2 + 1
+
+EVENTS: dict[str, tuple[Callable[[], dict[str, Any]], int, Mapping[str, int]]] = {
+    # The catalog's write falls away; the heads are looked at all the same.
+    "what is known already": (s2, 2, {"GET": READS}),
+    # The catalog, two heads, and a copy of each superseded version.
+    "another weight": (lambda: weighed(7), 4, {"GET": READS, "PUT": 1 + 2 + 2}),
+    "a failover": (lambda: s2("critical"), 4, {"GET": READS, "PUT": 1 + 2 + 2}),
+}
+
+
+@pytest.mark.parametrize(("event", "chain", "requests"), EVENTS.values(), ids=EVENTS.keys())
+def test_an_event_is_four_round_trips_and_no_more_requests_than_it_has_to_be(
+    mesh: Aws, event: Callable[[], dict[str, Any]], chain: int, requests: Mapping[str, int]
+) -> None:
+    known = s2()
+    mesh.put_event(known)
+    assert mesh.pump() == 0, "the function is warm, and has the config in hand"
+    assert path(mesh, known if event is s2 else event())[:2] == (chain, requests)
+
+
+def test_a_failover_is_published_within_150_ms_where_s3_takes_20_ms(mesh: Aws) -> None:
+    mesh.put_event(s2())
+    assert mesh.pump() == 0
+    # The fastest of a few: what a busy machine adds is not the path's.
+    took = [path(mesh, s2(status))[2] for status in ("critical", "passing", "critical")]
+    assert active(mesh) == "dc2"
+    assert min(took) < 0.15
+
+
+def test_a_lost_race_costs_two_more_round_trips(mesh: Aws) -> None:
+    mesh.put_event(s2())
+    assert mesh.pump() == 0
+    rival = mesh.cold("Ingest")
+    raced = False
+
+    def race(method: str, where: str) -> None:
+        nonlocal raced
+        if method == "PUT" and "/catalog/dc1/default/s2" in where and not raced:
+            raced = True
+            mesh.wire.delay = 0.0
+            detail = {"Source": "nomad", "Index": 1, "Datacenter": "dc1", "Service": "s2"}
+            other = {"detail": {**detail, "Instance": instance("s2", 9)}}
+            body = json.dumps(other)
+            rival({"Records": [{"messageId": "rival", "body": body, "eventSource": "aws:sqs", "attributes": {}}]})
+            mesh.wire.trips.clear()
+            mesh.wire.delay = LATENCY
+
+    mesh.wire.before = race
+    chain, _, _ = path(mesh, s2("critical"))
+    # The read before the write that lost is not among the noted ones any more.
+    assert chain == 1 + 2 + 2
+    assert raced
+
+
+def test_what_200_resolvers_read_moves_them_all_in_one_event(mesh: Aws) -> None:
+    names = [f"r{number}" for number in range(200)]
+    failover = {"*": {"Service": "s2", "Datacenters": ["dc1", "dc2"]}}
+    documents = [resolver(name, Failover=failover) for name in names]
+    assert mesh.request("Configure", "PUT", "/v1/config", [*documents, sidecar("s3", *names)])[0] == 200
+    chain, requests, took = path(mesh, s2("critical"))
+    resolvers = mesh.request("Configure", "GET", "/v1/status", dc="dc1")[1]["resolvers"]
+    assert {each["active"].rpartition(".")[2] for each in resolvers} == {"dc2"}
+    print(f"200 resolvers: {chain} one after another, {dict(requests)}, {took:.2f} s")
+    # Each has a head, and a catalog of its own name, to read; a head and a copy of the old one to write.
+    # Over 200 heads take a second round of reading, and the function has to take the new config in hand.
+    assert requests["GET"] <= READS + 2 * 200 + 20
+    assert requests["PUT"] == 1 + 2 * 202
+    # Sixteen at a time, not each in step with the others.
+    assert chain < (requests["GET"] + requests["PUT"]) / 8

@@ -1,0 +1,61 @@
+"""Each function does what its role allows: every call of a whole story is compared with the template's policies."""
+
+import pytest
+
+from tests.aws.harness import Aws
+from tests.aws.mesh import CONFIG, s2
+from tests.aws.policy import Call, allows, needs
+from tests.pipeline.meshes import instance, resolver, sidecar
+
+
+def refused(aws: Aws) -> list[tuple[str, str, str]]:
+    """The calls so far that AWS would not have let through."""
+    wanted = {(call.function, *needs(call)) for call in aws.calls}
+    return sorted(each for each in wanted if not allows(aws.stack, *each))
+
+
+def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None:
+    aws.calls.clear()
+    aws.request("Configure", "PUT", "/v1/config", CONFIG)
+    for dc in ("dc1", "dc2"):
+        aws.put_event(s2(dc=dc))
+        aws.put_event(s2("critical", dc=dc))
+        aws.pump()
+    detail = {"Source": "nomad", "Index": 1, "Datacenter": "dc1", "Service": "brand-new"}
+    aws.put_event({"detail-type": "Instance Health Changed", "detail": {**detail, "Instance": instance("s", 9)}})
+    aws.sqs.send_message(QueueUrl=aws.stack.refs["Queue"], MessageBody="poison")
+    aws.pump()
+    aws.request("Configure", "PUT", "/v1/config", [resolver("s3", ConnectTimeout="9s"), sidecar("s1", "s2", "s3")])
+    aws.request("Configure", "DELETE", "/v1/config/registration/s1", dc="dc1")
+    aws.request("Configure", "POST", "/v1/rollback/1")
+    aws.request("Configure", "GET", "/v1/status")
+    # A cold environment has to read what a warm one has in hand; a damaged head makes it look into the history.
+    aws.crash()
+    for key in aws.objects():
+        if key.startswith("snapshots/"):
+            aws.s3.put_object(Bucket=aws.stack.refs["Bucket"], Key=key, Body=b"damaged")
+    aws.put_event(s2())
+    aws.pump()
+    aws.crash()
+    aws.tick()
+
+    assert refused(aws) == []
+    assert {call.function for call in aws.calls} == {"Ingest", "Configure", "Reconcile"}
+    made = {(call.function, call.operation) for call in aws.calls}
+    assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Configure", "PublishBatch")}
+
+
+@pytest.mark.parametrize(
+    ("function", "operation", "key"),
+    [
+        ("Ingest", "PutObject", "deploy/s2.hcl"),
+        ("Configure", "PutObject", "catalog/dc1/default/s2"),
+        ("Reconcile", "PutObject", "catalog/dc1/default/s2"),
+        ("Configure", "GetObject", "elsewhere"),
+    ],
+)
+def test_the_comparison_would_notice(mesh: Aws, function: str, operation: str, key: str) -> None:
+    parameters = {"Bucket": mesh.stack.refs["Bucket"], "Key": key}
+    assert not allows(mesh.stack, function, *needs(Call(function, "s3", operation, parameters)))
+    with pytest.raises(AssertionError, match=r"say in tests/aws/policy\.py"):
+        needs(Call(function, "s3", "DeleteObject", parameters))

@@ -1,0 +1,223 @@
+"""What infra/template.yaml promises beyond what the engine's tests would notice."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.aws.harness import Aws
+from tests.aws.mesh import s2
+from tests.aws.policy import statements
+from tests.aws.template import ACCOUNT, REGION, TEMPLATE, Stack, source, translated
+from tests.fleet.process import REPOSITORY
+
+FUNCTIONS = ("Ingest", "Configure", "Reconcile")
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    return Stack()
+
+
+def refs(value: Any) -> Iterator[str]:
+    """Every resource that a value names with Ref."""
+    if isinstance(value, dict):
+        if value.keys() == {"Ref"}:
+            yield value["Ref"]
+        for each in value.values():
+            yield from refs(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from refs(each)
+
+
+def test_every_function_of_the_repository_is_in_the_template_and_snaps_from_published_versions(stack: Stack) -> None:
+    folders = {path.parent.name for path in (REPOSITORY / "functions").glob("*/handler.py")}
+    found = dict(stack.of("AWS::Lambda::Function"))
+    assert {name.lower() for name in found} == folders
+    for name, properties in found.items():
+        assert properties["Runtime"] == "python3.13", name
+        assert stack.value(properties["Architectures"]) == ["arm64"], name
+        assert properties["SnapStart"] == {"ApplyOn": "PublishedVersions"}, name
+        assert len(properties["Layers"]) == 1, name
+        assert stack.value(properties["TracingConfig"]) == {"Mode": "PassThrough"}, name
+    x86 = Stack({"Architecture": "x86_64"})
+    assert x86.value(dict(x86.of("AWS::Lambda::Function"))["Ingest"]["Architectures"]) == ["x86_64"]
+
+
+def test_every_trigger_names_the_alias(stack: Stack) -> None:
+    aliases = {name for name, _ in stack.of("AWS::Lambda::Alias")}
+    assert aliases == {f"{name}Aliaslive" for name in FUNCTIONS}
+    triggers: list[tuple[str, Any]] = []
+    triggers += [(name, each["FunctionName"]) for name, each in stack.of("AWS::Lambda::EventSourceMapping")]
+    triggers += [(name, each["TargetFunctionArn"]) for name, each in stack.of("AWS::Lambda::Url")]
+    triggers += [(name, each["FunctionName"]) for name, each in stack.of("AWS::Lambda::Permission")]
+    for name, rule in stack.of("AWS::Events::Rule"):
+        triggers += [(name, each["Arn"]) for each in rule["Targets"] if "Ref" in each["Arn"]]
+    assert {name for name, _ in triggers} >= {"IngestRecords", "ConfigureUrl", "ReconcileTimer"}
+    for name, target in triggers:
+        assert target["Ref"] in aliases, f"{name} would run what was not published, without SnapStart"
+    for name, policy in stack.of("AWS::IAM::ManagedPolicy"):
+        assert not {*refs(policy)} & set(FUNCTIONS), f"{name} allows what no alias stands for"
+
+
+def version(template: Mapping[str, Any]) -> str:
+    (name,) = (
+        name
+        for name, each in template["Resources"].items()
+        if each["Type"] == "AWS::Lambda::Version" and each["Properties"]["FunctionName"] == {"Ref": "Ingest"}
+    )
+    return str(name)
+
+
+def test_new_code_and_a_new_layer_each_publish_a_new_version_and_nothing_else_does() -> None:
+    def code(template: Json) -> None:
+        template["Resources"]["Ingest"]["Properties"]["CodeUri"] += ".new"
+
+    def layer(template: Json) -> None:
+        template["Resources"]["Layer"]["Properties"]["ContentUri"] += ".new"
+
+    before = version(translated({}))
+    assert version(translated({})) == before
+    assert len({before, version(translated({}, code)), version(translated({}, layer))}) == 3
+
+
+def test_a_good_event_outlives_a_day_without_the_store(stack: Stack) -> None:
+    queue, dead = dict(stack.of("AWS::SQS::Queue"))["Queue"], dict(stack.of("AWS::SQS::Queue"))["DeadLetters"]
+    day = 24 * 60 * 60
+    assert queue["RedrivePolicy"]["maxReceiveCount"] <= 1000, "SQS takes no more"
+    assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] > day
+    assert min(queue["MessageRetentionPeriod"], dead["MessageRetentionPeriod"]) > day
+    (mapping,) = (each for _, each in stack.of("AWS::Lambda::EventSourceMapping"))
+    ingest = stack.resources["Ingest"]["Properties"]
+    assert queue["VisibilityTimeout"] > ingest["Timeout"], "else a record is delivered while it is being taken in"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert int(stack.value(mapping["ScalingConfig"])["MaximumConcurrency"]) >= 2
+
+
+def test_nothing_that_is_current_ever_expires_and_the_bucket_is_closed(stack: Stack) -> None:
+    ((_, bucket),) = stack.of("AWS::S3::Bucket")
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert rule["Prefix"] == "history/"
+    assert set(rule) == {"Id", "Status", "Prefix", "ExpirationInDays"}
+    assert "VersioningConfiguration" not in bucket
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["BucketEncryption"]
+    assert stack.resources["Bucket"]["DeletionPolicy"] == "Retain"
+
+
+@pytest.mark.parametrize(
+    ("kind", "policies", "names"),
+    [
+        ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "Bucket"),
+        ("AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "Queues"),
+        ("AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "Topics"),
+    ],
+)
+def test_everything_is_reached_over_tls_only(stack: Stack, kind: str, policies: str, names: str) -> None:
+    covered: set[str] = set()
+    for _, policy in stack.of(policies):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}:
+                assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+                covered |= {*refs(policy[names])}
+    assert covered == {name for name, _ in stack.of(kind)}
+
+
+def test_no_role_may_do_more_than_a_list_of_actions_on_a_list_of_things() -> None:
+    with Aws() as aws:
+        for function in FUNCTIONS:
+            for statement in statements(aws.stack, function):
+                actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+                assert not [action for action in actions if "*" in action]
+                assert statement["Resource"] != "*"
+    with Aws(Tracing="Active") as aws:
+        (tracing,) = (each for each in statements(aws.stack, "Ingest") if each["Resource"] == "*")
+        assert tracing["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+
+
+PEER = f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/pointsman"
+
+
+def test_an_event_goes_to_the_peers_once_and_never_back() -> None:
+    with Aws(PeerBus1=PEER) as aws:
+        rules = dict(aws.stack.of("AWS::Events::Rule"))
+        assert {"HealthRule", "Peer1Rule"} <= rules.keys()
+        assert not {"Peer2Rule", "Peer3Rule"} & rules.keys()
+        pattern = aws.stack.value(rules["Peer1Rule"]["EventPattern"])
+        assert (pattern["account"], pattern["region"]) == ([ACCOUNT], [REGION]), "what began elsewhere stays here"
+        assert aws.stack.value(rules["Peer1Rule"]["Targets"])[0]["Arn"] == PEER
+        (allowed,) = aws.stack.value(aws.stack.resources["ForwardRole"]["Properties"]["Policies"])
+        assert PEER in allowed["PolicyDocument"]["Statement"][0]["Resource"]
+        boto3.client("events", "eu-west-1").create_event_bus(Name="pointsman")
+        aws.put_event(s2())
+        assert aws.depth("Queue") == 1
+
+
+def test_events_of_other_regions_and_accounts_are_taken_in_only_if_the_stack_is_told_so() -> None:
+    def regions(**parameters: str) -> list[str]:
+        stack = Stack(parameters)
+        pattern = dict(stack.of("AWS::Events::Rule"))["HealthRule"]["EventPattern"]
+        found: list[str] = stack.value(pattern["region"])
+        return found
+
+    assert [region for region in regions() if region] == [REGION]
+    assert regions(AcceptRegions="eu-west-1,us-east-1") == [REGION, "eu-west-1", "us-east-1"]
+    assert not list(Stack().of("AWS::Events::EventBusPolicy"))
+    with Aws(AcceptAccounts="210987654321") as aws:
+        ((_, policy),) = aws.stack.of("AWS::Events::EventBusPolicy")
+        assert aws.stack.value(policy["Statement"])["Principal"] == {"AWS": ["210987654321"]}
+
+
+def test_what_ecs_says_reaches_the_mesh_and_its_peers_over_the_mesh_s_own_bus() -> None:
+    with Aws(PeerBus1=PEER) as aws:
+        rules = dict(aws.stack.of("AWS::Events::Rule"))
+        assert "EventBusName" not in rules["TasksRule"], "AWS itself speaks on the account's own bus only"
+        assert aws.stack.value(rules["TasksRule"]["Targets"])[0]["Arn"] == aws.stack.attributes["Bus", "Arn"]
+        assert "ECS Task State Change" in aws.stack.value(rules["HealthRule"]["EventPattern"])["detail-type"]
+
+
+def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
+    found = dict(stack.of("AWS::CloudWatch::Alarm"))
+    assert set(found) == {
+        "DeadLettersAlarm",
+        "BacklogAlarm",
+        "RepairsAlarm",
+        *(f"{name}ErrorsAlarm" for name in FUNCTIONS),
+    }
+    assert "AlarmActions" not in stack.value(
+        {key: value for key, value in found["RepairsAlarm"].items() if key == "AlarmActions"}
+    )
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:pagers"
+    for _, alarm in Stack({"AlarmTopic": topic}).of("AWS::CloudWatch::Alarm"):
+        assert Stack({"AlarmTopic": topic}).value(alarm["AlarmActions"]) == [topic]
+
+
+def test_a_deploy_needs_no_secret_no_account_and_two_commands() -> None:
+    config = tomllib.loads((REPOSITORY / "samconfig.toml").read_text())
+    assert config["default"]["deploy"]["parameters"]["template_file"] == str(TEMPLATE.relative_to(REPOSITORY))
+    written = TEMPLATE.read_text() + (REPOSITORY / "samconfig.toml").read_text()
+    assert not [word for word in written.split() if word.isdecimal() and len(word) == 12]
+    for name, parameter in source()["Parameters"].items():
+        assert "Default" in parameter, f"{name} would be asked for"
+
+
+def test_the_manual_names_every_parameter_and_every_alarm(stack: Stack) -> None:
+    manual = (REPOSITORY / "docs/aws.md").read_text()
+    for name in source()["Parameters"]:
+        assert f"`{name}`" in manual, name
+    for name, _ in stack.of("AWS::CloudWatch::Alarm"):
+        assert f"`{name.removesuffix('Alarm')}`" in manual, name
+    for name in ("ProducerPolicyArn", "DeployerPolicyArn", "AdapterPolicyArn", "ConfigureURL", "BusName", "NoticesArn"):
+        assert name in stack.outputs
+        assert f"`{name}`" in manual, name
+
+
+def test_versions_that_are_not_live_any_more_are_deleted(stack: Stack) -> None:
+    kept = [name for name, each in stack.resources.items() if each["Type"] == "AWS::Lambda::Version"]
+    assert len(kept) == len(FUNCTIONS)
+    assert {stack.resources[name]["DeletionPolicy"] for name in kept} == {"Delete"}, "each one's snapshot costs money"

@@ -1,0 +1,130 @@
+"""What a store has to hold in the end, computed afresh from the final config and catalogs alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from pointsman.chain.entryset import EntrySet
+from pointsman.chain.plan import is_gateways_key
+from pointsman.model.catalog import Catalog, read_catalog
+from pointsman.model.events import HealthEvent, Statement
+from pointsman.model.instance import Instance
+from pointsman.model.names import ServiceName
+from pointsman.model.registration import Registration
+from pointsman.pipeline.config import Config
+from pointsman.pipeline.configure import Batch, configure
+from pointsman.pipeline.ingest import ingest
+from pointsman.xds.gateway_listener import gateway_listener
+from pointsman.xds.manifest import manifest_json, read_manifest
+from pointsman.xds.rendered import render_gateway, render_sidecar
+from pointsman.xds.snapshot import read_snapshot
+
+from tests.pipeline.memory import Connection, MemoryStore
+from tests.pipeline.meshes import engine_on
+
+Published = dict[str, Any]
+
+
+def config_in(store: MemoryStore) -> Config:
+    """The config that `store` has accepted."""
+    engine = engine_on(Connection(store))
+    engine.refresh()
+    return engine.config(engine.root)
+
+
+def catalogs_in(store: MemoryStore) -> dict[str, Catalog]:
+    """Every catalog of `store`, by its key."""
+    found = store.under("catalog/").items()
+    return {key.removeprefix("catalog/"): read_catalog(orjson.loads(stored.data)) for key, stored in found}
+
+
+def published(store: MemoryStore) -> Published:
+    """What `store` publishes, retired things apart: contents of heads by key, manifests without their generations."""
+    out: Published = {}
+    for key, stored in store.under("snapshots/").items():
+        snapshot = read_snapshot(orjson.loads(stored.data))
+        if not snapshot.retired:
+            out[key] = snapshot.content
+    for key, stored in store.under("manifests/").items():
+        body = manifest_json(read_manifest(orjson.loads(stored.data)))
+        if not body["retired"]:
+            out[key] = {name: value for name, value in body.items() if name != "generation"}
+    return out
+
+
+def rebuilt(store: MemoryStore) -> Published:
+    """What an empty store comes to publish when it is told the final state of `store` in one breath."""
+    config, other = config_in(store), MemoryStore()
+    engine = engine_on(Connection(other))
+    if config.root.digest:
+        registrations = list(config.registrations.values())
+        configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
+    for key, catalog in sorted(catalogs_in(store).items()):
+        ingest(engine, _all_of(key, list(catalog.visible())))
+    return published(other)
+
+
+def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
+    datacenter, *rest = key.split("/")
+    statements = tuple(
+        Statement(f"n{number}", str(number), {k: v for k, v in raw.items() if k != "Checks"}, raw["Checks"])
+        for number, raw in enumerate(instances)
+    )
+    service = None if is_gateways_key(key) else ServiceName(*rest)
+    return HealthEvent("", "", "all", 0, 1, datacenter, service, full=True, statements=statements)
+
+
+def rendered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+    """By manifest key, the clusters (with their assignments, by name) and listeners of every registered proxy."""
+    config = config_in(store)
+    instances = {key: _instances(key, catalog) for key, catalog in catalogs_in(store).items()}
+    passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
+    out = {}
+    for key, registration in config.registrations.items():
+        if registration.is_gateway:
+            resources = render_gateway(config.entries, registration, passed_on, config.root.trust_domain)
+        else:
+            resources = render_sidecar(config.entries, registration, instances, config.root.trust_domain)
+        clusters = {
+            cluster.name: cluster.SerializeToString(deterministic=True) + load.SerializeToString(deterministic=True)
+            for cluster, load in zip(resources.clusters, resources.endpoints, strict=True)
+        }
+        out[key] = (clusters, [each.SerializeToString(deterministic=True) for each in resources.listeners])
+    return out
+
+
+def delivered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+    """The same, put together from the manifests and heads of `store`."""
+    config, found = config_in(store), published(store)
+    trust_domain = config.root.trust_domain
+    out = {}
+    for key, registration in config.registrations.items():
+        own, datacenter = found[f"manifests/{key}"], registration.datacenter
+        if registration.is_gateway:
+            names, kind = found[f"manifests/{datacenter}/gateways"], "gateway"
+            listeners = [_listener(registration, own, names, trust_domain)]
+        else:
+            names, kind = own, "sidecar"
+            listeners = read_manifest({**own, "generation": 0}).listeners  # type: ignore[union-attr]
+        heads = {
+            f"{each}.internal.{trust_domain}": found[f"snapshots/{datacenter}/{kind}/{each}"]
+            for each in names["clusters"]
+        }
+        out[key] = ({name: head.cluster + head.assignment for name, head in heads.items()}, list(listeners))
+    return out
+
+
+def _listener(registration: Registration, own: Published, shared: Published, trust_domain: str) -> bytes:
+    listener = gateway_listener(
+        (own["address"], own["port"]), shared["datacenters"], trust_domain, own["access_log_path"]
+    )
+    return listener.SerializeToString(deterministic=True)
+
+
+def _instances(key: str, catalog: Catalog) -> list[Instance]:
+    return catalog.instances("" if is_gateways_key(key) else key.split("/")[2])
+
+
+def _exists(entries: EntrySet, key: str) -> bool:
+    """Whether gateways pass on what is under the catalog key `key`: services of namespaces that were created."""
+    return is_gateways_key(key) or key.split("/")[1] in entries.namespaces()

@@ -1,0 +1,117 @@
+"""A store, an engine on it and what it told, for tests of one named situation."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import orjson
+from pointsman.model.entries import EntryKey
+from pointsman.model.events import HealthEvent
+from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
+from pointsman.pipeline.engine import Engine, Moved
+from pointsman.pipeline.ingest import Ingested, ingest
+from pointsman.xds.manifest import GatewaysManifest, Manifest, read_manifest
+from pointsman.xds.snapshot import Snapshot, read_snapshot
+
+from tests.pipeline.memory import Connection, Crash, MemoryStore, Step
+from tests.pipeline.meshes import Document, engine_on
+from tests.pipeline.promises import Promises
+
+
+class Writer:
+    """One process: an engine, its connection, every step that it took and every head that it told of."""
+
+    def __init__(self, objects: MemoryStore) -> None:
+        self.objects = objects
+        self.steps: list[Step] = []
+        self.told: list[tuple[str, int]] = []
+        self.at: Callable[[Step], None] = lambda step: None
+        self.connection = Connection(objects, self._step)
+        self.engine: Engine = engine_on(self.connection, self._notify)
+
+    def configure(self, *documents: Document, **more: Any) -> Configured:
+        """Write `documents`."""
+        return configure(self.engine, parse_documents(documents), **more)
+
+    def delete(self, *entries: EntryKey, registrations: tuple[str, ...] = ()) -> Configured:
+        """Delete entries and registrations."""
+        return configure(self.engine, Batch(delete_entries=entries, delete_registrations=registrations))
+
+    def ingest(self, event: HealthEvent) -> Ingested:
+        """Take `event` in."""
+        return ingest(self.engine, event)
+
+    def forget_the_past(self) -> None:
+        """Count calls, steps and notices from here on."""
+        self.connection.calls.clear()
+        self.steps.clear()
+        self.told.clear()
+
+    def calls(self) -> list[str]:
+        """The round trips, by the names of the calls."""
+        return [name for name, _ in self.connection.calls]
+
+    def writes(self) -> list[str]:
+        """The keys that it tried to write."""
+        return [step.key for step in self.steps if step.action == "put" and step.moment == "before"]
+
+    def once(
+        self,
+        action: Literal["get", "put", "list"],
+        key: str,
+        moment: Literal["before", "after"],
+        then: Callable[[], Any],
+        *,
+        time: int = 1,
+    ) -> None:
+        """Have `then` happen the `time`th time that this writer comes to where it reads, lists or writes `key`."""
+        awaited, met = Step(action, key, moment), itertools.count(1)
+
+        def look(step: Step) -> None:
+            if step == awaited and next(met) == time:
+                self.at = lambda step: None
+                then()
+
+        self.at = look
+
+    def crash(self, action: Literal["get", "put"], key: str, moment: Literal["before", "after"]) -> None:
+        """Have this writer crash where it comes to read or write `key`."""
+
+        def then() -> None:
+            raise Crash
+
+        self.once(action, key, moment, then)
+
+    def _step(self, step: Step) -> None:
+        self.steps.append(step)
+        self.at(step)
+
+    def _notify(self, moved: Any) -> None:
+        heads: list[Moved] = list(moved)
+        self.told += [(each.plan_key, each.version) for each in heads]
+
+
+class Place(Writer):
+    """An empty store with one writer; others can be had."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.promises = Promises(self.objects)
+
+    def another(self) -> Writer:
+        """One more process on the same store, with nothing in its memory."""
+        return Writer(self.objects)
+
+    def head(self, key: str) -> Snapshot:
+        """The snapshot under `key`, `dc1/sidecar/web.default.dc1` for one."""
+        return read_snapshot(orjson.loads(self.objects.objects[f"snapshots/{key}"].data))
+
+    def manifest(self, key: str) -> Manifest:
+        """The manifest under `key`, `dc1/default/web` for one."""
+        return read_manifest(orjson.loads(self.objects.objects[f"manifests/{key}"].data))
+
+    def roster(self, datacenter: str) -> GatewaysManifest:
+        """What the gateways of `datacenter` share."""
+        manifest = self.manifest(f"{datacenter}/gateways")
+        assert isinstance(manifest, GatewaysManifest)
+        return manifest

@@ -1,0 +1,99 @@
+"""What has to hold at every single moment of a store, whoever writes and wherever they crash."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pointsman.model.catalog import Catalog, read_catalog
+from pointsman.store.protocol import Stored
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, read_manifest
+from pointsman.xds.snapshot import Relation, Snapshot, read_snapshot
+
+from tests.pipeline.memory import MemoryStore
+
+
+def named_heads(key: str, manifest: Manifest) -> set[str]:
+    """The keys of the heads that the manifest under the store key `key` names."""
+    if manifest.retired or isinstance(manifest, GatewayManifest):
+        return set()
+    kind = "gateway" if isinstance(manifest, GatewaysManifest) else "sidecar"
+    datacenter = key.split("/")[1]
+    return {f"snapshots/{datacenter}/{kind}/{cluster}" for cluster in manifest.clusters}
+
+
+class Promises:
+    """Watches a store; `broken` has every promise that was broken, in words."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.broken: list[str] = []
+        self._store = store
+        self._superseded: set[tuple[str, int]] = set()
+        store.watchers.append(self._written)
+
+    def missing_history(self) -> set[str]:
+        """Superseded versions that are not in the history, though no interruption fell between head and copy."""
+        expected = {f"history/{key}/{version:010d}" for key, version in self._superseded}
+        return expected - self._store.objects.keys() - self._store.not_copied
+
+    def _written(self, old: Stored | None, new: Stored) -> None:
+        if new.key.startswith(("config/objects/", "history/")):
+            self._promise(old is None, f"{new.key} was written over")
+            return
+        before: Mapping[str, Any] | None = orjson.loads(old.data) if old else None
+        after = orjson.loads(new.data)
+        self._promise(after["serial"] == (before["serial"] if before else 0) + 1, f"{new.key}: serial")
+        room = new.key.split("/")[0]
+        look = {"config": self._config, "catalog": self._catalog, "snapshots": self._snapshot}.get(room, self._manifest)
+        look(new.key, before, after)
+
+    def _promise(self, kept: bool, text: str) -> None:
+        if not kept:
+            self.broken.append(text)
+
+    def _config(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        was = before or {"generation": 0, "root": "", "propagated": 0}
+        moved = after["root"] != was["root"]
+        self._promise(after["generation"] == was["generation"] + moved, f"{key}: generation")
+        self._promise(was["propagated"] <= after["propagated"] <= after["generation"], f"{key}: propagated")
+        self._promise(f"config/objects/{after['root']}" in self._store.objects, f"{key}: names a root not written yet")
+
+    def _catalog(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        was, now = read_catalog(before) if before else Catalog(0, {}), read_catalog(after)
+        changed = list(was.visible()) != list(now.visible())
+        self._promise(now.revision == was.revision + changed, f"{key}: revision {was.revision} to {now.revision}")
+
+    def _snapshot(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        now = read_snapshot(after)
+        was = read_snapshot(before) if before else None
+        if was is None:
+            self._promise(now.version == 1 and not now.retired, f"{key}: begins with version {now.version}")
+        else:
+            self._moved(key, was, now)
+        if now.retired:
+            for name, stored in self._store.under("manifests/").items():
+                manifest = read_manifest(orjson.loads(stored.data))
+                self._promise(key not in named_heads(name, manifest), f"{key}: retired while {name} names it")
+
+    def _moved(self, key: str, was: Snapshot, now: Snapshot) -> None:
+        relation = now.provenance.relation_to(was.provenance)
+        self._promise(
+            relation in (Relation.EQUAL, Relation.NEWER),
+            f"{key}: from {was.provenance} to {now.provenance}, {relation}",
+        )
+        if now.version == was.version:
+            self._promise(now.content.same_version(was.content), f"{key}: another content under version {now.version}")
+            self._promise(now.retired or not was.retired, f"{key}: version {now.version} came back from retirement")
+        else:
+            self._promise(now.version == was.version + 1, f"{key}: version {was.version} to {now.version}")
+            self._promise(not now.retired, f"{key}: version {now.version} was retired before it was published")
+            self._superseded.add((key.removeprefix("snapshots/"), was.version))
+
+    def _manifest(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        now = read_manifest(after)
+        if before is not None:
+            self._promise(before["generation"] <= now.generation, f"{key}: back to generation {now.generation}")
+        for head in named_heads(key, now):
+            stored = self._store.objects.get(head)
+            self._promise(stored is not None, f"{key}: names {head}, which was never published")
+            if stored is not None:
+                self._promise(not orjson.loads(stored.data)["retired"], f"{key}: names {head}, which is retired")

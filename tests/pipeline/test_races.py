@@ -1,0 +1,147 @@
+"""Races that chance seldom brings about, each played move by move."""
+
+import pytest
+from pointsman.pipeline.reconcile import reconcile
+
+from tests.pipeline.fresh import published, rebuilt
+from tests.pipeline.memory import Crash
+from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
+from tests.pipeline.place import Place, Writer
+
+HEAD = "dc1/sidecar/web.default.dc1"
+SUBSET = resolver("web", Subsets={"v1": {"Filter": "Service.Meta.version == v1"}})
+
+
+def crashed_after_the_head(writer: Writer, *documents: dict[str, object]) -> None:
+    """Have `documents` accepted by a writer that crashes before it publishes anything of them."""
+    writer.crash("put", "config/head", "after")
+    with pytest.raises(Crash):
+        writer.configure(*documents)
+
+
+def test_a_reader_who_knows_what_a_head_does_not_and_the_other_way_round_reads_again() -> None:
+    place = Place()
+    place.configure(
+        proxy_defaults(mode="remote"),
+        resolver("web", Failover={"*": {"Datacenters": ["dc2"]}}),
+        sidecar("shop", "web"),
+    )
+    other, crashing = place.another(), place.another()
+
+    def meanwhile() -> None:
+        other.ingest(event("web", 2, [instance("web", status="critical")]))
+        crashing.crash("put", "catalog/dc2/default/web", "after")
+        with pytest.raises(Crash):
+            crashing.ingest(event("web", 2, [instance("web", 7)], dc="dc2"))
+
+    # Reads dc1's catalog before `meanwhile`, dc2's and the head after it: older in one, newer in the other.
+    place.once("get", "catalog/dc1/default/web", "after", meanwhile, time=2)
+    place.ingest(event("web", 1, [instance("web")]))
+    assert place.head(HEAD).provenance.catalog == {"dc1/default/web": 2, "dc2/default/web": 1, "dc2/gateways": 0}
+    assert place.promises.broken == []
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_a_config_overtaken_before_its_heads_are_published_names_none_of_them() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    other = place.another()
+    # Read to accept, read to publish; the third time to settle: there the next config is found.
+    place.once("get", "config/head", "before", lambda: crashed_after_the_head(other, sidecar("shop", "db")), time=3)
+    place.configure(sidecar("shop", "api"))
+    assert place.promises.broken == []
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_the_gateways_of_a_datacenter_that_lost_them_meanwhile_name_nothing() -> None:
+    place = Place()
+    crashed_after_the_head(place.another(), gateway("dc1"))
+    other = place.another()
+    place.once("put", "manifests/dc1/gateways", "before", lambda: other.delete(registrations=("dc1/gateways/gw",)))
+    place.ingest(event("web", 1, [instance("web")]))
+    assert place.roster("dc1").retired
+    assert place.promises.broken == []
+
+
+def test_gateways_never_name_a_cluster_of_a_config_that_went_before_its_head_was_published() -> None:
+    place = Place()
+    place.configure(gateway("dc1"))
+    crashed_after_the_head(place.another(), SUBSET)
+    other = place.another()
+
+    def take_it_away() -> None:
+        other.crash("put", "config/head", "after")
+        with pytest.raises(Crash):
+            other.delete(("service-resolver", "default", "web"))
+
+    place.once("list", "catalog/", "after", take_it_away)
+    place.ingest(event("api", 1, [instance("api")]))
+    assert place.roster("dc1").clusters == ("api.default.dc1",)
+    assert place.promises.broken == []
+
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_gateways_that_are_registered_again_meanwhile_do_not_lose_what_they_share(time: int) -> None:
+    place = Place()
+    place.configure(gateway("dc1"))
+    place.ingest(event("api", 1, [instance("api")]))
+    other = place.another()
+    place.once("get", "manifests/dc1/gateways", "before", lambda: other.configure(gateway("dc1")), time=time)
+    place.delete(registrations=("dc1/gateways/gw",))
+    assert place.roster("dc1").clusters == ("api.default.dc1",)
+    assert place.promises.broken == []
+
+
+def test_an_event_that_began_before_a_reconcile_is_not_taken_for_something_left_over() -> None:
+    place = Place()
+    place.configure(gateway("dc1"))
+    place.configure(resolver("db"))
+    other = place.another()
+    # The service appears between the looks at what is there and at what should be.
+    for key in ("snapshots/", "manifests/", "catalog/"):
+        other.once("list", key, "after", lambda key=key: place.ingest(event(key[:3], 1, [instance(key[:3])])))
+        reconcile(other.engine)
+    assert place.roster("dc1").clusters == ("cat.default.dc1", "man.default.dc1", "sna.default.dc1")
+    assert place.promises.broken == []
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_a_config_accepted_while_another_is_published_is_not_taken_for_published() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    other = place.another()
+    # Read to accept, to publish, to settle, and to note that it is published.
+    place.once("get", "config/head", "before", lambda: crashed_after_the_head(other, sidecar("shop", "db")), time=4)
+    place.configure(sidecar("shop", "api"))
+    place.another().configure()
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_a_reconcile_overtaken_by_a_config_names_nothing_that_is_not_published() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "api"))
+    for key in ("snapshots/dc1/sidecar/api.default.dc1", "manifests/dc1/default/shop"):
+        del place.objects.objects[key]
+    writer, other = place.another(), place.another()
+    writer.once("list", "catalog/", "after", lambda: crashed_after_the_head(other, sidecar("shop", "db")))
+    reconcile(writer.engine)
+    assert place.promises.broken == []
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_reconcile_ends_what_no_config_has_and_mends_what_is_damaged() -> None:
+    place, elsewhere = Place(), Place()
+    place.configure(resolver("web"), sidecar("shop", "web"))
+    place.configure(resolver("db"))
+    elsewhere.configure(SUBSET, sidecar("stray", "api"), gateway("dc3"))
+    elsewhere.ingest(event(None, 1, [gateway_instance()]))
+    for key, stored in elsewhere.objects.objects.items():
+        if key.startswith(("snapshots/", "manifests/")):
+            place.objects.damage(key, stored.data)
+    place.objects.damage("manifests/dc1/default/shop", b"{")
+    place.objects.damage(f"snapshots/{HEAD}", b"\x00")
+    done = reconcile(place.engine)
+    strays = {"api.default.dc1", "dc1", "v1.web.default.dc3"}
+    assert (done.moved, done.manifests, done.retired) == (1, 4, len(strays))
+    assert published(place.objects) == rebuilt(place.objects)
+    assert reconcile(place.another().engine).repaired == 0
