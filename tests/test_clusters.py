@@ -9,7 +9,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.entryset import EntrySet
-from pointsman.chain.graph import ResolverNode
+from pointsman.chain.graph import Overrides, ResolverNode
 from pointsman.chain.plan import sidecar_plans
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import entry_json, parse_entry
@@ -125,6 +125,21 @@ def test_a_resolvers_request_timeout_is_kept_and_is_not_the_clusters() -> None:
 )
 def test_a_connect_timeout_is_in_whole_milliseconds_and_never_none_at_all(written: Any, milliseconds: int) -> None:
     assert cluster_of({"ConnectTimeout": written}).connect_timeout.ToMilliseconds() == milliseconds
+
+
+def test_a_chain_whose_splitter_is_left_out_has_a_cluster_of_its_own() -> None:
+    entries = [
+        {"Kind": "service-defaults", "Name": "api", "Protocol": "http"},
+        {"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 100, "Service": "api"}]},
+    ]
+    state = EntrySet.of(map(parse_entry, entries))
+    # web itself speaks tcp, which is why the override changes the protocol of nothing that is left.
+    chain = compile_chain(state, WEB, "dc1", "dc1", Overrides(protocol="tcp"))
+
+    assert (chain.start, chain.protocol) == ("resolver:web.default.dc1", "tcp")
+    assert chain.customization
+    assert not compile_chain(state, WEB, "dc1", "dc1").customization
+    assert not compile_chain(EntrySet.of([]), WEB, "dc1", "dc1", Overrides(protocol="tcp")).customization
 
 
 @pytest.mark.parametrize("upstream", [{"connect_timeout_ms": LONGEST_MS + 1}, {"connect_timeout_ms": -1}])

@@ -36,7 +36,7 @@ from tests.fleet.process import Ports, wait_until
 pytestmark = pytest.mark.envoy
 
 FLIPS = 50
-DELAY_MS = 50
+DELAY_MS = 20
 """Between an answer and the next poll: short, so that one flip can follow the other."""
 
 CLUSTER = f"s2.default.dc1.internal.{TRUST_DOMAIN}"

@@ -14,7 +14,10 @@ from tests.aws.mesh import active, health, s2
 from tests.pipeline.meshes import instance, resolver, sidecar
 
 LATENCY = 0.02
-"""Seconds that a call to S3 takes here: what S3 Standard usually does."""
+"""Seconds that a call to S3 takes: what S3 Standard usually does."""
+
+SLOW = 0.06
+"""Seconds that it takes where trips are counted: long enough for a busy machine to begin all that go together."""
 
 
 def weighed(weight: int) -> dict[str, Any]:
@@ -24,10 +27,10 @@ def weighed(weight: int) -> dict[str, Any]:
     return health("s2", [first, instance("s2", 2), instance("s2", 3)])
 
 
-def path(aws: Aws, event: Mapping[str, Any]) -> tuple[int, Counter[str], float]:
+def path(aws: Aws, event: Mapping[str, Any], latency: float = SLOW) -> tuple[int, Counter[str], float]:
     """What one event costs a warm function: requests one after another, all by method, and seconds."""
     aws.put_event(event)
-    with aws.wire.slow(LATENCY):
+    with aws.wire.slow(latency):
         began = time.perf_counter()
         assert aws.pump() == 0
         took = time.perf_counter() - began
@@ -63,8 +66,10 @@ def test_a_failover_is_published_within_150_ms_where_s3_takes_20_ms(mesh: Aws) -
     mesh.put_event(s2())
     assert mesh.pump() == 0
     # The fastest of a few: what a busy machine adds is not the path's.
-    took = [path(mesh, s2(status))[2] for status in ("critical", "passing", "critical")]
+    took = [path(mesh, s2(status), LATENCY)[2] for status in ("critical", "passing") * 3]
+    took += [path(mesh, s2("critical"), LATENCY)[2]]
     assert active(mesh) == "dc2"
+    print(f"a failover: {min(took) * 1000:.0f} ms of {[round(each * 1000) for each in took]}")
     assert min(took) < 0.15
 
 
@@ -84,7 +89,7 @@ def test_a_lost_race_costs_two_more_round_trips(mesh: Aws) -> None:
             body = json.dumps(other)
             rival({"Records": [{"messageId": "rival", "body": body, "eventSource": "aws:sqs", "attributes": {}}]})
             mesh.wire.trips.clear()
-            mesh.wire.delay = LATENCY
+            mesh.wire.delay = SLOW
 
     mesh.wire.before = race
     chain, _, _ = path(mesh, s2("critical"))
@@ -98,7 +103,7 @@ def test_what_200_resolvers_read_moves_them_all_in_one_event(mesh: Aws) -> None:
     failover = {"*": {"Service": "s2", "Datacenters": ["dc1", "dc2"]}}
     documents = [resolver(name, Failover=failover) for name in names]
     assert mesh.request("Configure", "PUT", "/v1/config", [*documents, sidecar("s3", *names)])[0] == 200
-    chain, requests, took = path(mesh, s2("critical"))
+    chain, requests, took = path(mesh, s2("critical"), LATENCY)
     resolvers = mesh.request("Configure", "GET", "/v1/status", dc="dc1")[1]["resolvers"]
     assert {each["active"].rpartition(".")[2] for each in resolvers} == {"dc2"}
     print(f"200 resolvers: {chain} one after another, {dict(requests)}, {took:.2f} s")

@@ -173,6 +173,23 @@ def test_events_of_other_regions_and_accounts_are_taken_in_only_if_the_stack_is_
         assert aws.stack.value(policy["Statement"])["Principal"] == {"AWS": ["210987654321"]}
 
 
+def test_the_queue_takes_what_the_rules_send_and_nothing_else(stack: Stack) -> None:
+    to_queue = {
+        name
+        for name, rule in stack.of("AWS::Events::Rule")
+        for target in rule["Targets"]
+        if target["Arn"] == {"Fn::GetAtt": ["Queue", "Arn"]}
+    }
+    (allowed,) = (
+        statement
+        for _, policy in stack.of("AWS::SQS::QueuePolicy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    )
+    assert {each["Fn::GetAtt"][0] for each in allowed["Condition"]["ArnEquals"]["aws:SourceArn"]} == to_queue
+    assert (allowed["Action"], allowed["Principal"]) == ("sqs:SendMessage", {"Service": "events.amazonaws.com"})
+
+
 def test_what_ecs_says_reaches_the_mesh_and_its_peers_over_the_mesh_s_own_bus() -> None:
     with Aws(PeerBus1=PEER) as aws:
         rules = dict(aws.stack.of("AWS::Events::Rule"))

@@ -234,6 +234,26 @@ def test_only_what_changed_is_written_however_much_there_is() -> None:
     assert len(place.calls()) <= 12, place.calls()
 
 
+def test_a_change_of_everything_is_published_many_at_a_time() -> None:
+    place = Place()
+    count = 300
+    place.configure(
+        *[resolver(f"s{n}", Failover={"*": {"Datacenters": ["dc2"]}}) for n in range(count)],
+        *[sidecar(f"app{n}", f"s{n}") for n in range(count)],
+    )
+    place.forget_the_past()
+    place.configure(proxy_defaults("http", "local"))
+    assert sum(key.startswith("snapshots/") for key in place.writes()) == count
+    assert sum(key.startswith("manifests/") for key in place.writes()) == count
+    assert len(place.calls()) <= 16, place.calls()
+    place.forget_the_past()
+    reconcile(place.engine)
+    assert len(place.calls()) <= 16, place.calls()
+    assert place.writes() == []
+    place.delete(registrations=tuple(f"dc1/default/app{n}" for n in range(count)))
+    assert published(place.objects) == {}
+
+
 def test_a_dry_run_says_what_would_be_and_does_nothing() -> None:
     place = Place()
     place.configure(resolver("web"), sidecar("shop", "web"))

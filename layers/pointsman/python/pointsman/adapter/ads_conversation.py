@@ -45,8 +45,8 @@ class Conversation(ABC, Generic[Request]):
         self.ahead: set[Kind] = set()
         self._opened = opened
         self._nonces = 0
-        self._awaited: dict[str, str] = {}
-        self._awaited_since = opened
+        # By the name of the endpoints: the cluster that goes with them, and when it was sent.
+        self._awaited: dict[str, tuple[str, float]] = {}
 
     @abstractmethod
     def receive(self, request: Request, now: float) -> None:
@@ -79,8 +79,8 @@ class Conversation(ABC, Generic[Request]):
             listeners is not None
             and self._begin(listeners, resources)
             # Behind, we do not have all clusters that the listeners may need.
-            and not any([of.behind(resources) for of in self.subscriptions.values()])
-            and not self._clusters_are_awaited(clusters, resources, now)
+            and not self._behind(resources)
+            and not self._clusters_are_awaited(resources, now)
         ):
             gone = listeners.gone(resources)
             self._send(listeners, resources, self._changed(listeners, resources), gone, out)
@@ -92,9 +92,7 @@ class Conversation(ABC, Generic[Request]):
 
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
-        if changed and not self._awaited:
-            self._awaited_since = now
-        self._awaited |= {resources.endpoints_of[each.name]: each.name for each in changed}
+        self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
         return changed
 
     def _changed(self, of: Subscription, resources: Resources) -> list[Resource]:
@@ -129,15 +127,16 @@ class Conversation(ABC, Generic[Request]):
         # A proxy without upstreams has no clusters: that is for its Envoy to know, which waits for a first answer.
         return of.at == -1 and of.everything and not of.has
 
-    def _clusters_are_awaited(self, clusters: Subscription | None, resources: Resources, now: float) -> bool:
+    def _clusters_are_awaited(self, resources: Resources, now: float) -> bool:
         """Whether new listeners should wait, for they may need what the Envoy has not accepted yet."""
-        if clusters is None:
-            return False
         current = resources.of[Kind.ENDPOINTS]
-        self._awaited = {place: name for place, name in self._awaited.items() if place in current}
-        waiting = bool(clusters.unanswered or self._awaited)
+        self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
-        return waiting and not self._past(self._awaited_since + PATIENCE, now)
+        latest = max((since for _, since in self._awaited.values()), default=float("-inf"))
+        return not self._past(latest + PATIENCE, now)
+
+    def _behind(self, resources: Resources) -> bool:
+        return any([of.behind(resources) for of in self.subscriptions.values()])  # all of them: each takes note
 
     def _listeners_are_settled(self, of: Subscription | None, resources: Resources, now: float) -> bool:
         """Whether the Envoy has the listeners of `resources` and nothing older any more; if not, when to look."""
@@ -171,7 +170,7 @@ class Conversation(ABC, Generic[Request]):
                 of.rejected.pop(name, None)
             return
         if of.kind is Kind.CLUSTERS:
-            self._awaited = {place: name for place, name in self._awaited.items() if name not in names}
+            self._awaited = {place: each for place, each in self._awaited.items() if each[0] not in names}
         if len(names) > 1 and self._can_halve(of):
             middle = len(names) // 2
             of.apart += [names[:middle], names[middle:]]

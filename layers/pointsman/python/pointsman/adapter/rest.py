@@ -18,11 +18,13 @@ from pointsman.adapter.follower import Follower
 from pointsman.adapter.identity import may_fetch
 from pointsman.adapter.metrics import Metrics
 from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.rest_answers import Answer, AnswerBook, Answers, Kind
+from pointsman.adapter.rest_answers import Answer, Answers, Kind
+from pointsman.adapter.rest_book import AnswerBook, Key
 from pointsman.adapter.rest_held import Channel, render_awaited
 from pointsman.adapter.rest_lookup import Lookup
 from pointsman.adapter.rest_rejections import Rejection, Rejections
 from pointsman.adapter.rest_request import Asker, DiscoveryRequest, RequestReader
+from pointsman.adapter.rest_stages import SETTLE
 from pointsman.adapter.rest_wire import BodyRefused, ClientGone, client_uris, on_client_gone, read_body, reply
 from pointsman.model.errors import InvalidInput
 from pointsman.store.protocol import Store
@@ -49,8 +51,6 @@ PAUSE = 1.0
 
 _PATHS = {f"/v3/discovery:{kind.value}": kind for kind in Kind}
 
-_Key = tuple[ProxyId, bool]
-
 
 class RestAdapter:
     """An ASGI application that serves every Envoy that a follower's store knows; follows a proxy from its first
@@ -72,6 +72,7 @@ class RestAdapter:
         source: EndpointService | None = None,
         hold: float = HOLD,
         pause: float = PAUSE,
+        settle: float = SETTLE,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
         """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: any that
@@ -81,20 +82,23 @@ class RestAdapter:
         """
         self._metrics, self._others, self._trust_domain = metrics, others or Starlette(), trust_domain
         self._hold, self._pause = hold, pause
-        self._book = AnswerBook(follower, source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS))
+        source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
+        self._book = AnswerBook(follower, source, settle=settle)
         self._lookup = Lookup(follower, store, self._book, announce or self.on_change, pause)
         self._reader = RequestReader()
         self._rejections = Rejections()
-        self._channels: dict[_Key, Channel] = {}
+        self._channels: dict[Key, Channel] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = False
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
-        """Answer who waits for what the views of these proxies have by now."""
-        changed = set(changed)
+        """Answer who waits for what the views of these proxies have by now, and see to what is due."""
+        changed, due = set(changed), self._book.unsettled
+        if not changed and not due:
+            return
         with self._lock:
-            touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
+            touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed or key in due]
         news = []
         for (proxy, hostnames), channel in touched:
             answers = self._book.answers(proxy, _some_version(hostnames))
@@ -210,9 +214,10 @@ class RestAdapter:
             return None
         with self._lock:
             channel = self._channels.setdefault(key, Channel())
-        # Before there was this channel, nobody told it what changed.
+        # Before there was this channel, nobody told it what changed; from now on everybody does, in order.
         newest = await self._lookup.find(asker.proxy, asker.envoy)
-        channel.take(newest if isinstance(newest, Answers) else found)
+        if channel.answers is None:
+            channel.take(newest if isinstance(newest, Answers) else found)
         return channel
 
     async def _refuse(self, send: Send, status: int, reason: str, label: str, pause: float | None = None) -> None:
@@ -228,7 +233,7 @@ def _tell(news: Iterable[tuple[Channel, Answers]]) -> None:
         channel.take(answers)
 
 
-def _dump(key: _Key, channel: Channel) -> dict[str, Any]:
+def _dump(key: Key, channel: Channel) -> dict[str, Any]:
     proxy, hostnames = key
     answers = channel.answers
     if answers is None:

@@ -1,6 +1,5 @@
-"""All that a proxy's Envoys can be answered over REST: rendered when it is first asked for, and then never again."""
+"""What a proxy's Envoys are answered over REST: rendered when it is first asked for, and then never again."""
 
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,13 +9,8 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from pointsman.adapter.ads_version import Version, stamp
-from pointsman.adapter.deliveries import Deliveries
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.view import View
-from pointsman.xds.delivery import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
-from pointsman.xds.endpoint_source import EndpointService
+from pointsman.adapter.ads_version import Version
+from pointsman.xds.delivery import DeliveredCluster
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
 
@@ -76,18 +70,26 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What a proxy's Envoys are answered under one view; `number` grows from view to view.
+class Part:
+    """A delivered cluster, it as a resource, and its endpoints as an answer."""
 
-    Whatever does not change from one to the next is the same object in both. `endpoints` are by the name under which a
-    cluster asks for them.
+    of: DeliveredCluster
+    cluster: Resource
+    endpoints: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a proxy's Envoys are answered at one time.
+
+    Whatever does not change from one time to the next is the same object in both. `parts` are by the cluster's name,
+    sorted; `endpoints` by the name under which a cluster asks for them.
     """
 
-    number: int
+    parts: Mapping[str, Part]
     clusters: Answer
     listeners: Answer
     endpoints: Mapping[str, Answer]
-    delivery: Delivery
 
     def get(self, kind: Kind, name: str) -> Answer | None:
         """The answer to who asks for `kind`; for endpoints, those of this `name`, None if no cluster asks for them."""
@@ -100,89 +102,35 @@ class Answers:
                 return self.endpoints.get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """A delivered cluster, it as a resource, and its endpoints as an answer."""
-
-    of: DeliveredCluster
-    cluster: Resource
-    endpoints: Answer
-
-
-class AnswerBook:
-    """Makes Answers from a follower's views. Safe for several threads.
-
-    What two proxies have in common is rendered once for both: the cost of a failover does not depend on how many
-    Envoys there are.
-    """
-
-    def __init__(self, follower: Follower, source: EndpointService) -> None:
-        self._follower = follower
-        self._deliveries = Deliveries(source)
-        self._made: dict[tuple[ProxyId, bool], Answers] = {}
-        self._rendered: dict[tuple[str, bool, int], _Rendered] = {}
-        self._lock = threading.Lock()
-
-    def answers(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | None:
-        """What an Envoy of this version is answered as `proxy`; None if there is no complete view, nor was one."""
-        key = proxy, takes_hostnames(envoy)
-        with self._lock:
-            made, view = self._made.get(key), self._follower.view(proxy)
-            if view is not None and (made is None or made.number != view.version):
-                made = self._made[key] = self._make(proxy, view, envoy, made)
-            return made
-
-    def _make(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, previous: Answers | None) -> Answers:
-        delivery = self._deliveries.make(proxy, view, envoy, previous.delivery if previous else None)
-        in_order = [self._render(proxy, delivery.form, each) for each in delivery.clusters]
-        at, numbers = stamp(view.manifests), sum(each.snapshot.version for each in delivery.clusters)
-        clusters = _answer(
-            (*at, numbers),
-            CLUSTER_TYPE,
-            (each.cluster for each in in_order),
-            previous.clusters if previous else None,
-            _published(delivery, previous.delivery) if previous else "",
-        )
-        listeners = _answer(
-            (*at, 0),
-            LISTENER_TYPE,
-            (Resource(LISTENER_TYPE, each) for each in delivery.listeners),
-            previous.listeners if previous else None,
-        )
-        endpoints = {each.of.place: each.endpoints for each in in_order}
-        return Answers(view.version, clusters, listeners, endpoints, delivery)
-
-    def _render(self, proxy: ProxyId, form: Form, delivered: DeliveredCluster) -> _Rendered:
-        # Clusters of two datacenters may have the same name.
-        key = proxy.snapshot_key(delivered.name), form.hostnames, form.connect_timeout_ms
-        found = self._rendered.get(key)
-        if found is None or found.of is not delivered:
-            found = self._rendered[key] = _rendered(delivered, found)
-        return found
-
-
-def _rendered(delivered: DeliveredCluster, before: _Rendered | None) -> _Rendered:
-    return _Rendered(
-        delivered,
-        before.cluster
-        if before and before.cluster.serialized == delivered.cluster
-        else Resource(CLUSTER_TYPE, delivered.cluster),
-        Answer(
-            Version.of((delivered.snapshot.version, 0, 0), delivered.assignment),
-            ENDPOINT_TYPE,
-            (Resource(ENDPOINT_TYPE, delivered.assignment),),
-            delivered.snapshot.published,
-        ),
+def make_answers(
+    order: tuple[int, int, int], parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
+) -> Answers:
+    """Answers with these parts; what `previous` has as well is taken from there. `order` is that of the clusters."""
+    in_order = {name: parts[name] for name in sorted(parts)}
+    before = previous.parts if previous else {}
+    changed = (
+        each.of.snapshot.published
+        for name, each in in_order.items()
+        if name in before and before[name].cluster is not each.cluster
     )
+    clusters = make_answer(
+        order,
+        CLUSTER_TYPE,
+        (each.cluster for each in in_order.values()),
+        previous.clusters if previous else None,
+        max(changed, default=""),
+    )
+    return Answers(in_order, clusters, listeners, {each.of.place: each.endpoints for each in in_order.values()})
 
 
-def _answer(
+def make_answer(
     order: tuple[int, int, int],
     type_url: str,
     resources: Iterable[Resource],
     previous: Answer | None,
     published: str = "",
 ) -> Answer:
+    """An answer with these resources; `previous` itself where it has the same."""
     resources = tuple(resources)
     version = Version.of(order, *(each.serialized for each in resources))
     if previous is not None and previous.version.digest == version.digest:
@@ -190,8 +138,16 @@ def _answer(
     return Answer(version, type_url, resources, published)
 
 
-def _published(now: Delivery, before: Delivery) -> str:
-    """When the newest of the snapshots was published that changed a cluster."""
-    clusters = {each.name: each for each in before.clusters}
-    changed = (each for each in now.clusters if each.name in clusters and clusters[each.name].cluster != each.cluster)
-    return max((each.snapshot.published for each in changed), default="")
+def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:
+    """The part that `delivered` comes to; what has not changed since `before` is taken from there."""
+    same = before is not None and before.cluster.serialized == delivered.cluster
+    return Part(
+        delivered,
+        before.cluster if before and same else Resource(CLUSTER_TYPE, delivered.cluster),
+        Answer(
+            Version.of((delivered.snapshot.version, 0, 0), delivered.assignment),
+            ENDPOINT_TYPE,
+            (Resource(ENDPOINT_TYPE, delivered.assignment),),
+            delivered.snapshot.published,
+        ),
+    )

@@ -33,11 +33,10 @@ class Channel:
     held: dict[Asked, set[Held]] = field(default_factory=dict)
 
     def take(self, answers: Answers) -> None:
-        """Answer with these from now on, if they are newer, and at once to those who waited for them."""
-        before = self.answers
-        if before is not None and before.number >= answers.number:
+        """Answer with these from now on, and at once to those who waited for them."""
+        before, self.answers = self.answers, answers
+        if before is answers:
             return
-        self.answers = answers
         for (kind, name), waiting in list(self.held.items()):
             answer = answers.get(kind, name)
             if answer is None or (before is not None and before.get(kind, name) is answer):

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pointsman.adapter.follower import Follower
 from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.rest_answers import AnswerBook, Answers
+from pointsman.adapter.rest_answers import Answers
+from pointsman.adapter.rest_book import AnswerBook
 from pointsman.store.protocol import Store, StoreError
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 

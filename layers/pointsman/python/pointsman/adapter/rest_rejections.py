@@ -60,7 +60,9 @@ class Rejections:
         """Whether who asks seems to have rejected what it was sent just before."""
         key = _subscription(request)
         had, version = self._sent.pop(key, ("", ""))
-        if not version or request.version != had:
+        # A cluster that changes asks for its endpoints from the start again, whatever it had.
+        started_over = not had and request.kind is Kind.ENDPOINTS
+        if not version or request.version != had or started_over:
             self._found.pop(key, None)
             return False
         before, _ = self._found.get(key, (None, 0.0))

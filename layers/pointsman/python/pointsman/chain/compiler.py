@@ -19,6 +19,7 @@ from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import (
     HTTP_PROTOCOLS,
     Chain,
+    ChainError,
     ChainTarget,
     Node,
     Overrides,
@@ -148,9 +149,18 @@ class _Compiler:
         return key
 
     def splitter_or_resolver_node(self, target: Target, place: Place | None) -> str:
-        return self.splitter_node(target.name) or self.resolver_node(target, place)
+        return self.splitter_node(target.name, place) or self.resolver_node(target, place)
 
-    def splitter_node(self, service: ServiceName, depth: int = 1) -> str | None:
+    def splitter_node(self, service: ServiceName, place: Place | None, depth: int = 1) -> str | None:
+        """The key of the service's splitter node, to which `place` leads; None if it has no splitter."""
+        try:
+            return self.known_splitter_node(service, depth)
+        except ChainError as error:
+            if place:
+                error.reached_by(*place)
+            raise
+
+    def known_splitter_node(self, service: ServiceName, depth: int) -> str | None:
         key = f"splitter:{service.name}"
         if key in self.nodes:
             return key
@@ -170,7 +180,7 @@ class _Compiler:
             name = _or(split.service, service.name)
             node = None
             if name != service.name and not split.service_subset and not split.namespace:
-                node = self.splitter_node(ServiceName(service.namespace, name), depth + 1)
+                node = self.splitter_node(ServiceName(service.namespace, name), place, depth + 1)
             if node is None:
                 node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace), place)
             splits.append((split.hundredths, node))
@@ -193,39 +203,45 @@ class _Compiler:
 
     def resolver_node(self, target: Target, place: Place | None) -> str:
         """The key of the node that `target`, to which `place` leads, ends at; it is made if it is new."""
-        target, resolver = self.resolve(target, place)
-        key = f"resolver:{target.id}"
-        if key in self.nodes:
+        places = [place]
+        try:
+            target, resolver = self.resolve(target, places)
+            key = f"resolver:{target.id}"
+            if key not in self.nodes:
+                # Known before its failover is: a failover target that is this one again is not loaded a second time.
+                node = self.nodes[key] = self.load(target, resolver)
+                failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
+                self.nodes[key] = replace(node, failover=tuple(failover))
             return key
-        node = self.load(target, resolver)
-        self.nodes[key] = node
-        failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
-        self.nodes[key] = replace(node, failover=tuple(failover))
-        return key
+        except ChainError as error:
+            for each in reversed(places):
+                if each:
+                    error.reached_by(*each)
+            raise
 
     def failover_target(self, target: Target, place: Place) -> str:
         """The id of what a failover target resolves to; it is not failed over again."""
-        target, resolver = self.resolve(target, place)
+        target, resolver = self.resolve(target, [place])
         if f"resolver:{target.id}" not in self.nodes:
             self.load(target, resolver)
         return target.id
 
-    def resolve(self, target: Target, place: Place | None) -> tuple[Target, ServiceResolver]:
-        """Follow redirects and default subsets to where `target`, to which `place` leads, really goes."""
+    def resolve(self, target: Target, places: list[Place | None]) -> tuple[Target, ServiceResolver]:
+        """Follow redirects and default subsets to where `target` really goes; add the redirects to the `places`."""
         visited: dict[str, Target] = {}
         while f"resolver:{target.id}" not in self.nodes:
             if target.id in visited:
                 seen = list(visited)
                 raise circular_redirect([visited[each] for each in seen[seen.index(target.id) :]])
             visited[target.id] = target
-            self.record_protocol(target.name, place)
+            self.record_protocol(target.name, places[-1])
             resolver = self.resolver_of(target)
             redirected = target
             if resolver.redirect:
                 to = resolver.redirect
                 redirected = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
                 if redirected.name != target.name or redirected.subset != target.subset:
-                    place = Place(_resolver_key(target), "Redirect")
+                    places.append(Place(_resolver_key(target), "Redirect"))
             if redirected == target and not target.subset and resolver.default_subset:
                 redirected = replace(target, subset=resolver.default_subset)
             if redirected == target:
@@ -233,7 +249,7 @@ class _Compiler:
             target = redirected
         resolver = self.resolver_of(target)
         if target.subset and target.subset not in resolver.subsets:
-            raise missing_subset(self.service, target, resolver, place)
+            raise missing_subset(self.service, target, resolver, places[-1])
         return target, resolver
 
     def resolver_of(self, target: Target) -> ServiceResolver:

@@ -32,6 +32,10 @@ class ChainError(PointsmanError):
         super().__init__(text)
         self.culprits = tuple(culprits)
 
+    def reached_by(self, key: EntryKey, field: str) -> None:
+        """Note that `field` of the entry under `key` led to where it went wrong: the last to be mended."""
+        self.culprits += (Culprit(key, field, str(self)),)
+
 
 @dataclass(frozen=True, slots=True)
 class Overrides:

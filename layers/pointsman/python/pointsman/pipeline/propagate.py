@@ -4,20 +4,19 @@ Heads are published before a manifest names them and retired after. The config h
 whoever comes next finishes what a crash left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import orjson
-
-from pointsman.pipeline.config import Config, Head, PlanEntry, Root, SidecarOrGateway, load_root, read_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
+from pointsman.pipeline.config import Config, Head, PlanEntry, Root, load_root, read_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.manifests import publish_manifests
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.publish import head_write, read_head_object, retirement
 from pointsman.pipeline.rosters import publish_roster
 from pointsman.pipeline.settle import Settled, settle
+from pointsman.pipeline.swaps import swap_many
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
-from pointsman.xds.manifest import GatewaysManifest, Manifest, manifest_json, read_manifest
 
 Progress = Callable[[str], None]
 """Told what is being done, for people who wait."""
@@ -61,17 +60,17 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     if engine.root.generation > config.root.generation:
         # The newer config need not have every plan of this one, so some heads may not be published: name none of them.
         return out, False
-    for key, manifest in config.manifests.items():
-        if before.manifests.get(key) != manifest:
-            publish_manifest(engine, manifest_key(key), manifest)
-    ended = {key: each.manifests[key] for each in earlier for key in each.manifests.keys() - config.manifests.keys()}
-    for key, manifest in sorted(ended.items()):
-        # Written even where nothing stands, so that whoever is still publishing an earlier config comes too late.
-        publish_manifest(engine, manifest_key(key), replace(manifest, generation=config.root.generation, retired=True))
+    wanted = {key: each for key, each in config.manifests.items() if before.manifests.get(key) != each}
+    for each in earlier:
+        # Marked even where nothing stands, so that whoever is still publishing an earlier config comes too late.
+        wanted |= {
+            key: replace(each.manifests[key], generation=config.root.generation, retired=True)
+            for key in each.manifests.keys() - config.manifests.keys()
+        }
+    publish_manifests(engine, dict(sorted(wanted.items())))
     for datacenter in sorted({name for each in [*earlier, config] for name in each.root.gateways}):
         out += publish_roster(engine, datacenter)[1]
-    for key in sorted(gone):
-        retire(engine, key, config.root.generation)
+    retire(engine, sorted(gone), config.root.generation)
     if told := out.notices():
         engine.notify(told)
     return out, True
@@ -81,55 +80,16 @@ def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
     return dict(engine.config(root).plans)
 
 
-def manifest_key(key: str) -> str:
-    """The store key of the manifest under `key` (`dc1/default/web`, `dc1/gateways/ID`) in a config."""
-    return keys.sidecar_manifest(key)
+def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> int:
+    """Mark the heads of plans that `generation` does not have any more. How many were not marked yet."""
 
-
-def publish_manifest(engine: Engine, key: str, manifest: SidecarOrGateway) -> bool:
-    """Bring the manifest under the store key `key` to `manifest`, unless a newer one stands. True if it changed."""
-    for _ in range(ATTEMPTS):
-        stored = engine.store.get(key)
-        current, serial = read_stored_manifest(stored)
-        if current is not None and (current == manifest or current.generation > manifest.generation):
-            return False
-        data = seal(manifest_json(manifest), serial + 1, engine.nonce())
-        if engine.store.put(Write(key, data, stored.etag if stored else None)).etag is not None:
-            return True
-    raise Contended(f"the manifest {key} is contended; run it again")
-
-
-def end_manifest(engine: Engine, key: str, generation: int) -> bool:
-    """Mark the manifest under the store key `key`, which `generation` does not have. True if it was not marked yet."""
-    current, _ = read_stored_manifest(engine.store.get(key))
-    if current is None or current.retired or isinstance(current, GatewaysManifest):
-        return False
-    return publish_manifest(engine, key, replace(current, generation=generation, retired=True))
-
-
-def read_stored_manifest(stored: Stored | None) -> tuple[Manifest | None, int]:
-    """The manifest in `stored` and its serial; None where there is none, or none that can be read."""
-    if stored is None:
-        return None, 0
-    try:
-        body = orjson.loads(stored.data)
-        return read_manifest(body), int(body["serial"])
-    except (ValueError, KeyError, TypeError):
-        return None, 0
-
-
-def retire(engine: Engine, plan_key: str, generation: int) -> Moved | None:
-    """Mark the head of a plan that `generation` does not have any more."""
-    for _ in range(ATTEMPTS):
-        stored = engine.store.get(keys.snapshot(plan_key))
+    def swap(key: str, stored: Stored | None) -> Write | None:
+        plan_key = key.removeprefix(keys.SNAPSHOTS)
         reading = read_head_object(engine.store, plan_key, stored, engine.now())
         ended = retirement(reading.snapshot, generation)
-        if ended is None:
-            return None
-        write = head_write(plan_key, reading, ended, engine.nonce())
-        if engine.store.put(write).etag is not None:
-            return Moved(plan_key, plan_key.split("/", 1)[0], ended.version, write.data)
-    raise Contended(f"the snapshot {plan_key} is contended; run it again")
+        return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
+
+    return swap_many(engine, map(keys.snapshot, plan_keys), swap)
 
 
 def _mark(engine: Engine, root: Root) -> None:

@@ -6,14 +6,8 @@ from pointsman.chain.plan import gateways_key, is_gateways_key
 from pointsman.model.names import ServiceName
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
-from pointsman.pipeline.propagate import (
-    Progress,
-    end_manifest,
-    manifest_key,
-    propagate,
-    publish_manifest,
-    retire,
-)
+from pointsman.pipeline.manifests import end_manifests, publish_manifests
+from pointsman.pipeline.propagate import Progress, propagate, retire
 from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
@@ -59,19 +53,18 @@ def _reconcile(engine: Engine, root: Root, progress: Progress) -> Reconciled | N
     settled: Settled = settle(engine, lambda current: all_jobs(engine, current, appeared))
     if engine.root is not root:
         return None
-    manifests = sum(publish_manifest(engine, manifest_key(key), each) for key, each in config.manifests.items())
+    manifests = publish_manifests(engine, config.manifests)
     rosters = {key.partition("/")[0] for key in named if is_gateways_key(key)}
-    for key in named:
-        if key not in config.manifests and not is_gateways_key(key):
-            manifests += end_manifest(engine, manifest_key(key), root.generation)
+    strays = [key for key in named if key not in config.manifests and not is_gateways_key(key)]
+    manifests += end_manifests(engine, strays, root.generation)
     for datacenter in sorted(rosters | root.gateways.keys()):
         changed, more = publish_roster(engine, datacenter)
         settled += more
         manifests += changed
-    retired = [retire(engine, key, root.generation) for key in heads if key not in known]
+    retired = retire(engine, [key for key in heads if key not in known], root.generation)
     if settled.moved:
         engine.notify(settled.moved)
-    return Reconciled(len(known), len(settled.moved), manifests, sum(each is not None for each in retired))
+    return Reconciled(len(known), len(settled.moved), manifests, retired)
 
 
 def _listed(engine: Engine, prefix: str) -> list[str]:

@@ -1,0 +1,58 @@
+"""The manifests of sidecars and of single gateways: what the config says, and the end of those that it has no more."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import orjson
+
+from pointsman.pipeline.config import SidecarOrGateway
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.objects import seal
+from pointsman.pipeline.swaps import swap_many
+from pointsman.store import keys
+from pointsman.store.protocol import Stored, Write
+from pointsman.xds.manifest import GatewaysManifest, Manifest, manifest_json, read_manifest
+
+
+def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> int:
+    """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand. How many changed."""
+    by_key = {keys.sidecar_manifest(key): manifest for key, manifest in wanted.items()}
+
+    def swap(key: str, stored: Stored | None) -> Write | None:
+        current, serial = read_stored_manifest(stored)
+        manifest = by_key[key]
+        if current is not None and (current == manifest or current.generation > manifest.generation):
+            return None
+        return _write(engine, key, manifest, stored, serial)
+
+    return swap_many(engine, by_key, swap)
+
+
+def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> int:
+    """Mark manifests, by their keys in a config, which `generation` does not have. How many were not marked yet."""
+
+    def swap(key: str, stored: Stored | None) -> Write | None:
+        current, serial = read_stored_manifest(stored)
+        if current is None or current.retired or isinstance(current, GatewaysManifest):
+            return None
+        if current.generation > generation:
+            return None
+        return _write(engine, key, replace(current, generation=generation, retired=True), stored, serial)
+
+    return swap_many(engine, map(keys.sidecar_manifest, names), swap)
+
+
+def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored | None, serial: int) -> Write:
+    data = seal(manifest_json(manifest), serial + 1, engine.nonce())
+    return Write(key, data, stored.etag if stored else None)
+
+
+def read_stored_manifest(stored: Stored | None) -> tuple[Manifest | None, int]:
+    """The manifest in `stored` and its serial; None where there is none, or none that can be read."""
+    if stored is None:
+        return None, 0
+    try:
+        body = orjson.loads(stored.data)
+        return read_manifest(body), int(body["serial"])
+    except (ValueError, KeyError, TypeError):
+        return None, 0
