@@ -1,16 +1,19 @@
-"""Ingest: health events from a queue, each taken in before its record counts as done.
+"""Ingest: health events and uploaded config from a queue, each taken in before its record counts as done.
 
-The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md). What
-is invalid goes to the dead-letter queue at once, with the reason, and is done: sending it again could not help. What
-the store did not take is a batch item failure, and SQS delivers it again; ingesting twice is the same as once.
+The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), or
+what S3 tells of a config entry uploaded under deploy/ (docs/aws.md). What is invalid goes to the dead-letter queue at
+once, with the reason, and is done: sending it again could not help. What the store did not take is a batch item
+failure, and SQS delivers it again; taking in twice is the same as once.
 
-Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_DEAD_LETTERS, the URL of the dead-letter queue
-(without one, what is invalid is a batch item failure as well, and the queue's own redrive policy decides);
-POINTSMAN_ECS_TASKS, which ECS tasks are instances of what (JSON; without it, those whose events say so).
+Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
+published (none without); POINTSMAN_TRUST_DOMAIN, fixed by the first config; POINTSMAN_DEAD_LETTERS, the URL of the
+dead-letter queue (without one, what is invalid is a batch item failure as well, and the queue's own redrive policy
+decides); POINTSMAN_ECS_TASKS, which ECS tasks are instances of what (JSON; without it, those whose events say so).
 """
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -29,29 +32,34 @@ from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognise import Settings, read_events, read_json
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
-from pointsman.pipeline.engine import Engine
+from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
+from pointsman.pipeline.configure import configure, parse_documents
+from pointsman.pipeline.engine import Engine, Moved
 from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.notices import notices_to
 from pointsman.store.open import open_store
 
 LISTS = "incoming/"
 """Where in the store's bucket producers put the lists that are too long for the bus."""
 
+UPLOADS = "deploy/"
+"""Where in the store's bucket config is uploaded."""
+
 LONGEST_REASON = 1000
 """Characters of the reason that travel with a dead letter; the log line has all of it."""
 
 logger = Logger(service="ingest")
-metrics = Metrics(namespace="Pointsman", service="ingest")
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="ingest")
 # Even a batch that failed as a whole is reported record by record: a raised error would count against the function.
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-engine = Engine(open_store(os.environ["POINTSMAN_STORE"]))
+engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
 bucket, _, prefix = os.environ["POINTSMAN_STORE"].removeprefix("s3://").strip("/").partition("/")
-settings = Settings(
-    read_task_settings(os.environ.get("POINTSMAN_ECS_TASKS", "")),
-    ListsAt(bucket, f"{prefix}/{LISTS}" if prefix else LISTS),
-)
+within = f"{prefix}/" if prefix else ""
+settings = Settings(read_task_settings(os.environ.get("POINTSMAN_ECS_TASKS", "")), ListsAt(bucket, f"{within}{LISTS}"))
+trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
 dead_letters = os.environ.get("POINTSMAN_DEAD_LETTERS", "")
 limits = Config(connect_timeout=2, read_timeout=5)
 sqs = boto3.client("sqs", config=limits)
@@ -68,12 +76,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailure
 
 
 def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    """Ingest the event in `record`, or refuse it. Raises whatever should make SQS deliver the record again."""
+    """Take in what is in `record`, or refuse it. Raises whatever should make SQS deliver the record again."""
     logger.append_keys(message_id=record.message_id)
     logger.set_correlation_id(record.message_id)
     try:
         try:
-            reading = read(record.body, lambda_context.invoked_function_arn.split(":")[4])
+            raw = read_json(record.body)
+            if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
+                deploy(upload)
+                return
+            reading = read(raw, lambda_context.invoked_function_arn.split(":")[4])
         except InvalidInput as error:
             refuse(record, error)
             return
@@ -85,9 +97,10 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
             done = ingest(engine, event)
             count("EventsIngested")
             count("EventsDuplicate", not done.changed)
-            count("SnapshotsPublished", len(done.moved))
-            if done.moved:
-                moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
+            count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
+            moved = published(done.moved)
+            if moved:
+                late(event.time)
                 logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
     except Exception as error:
         count("EventsFailed")
@@ -98,9 +111,26 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
         raise
 
 
-def read(body: str, account: str) -> Reading:
+def deploy(upload: Upload) -> None:
+    """Apply the config that was uploaded, as the object is now. Raises InvalidInput, and then nothing was changed."""
+    if upload.is_folder:
+        logger.info("passed over", reasons=[f"{upload}: is a folder"])
+        return
+    content, applied = content_of(upload.bucket, upload.key, MAX_UPLOAD), None
+    # Of two uploads to one key the first may be read before the second and applied after it: whoever comes last looks
+    # again. An object that is gone by then was applied while it was there.
+    while applied is None or content not in (applied, None):
+        documents = upload.documents(content)
+        done = configure(engine, parse_documents(documents), trust_domain=trust_domain)
+        moved = published(done.settled.moved)
+        count("ConfigChanged", done.changed)
+        logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
+        applied, content = content, content_of(upload.bucket, upload.key, MAX_UPLOAD)
+
+
+def read(raw: Any, account: str) -> Reading:
     """What the body of a record says, with everything in it that has to be fetched first."""
-    reading = read_events(read_json(body), settings)
+    reading = read_events(raw, settings)
     while reading.missing is not None:
         reading = read_events(fetched(reading.missing, account), settings)
     return reading
@@ -114,14 +144,16 @@ def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
         ask = {"cluster": missing.cluster, "tasks": [missing.task], "include": ["TAGS"]}
         tasks = _unless_absent(["ClusterNotFoundException"], lambda: ecs(missing.region).describe_tasks(**ask)["tasks"])
         return missing.filled([tag for task in tasks or () for tag in task.get("tags", ())])
-    bucket, key, upto = missing.bucket, missing.key, f"bytes=0-{MAX_LIST}"
-    return missing.filled(
-        # An empty object has no range.
-        _unless_absent(
-            ["NoSuchKey", "InvalidRange"],
-            lambda: s3.get_object(Bucket=bucket, Key=key, Range=upto)["Body"].read(),
-        )
+    return missing.filled(content_of(missing.bucket, missing.key, MAX_LIST))
+
+
+def content_of(bucket: str, key: str, most: int) -> bytes | None:
+    """What an object holds, `most` bytes and one more; None if it is not there, or empty."""
+    content: bytes | None = _unless_absent(
+        ["NoSuchKey", "InvalidRange"],  # an empty object has no range
+        lambda: s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{most}")["Body"].read(),
     )
+    return content
 
 
 def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
@@ -154,6 +186,25 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
         sqs.send_message(QueueUrl=dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
     count("EventsRefused")
+
+
+def published(moved: Sequence[Moved]) -> list[str]:
+    """Count the heads that moved; each as a log line names it."""
+    count("SnapshotsPublished", len(moved))
+    count("TargetsSwitched", sum(head.switched for head in moved))
+    return [f"{head.plan_key} v{head.version}" for head in moved]
+
+
+def late(time: str) -> None:
+    """Note how long it took from `time`, when something happened, to its publication, where an event says when."""
+    try:
+        happened = datetime.fromisoformat(time)
+    except ValueError:
+        return
+    happened = happened if happened.tzinfo else happened.replace(tzinfo=UTC)
+    lag = (datetime.now(UTC) - happened).total_seconds() * 1000
+    # The clocks of producers are not ours.
+    metrics.add_metric("PublishLag", MetricUnit.Milliseconds, max(0.0, lag))
 
 
 def count(name: str, value: int = 1) -> None:

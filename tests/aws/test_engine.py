@@ -1,5 +1,6 @@
 """What the AWS engine promises, on moto wired from infra/template.yaml."""
 
+import copy
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -45,8 +46,10 @@ def test_an_event_on_the_bus_ends_as_a_snapshot_that_the_adapter_delivers(mesh: 
 
 
 def test_every_kind_of_event_that_has_a_sample_gets_from_a_bus_to_the_queue(mesh: Aws) -> None:
-    samples = {name: each for name, each in SAMPLES.items() if "detail-type" in each}
+    samples = {name: copy.deepcopy(each) for name, each in SAMPLES.items() if "detail-type" in each}
     assert {each["detail-type"] for each in samples.values()} > {"ECS Task State Change", "Consul Watch"}
+    # Of the uploads only those to the stack's own bucket are told of.
+    samples["s3-deploy-upload"]["detail"]["bucket"]["name"] = mesh.stack.refs["Bucket"]
     for name, event in samples.items():
         mesh.put_event(event, bus="default" if event["source"].startswith("aws.") else None)
         (message,) = mesh.messages("Queue")
@@ -172,6 +175,43 @@ def test_the_notice_carries_the_head_as_it_stands_and_the_datacenter_alone(mesh:
     assert done["published"] == [f"{body['key'].removeprefix('snapshots/')} v{body['version']}"]
     attributes = {name: each["StringValue"] for name, each in notices[0]["MessageAttributes"].items()}
     assert attributes == {"datacenter": "dc1"}
+
+
+def test_a_health_event_s_notice_carries_the_head_that_moved(mesh: Aws) -> None:
+    queue = mesh.follow()
+    mesh.put_event(s2("critical"))
+    assert mesh.pump() == 0
+    told = {json.loads(each["Body"])["key"]: each for each in mesh.messages(queue)}
+    assert {key.split("/")[2] for key in told} == {"sidecar", "gateway"}
+    for key, message in told.items():
+        head = json.loads(mesh.s3.get_object(Bucket=mesh.stack.refs["Bucket"], Key=key)["Body"].read())
+        assert json.loads(message["Body"]) == {"key": key, "version": head["version"], "head": head}
+        attributes = {name: each["StringValue"] for name, each in message["MessageAttributes"].items()}
+        assert attributes == {"datacenter": "dc1"}
+    (sidecar,) = (json.loads(told[key]["Body"])["head"] for key in told if "/sidecar/" in key)
+    assert sidecar["active"].endswith("dc2")
+
+
+def test_the_dashboard_shows_what_ingest_counts(mesh: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh.put_event(s2("critical"))
+    assert mesh.pump() == 0
+    counted: dict[str, float] = {}
+    for line in capsys.readouterr().out.splitlines():
+        said = json.loads(line)
+        for directive in said["_aws"]["CloudWatchMetrics"]:
+            for metric in directive["Metrics"]:
+                assert directive["Dimensions"] == [["service"]]
+                counted[f"{directive['Namespace']} {metric['Name']} {said['service']}"] = said[metric["Name"]][0]
+    name = mesh.stack.refs["MeshName"]
+    ((_, dashboard),) = mesh.stack.of("AWS::CloudWatch::Dashboard")
+    body = mesh.stack.value(dashboard["DashboardBody"])
+    for metric, value in {"EventsIngested": 1, "ResolversRecomputed": 2, "SnapshotsPublished": 2}.items():
+        assert f'"{metric}"' in body
+        assert counted[f"Pointsman/{name} {metric} ingest"] == value
+    assert f'["Pointsman/{name}", "PublishLag", "service", "ingest"' in body
+    assert 0 <= counted[f"Pointsman/{name} PublishLag ingest"] < 60_000
+    assert '"TargetsSwitched"' in body
+    assert counted[f"Pointsman/{name} TargetsSwitched ingest"] == 1, "the gateways' cluster goes where it went"
 
 
 def test_config_over_http_is_all_or_nothing_and_says_everything_that_is_wrong(aws: Aws) -> None:

@@ -1,5 +1,7 @@
 """Each function does what its role allows: every call of a whole story is compared with the template's policies."""
 
+import json
+
 import pytest
 
 from tests.aws.harness import Aws
@@ -24,6 +26,8 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     detail = {"Source": "nomad", "Index": 1, "Datacenter": "dc1", "Service": "brand-new"}
     aws.put_event({"detail-type": "Instance Health Changed", "detail": {**detail, "Instance": instance("s", 9)}})
     aws.sqs.send_message(QueueUrl=aws.stack.refs["Queue"], MessageBody="poison")
+    uploaded = json.dumps(resolver("s2", ConnectTimeout="8s")).encode()
+    aws.s3.put_object(Bucket=aws.stack.refs["Bucket"], Key="deploy/s2.json", Body=uploaded)
     aws.pump()
     aws.request("Configure", "PUT", "/v1/config", [resolver("s3", ConnectTimeout="9s"), sidecar("s1", "s2", "s3")])
     aws.request("Configure", "DELETE", "/v1/config/registration/s1", dc="dc1")
@@ -42,7 +46,9 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     assert refused(aws) == []
     assert {call.function for call in aws.calls} == {"Ingest", "Configure", "Reconcile"}
     made = {(call.function, call.operation) for call in aws.calls}
-    assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Configure", "PublishBatch")}
+    assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Ingest", "PublishBatch")}
+    assert made >= {("Configure", "PublishBatch"), ("Reconcile", "PublishBatch")}
+    assert any(call.operation == "GetObject" and call.parameters["Key"] == "deploy/s2.json" for call in aws.calls)
 
 
 @pytest.mark.parametrize(

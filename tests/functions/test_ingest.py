@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def test_the_samples_tell_the_story_of_a_failover(cloud: Cloud, capsys: pytest.C
         assert now == api(now.version, serving, frozenset(endpoints)), name
     assert cloud.published(API).version == 5, "nobody, dc2 without a gateway, with gateways, dc1, dc2"
     assert (cloud.waiting(), cloud.dead()) == (0, [])
-    assert metrics(capsys) == {"EventsIngested": 7, "SnapshotsPublished": 4}
+    told = metrics(capsys)
+    assert told.pop("PublishLag") > 0
+    assert told == {"EventsIngested": 7, "ResolversRecomputed": 6, "SnapshotsPublished": 4, "TargetsSwitched": 3}
 
 
 def test_a_list_at_an_older_index_comes_late_and_changes_nothing(cloud: Cloud) -> None:
@@ -95,7 +98,13 @@ def test_a_poisoned_record_among_good_ones_fails_alone(cloud: Cloud, capsys: pyt
         assert reason in dead[body]["reason"]
         assert lines[dead[body]["message-id"]]["level"] == "ERROR"
     assert len(lines) == len(poison)
-    assert metrics(capsys) == {"EventsIngested": 2, "EventsRefused": len(poison), "SnapshotsPublished": 1}
+    assert metrics(capsys) == {
+        "EventsIngested": 2,
+        "EventsRefused": len(poison),
+        "ResolversRecomputed": 2,
+        "SnapshotsPublished": 1,
+        "TargetsSwitched": 1,
+    }
 
 
 def test_without_a_queue_for_dead_letters_the_poison_is_a_batch_item_failure(
@@ -105,7 +114,13 @@ def test_without_a_queue_for_dead_letters_the_poison_is_a_batch_item_failure(
     cloud.send("{}", sample_text("bare-detail"))
     assert cloud.deliver() == ["{}"]
     assert cloud.published(API).active == "api.default.dc3"
-    assert metrics(capsys) == {"EventsIngested": 1, "EventsFailed": 1, "SnapshotsPublished": 1}
+    assert metrics(capsys) == {
+        "EventsIngested": 1,
+        "EventsFailed": 1,
+        "ResolversRecomputed": 1,
+        "SnapshotsPublished": 1,
+        "TargetsSwitched": 1,
+    }
 
 
 def test_a_dead_letter_that_is_too_large_with_its_reason_goes_without(cloud: Cloud, wire: Wire) -> None:
@@ -176,7 +191,31 @@ def test_a_redelivered_record_changes_nothing(cloud: Cloud, capsys: pytest.Captu
     cloud.send(*reversed(batch))
     assert cloud.deliver() == []
     assert cloud.published(API) == before
-    assert metrics(capsys) == {"EventsIngested": 3, "EventsDuplicate": 3}
+    assert metrics(capsys) == {"EventsIngested": 3, "EventsDuplicate": 3, "ResolversRecomputed": 3}
+
+
+@pytest.mark.parametrize(
+    ("ago", "least", "most"), [(5.0, 5_000, 35_000), (-60.0, 0, 0)], ids=["five seconds ago", "a clock that is ahead"]
+)
+def test_the_lag_is_counted_from_when_the_event_says_it_happened(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], ago: float, least: float, most: float
+) -> None:
+    happened = datetime.now(UTC) - timedelta(seconds=ago)
+    cloud.send(sample("gateway-health-changed"), {"time": happened.isoformat(), "detail": sample("bare-detail")})
+    assert cloud.deliver() == []
+    assert cloud.published(API).active == "api.default.dc3"
+    assert least <= metrics(capsys)["PublishLag"] <= most
+
+
+@pytest.mark.parametrize("time", ["", "soon"])
+def test_an_event_that_does_not_say_when_it_happened_has_no_lag(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], time: str
+) -> None:
+    cloud.send(sample("gateway-health-changed"), {"time": time, "detail": sample("bare-detail")})
+    assert cloud.deliver() == []
+    told = metrics(capsys)
+    assert "PublishLag" not in told
+    assert told["TargetsSwitched"] == 1
 
 
 def test_one_process_serves_many_invocations_and_sees_what_others_configure(cloud: Cloud) -> None:

@@ -1,6 +1,7 @@
 """What a store has to hold in the end, computed afresh from the final config and catalogs alone."""
 
-from collections.abc import Sequence
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +11,6 @@ from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
 from pointsman.model.names import ServiceName
-from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
@@ -101,24 +101,20 @@ def delivered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[byte
     for key, registration in config.registrations.items():
         own, datacenter = found[f"manifests/{key}"], registration.datacenter
         if registration.is_gateway:
-            names, kind = found[f"manifests/{datacenter}/gateways"], "gateway"
-            listeners = [_listener(registration, own, names, trust_domain)]
+            shared = found[f"manifests/{datacenter}/gateways"]
+            heads = _heads(found, f"{datacenter}/gateway", shared["clusters"], trust_domain)
+            place = own["address"], own["port"]
+            listener = gateway_listener(place, shared["datacenters"], trust_domain, own["access_log_path"])
+            out[key] = heads, [bytes(listener.SerializeToString(deterministic=True))]
         else:
-            names, kind = own, "sidecar"
-            listeners = read_manifest({**own, "generation": 0}).listeners  # type: ignore[union-attr]
-        heads = {
-            f"{each}.internal.{trust_domain}": found[f"snapshots/{datacenter}/{kind}/{each}"]
-            for each in names["clusters"]
-        }
-        out[key] = ({name: head.cluster + head.assignment for name, head in heads.items()}, list(listeners))
+            heads = _heads(found, f"{datacenter}/sidecar", own["clusters"], trust_domain)
+            out[key] = heads, [b64decode(each) for each in own["listeners"]]
     return out
 
 
-def _listener(registration: Registration, own: Published, shared: Published, trust_domain: str) -> bytes:
-    listener = gateway_listener(
-        (own["address"], own["port"]), shared["datacenters"], trust_domain, own["access_log_path"]
-    )
-    return listener.SerializeToString(deterministic=True)
+def _heads(found: Published, where: str, clusters: Iterable[str], trust_domain: str) -> dict[str, bytes]:
+    heads = {each: found[f"snapshots/{where}/{each}"] for each in clusters}
+    return {f"{each}.internal.{trust_domain}": head.cluster + head.assignment for each, head in heads.items()}
 
 
 def _instances(key: str, catalog: Catalog) -> list[Instance]:

@@ -1,6 +1,7 @@
 """One life of a store: several engines on it, what they were told, and how it has to end."""
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -58,7 +59,7 @@ class Life:
         for act in acts:
             trouble = act.trouble
             fault = Fault(trouble.at, trouble.kind, trouble.lasting) if trouble else None
-            tasks.append((act, self._interleaving.add(str(act.what)[:40], lambda act=act: self._do(act), fault)))
+            tasks.append((act, self._interleaving.add(str(act.what)[:40], partial(self._do, act), fault)))
         self._interleaving.run()
         return [Act(act.what, act.engine, None, act.again) for act, task in tasks if self._left_over(act, task)]
 
@@ -109,7 +110,7 @@ class Life:
         """Everything that is not as a fresh computation, or a promise at every moment, says."""
         reconcile(self._engines[0])
         problems = [*self.problems, *self.promises.broken]
-        problems += [f"{key} is missing" for key in sorted(self.promises.missing_history())]
+        problems += self.promises.missing_history()
         problems += _differences("published", published(self.store), rebuilt(self.store))
         problems += _differences("delivered", delivered(self.store), rendered(self.store))
         problems += self._catalog_problems()

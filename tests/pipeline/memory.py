@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, TypeVar
 
-from pointsman.store.protocol import Changes, Listed, Stored, StoreUnavailable, Write, Written
+from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreUnavailable, Write, Written
 
 _T = TypeVar("_T")
 
@@ -66,6 +66,14 @@ class MemoryStore:
         self._sequence += 1
         self._damaged.add(key)
         self.objects[key] = Stored(key, data, f"e{self._sequence}")
+
+
+def copied(store: Store) -> MemoryStore:
+    """All that `store` has, whatever keeps it."""
+    out = MemoryStore()
+    for stored in store.get_many([listed.key for listed in store.list("")]).values():
+        out.objects[stored.key] = stored
+    return out
 
 
 def _go_on(step: Step) -> None:

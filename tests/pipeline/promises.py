@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.store.protocol import Stored
+from pointsman.xds.content import Content
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, read_manifest
 from pointsman.xds.snapshot import Relation, Snapshot, read_snapshot
 
@@ -27,13 +28,19 @@ class Promises:
     def __init__(self, store: MemoryStore) -> None:
         self.broken: list[str] = []
         self._store = store
-        self._superseded: set[tuple[str, int]] = set()
+        self._superseded: dict[str, Content] = {}
         store.watchers.append(self._written)
 
-    def missing_history(self) -> set[str]:
-        """Superseded versions that are not in the history, though no interruption fell between head and copy."""
-        expected = {f"history/{key}/{version:010d}" for key, version in self._superseded}
-        return expected - self._store.objects.keys() - self._store.not_copied
+    def missing_history(self) -> list[str]:
+        """Superseded versions that the history lacks or has otherwise, unless an interruption fell just between."""
+        missing = []
+        for key, content in sorted(self._superseded.items()):
+            stored = self._store.objects.get(key)
+            if stored is None and key not in self._store.not_copied:
+                missing.append(f"{key} is missing")
+            elif stored is not None and not read_snapshot(orjson.loads(stored.data)).content.same_version(content):
+                missing.append(f"{key} is not what was published")
+        return missing
 
     def _written(self, old: Stored | None, new: Stored) -> None:
         if new.key.startswith(("config/objects/", "history/")):
@@ -86,7 +93,7 @@ class Promises:
         else:
             self._promise(now.version == was.version + 1, f"{key}: version {was.version} to {now.version}")
             self._promise(not now.retired, f"{key}: version {now.version} was retired before it was published")
-            self._superseded.add((key.removeprefix("snapshots/"), was.version))
+            self._superseded[f"history/{key.removeprefix('snapshots/')}/{was.version:010d}"] = was.content
 
     def _manifest(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         now = read_manifest(after)

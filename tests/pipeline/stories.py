@@ -1,7 +1,7 @@
 """Random lives of a small mesh: batches of config, health events, and who crashes where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -173,11 +173,15 @@ def events(draw: st.DrawFn, services: Sequence[str | None] = (*SERVICES, None)) 
     numbers = draw(st.lists(st.integers(1, 3), max_size=3, unique=True))
     stamp = {"index": draw(st.integers(1, 6)), "epoch": draw(_one_of(0, 0, 0, 0, 1))}
     place = {"dc": where, "namespace": draw(_namespaces), "source": draw(_one_of("consul", "consul", "ecs"))}
-    kind = draw(_one_of("list", "one", "removed"))
+    kind = draw(_one_of("list", "list", "one", "one", "removed", "checks"))
     if kind == "list":
         return event(service, instances=[draw(_instances(service, each)) for each in numbers], **stamp, **place)
     one = draw(_instances(service, draw(st.integers(1, 3))))
-    return event(service, **{kind: one}, **stamp, **place)
+    if kind == "removed":
+        return event(service, removed=one, **stamp, **place)
+    said = event(service, one=one, **stamp, **place)
+    checks = tuple(replace(statement, description=None) for statement in said.statements)
+    return replace(said, statements=checks, checks_only=True) if kind == "checks" else said
 
 
 _troubles = st.one_of(

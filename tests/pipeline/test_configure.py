@@ -6,17 +6,14 @@ import orjson
 import pytest
 from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.configure import Batch, configure, parse_documents, rollback
-from pointsman.pipeline.propagate import propagate
 from pointsman.pipeline.reconcile import reconcile
 
-from tests.pipeline.fresh import config_in, delivered, published, rebuilt, rendered
-from tests.pipeline.memory import Crash, Fault
+from tests.pipeline.fresh import config_in, published, rebuilt
 from tests.pipeline.meshes import (
     Document,
     defaults,
     event,
     gateway,
-    gateway_instance,
     instance,
     namespace,
     proxy_defaults,
@@ -351,102 +348,3 @@ def test_what_nobody_needs_any_more_is_retired_and_comes_back_above_its_old_vers
     assert after == {key: version + 1 for key, version in before.items()}
     assert published(place.objects) == rebuilt(place.objects)
     assert place.promises.broken == []
-
-
-def _changed() -> list[Document]:
-    return [
-        resolver("web", Failover={"*": {"Datacenters": ["dc3"]}}),
-        sidecar("shop", "web", "db"),
-        sidecar("new", "api"),
-        gateway("dc3"),
-    ]
-
-
-def _begun() -> Place:
-    place = Place()
-    place.configure(
-        proxy_defaults(mode="local"),
-        resolver("web", Failover={"*": {"Datacenters": ["dc2"]}}, Subsets=SUBSETS),
-        resolver("api", Subsets=SUBSETS, DefaultSubset="v1"),
-        sidecar("shop", "web", "api"),
-        sidecar("old", "api"),
-        gateway("dc1"),
-    )
-    place.ingest(event("web", 1, [instance("web")]))
-    place.ingest(event("web", 1, [instance("web", 2)], dc="dc3"))
-    place.ingest(event(None, 1, [gateway_instance()]))
-    return place
-
-
-def _named(found: dict[str, Any]) -> dict[str, Any]:
-    """`found` without the heads that gateways named once and that reconcile will retire."""
-    names = {
-        f"snapshots/{key.split('/')[1]}/gateway/{cluster}"
-        for key, body in found.items()
-        if key.startswith("manifests/")
-        for cluster in body.get("clusters", ())
-    }
-    return {key: body for key, body in found.items() if "/gateway/" not in key or key in names}
-
-
-def _steps_of_a_change() -> int:
-    place = _begun()
-    place.forget_the_past()
-    place.configure(*_changed())
-    return len(place.steps)
-
-
-@pytest.mark.parametrize("next_verb", ["the same batch again", "another batch", "what undoes it", "reconcile"])
-def test_what_a_crash_leaves_is_finished_by_the_next_verb_wherever_it_fell(next_verb: str) -> None:
-    for at in range(1, _steps_of_a_change() + 1, 3):
-        place = _begun()
-        place.at = Fault(at, "crash")
-        with pytest.raises(Crash):
-            place.configure(*_changed())
-        other = place.another()
-        if next_verb == "the same batch again":
-            other.configure(*_changed())
-        elif next_verb == "another batch":
-            other.configure(resolver("cache"), sidecar("late", "cache"))
-        elif next_verb == "what undoes it":
-            new = [
-                key for key in ("dc1/default/new", "dc3/gateways/gw") if key in config_in(place.objects).registrations
-            ]
-            other.configure(sidecar("shop", "web", "api"))
-            other.delete(registrations=tuple(new))
-        else:
-            reconcile(other.engine)
-        assert _named(published(place.objects)) == _named(rebuilt(place.objects)), at
-        assert delivered(place.objects) == rendered(place.objects), at
-        assert place.promises.broken == [], at
-
-
-def test_whoever_publishes_an_old_config_too_late_brings_nothing_back() -> None:
-    place = _begun()
-    other = place.another()
-
-    def overtake() -> None:
-        other.delete(RESOLVER, registrations=("dc1/default/new",))
-        other.configure(sidecar("shop", "api"))
-
-    for key in ("manifests/dc1/default/new", "manifests/dc1/default/shop", "manifests/dc3/gateways"):
-        place = _begun()
-        other = place.another()
-        place.once("put", key, "before", overtake)
-        place.configure(*_changed())
-        reconcile(place.engine)
-        assert published(place.objects) == rebuilt(place.objects)
-        assert place.promises.broken == []
-
-
-def test_an_empty_batch_finishes_what_is_left_and_is_no_generation() -> None:
-    place = Place()
-    assert place.configure().generation == 1
-    assert (place.configure().generation, place.configure().changed) == (1, False)
-    place.at = Fault(60, "crash")
-    with pytest.raises(Crash):
-        place.configure(*EVERYTHING)
-    other = place.another()
-    other.configure()
-    assert published(place.objects) == rebuilt(place.objects)
-    assert propagate(other.engine).notices() == []

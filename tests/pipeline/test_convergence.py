@@ -5,16 +5,28 @@ after another in an order drawn at random, with crashes and outages at any of th
 twice or go back; in the end everything must be as a computation from nothing but the final state has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pointsman.pipeline.configure import configure, parse_documents
+from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.reconcile import reconcile
+from pointsman.store.sqlite import SQLiteStore
 
+from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.life import Life
+from tests.pipeline.memory import copied
+from tests.pipeline.meshes import engine_on, event, gateway, instance, resolver, sidecar
 from tests.pipeline.stories import BEGINNING, Act, acts, flips
 
 _SETTINGS = settings(
-    max_examples=100,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,
@@ -45,3 +57,28 @@ def test_so_it_does_when_the_same_few_things_come_and_go_with_crashes_between(
     rounds: list[list[Act]], seed: int
 ) -> None:
     assert _end_of(rounds, seed) == []
+
+
+def test_so_it_does_with_real_threads_on_a_real_store(tmp_path: Path) -> None:
+    random = Random(7)
+    with closing(SQLiteStore(tmp_path / "store.db")) as store:
+        engines = [engine_on(store), engine_on(store)]
+        configure(engines[0], parse_documents(BEGINNING.documents))
+        batches = [[sidecar("web", f"s{n}")] for n in range(6)] + [[gateway("dc3")], [resolver("api")]]
+        work: list[Callable[[], object]] = [
+            partial(configure, engines[n % 2], parse_documents(batch)) for n, batch in enumerate(batches)
+        ]
+        for n in range(60):
+            one = instance("web", 1 + n % 4, random.choice(["passing", "critical"]))
+            said = event("web", 1 + n // 3, one=one, dc=f"dc{1 + n % 3}")
+            work += [partial(ingest, engines[n % 2], said)] * 2
+        work += [partial(reconcile, engine) for engine in engines] * 2
+        random.shuffle(work)
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(each) for each in work]:
+                done.result()
+        reconcile(engines[0])
+        assert reconcile(engine_on(store)).repaired == 0
+        end = copied(store)
+    assert published(end) == rebuilt(end)
+    assert delivered(end) == rendered(end)

@@ -1,9 +1,12 @@
 """Races that chance seldom brings about, each played move by move."""
 
+from functools import partial
+
 import pytest
+from pointsman.pipeline.manifests import publish_manifests
 from pointsman.pipeline.reconcile import reconcile
 
-from tests.pipeline.fresh import published, rebuilt
+from tests.pipeline.fresh import config_in, published, rebuilt
 from tests.pipeline.memory import Crash
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place, Writer
@@ -99,11 +102,26 @@ def test_an_event_that_began_before_a_reconcile_is_not_taken_for_something_left_
     other = place.another()
     # The service appears between the looks at what is there and at what should be.
     for key in ("snapshots/", "manifests/", "catalog/"):
-        other.once("list", key, "after", lambda key=key: place.ingest(event(key[:3], 1, [instance(key[:3])])))
+        appears = event(key[:3], 1, [instance(key[:3])])
+        other.once("list", key, "after", partial(place.ingest, appears))
         reconcile(other.engine)
     assert place.roster("dc1").clusters == ("cat.default.dc1", "man.default.dc1", "sna.default.dc1")
     assert place.promises.broken == []
     assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_a_manifest_that_a_slow_publisher_of_an_older_config_got_in_before_is_published_all_the_same() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    slow, key = place.another(), "dc1/default/shop"
+    slow.crash("put", f"manifests/{key}", "before")
+    with pytest.raises(Crash):
+        slow.configure(sidecar("shop", "api"))
+    older = config_in(place.objects).manifests[key]
+    place.once("put", f"manifests/{key}", "before", lambda: publish_manifests(slow.engine, {key: older}))
+    place.configure(sidecar("shop", "db"))
+    assert published(place.objects) == rebuilt(place.objects)
+    assert place.promises.broken == []
 
 
 def test_a_config_accepted_while_another_is_published_is_not_taken_for_published() -> None:

@@ -20,12 +20,16 @@ ATTEMPTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes."""
+    """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes.
+
+    `switched` says whether this version has another active target than the one that it superseded.
+    """
 
     plan_key: str
     datacenter: str
     version: int
     data: bytes
+    switched: bool = False
 
 
 def _no_notice(moved: Sequence[Moved]) -> None:

@@ -19,14 +19,16 @@ from pointsman.store.protocol import Write
 class Ingested:
     """What one event did.
 
-    `changed` says whether it told anything new, `revision` is the catalog's now. `moved` are the heads with a new
-    version, `stood` those that covered the event already.
+    `changed` says whether it told anything new, `revision` is the catalog's now. All heads that the event touches were
+    recomputed: `moved` are those with a new version, `stood` those that covered the event already, `stamped` those that
+    came to the same version from it.
     """
 
     revision: int
     changed: bool
     moved: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
+    stamped: list[Moved] = field(default_factory=list)
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -57,7 +59,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     # A crash can have fallen before the notice only if this event was here before.
     if told := settled.notices(stamped=not changed):
         engine.notify(told)
-    return Ingested(catalog.revision, changed, settled.moved, settled.stood)
+    return Ingested(catalog.revision, changed, settled.moved, settled.stood, settled.stamped)
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:

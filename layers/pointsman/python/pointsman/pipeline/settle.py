@@ -124,16 +124,22 @@ def _settle_batch(
             swaps.append((key, job, reading, snapshot, verdict, write))
     if swaps:
         written = engine.store.put_many([*(swap[5] for swap in swaps), *copies])
-        for (key, job, _, snapshot, verdict, write), outcome in zip(swaps, written, strict=False):
+        for (key, job, reading, snapshot, verdict, write), outcome in zip(swaps, written, strict=False):
             if outcome.etag is None:
                 continue
             done.add(key)
-            moved = Moved(key, job.plan.datacenter, snapshot.version, write.data)
+            switched = _switched(reading.snapshot, snapshot)
+            moved = Moved(key, job.plan.datacenter, snapshot.version, write.data, switched)
             if verdict is Verdict.MOVE:
                 out.moved.append(moved)
             else:
                 out.stamped.append(moved)
     return done
+
+
+def _switched(before: Snapshot | None, after: Snapshot) -> bool:
+    """A head that begins, or begins again, switches from nothing."""
+    return before is not None and not before.retired and before.content.active != after.content.active
 
 
 def recompute(

@@ -1,0 +1,92 @@
+"""Config entries that are uploaded: S3 tells of an object under the prefix for them, and what it holds is applied.
+
+The event is `Object Created` as EventBridge delivers it:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html. Only bucket and key are taken from it; what counts
+is the object as it is when it is read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Required
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
+
+from pointsman.model.errors import InvalidInput
+from pointsman.model.loading import Document, load_text
+from pointsman.model.sources.refusal import shape_refusal, shown
+
+DETAIL_TYPE = "Object Created"
+MAX_UPLOAD = 6 * 1024 * 1024
+"""Bytes of the largest upload: what the configure URL takes as well."""
+
+
+class _Bucket(TypedDict):
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=63)]
+
+
+class _Object(TypedDict):
+    key: Annotated[str, Field(strict=True, min_length=1, max_length=1024)]
+
+
+class _Created(TypedDict, total=False):
+    bucket: Required[_Bucket]
+    object: Required[_Object]
+
+
+_CREATED = TypeAdapter(_Created)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An object that holds config entries or registrations, in the format that its key's ending names."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is what the S3 console makes as a folder: a key that ends in a slash, and nothing in it."""
+        return self.key.endswith("/")
+
+    def documents(self, content: bytes | None) -> list[Document]:
+        """The documents in the object; `content` is what it holds, None if it is not there any more.
+
+        Raises InvalidInput if they cannot be read (`load_text`), or are longer than MAX_UPLOAD: read at most one byte
+        more of the object than that.
+        """
+        name = shown(str(self))
+        if content is None:
+            raise InvalidInput.single(name, "", "is not there any more, or empty; upload it again")
+        if len(content) > MAX_UPLOAD:
+            reason = f"is longer than {MAX_UPLOAD} bytes; split it, whatever refers to each other in one object"
+            raise InvalidInput.single(name, "", reason)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput.single(name, "", f"is not UTF-8 (byte {error.start}); save it as that") from None
+        return load_text(text, self.key)
+
+
+def read_upload(raw: Any, bucket: str, prefix: str) -> Upload | None:
+    """The upload that the event `raw` (parsed JSON) tells of; None if it tells of something else.
+
+    Raises InvalidInput for an object that is not in `bucket` under `prefix`: nothing else is ever read.
+    """
+    if not isinstance(raw, Mapping) or raw.get("detail-type") != DETAIL_TYPE:
+        return None
+    try:
+        created = _CREATED.validate_python(raw.get("detail"))
+    except ValidationError as error:
+        raise shape_refusal(error, "event", "detail") from None
+    found, key = created["bucket"]["name"], created["object"]["key"]
+    if found != bucket:
+        reason = f'"{shown(found)}" is not this stack\'s bucket, "{bucket}"; no other is read'
+        raise InvalidInput.single("event", "detail.bucket.name", reason)
+    if not key.startswith(prefix) or not key.isprintable() or len(key.encode(errors="replace")) > 1024:
+        reason = f'"{shown(key)}" is not a key under "{prefix}"; config is read from there only'
+        raise InvalidInput.single("event", "detail.object.key", reason)
+    return Upload(found, key)

@@ -1,0 +1,160 @@
+"""Config that is uploaded under deploy/: applied as it is, or refused as a whole."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from pointsman.model.sources.upload import MAX_UPLOAD
+
+from tests.aws.harness import Aws, sqs_event
+from tests.aws.mesh import RESOLVER, active, s2
+from tests.aws.test_engine import SAMPLES
+from tests.store.wire import refusal
+
+HCL = 'Kind = "service-resolver"\nName = "s2"\nConnectTimeout = "9s"\n'
+YAML = "---\nKind: service-resolver\nName: s2\nConnectTimeout: 9s\n---\nKind: service-resolver\nName: s9\n"
+NINE_SECONDS = 9_000_000_000
+
+
+def upload(aws: Aws, key: str, content: str | bytes) -> None:
+    """What a CI job does with `aws s3 cp`."""
+    body = content.encode() if isinstance(content, str) else content
+    aws.s3.put_object(Bucket=aws.stack.refs["Bucket"], Key=key, Body=body)
+
+
+def timeout(aws: Aws) -> Any:
+    """The connect timeout that the config has for s2."""
+    return aws.request("Configure", "GET", "/v1/config/service-resolver/s2")[1].get("ConnectTimeout")
+
+
+def generation(aws: Aws) -> int:
+    """The config's generation, all of it published."""
+    status = aws.request("Configure", "GET", "/v1/status")[1]
+    assert status["propagated"] == status["generation"]
+    return int(status["generation"])
+
+
+@pytest.mark.parametrize(
+    ("key", "content"),
+    [
+        ("deploy/s2.hcl", HCL),
+        ("deploy/mesh of dc1/ä+s2.yaml", YAML),
+        ("deploy/s2.json", json.dumps([{**RESOLVER, "ConnectTimeout": "9s"}])),
+    ],
+)
+def test_what_is_uploaded_is_the_config_and_published_and_told(mesh: Aws, key: str, content: str) -> None:
+    before, queue = generation(mesh), mesh.follow()
+    upload(mesh, key, content)
+    assert mesh.pump() == 0
+    assert (timeout(mesh), generation(mesh)) == (NINE_SECONDS, before + 1)
+    keys = {json.loads(each["Body"])["key"] for each in mesh.messages(queue)}
+    assert any(each.startswith("snapshots/dc1/sidecar/") for each in keys)
+    assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 0)
+
+    upload(mesh, key, content)
+    assert mesh.pump() == 0
+    assert generation(mesh) == before + 1, "the same again is no change"
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "reason"),
+    [
+        ("deploy/s2.hcl", 'Kind = "service-resolver"\nName = [', "deploy/s2.hcl"),
+        ("deploy/s2.yaml", f"{YAML}---\nKind: no-such-kind\nName: x\n", "no-such-kind"),
+        ("deploy/s2.json", json.dumps([{**RESOLVER, "ConnectTimeout": "soon"}]), "ConnectTimeout"),
+        ("deploy/s2.json", json.dumps({**RESOLVER, "DefaultSubset": "v9"}), "v9"),
+        ("deploy/s2.json", b"\xff\xfe{}", "is not UTF-8 (byte 0)"),
+        ("deploy/s2.json", b" " * (MAX_UPLOAD + 1), f"is longer than {MAX_UPLOAD} bytes"),
+        ("deploy/s2.json", b"", "is not there any more, or empty"),
+    ],
+    ids=["no HCL", "one of three is no kind", "no duration", "no such subset", "no text", "too large", "empty"],
+)
+def test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing(
+    mesh: Aws, key: str, content: str | bytes, reason: str
+) -> None:
+    before = mesh.objects()
+    upload(mesh, key, content)
+    mesh.put_event(s2())
+    assert mesh.pump() == 0, "the good one beside it is taken in"
+    (dead,) = mesh.messages("DeadLetters")
+    assert json.loads(dead["Body"])["detail"]["object"]["key"] == key
+    assert reason in dead["MessageAttributes"]["reason"]["StringValue"]
+    config = {name: data for name, data in mesh.objects().items() if name.startswith("config/")}
+    assert config == {name: data for name, data in before.items() if name.startswith("config/")}
+    assert active(mesh) == "dc1"
+
+
+def test_the_object_counts_as_it_is_when_it_is_read_not_when_it_was_told_of(mesh: Aws) -> None:
+    upload(mesh, "deploy/s2.hcl", "no HCL at all {")
+    upload(mesh, "deploy/s2.hcl", HCL)
+    assert mesh.pump() == 0
+    assert timeout(mesh) == NINE_SECONDS
+    assert mesh.depth("DeadLetters") == 0
+
+
+def test_an_upload_that_comes_while_an_older_one_is_applied_has_the_last_word(mesh: Aws) -> None:
+    raced, rival, queue = False, mesh.cold("Ingest"), mesh.stack.attributes["Queue", "Arn"]
+
+    def race(method: str, path: str) -> None:
+        nonlocal raced
+        if method == "PUT" and "/config/" in path and not raced:
+            raced = True
+            upload(mesh, "deploy/s2.hcl", HCL)
+            assert rival(sqs_event(mesh.messages("Queue"), queue)) == {"batchItemFailures": []}
+            assert timeout(mesh) == NINE_SECONDS, "the newer one is applied and done"
+
+    upload(mesh, "deploy/s2.hcl", HCL.replace("9s", "7s"))
+    (first,) = mesh.messages("Queue")
+    mesh.wire.before = race
+    assert mesh.handler("Ingest")(sqs_event([first], queue)) == {"batchItemFailures": []}
+    assert raced
+    assert timeout(mesh) == NINE_SECONDS
+
+
+def test_an_upload_waits_for_a_store_that_is_away(mesh: Aws) -> None:
+    upload(mesh, "deploy/s2.hcl", HCL)
+    mesh.wire.will("PUT", *[refusal(403, "AccessDenied")] * 100)
+    assert mesh.pump(rounds=1) == 1, "given back, to be delivered again"
+    mesh.wire.faults.clear()
+    assert mesh.pump() == 0
+    assert timeout(mesh) == NINE_SECONDS
+    assert mesh.depth("DeadLetters") == 0
+
+
+def test_a_folder_made_in_the_console_is_nothing_to_apply(mesh: Aws) -> None:
+    before = generation(mesh)
+    upload(mesh, "deploy/mesh/", b"")
+    assert mesh.pump() == 0
+    assert (generation(mesh), mesh.depth("Queue"), mesh.depth("DeadLetters")) == (before, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "reason"),
+    [
+        ("somebody-elses", "deploy/s2.hcl", "is not this stack's bucket"),
+        ("", "snapshots/dc1/sidecar/x", 'is not a key under "deploy/"'),
+        ("", "", "detail.object.key"),
+    ],
+)
+def test_nothing_else_is_ever_read(mesh: Aws, bucket: str, key: str, reason: str) -> None:
+    event = copy.deepcopy(SAMPLES["s3-deploy-upload"])
+    event["detail"]["bucket"]["name"] = bucket or mesh.stack.refs["Bucket"]
+    event["detail"]["object"]["key"] = key
+    mesh.sqs.send_message(QueueUrl=mesh.stack.refs["Queue"], MessageBody=json.dumps(event))
+    mesh.calls.clear()
+    assert mesh.pump() == 0
+    (dead,) = mesh.messages("DeadLetters")
+    assert reason in dead["MessageAttributes"]["reason"]["StringValue"]
+    assert {call.service for call in mesh.calls} == {"sqs"}
+
+
+def test_the_sample_is_what_s3_sends(mesh: Aws) -> None:
+    event = copy.deepcopy(SAMPLES["s3-deploy-upload"])
+    event["detail"]["bucket"]["name"] = mesh.stack.refs["Bucket"]
+    upload(mesh, event["detail"]["object"]["key"], HCL)
+    (sent,) = mesh.messages("Queue")
+    assert event["detail"].keys() <= json.loads(sent["Body"])["detail"].keys() | {"source-ip-address"}
+    records = sqs_event([{**sent, "Body": json.dumps(event)}], mesh.stack.attributes["Queue", "Arn"])
+    assert mesh.handler("Ingest")(records) == {"batchItemFailures": []}
+    assert timeout(mesh) == NINE_SECONDS
