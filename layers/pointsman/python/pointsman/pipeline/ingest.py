@@ -53,7 +53,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     settled = settle(engine, lambda root: jobs_of(engine, root, event), rosters)
     root = engine.root
     for datacenter in _gateways_of(root, event):
-        manifest, _, _ = read_roster(settled.beside.get(keys.gateways_manifest(datacenter)))
+        manifest, _, _ = read_roster(settled.beside.get(keys.gateways_manifest(datacenter)), engine.now())
         if not covers(root, manifest, event.service, event.datacenter):
             settled += publish_roster(engine, datacenter)[1]
     # A crash can have fallen before the notice only if this event was here before.

@@ -7,7 +7,7 @@ import orjson
 
 from pointsman.pipeline.config import SidecarOrGateway
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.objects import seal
+from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.swaps import swap_many
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
@@ -19,7 +19,7 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
     by_key = {keys.sidecar_manifest(key): manifest for key, manifest in wanted.items()}
 
     def swap(key: str, stored: Stored | None) -> Write | None:
-        current, serial = read_stored_manifest(stored)
+        current, serial = read_stored_manifest(stored, engine.now())
         manifest = by_key[key]
         if current is not None and (current == manifest or current.generation > manifest.generation):
             return None
@@ -32,7 +32,7 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> int:
     """Mark manifests, by their keys in a config, which `generation` does not have. How many were not marked yet."""
 
     def swap(key: str, stored: Stored | None) -> Write | None:
-        current, serial = read_stored_manifest(stored)
+        current, serial = read_stored_manifest(stored, engine.now())
         if current is None or current.retired or isinstance(current, GatewaysManifest):
             return None
         if current.generation > generation:
@@ -47,12 +47,15 @@ def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored 
     return Write(key, data, stored.etag if stored else None)
 
 
-def read_stored_manifest(stored: Stored | None) -> tuple[Manifest | None, int]:
-    """The manifest in `stored` and its serial; None where there is none, or none that can be read."""
+def read_stored_manifest(stored: Stored | None, now: str) -> tuple[Manifest | None, int]:
+    """The manifest in `stored` and its serial; None where there is none, or none that can be read.
+
+    The serial of one that cannot be read is beyond what it was, so that followers take what replaces it.
+    """
     if stored is None:
         return None, 0
     try:
         body = orjson.loads(stored.data)
         return read_manifest(body), int(body["serial"])
     except (ValueError, KeyError, TypeError):
-        return None, 0
+        return None, number_beyond(now)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
@@ -50,6 +51,14 @@ class ObjectCache:
     def put_many(self, objects: Mapping[str, bytes]) -> None:
         """Write objects by their digests; those that are there already are the same by definition."""
         self._store.put_many([Write(keys.config_object(name), data, None) for name, data in sorted(objects.items())])
+
+
+def number_beyond(now: str) -> int:
+    """A version or serial above all that an object whose own is lost can have had, at `now` (RFC 3339).
+
+    It is the seconds since 1970: no object moves once a second all that time.
+    """
+    return int(datetime.fromisoformat(now).timestamp())
 
 
 def seal(body: Mapping[str, Any], serial: int, nonce: str) -> bytes:

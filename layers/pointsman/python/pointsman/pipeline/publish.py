@@ -1,12 +1,11 @@
 """Publishing: whether a head moves, and the writes that move it (docs/architecture.md, "Snapshots")."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import Enum
 
 import orjson
 
-from pointsman.pipeline.objects import seal
+from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, Write
 from pointsman.xds.content import Content
@@ -49,7 +48,7 @@ def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: st
         return HeadReading(read_snapshot(body), body["serial"], stored.etag, stored.data)
     except (ValueError, KeyError, TypeError):
         known = max((int(each.key.rsplit("/", 1)[1]) for each in store.list(f"history/{plan_key}/")), default=0)
-        last = max(known + 1, int(datetime.fromisoformat(now).timestamp()))
+        last = max(known + 1, number_beyond(now))
         lost = Snapshot(last, Content(b"", b"", "", (), ""), Provenance(0, {}), "", "", retired=True)
         return HeadReading(lost, last, stored.etag, b"")
 

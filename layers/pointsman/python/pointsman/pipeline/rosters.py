@@ -9,7 +9,7 @@ from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarg
 from pointsman.model.names import ServiceName, Target
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
-from pointsman.pipeline.objects import seal
+from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
@@ -32,7 +32,7 @@ def remote_job(root: Root, datacenter: str, remote: str) -> PlanEntry | None:
     return PlanEntry(GatewayRemotePlan(datacenter, remote), root.gateways[datacenter])
 
 
-def read_roster(stored: Stored | None) -> tuple[GatewaysManifest | None, int, str | None]:
+def read_roster(stored: Stored | None, now: str) -> tuple[GatewaysManifest | None, int, str | None]:
     """The shared manifest in `stored` with its serial and etag; None where there is none, or none that can be read."""
     if stored is None:
         return None, 0, None
@@ -40,7 +40,7 @@ def read_roster(stored: Stored | None) -> tuple[GatewaysManifest | None, int, st
         body = orjson.loads(stored.data)
         manifest, serial = read_manifest(body), int(body["serial"])
     except (ValueError, KeyError, TypeError):
-        return None, 0, stored.etag
+        return None, number_beyond(now), stored.etag
     return (manifest if isinstance(manifest, GatewaysManifest) else None), serial, stored.etag
 
 
@@ -65,7 +65,7 @@ def publish_roster(engine: Engine, datacenter: str) -> tuple[bool, Settled]:
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
         engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
-        old, serial, etag = read_roster(stored.get(name))
+        old, serial, etag = read_roster(stored.get(name), engine.now())
         if old is not None and old.generation > root.generation:
             # Config head and manifest were read at two moments: somebody knows a newer config.
             continue

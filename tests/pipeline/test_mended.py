@@ -1,0 +1,54 @@
+"""What was damaged in the store is mended, and whoever follows it takes what replaces it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.adapter.follower import Follower
+from pointsman.adapter.proxy import GatewayId, ProxyId, SidecarId
+from pointsman.pipeline.configure import configure, parse_documents
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.reconcile import reconcile
+from pointsman.store.protocol import Write
+from pointsman.store.sqlite import SQLiteStore
+
+GATEWAY = {"Datacenter": "dc1", "Address": "127.0.0.1", "Service": {"Kind": "mesh-gateway", "ID": "gw", "Port": 8443}}
+
+
+def sidecar(*upstreams: str) -> dict[str, Any]:
+    bound = [{"DestinationName": name, "LocalBindPort": 5000 + i} for i, name in enumerate(upstreams)]
+    proxy = {"DestinationServiceName": "shop", "Upstreams": bound}
+    return {"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "ID": "shop", "Proxy": proxy}}
+
+
+@pytest.mark.parametrize(
+    ("key", "proxy"),
+    [
+        ("manifests/dc1/default/shop", SidecarId("dc1", "default", "shop")),
+        ("manifests/dc1/gateways", GatewayId("dc1", "gw")),
+        ("snapshots/dc1/sidecar/web.default.dc1", SidecarId("dc1", "default", "shop")),
+    ],
+)
+def test_a_damaged_object_is_replaced_by_one_that_followers_take(tmp_path: Path, key: str, proxy: ProxyId) -> None:
+    store = SQLiteStore(tmp_path / "store.db")
+    engine = Engine(store)
+    # Several writes, so that the damaged object's serial is not the first.
+    for upstreams in (["web"], ["web", "api"], ["web"]):
+        configure(engine, parse_documents([GATEWAY, sidecar(*upstreams)]))
+    follower = Follower(store, [proxy])
+    follower.refresh()
+    before = follower.view(proxy)
+    assert before is not None
+
+    good = store.get(key)
+    assert good is not None
+    assert store.put(Write(key, b"\x00 not what was written", good.etag)).etag is not None
+    follower.refresh()
+    assert follower.view(proxy) is before
+    assert follower.problems(proxy) != ()
+
+    assert reconcile(engine).repaired > 0
+    follower.refresh()
+    assert follower.problems(proxy) == ()
+    assert reconcile(engine).repaired == 0
+    store.close()
