@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 from pointsman.adapter.bootstrap import (
+    AdapterTls,
     Address,
+    Fetch,
     FetchFiles,
+    FetchHttp,
     Keepalive,
     Node,
     PublicListener,
     SecretFiles,
+    UnixSocket,
     gateway_bootstrap,
     sidecar_bootstrap,
 )
@@ -60,7 +64,7 @@ EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/p
         ),
     ],
 )
-def test_envoy_accepts_it(
+def test_envoy_accepts_it_on_files(
     tmp_path: Path, envoy: Path, write: Callable[[FetchFiles, SecretFiles], dict[str, Any]]
 ) -> None:
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
@@ -68,6 +72,29 @@ def test_envoy_accepts_it(
     write_response(tmp_path / "lds.pb", [])
     secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     assert validate(write(FetchFiles(str(tmp_path)), secrets), tmp_path, envoy) == ""
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("envoy", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        pytest.param(lambda tls: FetchHttp(Address("127.0.0.1", 8421)), id="HTTP"),
+        pytest.param(lambda tls: FetchHttp(Address("::1", 8421), refresh_delay_ms=1500), id="HTTP on IPv6"),
+        pytest.param(lambda tls: FetchHttp(UnixSocket("/run/pointsman.sock")), id="HTTP on a unix socket"),
+        pytest.param(lambda tls: FetchHttp(Address("192.0.2.1", 8421), tls), id="HTTP with TLS, to a SPIFFE id"),
+        pytest.param(
+            lambda tls: FetchHttp(Address("192.0.2.1", 8421), replace(tls, expected="pointsman.example")),
+            id="HTTP with TLS, to a name",
+        ),
+    ],
+)
+def test_envoy_accepts_it_over_http(tmp_path: Path, envoy: Path, fetch: Callable[[AdapterTls], FetchHttp]) -> None:
+    identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
+    secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
+    way = fetch(AdapterTls(secrets, "spiffe://mesh.example/pointsman"))
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets, PUBLIC), tmp_path, envoy) == ""
+    assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
 @pytest.mark.parametrize(
@@ -81,6 +108,18 @@ def test_envoy_accepts_it(
         (lambda: bootstrap(admin=Address("127.0.0.1", 0)), "admin: port 0 must be between 1 and 65535"),
         (lambda: bootstrap(fetch=FetchFiles("files/dc1")), "files: 'files/dc1' must be an absolute path"),
         (lambda: bootstrap(fetch=FetchFiles("/files/../dc1")), "files: '/files/../dc1' must be an absolute path"),
+        (lambda: bootstrap(fetch=FetchHttp(Address("xds", 1))), "HTTP: 'xds' must be an IP address"),
+        (
+            lambda: bootstrap(fetch=FetchHttp(Address("192.0.2.1", 1))),
+            "not a loopback address: the adapter there wants",
+        ),
+        (lambda: bootstrap(fetch=FetchHttp(UnixSocket("xds.sock"))), "HTTP: 'xds.sock' must be an absolute path"),
+        (lambda: bootstrap(fetch=FetchHttp(UnixSocket("/x"), refresh_delay_ms=1)), "refresh delay: 1 ms"),
+        (lambda: bootstrap(fetch=FetchHttp(UnixSocket("/x"), request_timeout_ms=10)), "request timeout: 10 ms"),
+        (
+            lambda: bootstrap(fetch=FetchHttp(Address("192.0.2.1", 1), AdapterTls(SECRETS, ""))),
+            "TLS: the adapter's name, a SAN of its certificate, must not be empty",
+        ),
         (lambda: bootstrap(secrets=replace(SECRETS, ca="ca.pem")), "CA: 'ca.pem' must be an absolute path"),
         (lambda: bootstrap(public=replace(PUBLIC, address=Address("", 1))), "public address: '' must be an IP"),
         (lambda: bootstrap(public=replace(PUBLIC, local_app=Address("app", 1))), "local service address: 'app' must"),
@@ -121,7 +160,7 @@ def test_a_sidecar_lets_in_only_who_shows_a_certificate_of_its_trust_domain() ->
 def bootstrap(
     node: Node = NODE,
     admin: Address = ADMIN,
-    fetch: FetchFiles = FILES,
+    fetch: Fetch = FILES,
     secrets: SecretFiles = SECRETS,
     public: PublicListener = PUBLIC,
 ) -> dict[str, Any]:

@@ -69,9 +69,14 @@ class Adapter:
 
     def __exit__(self, *raised: object) -> None:
         self._stop.set()
-        self._thread.join()
         self.server.stop()
+        self._thread.join()
         self.adapter.close()
+
+    def stop_looking(self) -> None:
+        """From now on it does not see what is published."""
+        self._stop.set()
+        self._thread.join()
 
     @property
     def port(self) -> int:
@@ -117,9 +122,7 @@ class Reply:
 class Envoy:
     """Asks an adapter: every request on a connection of its own."""
 
-    def __init__(
-        self, adapter: Adapter | Path, node: dict[str, Any] = NODE, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, adapter: Adapter | Path, node: dict[str, Any] = NODE, tls: ssl.SSLContext | None = None) -> None:
         self.adapter, self.node, self._tls = adapter, node, tls
 
     def ask(self, kind: str, version: str = "", name: str = "", timeout: float = 10.0) -> Reply:

@@ -4,7 +4,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import grpc
@@ -17,9 +16,11 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from google.rpc.status_pb2 import Status
 from pointsman.adapter.ads import AdsAdapter
 from pointsman.adapter.ads_resources import Kind
-from pointsman.adapter.ads_server import AdsServer, Listen, ServerTls
+from pointsman.adapter.ads_server import AdsServer
 from pointsman.adapter.follower import Follower
+from pointsman.adapter.listen import Listen
 from pointsman.adapter.metrics import Metrics
+from pointsman.adapter.server_tls import TlsFiles
 from pointsman.store.protocol import Store
 
 from tests.adapter.published import DATACENTERS
@@ -32,12 +33,12 @@ class Adapter:
     """A follower, an ADS adapter and its server, each with its threads, while the `with` block lasts."""
 
     def __init__(
-        self, store: Store, listen: str = "127.0.0.1:0", *, hold: float = 10.0, tls: ServerTls | None = None
+        self, store: Store, listen: str = "127.0.0.1:0", *, hold: float = 10.0, tls: TlsFiles | None = None
     ) -> None:
         self.follower = Follower(store)
         self.metrics = Metrics(lambda: self.follower.staleness, lambda: self.follower.unreachable)
         self.adapter = AdsAdapter(self.follower, store, self.metrics, hold=hold)
-        self.server = AdsServer(self.adapter, Listen.read(listen), tls)
+        self.server = AdsServer(self.adapter, Listen.read(listen, "--listen"), tls)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.follower.run, args=(self._stop, self.adapter.on_change))
 
@@ -79,6 +80,7 @@ class Spoken:
             iter(self._requests.get, None), timeout=60
         )
         self._make = DeltaDiscoveryRequest if delta else DiscoveryRequest
+        self.last: dict[Kind, Any] = {}
 
     def say(self, kind: Kind, **fields: Any) -> None:
         """Send a request."""
@@ -98,6 +100,7 @@ class Spoken:
         response = found.get(timeout=_SECONDS)
         if isinstance(response, BaseException):
             raise response
+        self.last[Kind(response.type_url)] = response
         return response
 
     def accept(self, response: Any, **fields: Any) -> None:
@@ -163,8 +166,3 @@ def serves(assignment: ClusterLoadAssignment) -> str:
 def asks(response: Any) -> list[str]:
     """The names under which the clusters of a response ask for their endpoints."""
     return [each.eds_cluster_config.service_name for each in messages(response)]
-
-
-def tls_files(directory: Path) -> ServerTls:
-    """The files of a server's TLS in a directory."""
-    return ServerTls(directory / "adapter.pem", directory / "adapter.key", directory / "ca.pem")

@@ -12,6 +12,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
 from pointsman.adapter.ads_rejections import Rejection
 from pointsman.adapter.bootstrap import (
+    AdapterTls,
     Address,
     FetchGrpc,
     Node,
@@ -22,6 +23,7 @@ from pointsman.adapter.bootstrap import (
     sidecar_bootstrap,
 )
 from pointsman.adapter.proxy import GatewayId
+from pointsman.adapter.server_tls import TlsFiles
 from pointsman.chain.plan import GatewayServicePlan, PlanTarget
 from pointsman.model.entries import Mode
 from pointsman.model.names import Target
@@ -42,7 +44,7 @@ from tests.fleet.process import Ports, wait_until
 
 pytestmark = pytest.mark.envoy
 
-FLIPS = 60
+FLIPS = 50
 CLUSTER = f"s2.default.dc1.internal.{TRUST_DOMAIN}"
 
 
@@ -163,6 +165,26 @@ def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fail
         client.wait_past(time.perf_counter())
         assert [each for each in client.attempts(begin) if each.failure] == []
         assert adapter.adapter.rejections() == []
+
+
+@pytest.mark.parametrize("binary", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+def test_an_envoy_and_an_adapter_know_each_other_by_their_certificates(
+    binary: Path, store: Remote, published: Publisher, tmp_path: Path
+) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN)
+    own, identity = authority.issue("adapter", "dc1"), authority.issue("s1", "dc1")
+    with Ports() as ports:
+        tls = TlsFiles(own.certificate, own.private_key, own.ca)
+        with Adapter(store, tls=tls) as adapter:
+            ip, _, port = adapter.server.address.rpartition(":")
+            files = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
+            expected = AdapterTls(files, f"spiffe://{TRUST_DOMAIN}/ns/default/dc/dc1/svc/adapter")
+            bootstrap = _sidecar(FetchGrpc(Address(ip, int(port)), expected), authority, ports)
+            with Envoy("s1", bootstrap, tmp_path, binary) as envoy:
+                envoy.wait_ready()
+                assert set(_timeouts(envoy)) == {"s2", "s3"}
+                (stream,) = adapter.adapter.config_dump()["streams"]
+                assert (stream["node"], stream["proxy"]) == ("s1-1", "dc1/default/s1")
 
 
 def test_what_an_envoy_rejects_is_told_in_its_words_and_keeps_nothing_else_back(

@@ -1,6 +1,7 @@
 """ADS: how Envoys fetch over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol)."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 
 from pointsman.adapter.ads_delta import DeltaConversation
 from pointsman.adapter.ads_rejections import Rejection
-from pointsman.adapter.ads_resources import Resources
+from pointsman.adapter.ads_resources import Kind, Resources
 from pointsman.adapter.ads_shelf import Shelf
 from pointsman.adapter.ads_sotw import StateOfTheWorldConversation
 from pointsman.adapter.ads_stream import WAY, AnyConversation, Channel, Context, Stream
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 HOLD = 10.0
 """Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
 
-_LOOK = 0.5
+_LOOK = 0.25
 """Seconds between two looks for a proxy that is not registered."""
 
 
@@ -60,6 +61,7 @@ class AdsAdapter:
         self._follower, self._store, self._metrics = follower, store, metrics
         self._trust_domain, self._hold, self._clock = trust_domain, hold, clock
         self._announce = announce or self.on_change
+        self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
         self._shelf = Shelf(follower)
         self._channels: dict[tuple[ProxyId, bool], Channel] = {}
         self._streams: set[Stream] = set()
@@ -75,11 +77,15 @@ class AdsAdapter:
             touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
         woken = []
         for (proxy, hostnames), channel in touched:
-            if channel.wakes:
+            try:
                 self._put(channel, self._shelf.resources(proxy, _some_version(hostnames)))
-                woken.append(channel)
+            except Exception:
+                # What cannot be made for one proxy must not keep the others from what is theirs.
+                _log.exception("%s stays as it is", proxy)
+            woken.append(channel)
         if woken and self._loop is not None:
-            self._loop.call_soon_threadsafe(_wake, woken)
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(_wake, woken)
 
     def rejections(self) -> list[Rejection]:
         """What Envoys rejected and still do not have; an Envoy that hung up is forgotten."""
@@ -136,7 +142,9 @@ class AdsAdapter:
             return
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
-        stream = Stream(proxy, first.node.id, conversation, channel, context, self._metrics, self._clock)
+        stream = Stream(
+            proxy, first.node.id, conversation, channel, context, self._metrics, self._delivered, self._clock
+        )
         channel.wakes.add(stream.wake)
         self._streams.add(stream)
         try:
@@ -148,6 +156,7 @@ class AdsAdapter:
         finally:
             channel.wakes.discard(stream.wake)
             self._streams.discard(stream)
+            self._forget(proxy, envoy, channel)
         if self._draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over")
 
@@ -158,12 +167,14 @@ class AdsAdapter:
         loop = asyncio.get_running_loop()
         deadline = self._clock() + self._hold
         while not self._draining:
-            status, problem = await loop.run_in_executor(self._pool, self._look_for, proxy, envoy, channel)
+            # What is there is kept up with the store, and does not wait for one that is slow just now.
             if channel.resources is not None:
                 return None
-            if self._clock() >= deadline:
-                return status, problem
-            await asyncio.sleep(min(_LOOK, self._hold))
+            status, problem = await loop.run_in_executor(self._pool, self._look_for, proxy, envoy, channel)
+            if channel.resources is None:
+                if self._clock() >= deadline:
+                    return status, problem
+                await asyncio.sleep(min(_LOOK, self._hold))
         return grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over"
 
     def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> tuple[grpc.StatusCode, str]:
@@ -180,6 +191,12 @@ class AdsAdapter:
             reasons = [*self._follower.problems(proxy), self._follower.unreachable]
             problem = f"{proxy} has no complete view yet: {'; '.join(filter(None, reasons)) or 'it is retired'}"
         return status, problem
+
+    def _forget(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> None:
+        """Keep nothing of a proxy that nobody knows."""
+        with self._lock:
+            if not channel.wakes and channel.resources is None:
+                self._channels.pop((proxy, takes_hostnames(envoy)), None)
 
     def _put(self, channel: Channel, resources: Resources | None) -> None:
         with self._lock:

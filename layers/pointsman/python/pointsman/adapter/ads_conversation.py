@@ -44,13 +44,17 @@ class Conversation(ABC, Generic[Request]):
         self.due: float | None = None
         self.ahead: set[Kind] = set()
         self._opened = opened
+        self._withheld = False
         self._nonces = 0
         # By the name of the endpoints: the cluster that goes with them, and when it was sent.
         self._awaited: dict[str, tuple[str, float]] = {}
 
     @abstractmethod
-    def receive(self, request: Request, now: float) -> None:
-        """Take in one request. What follows from it, `advance` says."""
+    def receive(self, request: Request, now: float) -> bool:
+        """Take in one request: whether there may be something to send now, which `advance` then says.
+
+        After most there is not: Envoys say that they have taken what they got, all of them at the same time.
+        """
 
     @abstractmethod
     def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
@@ -65,29 +69,33 @@ class Conversation(ABC, Generic[Request]):
 
         `ahead` is then of what kinds the Envoy has something newer.
         """
-        self.due = None
-        self.ahead = set()
+        calm = not self._withheld
+        self.due, self._withheld = None, False
+        if self.ahead:
+            self.ahead = set()
         out: list[Response] = []
-        clusters, endpoints, listeners = (self.subscriptions.get(kind) for kind in Kind)
-        if clusters is not None and self._begin(clusters, resources):
+        get = self.subscriptions.get
+        clusters, endpoints, listeners = get(Kind.CLUSTERS), get(Kind.ENDPOINTS), get(Kind.LISTENERS)
+        quiet = calm and clusters is not None and clusters.is_still(resources)
+        if clusters is not None and not quiet and self._begin(clusters, resources):
             self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
         # Endpoints go when nobody asks for them any more. A name that is not there is that of a selection that is
         # over: its cluster is about to be changed, and is better off with what it has.
-        if endpoints is not None and self._begin(endpoints, resources):
+        if endpoints is not None and not endpoints.is_still(resources) and self._begin(endpoints, resources):
             self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
-        if (
-            listeners is not None
-            and self._begin(listeners, resources)
+        if listeners is not None and not (calm and listeners.is_still(resources)) and self._begin(listeners, resources):
             # Behind, we do not have all clusters that the listeners may need.
-            and not self._behind(resources)
-            and not self._clusters_are_awaited(resources, now)
-        ):
-            gone = listeners.gone(resources)
-            self._send(listeners, resources, self._changed(listeners, resources), gone, out)
-        if clusters is not None and clusters.at == resources.number:
+            if self._behind(resources) or self._clusters_are_awaited(resources, now):
+                self._withheld = True
+            else:
+                gone = listeners.gone(resources)
+                self._send(listeners, resources, self._changed(listeners, resources), gone, out)
+        if clusters is not None and not quiet and clusters.at == resources.number:
             gone = clusters.gone(resources)
             if gone and self._listeners_are_settled(listeners, resources, now):
                 self._send(clusters, resources, [], gone, out)
+            elif gone:
+                self._withheld = True
         return out
 
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
@@ -106,21 +114,23 @@ class Conversation(ABC, Generic[Request]):
     ) -> None:
         """Put what there is to say into `out`: mostly one response, none if there is nothing."""
         ours = resources.of[of.kind]
-        # What was rejected and moved on meanwhile is sent as it is now, still apart.
-        groups = [[ours[name] for name in names if name in ours and of.wants(name)] for names in of.apart]
-        groups = [group for group in groups if group]
-        of.apart.clear()
-        apart = {each.name for group in groups for each in group}
-        together = [each for each in changed if each.name not in apart]
-        if together or gone or self._answers_with_nothing(of):
-            groups.insert(0, together)
+        groups: list[list[Resource]] = []
+        if of.apart:
+            # What was rejected and moved on meanwhile is sent as it is now, still apart.
+            groups = [[ours[name] for name in names if name in ours and of.wants(name)] for names in of.apart]
+            groups = [group for group in groups if group]
+            of.apart.clear()
+            apart = {each.name for group in groups for each in group}
+            changed = [each for each in changed if each.name not in apart]
+        if changed or gone or self._answers_with_nothing(of):
+            groups.insert(0, changed)
         asked = of.owed if of.at != -1 else ours.keys()
         for group in groups:
             published = max((each.published for each in group if each.name not in asked), default="")
             out.append(Response(of.kind, self._bring(of, resources, group, gone), published))
             gone = []
-        # Behind, nothing counts as brought: what was passed over now is looked at again.
-        of.at = -1 if of.behind(resources) else resources.number
+        # Where the Envoy is ahead nothing counts as brought: what was passed over now is looked at again.
+        of.at = -1 if of.kind in self.ahead else resources.number
 
     @staticmethod
     def _answers_with_nothing(of: Subscription) -> bool:
@@ -129,6 +139,8 @@ class Conversation(ABC, Generic[Request]):
 
     def _clusters_are_awaited(self, resources: Resources, now: float) -> bool:
         """Whether new listeners should wait, for they may need what the Envoy has not accepted yet."""
+        if not self._awaited:
+            return False
         current = resources.of[Kind.ENDPOINTS]
         self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
@@ -136,7 +148,7 @@ class Conversation(ABC, Generic[Request]):
         return not self._past(latest + PATIENCE, now)
 
     def _behind(self, resources: Resources) -> bool:
-        return any([of.behind(resources) for of in self.subscriptions.values()])  # all of them: each takes note
+        return any(of.behind(resources) for of in self.subscriptions.values())
 
     def _listeners_are_settled(self, of: Subscription | None, resources: Resources, now: float) -> bool:
         """Whether the Envoy has the listeners of `resources` and nothing older any more; if not, when to look."""
@@ -156,11 +168,11 @@ class Conversation(ABC, Generic[Request]):
         self._nonces += 1
         return str(self._nonces)
 
-    def _answer(self, of: Subscription, nonce: str, error: Status | None, now: float) -> None:
-        """Take in that the Envoy accepted the response `nonce`, or rejected it for `error`."""
+    def _answer(self, of: Subscription, nonce: str, error: Status | None, now: float) -> bool:
+        """Take in that the Envoy accepted the response `nonce`, or rejected it for `error`; as `receive`."""
         names = of.unanswered.pop(nonce, None)
         if names is None:
-            return
+            return False
         of.answered = now
         if of.kind is Kind.ENDPOINTS:
             for name in names:
@@ -168,7 +180,7 @@ class Conversation(ABC, Generic[Request]):
         if error is None:
             for name in (*names, ""):
                 of.rejected.pop(name, None)
-            return
+            return self._withheld
         if of.kind is Kind.CLUSTERS:
             self._awaited = {place: each for place, each in self._awaited.items() if each[0] not in names}
         if len(names) > 1 and self._can_halve(of):
@@ -176,6 +188,7 @@ class Conversation(ABC, Generic[Request]):
             of.apart += [names[:middle], names[middle:]]
         else:
             of.rejected[names[0] if len(names) == 1 else ""] = error.message
+        return True
 
     @staticmethod
     def _can_halve(of: Subscription) -> bool:

@@ -16,14 +16,15 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
     """The state of one stream of the incremental protocol
     (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds)."""
 
-    def receive(self, request: DeltaDiscoveryRequest, now: float) -> None:
+    def receive(self, request: DeltaDiscoveryRequest, now: float) -> bool:
         """Take in one request: what is subscribed to counts whatever response it answers."""
         try:
             kind = Kind(request.type_url)
         except ValueError:
-            return  # secrets, routes and whatever else has another source
+            return False  # secrets, routes and whatever else has another source
         of = self.subscriptions.get(kind)
         names = set(request.resource_names_subscribe)
+        changed = of is None or bool(names)
         if of is None:
             of = self.subscriptions[kind] = Subscription(kind)
             # Without a name the first request is for everything; there is no such thing as all endpoints.
@@ -45,7 +46,8 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
             _unsubscribe(of, name)
         if request.response_nonce:
             error = request.error_detail if request.HasField("error_detail") else None
-            self._answer(of, request.response_nonce, error, now)
+            changed |= self._answer(of, request.response_nonce, error, now)
+        return changed
 
     def _begin(self, of: Subscription, resources: Resources) -> bool:
         return True  # it has told by resource what it has

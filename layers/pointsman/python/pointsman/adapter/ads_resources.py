@@ -14,6 +14,9 @@ from pointsman.adapter.ads_version import Stamp, Version
 from pointsman.xds.delivery import DeliveredCluster, Delivery
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
+_NONE = -2
+"""The number of no Resources; -1 is that of a subscription that was brought nothing yet."""
+
 
 class Kind(Enum):
     """What a subscription is for; the value is the type's URL."""
@@ -21,6 +24,9 @@ class Kind(Enum):
     CLUSTERS = CLUSTER_TYPE
     ENDPOINTS = ENDPOINT_TYPE
     LISTENERS = LISTENER_TYPE
+
+    # There is one of each, and they are looked up for every stream: what Enum has would be called in Python.
+    __hash__ = object.__hash__
 
     @property
     def label(self) -> str:
@@ -48,8 +54,8 @@ class Resource:
 class Resources:
     """What one proxy gets under one view; `number` grows from view to view.
 
-    `moved` are the resources that are not the same as in the Resources with the number `before`; `endpoints_of` are the
-    names of the clusters' endpoints.
+    `moved` are the resources that have changed since the Resources with the number `before`, `still` the kinds of
+    which none moved and none ended since; `endpoints_of` are the names of the clusters' endpoints.
     """
 
     number: int
@@ -57,6 +63,7 @@ class Resources:
     of: Mapping[Kind, Mapping[str, Resource]]
     before: int
     moved: Mapping[Kind, tuple[Resource, ...]]
+    still: frozenset[Kind]
     endpoints_of: Mapping[str, str]
     delivery: Delivery
 
@@ -90,29 +97,31 @@ def restamped(resource: Resource, at: Stamp) -> Resource:
 
 def make_resources(number: int, at: Stamp, delivery: Delivery, previous: Resources | None = None) -> Resources:
     """The resources of `delivery` under the manifests' stamp `at`. What `previous` has as well is taken from there."""
+    # Whatever is made under later manifests is later, be it the same or not: another adapter may have sent what was in
+    # between, which we have not seen.
+    same = previous if previous is not None and previous.stamp == at else None
     kept: dict[int, tuple[Resource, Resource]] = {}
-    if previous is not None and previous.delivery.form == delivery.form:
-        clusters, endpoints = previous.of[Kind.CLUSTERS], previous.of[Kind.ENDPOINTS]
-        kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in previous.delivery.clusters}
+    if same is not None and same.delivery.form == delivery.form:
+        clusters, endpoints = same.of[Kind.CLUSTERS], same.of[Kind.ENDPOINTS]
+        kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in same.delivery.clusters}
     of: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
     for each in delivery.clusters:
-        cluster, assignment = kept.get(id(each)) or _pair(each, at)
-        before = previous.of[Kind.CLUSTERS].get(each.name) if previous else None
-        # A snapshot that moves on takes its cluster along only where that changed.
-        of[Kind.CLUSTERS][each.name] = before if before and before.version.digest == cluster.version.digest else cluster
-        of[Kind.ENDPOINTS][each.place] = assignment
-    if previous is not None and previous.delivery.listeners == delivery.listeners:
-        of[Kind.LISTENERS] = dict(previous.of[Kind.LISTENERS])
+        of[Kind.CLUSTERS][each.name], of[Kind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(each, at)
+    if same is not None and same.delivery.listeners == delivery.listeners:
+        of[Kind.LISTENERS] = dict(same.of[Kind.LISTENERS])
     else:
         for serialized in delivery.listeners:
             name = str(Listener.FromString(serialized).name)
             of[Kind.LISTENERS][name] = _resource(Kind.LISTENERS, name, Version.of((0, *at), serialized), serialized)
+    past: Mapping[Kind, Mapping[str, Resource]] = previous.of if previous else {kind: {} for kind in Kind}
+    moved = {kind: tuple(_moved(of[kind].values(), past[kind])) for kind in Kind}
     return Resources(
         number=number,
         stamp=at,
         of=of,
-        before=previous.number if previous else -1,
-        moved={kind: tuple(_moved(of[kind].values(), previous.of[kind] if previous else {})) for kind in Kind},
+        before=previous.number if previous else _NONE,
+        moved=moved,
+        still=frozenset(kind for kind in Kind if not moved[kind] and past[kind].keys() == of[kind].keys()),
         endpoints_of={each.name: each.place for each in delivery.clusters},
         delivery=delivery,
     )
@@ -126,7 +135,7 @@ def _pair(delivered: DeliveredCluster, at: Stamp) -> tuple[Resource, Resource]:
     # be sent again even where they are what they were.
     return (
         _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster), cluster, published),
-        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment), assignment, published),
+        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, assignment), assignment, published),
     )
 
 
@@ -142,5 +151,8 @@ def _resource(kind: Kind, name: str, version: Version, serialized: bytes, publis
     )
 
 
-def _moved(now: Iterable[Resource], before: Mapping[str, Resource]) -> Iterable[Resource]:
-    return (each for each in now if before.get(each.name) is not each)
+def _moved(now: Iterable[Resource], past: Mapping[str, Resource]) -> Iterable[Resource]:
+    for each in now:
+        before = past.get(each.name)
+        if before is None or before.version.digest != each.version.digest:
+            yield each

@@ -1,19 +1,24 @@
 """The gRPC server before the ADS adapter: where it listens, whom it trusts, how it ends."""
 
 import asyncio
+import logging
+import os
+import socket
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
 
 from pointsman.adapter.ads import AdsAdapter
+from pointsman.adapter.listen import Listen
+from pointsman.adapter.server_tls import TlsFiles
 from pointsman.model.errors import InvalidInput, PointsmanError
 
+_log = logging.getLogger(__name__)
+
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+_SOCKET_MODE = 0o660
 
 _OPTIONS = [
     # Two adapters on one port by accident would each get some of the Envoys.
@@ -32,85 +37,13 @@ _OPTIONS = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """The server's certificate chain and key, and the CAs of its clients' certificates, as PEM files."""
-
-    certificate: Path
-    private_key: Path
-    client_ca: Path
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """For a server that lets in only who shows a certificate; the files are read again when they change.
-
-        Raises PointsmanError where a file cannot be read.
-        """
-        seen = self._stamps()
-        current = self._configuration()
-
-        def newest() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal seen
-            try:
-                now = self._stamps()
-                if now == seen:
-                    return None
-                configuration = self._configuration()
-            except PointsmanError:
-                return None  # in the middle of being replaced: the next connection looks again
-            seen = now
-            return configuration
-
-        return grpc.dynamic_ssl_server_credentials(current, newest, require_client_authentication=True)
-
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        key, chain, ca = (_read(file) for file in (self.private_key, self.certificate, self.client_ca))
-        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca)
-
-    def _stamps(self) -> list[int]:
-        try:
-            return [each.stat().st_mtime_ns for each in (self.certificate, self.private_key, self.client_ca)]
-        except OSError as error:
-            raise PointsmanError(f"{error.filename}: {error.strerror}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where a server listens: an address as gRPC has it, and whether it is one of this machine alone."""
-
-    target: str
-    local: bool
-
-    @classmethod
-    def read(cls, text: str, option: str = "--grpc") -> Self:
-        """From IP:PORT or unix:PATH. Raises InvalidInput."""
-        if text.startswith("unix:"):
-            path = text.removeprefix("unix:")
-            if not path:
-                raise InvalidInput.single(option, "", f'"{text}" names no file; say unix:/run/pointsman.sock')
-            # The kernel takes 107 bytes of it.
-            absolute = str(Path(path).absolute())
-            if len(absolute.encode()) > 107:
-                raise InvalidInput.single(option, "", f'"{absolute}" is longer than the 107 bytes of a socket\'s path')
-            return cls(f"unix:{absolute}", True)
-        host, _, port = text.rpartition(":")
-        try:
-            ip = ip_address(host.strip("[]"))
-        except ValueError:
-            raise InvalidInput.single(option, "", f'"{text}" is neither IP:PORT nor unix:PATH') from None
-        if not port.isdecimal() or int(port) > 65535:
-            raise InvalidInput.single(option, "", f'"{text}" has no port between 0 and 65535')
-        return cls(f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}", ip.is_loopback)
-
-
 class AdsServer:
     """Serves an adapter from a thread of its own, while the `with` block lasts or from `start` to `stop`."""
 
-    def __init__(
-        self, adapter: AdsAdapter, listen: Listen, tls: ServerTls | None = None, *, grace: float = 5.0
-    ) -> None:
+    def __init__(self, adapter: AdsAdapter, listen: Listen, tls: TlsFiles | None = None, *, grace: float = 5.0) -> None:
         """`grace` is the seconds that streams get to end. Raises InvalidInput without `tls` on a foreign address."""
         if tls is None and not listen.local:
-            reason = f'"{listen.target}" is not a loopback address: whoever reaches it reads the mesh'
+            reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
             way_out = "give --tls-cert, --tls-key and --client-ca, or listen on loopback or unix:PATH"
             raise InvalidInput.single("--grpc", "", f"{reason}; {way_out}")
         self._adapter, self._listen, self._tls, self._grace = adapter, listen, tls, grace
@@ -129,11 +62,14 @@ class AdsServer:
         self.stop()
 
     @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
+    @property
     def address(self) -> str:
         """Where it listens, with the port that was picked for 0."""
-        if self._listen.target.startswith("unix:"):
-            return self._listen.target
-        return f"{self._listen.target.rpartition(':')[0]}:{self._port}"
+        return _target(self._listen, self._port)
 
     def start(self) -> None:
         """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
@@ -169,20 +105,59 @@ class AdsServer:
         self._adapter.close()
 
     def _bind(self, server: Any) -> int:
-        target = self._listen.target
-        unix = target.startswith("unix:")
-        add: Callable[[], int] = lambda: server.add_insecure_port(target)  # noqa: E731
-        if self._tls is not None and not unix:
-            credentials = self._tls.credentials()
-            add = lambda: server.add_secure_port(target, credentials)  # noqa: E731
+        target = _target(self._listen, self._listen.port)
+        credentials = _credentials(self._tls) if self._tls is not None and not self._listen.path else None
+        # gRPC would take the socket of one that runs away from it.
+        if self._listen.path and _answers(self._listen.path):
+            raise PointsmanError(f"{target}: somebody listens there; is another adapter running?")
         try:
-            return add()
+            port = server.add_secure_port(target, credentials) if credentials else server.add_insecure_port(target)
         except RuntimeError as error:
             raise PointsmanError(f"{target}: cannot listen there; is another adapter running? ({error})") from None
+        if self._listen.path:
+            os.chmod(self._listen.path, _SOCKET_MODE)
+        return int(port)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise PointsmanError(f"{file}: {error.strerror}") from None
+def _target(listen: Listen, port: int) -> str:
+    """As gRPC has it."""
+    if listen.path:
+        return f"unix:{listen.path}"
+    return f"[{listen.host}]:{port}" if ":" in listen.host else f"{listen.host}:{port}"
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _credentials(files: TlsFiles) -> Any:
+    """Those of a server that lets in only who shows a certificate; files are read again when they have changed.
+
+    Raises PointsmanError where a file cannot be read.
+    """
+    places = (files.private_key, files.certificate, files.client_ca)
+
+    def read() -> tuple[tuple[int, ...], Any]:
+        try:
+            stamps = tuple(each.stat().st_mtime_ns for each in places)
+            key, chain, ca = (each.read_bytes() for each in places)
+        except OSError as error:
+            raise PointsmanError(f"TLS: {error.filename}: {error.strerror}") from None
+        return stamps, grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca)
+
+    seen, first = read()
+
+    def newest() -> Any:
+        nonlocal seen
+        try:
+            stamps, configuration = read()
+        except PointsmanError as error:
+            _log.warning("what was read before is used on: %s", error)
+            return None
+        if stamps == seen:
+            return None
+        seen = stamps
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(first, newest, require_client_authentication=True)

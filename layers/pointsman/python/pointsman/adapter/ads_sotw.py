@@ -22,22 +22,23 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
     that used them. The incremental protocol has no such gap.
     """
 
-    def receive(self, request: DiscoveryRequest, now: float) -> None:
+    def receive(self, request: DiscoveryRequest, now: float) -> bool:
         """Take in one request; one that answers an outdated response, or none that we sent, is ignored."""
         try:
             kind = Kind(request.type_url)
         except ValueError:
-            return  # secrets, routes and whatever else has another source
+            return False  # secrets, routes and whatever else has another source
         of = self.subscriptions.get(kind)
         names = set(request.resource_names)
+        changed = of is None or of.names != names
         if of is None:
             of = self.subscriptions[kind] = Subscription(kind, base=Version.read(request.version_info))
             of.everything = not names and kind is not Kind.ENDPOINTS
         elif request.response_nonce != of.nonce:
             # One that comes before the Envoy read the last response of endpoints still answers the one it names.
             if kind is Kind.ENDPOINTS:
-                self._answer(of, request.response_nonce, _error(request), now)
-            return
+                return self._answer(of, request.response_nonce, _error(request), now)
+            return False
         if _EVERYTHING in names:
             names.discard(_EVERYTHING)
             of.everything = True
@@ -49,7 +50,8 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
         of.owed &= names
         of.names = names
         if request.response_nonce:
-            self._answer(of, request.response_nonce, _error(request), now)
+            changed |= self._answer(of, request.response_nonce, _error(request), now)
+        return changed
 
     def _begin(self, of: Subscription, resources: Resources) -> bool:
         if of.at != -1 or of.base is None:
@@ -76,8 +78,11 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
             of.take(nonce, changed, gone, resources.number)
             parts = [each.whole for each in of.has.values()]
             of.unanswered[nonce] = tuple(of.has)
-        version = str(resources.versions[of.kind])
-        rest = DiscoveryResponse(version_info=version, type_url=of.kind.value, nonce=nonce)
+        version = resources.versions[of.kind]
+        if of.kind is not Kind.ENDPOINTS and len(of.has) != len(resources.of[of.kind]):
+            # Some are leaving, or were not asked for: whoever has this has not what we have.
+            version = Version.of(version.order, *(each.version.digest.encode() for each in of.has.values()))
+        rest = DiscoveryResponse(version_info=str(version), type_url=of.kind.value, nonce=nonce)
         return b"".join([*parts, rest.SerializeToString()])
 
     @staticmethod

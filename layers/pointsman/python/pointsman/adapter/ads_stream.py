@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
 
-from pointsman.adapter.ads_conversation import Conversation, Response
+from pointsman.adapter.ads_conversation import Conversation
 from pointsman.adapter.ads_delta import DeltaConversation
 from pointsman.adapter.ads_rejections import Rejection
 from pointsman.adapter.ads_resources import Kind, Resources
@@ -45,16 +45,18 @@ class Stream:
         channel: Channel,
         context: Context,
         metrics: Metrics | None,
+        delivered: Mapping[Kind, Callable[[str], None]],
         clock: Callable[[], float],
     ) -> None:
+        """`delivered` is called after every response of its kind with when what it brings was published."""
         self.proxy, self.node = proxy, node
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
+        self._delivered = delivered
         self._wake = asyncio.Event()
         self._ended = False
         self._ahead: set[Kind] = set()
         self._rejections: dict[tuple[Kind, str], Rejection] = {}
-        self._writing = 0
 
     @property
     def wake(self) -> Callable[[], None]:
@@ -104,28 +106,31 @@ class Stream:
     async def _read(self) -> None:
         try:
             while (request := await self._context.read()) is not grpc.aio.EOF:
-                self._receive(request)
-                self._wake.set()
+                if self._receive(request):
+                    self._wake.set()
         finally:
             self.end()
 
-    def _receive(self, request: Any) -> None:
+    def _receive(self, request: Any) -> bool:
         before = len(self._conversation.subscriptions)
-        self._conversation.receive(request, self._clock())
+        changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
             self._metrics.subscriptions.labels(WAY, Kind(request.type_url).label).inc()
         if request.HasField("error_detail") or self._rejections:
-            self._note_rejections(request.error_detail.message)
+            self._note_rejections()
+        return changed
 
     async def _send(self, resources: Resources) -> bool:
         responses = self._conversation.advance(resources, self._clock())
         for response in responses:
             await self._context.write(response.data)
-            self._count(response)
-        if self._metrics:
-            for kind in self._conversation.ahead - self._ahead:
+            if response.kind in self._delivered:
+                self._delivered[response.kind](response.published)
+        ahead = self._conversation.ahead
+        if self._metrics and (ahead or self._ahead):
+            for kind in ahead - self._ahead:
                 self._metrics.ahead.labels(WAY, kind.label).inc()
-        self._ahead = self._conversation.ahead
+            self._ahead = ahead.copy()
         return bool(responses)
 
     async def _rest(self) -> None:
@@ -140,11 +145,7 @@ class Stream:
             if timer is not None:
                 timer.cancel()
 
-    def _count(self, response: Response) -> None:
-        if self._metrics:
-            self._metrics.delivered(WAY, response.kind.label, response.published)
-
-    def _note_rejections(self, reason: str) -> None:
+    def _note_rejections(self) -> None:
         now: dict[tuple[Kind, str], Rejection] = {}
         for kind, of in self._conversation.subscriptions.items():
             for name, said in of.rejected.items():

@@ -39,6 +39,14 @@ class Subscription:
         """Whether it was asked for."""
         return self.everything or name in self.names
 
+    def is_still(self, resources: Resources) -> bool:
+        """Whether nothing can have changed since it was last brought anywhere; it then counts as brought here."""
+        if self.at != resources.number:
+            if self.at != resources.before or self.kind not in resources.still:
+                return False
+            self.at = resources.number
+        return not (self.owed or self.apart or self.returning)
+
     def behind(self, resources: Resources) -> bool:
         """Whether the Envoy comes from an adapter that had later manifests: what it lacks of ours has ended there."""
         if self.returning and all(each.version.order[1:] <= resources.stamp for each in self.has.values()):
@@ -61,7 +69,7 @@ class Subscription:
                 ahead |= stands is Standing.OLDER
                 if stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
                     out.append(each)
-        for name in self.owed & ours.keys():
+        for name in sorted(self.owed & ours.keys()):
             held = self.has.get(name)
             if held is None or standing(ours[name].version, held.version) is not Standing.OLDER:
                 out.append(ours[name])

@@ -43,6 +43,9 @@ def http_dynamic_resources(fetch: FetchHttp) -> dict[str, Any]:
 def http_cluster(fetch: FetchHttp) -> dict[str, Any]:
     """The cluster of the adapter itself."""
     cluster = adapter_cluster(fetch.at, fetch.tls, {"http_protocol_options": {}}, "http/1.1")
+    # At its start an Envoy opens a connection for each of its clusters, and is busy with writing requests of 77 KB:
+    # a shorter time is over before it looks again, and everything begins anew.
+    cluster["connect_timeout"] = "10s"
     if isinstance(fetch.at, Address):
         # Held polls are silent: without probes, an adapter that is gone without a word is noticed after a timeout.
         keepalive = {"keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 5}

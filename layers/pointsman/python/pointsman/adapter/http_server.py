@@ -1,8 +1,9 @@
 """The HTTP server before an adapter: where it listens, whom it lets in, how it ends.
 
-It is uvicorn with httptools: of the well-kept ASGI servers the one that shows the client's certificate to who extends
-it, and that drains. Measured against its h11 parser, hypercorn and granian, with requests of 77 KB: half as many
-answers again per second as with h11, twice those of hypercorn, three quarters of granian's.
+It is uvicorn with httptools: it is embedded in a few lines, drains, and its connection class can be extended to tell
+who the client is. In one short run on a busy machine, with requests of 77 KB and a client that was itself part of the
+limit, it gave 2,230 answers a second against 1,540 with h11, 1,270 of hypercorn and 3,000 of granian; with 2,000 held
+requests the last was released after 0.2 s, granian's after 0.27 s.
 """
 
 import asyncio
@@ -46,6 +47,11 @@ class _Connection(HttpToolsProtocol):
             names = (tls.getpeercert() or {}).get("subjectAltName", ())
             own[URIS] = tuple(value for kind, value in names if kind == "URI")
         self.app_state = {**self.app_state, **own}
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        # uvicorn may have stopped reading in the middle of a large request, and would not see the client hang up.
+        self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         self._gone.clear()

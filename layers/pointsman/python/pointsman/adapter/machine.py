@@ -1,4 +1,4 @@
-"""One machine: the verbs, the HTTP intake, the followers and the files, in one process on one store."""
+"""One machine: the verbs, the HTTP intake, the followers, the files and ADS, in one process on one store."""
 
 import errno
 import logging
@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,7 @@ import uvicorn
 from pointsman.adapter.files import FilesAdapter
 from pointsman.adapter.follower import Follower
 from pointsman.adapter.intake import intake
+from pointsman.adapter.listen import Listen
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
@@ -34,7 +36,10 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `pointsman up` is told, checked. `envoy_version` None: unknown; `files` None: none are kept."""
+    """What `pointsman up` is told, checked.
+
+    `envoy_version` None: unknown; `files` None: none are kept; `grpc` None: nothing is served over gRPC.
+    """
 
     store: str
     trust_domain: str
@@ -43,10 +48,18 @@ class Settings:
     files: Path | None
     envoy_version: tuple[int, int, int] | None
     reconcile_every: int
+    grpc: Listen | None = None
 
     @classmethod
     def read(
-        cls, store: str, trust_domain: str, listen: str, files: str, envoy_version: str, reconcile_every: int
+        cls,
+        store: str,
+        trust_domain: str,
+        listen: str,
+        files: str,
+        envoy_version: str,
+        reconcile_every: int,
+        grpc: str = "",
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -70,6 +83,7 @@ class Settings:
             Path(files).resolve() if files else None,
             (int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
             reconcile_every,
+            _local(grpc) if grpc else None,
         )
 
 
@@ -79,6 +93,7 @@ class Machine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
+        self._grpc_at: str | None = None
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises PointsmanError if it cannot start; then nothing was changed."""
@@ -111,20 +126,23 @@ class Machine:
             ),
             lambda: self._ready(listener),
         )
-        for thread in threads:
-            thread.start()
-        try:
-            server.run(sockets=[listener])
-        finally:
-            self._stop.set()
+        with ExitStack() as serving:
+            if self._settings.grpc is not None:
+                threads.append(self._grpc(store, self._settings.grpc, serving))
             for thread in threads:
-                thread.join(timeout=5)
+                thread.start()
+            try:
+                server.run(sockets=[listener])
+            finally:
+                self._stop.set()
+                for thread in threads:
+                    thread.join(timeout=5)
 
     def _ready(self, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         files = str(self._settings.files) if self._settings.files else None
-        line = {"ready": True, "url": url, "files": files, "store": self._settings.store}
+        line = {"ready": True, "url": url, "files": files, "grpc": self._grpc_at, "store": self._settings.store}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.flush()
 
@@ -150,6 +168,17 @@ class Machine:
             daemon=True,
         )
 
+    def _grpc(self, store: Store, listen: Listen, serving: ExitStack) -> threading.Thread:
+        """Listen for Envoys while `serving` lasts: the thread that sends them what changes."""
+        # Who has no use for gRPC does not load it.
+        from pointsman.adapter.ads import AdsAdapter
+        from pointsman.adapter.ads_server import AdsServer
+
+        follower = Follower(store)
+        adapter = AdsAdapter(follower, store)
+        self._grpc_at = serving.enter_context(AdsServer(adapter, listen)).address
+        return threading.Thread(target=follower.run, args=(self._stop, adapter.on_change), name="ads", daemon=True)
+
 
 class _Server(uvicorn.Server):
     """A server that says when it is up."""
@@ -162,6 +191,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             self._ready()
+
+
+def _local(grpc: str) -> Listen:
+    listen = Listen.read(grpc, "--grpc")
+    if not listen.local:
+        reason = f'"{listen.host}" is not a loopback address; `pointsman adapter grpc` serves others, with certificates'
+        raise InvalidInput.single("--grpc", "", reason)
+    return listen
 
 
 def _bound(address: str, port: int) -> socket.socket:

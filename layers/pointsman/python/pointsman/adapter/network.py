@@ -7,16 +7,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from pointsman.adapter.bootstrap_server import XDS_CLUSTER
 from pointsman.adapter.follower import Follower
 from pointsman.adapter.http_server import HttpServer
 from pointsman.adapter.listen import Listen
 from pointsman.adapter.metrics import Metrics
 from pointsman.adapter.ops import ops
 from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.rest import RestAdapter
+from pointsman.adapter.rest import REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS, RestAdapter
 from pointsman.adapter.server_tls import ServerTls, TlsFiles
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
+from pointsman.xds.endpoint_source import over_rest
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ class NetworkSettings:
     """Where to listen, "" for nowhere: `http` and `grpc` for Envoys, `ops` for operators (IP:PORT or unix:PATH).
 
     `proxies` are followed from the start, others from their first request on. `trust_domain` is that of clients'
-    certificates, "" any that their CA vouches for.
+    certificates, "" any that their CA vouches for. `refresh_delay_ms` is between two requests over HTTP for the same
+    endpoints.
     """
 
     http: str = ""
@@ -38,6 +41,7 @@ class NetworkSettings:
     tls: TlsFiles | None = None
     trust_domain: str = ""
     proxies: Sequence[ProxyId] = ()
+    refresh_delay_ms: int = REFRESH_DELAY_MS
 
 
 class NetworkAdapter:
@@ -54,30 +58,42 @@ class NetworkAdapter:
         self._addresses: dict[str, str] = {}
         self._alive: list[Callable[[], bool]] = []
 
+    def start(self, serving: ExitStack) -> dict[str, str]:
+        """Serve for as long as `serving` lasts: the addresses by what they are for, `http`, `grpc` and `ops`.
+
+        Raises PointsmanError if it cannot listen.
+        """
+        ended = threading.Event()
+        if self._settings.grpc:
+            self._start_grpc(serving)
+        if self._settings.http:
+            self._start_http(serving)
+        if self._settings.ops:
+            server = HttpServer(self._ops(True), Listen.read(self._settings.ops, "--ops"), option="--ops")
+            self._start(serving, "ops", server)
+        thread = threading.Thread(
+            target=self._follower.run, args=(ended, self._on_change), name="follower", daemon=True
+        )
+        thread.start()
+        serving.callback(thread.join, 5.0)
+        serving.callback(ended.set)
+        self._alive.append(thread.is_alive)
+        return self._addresses
+
+    @property
+    def alive(self) -> bool:
+        """Whether everything that was started still runs."""
+        return all(alive() for alive in self._alive)
+
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
-        """Serve until `stop` is set. `ready` is told the addresses by what they are for: `http`, `grpc`, `ops`.
+        """Serve until `stop` is set; `ready` is told the addresses.
 
         Raises PointsmanError if it cannot listen, or if a part of it has ended that should not.
         """
-        ended = threading.Event()
         with ExitStack() as serving:
-            if self._settings.grpc:
-                self._start_grpc(serving)
-            if self._settings.http:
-                self._start_http(serving)
-            if self._settings.ops:
-                server = HttpServer(self._ops(True), Listen.read(self._settings.ops, "--ops"), option="--ops")
-                self._start(serving, "ops", server)
-            thread = threading.Thread(
-                target=self._follower.run, args=(ended, self._on_change), name="follower", daemon=True
-            )
-            thread.start()
-            serving.callback(thread.join, 5.0)
-            serving.callback(ended.set)
-            self._alive.append(thread.is_alive)
-            ready(self._addresses)
+            ready(self.start(serving))
             while not stop.wait(_WATCH):
-                if not all(alive() for alive in self._alive):
+                if not self.alive:
                     raise PointsmanError("a part of the adapter has ended unexpectedly; start it again")
 
     def _start_http(self, serving: ExitStack) -> None:
@@ -89,6 +105,7 @@ class NetworkAdapter:
             self._metrics,
             others=self._ops(tls is None),
             trust_domain=settings.trust_domain or None,
+            source=over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS),
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)
@@ -101,8 +118,6 @@ class NetworkAdapter:
         # Who has no use for gRPC does not load it.
         from pointsman.adapter.ads import AdsAdapter
         from pointsman.adapter.ads_server import AdsServer
-        from pointsman.adapter.ads_server import Listen as GrpcListen
-        from pointsman.adapter.ads_server import ServerTls as GrpcTls
 
         settings = self._settings
         adapter = AdsAdapter(
@@ -114,9 +129,7 @@ class NetworkAdapter:
         )
         self._listeners.append(adapter.on_change)
         self._dumps["ads"] = adapter.config_dump
-        files = settings.tls
-        tls = GrpcTls(files.certificate, files.private_key, files.client_ca) if files else None
-        server = AdsServer(adapter, GrpcListen.read(settings.grpc), tls)
+        server = AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls)
         self._addresses["grpc"] = serving.enter_context(server).address
 
     def _start(self, serving: ExitStack, what: str, server: HttpServer) -> None:

@@ -23,7 +23,7 @@ from pointsman.adapter.rest_book import AnswerBook, Key
 from pointsman.adapter.rest_held import Channel, render_awaited
 from pointsman.adapter.rest_lookup import Lookup
 from pointsman.adapter.rest_rejections import Rejection, Rejections
-from pointsman.adapter.rest_request import Asker, DiscoveryRequest, RequestReader
+from pointsman.adapter.rest_request import Asker, DiscoveryRequest, read_request
 from pointsman.adapter.rest_stages import SETTLE
 from pointsman.adapter.rest_wire import BodyRefused, ClientGone, client_uris, on_client_gone, read_body, reply
 from pointsman.model.errors import InvalidInput
@@ -42,9 +42,10 @@ HOLD = 50.0
 REQUEST_TIMEOUT_MS = 60_000
 """How long an Envoy waits for an answer."""
 
-REFRESH_DELAY_MS = 500
-"""From an answer to the Envoy's next request; Envoy waits once to twice as long. While an adapter is away every
-cluster asks so often, and every request has 77 KB: a tenth of it costs more than it brings."""
+REFRESH_DELAY_MS = 1000
+"""From an answer to the next request for the same endpoints; Envoy waits once to twice as long. While an adapter is
+away every cluster of every Envoy asks so often, with requests of 77 KB, which costs an Envoy about a millisecond each:
+for more than a few hundred clusters it has to be longer, or gRPC."""
 
 PAUSE = 1.0
 """Seconds until somebody is refused: Envoy knows no backoff over REST, and comes back at once."""
@@ -85,10 +86,9 @@ class RestAdapter:
         source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
         self._book = AnswerBook(follower, source, settle=settle)
         self._lookup = Lookup(follower, store, self._book, announce or self.on_change, pause)
-        self._reader = RequestReader()
         self._rejections = Rejections()
         self._channels: dict[Key, Channel] = {}
-        self._lock = threading.Lock()
+        self._lock, self._telling = threading.Lock(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = False
 
@@ -97,16 +97,18 @@ class RestAdapter:
         changed, due = set(changed), self._book.unsettled
         if not changed and not due:
             return
-        with self._lock:
-            touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed or key in due]
-        news = []
-        for (proxy, hostnames), channel in touched:
-            answers = self._book.answers(proxy, _some_version(hostnames))
-            if answers is not None:
-                render_awaited(answers, channel.answers, tuple(channel.held))
-                news.append((channel, answers))
-        if news and self._loop is not None:
-            self._loop.call_soon_threadsafe(_tell, news)
+        # One after the other: what was made first must not be told last.
+        with self._telling:
+            with self._lock:
+                touched = [(key, each) for key, each in self._channels.items() if key[0] in changed or key in due]
+            news = []
+            for (proxy, hostnames), channel in touched:
+                answers = self._book.answers(proxy, _some_version(hostnames))
+                if answers is not None and answers is not channel.answers:
+                    render_awaited(answers, channel.answers, tuple(channel.held))
+                    news.append((channel, answers))
+            if news and self._loop is not None:
+                self._loop.call_soon_threadsafe(_tell, news)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -119,7 +121,7 @@ class RestAdapter:
             await self._refuse(send, 405, "Envoys ask with POST", "method", pause=0.0)
             return
         try:
-            request = self._reader.read(kind, await read_body(receive))
+            request = read_request(kind, await read_body(receive))
             asker = request.asker
             uris = client_uris(scope)
             if uris is not None and not may_fetch(asker.proxy, uris, self._trust_domain):

@@ -12,12 +12,8 @@ from pointsman.adapter.rest_answers import Kind
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.xds.delivery import EnvoyVersion
 
-_NODE = b'"node":'
-_RECOGNISED_BY = 512
-"""Bytes of a node under which it is remembered: its id, cluster and metadata come first."""
-
-_REMEMBERED = 4096
-"""Nodes. Each takes as much memory as its JSON."""
+_EXTENSIONS = b'"extensions":['
+_END = b"}]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,43 +36,32 @@ class DiscoveryRequest:
     version: str
 
 
-class RequestReader:
-    """Reads requests. Not safe for several threads.
+def read_request(kind: Kind, body: bytes) -> DiscoveryRequest:
+    """The request for `kind` whose body is a DiscoveryRequest as proto3 JSON. Raises InvalidInput."""
+    fields = _parse_shortened(body) or _parse(body)
+    node = fields.get("node")
+    if not isinstance(node, Mapping):
+        raise InvalidInput.single("request", "node", "is missing: who asks?")
+    return _request(kind, fields, Asker(*read_node(node), str(node.get("id", ""))))
 
-    Nearly all of a request's 77 KB are the list of extensions in its node, the same every time. So the text of a node
-    is remembered, and where it comes again, byte by byte, it is not parsed again.
+
+def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:
+    """The request without what nobody here reads; None if it does not look as Envoy writes it.
+
+    Nearly all of its 77 KB are the list of what the Envoy was built with, the last thing in its node. Parsing it would
+    be most of the work of an answer.
     """
-
-    def __init__(self) -> None:
-        self._askers: dict[bytes, tuple[bytes, Asker]] = {}
-
-    def read(self, kind: Kind, body: bytes) -> DiscoveryRequest:
-        """The request for `kind` whose body is a DiscoveryRequest as proto3 JSON. Raises InvalidInput."""
-        start = body.find(_NODE) + len(_NODE)
-        key = body[start : start + _RECOGNISED_BY]
-        text, asker = self._askers.get(key, (b"", None))
-        if asker is not None and body.startswith(text, start):
-            fields = _parse(body[:start] + b"null" + body[start + len(text) :])
-            # In something else than the request itself, it would be somebody else's node.
-            if "node" in fields and fields["node"] is None:
-                return _request(kind, fields, asker)
-        fields = _parse(body)
-        node = fields.get("node")
-        if not isinstance(node, Mapping):
-            raise InvalidInput.single("request", "node", "is missing: who asks?")
-        asker = Asker(*read_node(node), str(node.get("id", "")))
-        request = _request(kind, fields, asker)
-        self._remember(body, start, key, node, asker)
-        return request
-
-    def _remember(self, body: bytes, start: int, key: bytes, node: Any, asker: Asker) -> None:
-        # Envoy writes JSON without white space, as orjson does, though other numbers and escapes are possible.
-        text = orjson.dumps(node)
-        if start < len(_NODE) or not body.startswith(text, start):
-            return
-        if len(self._askers) >= _REMEMBERED:
-            self._askers.pop(next(iter(self._askers)))
-        self._askers[key] = text, asker
+    start = body.find(_EXTENSIONS)
+    end = body.find(_END, start)
+    # Were there another such end, it could be that of something else, and what is between the two be lost.
+    if start < 0 or end < 0 or body.rfind(_END) != end:
+        return None
+    try:
+        fields = orjson.loads(body[: start + len(_EXTENSIONS)] + body[end + 1 :])
+    except orjson.JSONDecodeError:
+        return None
+    node = fields.get("node") if isinstance(fields, Mapping) else None
+    return fields if isinstance(node, Mapping) and node.get("extensions") == [] else None
 
 
 def _parse(body: bytes) -> Mapping[str, Any]:

@@ -47,14 +47,20 @@ def _network_options(command: _Command) -> _Command:
             store_option,
             click.option("--listen", default="", metavar="IP:PORT", help="Where Envoys come; port 0 picks a free one."),
             click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
-            click.option(
-                "--ops", default="", metavar="IP:PORT", help="/metrics, /readyz and /config_dump."
-            ),
+            click.option("--ops", default="", metavar="IP:PORT", help="/metrics, /readyz and /config_dump."),
             click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --listen."),
             click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM)."),
             click.option("--client-ca", default="", metavar="FILE", help="The CAs of the Envoys' certificates (PEM)."),
             click.option(
                 "--trust-domain", default="", metavar="NAME", help="Only certificates of this one (default: any)."
+            ),
+            click.option(
+                "--refresh-delay",
+                default=1000,
+                show_default=True,
+                type=click.IntRange(min=10),
+                metavar="MS",
+                help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
             ),
             _proxy_option,
         )
@@ -133,6 +139,7 @@ def _serve(
     tls_key: str,
     client_ca: str,
     trust_domain: str,
+    refresh_delay: int,
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
@@ -143,7 +150,7 @@ def _serve(
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
     tls = TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None
-    settings = NetworkSettings(http, grpc, ops, tls, trust_domain, _proxies(proxies))
+    settings = NetworkSettings(http, grpc, ops, tls, trust_domain, _proxies(proxies), refresh_delay)
     stop = _stopping()
     opened = open_store(store)
     try:

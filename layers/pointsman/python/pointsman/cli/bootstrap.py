@@ -6,11 +6,16 @@ import click
 import orjson
 
 from pointsman.adapter.bootstrap import (
+    AdapterTls,
     Address,
+    Fetch,
     FetchFiles,
+    FetchGrpc,
+    FetchHttp,
     Node,
     PublicListener,
     SecretFiles,
+    UnixSocket,
     gateway_bootstrap,
     sidecar_bootstrap,
 )
@@ -34,7 +39,10 @@ def _address(field: str, text: str) -> Address:
 @click.option("--dc", required=True, metavar="DC", help="The proxy's datacenter.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--gateway", is_flag=True, help="PROXY is a mesh gateway's id, not a service.")
-@click.option("--files", required=True, metavar="DIR", help="The directory that `pointsman up --files` keeps.")
+@click.option("--files", default="", metavar="DIR", help="Fetch from the directory that `pointsman up --files` keeps.")
+@click.option("--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: where `pointsman adapter http` is.")
+@click.option("--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: where `pointsman adapter grpc` is.")
+@click.option("--adapter-id", default="", metavar="SAN", help="What an https adapter's certificate has to name.")
 @click.option("--admin", default="127.0.0.1:19000", show_default=True, metavar="IP:PORT", help="Envoy's admin.")
 @click.option("--node-id", default="", metavar="ID", help="Unique among the Envoys (default: the registration's ID).")
 @click.option("--public", default="", metavar="IP:PORT", help="Where a sidecar listens (default: as registered).")
@@ -50,6 +58,9 @@ def bootstrap(
     namespace: str,
     gateway: bool,
     files: str,
+    http: str,
+    grpc: str,
+    adapter_id: str,
     admin: str,
     node_id: str,
     public: str,
@@ -62,8 +73,9 @@ def bootstrap(
 ) -> None:
     """Print the bootstrap of a registered PROXY: a sidecar by its service, a mesh gateway by its id.
 
-    A sidecar's has its public listener with mutual TLS; upstream listeners, clusters and endpoints come from the files
-    that `pointsman up` keeps, which have to be there before Envoy starts.
+    A sidecar's has its public listener with mutual TLS; upstream listeners, clusters and endpoints are fetched: from
+    files, which have to be there before Envoy starts, or from an adapter, at http://IP:PORT or unix:PATH on the same
+    machine, elsewhere at https://IP:PORT with the proxy's certificate.
 
     \b
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
@@ -79,14 +91,13 @@ def bootstrap(
         known = ", ".join(config.registrations) or "none"
         reason = f"is not registered in {dc}; registered are: {known}"
         raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
-    fetch = FetchFiles(str(Path(files).resolve() / who.directory))
+    identity = _secrets(certificate, private_key, ca)
+    fetch = _fetch(files, http, grpc, adapter_id, identity, who)
     at = _address("--admin", admin)
     if gateway:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
     else:
-        missing = [name for name, value in _secrets(certificate, private_key, ca).items() if not value]
-        if missing:
-            raise click.UsageError(f"a sidecar needs {', '.join(missing)}")
+        secrets = _secret_files("a sidecar", identity)
         listener = PublicListener(
             _address("--public", public) if public else _public(registration),
             _address("--app", app) if app else _app(registration),
@@ -94,13 +105,41 @@ def bootstrap(
             _absolute(access_log) if access_log else None,
         )
         node = Node(node_id or registration.service.id or f"{proxy}-sidecar-proxy", proxy, dc, namespace)
-        secrets = SecretFiles(_absolute(certificate), _absolute(private_key), _absolute(ca))
         made = sidecar_bootstrap(node, at, fetch, secrets, listener)
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
 def _secrets(certificate: str, private_key: str, ca: str) -> dict[str, str]:
     return {"--certificate": certificate, "--private-key": private_key, "--ca": ca}
+
+
+def _secret_files(who: str, given: dict[str, str]) -> SecretFiles:
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise click.UsageError(f"{who} needs {', '.join(missing)}")
+    return SecretFiles(*map(_absolute, given.values()))
+
+
+def _fetch(files: str, http: str, grpc: str, adapter_id: str, identity: dict[str, str], who: ProxyId) -> Fetch:
+    if len([way for way in (files, http, grpc) if way]) != 1:
+        raise click.UsageError("give one of --files DIR, --http URL|unix:PATH, --grpc URL|unix:PATH")
+    if files:
+        return FetchFiles(str(Path(files).resolve() / who.directory))
+    option, text = ("--http", http) if http else ("--grpc", grpc)
+    at, tls = _adapter(option, text, adapter_id, identity)
+    return FetchHttp(at, tls) if http else FetchGrpc(at, tls)
+
+
+def _adapter(
+    option: str, text: str, adapter_id: str, identity: dict[str, str]
+) -> tuple[Address | UnixSocket, AdapterTls | None]:
+    if text.startswith("unix:"):
+        return UnixSocket(_absolute(text.removeprefix("unix:"))), None
+    scheme, _, place = text.rpartition("://")
+    if scheme not in ("", "http", "https"):
+        raise click.BadParameter(f'"{text}" is neither http(s)://IP:PORT nor unix:PATH', param_hint=option)
+    tls = AdapterTls(_secret_files("an https adapter", identity), adapter_id) if scheme == "https" else None
+    return _address(option, place.rstrip("/")), tls
 
 
 def _absolute(path: str) -> str:

@@ -17,6 +17,9 @@ from pointsman.cli.options import store_option, trust_domain_option
 )
 @click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
 @click.option(
+    "--grpc", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over gRPC (ADS) as well."
+)
+@click.option(
     "--envoy-version",
     default="",
     metavar="X.Y.Z",
@@ -30,10 +33,13 @@ from pointsman.cli.options import store_option, trust_domain_option
     metavar="SECONDS",
     help="How often everything is recomputed, whatever was lost.",
 )
-def up(store: str, trust_domain: str, listen: str, files: str, envoy_version: str, reconcile_every: int) -> None:
-    """Run the whole control plane on one machine: events in, snapshots in the store, files for Envoys.
+def up(
+    store: str, trust_domain: str, listen: str, files: str, grpc: str, envoy_version: str, reconcile_every: int
+) -> None:
+    """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
-    Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "store": ...}.
+    Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
+    "store": ...}.
     What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away.
 
     \b
@@ -43,4 +49,4 @@ def up(store: str, trust_domain: str, listen: str, files: str, envoy_version: st
     # The web server and what it brings are imported when it is wanted.
     from pointsman.adapter.machine import Machine, Settings
 
-    Machine(Settings.read(store, trust_domain, listen, files, envoy_version, reconcile_every)).run()
+    Machine(Settings.read(store, trust_domain, listen, files, envoy_version, reconcile_every, grpc)).run()

@@ -1,0 +1,301 @@
+"""What an adapter says on a stream, and in which order: to an Envoy made of a few dictionaries, whatever happens."""
+
+from collections import deque
+from typing import Any
+
+import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pointsman.adapter.ads_conversation import PATIENCE, SETTLE, Conversation
+from pointsman.adapter.ads_delta import DeltaConversation
+from pointsman.adapter.ads_resources import Kind, Resources
+from pointsman.adapter.ads_shelf import Shelf
+from pointsman.adapter.ads_sotw import StateOfTheWorldConversation
+from pointsman.adapter.follower import Follower
+from pointsman.store.sqlite import SQLiteStore
+from pointsman.xds.content import compute
+from pointsman.xds.delivery import EnvoyVersion
+
+from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
+from tests.adapter.published import TRUST_DOMAIN, Publisher, instances, sidecar_plan
+
+CLUSTERS, ENDPOINTS, LISTENERS = Kind
+SERVICES = ("s2", "s3", "s4")
+
+
+class Source:
+    """One adapter's follower and what it makes of it."""
+
+    def __init__(self, store: SQLiteStore, version: EnvoyVersion | None) -> None:
+        self._follower, self._version = Follower(store, [S1]), version
+        self._shelf = Shelf(self._follower)
+
+    def look(self) -> None:
+        """Read what is in the store now."""
+        self._follower.refresh()
+
+    @property
+    def resources(self) -> Resources:
+        """What it would send as of its last look."""
+        found = self._shelf.resources(S1, self._version)
+        assert found is not None
+        return found
+
+
+class Model:
+    """What an Envoy does with what it is sent: clusters warm on their endpoints, the old one serves until then."""
+
+    def __init__(self, delta: bool) -> None:
+        self.delta = delta
+        self.active: dict[str, tuple[Cluster, ClusterLoadAssignment]] = {}
+        self.warming: dict[str, Cluster] = {}
+        self.listeners: set[str] = set()
+        self.versions: dict[Kind, dict[str, str]] = {kind: {} for kind in Kind}
+        self.version: dict[Kind, str] = dict.fromkeys(Kind, "")
+        self.responses: deque[Any] = deque()
+        self._conversation: Conversation[Any] | None = None
+        self._nonce: dict[Kind, str] = {}
+        self._asked: set[str] = set()
+        self._ready = False
+
+    def connect(self, now: float) -> None:
+        """Begin a stream: what was under way on the one before is lost."""
+        self._conversation = DeltaConversation(now) if self.delta else StateOfTheWorldConversation(now)
+        self.responses.clear()
+        self._nonce.clear()
+        self._asked = self._wanted()
+        self._first(CLUSTERS, now)
+        if self._asked:
+            self._first(ENDPOINTS, now)
+        if self._ready:
+            self._first(LISTENERS, now)
+
+    def hear(self, source: Source, now: float) -> None:
+        """Let the adapter say what it has to."""
+        assert self._conversation is not None
+        for response in self._conversation.advance(source.resources, now):
+            made = DeltaDiscoveryResponse if self.delta else DiscoveryResponse
+            self.responses.append(made.FromString(response.data))
+
+    def take(self, now: float) -> None:
+        """Take in one response and answer it."""
+        response = self.responses.popleft()
+        kind = Kind(response.type_url)
+        for each in response.resources:
+            packed = each.resource if self.delta else each
+            self._apply(kind, packed.value)
+            if self.delta:
+                self.versions[kind][each.name] = each.version
+        if self.delta:
+            for name in response.removed_resources:
+                self.versions[kind].pop(name, None)
+                self._remove(kind, name)
+        elif kind is not ENDPOINTS:
+            named = {_name(kind, each.value) for each in response.resources}
+            for name in ({*self.active, *self.warming} if kind is CLUSTERS else self.listeners.copy()) - named:
+                self._remove(kind, name)
+        self.version[kind] = "some" if self.delta else response.version_info
+        self._nonce[kind] = response.nonce
+        self._say(kind, now, response.nonce)
+        self._resubscribe(now)
+        if not self.warming and not self._ready:
+            self._ready = True
+            self._first(LISTENERS, now)
+
+    def check(self) -> None:
+        """Fail unless every cluster that serves pairs one target's SNI with its endpoints."""
+        for name, (cluster, assignment) in self.active.items():
+            assert assignment.cluster_name == cluster.eds_cluster_config.service_name
+            tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
+            (endpoint,) = (each.endpoint for each in assignment.endpoints[0].lb_endpoints)
+            datacenter = (endpoint.hostname if tls.auto_host_sni else tls.sni).split(".")[2]
+            assert endpoint.address.socket_address.address == f"127.0.0.{datacenter[2]}", name
+
+    def _wanted(self) -> set[str]:
+        clusters = [*(cluster for cluster, _ in self.active.values()), *self.warming.values()]
+        return {each.eds_cluster_config.service_name for each in clusters}
+
+    def _first(self, kind: Kind, now: float) -> None:
+        names = self._asked if kind is ENDPOINTS else set()
+        if self.delta:
+            known = self.versions[kind]
+            if kind is ENDPOINTS:
+                known = {name: version for name, version in known.items() if name in names}
+            fields: dict[str, Any] = {"resource_names_subscribe": names, "initial_resource_versions": known}
+            self._receive(DeltaDiscoveryRequest(type_url=kind.value, **fields), now)
+        else:
+            self._receive(
+                DiscoveryRequest(type_url=kind.value, version_info=self.version[kind], resource_names=names), now
+            )
+
+    def _say(self, kind: Kind, now: float, nonce: str) -> None:
+        if self.delta:
+            self._receive(DeltaDiscoveryRequest(type_url=kind.value, response_nonce=nonce), now)
+        else:
+            names = self._asked if kind is ENDPOINTS else ()
+            self._receive(
+                DiscoveryRequest(
+                    type_url=kind.value, response_nonce=nonce, version_info=self.version[kind], resource_names=names
+                ),
+                now,
+            )
+
+    def _resubscribe(self, now: float) -> None:
+        before, self._asked = self._asked, self._wanted()
+        if before == self._asked:
+            return
+        for name in before - self._asked:
+            self.versions[ENDPOINTS].pop(name, None)
+        if ENDPOINTS not in self._nonce and not before:
+            self._nonce[ENDPOINTS] = ""
+            self._first(ENDPOINTS, now)
+        elif self.delta:
+            self._receive(
+                DeltaDiscoveryRequest(
+                    type_url=ENDPOINTS.value,
+                    resource_names_subscribe=self._asked - before,
+                    resource_names_unsubscribe=before - self._asked,
+                ),
+                now,
+            )
+        else:
+            self._say(ENDPOINTS, now, self._nonce.get(ENDPOINTS, ""))
+
+    def _receive(self, request: Any, now: float) -> None:
+        assert self._conversation is not None
+        self._conversation.receive(request, now)
+
+    def _apply(self, kind: Kind, value: bytes) -> None:
+        if kind is CLUSTERS:
+            cluster = Cluster.FromString(value)
+            serving = self.active.get(cluster.name)
+            if self.warming.get(cluster.name) == cluster or (
+                cluster.name not in self.warming and serving is not None and serving[0] == cluster
+            ):
+                return  # nothing new
+            self.warming[cluster.name] = cluster
+        elif kind is LISTENERS:
+            self.listeners.add(Listener.FromString(value).name)
+        else:
+            assignment = ClusterLoadAssignment.FromString(value)
+            for name, cluster in [*self.warming.items()]:
+                if cluster.eds_cluster_config.service_name == assignment.cluster_name:
+                    self.active[name] = (self.warming.pop(name), assignment)
+            for name, (cluster, _) in self.active.items():
+                if cluster.eds_cluster_config.service_name == assignment.cluster_name:
+                    self.active[name] = (cluster, assignment)
+
+    def _remove(self, kind: Kind, name: str) -> None:
+        if kind is CLUSTERS:
+            self.active.pop(name, None)
+            self.warming.pop(name, None)
+        elif kind is LISTENERS:
+            self.listeners.discard(name)
+
+
+def _name(kind: Kind, value: bytes) -> str:
+    return str((Cluster if kind is CLUSTERS else Listener).FromString(value).name)
+
+
+Step = tuple[str, Any]
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.tuples(st.just("switch"), st.tuples(st.sampled_from(SERVICES), st.sampled_from(["dc1", "dc2", "dc3"]))),
+    st.tuples(st.just("config"), st.tuples(st.sets(st.sampled_from(SERVICES)), st.sampled_from([["dc2", "dc3"], []]))),
+    st.tuples(st.just("deliver"), st.integers(1, 4)),
+    st.tuples(st.just("look"), st.sampled_from([0, 1])),
+    st.tuples(st.just("connect"), st.sampled_from([0, 1])),
+    st.tuples(st.just("wait"), st.sampled_from([SETTLE, PATIENCE])),
+)
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+@settings(max_examples=3000, deadline=None)
+@given(version=st.sampled_from([NEW, OLD]), steps=st.lists(STEPS, max_size=40))
+def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrives(
+    delta: bool, version: EnvoyVersion, steps: list[Step], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = SQLiteStore(tmp_path_factory.mktemp("ads") / "store.db")
+    publisher, envoy, now = Publisher(store), Model(delta), 1000.0
+    generation, failover, at = 1, ["dc2", "dc3"], 0
+    serving = dict.fromkeys(SERVICES, "dc1")
+    published = dict.fromkeys(SERVICES, 0)
+
+    def publish(service: str) -> None:
+        published[service] += 1
+        # The port tells which version it was.
+        gateways = dict.fromkeys(("dc1", "dc2", "dc3"), 9000 + published[service])
+        found = instances([serving[service]], gateways, service, port=9000 + published[service])
+        plan = sidecar_plan(service=service, failover=failover)
+        publisher.head(plan, compute(plan, found, TRUST_DOMAIN))
+
+    def deliver(number: int) -> None:
+        for _ in range(number):
+            envoy.hear(sources[at], now)
+            if not envoy.responses:
+                return
+            envoy.take(now)
+            look_at()
+
+    seen: dict[str, int] = {}
+
+    def look_at() -> None:
+        envoy.check()
+        if delta:
+            assert {f"{each}.default.dc1.internal.{TRUST_DOMAIN}" for each in envoy.listeners} <= envoy.active.keys()
+        for name, (_, assignment) in envoy.active.items():
+            port = assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value
+            assert port >= seen.get(name, 0), "it went back"
+            seen[name] = port
+        for name in seen.keys() - envoy.active.keys():
+            del seen[name]
+
+    for service in SERVICES:
+        publish(service)
+    publisher.manifest(MANIFEST, manifest("s2", "s3"))
+    sources = [Source(store, version) for _ in range(2)]
+    for source in sources:
+        source.look()
+    envoy.connect(now)
+    for what, how in steps:
+        if what == "switch":
+            serving[how[0]] = how[1]
+            publish(how[0])
+        elif what == "config":
+            generation += 1
+            services, failover = sorted(how[0]), how[1]
+            for service in SERVICES:
+                publish(service)
+            publisher.manifest(MANIFEST, manifest(*services, generation=generation))
+        elif what == "deliver":
+            deliver(how)
+        elif what == "look":
+            sources[how].look()
+        elif what == "connect":
+            at = how
+            envoy.connect(now)
+        else:
+            now += how
+    sources[at].look()
+    for _ in range(3):
+        deliver(100)
+        now += PATIENCE
+    wanted = sources[at].resources
+    assert envoy.listeners == set(wanted.of[LISTENERS])
+    assert {name: each.SerializeToString(deterministic=True) for name, (each, _) in envoy.active.items()} == {
+        each.name: each.cluster for each in wanted.delivery.clusters
+    }
+    assert {each.SerializeToString(deterministic=True) for _, each in envoy.active.values()} == {
+        each.assignment for each in wanted.delivery.clusters
+    }
+    assert not envoy.warming
+    store.close()

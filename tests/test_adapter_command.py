@@ -1,0 +1,78 @@
+"""`pointsman adapter` as a process: it says where it is, serves, and ends when it is told to."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from tests.adapter.doubles import Remote
+from tests.adapter.node import MANIFEST, manifest
+from tests.adapter.published import Publisher, content, sidecar_plan
+from tests.adapter.rest import Envoy
+from tests.fleet.control_plane import POINTSMAN
+from tests.fleet.process import Child, wait_until
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "store.db"
+    store = Remote(path)
+    publisher = Publisher(store)
+    publisher.head(sidecar_plan(), content())
+    publisher.manifest(MANIFEST, manifest("s2"))
+    store.close()
+    return path
+
+
+def adapter(directory: Path, *arguments: str | Path) -> Child:
+    return Child("adapter", [POINTSMAN, "adapter", *arguments], directory)
+
+
+def ready(child: Child) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(wait_until(child.out.read_bytes, "it to be ready", children=[child]))
+    assert found.pop("ready") is True
+    return found
+
+
+def test_files_are_kept_for_the_proxies_that_are_named(store: Path, tmp_path: Path) -> None:
+    where = tmp_path / "envoys"
+    with adapter(tmp_path, "files", "--store", store, "--files", where, "--proxy", "dc1/default/s1") as child:
+        assert ready(child) == {"files": str(where)}
+        wait_until((where / "dc1/default/s1/lds.pb").exists, "the files", children=[child])
+
+
+def test_one_process_serves_http_and_grpc_and_operators(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "xds.sock"
+    where = ("--unix", path, "--grpc", "127.0.0.1:0", "--ops", "127.0.0.1:0")
+    with adapter(tmp_path, "http", "--store", store, *where, "--proxy", "dc1/default/s1") as child:
+        found = ready(child)
+        assert set(found) == {"http", "grpc", "ops"}
+        assert found["http"] == f"unix:{path}"
+        assert Envoy(path).ask("clusters").names == ["s2.default.dc1.internal.mesh.example"]
+        for page in ("healthz", "readyz", "metrics", "config_dump"):
+            with urlopen(f"{found['ops']}/{page}", timeout=10) as answer:
+                assert answer.status == 200
+        child.stop()
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("http",), "give either --listen IP:PORT or --unix PATH"),
+        (("http", "--listen", "0.0.0.0:0"), "give --tls-cert, --tls-key and --client-ca"),
+        (("http", "--listen", "here:1"), '--listen: "here:1" is neither IP:PORT nor unix:PATH'),
+        (("http", "--listen", "127.0.0.1:0", "--tls-cert", "x.pem"), "--tls-cert, --tls-key and --client-ca together"),
+        (("http", "--listen", "127.0.0.1:0", "--proxy", "s1"), '"s1" is neither DC/NAMESPACE/SERVICE nor'),
+        (("files", "--files", "envoys", "--envoy-version", "new"), '"new" is not a version like 1.40.0'),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_way_out(
+    arguments: tuple[str, ...], said: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pointsman.cli.main import run
+
+    assert run(["adapter", *arguments, "--store", str(store)]) != 0
+    assert said in " ".join(capsys.readouterr().err.split())
