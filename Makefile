@@ -5,7 +5,7 @@ ARCH ?= arm64
 REVISION ?=
 BIN := .venv/bin
 
-.PHONY: demo test check build clean help
+.PHONY: demo test soak check build clean help
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,9 @@ demo: .venv/ready ## watch real traffic fail over between three datacenters (MOD
 
 test: .venv/ready ## all tests
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+soak: .venv/ready ## the tests that take longer: load, many clusters, kills at random moments
+	@$(BIN)/pytest -n 2 --dist worksteal -m soak
 
 check: .venv/ready .venv/sam/ready ## ruff, mypy, the import rules between rooms, the AWS template
 	@$(BIN)/ruff check .

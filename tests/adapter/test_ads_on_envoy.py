@@ -126,6 +126,7 @@ def test_targets_switch_while_adapters_come_and_go_and_nothing_fails(
         assert adapter.adapter.rejections() == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
 def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fails(
     delta: bool, store: Remote, publisher: Publisher, tmp_path: Path
@@ -167,6 +168,7 @@ def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fail
         assert adapter.adapter.rejections() == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("binary", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
 def test_an_envoy_and_an_adapter_know_each_other_by_their_certificates(
     binary: Path, store: Remote, published: Publisher, tmp_path: Path
@@ -238,6 +240,7 @@ def _timeouts(envoy: Envoy) -> dict[str, str]:
     return {each["name"].partition(".")[0]: each["connect_timeout"] for each in found}
 
 
+@pytest.mark.soak
 def test_eleven_hundred_clusters_start_and_switch_within_seconds(
     store: Remote, publisher: Publisher, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ class Watcher:
             assert {Listener.FromString(each).name for each in resources(lds.read_bytes())} <= set(clusters(now))
 
 
+@pytest.mark.soak
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(

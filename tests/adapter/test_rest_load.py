@@ -100,6 +100,7 @@ async def _until_held(port: int, held: int) -> None:
         assert time.monotonic() < deadline, text.decode()
 
 
+@pytest.mark.soak
 def test_a_change_reaches_two_thousand_who_wait(store: Remote, published: Publisher, tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))

@@ -164,6 +164,7 @@ def test_targets_switch_while_adapters_come_and_go_and_nothing_fails(
         assert adapter.adapter.rejections() == []
 
 
+@pytest.mark.soak
 def test_an_adapter_is_killed_under_load_and_what_changed_meanwhile_comes_when_it_is_back(
     store: Remote, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_an_adapter_is_killed_under_load_and_what_changed_meanwhile_comes_when_i
         situation.check(client, begin, 0)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("binary", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
 def test_two_adapters_behind_one_address_of_which_one_is_behind(
     binary: Path, store: Remote, publisher: Publisher, tmp_path: Path
@@ -217,6 +219,7 @@ def test_two_adapters_behind_one_address_of_which_one_is_behind(
         situation.check(client, begin, None)
 
 
+@pytest.mark.soak
 def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fails(
     store: Remote, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fail
         assert adapter.adapter.rejections() == []
 
 
+@pytest.mark.soak
 def test_eleven_hundred_clusters_start_without_a_failed_request_and_switch(
     store: Remote, publisher: Publisher, tmp_path: Path
 ) -> None:

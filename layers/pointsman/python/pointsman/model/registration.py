@@ -197,9 +197,9 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
 
 
 def is_ip(text: str) -> bool:
-    """Whether `text` is an IPv4 or IPv6 address; one with a zone means something on one machine only and is none."""
+    """Whether `text` is an IPv4 or IPv6 address."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return "%" not in text
+    return True
