@@ -1,6 +1,7 @@
 """What an adapter says on a stream, and in which order: to an Envoy made of a few dictionaries, whatever happens."""
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pointsman.adapter.ads_conversation import PATIENCE, SETTLE, Conversation
 from pointsman.adapter.ads_delta import DeltaConversation
@@ -26,8 +27,9 @@ from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
 from pointsman.xds.delivery import EnvoyVersion
 
+from tests.adapter.doubles import Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
-from tests.adapter.published import TRUST_DOMAIN, Publisher, instances, sidecar_plan
+from tests.adapter.published import TRUST_DOMAIN, Publisher, content, instances, sidecar_plan
 
 CLUSTERS, ENDPOINTS, LISTENERS = Kind
 SERVICES = ("s2", "s3", "s4")
@@ -219,7 +221,30 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 
 
 @pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
-@settings(max_examples=60, deadline=None)
+@example(version=NEW, steps=[("deliver", 2), ("config", ({"s4", "s2"}, ["dc2", "dc3"]))])
+@example(
+    # The other adapter sends what this one never sees, for it looks when everything is as it was.
+    version=NEW,
+    steps=[
+        ("config", ({"s2"}, [])),
+        ("look", 1),
+        ("connect", 1),
+        ("deliver", 1),
+        ("connect", 0),
+        ("deliver", 1),
+        ("config", ({"s3", "s2"}, ["dc2", "dc3"])),
+    ],
+)
+@example(
+    # The stream ends while a cluster is leaving.
+    version=NEW,
+    steps=[("config", ({"s2"}, [])), ("deliver", 2), ("look", 0), ("deliver", 1), ("connect", 0)],
+)
+@example(
+    version=OLD,
+    steps=[("switch", ("s2", "dc2")), ("look", 0), ("deliver", 2), ("connect", 1), ("deliver", 1)],
+)
+@settings(max_examples=50, deadline=None)
 @given(version=st.sampled_from([NEW, OLD]), steps=st.lists(STEPS, max_size=40))
 def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrives(
     delta: bool, version: EnvoyVersion, steps: list[Step], tmp_path_factory: pytest.TempPathFactory
@@ -299,3 +324,74 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrive
     }
     assert not envoy.warming
     store.close()
+
+
+def _brought(store: SQLiteStore, delta: bool) -> tuple[Source, Model]:
+    """An Envoy that has all that there is."""
+    source, envoy = Source(store, NEW), Model(delta)
+    source.look()
+    envoy.connect(0.0)
+    _deliver(source, envoy, 0.0)
+    return source, envoy
+
+
+def _deliver(source: Source, envoy: Model, now: float) -> list[Kind]:
+    """Everything there is to say: of which kinds it was."""
+    kinds = []
+    while True:
+        envoy.hear(source, now)
+        if not envoy.responses:
+            return kinds
+        kinds.append(Kind(envoy.responses[0].type_url))
+        envoy.take(now)
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+def test_a_cluster_that_changes_gets_its_endpoints_again_though_they_are_the_same(
+    store: Remote, publisher: Publisher, delta: bool
+) -> None:
+    plan = sidecar_plan("")
+    first = compute(plan, instances(["dc1"]), TRUST_DOMAIN)
+    publisher.head(plan, first)
+    publisher.manifest(MANIFEST, manifest("s2"))
+    source, envoy = _brought(store, delta)
+    slower = Cluster.FromString(first.cluster)
+    slower.connect_timeout.seconds += 1
+    publisher.head(plan, replace(first, cluster=slower.SerializeToString(deterministic=True)))
+    source.look()
+    assert _deliver(source, envoy, 1.0) == [CLUSTERS, ENDPOINTS]
+    assert not envoy.warming
+
+
+def test_what_has_ended_does_not_come_back_by_an_adapter_that_does_not_know_it_yet(
+    store: Remote, published: Publisher
+) -> None:
+    behind = Source(store, NEW)
+    behind.look()
+    source, envoy = _brought(store, delta=True)
+    published.manifest(MANIFEST, manifest("s3", generation=2))
+    source.look()
+    assert _deliver(source, envoy, 1.0) == [LISTENERS]
+    assert _deliver(source, envoy, 1.0 + SETTLE) == [CLUSTERS]
+    assert (envoy.listeners, {*envoy.active}) == ({"s3"}, {f"s3.default.dc1.internal.{TRUST_DOMAIN}"})
+    envoy.connect(2.0 + SETTLE)
+    assert _deliver(behind, envoy, 2.0 + SETTLE) == []
+    assert envoy.listeners == {"s3"}
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+def test_listeners_wait_for_their_clusters_but_not_for_ever_and_clusters_for_them_to_go(
+    store: Remote, published: Publisher, delta: bool
+) -> None:
+    source, envoy = _brought(store, delta)
+    published.head(sidecar_plan(service="s4"), content(service="s4"))
+    published.manifest(MANIFEST, manifest("s2", "s4", generation=2))
+    source.look()
+    envoy.hear(source, 10.0)
+    assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS]
+    envoy.hear(source, 10.0 + PATIENCE)
+    assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS, LISTENERS]
+    assert _deliver(source, envoy, 20.0) == [CLUSTERS, LISTENERS, ENDPOINTS]
+    assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" in envoy.active
+    assert _deliver(source, envoy, 20.0 + SETTLE) == [CLUSTERS]
+    assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" not in envoy.active

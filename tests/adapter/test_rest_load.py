@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import orjson
+import pytest
 
 from tests.adapter.doubles import Remote
 from tests.adapter.published import Publisher, content, sidecar_plan

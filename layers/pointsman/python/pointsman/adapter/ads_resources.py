@@ -135,7 +135,7 @@ def _pair(delivered: DeliveredCluster, at: Stamp) -> tuple[Resource, Resource]:
     # be sent again even where they are what they were.
     return (
         _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster), cluster, published),
-        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, assignment), assignment, published),
+        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment), assignment, published),
     )
 
 
