@@ -4,6 +4,10 @@ import os
 
 from hypothesis import settings
 
+# Tests start processes while gRPC servers run beside them. gRPC's handlers for a fork wake its threads in the child,
+# which may kill it before it has become the program that it was started for.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 # A change lands or not by what it is, not by luck: in CI the properties are tried on the same examples every time.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
