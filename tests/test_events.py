@@ -14,9 +14,10 @@ from pointsman.failover.filters import predicate
 from pointsman.model.canonical import canonical
 from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_catalog
 from pointsman.model.errors import InvalidInput
-from pointsman.model.events import MAX_PROBLEMS, HealthEvent, parse_event, read_event
+from pointsman.model.events import MAX_PROBLEMS, HealthEvent, parse_event
 from pointsman.model.filter_schema import INSTANCE, Field, ListOf, MapOf, Scalar, Structure
 from pointsman.model.names import Target
+from pointsman.model.sources.recognise import read_json
 from pointsman.xds.content import compute
 
 Path = tuple[str | int, ...]
@@ -156,7 +157,7 @@ def use(health: HealthEvent) -> Catalog:
 @pytest.mark.parametrize("raw", WHOLE.values(), ids=WHOLE.keys())
 def test_the_whole_shapes_are_good_for_all_that_follows(raw: dict[str, Any]) -> None:
     health = parse_event(raw)
-    assert read_event(orjson.dumps(raw)) == health
+    assert parse_event(read_json(orjson.dumps(raw))) == health
     assert (health.source, health.epoch, health.index, health.datacenter) == ("consul-dc1", 1, 7, "dc1")
     use(health)
 
@@ -240,7 +241,7 @@ NO_JSON = {
 @pytest.mark.parametrize("text", NO_JSON.values(), ids=NO_JSON.keys())
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidInput, match=r"^event: is not JSON: "):
-        read_event(text)
+        read_json(text)
 
 
 def nested(depth: int) -> Any:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal, Required
 
-import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
@@ -68,18 +67,6 @@ class HealthEvent:
     full: bool
     statements: tuple[Statement, ...]
     checks_only: bool = False
-
-
-def read_event(text: bytes | str) -> HealthEvent:
-    """The event that `text` (JSON: EventBridge envelope or bare detail) describes.
-
-    Raises InvalidInput with the problems of it, also where it is no JSON.
-    """
-    try:
-        raw = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput.single("event", "", f"is not JSON: {error}") from None
-    return parse_event(raw)
 
 
 def parse_event(raw: Any) -> HealthEvent:
