@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     AdapterTls,
     Address,
     Fetch,

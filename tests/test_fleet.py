@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     Address,
     FetchFiles,
     Node,

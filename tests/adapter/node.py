@@ -8,11 +8,11 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.file_operations import FileOperations
-from pointsman.adapter.files import FilesAdapter
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.inotify import Inotify, Usage
-from pointsman.adapter.proxy import ProxyId, SidecarId
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.files.inotify import Inotify, Usage
+from pointsman.adapter.files.operations import FileOperations
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.delivery import EnvoyVersion
 from pointsman.xds.manifest import SidecarManifest

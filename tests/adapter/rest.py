@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.http_server import HttpServer
-from pointsman.adapter.listen import Listen
-from pointsman.adapter.metrics import Metrics
-from pointsman.adapter.ops import ops
-from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.rest import RestAdapter
-from pointsman.adapter.server_tls import ServerTls
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.adapter import RestAdapter
+from pointsman.adapter.serve.http import HttpServer
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.ops import ops
+from pointsman.adapter.serve.tls import ServerTls
+from pointsman.discovery.proxy import ProxyId
 from pointsman.store.protocol import Store
 
 NODE: dict[str, Any] = {

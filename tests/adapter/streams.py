@@ -14,13 +14,13 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.rpc.status_pb2 import Status
-from pointsman.adapter.ads import AdsAdapter
-from pointsman.adapter.ads_resources import Kind
-from pointsman.adapter.ads_server import AdsServer
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.listen import Listen
-from pointsman.adapter.metrics import Metrics
-from pointsman.adapter.server_tls import TlsFiles
+from pointsman.adapter.ads.adapter import AdsAdapter
+from pointsman.adapter.ads.resources import Kind
+from pointsman.adapter.ads.server import AdsServer
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.tls import TlsFiles
 from pointsman.store.protocol import Store
 
 from tests.adapter.published import DATACENTERS

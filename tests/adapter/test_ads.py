@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
-from pointsman.adapter.ads_resources import Kind
-from pointsman.adapter.ads_server import AdsServer
-from pointsman.adapter.ads_version import Version
-from pointsman.adapter.identity import may_fetch
-from pointsman.adapter.listen import Listen
-from pointsman.adapter.proxy import GatewayId, ProxyId, SidecarId
-from pointsman.adapter.server_tls import TlsFiles
+from pointsman.adapter.ads.resources import Kind
+from pointsman.adapter.ads.server import AdsServer
+from pointsman.adapter.serve.identity import may_fetch
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.tls import TlsFiles
+from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
+from pointsman.discovery.version import Version
 from pointsman.model.errors import InvalidInput, PointsmanError
 
 from tests.adapter.doubles import Remote

@@ -17,12 +17,12 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pointsman.adapter.ads_conversation import PATIENCE, SETTLE, Conversation
-from pointsman.adapter.ads_delta import DeltaConversation
-from pointsman.adapter.ads_resources import Kind, Resources
-from pointsman.adapter.ads_shelf import Shelf
-from pointsman.adapter.ads_sotw import StateOfTheWorldConversation
-from pointsman.adapter.follower import Follower
+from pointsman.adapter.ads.conversation import PATIENCE, SETTLE, Conversation
+from pointsman.adapter.ads.delta import DeltaConversation
+from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.shelf import Shelf
+from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.follow.follower import Follower
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
 from pointsman.xds.delivery import EnvoyVersion

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
-from pointsman.adapter.ads_rejections import Rejection
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.ads.rejections import Rejection
+from pointsman.adapter.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,
@@ -22,9 +22,9 @@ from pointsman.adapter.bootstrap import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.proxy import GatewayId
-from pointsman.adapter.server_tls import TlsFiles
+from pointsman.adapter.serve.tls import TlsFiles
 from pointsman.chain.plan import GatewayServicePlan, PlanTarget
+from pointsman.discovery.proxy import GatewayId
 from pointsman.model.entries import Mode
 from pointsman.model.names import Target
 from pointsman.store import keys

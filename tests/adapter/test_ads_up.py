@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     Address,
     FetchGrpc,
     Node,

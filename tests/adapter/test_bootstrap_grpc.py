@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.file_operations import FileOperations
-from pointsman.adapter.proxy import GatewayId, SidecarId
+from pointsman.adapter.files.operations import FileOperations
+from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.store import keys
 from pointsman.xds.content import compute
 from pointsman.xds.delivery import EnvoyVersion

@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap import Address, FetchFiles, Node, PublicListener, SecretFiles, sidecar_bootstrap
-from pointsman.adapter.files import FilesAdapter
-from pointsman.adapter.follower import Follower
+from pointsman.adapter.bootstrap.document import (
+    Address,
+    FetchFiles,
+    Node,
+    PublicListener,
+    SecretFiles,
+    sidecar_bootstrap,
+)
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.follow.follower import Follower
 from pointsman.model.entries import Mode
 from pointsman.xds.content import Content, compute
 from pointsman.xds.delivery import EnvoyVersion

@@ -4,9 +4,9 @@ import threading
 from dataclasses import replace
 
 import pytest
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.proxy import GatewayId, SidecarId, proxy_of
-from pointsman.adapter.view import View
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import GatewayId, SidecarId, proxy_of
+from pointsman.discovery.view import View
 from pointsman.store import keys
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.inotify import Inotify, Usage, count_usage
+from pointsman.adapter.files.inotify import Inotify, Usage, count_usage
 from pointsman.xds.content import compute
 
 from tests.adapter.doubles import Clock, Remote

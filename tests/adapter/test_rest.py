@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
-from pointsman.adapter.http_server import HttpServer
-from pointsman.adapter.listen import Listen
-from pointsman.adapter.server_tls import ServerTls, TlsFiles
+from pointsman.adapter.serve.http import HttpServer
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.tls import ServerTls, TlsFiles
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.store import keys
 from pointsman.xds.content import compute

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     Address,
     FetchHttp,
     Node,

@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.proxy import SidecarId
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import SidecarId
 from pointsman.store.s3 import S3Store
 
 from tests.aws.harness import Aws

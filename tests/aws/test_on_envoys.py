@@ -10,8 +10,8 @@ from typing import Any, Self
 import orjson
 import pytest
 from click.testing import CliRunner
-from pointsman.adapter.files import FilesAdapter
-from pointsman.adapter.follower import Follower
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.follow.follower import Follower
 from pointsman.cli.bootstrap import bootstrap
 from pointsman.store.s3 import S3Store
 

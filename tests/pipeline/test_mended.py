@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.proxy import GatewayId, ProxyId, SidecarId
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile

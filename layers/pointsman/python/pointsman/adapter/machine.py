@@ -17,10 +17,10 @@ from typing import Self
 import orjson
 import uvicorn
 
-from pointsman.adapter.files import FilesAdapter
-from pointsman.adapter.follower import Follower
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.intake import intake
-from pointsman.adapter.listen import Listen
+from pointsman.adapter.serve.listen import Listen
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
@@ -171,8 +171,8 @@ class Machine:
     def _grpc(self, store: Store, listen: Listen, serving: ExitStack) -> threading.Thread:
         """Listen for Envoys while `serving` lasts: the thread that sends them what changes."""
         # Who has no use for gRPC does not load it.
-        from pointsman.adapter.ads import AdsAdapter
-        from pointsman.adapter.ads_server import AdsServer
+        from pointsman.adapter.ads.adapter import AdsAdapter
+        from pointsman.adapter.ads.server import AdsServer
 
         follower = Follower(store)
         adapter = AdsAdapter(follower, store)

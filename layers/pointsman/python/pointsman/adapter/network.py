@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.adapter.bootstrap_server import XDS_CLUSTER
-from pointsman.adapter.follower import Follower
-from pointsman.adapter.http_server import HttpServer
-from pointsman.adapter.listen import Listen
-from pointsman.adapter.metrics import Metrics
-from pointsman.adapter.ops import ops
-from pointsman.adapter.proxy import ProxyId
-from pointsman.adapter.rest import REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS, RestAdapter
-from pointsman.adapter.server_tls import ServerTls, TlsFiles
+from pointsman.adapter.bootstrap.server import XDS_CLUSTER
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.adapter import REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS, RestAdapter
+from pointsman.adapter.serve.http import HttpServer
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.ops import ops
+from pointsman.adapter.serve.tls import ServerTls, TlsFiles
+from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
 from pointsman.xds.endpoint_source import over_rest
@@ -116,8 +116,8 @@ class NetworkAdapter:
 
     def _start_grpc(self, serving: ExitStack) -> None:
         # Who has no use for gRPC does not load it.
-        from pointsman.adapter.ads import AdsAdapter
-        from pointsman.adapter.ads_server import AdsServer
+        from pointsman.adapter.ads.adapter import AdsAdapter
+        from pointsman.adapter.ads.server import AdsServer
 
         settings = self._settings
         adapter = AdsAdapter(

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from pointsman.adapter.proxy import ProxyId, proxy_of
 from pointsman.cli.options import store_option
+from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
 from pointsman.store import keys
 from pointsman.store.open import open_store
@@ -87,8 +87,8 @@ def files(store: str, directory: str, envoy_version: str, proxies: tuple[str, ..
     \b
       pointsman adapter files --store pointsman.db --files envoys
     """
-    from pointsman.adapter.files import FilesAdapter
-    from pointsman.adapter.follower import Follower
+    from pointsman.adapter.files.adapter import FilesAdapter
+    from pointsman.adapter.follow.follower import Follower
 
     version = _version(envoy_version)
     followed = _proxies(proxies)
@@ -144,7 +144,7 @@ def _serve(
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
     from pointsman.adapter.network import NetworkAdapter, NetworkSettings
-    from pointsman.adapter.server_tls import TlsFiles
+    from pointsman.adapter.serve.tls import TlsFiles
 
     given = (tls_cert, tls_key, client_ca)
     if any(given) and not all(given):

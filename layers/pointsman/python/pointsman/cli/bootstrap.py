@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import orjson
 
-from pointsman.adapter.bootstrap import (
+from pointsman.adapter.bootstrap.document import (
     AdapterTls,
     Address,
     Fetch,
@@ -19,8 +19,8 @@ from pointsman.adapter.bootstrap import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.cli.options import engine_on, store_option
+from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration

@@ -1,0 +1,1 @@
+"""Envoys on streams (gRPC, ADS)."""

@@ -1,0 +1,232 @@
+"""ADS: how Envoys fetch over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol)."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+
+from pointsman.adapter.ads.delta import DeltaConversation
+from pointsman.adapter.ads.rejections import Rejection
+from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.shelf import Shelf
+from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.ads.stream import WAY, AnyConversation, Channel, Context, Stream
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.serve.identity import may_fetch
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.discovery.node import read_node
+from pointsman.discovery.proxy import ProxyId
+from pointsman.model.errors import InvalidInput
+from pointsman.store.protocol import Store, StoreError
+from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
+
+_log = logging.getLogger(__name__)
+
+HOLD = 10.0
+"""Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
+
+_LOOK = 0.25
+"""Seconds between two looks for a proxy that is not registered."""
+
+
+class AdsAdapter:
+    """Serves every Envoy that a follower's store knows; follows a proxy from its first stream on.
+
+    A stream never starts with nothing for want of data, and never goes back: what an Envoy has that is newer stays.
+    `on_change`, `rejections` and `config_dump` may be called from any thread, the rest belongs to the server.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        store: Store,
+        metrics: Metrics | None = None,
+        *,
+        trust_domain: str | None = None,
+        hold: float = HOLD,
+        clock: Callable[[], float] = time.monotonic,
+        announce: Callable[[set[ProxyId]], None] | None = None,
+    ) -> None:
+        """`trust_domain` is that of clients' certificates, None: any that their CA vouches for.
+
+        `announce` is told of views that change because this adapter made the follower look, for others that share it.
+        """
+        self._follower, self._store, self._metrics = follower, store, metrics
+        self._trust_domain, self._hold, self._clock = trust_domain, hold, clock
+        self._announce = announce or self.on_change
+        self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
+        self._shelf = Shelf(follower)
+        self._channels: dict[tuple[ProxyId, bool], Channel] = {}
+        self._streams: set[Stream] = set()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining = False
+        self._pool = ThreadPoolExecutor(1, "ads-reader")
+
+    def on_change(self, changed: Iterable[ProxyId]) -> None:
+        """Send what the views of these proxies have by now."""
+        changed = set(changed)
+        with self._lock:
+            touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
+        woken = []
+        for (proxy, hostnames), channel in touched:
+            try:
+                self._put(channel, self._shelf.resources(proxy, _some_version(hostnames)))
+            except Exception:
+                # What cannot be made for one proxy must not keep the others from what is theirs.
+                _log.exception("%s stays as it is", proxy)
+            woken.append(channel)
+        if woken and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(_wake, woken)
+
+    def rejections(self) -> list[Rejection]:
+        """What Envoys rejected and still do not have; an Envoy that hung up is forgotten."""
+        return [each for stream in self._streams.copy() for each in stream.rejections()]
+
+    def config_dump(self) -> dict[str, Any]:
+        """What every stream was sent, for `/config_dump`."""
+        streams = sorted(self._streams.copy(), key=lambda each: each.node)
+        return {
+            "streams": [stream.dump() for stream in streams],
+            "rejections": [each.json() for each in self.rejections()],
+        }
+
+    def handlers(self) -> Mapping[str, Any]:
+        """By method, what the server calls. Responses are bytes already."""
+        self._loop = asyncio.get_running_loop()
+        return {
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._delta, request_deserializer=DeltaDiscoveryRequest.FromString
+            ),
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._state_of_the_world, request_deserializer=DiscoveryRequest.FromString
+            ),
+        }
+
+    def drain(self) -> None:
+        """End every stream after what is under way; new ones are turned away."""
+        self._draining = True
+        for stream in self._streams:
+            stream.end()
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _delta(self, requests: AsyncIterator[Any], context: Context) -> None:
+        await self._serve(DeltaConversation(self._clock()), context)
+
+    async def _state_of_the_world(self, requests: AsyncIterator[Any], context: Context) -> None:
+        await self._serve(StateOfTheWorldConversation(self._clock()), context)
+
+    async def _serve(self, conversation: AnyConversation, context: Context) -> None:
+        first = await context.read()
+        if first is grpc.aio.EOF:
+            return
+        try:
+            proxy, envoy = read_node(first.node)
+        except InvalidInput as error:
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), "node")
+            return
+        if not self._may_fetch(context, proxy):
+            reason = f"the client's certificate does not name {proxy}"
+            await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason, "certificate")
+            return
+        with self._lock:
+            channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
+        stream = Stream(
+            proxy, first.node.id, conversation, channel, context, self._metrics, self._delivered, self._clock
+        )
+        channel.wakes.add(stream.wake)
+        self._streams.add(stream)
+        try:
+            problem = await self._find(proxy, envoy, channel)
+            if problem is not None:
+                await self._refuse(context, *problem, "unknown", pause=0.0)
+                return
+            await stream.run(first)
+        finally:
+            channel.wakes.discard(stream.wake)
+            self._streams.discard(stream)
+            self._forget(proxy, envoy, channel)
+        if self._draining:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over")
+
+    async def _find(
+        self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel
+    ) -> tuple[grpc.StatusCode, str] | None:
+        """Wait until there is something to send to `proxy`: None, or why there is not."""
+        loop = asyncio.get_running_loop()
+        deadline = self._clock() + self._hold
+        while not self._draining:
+            # What is there is kept up with the store, and does not wait for one that is slow just now.
+            if channel.resources is not None:
+                return None
+            status, problem = await loop.run_in_executor(self._pool, self._look_for, proxy, envoy, channel)
+            if channel.resources is None:
+                if self._clock() >= deadline:
+                    return status, problem
+                await asyncio.sleep(min(_LOOK, self._hold))
+        return grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over"
+
+    def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> tuple[grpc.StatusCode, str]:
+        """Put into `channel` what there is; otherwise, why there is nothing."""
+        status, problem = grpc.StatusCode.NOT_FOUND, f"{proxy} is not registered; `pointsman apply` does that"
+        try:
+            if proxy not in self._follower.proxies and self._store.get(proxy.manifest_keys[0]) is not None:
+                self._follower.add([proxy])
+                self._announce(self._follower.refresh())
+        except StoreError as error:
+            status, problem = grpc.StatusCode.UNAVAILABLE, f"the store cannot be read: {error}"
+        self._put(channel, self._shelf.resources(proxy, envoy))
+        if channel.resources is None and proxy in self._follower.proxies:
+            reasons = [*self._follower.problems(proxy), self._follower.unreachable]
+            problem = f"{proxy} has no complete view yet: {'; '.join(filter(None, reasons)) or 'it is retired'}"
+        return status, problem
+
+    def _forget(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> None:
+        """Keep nothing of a proxy that nobody knows."""
+        with self._lock:
+            if not channel.wakes and channel.resources is None:
+                self._channels.pop((proxy, takes_hostnames(envoy)), None)
+
+    def _put(self, channel: Channel, resources: Resources | None) -> None:
+        with self._lock:
+            if resources and (channel.resources is None or channel.resources.number < resources.number):
+                channel.resources = resources
+
+    def _may_fetch(self, context: Context, proxy: ProxyId) -> bool:
+        peer = context.auth_context()
+        if peer.get("transport_security_type") != [b"ssl"]:
+            return True  # loopback or a unix socket: the server listens nowhere else without certificates
+        uris = [bytes(each).decode(errors="replace") for each in peer.get("x509_subject_alternative_name", ())]
+        return may_fetch(proxy, uris, self._trust_domain)
+
+    async def _refuse(
+        self, context: Context, status: grpc.StatusCode, reason: str, label: str, pause: float | None = None
+    ) -> None:
+        """End a stream, after a pause: whoever comes back at once must not keep us busy."""
+        _log.warning("a stream is refused: %s", reason)
+        if self._metrics:
+            self._metrics.refused.labels(WAY, label).inc()
+        await asyncio.sleep(min(1.0, self._hold) if pause is None else pause)
+        await context.abort(status, reason)
+
+
+def _wake(channels: Iterable[Channel]) -> None:
+    for channel in channels:
+        for wake in channel.wakes:
+            wake()
+
+
+def _some_version(hostnames: bool) -> EnvoyVersion | None:
+    """A version of those that take hostnames, or do not."""
+    return (1, 40, 0) if hostnames else None

@@ -1,0 +1,195 @@
+"""What goes out on one stream, and in which order: before anything comes what it needs, and nothing goes too early."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+
+from pointsman.adapter.ads.resources import Kind, Resource, Resources
+from pointsman.adapter.ads.subscription import Subscription
+
+SETTLE = 1.0
+"""Seconds that an Envoy gets to move to new listeners before the clusters go that only the old ones used."""
+
+PATIENCE = 5.0
+"""Seconds that listeners wait for new clusters and their endpoints to be accepted."""
+
+Request = TypeVar("Request", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One serialized response. `published` is when the newest change in it was (RFC 3339), "" where the Envoy did not
+    wait for a change but asked."""
+
+    kind: Kind
+    data: bytes
+    published: str = ""
+
+
+class Conversation(ABC, Generic[Request]):
+    """The state of one stream. No I/O and no clock; not safe for several threads.
+
+    Additions go out as clusters, then endpoints, then, when the Envoy has accepted both, listeners; removals the other
+    way round, clusters when the listeners without them have been accepted and had the time to settle. What the Envoy
+    has is never replaced by something older, and what we have not got is never taken for something that is gone.
+    """
+
+    def __init__(self, opened: float) -> None:
+        """`opened` is now: seconds, from whenever."""
+        self.subscriptions: dict[Kind, Subscription] = {}
+        self.due: float | None = None
+        self.ahead: set[Kind] = set()
+        self._opened = opened
+        self._withheld = False
+        self._nonces = 0
+        # By the name of the endpoints: the cluster that goes with them, and when it was sent.
+        self._awaited: dict[str, tuple[str, float]] = {}
+
+    @abstractmethod
+    def receive(self, request: Request, now: float) -> bool:
+        """Take in one request: whether there may be something to send now, which `advance` then says.
+
+        After most there is not: Envoys say that they have taken what they got, all of them at the same time.
+        """
+
+    @abstractmethod
+    def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
+        """Note in `of` that these go out, and the response that carries them."""
+
+    @abstractmethod
+    def _begin(self, of: Subscription, resources: Resources) -> bool:
+        """Whether the first of a kind may go out, of which the Envoy may have something from an earlier stream."""
+
+    def advance(self, resources: Resources, now: float) -> list[Response]:
+        """What to send now to bring the Envoy towards `resources`; `due` is when to ask again, None: upon a change.
+
+        `ahead` is then of what kinds the Envoy has something newer.
+        """
+        calm = not self._withheld
+        self.due, self._withheld = None, False
+        if self.ahead:
+            self.ahead = set()
+        out: list[Response] = []
+        get = self.subscriptions.get
+        clusters, endpoints, listeners = get(Kind.CLUSTERS), get(Kind.ENDPOINTS), get(Kind.LISTENERS)
+        quiet = calm and clusters is not None and clusters.is_still(resources)
+        if clusters is not None and not quiet and self._begin(clusters, resources):
+            self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
+        # Endpoints go when nobody asks for them any more. A name that is not there is that of a selection that is
+        # over: its cluster is about to be changed, and is better off with what it has.
+        if endpoints is not None and not endpoints.is_still(resources) and self._begin(endpoints, resources):
+            self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
+        if listeners is not None and not (calm and listeners.is_still(resources)) and self._begin(listeners, resources):
+            # Behind, we do not have all clusters that the listeners may need.
+            if self._behind(resources) or self._clusters_are_awaited(resources, now):
+                self._withheld = True
+            else:
+                gone = listeners.gone(resources)
+                self._send(listeners, resources, self._changed(listeners, resources), gone, out)
+        if clusters is not None and not quiet and clusters.at == resources.number:
+            gone = clusters.gone(resources)
+            if gone and self._listeners_are_settled(listeners, resources, now):
+                self._send(clusters, resources, [], gone, out)
+            elif gone:
+                self._withheld = True
+        return out
+
+    def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
+        changed = self._changed(of, resources)
+        self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
+        return changed
+
+    def _changed(self, of: Subscription, resources: Resources) -> list[Resource]:
+        changed, ahead = of.changed(resources)
+        if ahead:
+            self.ahead.add(of.kind)
+        return changed
+
+    def _send(
+        self, of: Subscription, resources: Resources, changed: list[Resource], gone: list[str], out: list[Response]
+    ) -> None:
+        """Put what there is to say into `out`: mostly one response, none if there is nothing."""
+        ours = resources.of[of.kind]
+        groups: list[list[Resource]] = []
+        if of.apart:
+            # What was rejected and moved on meanwhile is sent as it is now, still apart.
+            groups = [[ours[name] for name in names if name in ours and of.wants(name)] for names in of.apart]
+            groups = [group for group in groups if group]
+            of.apart.clear()
+            apart = {each.name for group in groups for each in group}
+            changed = [each for each in changed if each.name not in apart]
+        if changed or gone or self._answers_with_nothing(of):
+            groups.insert(0, changed)
+        asked = of.owed if of.at != -1 else ours.keys()
+        for group in groups:
+            published = max((each.published for each in group if each.name not in asked), default="")
+            out.append(Response(of.kind, self._bring(of, resources, group, gone), published))
+            gone = []
+        # Where the Envoy is ahead nothing counts as brought: what was passed over now is looked at again.
+        of.at = -1 if of.kind in self.ahead else resources.number
+
+    @staticmethod
+    def _answers_with_nothing(of: Subscription) -> bool:
+        # A proxy without upstreams has no clusters: that is for its Envoy to know, which waits for a first answer.
+        return of.at == -1 and of.everything and not of.has
+
+    def _clusters_are_awaited(self, resources: Resources, now: float) -> bool:
+        """Whether new listeners should wait, for they may need what the Envoy has not accepted yet."""
+        if not self._awaited:
+            return False
+        current = resources.of[Kind.ENDPOINTS]
+        self._awaited = {place: each for place, each in self._awaited.items() if place in current}
+        # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
+        latest = max((since for _, since in self._awaited.values()), default=float("-inf"))
+        return not self._past(latest + PATIENCE, now)
+
+    def _behind(self, resources: Resources) -> bool:
+        return any(of.behind(resources) for of in self.subscriptions.values())
+
+    def _listeners_are_settled(self, of: Subscription | None, resources: Resources, now: float) -> bool:
+        """Whether the Envoy has the listeners of `resources` and nothing older any more; if not, when to look."""
+        if of is None:
+            # One that starts asks for listeners when it has its clusters, one that comes back asks for both at once.
+            return self._past(self._opened + SETTLE, now)
+        if of.at != resources.number or of.unanswered or of.apart or of.rejected:
+            return False
+        return self._past(of.answered + SETTLE, now)
+
+    def _past(self, moment: float, now: float) -> bool:
+        if now < moment:
+            self.due = moment if self.due is None else min(self.due, moment)
+        return now >= moment
+
+    def _next_nonce(self) -> str:
+        self._nonces += 1
+        return str(self._nonces)
+
+    def _answer(self, of: Subscription, nonce: str, error: Status | None, now: float) -> bool:
+        """Take in that the Envoy accepted the response `nonce`, or rejected it for `error`; as `receive`."""
+        names = of.unanswered.pop(nonce, None)
+        if names is None:
+            return False
+        of.answered = now
+        if of.kind is Kind.ENDPOINTS:
+            for name in names:
+                self._awaited.pop(name, None)
+        if error is None:
+            for name in (*names, ""):
+                of.rejected.pop(name, None)
+            return self._withheld
+        if of.kind is Kind.CLUSTERS:
+            self._awaited = {place: each for place, each in self._awaited.items() if each[0] not in names}
+        if len(names) > 1 and self._can_halve(of):
+            middle = len(names) // 2
+            of.apart += [names[:middle], names[middle:]]
+        else:
+            of.rejected[names[0] if len(names) == 1 else ""] = error.message
+        return True
+
+    @staticmethod
+    def _can_halve(of: Subscription) -> bool:
+        return True

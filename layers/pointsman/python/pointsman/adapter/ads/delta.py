@@ -1,0 +1,80 @@
+"""One stream that carries what changed (DeltaAggregatedResources)."""
+
+from collections.abc import Sequence
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from pointsman.adapter.ads.conversation import Conversation
+from pointsman.adapter.ads.resources import Kind, Resource, Resources, restamped, told
+from pointsman.adapter.ads.subscription import Subscription
+from pointsman.discovery.version import Version
+
+_EVERYTHING = "*"
+
+
+class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
+    """The state of one stream of the incremental protocol
+    (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds)."""
+
+    def receive(self, request: DeltaDiscoveryRequest, now: float) -> bool:
+        """Take in one request: what is subscribed to counts whatever response it answers."""
+        try:
+            kind = Kind(request.type_url)
+        except ValueError:
+            return False  # secrets, routes and whatever else has another source
+        of = self.subscriptions.get(kind)
+        names = set(request.resource_names_subscribe)
+        changed = of is None or bool(names)
+        if of is None:
+            of = self.subscriptions[kind] = Subscription(kind)
+            # Without a name the first request is for everything; there is no such thing as all endpoints.
+            of.everything = not names and kind is not Kind.ENDPOINTS
+            for name, text in request.initial_resource_versions.items():
+                of.has[name] = told(name, Version.read(text))
+                of.returning = True
+            of.owed |= {name for name in names if name not in of.has}
+        else:
+            # Asked for again is to be sent again.
+            of.owed |= names
+        if _EVERYTHING in names:
+            names.discard(_EVERYTHING)
+            of.owed.discard(_EVERYTHING)
+            of.everything = True
+            of.at = -1
+        of.names |= names
+        for name in request.resource_names_unsubscribe:
+            _unsubscribe(of, name)
+        if request.response_nonce:
+            error = request.error_detail if request.HasField("error_detail") else None
+            changed |= self._answer(of, request.response_nonce, error, now)
+        return changed
+
+    def _begin(self, of: Subscription, resources: Resources) -> bool:
+        return True  # it has told by resource what it has
+
+    def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
+        nonce = self._next_nonce()
+        if gone and not changed:
+            changed = self._witness(of, resources, gone)
+        of.take(nonce, changed, gone, resources.number)
+        rest = DeltaDiscoveryResponse(type_url=of.kind.value, nonce=nonce, removed_resources=gone)
+        return b"".join([*(each.single for each in changed), rest.SerializeToString()])
+
+    @staticmethod
+    def _witness(of: Subscription, resources: Resources, gone: Sequence[str]) -> list[Resource]:
+        """One that stays, under the present manifests: its version tells any other adapter that something has ended."""
+        ours = resources.of[of.kind]
+        stays = next((name for name in of.has if name in ours and name not in gone and name not in of.rejected), None)
+        return [] if stays is None else [restamped(ours[stays], resources.stamp)]
+
+
+def _unsubscribe(of: Subscription, name: str) -> None:
+    if name == _EVERYTHING:
+        of.everything = False
+        of.has = {each: held for each, held in of.has.items() if each in of.names}
+        return
+    of.names.discard(name)
+    of.owed.discard(name)
+    of.rejected.pop(name, None)
+    if not of.everything:
+        of.has.pop(name, None)

@@ -1,0 +1,158 @@
+"""All that one proxy gets, serialized once for every stream that carries it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
+from google.protobuf.any_pb2 import Any
+
+from pointsman.discovery.version import Stamp, Version
+from pointsman.xds.delivery import DeliveredCluster, Delivery
+from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
+
+_NONE = -2
+"""The number of no Resources; -1 is that of a subscription that was brought nothing yet."""
+
+
+class Kind(Enum):
+    """What a subscription is for; the value is the type's URL."""
+
+    CLUSTERS = CLUSTER_TYPE
+    ENDPOINTS = ENDPOINT_TYPE
+    LISTENERS = LISTENER_TYPE
+
+    # There is one of each, and they are looked up for every stream: what Enum has would be called in Python.
+    __hash__ = object.__hash__
+
+    @property
+    def label(self) -> str:
+        """As metrics and dumps have it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """One resource, and how it goes into either kind of response.
+
+    `whole` and `single` are responses of the state of the world and of a delta, serialized, that hold it and nothing
+    else: serialized messages merge by being put one behind the other
+    (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    """
+
+    name: str
+    version: Version
+    whole: bytes
+    single: bytes
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one proxy gets under one view; `number` grows from view to view.
+
+    `moved` are the resources that have changed since the Resources with the number `before`, `still` the kinds of
+    which none moved and none ended since; `endpoints_of` are the names of the clusters' endpoints.
+    """
+
+    number: int
+    stamp: Stamp
+    of: Mapping[Kind, Mapping[str, Resource]]
+    before: int
+    moved: Mapping[Kind, tuple[Resource, ...]]
+    still: frozenset[Kind]
+    endpoints_of: Mapping[str, str]
+    delivery: Delivery
+
+    @cached_property
+    def versions(self) -> Mapping[Kind, Version]:
+        """By kind, the version of everything of it together."""
+        numbers = sum(each.snapshot.version for each in self.delivery.clusters)
+        return {
+            kind: Version.of(
+                (*self.stamp, 0 if kind is Kind.LISTENERS else numbers),
+                *(each.version.digest.encode() for each in of_it.values()),
+            )
+            for kind, of_it in self.of.items()
+        }
+
+
+def told(name: str, version: Version | None) -> Resource:
+    """One that an Envoy says it has: of this version, or of another control plane's (None), which is older than any."""
+    return Resource(name, version or Version((0, 0, 0), ""), b"", b"")
+
+
+def restamped(resource: Resource, at: Stamp) -> Resource:
+    """The same, as first sent under the manifests' stamp `at`: its version is later, what it covers is not."""
+    version = Version((resource.version.order[0], *at), resource.version.digest)
+    (value,) = DiscoveryResponse.FromString(resource.whole).resources
+    single = DeltaDiscoveryResponse(
+        resources=[DeltaResource(name=resource.name, version=str(version), resource=value)]
+    ).SerializeToString()
+    return replace(resource, version=version, single=bytes(single))
+
+
+def make_resources(number: int, at: Stamp, delivery: Delivery, previous: Resources | None = None) -> Resources:
+    """The resources of `delivery` under the manifests' stamp `at`. What `previous` has as well is taken from there."""
+    # Whatever is made under later manifests is later, be it the same or not: another adapter may have sent what was in
+    # between, which we have not seen.
+    same = previous if previous is not None and previous.stamp == at else None
+    kept: dict[int, tuple[Resource, Resource]] = {}
+    if same is not None and same.delivery.form == delivery.form:
+        clusters, endpoints = same.of[Kind.CLUSTERS], same.of[Kind.ENDPOINTS]
+        kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in same.delivery.clusters}
+    of: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+    for each in delivery.clusters:
+        of[Kind.CLUSTERS][each.name], of[Kind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(each, at)
+    if same is not None and same.delivery.listeners == delivery.listeners:
+        of[Kind.LISTENERS] = dict(same.of[Kind.LISTENERS])
+    else:
+        for serialized in delivery.listeners:
+            name = str(Listener.FromString(serialized).name)
+            of[Kind.LISTENERS][name] = _resource(Kind.LISTENERS, name, Version.of((0, *at), serialized), serialized)
+    past: Mapping[Kind, Mapping[str, Resource]] = previous.of if previous else {kind: {} for kind in Kind}
+    moved = {kind: tuple(_moved(of[kind].values(), past[kind])) for kind in Kind}
+    return Resources(
+        number=number,
+        stamp=at,
+        of=of,
+        before=previous.number if previous else _NONE,
+        moved=moved,
+        still=frozenset(kind for kind in Kind if not moved[kind] and past[kind].keys() == of[kind].keys()),
+        endpoints_of={each.name: each.place for each in delivery.clusters},
+        delivery=delivery,
+    )
+
+
+def _pair(delivered: DeliveredCluster, at: Stamp) -> tuple[Resource, Resource]:
+    order = (delivered.snapshot.version, *at)
+    published = delivered.snapshot.published
+    cluster, assignment = delivered.cluster, delivered.assignment
+    # The version of endpoints covers their cluster too: a cluster that changes waits for its endpoints, which have to
+    # be sent again even where they are what they were.
+    return (
+        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster), cluster, published),
+        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment), assignment, published),
+    )
+
+
+def _resource(kind: Kind, name: str, version: Version, serialized: bytes, published: str = "") -> Resource:
+    value = Any(type_url=kind.value, value=serialized)
+    single = DeltaResource(name=name, version=str(version), resource=value)
+    return Resource(
+        name,
+        version,
+        bytes(DiscoveryResponse(resources=[value]).SerializeToString()),
+        bytes(DeltaDiscoveryResponse(resources=[single]).SerializeToString()),
+        published,
+    )
+
+
+def _moved(now: Iterable[Resource], past: Mapping[str, Resource]) -> Iterable[Resource]:
+    for each in now:
+        before = past.get(each.name)
+        if before is None or before.version.digest != each.version.digest:
+            yield each

@@ -1,0 +1,163 @@
+"""The gRPC server before the ADS adapter: where it listens, whom it trusts, how it ends."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from typing import Any, Self
+
+import grpc  # type: ignore[import-untyped]
+
+from pointsman.adapter.ads.adapter import AdsAdapter
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.tls import TlsFiles
+from pointsman.model.errors import InvalidInput, PointsmanError
+
+_log = logging.getLogger(__name__)
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+_SOCKET_MODE = 0o660
+
+_OPTIONS = [
+    # Two adapters on one port by accident would each get some of the Envoys.
+    ("grpc.so_reuseport", 0),
+    # A node is 77 KB, and an Envoy that comes back tells the version of every resource.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    # Streams are silent for days; whoever is gone is noticed within a minute and a half.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The Envoys' own keepalive comes every 30 s; by default gRPC takes more than one in five minutes for an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+]
+
+
+class AdsServer:
+    """Serves an adapter from a thread of its own, while the `with` block lasts or from `start` to `stop`."""
+
+    def __init__(self, adapter: AdsAdapter, listen: Listen, tls: TlsFiles | None = None, *, grace: float = 5.0) -> None:
+        """`grace` is the seconds that streams get to end. Raises InvalidInput without `tls` on a foreign address."""
+        if tls is None and not listen.local:
+            reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
+            way_out = "give --tls-cert, --tls-key and --client-ca, or listen on loopback or unix:PATH"
+            raise InvalidInput.single("--grpc", "", f"{reason}; {way_out}")
+        self._adapter, self._listen, self._tls, self._grace = adapter, listen, tls, grace
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._problem: BaseException | None = None
+        self._port = 0
+        self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that was picked for 0."""
+        return _target(self._listen, self._port)
+
+    def start(self) -> None:
+        """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
+        self._thread.start()
+        self._started.wait()
+        if self._problem is not None:
+            raise self._problem
+
+    def stop(self) -> None:
+        """Turn new streams away, end those that are open, and return when that is done."""
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(self._grace + 5.0)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._problem = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict(self._adapter.handlers()))])
+        self._port = self._bind(server)
+        await server.start()
+        self._started.set()
+        await self._stopping.wait()
+        self._adapter.drain()
+        await server.stop(self._grace)
+        self._adapter.close()
+
+    def _bind(self, server: Any) -> int:
+        target = _target(self._listen, self._listen.port)
+        credentials = _credentials(self._tls) if self._tls is not None and not self._listen.path else None
+        # gRPC would take the socket of one that runs away from it.
+        if self._listen.path and _answers(self._listen.path):
+            raise PointsmanError(f"{target}: somebody listens there; is another adapter running?")
+        try:
+            port = server.add_secure_port(target, credentials) if credentials else server.add_insecure_port(target)
+        except RuntimeError as error:
+            raise PointsmanError(f"{target}: cannot listen there; is another adapter running? ({error})") from None
+        if self._listen.path:
+            os.chmod(self._listen.path, _SOCKET_MODE)
+        return int(port)
+
+
+def _target(listen: Listen, port: int) -> str:
+    """As gRPC has it."""
+    if listen.path:
+        return f"unix:{listen.path}"
+    return f"[{listen.host}]:{port}" if ":" in listen.host else f"{listen.host}:{port}"
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _credentials(files: TlsFiles) -> Any:
+    """Those of a server that lets in only who shows a certificate; files are read again when they have changed.
+
+    Raises PointsmanError where a file cannot be read.
+    """
+    places = (files.private_key, files.certificate, files.client_ca)
+
+    def read() -> tuple[tuple[int, ...], Any]:
+        try:
+            stamps = tuple(each.stat().st_mtime_ns for each in places)
+            key, chain, ca = (each.read_bytes() for each in places)
+        except OSError as error:
+            raise PointsmanError(f"TLS: {error.filename}: {error.strerror}") from None
+        return stamps, grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=ca)
+
+    seen, first = read()
+
+    def newest() -> Any:
+        nonlocal seen
+        try:
+            stamps, configuration = read()
+        except PointsmanError as error:
+            _log.warning("what was read before is used on: %s", error)
+            return None
+        if stamps == seen:
+            return None
+        seen = stamps
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(first, newest, require_client_authentication=True)

@@ -1,0 +1,31 @@
+"""The resources of every proxy that somebody streams, made once for all of its Envoys."""
+
+import threading
+
+from pointsman.adapter.ads.resources import Resources, make_resources
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.deliveries import Deliveries
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.version import stamp
+from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
+from pointsman.xds.endpoint_source import over_ads
+
+
+class Shelf:
+    """Makes Resources from a follower's views. Safe for several threads."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._deliveries = Deliveries(over_ads())
+        self._made: dict[tuple[ProxyId, bool], Resources] = {}
+        self._lock = threading.Lock()
+
+    def resources(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Resources | None:
+        """What an Envoy of this version gets as `proxy`; None if there is no complete view, nor was one."""
+        key = proxy, takes_hostnames(envoy)
+        with self._lock:
+            made, view = self._made.get(key), self._follower.view(proxy)
+            if view is not None and (made is None or made.number != view.version):
+                delivery = self._deliveries.make(proxy, view, envoy, made.delivery if made else None)
+                made = self._made[key] = make_resources(view.version, stamp(view.manifests), delivery, made)
+            return made

@@ -1,0 +1,94 @@
+"""One stream that carries the state of the world (StreamAggregatedResources)."""
+
+from collections.abc import Sequence
+
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from google.rpc.status_pb2 import Status
+
+from pointsman.adapter.ads.conversation import Conversation
+from pointsman.adapter.ads.resources import Kind, Resource, Resources
+from pointsman.adapter.ads.subscription import Subscription
+from pointsman.discovery.version import Standing, Version, standing
+
+_EVERYTHING = "*"
+
+
+class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
+    """The state of one stream of the basic protocol
+    (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol-overview).
+
+    A response with clusters or listeners holds all of them, one with endpoints those that changed. An Envoy that comes
+    back tells its versions by kind only: where clusters went while no adapter was there, they go before the listeners
+    that used them. The incremental protocol has no such gap.
+    """
+
+    def receive(self, request: DiscoveryRequest, now: float) -> bool:
+        """Take in one request; one that answers an outdated response, or none that we sent, is ignored."""
+        try:
+            kind = Kind(request.type_url)
+        except ValueError:
+            return False  # secrets, routes and whatever else has another source
+        of = self.subscriptions.get(kind)
+        names = set(request.resource_names)
+        changed = of is None or of.names != names
+        if of is None:
+            of = self.subscriptions[kind] = Subscription(kind, base=Version.read(request.version_info))
+            of.everything = not names and kind is not Kind.ENDPOINTS
+        elif request.response_nonce != of.nonce:
+            # One that comes before the Envoy read the last response of endpoints still answers the one it names.
+            if kind is Kind.ENDPOINTS:
+                return self._answer(of, request.response_nonce, _error(request), now)
+            return False
+        if _EVERYTHING in names:
+            names.discard(_EVERYTHING)
+            of.everything = True
+        of.owed |= names - of.names
+        if kind is Kind.ENDPOINTS:
+            for name in of.names - names:
+                of.has.pop(name, None)
+                of.rejected.pop(name, None)
+        of.owed &= names
+        of.names = names
+        if request.response_nonce:
+            changed |= self._answer(of, request.response_nonce, _error(request), now)
+        return changed
+
+    def _begin(self, of: Subscription, resources: Resources) -> bool:
+        if of.at != -1 or of.base is None:
+            return True
+        stands = standing(resources.versions[of.kind], of.base)
+        if stands is Standing.OLDER:
+            self.ahead.add(of.kind)
+            return False
+        if stands is Standing.SAME and of.kind is not Kind.ENDPOINTS:
+            # Endpoints come a few at a time: their version does not tell that none is missing.
+            of.has = {name: each for name, each in resources.of[of.kind].items() if of.wants(name)}
+            of.owed.clear()
+            of.at = resources.number
+        of.base = None
+        return True
+
+    def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
+        nonce = self._next_nonce()
+        if of.kind is Kind.ENDPOINTS:
+            of.take(nonce, changed, (), resources.number)
+            parts = [each.whole for each in changed]
+        else:
+            of.unanswered.clear()  # this one replaces them
+            of.take(nonce, changed, gone, resources.number)
+            parts = [each.whole for each in of.has.values()]
+            of.unanswered[nonce] = tuple(of.has)
+        version = resources.versions[of.kind]
+        if of.kind is not Kind.ENDPOINTS and len(of.has) != len(resources.of[of.kind]):
+            # Some are leaving, or were not asked for: whoever has this has not what we have.
+            version = Version.of(version.order, *(each.version.digest.encode() for each in of.has.values()))
+        rest = DiscoveryResponse(version_info=str(version), type_url=of.kind.value, nonce=nonce)
+        return b"".join([*parts, rest.SerializeToString()])
+
+    @staticmethod
+    def _can_halve(of: Subscription) -> bool:
+        return of.kind is Kind.ENDPOINTS
+
+
+def _error(request: DiscoveryRequest) -> Status | None:
+    return request.error_detail if request.HasField("error_detail") else None

@@ -1,0 +1,161 @@
+"""One Envoy's stream, from its first request to its end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import grpc  # type: ignore[import-untyped]
+
+from pointsman.adapter.ads.conversation import Conversation
+from pointsman.adapter.ads.delta import DeltaConversation
+from pointsman.adapter.ads.rejections import Rejection
+from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.discovery.proxy import ProxyId
+
+_log = logging.getLogger(__name__)
+
+WAY = "ads"
+"""What the metrics of ADS go by."""
+
+AnyConversation: TypeAlias = DeltaConversation | StateOfTheWorldConversation
+Context: TypeAlias = Any  # grpc.aio.ServicerContext: the package is not typed
+
+
+@dataclass(slots=True)
+class Channel:
+    """What all streams of one proxy and one form of delivery share; `wakes` wake those that are open."""
+
+    resources: Resources | None = None
+    wakes: set[Callable[[], None]] = field(default_factory=set)
+
+
+class Stream:
+    """Carries a conversation over one RPC. Everything but `rejections` and `dump` belongs to the server's loop."""
+
+    def __init__(
+        self,
+        proxy: ProxyId,
+        node: str,
+        conversation: AnyConversation,
+        channel: Channel,
+        context: Context,
+        metrics: Metrics | None,
+        delivered: Mapping[Kind, Callable[[str], None]],
+        clock: Callable[[], float],
+    ) -> None:
+        """`delivered` is called after every response of its kind with when what it brings was published."""
+        self.proxy, self.node = proxy, node
+        self._conversation: Conversation[Any] = conversation
+        self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
+        self._delivered = delivered
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._ahead: set[Kind] = set()
+        self._rejections: dict[tuple[Kind, str], Rejection] = {}
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """To be called, in the loop, when there may be something to send."""
+        return self._wake.set
+
+    def end(self) -> None:
+        """Send what is under way, and end."""
+        self._ended = True
+        self._wake.set()
+
+    async def run(self, first: Any) -> None:
+        """Answer `first` and what follows until the Envoy hangs up, or `end` is called."""
+        self._receive(first)
+        reading = asyncio.ensure_future(self._read())
+        try:
+            while not self._ended:
+                self._wake.clear()
+                resources = self._channel.resources
+                sent = resources is not None and await self._send(resources)
+                if not sent and not self._wake.is_set():
+                    await self._rest()
+        finally:
+            reading.cancel()
+            if self._metrics:
+                for kind in self._conversation.subscriptions:
+                    self._metrics.subscriptions.labels(WAY, kind.label).dec()
+
+    def rejections(self) -> list[Rejection]:
+        """What the Envoy rejected and still does not have."""
+        return list(self._rejections.values())
+
+    def dump(self) -> dict[str, Any]:
+        """What the Envoy was sent, by kind."""
+        resources = self._channel.resources
+        kinds = {}
+        for kind, of in list(self._conversation.subscriptions.items()):
+            kinds[kind.label] = {
+                "asked_for": "everything" if of.everything else len(of.names),
+                "sent": {name: str(each.version) for name, each in sorted(of.has.copy().items())},
+                "unanswered": len(of.unanswered),
+                "current": resources is not None and of.at == resources.number,
+            }
+        protocol = "delta" if isinstance(self._conversation, DeltaConversation) else "state of the world"
+        return {"proxy": str(self.proxy.directory), "node": self.node, "protocol": protocol, "kinds": kinds}
+
+    async def _read(self) -> None:
+        try:
+            while (request := await self._context.read()) is not grpc.aio.EOF:
+                if self._receive(request):
+                    self._wake.set()
+        finally:
+            self.end()
+
+    def _receive(self, request: Any) -> bool:
+        before = len(self._conversation.subscriptions)
+        changed = self._conversation.receive(request, self._clock())
+        if self._metrics and len(self._conversation.subscriptions) > before:
+            self._metrics.subscriptions.labels(WAY, Kind(request.type_url).label).inc()
+        if request.HasField("error_detail") or self._rejections:
+            self._note_rejections()
+        return changed
+
+    async def _send(self, resources: Resources) -> bool:
+        responses = self._conversation.advance(resources, self._clock())
+        for response in responses:
+            await self._context.write(response.data)
+            if response.kind in self._delivered:
+                self._delivered[response.kind](response.published)
+        ahead = self._conversation.ahead
+        if self._metrics and (ahead or self._ahead):
+            for kind in ahead - self._ahead:
+                self._metrics.ahead.labels(WAY, kind.label).inc()
+            self._ahead = ahead.copy()
+        return bool(responses)
+
+    async def _rest(self) -> None:
+        """Wait until there is something to look at."""
+        due = self._conversation.due
+        timer = None
+        if due is not None:
+            timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock()), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _note_rejections(self) -> None:
+        now: dict[tuple[Kind, str], Rejection] = {}
+        for kind, of in self._conversation.subscriptions.items():
+            for name, said in of.rejected.items():
+                before = self._rejections.get((kind, name))
+                if before is not None and before.reason == said:
+                    now[kind, name] = before
+                    continue
+                since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                now[kind, name] = Rejection(self.proxy, self.node, kind.label, name, said, since)
+                _log.warning("%s", now[kind, name])
+                if self._metrics:
+                    self._metrics.rejected.labels(WAY, kind.label).inc()
+        self._rejections = now

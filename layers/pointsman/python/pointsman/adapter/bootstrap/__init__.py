@@ -1,0 +1,1 @@
+"""What an Envoy is started with."""

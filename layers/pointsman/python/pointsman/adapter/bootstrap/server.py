@@ -1,0 +1,91 @@
+"""The part of a bootstrap that leads to an adapter over a network or a unix socket."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.adapter.bootstrap.parts import (
+    NO_LIMIT,
+    TYPE,
+    Address,
+    SecretFiles,
+    UnixSocket,
+    address_json,
+    address_problems,
+    is_loopback,
+    path_problems,
+    secret_problems,
+)
+
+XDS_CLUSTER = "pointsman"
+"""Where an Envoy fetches, if not from files."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterTls:
+    """Mutual TLS to an adapter: what the Envoy shows and trusts, and the SAN (a URI or a DNS name) that it expects."""
+
+    files: SecretFiles
+    expected: str
+
+
+def adapter_cluster(
+    at: Address | UnixSocket, tls: AdapterTls | None, http_options: Mapping[str, Any], alpn: str
+) -> dict[str, Any]:
+    """The cluster of the adapter itself, which speaks HTTP as `explicit_http_config` has it."""
+    options = {"@type": f"{TYPE}.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": http_options}
+    cluster: dict[str, Any] = {
+        "name": XDS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        # Envoy's own fetching must not be turned away by its defaults of 1,024.
+        "circuit_breakers": {
+            "thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), NO_LIMIT)]
+        },
+        "load_assignment": {
+            "cluster_name": XDS_CLUSTER,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _place(at)}}]}],
+        },
+    }
+    if tls is not None:
+        context = _upstream_tls(tls.files, tls.expected, alpn)
+        cluster["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+    return cluster
+
+
+def adapter_problems(field: str, at: Address | UnixSocket, tls: AdapterTls | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with fetching there: a field and a reason each."""
+    if isinstance(at, UnixSocket):
+        yield from path_problems(field, at.path)
+    else:
+        yield from address_problems(field, at)
+    if tls is not None:
+        yield from secret_problems(tls.files)
+        if not tls.expected:
+            yield "TLS", "the adapter's name, a SAN of its certificate, must not be empty"
+    elif isinstance(at, Address) and not is_loopback(at.ip):
+        yield field, f"{at.ip!r} is not a loopback address: the adapter there wants TLS with a certificate"
+
+
+def _upstream_tls(files: SecretFiles, expected: str, alpn: str) -> dict[str, Any]:
+    kind = "URI" if "://" in expected else "DNS"
+    own = {"certificate_chain": {"filename": files.certificate}, "private_key": {"filename": files.private_key}}
+    context: dict[str, Any] = {
+        "@type": f"{TYPE}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificates": [own],
+            "validation_context": {
+                "trusted_ca": {"filename": files.ca},
+                "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": expected}}],
+            },
+            "alpn_protocols": [alpn],
+        },
+    }
+    if kind == "DNS":
+        context["sni"] = expected
+    return context
+
+
+def _place(at: Address | UnixSocket) -> dict[str, Any]:
+    return {"pipe": {"path": at.path}} if isinstance(at, UnixSocket) else address_json(at)

@@ -1,0 +1,1 @@
+"""Envoys that watch files."""

@@ -1,0 +1,161 @@
+"""The filesystem adapter: keeps the files that Envoys on this machine watch as the store has them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman.adapter.files.inotify import Inotify
+from pointsman.adapter.files.operations import FileOperations
+from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.view import View
+from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
+from pointsman.xds.endpoint_source import EndpointSource
+from pointsman.xds.manifest import SidecarManifest
+
+_log = logging.getLogger(__name__)
+
+_UPKEEP = 0.25
+"""Seconds between two looks for what is due by time alone."""
+
+_AGAIN = 5.0
+"""Seconds until what could not be written, or was refused, is tried again."""
+
+_AT_ONCE = 4
+"""How many proxies' files are written at the same time: the time goes into waiting for the disk."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The files of one proxy, what they were last asked to be, and why they are not."""
+
+    files: ProxyFiles | None = None
+    delivery: Delivery | None = None
+    problem: str = ""
+    tried: float = 0.0
+
+
+class FilesAdapter:
+    """Writes what a follower follows: DIR/<datacenter>/<namespace>/<service>/ for a sidecar, DIR/<datacenter>/gateways/
+    <id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
+
+    Files change only for something that is known: while the store is away, or a proxy has no complete view (any more),
+    they stay. A proxy whose manifest is retired keeps its files as well: an Envoy may still be running on them.
+
+    Safe for several threads.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        root: Path,
+        envoy_version: EnvoyVersion | None = None,
+        *,
+        inotify: Inotify | None = None,
+        operations: FileOperations | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
+    ) -> None:
+        """Write below `root`. `envoy_version` is that of all the Envoys there, None where it is not known.
+
+        `clock` tells seconds, from whenever; `grace` is for how many of them an endpoint file outlives its use.
+        """
+        self._follower = follower
+        self._root = root.absolute()
+        self._version = envoy_version
+        self._inotify = inotify or Inotify(clock=clock)
+        self._operations = operations or FileOperations()
+        self._clock, self._grace = clock, grace
+        self._kept: dict[ProxyId, _Kept] = {}
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._looked_after = clock()
+
+    def directory(self, proxy: ProxyId) -> Path:
+        """Where the files of `proxy` are: what its Envoy's bootstrap has to name."""
+        return self._root / proxy.directory
+
+    def on_change(self, changed: Iterable[ProxyId]) -> None:
+        """Write what the views of these proxies have by now, and see to what is due. Never raises for a full disk."""
+        with self._lock:
+            proxies = [*changed]
+            if self._pool and len(proxies) > 1:
+                list(self._pool.map(self._bring, proxies))
+            else:
+                for proxy in proxies:
+                    self._bring(proxy)
+            if self._clock() - self._looked_after >= _UPKEEP:
+                self._look_after()
+                self._looked_after = self._clock()
+
+    def discover(self) -> None:
+        """Take up proxies that were registered just now, without waiting for `run` to notice. Raises StoreError."""
+        self._follower.discover()
+        self.on_change(self._follower.refresh())
+
+    def run(self, stop: threading.Event, *, period: float = _UPKEEP, discovery_period: float | None = None) -> None:
+        """Follow and write until `stop` is set; see `Follower.run` for the periods."""
+        with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
+            try:
+                self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
+            finally:
+                with self._lock:
+                    self._pool = None
+
+    def problems(self) -> Mapping[ProxyId, tuple[str, ...]]:
+        """By proxy, why its files are not what the store has; those without any are left out."""
+        with self._lock:
+            own = {proxy: (kept.problem,) for proxy, kept in self._kept.items() if kept.problem}
+        found = {proxy: self._follower.problems(proxy) + own.get(proxy, ()) for proxy in self._follower.proxies}
+        return {proxy: lines for proxy, lines in found.items() if lines}
+
+    def _bring(self, proxy: ProxyId) -> None:
+        """Write what `proxy` should have by now, or note why not."""
+        view = self._follower.view(proxy)
+        if view is None:
+            return
+        kept, directory = self._kept.setdefault(proxy, _Kept()), self.directory(proxy)
+        kept.tried = self._clock()
+        try:
+            if kept.files is None:
+                kept.files = ProxyFiles(
+                    directory,
+                    inotify=self._inotify,
+                    operations=self._operations,
+                    clock=self._clock,
+                    grace=self._grace,
+                )
+            kept.delivery = _delivery(view, self._version, kept.files.source, kept.delivery)
+            refused = kept.files.bring(kept.delivery)
+        except OSError as error:
+            refused = f"{error.strerror} ({error.filename}): it is tried again"
+        _note(kept, f"the files in {directory} stay behind: {refused}" if refused else "")
+
+    def _look_after(self) -> None:
+        """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""
+        for proxy, kept in self._kept.items():
+            again = kept.problem and self._clock() - kept.tried >= _AGAIN
+            if again or (kept.files and kept.files.unfinished):
+                self._bring(proxy)
+            try:
+                if kept.files:
+                    kept.files.sweep()
+            except OSError as error:
+                _log.warning("what is left over in %s stays: %s", self.directory(proxy), error)
+
+
+def _note(kept: _Kept, problem: str) -> None:
+    if problem and problem != kept.problem:
+        _log.warning("%s", problem)
+    kept.problem = problem
+
+
+def _delivery(view: View, version: EnvoyVersion | None, source: EndpointSource, previous: Delivery | None) -> Delivery:
+    if isinstance(view.manifests, SidecarManifest):
+        return deliver_sidecar(view.manifests, view.snapshots, version, source, previous)
+    return deliver_gateway(*view.manifests, view.snapshots, version, source, previous)

@@ -1,0 +1,176 @@
+"""The files of one proxy: cds.pb, lds.pb and one file per cluster in eds/."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from google.protobuf.message import DecodeError
+
+from pointsman.adapter.files.inotify import Inotify
+from pointsman.adapter.files.operations import ON_ITS_WAY, FileOperations
+from pointsman.adapter.files.step import Clusters, NamedCluster, next_step
+from pointsman.model.canonical import digest
+from pointsman.xds.delivery import DeliveredCluster, Delivery
+from pointsman.xds.endpoint_source import EndpointFiles
+from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, response
+
+SETTLE = 1.0
+"""Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
+
+GRACE = 60.0
+"""Seconds that an endpoint file stays after the last cluster that named it went."""
+
+
+class ProxyFiles:
+    """Keeps the files in `directory` as a delivery wants them. Not safe for several threads.
+
+    An Envoy may read at any moment and finds clusters with their endpoints: new endpoint files come before the cds.pb
+    that names them and cds.pb before lds.pb, what is not needed any more goes the other way round. What is the same
+    on disk is not written, also by one that starts on files which another left.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        inotify: Inotify,
+        operations: FileOperations,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
+    ) -> None:
+        """`directory` is absolute and need not be there. `clock` tells seconds, from whenever; `grace` is in seconds.
+
+        Reads what is there. Raises OSError if that is not possible.
+        """
+        self.source = EndpointFiles(str(directory / "eds"))
+        self._cds, self._lds, self._eds = directory / "cds.pb", directory / "lds.pb", directory / "eds"
+        self._inotify, self._operations, self._clock, self._grace = inotify, operations, clock, grace
+        self._clusters = _read_clusters(self._cds)
+        self._listeners = _read(self._lds)
+        self._endpoints = _read_endpoints(self._eds)
+        # Nobody remembers for how long these have not been needed: their time begins now.
+        self._unneeded = dict.fromkeys(self._endpoints.keys() - _files(self._clusters), clock())
+        self._leftovers = [each for place in (directory, self._eds) for each in place.glob(f"*{ON_ITS_WAY}")]
+        self._previous: set[str] = set()
+        self._written: dict[str, DeliveredCluster] = {}
+        self._relistened = float("-inf")
+        self._leaving = False
+
+    def bring(self, wanted: Delivery) -> str:
+        """Write what `wanted` takes: why a part of it is refused, or nothing.
+
+        Raises OSError where a file cannot be written; what was not done is done by the next call.
+        """
+        hold = self._clock() - self._relistened < SETTLE
+        step = next_step(self._clusters, self._listeners, wanted, self._shortage, hold)
+        clusters = self._clusters if step.clusters is None else step.clusters
+        if clusters is not None:
+            self._eds.mkdir(parents=True, exist_ok=True)
+            self._write_endpoints(each for each in wanted.clusters if _names(clusters, each))
+        if step.clusters is not None:
+            self._write_clusters(step.clusters)
+        if step.listeners is not None:
+            self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
+            self._listeners, self._relistened = step.listeners, self._clock()
+        self._leaving = step.leaving
+        return step.refused
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the same delivery should be brought once more, now that the Envoy has had the time to settle."""
+        return self._leaving and self._clock() - self._relistened >= SETTLE
+
+    def sweep(self) -> None:
+        """Remove what a crash left half written, and endpoint files that no cluster has named for the grace time.
+
+        Neither the current cds.pb nor the one before it names them. Raises OSError.
+        """
+        while self._leftovers:
+            self._operations.remove(self._leftovers[-1])
+            self._leftovers.pop()
+        due = self._clock() - self._grace
+        needed = _files(self._clusters) | self._previous
+        old = [file for file, since in self._unneeded.items() if since <= due and file not in needed]
+        if old:
+            # Were the cds.pb before this one to come back after a crash, it would name files that are not there.
+            self._operations.sync(self._cds.parent)
+        for file in sorted(old):
+            self._operations.remove(self._eds / file)
+            del self._unneeded[file]
+            self._endpoints.pop(file, None)
+            self._written.pop(file, None)
+
+    def _shortage(self, needed: int) -> str:
+        return self._inotify.shortage(needed, (self._cds.parent, self._eds))
+
+    def _write_endpoints(self, wanted: Iterable[DeliveredCluster]) -> None:
+        new_names = False
+        for each in wanted:
+            if self._written.get(each.place) is each:
+                continue
+            data = response(str(each.snapshot.version), ENDPOINT_TYPE, [each.assignment])
+            before = self._endpoints.get(each.place)
+            if before != data:
+                self._operations.replace(self._eds / each.place, data)
+                self._endpoints[each.place] = data
+                new_names |= before is None
+            self._written[each.place] = each
+        if new_names:
+            # A cds.pb must not survive a crash that the files it names do not: Envoy would reject it for good.
+            self._operations.sync(self._eds)
+
+    def _write_clusters(self, clusters: Clusters) -> None:
+        in_order = [each.cluster for _, each in sorted(clusters.items())]
+        self._operations.replace(self._cds, _response(CLUSTER_TYPE, in_order))
+        self._previous, needed = _files(self._clusters), _files(clusters)
+        self._clusters = clusters
+        for file in self._endpoints.keys() - needed:
+            self._unneeded.setdefault(file, self._clock())
+        for file in needed:
+            self._unneeded.pop(file, None)
+
+
+def _names(clusters: Clusters, wanted: DeliveredCluster) -> bool:
+    there = clusters.get(wanted.name)
+    return there is not None and there.file == wanted.place
+
+
+def _files(clusters: Clusters | None) -> set[str]:
+    return {each.file for each in (clusters or {}).values()}
+
+
+def _response(type_url: str, resources: Iterable[bytes]) -> bytes:
+    resources = list(resources)
+    # There is no one number for all of them: the version is the content's digest.
+    return response(digest(b"".join(resources))[:16], type_url, resources)
+
+
+def _read(path: Path) -> tuple[bytes, ...] | None:
+    """The resources in a file, serialized; None if there is none or nothing that Envoy could have read."""
+    try:
+        return tuple(bytes(each.value) for each in DiscoveryResponse.FromString(path.read_bytes()).resources)
+    except (FileNotFoundError, DecodeError):
+        return None
+
+
+def _read_clusters(path: Path) -> Clusters | None:
+    resources = _read(path)
+    if resources is None:
+        return None
+    found = {}
+    for resource in resources:
+        try:
+            cluster = Cluster.FromString(resource)
+        except DecodeError:
+            return None
+        file = PurePosixPath(cluster.eds_cluster_config.eds_config.path_config_source.path).name
+        found[cluster.name] = NamedCluster(resource, file)
+    return found
+
+
+def _read_endpoints(directory: Path) -> dict[str, bytes]:
+    if not directory.is_dir():
+        return {}
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.suffix == ".pb"}

@@ -1,0 +1,1 @@
+"""Following a store: what proxies need, kept up with it."""

@@ -1,0 +1,258 @@
+"""What proxies should have, kept up with the store: one follower for all proxies and for every way to them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+
+from pointsman.adapter.follow.replica import Replica
+from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId, proxy_of
+from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view
+from pointsman.store import keys
+from pointsman.store.protocol import Store, StoreError
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
+from pointsman.xds.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+PAUSE = 0.25
+"""Seconds until a store that could not be reached is asked again."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    """`keys` is all that is followed for the proxy; `version` outlives a view that ended."""
+
+    keys: frozenset[str] = frozenset()
+    view: View | None = None
+    version: int = 0
+
+
+class Follower:
+    """Keeps a replica of exactly what its proxies need: their manifests and the heads that these name.
+
+    A view is complete or it is not there. Where a new manifest names what cannot be had yet, the one before stays,
+    and its heads go on being followed. A view never goes back, and never changes for want of data: a store that is
+    away, an object that is missing, damaged or unfit, a number that went down leave everything as it is, and
+    `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
+
+    Safe for several threads: one at a time looks at the store, and who asks for a view never waits for that.
+    """
+
+    def __init__(
+        self, store: Store, proxies: Iterable[ProxyId] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Follow `proxies` in `store`. `clock` tells seconds, from whenever."""
+        self._store = store
+        self._clock = clock
+        self._replica = Replica(store)
+        self._proxies: dict[ProxyId, _Followed] = {}
+        self._users: dict[str, set[ProxyId]] = {}
+        self._added: set[ProxyId] = set()
+        self._unsettled: set[ProxyId] = set()
+        self._lock, self._adding = threading.Lock(), threading.Lock()
+        self._looked = clock()
+        self._unreachable = ""
+        self._discovered: tuple[float, str] | None = None
+        self.add(proxies)
+
+    def add(self, proxies: Iterable[ProxyId]) -> None:
+        """Follow these proxies as well; the next `refresh` reads what they need."""
+        with self._adding:
+            new = {proxy: _Followed() for proxy in proxies if proxy not in self._proxies}
+            self._proxies |= new
+            self._added |= new.keys()
+
+    def discover(self) -> set[ProxyId]:
+        """Follow every proxy that has a manifest, and return those that are new here. Raises StoreError.
+
+        The one thing here that lists: its cost grows with the number of proxies in the store.
+        """
+        found = {proxy for each in self._store.list(keys.MANIFESTS) if (proxy := proxy_of(each.key))}
+        new = found - self.proxies
+        self.add(new)
+        return new
+
+    @property
+    def proxies(self) -> Set[ProxyId]:
+        """Who is followed, whether a view is there or not."""
+        with self._adding:
+            return frozenset(self._proxies)
+
+    def view(self, proxy: ProxyId) -> View | None:
+        """What `proxy` should have; None if it is not followed, has no manifest, or has none that is complete yet."""
+        followed = self._proxies.get(proxy)
+        return followed.view if followed else None
+
+    def problems(self, proxy: ProxyId) -> tuple[str, ...]:
+        """Why the view of `proxy` is not what the store has, one line per reason."""
+        followed = self._proxies.get(proxy)
+        if followed is None:
+            return ()
+        lines = [self._replica.problem(key) for key in sorted(followed.keys)]
+        manifests = self._manifests(proxy)
+        if manifests is not None and not are_retired(manifests):
+            wanted = (proxy.snapshot_key(each) for each in cluster_ids(manifests))
+            lines += [
+                f"{key} is named by the manifest and not there"
+                for key in wanted
+                if self._replica.value(key) is None and not self._replica.problem(key)
+            ]
+        return tuple(line for line in lines if line)
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since the store was last looked at with success; since the start, if it never was."""
+        return max(0.0, self._clock() - self._looked)
+
+    @property
+    def unreachable(self) -> str:
+        """Why the last look at the store failed; empty if it did not."""
+        return self._unreachable
+
+    def refresh(self) -> set[ProxyId]:
+        """Look at the store once: the proxies whose views changed. Never raises for what the store does.
+
+        One read of what was written since the last time; one more where a manifest names what was not followed yet.
+        """
+        with self._lock:
+            with self._adding:
+                self._unsettled |= self._added
+                self._added.clear()
+            try:
+                self._read()
+            except StoreError as error:
+                if not self._unreachable:
+                    _log.warning("the store cannot be read, everything stays as it is: %s", error)
+                self._unreachable = str(error)
+                # What was read before it failed counts; what was not is read when the store is back.
+                return {proxy for proxy in self._unsettled if self._rebuild(proxy)}
+            if self._unreachable:
+                _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
+            self._looked, self._unreachable = self._clock(), ""
+            changed = {proxy for proxy in self._unsettled if self._rebuild(proxy)}
+            self._unsettled.clear()
+            return changed
+
+    def run(
+        self,
+        stop: threading.Event,
+        on_change: Callable[[set[ProxyId]], None],
+        *,
+        period: float = PAUSE,
+        discovery_period: float | None = None,
+    ) -> None:
+        """Follow until `stop` is set: after every look, call `on_change` with the proxies whose views changed.
+
+        It is called with the empty set as well, about every `period` seconds where nothing happens, for whoever has
+        something to do from time to time; so often is a store looked at that cannot tell of writes. With
+        `discovery_period`, look for new proxies at the start, and so many seconds after the last time if anything was
+        written meanwhile.
+        """
+        while not stop.is_set():
+            if discovery_period is not None:
+                self._discover_when_due(discovery_period)
+            on_change(self.refresh())
+            if self._unreachable:
+                stop.wait(PAUSE)
+                continue
+            try:
+                self._store.wait(self._replica.cursor, period)
+            except StoreError:
+                stop.wait(PAUSE)  # the next look says what is wrong
+
+    def _discover_when_due(self, period: float) -> None:
+        cursor = self._replica.cursor
+        if self._discovered is not None:
+            when, then = self._discovered
+            if self._clock() - when < period or (cursor and cursor == then):
+                return
+        try:
+            self.discover()
+        except StoreError as error:
+            _log.warning("new proxies cannot be looked for: %s", error)
+        # The cursor from before: what was written while it listed may have come too late for it.
+        self._discovered = (self._clock(), cursor)
+
+    def _read(self) -> None:
+        """Bring the replica up to date, and with it what is followed for whom."""
+        self._touch(self._replica.read_changed())
+        while True:
+            for proxy in self._unsettled:
+                self._follow(proxy)
+            changed = self._replica.read_new()
+            self._touch(changed)
+            if not changed:
+                return
+
+    def _touch(self, changed: Iterable[str]) -> None:
+        for key in changed:
+            self._unsettled |= self._users.get(key, set())
+
+    def _follow(self, proxy: ProxyId) -> None:
+        """Follow what the manifests of `proxy` name by now, and what its view still has."""
+        followed = self._proxies[proxy]
+        wanted = set(proxy.manifest_keys)
+        self._use(proxy, wanted - followed.keys)
+        followed.keys |= wanted
+        manifests = self._manifests(proxy)
+        if manifests is not None:
+            wanted |= {proxy.snapshot_key(each) for each in cluster_ids(manifests)}
+        if followed.view is not None:
+            wanted |= {proxy.snapshot_key(each) for each in followed.view.snapshots}
+        self._use(proxy, wanted - followed.keys)
+        self._leave(proxy, followed.keys - wanted)
+        followed.keys = frozenset(wanted)
+
+    def _use(self, proxy: ProxyId, wanted: Set[str]) -> None:
+        self._replica.follow(wanted)
+        for key in wanted:
+            self._users.setdefault(key, set()).add(proxy)
+
+    def _leave(self, proxy: ProxyId, unwanted: Set[str]) -> None:
+        for key in unwanted:
+            users = self._users[key]
+            users.discard(proxy)
+            if not users:
+                del self._users[key]
+                self._replica.forget([key])
+
+    def _manifests(self, proxy: ProxyId) -> Manifests | None:
+        values = [self._replica.value(key) for key in proxy.manifest_keys]
+        match proxy, values:
+            case SidecarId(), [SidecarManifest() as manifest]:
+                return manifest
+            case GatewayId(), [GatewayManifest() as own, GatewaysManifest() as shared]:
+                return own, shared
+            case _:
+                return None
+
+    def _rebuild(self, proxy: ProxyId) -> bool:
+        """Make the view of `proxy` anew from the replica; whether it changed."""
+        followed = self._proxies[proxy]
+        wanted, old = self._manifests(proxy), followed.view
+        if wanted is not None and are_retired(wanted):
+            followed.view = None
+            return old is not None
+        for manifests in (wanted, old.manifests if old else None):
+            snapshots = self._snapshots(proxy, manifests)
+            if manifests is not None and snapshots is not None:
+                if old is not None and old.is_of(manifests, snapshots):
+                    return False
+                followed.version += 1
+                followed.view = make_view(followed.version, manifests, snapshots)
+                return True
+        return False
+
+    def _snapshots(self, proxy: ProxyId, manifests: Manifests | None) -> dict[str, Snapshot] | None:
+        """Every snapshot that `manifests` name, or None if one is not there."""
+        if manifests is None:
+            return None
+        found = {}
+        for cluster_id in cluster_ids(manifests):
+            value = self._replica.value(proxy.snapshot_key(cluster_id))
+            if not isinstance(value, Snapshot):
+                return None
+            found[cluster_id] = value
+        return found

@@ -1,0 +1,1 @@
+"""Envoys that poll over HTTP (REST xDS)."""

@@ -1,0 +1,255 @@
+"""REST xDS: how Envoys fetch over HTTP (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "REST-JSON
+polling subscriptions"; docs/envoy.md says what is sent when)."""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pointsman.adapter.bootstrap.server import XDS_CLUSTER
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.book import AnswerBook, Key
+from pointsman.adapter.rest.held import Channel, render_awaited
+from pointsman.adapter.rest.lookup import Lookup
+from pointsman.adapter.rest.rejections import Rejection, Rejections
+from pointsman.adapter.rest.stages import SETTLE
+from pointsman.adapter.rest.wire import BodyRefused, ClientGone, client_uris, on_client_gone, read_body, reply
+from pointsman.adapter.serve.identity import may_fetch
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.discovery.answers import Answer, Answers, Kind
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.request import Asker, DiscoveryRequest, read_request
+from pointsman.discovery.version import Standing, Version, standing
+from pointsman.model.errors import InvalidInput
+from pointsman.store.protocol import Store
+from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
+from pointsman.xds.endpoint_source import EndpointService, over_rest
+
+_log = logging.getLogger(__name__)
+
+WAY = "rest"
+"""As metrics call it."""
+
+HOLD = 50.0
+"""Seconds that a request is held at most: less than `REQUEST_TIMEOUT_MS`."""
+
+REQUEST_TIMEOUT_MS = 60_000
+"""How long an Envoy waits for an answer."""
+
+REFRESH_DELAY_MS = 1000
+"""From an answer to the next request for the same endpoints; Envoy waits once to twice as long. While an adapter is
+away every cluster of every Envoy asks so often, with requests of 77 KB, which costs an Envoy about a millisecond each:
+for more than a few hundred clusters it has to be longer, or gRPC."""
+
+PAUSE = 1.0
+"""Seconds until somebody is refused: Envoy knows no backoff over REST, and comes back at once."""
+
+_PATHS = {f"/v3/discovery:{kind.value}": kind for kind in Kind}
+
+
+class RestAdapter:
+    """An ASGI application that serves every Envoy that a follower's store knows; follows a proxy from its first
+    request on.
+
+    Who has nothing is answered at once, and never with nothing. Who has what there is waits for something newer. Who
+    has something newer than what is here keeps it. `on_change` and `config_dump` may be called from any thread, the
+    rest belongs to the server's loop.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        store: Store,
+        metrics: Metrics,
+        *,
+        others: ASGIApp | None = None,
+        trust_domain: str | None = None,
+        source: EndpointService | None = None,
+        hold: float = HOLD,
+        pause: float = PAUSE,
+        settle: float = SETTLE,
+        announce: Callable[[set[ProxyId]], None] | None = None,
+    ) -> None:
+        """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: any that
+        their CA vouches for. `source` is how Envoys are told to ask for endpoints.
+
+        `announce` is told of views that change because this adapter made the follower look, for others that share it.
+        """
+        self._metrics, self._others, self._trust_domain = metrics, others or Starlette(), trust_domain
+        self._hold, self._pause = hold, pause
+        source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
+        self._book = AnswerBook(follower, source, settle=settle)
+        self._lookup = Lookup(follower, store, self._book, announce or self.on_change, pause)
+        self._rejections = Rejections()
+        self._channels: dict[Key, Channel] = {}
+        self._lock, self._telling = threading.Lock(), threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining = False
+
+    def on_change(self, changed: Iterable[ProxyId]) -> None:
+        """Answer who waits for what the views of these proxies have by now, and see to what is due."""
+        changed, due = set(changed), self._book.unsettled
+        if not changed and not due:
+            return
+        # One after the other: what was made first must not be told last.
+        with self._telling:
+            with self._lock:
+                touched = [(key, each) for key, each in self._channels.items() if key[0] in changed or key in due]
+            news = []
+            for (proxy, hostnames), channel in touched:
+                answers = self._book.answers(proxy, _some_version(hostnames))
+                if answers is not None and answers is not channel.answers:
+                    render_awaited(answers, channel.answers, tuple(channel.held))
+                    news.append((channel, answers))
+            if news and self._loop is not None:
+                self._loop.call_soon_threadsafe(_tell, news)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        kind = _PATHS.get(scope["path"]) if scope["type"] == "http" else None
+        if kind is None:
+            await self._others(scope, receive, send)
+            return
+        self._loop = self._loop or asyncio.get_running_loop()
+        if scope["method"] != "POST":
+            await self._refuse(send, 405, "Envoys ask with POST", "method", pause=0.0)
+            return
+        try:
+            request = read_request(kind, await read_body(receive))
+            asker = request.asker
+            uris = client_uris(scope)
+            if uris is not None and not may_fetch(asker.proxy, uris, self._trust_domain):
+                reason = f"the client's certificate does not name {asker.proxy}"
+                await self._refuse(send, 403, reason, "certificate")
+                return
+            await self._answer(request, scope, send)
+        except ClientGone:
+            return
+        except BodyRefused as error:
+            await self._refuse(send, error.status, str(error), "body")
+        except InvalidInput as error:
+            await self._refuse(send, 400, str(error), "invalid")
+
+    def drain(self) -> None:
+        """Let everybody go who waits; nobody is held any more."""
+        self._draining = True
+        for channel in self._channels.values():
+            channel.release()
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        self._lookup.close()
+
+    def rejections(self) -> list[Rejection]:
+        """What Envoys seem to have rejected, and still do not have."""
+        return self._rejections.all(time.time())
+
+    def config_dump(self) -> dict[str, Any]:
+        """By proxy, what is answered and who waits, for `/config_dump`."""
+        with self._lock:
+            channels = list(self._channels.items())
+        return {
+            "proxies": [_dump(key, channel) for key, channel in channels],
+            "rejections": [each.json() for each in self.rejections()],
+        }
+
+    async def _answer(self, request: DiscoveryRequest, scope: Scope, send: Send) -> None:
+        channel = await self._channel(request.asker, send)
+        if channel is None or channel.answers is None:
+            return
+        kind, theirs = request.kind, Version.read(request.version)
+        if self._rejections.asked(request, time.time()):
+            self._metrics.rejected.labels(WAY, kind.value).inc()
+            await asyncio.sleep(self._pause)
+        answer, waited = channel.answers.get(kind, request.name), False
+        where = Standing.SAME if answer is None else standing(answer.version, theirs)
+        if where is Standing.OLDER:
+            self._metrics.ahead.labels(WAY, kind.value).inc()
+        if where is not Standing.NEWER:
+            waited = True
+            # Endpoints that nobody is to ask for (any more, or yet) are not given to whoever has none either: there
+            # are only those of another selection. Its cluster keeps the endpoints that it had.
+            answer = None if self._draining else await self._wait(channel, request, theirs, scope)
+        await self._send(request, answer, waited, send)
+
+    async def _wait(
+        self, channel: Channel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
+    ) -> Answer | None:
+        gauge = self._metrics.subscriptions.labels(WAY, request.kind.value)
+        # Those that began together do not all end together.
+        seconds = self._hold * random.uniform(0.9, 1.0)
+        gauge.inc()
+        try:
+            return await channel.wait(
+                (request.kind, request.name), theirs, seconds, lambda go: on_client_gone(scope, go)
+            )
+        finally:
+            gauge.dec()
+
+    async def _send(self, request: DiscoveryRequest, answer: Answer | None, waited: bool, send: Send) -> None:
+        kind = request.kind.value
+        if answer is None:
+            self._metrics.unchanged.labels(WAY, kind).inc()
+            await reply(send, 304)
+            return
+        self._rejections.sent(request, answer.text)
+        await reply(send, 200, answer.body)
+        self._metrics.delivered(WAY, kind, answer.published if waited else "")
+
+    async def _channel(self, asker: Asker, send: Send) -> Channel | None:
+        """What there is for `asker`; None if it was refused."""
+        key = asker.proxy, takes_hostnames(asker.envoy)
+        channel = self._channels.get(key)
+        if channel is not None and channel.answers is not None:
+            return channel
+        found = await self._lookup.find(asker.proxy, asker.envoy)
+        if not isinstance(found, Answers):
+            status, reason = found
+            # The pause was spent looking.
+            await self._refuse(send, status, reason, "unknown" if status == 404 else "not ready", pause=0.0)
+            return None
+        with self._lock:
+            channel = self._channels.setdefault(key, Channel())
+        # Before there was this channel, nobody told it what changed; from now on everybody does, in order.
+        newest = await self._lookup.find(asker.proxy, asker.envoy)
+        if channel.answers is None:
+            channel.take(newest if isinstance(newest, Answers) else found)
+        return channel
+
+    async def _refuse(self, send: Send, status: int, reason: str, label: str, pause: float | None = None) -> None:
+        _log.warning("a request is refused: %s", reason)
+        self._metrics.refused.labels(WAY, label).inc()
+        if not self._draining:
+            await asyncio.sleep(self._pause if pause is None else pause)
+        await reply(send, status, error=reason)
+
+
+def _tell(news: Iterable[tuple[Channel, Answers]]) -> None:
+    for channel, answers in news:
+        channel.take(answers)
+
+
+def _dump(key: Key, channel: Channel) -> dict[str, Any]:
+    proxy, hostnames = key
+    answers = channel.answers
+    if answers is None:
+        return {"proxy": str(proxy.directory)}
+    return {
+        "proxy": str(proxy.directory),
+        "sni": "with the endpoints" if hostnames else "with the clusters",
+        "held": sum(map(len, list(channel.held.values()))),
+        "clusters": answers.clusters.dump(),
+        "listeners": answers.listeners.dump(),
+        "endpoints": {name: each.dump() for name, each in answers.endpoints.items()},
+    }
+
+
+def _some_version(hostnames: bool) -> EnvoyVersion | None:
+    """A version of those that take hostnames, or do not."""
+    return (1, 40, 0) if hostnames else None

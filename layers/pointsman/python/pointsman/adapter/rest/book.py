@@ -1,0 +1,103 @@
+"""The answers of every proxy that somebody asks for, made once for all of its Envoys."""
+
+import threading
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.stages import SETTLE, Stages
+from pointsman.discovery.answers import Answers, Part, Resource, make_answer, make_answers, make_part
+from pointsman.discovery.deliveries import Deliveries
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.version import stamp
+from pointsman.discovery.view import View
+from pointsman.xds.delivery import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
+from pointsman.xds.endpoint_source import EndpointService
+from pointsman.xds.response import LISTENER_TYPE
+
+Key = tuple[ProxyId, bool]
+"""A proxy, and whether its Envoy takes hostnames: all that an answer depends on beside the view."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What a proxy's Envoys should be answered, made from the view with the number `view`, and what they are."""
+
+    stages: Stages
+    view: int
+    delivery: Delivery
+    wanted: Answers
+    shown: Answers
+
+
+class AnswerBook:
+    """Makes answers from a follower's views. Safe for several threads.
+
+    What two proxies have in common is rendered once for both: the cost of a failover does not depend on how many
+    Envoys there are.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        source: EndpointService,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        settle: float = SETTLE,
+    ) -> None:
+        self._follower, self._clock, self._settle = follower, clock, settle
+        self._deliveries = Deliveries(source)
+        self._entries: dict[Key, _Entry] = {}
+        self._parts: dict[tuple[str, bool, int], Part] = {}
+        self._unsettled: set[Key] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def unsettled(self) -> Set[Key]:
+        """Those whose answers change with time alone."""
+        with self._lock:
+            return frozenset(self._unsettled)
+
+    def answers(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | None:
+        """What an Envoy of this version is answered as `proxy`; None if there is no complete view, nor was one.
+
+        The same object until something changes.
+        """
+        key = proxy, takes_hostnames(envoy)
+        with self._lock:
+            entry, view = self._entries.get(key), self._follower.view(proxy)
+            if view is None:
+                return entry.shown if entry else None
+            if entry is None or entry.view != view.version:
+                entry = self._entries[key] = self._entry(proxy, view, envoy, entry)
+            elif key not in self._unsettled:
+                return entry.shown
+            entry.shown = entry.stages.bring(entry.wanted)
+            if entry.stages.settled:
+                self._unsettled.discard(key)
+            else:
+                self._unsettled.add(key)
+            return entry.shown
+
+    def _entry(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, old: _Entry | None) -> _Entry:
+        delivery = self._deliveries.make(proxy, view, envoy, old.delivery if old else None)
+        at, numbers = stamp(view.manifests), sum(each.snapshot.version for each in delivery.clusters)
+        listeners = make_answer(
+            (*at, 0),
+            LISTENER_TYPE,
+            (Resource(LISTENER_TYPE, each) for each in delivery.listeners),
+            old.wanted.listeners if old else None,
+        )
+        parts = {each.name: self._part(proxy, delivery.form, each) for each in delivery.clusters}
+        wanted = make_answers((*at, numbers), parts, listeners, old.wanted if old else None)
+        stages = old.stages if old else Stages(self._clock, self._settle)
+        return _Entry(stages, view.version, delivery, wanted, wanted)
+
+    def _part(self, proxy: ProxyId, form: Form, delivered: DeliveredCluster) -> Part:
+        # Clusters of two datacenters may have the same name.
+        key = proxy.snapshot_key(delivered.name), form.hostnames, form.connect_timeout_ms
+        found = self._parts.get(key)
+        if found is None or found.of is not delivered:
+            found = self._parts[key] = make_part(delivered, found)
+        return found

@@ -1,0 +1,78 @@
+"""Finding a proxy that nobody asked for before, away from the loop: a store may be slow."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.book import AnswerBook
+from pointsman.discovery.answers import Answers
+from pointsman.discovery.proxy import ProxyId
+from pointsman.store.protocol import Store, StoreError
+from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
+
+Problem = tuple[int, str]
+"""An HTTP status and the reason."""
+
+_LOOK = 0.25
+"""Seconds between two looks for what is not there."""
+
+
+class Lookup:
+    """Has a follower follow proxies as they are asked for. It belongs to one loop."""
+
+    def __init__(
+        self,
+        follower: Follower,
+        store: Store,
+        book: AnswerBook,
+        announce: Callable[[set[ProxyId]], None],
+        patience: float,
+    ) -> None:
+        """Look for `patience` seconds at most; `announce` is told which views changed meanwhile."""
+        self._follower, self._store, self._book = follower, store, book
+        self._announce, self._patience = announce, patience
+        self._looking: dict[tuple[ProxyId, bool], asyncio.Task[Answers | Problem]] = {}
+        self._pool = ThreadPoolExecutor(1, "rest-lookup")
+
+    async def find(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
+        """What an Envoy of this version is answered as `proxy`, or why there is nothing.
+
+        However many ask for the same at a time, one looks.
+        """
+        key = proxy, takes_hostnames(envoy)
+        task = self._looking.get(key)
+        if task is None:
+            task = self._looking[key] = asyncio.create_task(self._look_for(proxy, envoy))
+            task.add_done_callback(lambda _: self._looking.pop(key, None))
+        return await asyncio.shield(task)
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
+        while True:
+            found = await loop.run_in_executor(self._pool, self._look, proxy, envoy)
+            left = deadline - loop.time()
+            if isinstance(found, Answers) or left <= 0:
+                return found
+            await asyncio.sleep(min(_LOOK, left))
+
+    def _look(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
+        problem = 404, f"{proxy} is not registered; `pointsman apply` does that"
+        try:
+            if proxy not in self._follower.proxies and self._store.get(proxy.manifest_keys[0]) is not None:
+                self._follower.add([proxy])
+                self._announce(self._follower.refresh())
+        except StoreError as error:
+            problem = 503, f"the store cannot be read: {error}"
+        found = self._book.answers(proxy, envoy)
+        if found is not None:
+            return found
+        if proxy in self._follower.proxies:
+            reasons = filter(None, [*self._follower.problems(proxy), self._follower.unreachable])
+            problem = 503, f"{proxy} has no complete view: {'; '.join(reasons) or 'it is not registered (any more)'}"
+        return problem

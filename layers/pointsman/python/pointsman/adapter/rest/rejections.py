@@ -1,0 +1,84 @@
+"""What Envoys seem to reject: over REST they do not say so, but ask again with the version that they had before."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.discovery.answers import Kind
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.request import DiscoveryRequest
+
+_Subscription = tuple[ProxyId, str, Kind, str]
+
+_MOST = 100_000
+"""Answers that are remembered, each only until the Envoy's next request."""
+
+_FORGOTTEN = 300.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The version that a node was sent and did not take over; `since` is Unix time in seconds."""
+
+    proxy: ProxyId
+    node_id: str
+    kind: Kind
+    name: str
+    version: str
+    since: float
+
+    def json(self) -> dict[str, Any]:
+        """As `/config_dump` has it."""
+        return {
+            "proxy": str(self.proxy.directory),
+            "node": self.node_id,
+            "kind": self.kind.value,
+            "name": self.name,
+            "version": self.version,
+            "since": self.since,
+        }
+
+
+class Rejections:
+    """Compares what was sent with what is asked for next.
+
+    An Envoy that started again in between looks the same once, as does an answer that was lost on the way: what counts
+    is what goes on. It does not say why; the Envoy's log and its counters `update_rejected` do.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[_Subscription, tuple[str, str]] = {}
+        self._found: dict[_Subscription, tuple[Rejection, float]] = {}
+
+    def sent(self, request: DiscoveryRequest, version: str) -> None:
+        """`version` was the answer to `request`."""
+        if len(self._sent) >= _MOST:
+            self._sent.pop(next(iter(self._sent)))
+        self._sent[_subscription(request)] = request.version, version
+
+    def asked(self, request: DiscoveryRequest, now: float) -> bool:
+        """Whether who asks seems to have rejected what it was sent just before."""
+        key = _subscription(request)
+        had, version = self._sent.pop(key, ("", ""))
+        # A cluster that changes asks for its endpoints from the start again, whatever it had.
+        started_over = not had and request.kind is Kind.ENDPOINTS
+        if not version or request.version != had or started_over:
+            self._found.pop(key, None)
+            return False
+        before, _ = self._found.get(key, (None, 0.0))
+        since = before.since if before and before.version == version else now
+        self._found[key] = Rejection(*_who(request), request.kind, request.name, version, since), now
+        return True
+
+    def all(self, now: float) -> list[Rejection]:
+        """Those that still stand. An Envoy that has not asked for a while is gone, and forgotten."""
+        self._found = {key: found for key, found in self._found.items() if now - found[1] < _FORGOTTEN}
+        return [rejection for rejection, _ in self._found.values()]
+
+
+def _who(request: DiscoveryRequest) -> tuple[ProxyId, str]:
+    return request.asker.proxy, request.asker.node_id
+
+
+def _subscription(request: DiscoveryRequest) -> _Subscription:
+    return *_who(request), request.kind, request.name

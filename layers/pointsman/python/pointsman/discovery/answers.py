@@ -1,0 +1,153 @@
+"""What a proxy's Envoys are answered over REST: rendered when it is first asked for, and then never again."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+import orjson
+from google.protobuf.any_pb2 import Any
+from google.protobuf.json_format import MessageToDict
+
+from pointsman.discovery.version import Version
+from pointsman.xds.delivery import DeliveredCluster
+from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
+
+
+class Kind(Enum):
+    """What can be asked for; the value is how the URL, metrics and dumps call it."""
+
+    CLUSTERS = "clusters"
+    ENDPOINTS = "endpoints"
+    LISTENERS = "listeners"
+
+    @property
+    def type_url(self) -> str:
+        """The type of its resources."""
+        return _TYPES[self]
+
+
+_TYPES = {Kind.CLUSTERS: CLUSTER_TYPE, Kind.ENDPOINTS: ENDPOINT_TYPE, Kind.LISTENERS: LISTENER_TYPE}
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """One resource, serialized, and as proto3 JSON."""
+
+    type_url: str
+    serialized: bytes
+
+    @cached_property
+    def json(self) -> bytes:
+        """As it stands among a response's resources."""
+        wrapped = Any(type_url=self.type_url, value=self.serialized)
+        return orjson.dumps(MessageToDict(wrapped, preserving_proto_field_name=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A DiscoveryResponse. `published` is when the change that led to it was published, "" where none did."""
+
+    version: Version
+    type_url: str
+    resources: tuple[Resource, ...]
+    published: str = ""
+
+    @cached_property
+    def text(self) -> str:
+        """The version as `version_info` has it."""
+        return str(self.version)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The whole answer as proto3 JSON."""
+        head = orjson.dumps({"version_info": self.text, "type_url": self.type_url})
+        return head[:-1] + b',"resources":[' + b",".join(each.json for each in self.resources) + b"]}"
+
+    def dump(self) -> orjson.Fragment:
+        """As `/config_dump` has it."""
+        return orjson.Fragment(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A delivered cluster, it as a resource, and its endpoints as an answer."""
+
+    of: DeliveredCluster
+    cluster: Resource
+    endpoints: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a proxy's Envoys are answered at one time.
+
+    Whatever does not change from one time to the next is the same object in both. `parts` are by the cluster's name,
+    sorted; `endpoints` by the name under which a cluster asks for them.
+    """
+
+    parts: Mapping[str, Part]
+    clusters: Answer
+    listeners: Answer
+    endpoints: Mapping[str, Answer]
+
+    def get(self, kind: Kind, name: str) -> Answer | None:
+        """The answer to who asks for `kind`; for endpoints, those of this `name`, None if no cluster asks for them."""
+        match kind:
+            case Kind.CLUSTERS:
+                return self.clusters
+            case Kind.LISTENERS:
+                return self.listeners
+            case Kind.ENDPOINTS:
+                return self.endpoints.get(name)
+
+
+def make_answers(
+    order: tuple[int, int, int], parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
+) -> Answers:
+    """Answers with these parts; what `previous` has as well is taken from there. `order` is that of the clusters."""
+    in_order = {name: parts[name] for name in sorted(parts)}
+    before = previous.parts if previous else {}
+    changed = (
+        each.of.snapshot.published
+        for name, each in in_order.items()
+        if name in before and before[name].cluster is not each.cluster
+    )
+    clusters = make_answer(
+        order,
+        CLUSTER_TYPE,
+        (each.cluster for each in in_order.values()),
+        previous.clusters if previous else None,
+        max(changed, default=""),
+    )
+    return Answers(in_order, clusters, listeners, {each.of.place: each.endpoints for each in in_order.values()})
+
+
+def make_answer(
+    order: tuple[int, int, int],
+    type_url: str,
+    resources: Iterable[Resource],
+    previous: Answer | None,
+    published: str = "",
+) -> Answer:
+    """An answer with these resources; `previous` itself where it has the same."""
+    resources = tuple(resources)
+    version = Version.of(order, *(each.serialized for each in resources))
+    if previous is not None and previous.version.digest == version.digest:
+        return previous
+    return Answer(version, type_url, resources, published)
+
+
+def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:
+    """The part that `delivered` comes to; what has not changed since `before` is taken from there."""
+    same = before is not None and before.cluster.serialized == delivered.cluster
+    return Part(
+        delivered,
+        before.cluster if before and same else Resource(CLUSTER_TYPE, delivered.cluster),
+        Answer(
+            Version.of((delivered.snapshot.version, 0, 0), delivered.assignment),
+            ENDPOINT_TYPE,
+            (Resource(ENDPOINT_TYPE, delivered.assignment),),
+            delivered.snapshot.published,
+        ),
+    )

@@ -1,0 +1,48 @@
+"""What proxies get by one way of asking for endpoints; what two of them, or two views, have in common is made once."""
+
+from dataclasses import replace
+
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.view import Manifests, View, cluster_ids
+from pointsman.xds.delivery import (
+    DeliveredCluster,
+    Delivery,
+    EnvoyVersion,
+    Form,
+    deliver_gateway,
+    deliver_sidecar,
+    takes_hostnames,
+)
+from pointsman.xds.endpoint_source import EndpointSource
+from pointsman.xds.manifest import SidecarManifest
+
+
+class Deliveries:
+    """Makes deliveries from views. A cluster that two of them have is the same object in both.
+
+    Not safe for several threads.
+    """
+
+    def __init__(self, source: EndpointSource) -> None:
+        self._source = source
+        self._clusters: dict[tuple[Form, str], DeliveredCluster] = {}
+
+    def make(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, previous: Delivery | None) -> Delivery:
+        """What `view` comes to for an Envoy of `proxy`; `previous` is what was made for the same proxy before."""
+        form = Form(takes_hostnames(envoy), self._source, _connect_timeout(view.manifests))
+        keys = {each: (form, proxy.snapshot_key(each)) for each in cluster_ids(view.manifests)}
+        # Other proxies' clusters stand in for those that this one had: what counts is the snapshot and the form.
+        shared = tuple(found for key in keys.values() if (found := self._clusters.get(key)) is not None)
+        previous = replace(previous, form=form, clusters=shared) if previous else Delivery(form, shared, ())
+        if isinstance(view.manifests, SidecarManifest):
+            made = deliver_sidecar(view.manifests, view.snapshots, envoy, self._source, previous)
+        else:
+            made = deliver_gateway(*view.manifests, view.snapshots, envoy, self._source, previous)
+        by_snapshot = {id(each.snapshot): each for each in made.clusters}
+        for cluster_id, key in keys.items():
+            self._clusters[key] = by_snapshot[id(view.snapshots[cluster_id])]
+        return made
+
+
+def _connect_timeout(manifests: Manifests) -> int:
+    return 0 if isinstance(manifests, SidecarManifest) else manifests[0].connect_timeout_ms

@@ -1,0 +1,94 @@
+"""Who asks: the proxy that an Envoy's node names, and the version of the Envoy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label
+from pointsman.xds.delivery import EnvoyVersion
+
+GATEWAY_CLUSTER = "mesh-gateway"
+"""The `node.cluster` of every mesh gateway, where a sidecar has its service."""
+
+_ENVOY = "envoy"
+
+
+def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | None]:
+    """The proxy that `node` names, and its Envoy's version, None where that is not told.
+
+    `node` is an `envoy.config.core.v3.Node`, as a message or as proto3 JSON (field names in either spelling). The
+    service is `cluster`, its datacenter `metadata.datacenter`, its namespace `metadata.namespace` ("default" if there
+    is none). A mesh gateway has the cluster "mesh-gateway", and its registration's ID as `id`.
+
+    Raises InvalidInput with everything that is wrong. What is returned need not be registered.
+    """
+    fields = _fields(node) if isinstance(node, Node) else node
+    metadata = _mapping(fields.get("metadata"))
+    datacenter, cluster, node_id = metadata.get("datacenter"), fields.get("cluster"), fields.get("id")
+    namespace = metadata.get("namespace") or DEFAULT_NAMESPACE
+    gateway = cluster == GATEWAY_CLUSTER
+    wrong = [
+        Problem("node", field, f"{value!r} is not a lower-case DNS label; `pointsman bootstrap` writes a fitting node")
+        for field, value in (
+            ("metadata.datacenter", datacenter),
+            ("metadata.namespace", namespace),
+            ("cluster", cluster),
+        )
+        if not isinstance(value, str) or not is_label(value)
+    ]
+    if gateway and not (isinstance(node_id, str) and is_identifier(node_id)):
+        wrong.append(Problem("node", "id", f"{node_id!r} is not the ID of a mesh gateway's registration"))
+    if wrong:
+        raise InvalidInput(wrong)
+    proxy = GatewayId(str(datacenter), str(node_id)) if gateway else SidecarId(str(datacenter), namespace, str(cluster))
+    return proxy, _version(fields)
+
+
+def _fields(node: Node) -> dict[str, Any]:
+    version = node.user_agent_build_version.version
+    return {
+        "id": node.id,
+        "cluster": node.cluster,
+        # One by one: what else an Envoy puts there may be large.
+        "metadata": {
+            name: node.metadata.fields[name].string_value
+            for name in ("datacenter", "namespace")
+            if name in node.metadata.fields
+        },
+        "user_agent_name": node.user_agent_name,
+        "user_agent_build_version": {
+            "version": {
+                "major_number": version.major_number,
+                "minor_number": version.minor_number,
+                "patch": version.patch,
+            }
+        },
+    }
+
+
+def _version(fields: Mapping[str, Any]) -> EnvoyVersion | None:
+    # Proxies made from Envoy count their versions in their own way.
+    if _field(fields, "user_agent_name") not in (None, "", _ENVOY):
+        return None
+    version = _mapping(_mapping(_field(fields, "user_agent_build_version")).get("version"))
+    # Proto3 JSON leaves out what is zero.
+    numbers = [_field(version, name) or 0 for name in ("major_number", "minor_number", "patch")]
+    if not all(type(number) is int for number in numbers) or not any(numbers):
+        return None
+    major, minor, patch = numbers
+    return major, minor, patch
+
+
+def _field(fields: Mapping[str, Any], name: str) -> Any:
+    """A field by its name in protobuf, or by the one that it has in JSON."""
+    if name in fields:
+        return fields[name]
+    first, *others = name.split("_")
+    return fields.get(first + "".join(map(str.capitalize, others)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,93 @@
+"""What an Envoy's request over REST says, as far as an answer depends on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from pointsman.discovery.answers import Kind
+from pointsman.discovery.node import read_node
+from pointsman.discovery.proxy import ProxyId
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.xds.delivery import EnvoyVersion
+
+_EXTENSIONS = b'"extensions":['
+_END = b"}]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: an Envoy that serves `proxy`. `node_id` is only told to people."""
+
+    proxy: ProxyId
+    envoy: EnvoyVersion | None
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRequest:
+    """A request for `kind`. `name` is that of the endpoints asked for, "" for the others; `version` what the Envoy
+    has, "" if it has nothing."""
+
+    asker: Asker
+    kind: Kind
+    name: str
+    version: str
+
+
+def read_request(kind: Kind, body: bytes) -> DiscoveryRequest:
+    """The request for `kind` whose body is a DiscoveryRequest as proto3 JSON. Raises InvalidInput."""
+    fields = _parse_shortened(body) or _parse(body)
+    node = fields.get("node")
+    if not isinstance(node, Mapping):
+        raise InvalidInput.single("request", "node", "is missing: who asks?")
+    return _request(kind, fields, Asker(*read_node(node), str(node.get("id", ""))))
+
+
+def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:
+    """The request without what nobody here reads; None if it does not look as Envoy writes it.
+
+    Nearly all of its 77 KB are the list of what the Envoy was built with, the last thing in its node. Parsing it would
+    be most of the work of an answer.
+    """
+    start = body.find(_EXTENSIONS)
+    end = body.find(_END, start)
+    # Were there another such end, it could be that of something else, and what is between the two be lost.
+    if start < 0 or end < 0 or body.rfind(_END) != end:
+        return None
+    try:
+        fields = orjson.loads(body[: start + len(_EXTENSIONS)] + body[end + 1 :])
+    except orjson.JSONDecodeError:
+        return None
+    node = fields.get("node") if isinstance(fields, Mapping) else None
+    return fields if isinstance(node, Mapping) and node.get("extensions") == [] else None
+
+
+def _parse(body: bytes) -> Mapping[str, Any]:
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.single("request", "", f"is not JSON: {error}") from None
+    if not isinstance(fields, Mapping):
+        raise InvalidInput.single("request", "", "is not a JSON object")
+    return fields
+
+
+def _request(kind: Kind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRequest:
+    version = fields.get("version_info", fields.get("versionInfo", ""))
+    names = fields.get("resource_names", fields.get("resourceNames", []))
+    type_url = fields.get("type_url", fields.get("typeUrl", ""))
+    wrong = []
+    if not isinstance(version, str):
+        wrong.append(Problem("request", "version_info", "is not a string"))
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        wrong.append(Problem("request", "resource_names", "is not a list of strings"))
+    elif kind is Kind.ENDPOINTS and len(names) != 1:
+        reason = f"has {len(names)} names: each cluster asks for its own endpoints, and gets nothing else"
+        wrong.append(Problem("request", "resource_names", reason))
+    if type_url not in ("", kind.type_url):
+        wrong.append(Problem("request", "type_url", f"{type_url!r} is not what is asked for here: {kind.type_url}"))
+    if wrong:
+        raise InvalidInput(wrong)
+    return DiscoveryRequest(asker, kind, names[0] if kind is Kind.ENDPOINTS else "", version)

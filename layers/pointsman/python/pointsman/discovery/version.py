@@ -1,0 +1,72 @@
+"""What a resource's version tells: whether two are the same, and who of two is ahead, whichever adapter wrote it."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Self
+
+from pointsman.discovery.view import Manifests
+from pointsman.model.canonical import digest
+from pointsman.xds.manifest import SidecarManifest
+
+_TEXT = re.compile(r"(\d+)\.(\d+)\.(\d+)-([0-9a-f]{16})\Z")
+
+Stamp = tuple[int, int]
+"""How far the manifests of a proxy are: it grows with every change of them."""
+
+
+class Standing(Enum):
+    """How what we have stands to what an Envoy has."""
+
+    SAME = "same"
+    NEWER = "newer"
+    OLDER = "older"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`order` grows from one version of a thing to the next, `digest` is that of all that the version covers.
+
+    The first of `order` is the number of the snapshot, and two more of the manifests that it was first sent under. A
+    version of all resources of a kind together has the manifests first, then the sum of the snapshots' numbers: it
+    tells who is ahead wherever one adapter has seen all that the other has.
+    """
+
+    order: tuple[int, int, int]
+    digest: str
+
+    @classmethod
+    def of(cls, order: tuple[int, int, int], *covered: bytes) -> Self:
+        """The version of this `order` that covers these bytes."""
+        return cls(order, digest(b"".join(covered))[:16])
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """What `str` wrote; None for the version of another control plane."""
+        found = _TEXT.match(text)
+        return cls((int(found[1]), int(found[2]), int(found[3])), found[4]) if found else None
+
+    def __str__(self) -> str:
+        return "{}.{}.{}-{}".format(*self.order, self.digest)
+
+
+def standing(ours: Version, theirs: Version | None) -> Standing:
+    """How `ours` stands to `theirs` (None: they have nothing, or nothing of ours).
+
+    What covers the same is the same, whatever its number: a snapshot moves on also where nothing of it that this
+    Envoy gets has changed.
+    """
+    if theirs is None:
+        return Standing.NEWER
+    if ours.digest == theirs.digest:
+        return Standing.SAME
+    return Standing.OLDER if ours.order < theirs.order else Standing.NEWER
+
+
+def stamp(manifests: Manifests) -> Stamp:
+    """How far `manifests` are."""
+    if isinstance(manifests, SidecarManifest):
+        return manifests.generation, 0
+    own, shared = manifests
+    # Within a generation of the config, what the gateways of a datacenter share only grows.
+    return own.generation + shared.generation, len(shared.services) + len(shared.datacenters)
