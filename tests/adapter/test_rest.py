@@ -147,6 +147,26 @@ def test_an_answer_is_never_older_than_what_the_request_has(store: Remote, publi
         assert Envoy(stale).ask("clusters", "v7").status == 200
 
 
+def test_what_came_back_is_newer_than_what_lay_between_though_this_adapter_never_saw_that(
+    store: Remote, publisher: Publisher
+) -> None:
+    publisher.head(sidecar_plan(), content(["dc1"]))
+    publisher.manifest(MANIFEST, manifest("s2"))
+    with Adapter(store, hold=5.0) as away, Adapter(store, hold=5.0) as here:
+        first = Envoy(away, OLD_NODE).ask("clusters")
+        away.stop_looking()
+        publisher.head(sidecar_plan(), content(["dc2"]))
+        wait_until(lambda: Envoy(here, OLD_NODE).ask("clusters").body != first.body, "the other one to see it")
+        between = Envoy(here, OLD_NODE).ask("clusters")
+        publisher.head(sidecar_plan(), content(["dc1"]))
+        held = Envoy(away, OLD_NODE).asking("clusters", between.version)
+        wait_until(lambda: away.metric("pointsman_subscriptions") == 1, "it to be held: it is ahead")
+        away.adapter.on_change(away.follower.refresh())
+        last = held()
+        assert (last.status, last.resources) == (200, first.resources)
+        assert Envoy(away, OLD_NODE).ask("clusters", between.version).resources == first.resources
+
+
 REFUSED: list[tuple[str, Any, int, str]] = [
     # what is asked for, the body, the answer and what it says
     ("clusters", b"{", 400, "is not JSON"),

@@ -130,11 +130,14 @@ def make_answer(
     previous: Answer | None,
     published: str = "",
 ) -> Answer:
-    """An answer with these resources; `previous` itself where it has the same."""
+    """An answer with these resources; `previous` itself where it has the same and is as far."""
     resources = tuple(resources)
     version = Version.of(order, *(each.serialized for each in resources))
     if previous is not None and previous.version.digest == version.digest:
-        return previous
+        if previous.version.order >= order:
+            return previous
+        # Another adapter may have sent what lay between, which nobody here has seen: this is newer than that.
+        return Answer(version, type_url, previous.resources, published)
     return Answer(version, type_url, resources, published)
 
 

@@ -80,6 +80,6 @@ class Channel:
 def render_awaited(answers: Answers, before: Answers | None, asked: Iterable[Asked]) -> None:
     """Render now what somebody waits for, on a thread that has the time."""
     for kind, name in asked:
-        answer = answers.get(kind, name)
-        if answer is not None and (before is None or before.get(kind, name) is not answer):
+        answer, past = answers.get(kind, name), before.get(kind, name) if before else None
+        if answer is not None and (past is None or past.version.digest != answer.version.digest):
             _ = answer.body

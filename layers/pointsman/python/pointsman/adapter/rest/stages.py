@@ -32,7 +32,7 @@ class Stages:
             return wanted
         if wanted.parts.keys() - shown.parts.keys():
             self._relisten_at = now + self._settle
-        relistened = shown.listeners is wanted.listeners
+        relistened = shown.listeners.version.digest == wanted.listeners.version.digest
         if not relistened and now >= self._relisten_at:
             self._leave_at = now + self._settle
             relistened = True
