@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.adapter.bootstrap.server import XDS_CLUSTER
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.adapter import REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS, RestAdapter
 from pointsman.adapter.serve.http import HttpServer
@@ -18,7 +17,7 @@ from pointsman.adapter.serve.tls import ServerTls, TlsFiles
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
-from pointsman.xds.endpoint_source import over_rest
+from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
 
 _log = logging.getLogger(__name__)
 

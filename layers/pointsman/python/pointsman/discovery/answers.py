@@ -9,7 +9,8 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from pointsman.discovery.version import Version
+from pointsman.discovery.version import Version, stamp
+from pointsman.discovery.view import Manifests
 from pointsman.xds.delivery import DeliveredCluster
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
@@ -100,6 +101,20 @@ class Answers:
                 return self.listeners
             case Kind.ENDPOINTS:
                 return self.endpoints.get(name)
+
+
+def view_answers(
+    manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
+) -> Answers:
+    """What a view of these `manifests` comes to: its clusters, by name, as `parts`."""
+    numbers = sum(each.of.snapshot.version for each in parts.values())
+    return make_answers((*stamp(manifests), numbers), parts, listeners, previous)
+
+
+def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:
+    """What a view of these `manifests` comes to: its serialized listeners, sorted by name."""
+    resources = (Resource(LISTENER_TYPE, each) for each in listeners)
+    return make_answer((*stamp(manifests), 0), LISTENER_TYPE, resources, previous)
 
 
 def make_answers(

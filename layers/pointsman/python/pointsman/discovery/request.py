@@ -12,6 +12,9 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.xds.delivery import EnvoyVersion
 
+MAX_BODY = 1024 * 1024
+"""Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
+
 _EXTENSIONS = b'"extensions":['
 _END = b"}]}"
 

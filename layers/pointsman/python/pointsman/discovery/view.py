@@ -1,6 +1,6 @@
 """What a proxy should have: complete, and never changed once it is there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
@@ -35,6 +35,17 @@ class View:
 def make_view(version: int, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> View:
     """A view of its own: changes of `snapshots` do not reach it."""
     return View(version, manifests, MappingProxyType(dict(snapshots)))
+
+
+def manifests_of(values: Sequence[object]) -> Manifests | None:
+    """What stands under a proxy's `manifest_keys`, in their order, as its manifests; None where one is missing."""
+    match values:
+        case [SidecarManifest() as manifest]:
+            return manifest
+        case [GatewayManifest() as own, GatewaysManifest() as shared]:
+            return own, shared
+        case _:
+            return None
 
 
 def cluster_ids(manifests: Manifests) -> tuple[str, ...]:

@@ -101,8 +101,18 @@ def deliver_gateway(
     """What the mesh gateway of `own` gets, one of the datacenter of `shared`. Otherwise as `deliver_sidecar`."""
     form = Form(takes_hostnames(envoy), source, own.connect_timeout_ms)
     clusters = _clusters((snapshots[each] for each in shared.clusters), form, previous)
+    return Delivery(form, clusters, gateway_listeners(own, shared))
+
+
+def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
+    """The serialized listeners of `deliver_sidecar`, sorted by name."""
+    return _sorted_listeners(manifest.listeners, None)
+
+
+def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
+    """The serialized listeners of `deliver_gateway`: it has one."""
     listener = gateway_listener((own.address, own.port), shared.datacenters, shared.trust_domain, own.access_log_path)
-    return Delivery(form, clusters, (bytes(listener.SerializeToString(deterministic=True)),))
+    return (bytes(listener.SerializeToString(deterministic=True)),)
 
 
 def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:

@@ -17,6 +17,9 @@ from envoy.config.core.v3.config_source_pb2 import (
 from pointsman.model.canonical import digest
 from pointsman.xds.pack import milliseconds
 
+XDS_CLUSTER = "pointsman"
+"""The cluster in an Envoy's bootstrap at which it fetches, if not from files."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\Z")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._:@-]")
 # A file name has 255 bytes at most; what is left is for endings and for names of files on their way.

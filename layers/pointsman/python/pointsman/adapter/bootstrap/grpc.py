@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.adapter.bootstrap.parts import Address, UnixSocket
-from pointsman.adapter.bootstrap.server import XDS_CLUSTER, AdapterTls, adapter_cluster, adapter_problems
+from pointsman.adapter.bootstrap.server import AdapterTls, adapter_cluster, adapter_problems
+from pointsman.xds.endpoint_source import XDS_CLUSTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,7 @@ from pointsman.adapter.bootstrap.parts import (
     path_problems,
     secret_problems,
 )
-
-XDS_CLUSTER = "pointsman"
-"""Where an Envoy fetches, if not from files."""
+from pointsman.xds.endpoint_source import XDS_CLUSTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.replica import Replica
-from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId, proxy_of
-from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view
+from pointsman.discovery.proxy import ProxyId, proxy_of
+from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view, manifests_of
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreError
-from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -219,14 +218,7 @@ class Follower:
                 self._replica.forget([key])
 
     def _manifests(self, proxy: ProxyId) -> Manifests | None:
-        values = [self._replica.value(key) for key in proxy.manifest_keys]
-        match proxy, values:
-            case SidecarId(), [SidecarManifest() as manifest]:
-                return manifest
-            case GatewayId(), [GatewayManifest() as own, GatewaysManifest() as shared]:
-                return own, shared
-            case _:
-                return None
+        return manifests_of([self._replica.value(key) for key in proxy.manifest_keys])
 
     def _rebuild(self, proxy: ProxyId) -> bool:
         """Make the view of `proxy` anew from the replica; whether it changed."""

@@ -1,33 +1,12 @@
 """The last known good of the objects that somebody here follows."""
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-import orjson
-from google.protobuf.message import DecodeError
-
-from pointsman.model.errors import PointsmanError
-from pointsman.store import keys
+from pointsman.discovery.reading import LastGood, Value
 from pointsman.store.protocol import Store, Stored
-from pointsman.xds.content import InconsistentContent
-from pointsman.xds.deliverable import check_manifest, check_snapshot
-from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, SidecarManifest, read_manifest
-from pointsman.xds.snapshot import Snapshot, read_snapshot
 
 _log = logging.getLogger(__name__)
-
-Value = Snapshot | Manifest
-
-
-@dataclass(slots=True)
-class _Held:
-    """`number` is the version of a snapshot, the generation of a manifest; neither it nor the serial goes back."""
-
-    value: Value | None = None
-    number: int = 0
-    serial: int = 0
-    problem: str = ""
 
 
 class Replica:
@@ -39,7 +18,7 @@ class Replica:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, LastGood] = {}
         self._known: dict[str, str | None] = {}
         self._unread: set[str] = set()
         self.cursor = ""
@@ -48,7 +27,7 @@ class Replica:
         """Keep the objects under these keys as well. They are read by the next `read_new`."""
         for key in wanted:
             if key not in self._held:
-                self._held[key] = _Held()
+                self._held[key] = LastGood()
                 self._unread.add(key)
 
     def forget(self, unwanted: Iterable[str]) -> None:
@@ -90,64 +69,8 @@ class Replica:
         for stored in objects:
             self._known[stored.key] = stored.etag
             held = self._held[stored.key]
-            before = held.value
-            held.problem = _update(held, stored)
+            if held.take(stored):
+                changed.add(stored.key)
             if held.problem:
                 _log.warning("%s", held.problem)
-            if held.value is not before:
-                changed.add(stored.key)
         return changed
-
-
-def _update(held: _Held, stored: Stored) -> str:
-    """Take what is `stored` into `held`, or say why not."""
-    try:
-        body = orjson.loads(stored.data)
-        serial = int(body["serial"])
-        value, number = _read(stored.key, body)
-    except (KeyError, TypeError, ValueError, AttributeError, DecodeError, PointsmanError) as error:
-        why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
-        return f"{stored.key} is not fit for use ({why}); {_what_stays(held)}"
-    if number < held.number or serial < held.serial:
-        return (
-            f"{stored.key} went back in the store, from {held.number} (serial {held.serial}) to {number} "
-            f"(serial {serial}); {_what_stays(held)}"
-        )
-    held.number, held.serial = number, serial
-    if not _equal(held.value, value):
-        held.value = value
-    return ""
-
-
-def _read(key: str, body: Mapping[str, object]) -> tuple[Value, int]:
-    if key.startswith(keys.MANIFESTS):
-        manifest = read_manifest(body)
-        if not isinstance(manifest, _kind(key)):
-            raise InconsistentContent(f"a {type(manifest).__name__} stands there")
-        check_manifest(manifest)
-        return manifest, manifest.generation
-    snapshot = read_snapshot(body)
-    # A key is `snapshots/dc1/sidecar/<cluster id>`, and the cluster must be the one that it is filed under.
-    check_snapshot(key.split("/", 3)[3], snapshot)
-    return snapshot, snapshot.version
-
-
-def _kind(manifest_key: str) -> type[Manifest]:
-    match manifest_key.removeprefix(keys.MANIFESTS).split("/"):
-        case [_, "gateways"]:
-            return GatewaysManifest
-        case [_, "gateways", _]:
-            return GatewayManifest
-        case _:
-            return SidecarManifest
-
-
-def _equal(old: Value | None, new: Value) -> bool:
-    """Whether no proxy could tell the two apart: a stamp of newer provenance is not a change."""
-    if isinstance(old, Snapshot) and isinstance(new, Snapshot):
-        return (old.version, old.retired) == (new.version, new.retired) and old.content.same_version(new.content)
-    return old == new
-
-
-def _what_stays(held: _Held) -> str:
-    return f"what was there before stays ({held.number})" if held.value is not None else "nothing was there before"

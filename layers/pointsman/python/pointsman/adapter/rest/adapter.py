@@ -12,7 +12,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pointsman.adapter.bootstrap.server import XDS_CLUSTER
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, render_awaited
@@ -29,7 +28,7 @@ from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
-from pointsman.xds.endpoint_source import EndpointService, over_rest
+from pointsman.xds.endpoint_source import XDS_CLUSTER, EndpointService, over_rest
 
 _log = logging.getLogger(__name__)
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.stages import SETTLE, Stages
-from pointsman.discovery.answers import Answers, Part, Resource, make_answer, make_answers, make_part
+from pointsman.discovery.answers import Answers, Part, make_part, view_answers, view_listeners
 from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.version import stamp
 from pointsman.discovery.view import View
 from pointsman.xds.delivery import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
 from pointsman.xds.endpoint_source import EndpointService
-from pointsman.xds.response import LISTENER_TYPE
 
 Key = tuple[ProxyId, bool]
 """A proxy, and whether its Envoy takes hostnames: all that an answer depends on beside the view."""
@@ -82,15 +80,9 @@ class AnswerBook:
 
     def _entry(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, old: _Entry | None) -> _Entry:
         delivery = self._deliveries.make(proxy, view, envoy, old.delivery if old else None)
-        at, numbers = stamp(view.manifests), sum(each.snapshot.version for each in delivery.clusters)
-        listeners = make_answer(
-            (*at, 0),
-            LISTENER_TYPE,
-            (Resource(LISTENER_TYPE, each) for each in delivery.listeners),
-            old.wanted.listeners if old else None,
-        )
+        listeners = view_listeners(view.manifests, delivery.listeners, old.wanted.listeners if old else None)
         parts = {each.name: self._part(proxy, delivery.form, each) for each in delivery.clusters}
-        wanted = make_answers((*at, numbers), parts, listeners, old.wanted if old else None)
+        wanted = view_answers(view.manifests, parts, listeners, old.wanted if old else None)
         stages = old.stages if old else Stages(self._clock, self._settle)
         return _Entry(stages, view.version, delivery, wanted, wanted)
 

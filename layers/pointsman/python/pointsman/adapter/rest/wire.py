@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 import orjson
 from starlette.types import Receive, Scope, Send
 
-MAX_BODY = 1024 * 1024
-"""Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
+from pointsman.discovery.request import MAX_BODY
 
 BODY_SECONDS = 15.0
 """For a whole request to come in."""
