@@ -11,6 +11,7 @@ from pointsman.adapter.bootstrap.document import (
     Address,
     Fetch,
     FetchFiles,
+    FetchFunction,
     FetchHttp,
     Keepalive,
     Node,
@@ -29,6 +30,7 @@ from tests.fleet.handmade import write_response
 ADMIN = Address("127.0.0.1", 19000)
 NODE = Node("s2-1", "s2", "dc1")
 FILES = FetchFiles("/var/lib/pointsman/dc1/default/s2")
+FUNCTION = FetchFunction("abc123.lambda-url.eu-central-1.on.aws", "eu-central-1")
 SECRETS = SecretFiles("/etc/identity.pem", "/etc/identity.key", "/etc/ca.pem")
 PUBLIC = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
 EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/public.json")
@@ -97,6 +99,16 @@ def test_envoy_accepts_it_over_http(tmp_path: Path, envoy: Path, fetch: Callable
     assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
+@pytest.mark.envoy
+@pytest.mark.parametrize("envoy", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None:
+    identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
+    secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
+    way = replace(FUNCTION, ca_bundle=str(identity.ca), refresh_delay_ms=2500)
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets, PUBLIC), tmp_path, envoy) == ""
+    assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -120,6 +132,17 @@ def test_envoy_accepts_it_over_http(tmp_path: Path, envoy: Path, fetch: Callable
             lambda: bootstrap(fetch=FetchHttp(Address("192.0.2.1", 1), AdapterTls(SECRETS, ""))),
             "TLS: the adapter's name, a SAN of its certificate, must not be empty",
         ),
+        (
+            lambda: bootstrap(fetch=replace(FUNCTION, host="https://x")),
+            "function URL: 'https://x' is not the host of one",
+        ),
+        (lambda: bootstrap(fetch=replace(FUNCTION, region="Frankfurt")), "region: 'Frankfurt' is not an AWS region"),
+        (
+            lambda: bootstrap(fetch=replace(FUNCTION, ca_bundle="ca.pem")),
+            "CA bundle: 'ca.pem' must be an absolute path",
+        ),
+        (lambda: bootstrap(fetch=replace(FUNCTION, refresh_delay_ms=500)), "refresh delay: 500 ms: every poll is paid"),
+        (lambda: bootstrap(fetch=replace(FUNCTION, request_timeout_ms=500)), "request timeout: 500 ms: a function may"),
         (lambda: bootstrap(secrets=replace(SECRETS, ca="ca.pem")), "CA: 'ca.pem' must be an absolute path"),
         (lambda: bootstrap(public=replace(PUBLIC, address=Address("", 1))), "public address: '' must be an IP"),
         (lambda: bootstrap(public=replace(PUBLIC, local_app=Address("app", 1))), "local service address: 'app' must"),

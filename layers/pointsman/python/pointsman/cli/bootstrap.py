@@ -1,6 +1,8 @@
 """`pointsman bootstrap`: what an Envoy is started with."""
 
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import orjson
@@ -10,6 +12,7 @@ from pointsman.adapter.bootstrap.document import (
     Address,
     Fetch,
     FetchFiles,
+    FetchFunction,
     FetchGrpc,
     FetchHttp,
     Node,
@@ -19,6 +22,7 @@ from pointsman.adapter.bootstrap.document import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
+from pointsman.adapter.bootstrap.function import CA_BUNDLE, region_of
 from pointsman.cli.options import engine_on, store_option
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
@@ -42,6 +46,15 @@ def _address(field: str, text: str) -> Address:
 @click.option("--files", default="", metavar="DIR", help="Fetch from the directory that `pointsman up --files` keeps.")
 @click.option("--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: where `pointsman adapter http` is.")
 @click.option("--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: where `pointsman adapter grpc` is.")
+@click.option("--function-url", default="", metavar="URL", help="Or from the function: the stack's DiscoveryURL.")
+@click.option("--region", default="", metavar="REGION", help="The function's (default: as in its URL).")
+@click.option("--ca-bundle", default=CA_BUNDLE, show_default=True, metavar="FILE", help="Public CAs, for the function.")
+@click.option(
+    "--refresh-delay",
+    type=float,
+    metavar="SECONDS",
+    help="Between polls of clusters and listeners (default: 0.5 over HTTP, 5 from the function, where each one costs).",
+)
 @click.option("--adapter-id", default="", metavar="SAN", help="What an https adapter's certificate has to name.")
 @click.option("--admin", default="127.0.0.1:19000", show_default=True, metavar="IP:PORT", help="Envoy's admin.")
 @click.option("--node-id", default="", metavar="ID", help="Unique among the Envoys (default: the registration's ID).")
@@ -60,6 +73,10 @@ def bootstrap(
     files: str,
     http: str,
     grpc: str,
+    function_url: str,
+    region: str,
+    ca_bundle: str,
+    refresh_delay: float | None,
     adapter_id: str,
     admin: str,
     node_id: str,
@@ -75,12 +92,15 @@ def bootstrap(
 
     A sidecar's has its public listener with mutual TLS; upstream listeners, clusters and endpoints are fetched: from
     files, which have to be there before Envoy starts, or from an adapter, at http://IP:PORT or unix:PATH on the same
-    machine, elsewhere at https://IP:PORT with the proxy's certificate.
+    machine, elsewhere at https://IP:PORT with the proxy's certificate. Without an adapter, on AWS, from the
+    stack's function, by requests that Envoy signs with the credentials of the role that it runs with.
 
     \b
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
           --certificate s1.pem --private-key s1.key --ca ca.pem > s1.json
       pointsman bootstrap gateway-1 --gateway --store pointsman.db --dc dc1 --files envoys > gateway.json
+      pointsman bootstrap gateway-1 --gateway --store s3://BUCKET --dc dc1 \\
+          --function-url https://ID.lambda-url.eu-central-1.on.aws --refresh-delay 5 > gateway.json
       envoy -c s1.json
     """
     with engine_on(store) as engine:
@@ -92,7 +112,8 @@ def bootstrap(
         reason = f"is not registered in {dc}; registered are: {known}"
         raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
     identity = _secrets(certificate, private_key, ca)
-    fetch = _fetch(files, http, grpc, adapter_id, identity, who)
+    fetch = _fetch(files, http, grpc, function_url, adapter_id, identity, who)
+    fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
     at = _address("--admin", admin)
     if gateway:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
@@ -120,14 +141,40 @@ def _secret_files(who: str, given: dict[str, str]) -> SecretFiles:
     return SecretFiles(*map(_absolute, given.values()))
 
 
-def _fetch(files: str, http: str, grpc: str, adapter_id: str, identity: dict[str, str], who: ProxyId) -> Fetch:
-    if len([way for way in (files, http, grpc) if way]) != 1:
-        raise click.UsageError("give one of --files DIR, --http URL|unix:PATH, --grpc URL|unix:PATH")
+def _fetch(
+    files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: dict[str, str], who: ProxyId
+) -> Fetch:
+    if len([way for way in (files, http, grpc, function_url) if way]) != 1:
+        raise click.UsageError(
+            "give one of --files DIR, --http URL|unix:PATH, --grpc URL|unix:PATH, --function-url URL"
+        )
     if files:
         return FetchFiles(str(Path(files).resolve() / who.directory))
+    if function_url:
+        return _function(function_url)
     option, text = ("--http", http) if http else ("--grpc", grpc)
     at, tls = _adapter(option, text, adapter_id, identity)
     return FetchHttp(at, tls) if http else FetchGrpc(at, tls)
+
+
+def _function(url: str) -> FetchFunction:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.path not in ("", "/"):
+        reason = f'"{url}" is not https://HOST, as the stack\'s output DiscoveryURL has it'
+        raise click.BadParameter(reason, param_hint="--function-url")
+    return FetchFunction(parts.hostname, region_of(parts.hostname))
+
+
+def _adjusted(fetch: Fetch, refresh_delay: float | None, region: str, ca_bundle: str) -> Fetch:
+    if isinstance(fetch, FetchFunction):
+        fetch = replace(fetch, region=region or fetch.region, ca_bundle=ca_bundle)
+        if not fetch.region:
+            raise click.UsageError(f"{fetch.host} does not tell its region; give --region REGION")
+    if refresh_delay is not None:
+        if not isinstance(fetch, FetchFunction | FetchHttp):
+            raise click.UsageError("--refresh-delay is for --http and --function-url: otherwise nothing is polled for")
+        fetch = replace(fetch, refresh_delay_ms=round(refresh_delay * 1000))
+    return fetch
 
 
 def _adapter(

@@ -8,8 +8,11 @@ _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket 
 _CONNECTIONS = 16
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, hurried: bool = False) -> Store:
     """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
+
+    A `hurried` one gives a bucket that is away up within four seconds instead of half a minute: for who is asked again
+    anyway, and pays for the time.
 
     A file is made if it is not there. `sqlite:///var/x.db` is the absolute path `/var/x.db`; a relative path is written
     without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are boto3's own. A bucket is not looked at
@@ -23,7 +26,7 @@ def open_store(url: str) -> Store:
     if scheme == "sqlite":
         return _open_file(_path(url))
     if scheme == "s3":
-        return _open_bucket(url)
+        return _open_bucket(url, hurried)
     raise StoreError(f"store {url}: there is no kind of store named {scheme}: {_WAYS}")
 
 
@@ -40,7 +43,7 @@ def _open_file(path: str) -> Store:
     return SQLiteStore(path)
 
 
-def _open_bucket(url: str) -> Store:
+def _open_bucket(url: str, hurried: bool) -> Store:
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
@@ -51,16 +54,17 @@ def _open_bucket(url: str) -> Store:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    from pointsman.store.s3 import S3Store
+    from pointsman.store.s3 import PAUSES, S3Store
 
     config = Config(
         max_pool_connections=_CONNECTIONS,
-        connect_timeout=2,
-        read_timeout=5,
+        connect_timeout=1 if hurried else 2,
+        read_timeout=2 if hurried else 5,
         retries={"total_max_attempts": 1},  # the store itself tries again, knowing what a repeated write means
     )
     try:
         client = boto3.client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         raise StoreError(f"store {url}: no client for it: {error}: set AWS_REGION and AWS_PROFILE") from error
-    return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS)
+    pauses = PAUSES[:1] if hurried else PAUSES
+    return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS, pauses=pauses)

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias, assert_never
 
+from pointsman.adapter.bootstrap.function import (
+    FetchFunction,
+    function_cluster,
+    function_dynamic_resources,
+    function_problems,
+)
 from pointsman.adapter.bootstrap.grpc import FetchGrpc, grpc_cluster, grpc_dynamic_resources, grpc_problems
 from pointsman.adapter.bootstrap.http import FetchHttp, http_cluster, http_dynamic_resources, http_problems
 from pointsman.adapter.bootstrap.parts import (
@@ -35,6 +41,7 @@ __all__ = [
     "Address",
     "Fetch",
     "FetchFiles",
+    "FetchFunction",
     "FetchGrpc",
     "FetchHttp",
     "Keepalive",
@@ -77,7 +84,7 @@ class FetchFiles:
 
 
 # How an Envoy fetches.
-Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc
+Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc | FetchFunction
 
 
 # Where certificates come from. SDS files and a SPIFFE agent's socket are more members of this union.
@@ -182,6 +189,8 @@ def _dynamic_resources(fetch: Fetch) -> dict[str, Any]:
             return http_dynamic_resources(fetch)
         case FetchGrpc():
             return grpc_dynamic_resources(fetch)
+        case FetchFunction():
+            return function_dynamic_resources(fetch)
         case _:
             assert_never(fetch)
 
@@ -194,6 +203,8 @@ def _xds_clusters(fetch: Fetch) -> list[dict[str, Any]]:
             return [http_cluster(fetch)]
         case FetchGrpc():
             return [grpc_cluster(fetch)]
+        case FetchFunction():
+            return [function_cluster(fetch)]
         case _:
             assert_never(fetch)
 
@@ -344,6 +355,8 @@ def _common_problems(admin: Address, fetch: Fetch) -> Iterator[tuple[str, str]]:
             yield from http_problems(fetch)
         case FetchGrpc():
             yield from grpc_problems(fetch)
+        case FetchFunction():
+            yield from function_problems(fetch)
         case _:
             assert_never(fetch)
 

@@ -26,17 +26,24 @@ class FetchHttp:
 
 def http_dynamic_resources(fetch: FetchHttp) -> dict[str, Any]:
     """Clusters and listeners; endpoints are asked for as the clusters say."""
+    # The static listeners of an Envoy open when this is over, so that it cannot be for ever.
+    return rest_dynamic_resources(fetch.refresh_delay_ms, fetch.request_timeout_ms, "5s")
+
+
+def rest_dynamic_resources(
+    refresh_delay_ms: int, request_timeout_ms: int, initial_fetch_timeout: str
+) -> dict[str, Any]:
+    """Clusters and listeners are polled for at the bootstrap's xDS cluster."""
     source = {
         "api_config_source": {
             "api_type": "REST",
             "transport_api_version": "V3",
             "cluster_names": [XDS_CLUSTER],
-            "refresh_delay": _seconds(fetch.refresh_delay_ms),
-            "request_timeout": _seconds(fetch.request_timeout_ms),
+            "refresh_delay": _seconds(refresh_delay_ms),
+            "request_timeout": _seconds(request_timeout_ms),
         },
         "resource_api_version": "V3",
-        # The static listeners of an Envoy open when this is over, so that it cannot be for ever.
-        "initial_fetch_timeout": "5s",
+        "initial_fetch_timeout": initial_fetch_timeout,
     }
     return {"cds_config": source, "lds_config": source}
 

@@ -37,10 +37,7 @@ def adapter_cluster(
         "type": "STATIC",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-        # Envoy's own fetching must not be turned away by its defaults of 1,024.
-        "circuit_breakers": {
-            "thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), NO_LIMIT)]
-        },
+        "circuit_breakers": no_limits(),
         "load_assignment": {
             "cluster_name": XDS_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _place(at)}}]}],
@@ -50,6 +47,11 @@ def adapter_cluster(
         context = _upstream_tls(tls.files, tls.expected, alpn)
         cluster["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
     return cluster
+
+
+def no_limits() -> dict[str, Any]:
+    """Circuit breakers that never open: Envoy's own fetching must not be turned away by its defaults of 1,024."""
+    return {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), NO_LIMIT)]}
 
 
 def adapter_problems(field: str, at: Address | UnixSocket, tls: AdapterTls | None) -> Iterator[tuple[str, str]]:

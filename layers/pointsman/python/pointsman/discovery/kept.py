@@ -1,0 +1,84 @@
+"""What one process has read of a store, so that it asks only for what changed; bounded, the least used goes first."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from pointsman.discovery.answers import Part, make_part
+from pointsman.discovery.reading import LastGood, Value
+from pointsman.store.protocol import Store, StoreError
+from pointsman.xds.delivery import Form, deliver_cluster
+from pointsman.xds.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Of objects as they are stored; what is made of them takes several times that."""
+
+
+@dataclass(eq=False, slots=True)
+class _Object:
+    """`parts` are what the value, a snapshot, was last delivered as, in the forms that were asked for."""
+
+    good: LastGood = field(default_factory=LastGood)
+    etag: str | None = None
+    size: int = 0
+    parts: dict[Form, Part] = field(default_factory=dict)
+
+
+class Kept:
+    """The last known good of objects that were read, and what they are delivered as. Not safe for several threads."""
+
+    def __init__(self, store: Store, most_bytes: int = MOST_BYTES) -> None:
+        self._store, self._most_bytes = store, most_bytes
+        self._objects: OrderedDict[str, _Object] = OrderedDict()
+        self._bytes = 0
+        self.unreachable = ""
+        """Why the last look at the store failed; empty if it did not."""
+
+    def read(self, wanted: Collection[str]) -> None:
+        """Look for what changed of the objects under these keys, all at the same time. What is here then is what there
+        is, or the last known good. Never raises for what the store does."""
+        known = {key: each.etag if (each := self._objects.get(key)) else None for key in wanted}
+        try:
+            found = self._store.changes(known)
+        except StoreError as error:
+            self.unreachable = str(error)
+            return
+        self.unreachable = ""
+        for stored in found.objects:
+            held = self._objects.setdefault(stored.key, _Object())
+            held.good.take(stored)
+            if held.good.problem:
+                _log.warning("%s", held.good.problem)
+            self._bytes += len(stored.data) - held.size
+            held.etag, held.size = stored.etag, len(stored.data)
+        self._forget(wanted)
+
+    def value(self, key: str) -> Value | None:
+        """The last known good under `key`. The same object until it changes."""
+        held = self._objects.get(key)
+        return held.good.value if held else None
+
+    def problem(self, key: str) -> str:
+        """Why there is nothing under `key` that could be used; "" where nothing stands there."""
+        held = self._objects.get(key)
+        return held.good.problem if held else ""
+
+    def part(self, key: str, snapshot: Snapshot, form: Form) -> Part:
+        """What the snapshot under `key` is delivered as in `form`; made once."""
+        held = self._objects.get(key) or _Object()
+        part = held.parts.get(form)
+        if part is None or part.of.snapshot is not snapshot:
+            part = held.parts[form] = make_part(deliver_cluster(snapshot, form), part)
+        return part
+
+    def _forget(self, but: Collection[str]) -> None:
+        for key in but:
+            if key in self._objects:
+                self._objects.move_to_end(key)
+        # What was just read is about to be used, however much it is.
+        while self._bytes > self._most_bytes and len(self._objects) > len(but):
+            _, gone = self._objects.popitem(last=False)
+            self._bytes -= gone.size

@@ -1,0 +1,209 @@
+"""Answers to Envoys from the store alone: nothing is held, and nothing but speed depends on what was asked before.
+
+Requests, versions and answers are those of the adapter over REST, so an Envoy may ask one after the other;
+docs/envoy.md says what differs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pointsman.discovery.answers import Answer, Answers, Kind, view_answers, view_listeners
+from pointsman.discovery.kept import MOST_BYTES, Kept
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.request import Asker, DiscoveryRequest
+from pointsman.discovery.version import Standing, Version, standing
+from pointsman.discovery.view import Manifests, are_retired, cluster_ids, manifests_of
+from pointsman.model.errors import PointsmanError
+from pointsman.model.names import is_label
+from pointsman.store.protocol import Store
+from pointsman.xds.delivery import Form, gateway_listeners, sidecar_listeners, takes_hostnames
+from pointsman.xds.endpoint_source import EndpointService
+from pointsman.xds.manifest import SidecarManifest
+from pointsman.xds.snapshot import Snapshot
+
+MOST_PROXIES = 256
+"""Whose answers are kept as a whole."""
+
+_SHOWN = 3
+"""Reasons that are told; one is mostly like the other."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class NotRegistered(PointsmanError):
+    """Nobody registered the proxy that asks."""
+
+
+class NotReady(PointsmanError):
+    """What the proxy should get cannot be read, and nothing of it is here: the text says why. Ask again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request comes to.
+
+    `answer` is None if the Envoy keeps what it has. `ahead` is whether that is newer than what was found, `unreachable`
+    why the store could not be asked just now, "" if it was.
+    """
+
+    answer: Answer | None
+    ahead: bool = False
+    unreachable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    manifests: Manifests
+    snapshots: Mapping[str, Snapshot]
+    answers: Answers
+
+    def is_of(self, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> bool:
+        same = all(self.snapshots.get(name) is each for name, each in snapshots.items())
+        return same and self.manifests == manifests
+
+
+class Discovery:
+    """Answers requests from `store`, which is asked each time for what changed since this process asked last.
+
+    Endpoints take one conditional read; listeners those of the proxy's manifests; clusters one more for each of them,
+    all at the same time. A process that is new here reads everything once. Not safe for several threads.
+    """
+
+    def __init__(self, store: Store, source: EndpointService, *, most_bytes: int = MOST_BYTES) -> None:
+        """`source` is how Envoys are told to ask for endpoints; `most_bytes` of stored objects are kept in memory."""
+        self._source = source
+        self._kept = Kept(store, most_bytes)
+        self._listeners: OrderedDict[ProxyId, tuple[Manifests, Answer]] = OrderedDict()
+        self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
+
+    def answer(self, request: DiscoveryRequest) -> Outcome:
+        """What `request` is answered now: never older than what it says its Envoy has, and never less.
+
+        Raises NotRegistered (for clusters and listeners; endpoints are found by their name alone) and NotReady; the
+        Envoy is to keep what it has.
+        """
+        theirs = Version.read(request.version)
+        if request.kind is Kind.ENDPOINTS:
+            found = self._endpoints(request.asker, request.name)
+        else:
+            found = self._clusters_or_listeners(request, theirs)
+        where = Standing.SAME if found is None else standing(found.version, theirs)
+        return Outcome(found if where is Standing.NEWER else None, where is Standing.OLDER, self._kept.unreachable)
+
+    def _endpoints(self, asker: Asker, name: str) -> Answer | None:
+        """The endpoints of that name; None if no cluster of the datacenter asks for them (any more, or yet)."""
+        keys = [asker.proxy.snapshot_key(each) for each in cluster_ids_in(name)]
+        self._kept.read(keys)
+        form = Form(takes_hostnames(asker.envoy), self._source)
+        for key in keys:
+            value = self._kept.value(key)
+            if isinstance(value, Snapshot) and not value.retired:
+                part = self._kept.part(key, value, form)
+                if part.of.place == name:
+                    return part.endpoints
+        self._check(f'the endpoints "{name}" cannot be had', keys)
+        return None
+
+    def _clusters_or_listeners(self, request: DiscoveryRequest, theirs: Version | None) -> Answer | None:
+        proxy = request.asker.proxy
+        manifests = self._manifests(proxy)
+        if are_retired(manifests):
+            if theirs is not None:
+                return None  # it may be running on them still
+            raise NotRegistered(f"{proxy} is not registered any more; `pointsman apply` does that")
+        if request.kind is Kind.LISTENERS:
+            listeners = self._listeners_of(proxy, manifests)
+            if standing(listeners.version, theirs) is not Standing.NEWER:
+                return listeners
+        # Listeners need clusters: new ones are not given before all that they could need can be.
+        return self._answers(request.asker, manifests).get(request.kind, "")
+
+    def _manifests(self, proxy: ProxyId) -> Manifests:
+        self._kept.read(proxy.manifest_keys)
+        found = manifests_of([self._kept.value(key) for key in proxy.manifest_keys])
+        if found is None:
+            self._check(f"{proxy} has no complete view", proxy.manifest_keys)
+            own, *others = proxy.manifest_keys
+            if self._kept.value(own) is None:
+                raise NotRegistered(f"{proxy} is not registered; `pointsman apply` does that")
+            raise NotReady(f"{proxy} has no complete view: {', '.join(others)} is not there")
+        return found
+
+    def _listeners_of(self, proxy: ProxyId, manifests: Manifests) -> Answer:
+        of, answer = self._listeners.get(proxy, (None, None))
+        if answer is None or of != manifests:
+            if isinstance(manifests, SidecarManifest):
+                answer = view_listeners(manifests, sidecar_listeners(manifests), answer)
+            else:
+                answer = view_listeners(manifests, gateway_listeners(*manifests), answer)
+        _remember(self._listeners, proxy, (manifests, answer))
+        return answer
+
+    def _answers(self, asker: Asker, manifests: Manifests) -> Answers:
+        proxy, hostnames = asker.proxy, takes_hostnames(asker.envoy)
+        snapshots = self._snapshots(proxy, manifests)
+        view = self._views.get((proxy, hostnames))
+        if view is None or not view.is_of(manifests, snapshots):
+            timeout = 0 if isinstance(manifests, SidecarManifest) else manifests[0].connect_timeout_ms
+            form = Form(hostnames, self._source, timeout)
+            parts = (self._kept.part(proxy.snapshot_key(each), of, form) for each, of in snapshots.items())
+            by_name = {each.of.name: each for each in parts}
+            listeners, before = self._listeners_of(proxy, manifests), view.answers if view else None
+            view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before))
+        _remember(self._views, (proxy, hostnames), view)
+        return view.answers
+
+    def _snapshots(self, proxy: ProxyId, manifests: Manifests) -> dict[str, Snapshot]:
+        """By cluster id, all that `manifests` name."""
+        keys = {each: proxy.snapshot_key(each) for each in cluster_ids(manifests)}
+        if keys:
+            self._kept.read(keys.values())
+        values = {each: self._kept.value(key) for each, key in keys.items()}
+        found = {each: value for each, value in values.items() if isinstance(value, Snapshot)}
+        if missing := [keys[each] for each in keys if each not in found]:
+            self._check(f"{proxy} has no complete view", missing)
+            raise NotReady(f"{proxy} has no complete view: the manifest names what is not there, {_some(missing)}")
+        return found
+
+    def _check(self, what: str, keys: Sequence[str]) -> None:
+        """Raise NotReady if the missing ones among these are not known to be absent."""
+        missing = [key for key in keys if self._kept.value(key) is None]
+        reasons = [reason for key in missing if (reason := self._kept.problem(key))]
+        if missing and self._kept.unreachable:
+            reasons.append(f"the store cannot be read: {self._kept.unreachable}")
+        if reasons:
+            raise NotReady(f"{what}: {_some(reasons)}")
+
+
+def cluster_ids_in(name: str) -> list[str]:
+    """The ids of the clusters that endpoints of this name can be those of: mostly one, none if it is no such name.
+
+    A name is `<cluster id>.internal.<trust domain>`, and perhaps more after that. An id is a datacenter, or
+    `[subset.]service.namespace.datacenter` with perhaps `<customization>:` before it (docs/semantics.md, section 2);
+    any of them may be called "internal".
+    """
+    customization, colon, plain = name.rpartition(":")
+    if colon and not is_label(customization):
+        return []
+    labels = plain.split(".", 5)
+    found = []
+    for count in (1, 3, 4):
+        ours, rest = labels[:count], labels[count:]
+        if len(rest) > 1 and rest[0] == "internal" and all(map(is_label, ours)):
+            found.append(f"{customization}{colon}{'.'.join(ours)}")
+    return found
+
+
+def _remember(kept: "OrderedDict[_K, _V]", key: _K, value: _V) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > MOST_PROXIES:
+        kept.popitem(last=False)
+
+
+def _some(reasons: Sequence[str]) -> str:
+    more = f", and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    return "; ".join(reasons[:_SHOWN]) + more
