@@ -101,7 +101,7 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
         count("DiscoveryFailed")
         reason = f"{len(body)} bytes are more than a function may answer; `pointsman adapter grpc` has no such limit"
         return answer(503, orjson.dumps({"error": reason}))
-    logger.info("answered", name=request.name, version=outcome.answer.text)
+    logger.info("answered", asked=request.name, version=outcome.answer.text)
     count("DiscoveryAnswered")
     if Version.read(request.version) is not None:
         late(outcome.answer.published)

@@ -305,7 +305,7 @@ class Aws:
         return self.handler(self.function_of(target["Arn"]))(event)
 
     def request(self, function: str, method: str, path: str, body: Any = None, **query: str) -> tuple[int, Any]:
-        """A signed request to the URL of a function: the status and the parsed answer."""
+        """A signed request to the URL of a function: the status and the parsed answer, None if it is empty."""
         ((_, url),) = (
             (name, each)
             for name, each in self.stack.of("AWS::Lambda::Url")
@@ -314,7 +314,7 @@ class Aws:
         assert url["AuthType"] == "AWS_IAM", "a function URL without authentication is open to the world"
         event = url_event(method, path, body, query)
         answer = self.handler(function)(event)
-        return answer["statusCode"], json.loads(answer["body"])
+        return answer["statusCode"], json.loads(answer["body"] or "null")
 
     # What a test looks at.
 

@@ -16,6 +16,7 @@ import pytest
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from tests.adapter.rest import NODE
 from tests.aws.harness import Aws, sqs_event, url_event
 from tests.aws.http_ends import RuntimeApi, aws_over_http, runtime_api
 from tests.aws.mesh import active, s2
@@ -72,7 +73,7 @@ def test_the_deployable_layer_fits_the_runtime_and_has_nothing_in_it_that_no_fun
     assert not [name for name in names if name.startswith(build.NOT_SHIPPED) or "__pycache__" in name]
     rooms = {name.split("/")[2] for name in names if name.startswith("python/pointsman/")}
     assert not rooms & {"adapter", "cli"}
-    assert rooms >= {"model", "chain", "failover", "xds", "store", "pipeline"}
+    assert rooms >= {"model", "chain", "failover", "xds", "store", "pipeline", "discovery"}
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,12 @@ def test_the_built_functions_do_what_the_sources_do(in_lambda: InLambda, mesh: A
     assert isinstance(answer, dict)
     assert (answer["statusCode"], json.loads(answer["body"])["generation"]) == (200, 2)
     assert active(mesh) == "dc1", "without a failover it stays where it is"
+
+    request = url_event("POST", "/v3/discovery:clusters", {"node": NODE})
+    answer = in_lambda.invoke("Discovery", request)
+    assert isinstance(answer, dict)
+    assert answer == mesh.handler("Discovery")(request)
+    assert [each["name"] for each in json.loads(answer["body"])["resources"]] == ["s2.default.dc1.internal.pointsman"]
 
     done = in_lambda.invoke("Reconcile", {"detail-type": "Scheduled Event", "detail": {}})
     assert isinstance(done, dict)

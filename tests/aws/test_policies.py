@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from tests.adapter.rest import NODE
 from tests.aws.harness import Aws
 from tests.aws.mesh import CONFIG, s2
 from tests.aws.policy import Call, allows, needs
+from tests.aws.test_template import FUNCTIONS
 from tests.pipeline.meshes import instance, resolver, sidecar
 
 
@@ -43,8 +45,15 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     aws.crash()
     aws.tick()
 
+    for _ in range(2):
+        for kind, names in (("clusters", []), ("listeners", []), ("endpoints", ["s2.default.dc1.internal.pointsman"])):
+            aws.request("Discovery", "POST", f"/v3/discovery:{kind}", {"node": NODE, "resource_names": names})
+        for node in ({**NODE, "cluster": "nobody"}, {**NODE, "cluster": "mesh-gateway", "id": "gw"}):
+            aws.request("Discovery", "POST", "/v3/discovery:clusters", {"node": node})
+
     assert refused(aws) == []
-    assert {call.function for call in aws.calls} == {"Ingest", "Configure", "Reconcile"}
+    assert {call.function for call in aws.calls} == set(FUNCTIONS)
+    assert {call.operation for call in aws.calls if call.function == "Discovery"} == {"GetObject"}
     made = {(call.function, call.operation) for call in aws.calls}
     assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Ingest", "PublishBatch")}
     assert made >= {("Configure", "PublishBatch"), ("Reconcile", "PublishBatch")}
@@ -58,6 +67,9 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
         ("Configure", "PutObject", "catalog/dc1/default/s2"),
         ("Reconcile", "PutObject", "catalog/dc1/default/s2"),
         ("Configure", "GetObject", "elsewhere"),
+        ("Discovery", "GetObject", "config/head"),
+        ("Discovery", "GetObject", "catalog/dc1/default/s2"),
+        ("Discovery", "PutObject", "snapshots/dc1/sidecar/s2.default.dc1"),
     ],
 )
 def test_the_comparison_would_notice(mesh: Aws, function: str, operation: str, key: str) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import boto3
 import pytest
+from pointsman.adapter.bootstrap.function import FetchFunction
 
+from tests.adapter.rest import NODE
 from tests.aws.harness import Aws
-from tests.aws.mesh import s2
+from tests.aws.mesh import s2, start
 from tests.aws.policy import statements
 from tests.aws.template import ACCOUNT, REGION, TEMPLATE, Stack, source, translated
 from tests.fleet.process import REPOSITORY
 
-FUNCTIONS = ("Ingest", "Configure", "Reconcile")
+FUNCTIONS = ("Ingest", "Configure", "Reconcile", "Discovery")
 Json = dict[str, Any]
 
 
@@ -57,11 +59,45 @@ def test_every_trigger_names_the_alias(stack: Stack) -> None:
     triggers += [(name, each["FunctionName"]) for name, each in stack.of("AWS::Lambda::Permission")]
     for name, rule in stack.of("AWS::Events::Rule"):
         triggers += [(name, each["Arn"]) for each in rule["Targets"] if "Ref" in each["Arn"]]
-    assert {name for name, _ in triggers} >= {"IngestRecords", "ConfigureUrl", "ReconcileTimer"}
+    assert {name for name, _ in triggers} >= {"IngestRecords", "ConfigureUrl", "ReconcileTimer", "DiscoveryUrl"}
     for name, target in triggers:
         assert target["Ref"] in aliases, f"{name} would run what was not published, without SnapStart"
     for name, policy in stack.of("AWS::IAM::ManagedPolicy"):
         assert not {*refs(policy)} & set(FUNCTIONS), f"{name} allows what no alias stands for"
+
+
+def test_who_may_call_a_function_url_needs_two_permissions_and_gets_no_other_way_in(stack: Stack) -> None:
+    urls = dict(stack.of("AWS::Lambda::Url"))
+    assert set(urls) == {"ConfigureUrl", "DiscoveryUrl"}
+    assert {each["AuthType"] for each in urls.values()} == {"AWS_IAM"}, "anything else is open to the world"
+    allowed = {}
+    for name, policy in stack.of("AWS::IAM::ManagedPolicy"):
+        found = [each for each in policy["PolicyDocument"]["Statement"] if str(each["Action"]).startswith("lambda:")]
+        for statement in found:
+            (alias,) = refs(statement["Resource"])
+            allowed[name, statement["Action"]] = alias, statement.get("Condition")
+    only_by_url = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
+    assert allowed == {
+        ("DeployerPolicy", "lambda:InvokeFunctionUrl"): ("ConfigureAliaslive", None),
+        ("DeployerPolicy", "lambda:InvokeFunction"): ("ConfigureAliaslive", only_by_url),
+        ("EnvoyPolicy", "lambda:InvokeFunctionUrl"): ("DiscoveryAliaslive", None),
+        ("EnvoyPolicy", "lambda:InvokeFunction"): ("DiscoveryAliaslive", only_by_url),
+    }
+
+
+def test_an_envoy_waits_longer_than_the_function_takes_and_polls_as_the_stack_says() -> None:
+    with Aws(RefreshDelay="7", DiscoveryConcurrency="50") as aws:
+        start(aws)
+        function = aws.stack.resources["Discovery"]["Properties"]
+        assert str(aws.stack.value(function["ReservedConcurrentExecutions"])) == "50"
+        answer = aws.request("Discovery", "POST", "/v3/discovery:clusters", {"node": NODE})[1]
+        api = answer["resources"][0]["eds_cluster_config"]["eds_config"]["api_config_source"]
+        assert api["refresh_delay"] == "7s"
+        assert float(api["request_timeout"].rstrip("s")) > function["Timeout"]
+        assert FetchFunction("", "").request_timeout_ms / 1000 > function["Timeout"]
+    function = Stack().resources["Discovery"]["Properties"]
+    # The intrinsic for no value at all.
+    assert Stack().value({"it": function["ReservedConcurrentExecutions"]}) == {}
 
 
 def version(template: Mapping[str, Any]) -> str:
@@ -229,7 +265,9 @@ def test_the_manual_names_every_parameter_and_every_alarm(stack: Stack) -> None:
         assert f"`{name}`" in manual, name
     for name, _ in stack.of("AWS::CloudWatch::Alarm"):
         assert f"`{name.removesuffix('Alarm')}`" in manual, name
-    for name in ("ProducerPolicyArn", "DeployerPolicyArn", "AdapterPolicyArn", "ConfigureURL", "BusName", "NoticesArn"):
+    for name in (*(name for name in stack.outputs if name.endswith("PolicyArn")), "ConfigureURL", "DiscoveryURL"):
+        assert f"`{name}`" in manual, name
+    for name in ("BusName", "NoticesArn"):
         assert name in stack.outputs
         assert f"`{name}`" in manual, name
 

@@ -53,7 +53,6 @@ def function_cluster(fetch: FetchFunction) -> dict[str, Any]:
         "type": "LOGICAL_DNS",
         # Function URLs have addresses of both kinds, and most networks in AWS a way to one of them.
         "dns_lookup_family": "V4_PREFERRED",
-        "respect_dns_ttl": True,
         "connect_timeout": "5s",
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http(fetch)},
         "circuit_breakers": no_limits(),
