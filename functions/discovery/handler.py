@@ -37,6 +37,9 @@ LARGEST_ANSWER = 6_000_000
 REQUEST_TIMEOUT_MS = 15_000
 """How long an Envoy waits for endpoints: longer than the function may take."""
 
+WARMING = 1.5
+"""Seconds that clusters take after they came, for their own first request. Polls are twice the delay apart at most."""
+
 logger = Logger(service="discovery")
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="discovery")
 app = LambdaFunctionUrlResolver()
@@ -47,6 +50,7 @@ refresh_delay_ms = int(os.environ.get("POINTSMAN_REFRESH_DELAY", "5")) * 1000
 discovery = Discovery(
     open_store(os.environ["POINTSMAN_STORE"], hurried=True),
     over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS),
+    settle=2 * refresh_delay_ms / 1000 + WARMING,
 )
 
 

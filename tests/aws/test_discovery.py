@@ -1,7 +1,9 @@
 """What Envoys are answered at the URL of the discovery function, on moto wired from the template."""
 
 import json
+from base64 import b64encode
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tests.aws.aws_wire import one_after_another
 from tests.aws.harness import Aws, Handler, url_event
 from tests.aws.mesh import s2
 from tests.aws.test_path import SLOW
+from tests.functions.mesh import DOCUMENTS as SAMPLE_MESH
+from tests.functions.mesh import sample
 from tests.pipeline.meshes import resolver, sidecar
 from tests.store.wire import refusal
 
@@ -161,6 +165,19 @@ def test_it_tells_that_it_is_alive_and_has_nothing_else(mesh: Aws) -> None:
     assert mesh.request("Discovery", "GET", "/v3/discovery:clusters")[0] == 404
 
 
+def test_the_sample_is_answered_as_it_stands(aws: Aws) -> None:
+    assert aws.request("Configure", "PUT", "/v1/config", SAMPLE_MESH)[0] == 200
+    for name in ("gateway-health-changed", "service-health-changed"):
+        aws.put_event(sample(name))
+    assert aws.pump() == 0
+    event = sample("discovery-request")
+    answer = aws.handler("Discovery")(event)
+    (cluster,) = json.loads(answer["body"])["resources"]
+    assert (answer["statusCode"], cluster["name"]) == (200, "api.default.dc1.internal.pointsman")
+    encoded = {**event, "body": b64encode(event["body"].encode()).decode(), "isBase64Encoded": True}
+    assert aws.handler("Discovery")(encoded) == answer
+
+
 def test_while_the_store_is_away_what_is_known_is_served_and_whoever_is_new_is_told(mesh: Aws) -> None:
     name, new = place(mesh), mesh.cold("Discovery")
     before = {kind: ask(mesh, kind, name=name if kind == "endpoints" else "") for kind in KINDS}
@@ -207,8 +224,51 @@ def test_a_listener_is_not_given_before_all_clusters_can_be(mesh: Aws) -> None:
     mesh.s3.delete_object(Bucket=mesh.stack.refs["Bucket"], Key=head)
     assert ask(mesh, "listeners", listeners)[0] == 503
     mesh.s3.put_object(Bucket=mesh.stack.refs["Bucket"], Key=head, Body=there)
-    code, answer = ask(mesh, "listeners", listeners)
+    assert ask(mesh, "listeners", listeners)[0] == 304, "the cluster comes first"
+    code, answer = ask(mesh, "listeners")
     assert (code, len(answer["resources"])) == (200, 2)
+
+
+def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws) -> None:
+    later = 0.0
+    run = Discovery(
+        S3Store(mesh.s3, mesh.stack.refs["Bucket"]),
+        over_rest("pointsman", 1000, 1000),
+        settle=100.0,
+        clock=lambda: datetime.now(UTC) + timedelta(seconds=later),
+    )
+
+    def names(kind: Kind, version: str = "") -> tuple[set[str], str]:
+        """What the Envoy with this version is told to have, and its version then."""
+        request = orjson.dumps({"node": NODE, "version_info": version})
+        found = run.answer(read_request(kind, request)).answer
+        if found is None:
+            return set(), version
+        return {each["name"].partition(".")[0] for each in orjson.loads(found.body)["resources"]}, found.text
+
+    _, clusters = names(Kind.CLUSTERS)
+    before, listeners = names(Kind.LISTENERS)
+    documents = [resolver("s3"), sidecar("s1", {"DestinationName": "s3", "LocalBindPort": 9191})]
+    assert mesh.request("Configure", "PUT", "/v1/config", documents)[0] == 200
+    assert (names(Kind.CLUSTERS)[0], len(names(Kind.LISTENERS)[0])) == ({"s3"}, 1), "who starts has nothing old"
+
+    both, clusters = names(Kind.CLUSTERS, clusters)
+    assert both == {"s2", "s3"}
+    assert names(Kind.LISTENERS, listeners) == (set(), listeners)
+    later = 99.0
+    assert (names(Kind.CLUSTERS, clusters)[0], names(Kind.LISTENERS, listeners)[0]) == (set(), set())
+    later = 101.0
+    after, listeners = names(Kind.LISTENERS, listeners)
+    assert (len(after), after & before) == (1, set())
+    assert names(Kind.CLUSTERS, clusters)[0] == set()
+    later = 201.0
+    assert names(Kind.CLUSTERS, clusters)[0] == {"s3"}
+
+    # Only what needs it waits.
+    documents = [resolver("s3", ConnectTimeout="9s"), sidecar("s1", {"DestinationName": "s3", "LocalBindPort": 9292})]
+    assert mesh.request("Configure", "PUT", "/v1/config", documents)[0] == 200
+    later = 0.0 + 101.0
+    assert len(names(Kind.LISTENERS, listeners)[0]) == 1
 
 
 def test_a_retired_registration_takes_nothing_away(mesh: Aws) -> None:
@@ -263,7 +323,7 @@ def test_what_is_kept_is_bounded_and_what_went_is_read_again(tmp_path: Path) -> 
 
     # Even where nothing is kept beyond a request the answers are whole.
     publisher.manifest("manifests/dc1/default/s1", manifest(*services))
-    forgetful = Discovery(store, over_rest("pointsman", 1000, 1000), most_bytes=0)
+    forgetful = Discovery(store, over_rest("pointsman", 1000, 1000), settle=1.0, most_bytes=0)
     body = orjson.dumps({"node": NODE})
     for kind in (Kind.CLUSTERS, Kind.LISTENERS, Kind.CLUSTERS):
         found = forgetful.answer(read_request(kind, body)).answer

@@ -39,7 +39,8 @@ def catalogs_in(store: MemoryStore) -> dict[str, Catalog]:
 
 
 def published(store: MemoryStore) -> Published:
-    """What `store` publishes, retired things apart: contents of heads by key, manifests without their generations."""
+    """What `store` publishes, retired things apart: contents of heads by key, manifests without what tells of their
+    past."""
     out: Published = {}
     for key, stored in store.under("snapshots/").items():
         snapshot = read_snapshot(orjson.loads(stored.data))
@@ -48,7 +49,7 @@ def published(store: MemoryStore) -> Published:
     for key, stored in store.under("manifests/").items():
         body = manifest_json(read_manifest(orjson.loads(stored.data)))
         if not body["retired"]:
-            out[key] = {name: value for name, value in body.items() if name != "generation"}
+            out[key] = {name: value for name, value in body.items() if name not in ("generation", "change")}
     return out
 
 

@@ -5,11 +5,12 @@ docs/envoy.md says what differs.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
-from pointsman.discovery.answers import Answer, Answers, Kind, view_answers, view_listeners
+from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
 from pointsman.discovery.kept import MOST_BYTES, Kept
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker, DiscoveryRequest
@@ -20,7 +21,7 @@ from pointsman.model.names import is_label
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import Form, gateway_listeners, sidecar_listeners, takes_hostnames
 from pointsman.xds.endpoint_source import EndpointService
-from pointsman.xds.manifest import SidecarManifest
+from pointsman.xds.manifest import Change, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256
@@ -72,9 +73,22 @@ class Discovery:
     all at the same time. A process that is new here reads everything once. Not safe for several threads.
     """
 
-    def __init__(self, store: Store, source: EndpointService, *, most_bytes: int = MOST_BYTES) -> None:
-        """`source` is how Envoys are told to ask for endpoints; `most_bytes` of stored objects are kept in memory."""
-        self._source = source
+    def __init__(
+        self,
+        store: Store,
+        source: EndpointService,
+        *,
+        settle: float,
+        most_bytes: int = MOST_BYTES,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`source` is how Envoys are told to ask for endpoints; `most_bytes` of stored objects are kept in memory.
+
+        `settle` is the seconds in which every Envoy has polled, and what came by it has warmed: so long after a change
+        of the config the listeners that may need new clusters are held back, and the clusters that old listeners may
+        need stay.
+        """
+        self._source, self._settle, self._clock = source, settle, clock
         self._kept = Kept(store, most_bytes)
         self._listeners: OrderedDict[ProxyId, tuple[Manifests, Answer]] = OrderedDict()
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
@@ -114,12 +128,19 @@ class Discovery:
             if theirs is not None:
                 return None  # it may be running on them still
             raise NotRegistered(f"{proxy} is not registered any more; `pointsman apply` does that")
+        change = manifests.change if isinstance(manifests, SidecarManifest) else None
+        ago = self._seconds_since(change) if change and theirs is not None else float("inf")
         if request.kind is Kind.LISTENERS:
             listeners = self._listeners_of(proxy, manifests)
             if standing(listeners.version, theirs) is not Standing.NEWER:
                 return listeners
-        # Listeners need clusters: new ones are not given before all that they could need can be.
-        return self._answers(request.asker, manifests).get(request.kind, "")
+            # Listeners need clusters: new ones are not given before all that they could need can be, and was.
+            answers = self._answers(request.asker, manifests)
+            return None if change and change.came and ago < self._settle else answers.listeners
+        answers = self._answers(request.asker, manifests)
+        if change and change.left and ago < self._settle * (2 if change.came else 1):
+            return self._with(change.left, answers, request.asker)
+        return answers.clusters
 
     def _manifests(self, proxy: ProxyId) -> Manifests:
         self._kept.read(proxy.manifest_keys)
@@ -155,6 +176,21 @@ class Discovery:
             view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before))
         _remember(self._views, (proxy, hostnames), view)
         return view.answers
+
+    def _with(self, left: Sequence[str], answers: Answers, asker: Asker) -> Answer:
+        """The clusters of `answers` and those that `left`, as far as they are there still."""
+        keys = [asker.proxy.snapshot_key(each) for each in left]
+        self._kept.read(keys)
+        form = Form(takes_hostnames(asker.envoy), self._source)
+        values = ((key, self._kept.value(key)) for key in keys)
+        parts = [self._kept.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
+        by_name = {**{each.of.name: each for each in parts}, **answers.parts}
+        # Of the same order as without them: neither is ahead of the other.
+        return make_answers(answers.clusters.version.order, by_name, answers.listeners, None).clusters
+
+    def _seconds_since(self, change: Change) -> float:
+        # Clocks differ: a change that is a little ahead of ours was just now.
+        return abs((self._clock() - datetime.fromisoformat(change.at)).total_seconds())
 
     def _snapshots(self, proxy: ProxyId, manifests: Manifests) -> dict[str, Snapshot]:
         """By cluster id, all that `manifests` name."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -11,7 +12,10 @@ from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.swaps import swap_many
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
-from pointsman.xds.manifest import GatewaysManifest, Manifest, manifest_json, read_manifest
+from pointsman.xds.manifest import Change, GatewaysManifest, Manifest, SidecarManifest, manifest_json, read_manifest
+
+REMEMBERED = timedelta(minutes=10)
+"""How long a change of clusters is told on with the next one. Envoys that poll ask more often."""
 
 
 def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> int:
@@ -23,6 +27,8 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
         manifest = by_key[key]
         if current is not None and (current == manifest or current.generation > manifest.generation):
             return None
+        if isinstance(manifest, SidecarManifest):
+            manifest = replace(manifest, change=_change(current, manifest, engine.now()))
         return _write(engine, key, manifest, stored, serial)
 
     return swap_many(engine, by_key, swap)
@@ -40,6 +46,24 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> int:
         return _write(engine, key, replace(current, generation=generation, retired=True), stored, serial)
 
     return swap_many(engine, map(keys.sidecar_manifest, names), swap)
+
+
+def _change(old: Manifest | None, new: SidecarManifest, now: str) -> Change | None:
+    """What `new` changes of the clusters in `old`, with what `old` changed if that was just before."""
+    if not isinstance(old, SidecarManifest) or old.retired or new.retired:
+        return None
+    before = old.change if old.change is not None and _is_recent(old.change, now) else None
+    ours, theirs = set(new.clusters), set(old.clusters)
+    came = (ours - theirs) | (ours & set(before.came if before else ()))
+    left = (theirs - ours) | (set(before.left if before else ()) - ours)
+    return Change(now, tuple(sorted(came)), tuple(sorted(left))) if came or left else None
+
+
+def _is_recent(change: Change, now: str) -> bool:
+    try:
+        return datetime.fromisoformat(now) - datetime.fromisoformat(change.at) <= REMEMBERED
+    except (TypeError, ValueError):
+        return False  # damaged, and about to be written over
 
 
 def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored | None, serial: int) -> Write:

@@ -1,5 +1,6 @@
 """What may reach an Envoy at all: the checks before anything that was read from a store is delivered."""
 
+from datetime import datetime
 from ipaddress import ip_address
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -7,7 +8,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import DecodeError
 
 from pointsman.xds.content import InconsistentContent
-from pointsman.xds.manifest import GatewayManifest, Manifest, SidecarManifest
+from pointsman.xds.manifest import Change, GatewayManifest, Manifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
 
@@ -31,11 +32,24 @@ def check_manifest(manifest: Manifest) -> None:
     if not isinstance(manifest, GatewayManifest) and not all(isinstance(each, str) for each in manifest.clusters):
         raise InconsistentContent("the ids of its clusters are not all strings")
     if isinstance(manifest, SidecarManifest):
+        if manifest.change is not None:
+            _check_change(manifest.change)
         names = [_checked_name(listener) for listener in manifest.listeners]
         if len(names) != len(set(names)):
             raise InconsistentContent("two of its listeners have the same name")
     elif isinstance(manifest, GatewayManifest) and not manifest.retired:
         _check_place("its listener", manifest.address, manifest.port)
+
+
+def _check_change(change: Change) -> None:
+    if not all(isinstance(each, str) for each in (*change.came, *change.left)):
+        raise InconsistentContent("the ids of the clusters that it changed are not all strings")
+    try:
+        zoned = datetime.fromisoformat(change.at).tzinfo is not None
+    except (TypeError, ValueError):
+        zoned = False
+    if not zoned:
+        raise InconsistentContent(f"it was changed at {change.at!r}, which is no time")
 
 
 def _checked_name(serialized: bytes) -> str:

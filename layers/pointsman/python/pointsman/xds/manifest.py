@@ -2,8 +2,21 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Which clusters, by their ids, a manifest has that the one before had not, and the other way round.
+
+    `at` is when it was written (RFC 3339, UTC). What changed in the minutes before is told as well. Who remembers
+    nothing knows from it what an Envoy may still be using.
+    """
+
+    at: str
+    came: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +24,14 @@ class SidecarManifest:
     """What the sidecars of one service in one datacenter receive.
 
     `clusters` are cluster ids (a cluster's name without its trust domain), sorted; `listeners` serialized Listeners.
+    `change` is how it came to be, not what it says: two that differ in nothing else are equal.
     """
 
     generation: int
     clusters: tuple[str, ...]
     listeners: tuple[bytes, ...]
     retired: bool = False
+    change: Change | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,8 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
     if isinstance(manifest, SidecarManifest):
         body["clusters"] = list(manifest.clusters)
         body["listeners"] = [b64encode(each).decode() for each in manifest.listeners]
+        if (change := manifest.change) is not None:
+            body["change"] = {"at": change.at, "came": list(change.came), "left": list(change.left)}
     elif isinstance(manifest, GatewaysManifest):
         body["trust_domain"] = manifest.trust_domain
         for name in ("clusters", "services", "datacenters"):
@@ -71,7 +88,9 @@ def read_manifest(body: Mapping[str, Any]) -> Manifest:
     generation, retired = body["generation"], body["retired"]
     if "listeners" in body:
         listeners = tuple(b64decode(each, validate=True) for each in body["listeners"])
-        return SidecarManifest(generation, tuple(body["clusters"]), listeners, retired)
+        told = body.get("change")
+        change = Change(told["at"], tuple(told["came"]), tuple(told["left"])) if told else None
+        return SidecarManifest(generation, tuple(body["clusters"]), listeners, retired, change)
     if "services" in body:
         return GatewaysManifest(
             generation,
