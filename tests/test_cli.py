@@ -188,6 +188,29 @@ def test_wrong_input_is_one_clear_line_and_changes_nothing(tmp_path: Path, name:
     assert [path.name for path in left if not path.name.startswith("new.db")] == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give one of --files DIR, --http URL|unix:PATH, --grpc URL|unix:PATH, --function-url URL"),
+        (["--files", "envoys", "--function-url", "https://x"], "give one of"),
+        (["--function-url", "http://abc.lambda-url.eu-central-1.on.aws"], "is not https://HOST, as the stack's output"),
+        (["--function-url", "https://abc.lambda-url.eu-central-1.on.aws/v3"], "is not https://HOST"),
+        (["--function-url", "https://xds.example"], "xds.example does not tell its region; give --region REGION"),
+        (["--function-url", "https://xds.example", "--region", "here"], "region: 'here' is not an AWS region"),
+        (["--files", "envoys", "--refresh-delay", "5"], "--refresh-delay is for --http and --function-url"),
+    ],
+)
+def test_a_way_to_fetch_that_is_none_is_one_clear_line(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    gateway = {"Kind": "mesh-gateway", "ID": "gw", "Service": "mesh-gateway", "Address": "10.0.0.1", "Port": 8443}
+    assert run(["apply", write("g.json", {"Datacenter": "dc1", "Service": gateway})]) == 0
+    capsys.readouterr()
+    assert run(["bootstrap", "gw", "--gateway", "--dc", "dc1", *options]) != 0
+    told = capsys.readouterr()
+    assert (said in told.err, told.out) == (True, "")
+
+
 def test_every_problem_of_a_batch_is_listed_and_none_of_it_is_written(
     store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:

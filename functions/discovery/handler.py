@@ -13,6 +13,7 @@ the next request for the same endpoints.
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,9 @@ LARGEST_ANSWER = 6_000_000
 REQUEST_TIMEOUT_MS = 15_000
 """How long an Envoy waits for endpoints: longer than the function may take."""
 
+LONGEST_ID = 128
+"""Characters of an Envoy's id that get into the log."""
+
 WARMING = 1.5
 """Seconds that clusters take after they came, for their own first request. Polls are twice the delay apart at most."""
 
@@ -46,7 +50,7 @@ app = LambdaFunctionUrlResolver()
 
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-refresh_delay_ms = int(os.environ.get("POINTSMAN_REFRESH_DELAY", "5")) * 1000
+refresh_delay_ms = round(float(os.environ.get("POINTSMAN_REFRESH_DELAY") or 5) * 1000)
 discovery = Discovery(
     open_store(os.environ["POINTSMAN_STORE"], hurried=True),
     over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS),
@@ -75,11 +79,14 @@ def answering(kind: Kind) -> Callable[[], Response[str]]:
     """What answers requests for `kind`."""
 
     def respond() -> Response[str]:
-        body = (app.current_event.decoded_body or "").encode()
+        event = app.current_event
+        text = event.body or ""
+        # What is no text of UTF-8 comes in base64, and what is no text of anything is for the parser to refuse.
+        body = b64decode(text) if event.is_base64_encoded else text.encode(errors="surrogatepass")
         if len(body) > MAX_BODY:
             return refused(413, f"the request is larger than {MAX_BODY} bytes")
         request = read_request(kind, body)
-        logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id, kind=kind.value)
+        logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id[:LONGEST_ID], kind=kind.value)
         return told(request, discovery.answer(request))
 
     return respond

@@ -1,7 +1,7 @@
 """What Envoys are answered at the URL of the discovery function, on moto wired from the template."""
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.kept import Kept
 from pointsman.discovery.request import read_request
@@ -139,6 +140,7 @@ def test_an_answer_is_never_older_than_what_the_request_has(mesh: Aws) -> None:
 
 REFUSED: list[tuple[str, Any, int, str]] = [
     ("clusters", "{", 400, "is not JSON"),
+    ("clusters", "\ud800", 400, "is not JSON"),
     ("clusters", {}, 400, "node: is missing"),
     ("clusters", {"node": {**NODE, "cluster": "S1"}}, 400, "cluster: 'S1' is not a lower-case DNS label"),
     ("endpoints", {"node": NODE}, 400, "resource_names: has 0 names"),
@@ -157,6 +159,56 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(
     code, answer = mesh.request("Discovery", "POST", f"/v3/discovery:{kind}", body)
     assert code == status
     assert said in answer["error"]
+
+
+def test_what_is_no_text_is_refused(mesh: Aws) -> None:
+    event = url_event("POST", "/v3/discovery:clusters", "")
+    binary = {**event, "body": b64encode(b"\xff\x00").decode(), "isBase64Encoded": True}
+    answer = mesh.handler("Discovery")(binary)
+    assert (answer["statusCode"], "is not JSON" in answer["body"]) == (400, True)
+
+
+def test_what_changes_something_is_counted_and_what_does_not_leaves_no_trace(
+    mesh: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted() -> set[str]:
+        """The metrics since the last look."""
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+        assert {line["service"] for line in lines} <= {"discovery"}
+        metrics = (line["_aws"]["CloudWatchMetrics"][0]["Metrics"] for line in lines)
+        return {metric["Name"] for each in metrics for metric in each}
+
+    name = place(mesh)
+    had = ask(mesh, "endpoints", name=name)[1]["version_info"]
+    assert counted() == {"DiscoveryAnswered"}
+    assert ask(mesh, "endpoints", had, name)[0] == 304
+    assert capsys.readouterr().out == "", "each line would cost more than the request"
+    mesh.put_event(s2("critical"))
+    mesh.pump()
+    capsys.readouterr()
+    newer = ask(mesh, "endpoints", had, name)[1]["version_info"]
+    assert counted() == {"DiscoveryAnswered", "DeliveryLag"}
+    ahead = f"9{newer.partition('-')[0]}-{'0' * 16}"
+    assert ask(mesh, "endpoints", ahead, name)[0] == 304
+    assert counted() == {"DiscoveryAhead"}
+    assert ask(mesh, "clusters", node={**NODE, "cluster": "nobody"})[0] == 404
+    assert counted() == {"DiscoveryRefused"}
+    mesh.wire.will("GET", *[refusal(503, "SlowDown")] * 100)
+    assert ask(mesh, "endpoints", newer, name)[0] == 304
+    assert counted() == {"DiscoveryStale"}
+    assert ask(mesh.cold("Discovery"), "endpoints", newer, name)[0] == 503
+    assert counted() == {"DiscoveryFailed"}
+
+
+def test_an_answer_that_is_too_large_for_a_function_is_refused_with_the_way_out(mesh: Aws) -> None:
+    cluster = Cluster.FromString(b64decode(json.loads(mesh.objects()[HEAD])["cluster"]))
+    cluster.alt_stat_name = "x" * 6_000_000
+    head = {**json.loads(mesh.objects()[HEAD]), "cluster": b64encode(cluster.SerializeToString()).decode()}
+    head |= {"version": head["version"] + 1, "serial": head["serial"] + 1}
+    mesh.s3.put_object(Bucket=mesh.stack.refs["Bucket"], Key=HEAD, Body=orjson.dumps(head))
+    code, body = ask(mesh, "clusters")
+    assert (code, "`pointsman adapter grpc`" in body["error"]) == (503, True)
+    assert ask(mesh, "listeners")[0] == 200
 
 
 def test_it_tells_that_it_is_alive_and_has_nothing_else(mesh: Aws) -> None:

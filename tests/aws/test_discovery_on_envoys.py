@@ -130,7 +130,10 @@ def test_traffic_fails_over_and_back_and_goes_on_while_the_function_is_away(tmp_
         held.enter_context(situation.servers)
         url = held.enter_context(function_url(aws.handler("Discovery"), tmp_path))
         binaries = {"s1": ENVOY_1_40, "s3": ENVOY_1_39, "gateway-dc1": ENVOY_1_40}
-        envoys = {name: held.enter_context(situation.envoy(name, each, url)) for name, each in binaries.items()}
+        # Their bootstraps all come before the first one asks: the function prints its metrics, as does the command.
+        envoys = {name: situation.envoy(name, each, url) for name, each in binaries.items()}
+        for envoy in envoys.values():
+            held.enter_context(envoy)
         ready(list(envoys.values()))
         clients = {service: held.enter_context(situation.client(service)) for service in ("s1", "s3")}
         for client in clients.values():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from pointsman.store.open import open_store
-from pointsman.store.protocol import StoreError, Write
+from pointsman.store.protocol import StoreError, StoreUnavailable, Write
 
-from tests.store.wire import Wire
+from tests.store.wire import Wire, refusal
 
 
 def test_a_file_is_named_by_path_or_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +34,17 @@ def test_a_bucket_is_named_with_or_without_a_prefix(
         store.close()
     assert [listed.key for listed in whole.list("")] == ["mesh/prod/k"]
     whole.close()
+
+
+def test_a_hurried_one_gives_up_soon(bucket: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    store = open_store(f"s3://{bucket}", hurried=True)
+    wire.will("GET", refusal(503, "SlowDown"))
+    assert store.get("k") is None
+    wire.will("GET", *[refusal(503, "SlowDown")] * 2)
+    with pytest.raises(StoreUnavailable, match="in 2 attempts"):
+        store.get("k")
+    store.close()
 
 
 def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:

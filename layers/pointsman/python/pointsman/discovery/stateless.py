@@ -30,6 +30,9 @@ MOST_PROXIES = 256
 _SHOWN = 3
 """Reasons that are told; one is mostly like the other."""
 
+_LONGEST = 200
+"""Characters of a name that are told."""
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -118,7 +121,7 @@ class Discovery:
                 part = self._kept.part(key, value, form)
                 if part.of.place == name:
                     return part.endpoints
-        self._check(f'the endpoints "{name}" cannot be had', keys)
+        self._check(f'the endpoints "{name[:_LONGEST]}" cannot be had', keys)
         return None
 
     def _clusters_or_listeners(self, request: DiscoveryRequest, theirs: Version | None) -> Answer | None:
@@ -218,18 +221,18 @@ def cluster_ids_in(name: str) -> list[str]:
     """The ids of the clusters that endpoints of this name can be those of: mostly one, none if it is no such name.
 
     A name is `<cluster id>.internal.<trust domain>`, and perhaps more after that. An id is a datacenter, or
-    `[subset.]service.namespace.datacenter` with perhaps `<customization>:` before it (docs/semantics.md, section 2);
+    `[subset.]service.namespace.datacenter` with perhaps `<hash>:` before it (docs/semantics.md, sections 5 and 7);
     any of them may be called "internal".
     """
-    customization, colon, plain = name.rpartition(":")
-    if colon and not is_label(customization):
+    hashed, colon, plain = name.rpartition(":")
+    if colon and not is_label(hashed):
         return []
     labels = plain.split(".", 5)
     found = []
     for count in (1, 3, 4):
         ours, rest = labels[:count], labels[count:]
         if len(rest) > 1 and rest[0] == "internal" and all(map(is_label, ours)):
-            found.append(f"{customization}{colon}{'.'.join(ours)}")
+            found.append(f"{hashed}{colon}{'.'.join(ours)}")
     return found
 
 
