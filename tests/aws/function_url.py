@@ -31,20 +31,23 @@ _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=([^,]+), ?SignedHeader
 
 class FunctionUrl:
     """Invokes `run` for every request that is signed as it should be. `answers` counts what became of requests, `wrong`
-    tells what was wrong with them; `away` is whether nobody is answered."""
+    tells what was wrong with them."""
 
     def __init__(self, run: Handler) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
         self.wrong: list[str] = []
-        self.away = False
         self.port = 0
         self._run = run
         self._one = threading.Lock()  # as an execution environment: one at a time
+        self._away = False
+
+    def leave(self, away: bool = True) -> None:
+        """Answer nobody from now on, or everybody again."""
+        with self._one:
+            self._away = away
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """What comes of one request."""
-        if self.away:
-            return 502, b"Bad Gateway"
         why = wrong_signature(method, path, headers, body)
         if why:
             self.wrong.append(f"{method} {path}: {why}")
@@ -52,6 +55,8 @@ class FunctionUrl:
         event = url_event(method, path, body.decode())
         event["headers"] = {name.lower(): each for name, each in headers.items()}
         with self._one:
+            if self._away:
+                return 502, b"Bad Gateway"
             answer = self._run(event)
             self.answers[path.rpartition(":")[2], answer["statusCode"]] += 1
         return answer["statusCode"], answer["body"].encode()

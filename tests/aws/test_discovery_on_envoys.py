@@ -150,14 +150,14 @@ def test_traffic_fails_over_and_back_and_goes_on_while_the_function_is_away(tmp_
                 took = client.wait_for_answer(serving, after=published, timeout=30.0).done - published
                 print(f"{service}: {serving} answered {took:.2f} s after it was published")
 
-        url.away = True
+        url.leave()
         gone = dict(url.answers)
         published = situation.report("dc1", "critical")
         wait_until(lambda: time.perf_counter() > published + 2.5, "every Envoy to ask in vain")
         assert url.answers == gone
         for client in clients.values():
             assert {each.datacenter for each in client.attempts(published)} == {"dc1"}
-        url.away = False
+        url.leave(False)
         for client in clients.values():
             client.wait_for_answer("dc2", after=published, timeout=30.0)
             client.wait_past(time.perf_counter())
