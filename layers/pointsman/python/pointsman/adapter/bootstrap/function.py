@@ -51,8 +51,8 @@ def function_cluster(fetch: FetchFunction) -> dict[str, Any]:
     return {
         "name": XDS_CLUSTER,
         "type": "LOGICAL_DNS",
-        # Function URLs have addresses of both kinds, and most networks in AWS a way to one of them.
-        "dns_lookup_family": "V4_PREFERRED",
+        # Function URLs have addresses of both kinds, and most networks a way to one of them: Envoy then tries both.
+        "dns_lookup_family": "ALL",
         "connect_timeout": "5s",
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http(fetch)},
         "circuit_breakers": no_limits(),
