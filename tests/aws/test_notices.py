@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 from pointsman.model.canonical import canonical
-from pointsman.pipeline.engine import Moved
-from pointsman.pipeline.notices import LARGEST_HEAD, Notices, notice
+from pointsman.pipeline.engine import Moved, MovedManifest
+from pointsman.pipeline.notices import LARGEST, Notice, Notices, notice, read_notice
 from pointsman.store.protocol import StoreUnavailable
 
 _KB_256 = 256 * 1024
@@ -46,7 +46,7 @@ def moved(number: int, size: int) -> Moved:
 
 @pytest.mark.parametrize(
     ("count", "size"),
-    [(0, 0), (1, 100), (10, 100), (201, 1000), (7, 100_000), (3, LARGEST_HEAD), (12, LARGEST_HEAD + 2)],
+    [(0, 0), (1, 100), (10, 100), (201, 1000), (7, 100_000), (3, LARGEST), (12, LARGEST + 2)],
 )
 def test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone(count: int, size: int) -> None:
     topic = Topic()
@@ -57,7 +57,7 @@ def test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone(coun
     for head in heads:
         datacenter, body = told[f"snapshots/{head.plan_key}"]
         assert (datacenter, body["version"]) == (head.datacenter, head.version)
-        if size > LARGEST_HEAD:
+        if size > LARGEST:
             assert "head" not in body
         else:
             assert canonical(body["head"]) == head.data, "the very bytes that the store has"
@@ -67,3 +67,31 @@ def test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone(coun
 def test_one_notice_that_was_not_taken_is_an_error_to_run_again() -> None:
     with pytest.raises(StoreUnavailable, match=r"SNS did not take 1 \(InternalError\): try again"):
         Notices(Topic(fail=25), "topic")([moved(number, 100) for number in range(25)])
+
+
+@pytest.mark.parametrize("size", [100, LARGEST + 2])
+def test_a_notice_is_read_back_as_what_was_told(size: int) -> None:
+    head = moved(1, size)
+    manifest = MovedManifest("manifests/dc1/default/s1", "dc1", 7, head.data)
+    for told in (head, manifest):
+        assert read_notice(notice(told).decode()) == Notice(told.key, told.data if size <= LARGEST else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "[]",
+        '"snapshots/dc1/sidecar/c1"',
+        '{"key": "snapshots/dc1/sidecar/c1"}',
+        '{"key": "snapshots/dc1/sidecar/c1", "version": "1", "head": {}}',
+        '{"key": "snapshots/dc1/sidecar/c1", "version": 1, "head": "{}"}',
+        '{"key": "config/head", "version": 1, "head": {}}',
+        '{"key": 1, "version": 1, "head": {}}',
+        '{"key": "manifests/dc1/default/s1", "version": 1, "head": {}}',
+        "[" * 5000,
+    ],
+)
+def test_what_is_no_notice_says_nothing(text: str) -> None:
+    assert read_notice(text) is None

@@ -1,18 +1,18 @@
 """Small documents and events, as users and producers write them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from pointsman.model.events import HealthEvent, parse_event
-from pointsman.pipeline.engine import Engine, Moved
+from pointsman.pipeline.engine import Engine, Notify
 from pointsman.store.protocol import Store
 
 Document = dict[str, Any]
 
 
-def engine_on(store: Store, notify: Callable[[Sequence[Moved]], None] = lambda moved: None) -> Engine:
+def engine_on(store: Store, notify: Notify = lambda moved: None) -> Engine:
     """An engine whose clock takes a second for every look at it."""
     return Engine(
         store,

@@ -1,15 +1,16 @@
 """A store, an engine on it and what it told, for tests of one named situation."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import orjson
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
-from pointsman.pipeline.engine import Engine, Moved
+from pointsman.pipeline.engine import Engine, Moved, MovedManifest
 from pointsman.pipeline.ingest import Ingested, ingest
+from pointsman.store import keys
 from pointsman.xds.manifest import GatewaysManifest, Manifest, read_manifest
 from pointsman.xds.snapshot import Snapshot, read_snapshot
 
@@ -19,12 +20,17 @@ from tests.pipeline.promises import Promises
 
 
 class Writer:
-    """One process: an engine, its connection, every step that it took and every head that it told of."""
+    """One process: an engine, its connection, every step that it took and all that it told of.
+
+    `told` has the heads, `named` the manifests by their keys in a config, `order` all keys in the order of the calls.
+    """
 
     def __init__(self, objects: MemoryStore) -> None:
         self.objects = objects
         self.steps: list[Step] = []
         self.told: list[tuple[str, int]] = []
+        self.named: list[tuple[str, int]] = []
+        self.order: list[str] = []
         self.at: Callable[[Step], None] = lambda step: None
         self.connection = Connection(objects, self._step)
         self.engine: Engine = engine_on(self.connection, self._notify)
@@ -46,6 +52,8 @@ class Writer:
         self.connection.calls.clear()
         self.steps.clear()
         self.told.clear()
+        self.named.clear()
+        self.order.clear()
 
     def calls(self) -> list[str]:
         """The round trips, by the names of the calls."""
@@ -86,9 +94,15 @@ class Writer:
         self.steps.append(step)
         self.at(step)
 
-    def _notify(self, moved: Any) -> None:
-        heads: list[Moved] = list(moved)
-        self.told += [(each.plan_key, each.version) for each in heads]
+    def _notify(self, moved: Sequence[Moved | MovedManifest]) -> None:
+        assert moved, "there is something to tell"
+        for each in moved:
+            assert each.key in self.objects.objects, "what is told of stands"
+            self.order.append(each.key)
+            if isinstance(each, Moved):
+                self.told.append((each.plan_key, each.version))
+            else:
+                self.named.append((each.key.removeprefix(keys.MANIFESTS), each.generation))
 
 
 class Place(Writer):

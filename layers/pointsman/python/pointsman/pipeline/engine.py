@@ -31,8 +31,27 @@ class Moved:
     data: bytes
     switched: bool = False
 
+    @property
+    def key(self) -> str:
+        """Where it stands in the store."""
+        return keys.snapshot(self.plan_key)
 
-def _no_notice(moved: Sequence[Moved]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class MovedManifest:
+    """A manifest that a proxy should know of: its key in the store, its datacenter, its generation and its bytes."""
+
+    key: str
+    datacenter: str
+    generation: int
+    data: bytes
+
+
+Notify = Callable[[Sequence[Moved | MovedManifest]], None]
+"""Told of what moved. What one call names may be told in any order; of two calls the first is told first."""
+
+
+def _no_notice(moved: Sequence[Moved | MovedManifest]) -> None:
     """Where followers watch the store itself nobody has to be told."""
 
 
@@ -48,7 +67,7 @@ class Engine:
     """One writer on one store. Safe for several threads.
 
     `clock` tells the time for what is told to people, `nonce` makes the mark of one write, `notify` is told of every
-    head that moved before the event behind it is acknowledged.
+    head and manifest that moved before what is behind it is acknowledged: heads before the manifests that name them.
     """
 
     def __init__(
@@ -57,7 +76,7 @@ class Engine:
         *,
         clock: Callable[[], datetime] = _utc_now,
         nonce: Callable[[], str] = _random_nonce,
-        notify: Callable[[Sequence[Moved]], None] = _no_notice,
+        notify: Notify = _no_notice,
     ) -> None:
         self.store = store
         self.nonce = nonce

@@ -6,8 +6,9 @@ from pointsman.chain.plan import gateways_key, service_key
 from pointsman.model.catalog import Catalog, catalog_json, merge
 from pointsman.model.events import HealthEvent
 from pointsman.pipeline.config import PlanEntry, Root, read_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest
 from pointsman.pipeline.load import readers_of
+from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remote_job, service_job
 from pointsman.pipeline.settle import settle
@@ -52,12 +53,20 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 
     settled = settle(engine, lambda root: jobs_of(engine, root, event), rosters)
     root = engine.root
+    told: list[MovedManifest] = []
     for datacenter in _gateways_of(root, event):
-        manifest, _, _ = read_roster(settled.beside.get(keys.gateways_manifest(datacenter)), engine.now())
+        stored = settled.beside.get(keys.gateways_manifest(datacenter))
+        manifest, _, _ = read_roster(stored, engine.now())
         if not covers(root, manifest, event.service, event.datacenter):
-            settled += publish_roster(engine, datacenter)[1]
+            published = publish_roster(engine, datacenter)
+            settled += published.settled
+            told += [published.stands] if published.stands else []
+        elif not changed and stored is not None:
+            told.append(moved_manifest(stored.key, stored.data))
     # A crash can have fallen before the notice only if this event was here before.
-    if told := settled.notices(stamped=not changed):
+    if heads := settled.notices(stamped=not changed):
+        engine.notify(heads)
+    if told:
         engine.notify(told)
     return Ingested(catalog.revision, changed, settled.moved, settled.stood, settled.stamped)
 

@@ -1,13 +1,13 @@
 """The manifests of sidecars and of single gateways: what the config says, and the end of those that it has no more."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import orjson
 
 from pointsman.pipeline.config import SidecarOrGateway
-from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.engine import Engine, MovedManifest
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.swaps import swap_many
 from pointsman.store import keys
@@ -18,8 +18,16 @@ REMEMBERED = timedelta(minutes=10)
 """How long a change of clusters is told on with the next one. Envoys that poll ask more often."""
 
 
-def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> int:
-    """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand. How many changed."""
+@dataclass(slots=True)
+class PublishedManifests:
+    """Manifests that moved, and those that stood already."""
+
+    moved: list[MovedManifest] = field(default_factory=list)
+    stood: list[MovedManifest] = field(default_factory=list)
+
+
+def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> PublishedManifests:
+    """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand."""
     by_key = {keys.sidecar_manifest(key): manifest for key, manifest in wanted.items()}
 
     def swap(key: str, stored: Stored | None) -> Write | None:
@@ -31,11 +39,12 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
             manifest = replace(manifest, change=_change(current, manifest, engine.now()))
         return _write(engine, key, manifest, stored, serial)
 
-    return swap_many(engine, by_key, swap)
+    swapped = swap_many(engine, by_key, swap)
+    return PublishedManifests(_told(swapped.written), _told(swapped.stood))
 
 
-def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> int:
-    """Mark manifests, by their keys in a config, which `generation` does not have. How many were not marked yet."""
+def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> list[MovedManifest]:
+    """Mark manifests, by their keys in a config, which `generation` does not have. Those that were not marked yet."""
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         current, serial = read_stored_manifest(stored, engine.now())
@@ -45,7 +54,17 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> int:
             return None
         return _write(engine, key, replace(current, generation=generation, retired=True), stored, serial)
 
-    return swap_many(engine, map(keys.sidecar_manifest, names), swap)
+    return _told(swap_many(engine, map(keys.sidecar_manifest, names), swap).written)
+
+
+def _told(objects: Iterable[Write | Stored]) -> list[MovedManifest]:
+    return [moved_manifest(each.key, each.data) for each in objects]
+
+
+def moved_manifest(key: str, data: bytes) -> MovedManifest:
+    """What there is to tell of the manifest `data` under `key`."""
+    datacenter = key.removeprefix(keys.MANIFESTS).partition("/")[0]
+    return MovedManifest(key, datacenter, orjson.loads(data)["generation"], data)
 
 
 def _change(old: Manifest | None, new: SidecarManifest, now: str) -> Change | None:

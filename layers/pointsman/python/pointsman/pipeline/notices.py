@@ -1,18 +1,19 @@
-"""Notices: telling who follows that heads moved, each notice with the moved head itself."""
+"""Notices: telling who follows that heads and manifests moved, each notice with the moved object itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
 from pointsman.model.canonical import canonical
-from pointsman.pipeline.engine import Moved
+from pointsman.pipeline.engine import Moved, MovedManifest, Notify
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
 
-LARGEST_HEAD = 200_000
-"""Bytes of the largest head that travels inside its notice."""
+LARGEST = 200_000
+"""Bytes of the largest object that travels inside its notice."""
 
 _LARGEST_REQUEST = 256_000
 """Bytes of all messages in one request: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html, 256 KB."""
@@ -30,22 +31,50 @@ class Topic(Protocol):
         ...
 
 
-def notice(moved: Moved) -> bytes:
-    """The message about one head, JSON: `key`, `version`, and `head`, the object as it stands under that key.
+def notice(moved: Moved | MovedManifest) -> bytes:
+    """The message about one object, JSON: its `key`, and the object as it stands under that key.
 
-    Without `head` where that is larger than LARGEST_HEAD: whoever wants it reads the store.
+    A head comes with its `version` and as `head`, a manifest with its `generation` and as `manifest`. One that is
+    larger than LARGEST is left out: whoever wants it reads the store.
     """
-    body: dict[str, Any] = {"key": keys.snapshot(moved.plan_key), "version": moved.version}
-    if len(moved.data) <= LARGEST_HEAD:
-        body["head"] = orjson.Fragment(moved.data)
+    body: dict[str, Any] = {"key": moved.key}
+    body |= {"version": moved.version} if isinstance(moved, Moved) else {"generation": moved.generation}
+    if len(moved.data) <= LARGEST:
+        body["head" if isinstance(moved, Moved) else "manifest"] = orjson.Fragment(moved.data)
     return canonical(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a notice says: the key of what moved, and its bytes, None where the store has to be asked."""
+
+    key: str
+    data: bytes | None
+
+
+def read_notice(text: str) -> Notice | None:
+    """The notice that `notice` wrote; None for anything else, which says nothing."""
+    try:
+        body = orjson.loads(text)
+    except ValueError:
+        return None
+    match body:
+        case {"key": str(key), "version": int(), **more} if key.startswith(keys.SNAPSHOTS):
+            object_ = more.get("head")
+        case {"key": str(key), "generation": int(), **more} if key.startswith(keys.MANIFESTS):
+            object_ = more.get("manifest")
+        case _:
+            return None
+    if object_ is None:
+        return Notice(key, None)
+    return Notice(key, canonical(object_)) if isinstance(object_, dict) else None
 
 
 class Notices:
     """Publishes notices to an SNS topic, as an Engine's `notify`.
 
     A message has one attribute, `datacenter`: whoever follows one datacenter filters by it. Notices come more than
-    once and out of order; the version tells.
+    once and out of order; the serial inside the object tells.
     """
 
     def __init__(self, client: Topic, topic: str) -> None:
@@ -53,8 +82,8 @@ class Notices:
         self._client = client
         self._topic = topic
 
-    def __call__(self, moved: Sequence[Moved]) -> None:
-        """Tell of every head. Raises StoreUnavailable if SNS did not take them all: tell of all again."""
+    def __call__(self, moved: Sequence[Moved | MovedManifest]) -> None:
+        """Tell of each of them. Raises StoreUnavailable if SNS did not take them all: tell of all again."""
         batches = list(_batches(moved))
         if len(batches) < 2:
             for batch in batches:
@@ -78,7 +107,7 @@ class Notices:
             )
 
 
-def _batches(moved: Sequence[Moved]) -> Iterator[list[Any]]:
+def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
     batch: list[Any] = []
     size = 0
     for one in moved:
@@ -94,7 +123,7 @@ def _batches(moved: Sequence[Moved]) -> Iterator[list[Any]]:
         yield batch
 
 
-def notices_to(topic: str) -> Callable[[Sequence[Moved]], None]:
+def notices_to(topic: str) -> Notify:
     """What an Engine on AWS has as `notify`: notices to the topic with the ARN `topic`, or to nobody for ""."""
     if not topic:
         return lambda moved: None

@@ -67,11 +67,18 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
             key: replace(each.manifests[key], generation=config.root.generation, retired=True)
             for key in each.manifests.keys() - config.manifests.keys()
         }
-    publish_manifests(engine, dict(sorted(wanted.items())))
+    # Those that stand already are told of as well: whoever published them may have crashed before telling.
+    manifests = publish_manifests(engine, dict(sorted(wanted.items())))
+    told = [*manifests.moved, *manifests.stood]
     for datacenter in sorted({name for each in [*earlier, config] for name in each.root.gateways}):
-        out += publish_roster(engine, datacenter)[1]
+        roster = publish_roster(engine, datacenter)
+        out += roster.settled
+        if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
+            told.append(roster.stands)
     retire(engine, sorted(gone), config.root.generation)
-    if told := out.notices():
+    if heads := out.notices():
+        engine.notify(heads)
+    if told:
         engine.notify(told)
     return out, True
 
@@ -89,7 +96,7 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> int:
         ended = retirement(reading.snapshot, generation)
         return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
 
-    return swap_many(engine, map(keys.snapshot, plan_keys), swap)
+    return len(swap_many(engine, map(keys.snapshot, plan_keys), swap).written)
 
 
 def _mark(engine: Engine, root: Root) -> None:

@@ -53,18 +53,20 @@ def _reconcile(engine: Engine, root: Root, progress: Progress) -> Reconciled | N
     settled: Settled = settle(engine, lambda current: all_jobs(engine, current, appeared))
     if engine.root is not root:
         return None
-    manifests = publish_manifests(engine, config.manifests)
+    manifests = publish_manifests(engine, config.manifests).moved
     rosters = {key.partition("/")[0] for key in named if is_gateways_key(key)}
     strays = [key for key in named if key not in config.manifests and not is_gateways_key(key)]
     manifests += end_manifests(engine, strays, root.generation)
     for datacenter in sorted(rosters | root.gateways.keys()):
-        changed, more = publish_roster(engine, datacenter)
-        settled += more
-        manifests += changed
+        roster = publish_roster(engine, datacenter)
+        settled += roster.settled
+        manifests += [roster.stands] if roster.changed and roster.stands else []
     retired = retire(engine, [key for key in heads if key not in known], root.generation)
     if settled.moved:
         engine.notify(settled.moved)
-    return Reconciled(len(known), len(settled.moved), manifests, retired)
+    if manifests:
+        engine.notify(manifests)
+    return Reconciled(len(known), len(settled.moved), len(manifests), retired)
 
 
 def _listed(engine: Engine, prefix: str) -> list[str]:

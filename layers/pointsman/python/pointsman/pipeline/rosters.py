@@ -1,14 +1,15 @@
 """The manifests of mesh gateways: what a datacenter's gateways pass on, which grows with the catalog."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
 from pointsman.model.names import ServiceName, Target
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
+from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
@@ -53,13 +54,22 @@ def covers(root: Root, manifest: GatewaysManifest | None, service: ServiceName |
     return remote in manifest.datacenters
 
 
-def publish_roster(engine: Engine, datacenter: str) -> tuple[bool, Settled]:
+@dataclass(slots=True)
+class PublishedRoster:
+    """A shared manifest as it stands (None: there is none and need not be), whether it changed just now, and what was
+    settled for it."""
+
+    stands: MovedManifest | None = None
+    changed: bool = False
+    settled: Settled = field(default_factory=Settled)
+
+
+def publish_roster(engine: Engine, datacenter: str) -> PublishedRoster:
     """Bring the shared manifest of a datacenter's gateways up to the config and the catalog, its heads first.
 
-    True if the manifest changed. The heads that it newly names are settled before it names them.
+    The heads that it newly names are settled before it names them.
     """
-    settled = Settled()
-    changed = False
+    out = PublishedRoster()
     name = keys.gateways_manifest(datacenter)
     for _ in range(ATTEMPTS):
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
@@ -74,17 +84,19 @@ def publish_roster(engine: Engine, datacenter: str) -> tuple[bool, Settled]:
         else:
             new = _current(engine, root, datacenter, old)
             known = old.clusters if old and not old.retired else ()
-            settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+            out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
         if engine.root is not root:
             # The heads were settled for a newer config than the manifest was made for: it might name too many.
             continue
         if new == old:
-            return changed, settled
+            there = stored.get(name)
+            out.stands = moved_manifest(name, there.data) if there is not None and old is not None else None
+            return out
         assert new is not None
         # Even a write that won is looked at once more: had the config moved just before it, the one who moved it may
         # have found nothing to change and gone.
         write = Write(name, seal(manifest_json(new), serial + 1, engine.nonce()), etag)
-        changed |= engine.store.put(write).etag is not None
+        out.changed |= engine.store.put(write).etag is not None
     raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
 
 

@@ -1,29 +1,39 @@
 """Many objects compared and swapped, each for itself, a bounded number at a time."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.settle import BATCH
 from pointsman.store.protocol import Stored, Write
 
 
-def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored | None], Write | None]) -> int:
+@dataclass(slots=True)
+class Swapped:
+    """What became of many objects: those that were written, and those that stood as they may."""
+
+    written: list[Write] = field(default_factory=list)
+    stood: list[Stored] = field(default_factory=list)
+
+
+def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored | None], Write | None]) -> Swapped:
     """Bring the objects under the store keys `names` to what `swap` wants in place of each, None where one may stand.
 
-    How many were swapped. Lost races are run again, with `swap` asked anew; raises Contended when all of a batch are
-    lost again and again.
+    Lost races are run again, with `swap` asked anew; raises Contended when all of a batch are lost again and again.
     """
-    swapped = fruitless = 0
+    out, fruitless = Swapped(), 0
     pending = list(names)
     while pending and fruitless < ATTEMPTS:
         batch, pending = pending[:BATCH], pending[BATCH:]
         found = engine.store.get_many(batch)
-        writes = [write for name in batch if (write := swap(name, found.get(name))) is not None]
+        wanted = {name: swap(name, found.get(name)) for name in batch}
+        out.stood += [found[name] for name, write in wanted.items() if write is None and name in found]
+        writes = [write for write in wanted.values() if write is not None]
         outcomes = engine.store.put_many(writes) if writes else []
         lost = [outcome.key for outcome in outcomes if outcome.etag is None]
-        swapped += len(outcomes) - len(lost)
+        out.written += [write for write, done in zip(writes, outcomes, strict=True) if done.etag is not None]
         fruitless = fruitless + 1 if len(lost) == len(batch) else 0
         pending = lost + pending
     if pending:
         raise Contended(f"{len(pending)} objects such as {pending[0]} are contended; run it again")
-    return swapped
+    return out
