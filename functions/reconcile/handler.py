@@ -1,7 +1,9 @@
 """Reconcile: on a schedule, finish what crashes left and bring every head to what a fresh computation gives.
 
+Then sweep: remove the queues of adapters that are gone.
+
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
-published (none without).
+published, and beside which adapters have their queues (none without).
 """
 
 import os
@@ -11,10 +13,12 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.notices import notices_to
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.sweep import sweep_of
 from pointsman.store.open import open_store
 
 logger = Logger(service="reconcile")
@@ -23,6 +27,8 @@ metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Poin
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
+
+sweep = sweep_of(os.environ.get("POINTSMAN_NOTICES", ""))
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -36,4 +42,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
     if done.repaired:
         logger.warning("repaired", **asdict(done))
+    sweep_queues()
     return asdict(done)
+
+
+def sweep_queues() -> None:
+    """Remove what adapters left behind. What cannot be removed now is removed another time."""
+    try:
+        swept = sweep()
+    except (BotoCoreError, ClientError) as error:
+        logger.warning("not swept, to be tried again the next time", reason=str(error))
+        return
+    metrics.add_metric("QueuesSwept", MetricUnit.Count, swept.queues)
+    if swept.queues or swept.subscriptions:
+        logger.info("swept", **asdict(swept))

@@ -57,6 +57,8 @@ class Aws:
         self.wire = AwsWire()
         self.calls: list[Call] = []
         self._running = ""
+        self._owners: dict[int, str] = {}
+        self._kept: list[Any] = []
         self._warm: dict[str, Handler] = {}
         self._held = contextlib.ExitStack()
 
@@ -90,9 +92,9 @@ class Aws:
         )
 
         def noted(client: Any, operation: str, parameters: Json) -> Any:
-            if self._running:
+            if who := self._owners.get(id(client), self._running):
                 service = client.meta.service_model.service_name
-                self.calls.append(Call(self._running, service, operation, parameters))
+                self.calls.append(Call(who, service, operation, parameters))
             return make_call(client, operation, parameters)
 
         held.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", noted))
@@ -216,6 +218,13 @@ class Aws:
     def crash(self) -> None:
         """All execution environments are gone: what they had in memory is lost."""
         self._warm.clear()
+
+    def client(self, service: str, owner: str) -> Any:
+        """A client of a service, whose calls count as `owner`'s: `Adapter` is who has AdapterPolicy."""
+        made: Any = boto3.client(service)  # type: ignore[call-overload]
+        self._owners[id(made)] = owner
+        self._kept.append(made)  # its id is nobody else's for as long as it is there
+        return made
 
     def objects(self) -> dict[str, bytes]:
         """Everything in the bucket."""

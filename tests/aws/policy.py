@@ -30,6 +30,18 @@ def _queue(parameters: Mapping[str, Any]) -> str:
     return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{parameters['QueueUrl'].rpartition('/')[2]}"
 
 
+def _named(parameters: Mapping[str, Any]) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{parameters['QueueName']}"
+
+
+def _topic(parameters: Mapping[str, Any]) -> str:
+    return str(parameters["TopicArn"])
+
+
+def _everything(parameters: Mapping[str, Any]) -> str:
+    return "*"
+
+
 # https://docs.aws.amazon.com/service-authorization/latest/reference/: which permission an operation needs, on what.
 _NEEDS: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     ("s3", "GetObject"): ("s3:GetObject", _object),
@@ -40,8 +52,17 @@ _NEEDS: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]]
     ("sqs", "ReceiveMessage"): ("sqs:ReceiveMessage", _queue),
     ("sqs", "DeleteMessage"): ("sqs:DeleteMessage", _queue),
     ("sqs", "DeleteMessageBatch"): ("sqs:DeleteMessage", _queue),
+    ("sqs", "CreateQueue"): ("sqs:CreateQueue", _named),
+    ("sqs", "DeleteQueue"): ("sqs:DeleteQueue", _queue),
+    ("sqs", "GetQueueAttributes"): ("sqs:GetQueueAttributes", _queue),
+    ("sqs", "GetQueueUrl"): ("sqs:GetQueueUrl", _named),
+    ("sqs", "ListQueues"): ("sqs:ListQueues", _everything),
+    ("sqs", "SetQueueAttributes"): ("sqs:SetQueueAttributes", _queue),
     ("ecs", "DescribeTasks"): ("ecs:DescribeTasks", lambda parameters: str(parameters["tasks"][0])),
-    ("sns", "PublishBatch"): ("sns:Publish", lambda parameters: str(parameters["TopicArn"])),
+    ("sns", "ListSubscriptionsByTopic"): ("sns:ListSubscriptionsByTopic", _topic),
+    ("sns", "PublishBatch"): ("sns:Publish", _topic),
+    ("sns", "Subscribe"): ("sns:Subscribe", _topic),
+    ("sns", "Unsubscribe"): ("sns:Unsubscribe", _everything),
 }
 
 
@@ -55,7 +76,10 @@ def needs(call: Call) -> tuple[str, str]:
 
 
 def statements(stack: Stack, function: str) -> list[dict[str, Any]]:
-    """What the role of a function may do, as the template says."""
+    """What the role of a function may do, as the template says; of `Adapter`, what the policy for adapters says."""
+    if function == "Adapter":
+        policy: dict[str, Any] = stack.value(stack.resources["AdapterPolicy"]["Properties"]["PolicyDocument"])
+        return [*policy["Statement"]]
     role = stack.resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]
     properties = stack.resources[role]["Properties"]
     assert not properties.get("ManagedPolicyArns"), "a managed policy allows more than the function needs"

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import orjson
 from pointsman.cli.options import store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
+from pointsman.model.names import is_label
 from pointsman.store import keys
 from pointsman.store.open import open_store
+from pointsman.store.protocol import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -28,6 +31,10 @@ def adapter() -> None:
 
     An adapter reads the store and nothing else. While the store is away it serves what it has; while the adapter is
     away, Envoys serve on with what they have.
+
+    A bucket does not tell of what is written, so it is looked at four times a second. With --notices what is written
+    comes by itself: the adapter has an SQS queue of its own for as long as it runs, and reads the bucket once a minute
+    or so, for certainty.
     """
 
 
@@ -41,10 +48,32 @@ def _proxy_option(command: _Command) -> _Command:
     )(command)
 
 
+def _notices_options(command: _Command) -> _Command:
+    for option in (
+        click.option(
+            "--dc",
+            "datacenters",
+            multiple=True,
+            metavar="DC",
+            help="Hear of this datacenter; may be repeated (default: those of --proxy, or all).",
+        ),
+        click.option(
+            "--notices",
+            envvar="POINTSMAN_NOTICES",
+            default="",
+            metavar="ARN",
+            help="With a bucket: the topic that tells what is written, the stack's NoticesArn (or POINTSMAN_NOTICES).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _network_options(command: _Command) -> _Command:
     for option in reversed(
         (
             store_option,
+            _notices_options,
             click.option("--listen", default="", metavar="IP:PORT", help="Where Envoys come; port 0 picks a free one."),
             click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
             click.option("--ops", default="", metavar="IP:PORT", help="/metrics, /readyz and /config_dump."),
@@ -71,6 +100,7 @@ def _network_options(command: _Command) -> _Command:
 
 @adapter.command("files")
 @store_option
+@_notices_options
 @click.option("--files", "directory", required=True, metavar="DIR", help="Keep the proxies' xDS files under DIR.")
 @click.option(
     "--envoy-version",
@@ -79,13 +109,22 @@ def _network_options(command: _Command) -> _Command:
     help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
 )
 @_proxy_option
-def files(store: str, directory: str, envoy_version: str, proxies: tuple[str, ...]) -> None:
+def files(
+    store: str,
+    notices: str,
+    datacenters: tuple[str, ...],
+    directory: str,
+    envoy_version: str,
+    proxies: tuple[str, ...],
+) -> None:
     """Keep the files that Envoys on this machine watch.
 
     Each proxy has a directory: DIR/DC/NAMESPACE/SERVICE for a sidecar, DIR/DC/gateways/ID for a mesh gateway.
 
     \b
       pointsman adapter files --store pointsman.db --files envoys
+      pointsman adapter files --store s3://bucket --notices arn:aws:sns:eu-central-1:111122223333:pointsman-notices \\
+        --files envoys --proxy dc1/default/web
     """
     from pointsman.adapter.files.adapter import FilesAdapter
     from pointsman.adapter.follow.follower import Follower
@@ -93,7 +132,7 @@ def files(store: str, directory: str, envoy_version: str, proxies: tuple[str, ..
     version = _version(envoy_version)
     followed = _proxies(proxies)
     stop = _stopping()
-    opened = open_store(store)
+    opened = _open(store, notices, datacenters, followed)
     try:
         kept = FilesAdapter(Follower(opened, followed), Path(directory), version)
         _ready({"files": str(Path(directory).resolve())})
@@ -113,7 +152,8 @@ def http(listen: str, unix: str, grpc: str, **others: Any) -> None:
 
     \b
       pointsman adapter http --store pointsman.db --listen 127.0.0.1:8421
-      pointsman adapter http --store s3://bucket/dc1 --unix /run/pointsman.sock
+      pointsman adapter http --store s3://bucket --unix /run/pointsman.sock --dc dc1 \\
+        --notices arn:aws:sns:eu-central-1:111122223333:pointsman-notices
     """
     _serve(http=_place(listen, unix), grpc=grpc, **others)
 
@@ -132,6 +172,8 @@ def grpc(listen: str, unix: str, http: str, **others: Any) -> None:
 
 def _serve(
     store: str,
+    notices: str,
+    datacenters: tuple[str, ...],
     http: str,
     grpc: str,
     ops: str,
@@ -150,13 +192,41 @@ def _serve(
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
     tls = TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None
-    settings = NetworkSettings(http, grpc, ops, tls, trust_domain, _proxies(proxies), refresh_delay)
+    followed = _proxies(proxies)
+    settings = NetworkSettings(http, grpc, ops, tls, trust_domain, followed, refresh_delay)
     stop = _stopping()
-    opened = open_store(store)
+    opened = _open(store, notices, datacenters, followed)
     try:
         NetworkAdapter(opened, settings).run(stop, _ready)
     finally:
         opened.close()
+
+
+def _open(store: str, notices: str, datacenters: tuple[str, ...], followed: tuple[ProxyId, ...]) -> Store:
+    """The store to follow, by notices where there are any. Closing it removes the queue that they come over."""
+    for name in datacenters:
+        if not is_label(name):
+            raise InvalidInput.single("--dc", "", f'"{name}" is not the name of a datacenter')
+    if not notices:
+        if datacenters:
+            raise click.UsageError("--dc chooses among notices: give --notices as well")
+        return open_store(store)
+    from pointsman.pipeline.topic import read_topic
+
+    topic = read_topic(notices, "--notices")
+    if not store.startswith("s3://"):
+        raise click.UsageError("--notices goes with a bucket (--store s3://...): files tell what is written anyway")
+    from pointsman.adapter.follow.noticed import noticed
+
+    wanted = frozenset(datacenters) or frozenset(proxy.datacenter for proxy in followed)
+    opened = open_store(store)
+    try:
+        followed_by_notices = noticed(opened, topic, wanted, socket.gethostname())
+        followed_by_notices.start()
+    except BaseException:
+        opened.close()
+        raise
+    return followed_by_notices
 
 
 def _place(listen: str, unix: str) -> str:
