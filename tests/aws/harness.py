@@ -330,8 +330,8 @@ class Aws:
     def depth(self, queue: str) -> int:
         """How many messages are in a queue, seen or not."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.sqs.get_queue_attributes(QueueUrl=self.stack.refs[queue], AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+        found = self.sqs.get_queue_attributes(QueueUrl=self.stack.refs.get(queue, queue), AttributeNames=names)
+        return sum(int(found["Attributes"][name]) for name in names)
 
     def messages(self, queue: str) -> Sequence[Json]:
         """What can be received from a queue now."""

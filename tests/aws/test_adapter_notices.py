@@ -227,6 +227,10 @@ def test_an_adapter_makes_no_call_that_its_policy_does_not_allow(mesh: Aws) -> N
         happens(mesh, s2("critical"))
         adapter.changed("the failover")
         wait_until(lambda: any(call.operation == "SetQueueAttributes" for call in mesh.calls), "a renewal")
+        assert mesh.depth(adapter.url()) == 2, "what was heard is deleted many at a time"
+        adapter.clock.now += 60
+        adapter.send("wakes who polls")
+        wait_until(lambda: mesh.depth(adapter.url()) == 0, "messages to be deleted")
     mine = [call for call in mesh.calls if call.function == "Adapter"]
     assert [call for call in mine if not allows(mesh.stack, "Adapter", *needs(call))] == []
     made = {call.operation for call in mine}

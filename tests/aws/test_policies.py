@@ -8,6 +8,7 @@ from tests.adapter.rest import NODE
 from tests.aws.harness import Aws
 from tests.aws.mesh import CONFIG, s2
 from tests.aws.policy import Call, allows, needs
+from tests.aws.test_sweep import left
 from tests.aws.test_template import FUNCTIONS
 from tests.pipeline.meshes import instance, resolver, sidecar
 
@@ -43,6 +44,10 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     aws.put_event(s2())
     aws.pump()
     aws.crash()
+    # What an adapter left behind, and a subscription without its queue.
+    for name in (left(aws), left(aws)):
+        url = aws.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    aws.sqs.delete_queue(QueueUrl=url)
     aws.tick()
 
     for _ in range(2):
@@ -57,6 +62,7 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     made = {(call.function, call.operation) for call in aws.calls}
     assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Ingest", "PublishBatch")}
     assert made >= {("Configure", "PublishBatch"), ("Reconcile", "PublishBatch")}
+    assert made >= {("Reconcile", "DeleteQueue"), ("Reconcile", "Unsubscribe"), ("Reconcile", "GetQueueUrl")}
     assert any(call.operation == "GetObject" and call.parameters["Key"] == "deploy/s2.json" for call in aws.calls)
 
 

@@ -46,12 +46,17 @@ class NetworkSettings:
 class NetworkAdapter:
     """Serves as `settings` say, from the store."""
 
-    def __init__(self, store: Store, settings: NetworkSettings) -> None:
-        """Raises PointsmanError for settings that cannot be; nothing listens yet."""
+    def __init__(self, store: Store, settings: NetworkSettings, hearing: Callable[[], bool] | None = None) -> None:
+        """Raises PointsmanError for settings that cannot be; nothing listens yet.
+
+        `hearing` tells whether notices are heard, where the store is followed by them.
+        """
         self._settings = settings
         self._store = store
         self._follower = Follower(store, settings.proxies)
         self._metrics = Metrics(lambda: self._follower.staleness, lambda: self._follower.unreachable)
+        if hearing is not None:
+            self._metrics.watch_notices(hearing)
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._addresses: dict[str, str] = {}

@@ -132,7 +132,7 @@ def files(
     version = _version(envoy_version)
     followed = _proxies(proxies)
     stop = _stopping()
-    opened = _open(store, notices, datacenters, followed)
+    opened, _ = _open(store, notices, datacenters, followed)
     try:
         kept = FilesAdapter(Follower(opened, followed), Path(directory), version)
         _ready({"files": str(Path(directory).resolve())})
@@ -195,38 +195,40 @@ def _serve(
     followed = _proxies(proxies)
     settings = NetworkSettings(http, grpc, ops, tls, trust_domain, followed, refresh_delay)
     stop = _stopping()
-    opened = _open(store, notices, datacenters, followed)
+    opened, hearing = _open(store, notices, datacenters, followed)
     try:
-        NetworkAdapter(opened, settings).run(stop, _ready)
+        NetworkAdapter(opened, settings, hearing).run(stop, _ready)
     finally:
         opened.close()
 
 
-def _open(store: str, notices: str, datacenters: tuple[str, ...], followed: tuple[ProxyId, ...]) -> Store:
-    """The store to follow, by notices where there are any. Closing it removes the queue that they come over."""
+def _open(
+    store: str, notices: str, datacenters: tuple[str, ...], followed: tuple[ProxyId, ...]
+) -> tuple[Store, Callable[[], bool] | None]:
+    """The store to follow, and whether notices are heard, where there are any. Closing it removes their queue."""
     for name in datacenters:
         if not is_label(name):
             raise InvalidInput.single("--dc", "", f'"{name}" is not the name of a datacenter')
     if not notices:
         if datacenters:
             raise click.UsageError("--dc chooses among notices: give --notices as well")
-        return open_store(store)
+        return open_store(store), None
+    # Who has no use for notices does not load what they take.
+    from pointsman.adapter.follow.noticed import noticed
     from pointsman.pipeline.topic import read_topic
 
     topic = read_topic(notices, "--notices")
     if not store.startswith("s3://"):
         raise click.UsageError("--notices goes with a bucket (--store s3://...): files tell what is written anyway")
-    from pointsman.adapter.follow.noticed import noticed
-
     wanted = frozenset(datacenters) or frozenset(proxy.datacenter for proxy in followed)
     opened = open_store(store)
     try:
-        followed_by_notices = noticed(opened, topic, wanted, socket.gethostname())
-        followed_by_notices.start()
+        told = noticed(opened, topic, wanted, socket.gethostname())
+        told.start()
     except BaseException:
         opened.close()
         raise
-    return followed_by_notices
+    return told, lambda: told.hearing
 
 
 def _place(listen: str, unix: str) -> str:

@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from pointsman.adapter.follow.queue import LONG_POLL, NoticeQueue, QueueError, QueueLost
+from pointsman.adapter.follow.queue import BATCH, LONG_POLL, NoticeQueue, QueueError, QueueLost
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +17,10 @@ RENEW = 600.0
 
 PAUSES = (1.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds until what failed is tried again, the last one from then on."""
+
+_DELETED = 60.0
+"""Seconds after which what was taken is deleted, if not so many wait for that before as one request deletes: it would
+come again after twice as long."""
 
 _FAREWELL = 10.0
 """Seconds that ending waits for a queue that is just being made."""
@@ -52,6 +57,8 @@ class Listener:
         self._turns = 0
         self._reported = ""
         self._renewable = True
+        self._taken: list[Any] = []
+        self._taken_since = 0.0
         self._since = self._renewed = clock()
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
 
@@ -104,6 +111,7 @@ class Listener:
                 if self._stop.is_set():
                     return
                 if isinstance(error, QueueLost):
+                    self._taken.clear()
                     self._leave()  # its subscription may be there yet
                 self._deaf(str(error))
             except Exception as error:
@@ -120,15 +128,23 @@ class Listener:
         self._hear()
         if messages:
             self._take([each["Body"] for each in messages])
-            try:
-                queue.delete(messages)
-            except QueueLost:
-                raise
-            except QueueError as error:
-                _log.info("%s", error)  # they come again, and say nothing new then
+            self._taken_since = self._taken_since if self._taken else self._clock()
+            self._taken += messages
+        if len(self._taken) >= BATCH or (self._taken and self._clock() - self._taken_since >= _DELETED):
+            self._delete(queue)
         if self._clock() - self._renewed >= self._renew:
             self._renewed = self._clock()
             self._show_life(queue)
+
+    def _delete(self, queue: NoticeQueue) -> None:
+        taken, self._taken = self._taken[:BATCH], self._taken[BATCH:]
+        self._taken_since = self._clock()
+        try:
+            queue.delete(taken)
+        except QueueLost:
+            raise
+        except QueueError as error:
+            _log.info("%s", error)  # they come again, and say nothing new then
 
     def _show_life(self, queue: NoticeQueue) -> None:
         with self._making:

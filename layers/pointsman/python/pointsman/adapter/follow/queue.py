@@ -19,8 +19,11 @@ LONG_POLL = 20
 _RETENTION = 600
 """Seconds that SQS keeps what was not received. Whoever was away for longer reads the store again anyway."""
 
-_VISIBILITY = 30
+_VISIBILITY = 120
 """Seconds after which what was received and not deleted comes again. Twice is the same as once."""
+
+BATCH = 10
+"""How many messages a request receives or deletes at most. A request costs what it costs, with one or with ten."""
 
 _GONE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 _DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "InvalidClientTokenId")
@@ -108,12 +111,12 @@ class NoticeQueue:
         """The next messages, at most ten, after at most so many seconds. Raises QueueError."""
         answer = self._ask(
             "cannot be read",
-            lambda: self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=seconds),
+            lambda: self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=seconds),
         )
         return list(answer.get("Messages", ()))
 
     def delete(self, messages: Sequence[Any]) -> None:
-        """Have what was received not come again. Raises QueueError."""
+        """Have what was received, at most BATCH of them, not come again. Raises QueueError."""
         entries = [{"Id": str(i), "ReceiptHandle": each["ReceiptHandle"]} for i, each in enumerate(messages)]
         self._ask("keeps its messages", lambda: self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries))
 

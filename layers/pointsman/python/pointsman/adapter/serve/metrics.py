@@ -60,6 +60,14 @@ class Metrics:
             "pointsman_store_unreachable", "Whether the last look at the store failed.", registry=self._registry
         ).set_function(lambda: bool(unreachable()))
 
+    def watch_notices(self, hearing: Callable[[], bool]) -> None:
+        """Tell as well whether notices are heard, where a store is followed by them."""
+        Gauge(
+            "pointsman_notices_heard",
+            "Whether moved objects are told of; if not, the store is asked for them all the time.",
+            registry=self._registry,
+        ).set_function(hearing)
+
     def delivered(self, way: str, kind: str, published: str = "") -> None:
         """Count one answer with resources; with `published` (RFC 3339), the time that a change took to get here.
 
