@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.pipeline import notices
 from pointsman.pipeline.topic import read_topic
 
+from tests.adapter.rest import Envoy
 from tests.aws.adapter import S1, Adapter, following, queues, subscriptions
 from tests.aws.harness import Aws
 from tests.aws.mesh import health, s2
@@ -253,27 +254,49 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_has_a_queue_for_as_long_as_it_runs(
-    mesh: Aws, tmp_path: Path, how: signal.Signals, signals: None
-) -> None:
-    seen: list[Any] = []
+def running(aws: Aws, arguments: Sequence[str | Path], look: Callable[[], object], how: signal.Signals) -> None:
+    """Run the adapter command on the stack; once it hears, `look`, then end it with a signal."""
+    failed: list[BaseException] = []
 
     def watch() -> None:
         try:
-            wait_until(lambda: subscriptions(mesh) and list(tmp_path.rglob("*.pb")), "the files")
-            seen.append((queues(mesh), subscriptions(mesh), list(tmp_path.rglob("cds.pb"))))
+            wait_until(lambda: subscriptions(aws) != [], "the subscription")
+            assert queues(aws) == subscriptions(aws)
+            look()
+        except BaseException as error:
+            failed.append(error)
         finally:
             os.kill(os.getpid(), how)
 
     watching = threading.Thread(target=watch)
     watching.start()
-    where = ["--store", f"s3://{mesh.stack.refs['Bucket']}", "--notices", mesh.stack.refs["Notices"]]
-    assert run(["adapter", "files", *where, "--files", str(tmp_path), "--proxy", "dc1/default/s1"]) == 0
+    where = ["--store", f"s3://{aws.stack.refs['Bucket']}", "--notices", aws.stack.refs["Notices"]]
+    ended = run(["adapter", *map(str, arguments), *where, "--proxy", "dc1/default/s1"])
     watching.join()
-    ((queue,), subscribed, files) = seen[0]
-    assert subscribed == [queue]
-    assert files == [tmp_path / "dc1/default/s1/cds.pb"]
+    assert failed == []
+    assert ended == 0
+
+
+def test_the_files_command_has_a_queue_for_as_long_as_it_runs(mesh: Aws, tmp_path: Path, signals: None) -> None:
+    written = tmp_path / "dc1/default/s1/cds.pb"
+    running(mesh, ["files", "--files", tmp_path], lambda: wait_until(written.exists, "the files"), signal.SIGTERM)
+    assert queues(mesh) == subscriptions(mesh) == []
+
+
+def test_an_envoy_that_waits_at_the_http_command_is_told(mesh: Aws, tmp_path: Path, signals: None) -> None:
+    path = tmp_path / "xds.sock"
+
+    def look() -> None:
+        wait_until(path.exists, "the socket")
+        envoy = Envoy(path)
+        wait_until(lambda: b"pointsman_notices_heard 1.0" in envoy.post("/metrics", b"", method="GET").body, "a gauge")
+        (cluster,) = envoy.ask("clusters").resources
+        name = cluster["eds_cluster_config"]["service_name"]
+        held = envoy.asking("endpoints", envoy.ask("endpoints", name=name).version, name)
+        happens(mesh, s2("critical"))
+        assert held().status == 200
+
+    running(mesh, ["http", "--unix", path], look, signal.SIGINT)
     assert queues(mesh) == subscriptions(mesh) == []
 
 
