@@ -266,6 +266,9 @@ def test_every_proxy_with_a_manifest_is_discovered(store: Remote, published: Pub
     assert follower.discover() == {S1, S9, GATEWAY}
     assert follower.discover() == set()
     assert follower.refresh() == {S1, S9, GATEWAY}
+    elsewhere = SidecarId("dc2", "default", "s1")
+    published.manifest(*elsewhere.manifest_keys, manifest())
+    assert Follower(store, datacenters={"dc2"}).discover() == {elsewhere}
     for nobody in ("manifests/dc1/gateways", "manifests/dc1/../../etc", "manifests/dc1/gateways/..", "manifests/x"):
         assert proxy_of(nobody) is None
 

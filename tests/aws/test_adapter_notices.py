@@ -313,7 +313,6 @@ def test_a_start_that_fails_half_way_leaves_no_queue(mesh: Aws, signals: None) -
         (["--notices", "pointsman-notices"], '"pointsman-notices" is not the ARN of a mesh\'s topic'),
         (["--notices", "arn:aws:sns:eu-central-1:111122223333:alarms"], "the stack's output NoticesArn"),
         (["--notices", "arn:aws:sns:eu-central-1:111122223333:m-notices"], "--notices goes with a bucket"),
-        (["--dc", "dc1"], "give --notices as well"),
         (["--dc", "DC 1"], '"DC 1" is not the name of a datacenter'),
     ],
 )
@@ -323,6 +322,14 @@ def test_what_cannot_be_is_refused_with_the_way_out(
     store = ["--store", str(tmp_path / "store.db"), "--files", str(tmp_path)]
     assert run(["adapter", "files", *store, *arguments]) != 0
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_over_a_network_a_datacenter_is_chosen_among_notices(
+    tmp_path: Path, signals: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--store", str(tmp_path / "store.db"), "--unix", str(tmp_path / "xds.sock")]
+    assert run(["adapter", "http", *where, "--dc", "dc1"]) == 2
+    assert "give --notices as well" in capsys.readouterr().err
 
 
 def test_a_queue_that_cannot_be_made_says_what_to_allow() -> None:

@@ -12,7 +12,10 @@ import pytest
 from click.testing import CliRunner
 from pointsman.adapter.files.adapter import FilesAdapter
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.noticed import NoticedStore
+from pointsman.adapter.follow.queue import NoticeQueue
 from pointsman.cli.bootstrap import bootstrap
+from pointsman.pipeline.topic import read_topic
 from pointsman.store.s3 import S3Store
 
 from tests.aws.harness import Aws
@@ -23,7 +26,8 @@ from tests.fleet.scenario import run
 
 
 class OnAws(Pointsman):
-    """Pointsman as users of the stack have it: config over its URL, events on its bus, an adapter beside the Envoys."""
+    """Pointsman as users of the stack have it: config over its URL, events on its bus, an adapter beside the Envoys
+    that follows by notices."""
 
     def __init__(self, directory: Path, aws: Aws) -> None:
         super().__init__(directory, TRUST_DOMAIN)
@@ -32,18 +36,20 @@ class OnAws(Pointsman):
         self._one = threading.Lock()
         bucket = aws.stack.refs["Bucket"]
         self._url_of_store = f"s3://{bucket}"
-        self._adapter = FilesAdapter(Follower(S3Store(aws.s3, bucket)), self.files, (1, 40, 0))
-        self._thread = threading.Thread(
-            target=self._adapter.run, args=(self._stop,), kwargs={"period": 0.05, "discovery_period": 0.5}
-        )
+        topic = read_topic(aws.stack.refs["Notices"], "--notices")
+        self._store = NoticedStore(S3Store(aws.s3, bucket), lambda: NoticeQueue(aws.sqs, aws.sns, topic))
+        self._adapter = FilesAdapter(Follower(self._store), self.files, (1, 40, 0))
+        self._thread = threading.Thread(target=self._adapter.run, args=(self._stop,), kwargs={"discovery_period": 0.5})
 
     def __enter__(self) -> Self:
+        self._store.start()
         self._thread.start()
         return self
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(10)
+        self._store.close()
 
     def tail(self) -> str:
         return "\n".join(line for lines in self._adapter.problems().values() for line in lines)

@@ -55,7 +55,7 @@ def _notices_options(command: _Command) -> _Command:
             "datacenters",
             multiple=True,
             metavar="DC",
-            help="Hear of this datacenter; may be repeated (default: those of --proxy, or all).",
+            help="Hear of (for files: serve) this datacenter alone; may be repeated (default: of --proxy, or all).",
         ),
         click.option(
             "--notices",
@@ -134,7 +134,8 @@ def files(
     stop = _stopping()
     opened, _ = _open(store, notices, datacenters, followed)
     try:
-        kept = FilesAdapter(Follower(opened, followed), Path(directory), version)
+        following = Follower(opened, followed, datacenters=frozenset(datacenters))
+        kept = FilesAdapter(following, Path(directory), version)
         _ready({"files": str(Path(directory).resolve())})
         kept.run(stop, discovery_period=None if followed else _DISCOVERY_SECONDS)
     finally:
@@ -192,6 +193,8 @@ def _serve(
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
     tls = TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None
+    if datacenters and not notices:
+        raise click.UsageError("--dc chooses among notices here: give --notices as well")
     followed = _proxies(proxies)
     settings = NetworkSettings(http, grpc, ops, tls, trust_domain, followed, refresh_delay)
     stop = _stopping()
@@ -210,8 +213,6 @@ def _open(
         if not is_label(name):
             raise InvalidInput.single("--dc", "", f'"{name}" is not the name of a datacenter')
     if not notices:
-        if datacenters:
-            raise click.UsageError("--dc chooses among notices: give --notices as well")
         return open_store(store), None
     # Who has no use for notices does not load what they take.
     from pointsman.adapter.follow.noticed import noticed

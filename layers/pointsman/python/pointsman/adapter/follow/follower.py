@@ -40,10 +40,19 @@ class Follower:
     """
 
     def __init__(
-        self, store: Store, proxies: Iterable[ProxyId] = (), *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        proxies: Iterable[ProxyId] = (),
+        *,
+        datacenters: Set[str] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Follow `proxies` in `store`. `clock` tells seconds, from whenever."""
+        """Follow `proxies` in `store`, and discover only those of `datacenters` (empty: of all).
+
+        `clock` tells seconds, from whenever.
+        """
         self._store = store
+        self._datacenters = datacenters
         self._clock = clock
         self._replica = Replica(store)
         self._proxies: dict[ProxyId, _Followed] = {}
@@ -64,11 +73,13 @@ class Follower:
             self._added |= new.keys()
 
     def discover(self) -> set[ProxyId]:
-        """Follow every proxy that has a manifest, and return those that are new here. Raises StoreError.
+        """Follow every proxy that may be discovered and has a manifest; those that are new here. Raises StoreError.
 
         The one thing here that lists: its cost grows with the number of proxies in the store.
         """
         found = {proxy for each in self._store.list(keys.MANIFESTS) if (proxy := proxy_of(each.key))}
+        if self._datacenters:
+            found = {proxy for proxy in found if proxy.datacenter in self._datacenters}
         new = found - self.proxies
         self.add(new)
         return new

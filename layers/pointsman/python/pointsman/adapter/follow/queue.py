@@ -235,10 +235,12 @@ def queue_maker(topic: MeshTopic, datacenters: Sequence[str], host: str) -> Call
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    config = Config(connect_timeout=2, read_timeout=LONG_POLL + 10, retries={"total_max_attempts": 2})
+    # What fails is tried again here; a poll that hangs has to be noticed soon.
+    polls = Config(connect_timeout=2, read_timeout=LONG_POLL + 5, retries={"total_max_attempts": 1})
+    asks = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
     try:
-        sqs: Sqs = boto3.client("sqs", region_name=topic.region, config=config)
-        sns: Any = boto3.client("sns", region_name=topic.region, config=config)
+        sqs: Sqs = boto3.client("sqs", region_name=topic.region, config=polls)
+        sns: Any = boto3.client("sns", region_name=topic.region, config=asks)
     except (BotoCoreError, ValueError) as error:
         raise QueueError(f"no client for {topic.arn}: {error}: set AWS_PROFILE") from error
     return lambda: NoticeQueue(sqs, sns, topic, datacenters, host)
