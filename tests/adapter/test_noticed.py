@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.fleet.process import wait_until
 S1 = SidecarId("dc1", "default", "s1")
 PLAN = sidecar_plan()
 HEAD = keys.snapshot(PLAN.key)
+LAST = "the last"
 MANIFEST = S1.manifest_keys[0]
 
 
@@ -34,6 +36,7 @@ class Line(NoticeQueue):
     def __init__(self, *, filtered: bool = False) -> None:
         self.name, self.filtered = "line", filtered
         self.said: SimpleQueue[str | None] = SimpleQueue()
+        self.last = threading.Event()
         self.renewals, self.removed = 0, 0
 
     def receive(self, seconds: int = 20) -> list[Any]:
@@ -42,6 +45,8 @@ class Line(NoticeQueue):
             body = self.said.get(timeout=0.2)
         except Empty:
             return []
+        if body == LAST:
+            self.last.set()
         if body is None:
             raise QueueLost("the line is dead")
         return [{"Body": body}]
@@ -84,19 +89,29 @@ class Noticed:
         self.follower.refresh()
         self.inner.asked.clear()
 
-    def say(self, key: str) -> None:
-        """A notice of what the store has under `key`, large as it may be."""
+    def notice(self, key: str) -> str:
+        """The notice of what the store has under `key`."""
         stored = self.inner.get(key)
         assert stored is not None
         told = Moved(key.removeprefix(keys.SNAPSHOTS), "dc1", 1, stored.data)
         manifest = MovedManifest(key, "dc1", 1, stored.data)
-        self.lines[-1].said.put(notice(told if key.startswith(keys.SNAPSHOTS) else manifest).decode())
+        return notice(told if key.startswith(keys.SNAPSHOTS) else manifest).decode()
+
+    def say(self, key: str) -> None:
+        """Tell what the store has under `key`."""
+        self.lines[-1].said.put(self.notice(key))
 
     def wakes(self, timeout: float = 10) -> bool:
         """Whether `wait` comes back before its time."""
         began = time.monotonic()
         self.store.wait("1", timeout)
         return time.monotonic() - began < timeout
+
+    def version(self) -> int:
+        """Which version of s2's cluster is there."""
+        view = self.follower.view(S1)
+        assert view is not None
+        return view.snapshots["s2.default.dc1"].version
 
     def active(self) -> str:
         """The datacenter that serves s2."""
@@ -134,6 +149,33 @@ def test_a_notice_wakes_who_waits_and_nothing_is_asked_until_a_reread_is_due(not
     assert noticed.follower.refresh() == {S1}
     assert noticed.active() == "dc3"
     assert len(noticed.inner.asked) == 1
+
+
+def test_whatever_the_order_and_however_often_the_newest_stays(noticed: Noticed) -> None:
+    noticed.start()
+    random, version = Random(7), 1
+    for _ in range(20):
+        told = []
+        for number in range(5):
+            noticed.publisher.head(PLAN, content([f"dc{2 + number % 2}"]))
+            told.append(noticed.notice(HEAD))
+        told += random.choices(told, k=5)
+        random.shuffle(told)
+        for text in told:
+            noticed.lines[-1].said.put(text)
+            if random.random() < 0.5:
+                noticed.follower.refresh()
+                before, version = version, noticed.version()
+                assert before <= version
+        noticed.lines[-1].said.put(LAST)
+        wait_until(lambda: noticed.lines[-1].last.is_set(), "the last to be heard")
+        noticed.lines[-1].last.clear()
+        noticed.follower.refresh()
+        newest = noticed.publisher.body(HEAD)
+        assert newest is not None
+        assert noticed.version() == newest["version"]
+        assert noticed.follower.problems(S1) == ()
+    assert noticed.inner.asked == []
 
 
 def test_a_fleet_does_not_reread_at_once(store: Remote, clock: Clock) -> None:
