@@ -107,6 +107,14 @@ class Noticed:
         self.store.wait("1", timeout)
         return time.monotonic() - began < timeout
 
+    def listen(self) -> None:
+        """Have what was said so far; nothing of it was wrong."""
+        self.lines[-1].said.put(LAST)
+        wait_until(self.lines[-1].last.is_set, "the last to be heard")
+        self.lines[-1].last.clear()
+        self.follower.refresh()
+        assert self.follower.problems(S1) == ()
+
     def version(self) -> int:
         """Which version of s2's cluster is there."""
         view = self.follower.view(S1)
@@ -164,17 +172,13 @@ def test_whatever_the_order_and_however_often_the_newest_stays(noticed: Noticed)
         for text in told:
             noticed.lines[-1].said.put(text)
             if random.random() < 0.5:
-                noticed.follower.refresh()
+                noticed.listen()
                 before, version = version, noticed.version()
                 assert before <= version
-        noticed.lines[-1].said.put(LAST)
-        wait_until(lambda: noticed.lines[-1].last.is_set(), "the last to be heard")
-        noticed.lines[-1].last.clear()
-        noticed.follower.refresh()
+        noticed.listen()
         newest = noticed.publisher.body(HEAD)
         assert newest is not None
         assert noticed.version() == newest["version"]
-        assert noticed.follower.problems(S1) == ()
     assert noticed.inner.asked == []
 
 
