@@ -1,30 +1,32 @@
 """Which store a user means: a URL or a path becomes a Store."""
 
+import os
 from urllib.parse import unquote, urlsplit
 
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import Store, StoreError, StoreUnavailable
 
 _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket (s3://bucket/prefix)"
 _CONNECTIONS = 16
 
 
-def open_store(url: str, *, hurried: bool = False) -> Store:
+def open_store(url: str, *, create: bool = True, hurried: bool = False) -> Store:
     """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
 
     A `hurried` one gives a bucket that is away up within four seconds instead of half a minute: for who is asked again
     anyway, and pays for the time.
 
-    A file is made if it is not there. `sqlite:///var/x.db` is the absolute path `/var/x.db`; a relative path is written
-    without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are boto3's own. A bucket is not looked at
-    yet. Raises StoreError for anything that names no store or cannot be opened, with the way out.
+    A file is made if it is not there, unless told not to `create` one. `sqlite:///var/x.db` is the absolute path
+    `/var/x.db`; a relative path is written without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are
+    boto3's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be opened,
+    with the way out.
     """
     scheme, separator, _ = url.partition("://")
     if not url.strip():
         raise StoreError(f"store: the name is empty: {_WAYS}")
     if not separator:
-        return _open_file(url)
+        return _open_file(url, create)
     if scheme == "sqlite":
-        return _open_file(_path(url))
+        return _open_file(_path(url), create)
     if scheme == "s3":
         return _open_bucket(url, hurried)
     raise StoreError(f"store {url}: there is no kind of store named {scheme}: {_WAYS}")
@@ -37,9 +39,11 @@ def _path(url: str) -> str:
     return unquote(parts.path)
 
 
-def _open_file(path: str) -> Store:
+def _open_file(path: str, create: bool) -> Store:
     from pointsman.store.sqlite import SQLiteStore
 
+    if not create and not os.path.exists(path):
+        raise StoreUnavailable(f"store {path}: there is no such file (any more): put it back")
     return SQLiteStore(path)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
+from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.replica import Replica
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view, manifests_of
@@ -36,6 +37,8 @@ class Follower:
     away, an object that is missing, damaged or unfit, a number that went down leave everything as it is, and
     `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
 
+    With `kept`, every view that was complete is on disk as well, and there before the store is: `recall`.
+
     Safe for several threads: one at a time looks at the store, and who asks for a view never waits for that.
     """
 
@@ -46,24 +49,31 @@ class Follower:
         *,
         datacenters: Set[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
+        kept: Kept | None = None,
     ) -> None:
-        """Follow `proxies` in `store`, and discover only those of `datacenters` (empty: of all).
+        """Follow `proxies` in `store`, and where none are named those that are `kept`; of these, and of those that it
+        discovers, only the ones of `datacenters` (empty: of all).
 
         `clock` tells seconds, from whenever.
         """
         self._store = store
         self._datacenters = datacenters
         self._clock = clock
-        self._replica = Replica(store)
+        self._kept = kept
+        self._replica = Replica(store, kept)
         self._proxies: dict[ProxyId, _Followed] = {}
         self._users: dict[str, set[ProxyId]] = {}
         self._added: set[ProxyId] = set()
         self._unsettled: set[ProxyId] = set()
         self._lock, self._adding = threading.Lock(), threading.Lock()
-        self._looked = clock()
+        self._looked = clock() - ((kept.age or 0.0) if kept else 0.0)
+        self._seen = False
         self._unreachable = ""
+        self._undiscoverable = ""
         self._discovered: tuple[float, str] | None = None
-        self.add(proxies)
+        proxies = set(proxies)
+        known = kept.proxies() if kept else frozenset()
+        self.add(proxies or (each for each in known if not datacenters or each.datacenter in datacenters))
 
     def add(self, proxies: Iterable[ProxyId]) -> None:
         """Follow these proxies as well; the next `refresh` reads what they need."""
@@ -113,13 +123,25 @@ class Follower:
 
     @property
     def staleness(self) -> float:
-        """Seconds since the store was last looked at with success; since the start, if it never was."""
+        """Seconds since the store was last looked at with success, by an earlier adapter with what was kept if not by
+        this one; since the start, if that is not known either."""
         return max(0.0, self._clock() - self._looked)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the store was looked at with success since the start: what is here is at least as new as that."""
+        return self._seen
 
     @property
     def unreachable(self) -> str:
         """Why the last look at the store failed; empty if it did not."""
         return self._unreachable
+
+    def recall(self) -> set[ProxyId]:
+        """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
+        with self._lock:
+            self._take_up()
+            return {proxy for proxy in self._unsettled if self._rebuild(proxy) or self.view(proxy)}
 
     def refresh(self) -> set[ProxyId]:
         """Look at the store once: the proxies whose views changed. Never raises for what the store does.
@@ -127,9 +149,7 @@ class Follower:
         One read of what was written since the last time; one more where a manifest names what was not followed yet.
         """
         with self._lock:
-            with self._adding:
-                self._unsettled |= self._added
-                self._added.clear()
+            self._take_up()
             try:
                 self._read()
             except StoreError as error:
@@ -140,9 +160,12 @@ class Follower:
                 return {proxy for proxy in self._unsettled if self._rebuild(proxy)}
             if self._unreachable:
                 _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
-            self._looked, self._unreachable = self._clock(), ""
+            self._looked, self._seen, self._unreachable = self._clock(), True, ""
             changed = {proxy for proxy in self._unsettled if self._rebuild(proxy)}
             self._unsettled.clear()
+            if self._kept is not None:
+                self._kept.sweep()
+                self._kept.saw()
             return changed
 
     def run(
@@ -160,6 +183,7 @@ class Follower:
         `discovery_period`, look for new proxies at the start, and so many seconds after the last time if anything was
         written meanwhile.
         """
+        on_change(self.recall())
         while not stop.is_set():
             if discovery_period is not None:
                 self._discover_when_due(discovery_period)
@@ -180,10 +204,21 @@ class Follower:
                 return
         try:
             self.discover()
+            self._undiscoverable = ""
         except StoreError as error:
-            _log.warning("new proxies cannot be looked for: %s", error)
+            if not self._undiscoverable:
+                _log.warning("new proxies cannot be looked for: %s", error)
+            self._undiscoverable = str(error)
         # The cursor from before: what was written while it listed may have come too late for it.
         self._discovered = (self._clock(), cursor)
+
+    def _take_up(self) -> None:
+        """Follow what the proxies need that are new here, as far as that is known without the store."""
+        with self._adding:
+            self._unsettled |= self._added
+            self._added.clear()
+        for proxy in self._unsettled:
+            self._follow(proxy)
 
     def _read(self) -> None:
         """Bring the replica up to date, and with it what is followed for whom."""
@@ -237,16 +272,28 @@ class Follower:
         wanted, old = self._manifests(proxy), followed.view
         if wanted is not None and are_retired(wanted):
             followed.view = None
+            self._replica.drop(proxy.manifest_keys[:1])
             return old is not None
         for manifests in (wanted, old.manifests if old else None):
             snapshots = self._snapshots(proxy, manifests)
             if manifests is not None and snapshots is not None:
+                self._keep(proxy, manifests)
                 if old is not None and old.is_of(manifests, snapshots):
                     return False
                 followed.version += 1
                 followed.view = make_view(followed.version, manifests, snapshots)
                 return True
         return False
+
+    def _keep(self, proxy: ProxyId, manifests: Manifests) -> None:
+        """Have on disk what a complete view of `proxy` is made of."""
+        if self._kept is None:
+            return
+        wanted = [proxy.snapshot_key(each) for each in cluster_ids(manifests)]
+        if manifests == self._manifests(proxy):
+            # What a newer manifest names may not be there yet: it is not kept before that.
+            wanted += proxy.manifest_keys
+        self._replica.keep(wanted)
 
     def _snapshots(self, proxy: ProxyId, manifests: Manifests | None) -> dict[str, Snapshot] | None:
         """Every snapshot that `manifests` name, or None if one is not there."""

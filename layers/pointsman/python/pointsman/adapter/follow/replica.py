@@ -3,8 +3,12 @@
 import logging
 from collections.abc import Iterable
 
+from pointsman.adapter.follow.kept import Kept
 from pointsman.discovery.reading import LastGood, Value
+from pointsman.model.canonical import canonical
 from pointsman.store.protocol import Store, Stored
+from pointsman.xds.manifest import manifest_json
+from pointsman.xds.snapshot import Snapshot, snapshot_json
 
 _log = logging.getLogger(__name__)
 
@@ -16,26 +20,53 @@ class Replica:
     stays, and `problem` tells why.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: Kept | None = None) -> None:
+        """`kept` is where the values are that an earlier one had: they count like any that was read."""
         self._store = store
+        self._kept = kept
         self._held: dict[str, LastGood] = {}
+        self._on_disk: dict[str, Value] = {}
         self._known: dict[str, str | None] = {}
-        self._unread: set[str] = set()
+        self._unread: dict[str, str | None] = {}
         self.cursor = ""
 
     def follow(self, wanted: Iterable[str]) -> None:
-        """Keep the objects under these keys as well. They are read by the next `read_new`."""
+        """Keep the objects under these keys as well. They have the value that was kept on disk, if any, and are read
+        by the next `read_new`."""
         for key in wanted:
             if key not in self._held:
                 self._held[key] = LastGood()
-                self._unread.add(key)
+                self._unread[key] = self._recall(key)
 
     def forget(self, unwanted: Iterable[str]) -> None:
         """Follow these keys no longer."""
         for key in unwanted:
             self._held.pop(key, None)
             self._known.pop(key, None)
-            self._unread.discard(key)
+            self._unread.pop(key, None)
+            if self._kept and self._on_disk.pop(key, None) is not None:
+                self._kept.drop([key])
+
+    def keep(self, wanted: Iterable[str]) -> None:
+        """Have the values under these keys on disk as they are now."""
+        if self._kept is None:
+            return
+        new = []
+        for key in wanted:
+            held = self._held[key]
+            if held.value is not None and held.value is not self._on_disk.get(key):
+                new.append(Stored(key, _sealed(held.value, held.serial), self._etag(key, held)))
+                self._on_disk[key] = held.value
+        if new:
+            self._kept.put(new)
+
+    def drop(self, unwanted: Iterable[str]) -> None:
+        """Have the values under these keys on disk no longer; they are followed on."""
+        if self._kept is not None:
+            unwanted = list(unwanted)
+            for key in unwanted:
+                self._on_disk.pop(key, None)
+            self._kept.drop(unwanted)
 
     def value(self, key: str) -> Value | None:
         """The last known good; None if there was none so far or nobody follows. The same object until it changes."""
@@ -57,7 +88,7 @@ class Replica:
         """Read what is followed and was never read: the keys that have a value now. Raises StoreError."""
         if not self._unread:
             return set()
-        asked = dict.fromkeys(self._unread)
+        asked = dict(self._unread)
         # The cursor stays: it is older than this reading, so whatever is written from now on comes after it.
         found = self._store.changes(asked, "")
         self._known |= asked
@@ -74,3 +105,28 @@ class Replica:
             if held.problem:
                 _log.warning("%s", held.problem)
         return changed
+
+    def _recall(self, key: str) -> str | None:
+        """Take up what was kept of `key`: its etag, None if there is nothing to go by."""
+        stored = self._kept.take(key) if self._kept else None
+        if self._kept is None or stored is None:
+            return None
+        held = self._held[key]
+        held.take(stored)
+        if held.value is None:
+            _log.warning("%s: what was kept is not used: %s", self._kept, held.problem)
+            held.problem = ""
+            self._kept.drop([key])
+            return None
+        self._on_disk[key] = held.value
+        return stored.etag or None
+
+    def _etag(self, key: str, held: LastGood) -> str:
+        # That of an object that was not taken is not the value's: it has to be read, and refused, again.
+        return "" if held.problem else self._known.get(key) or ""
+
+
+def _sealed(value: Value, serial: int) -> bytes:
+    """As the store has it, but for the nonce of who wrote it there."""
+    body = snapshot_json(value) if isinstance(value, Snapshot) else manifest_json(value)
+    return canonical({**body, "serial": serial})
