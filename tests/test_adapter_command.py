@@ -39,7 +39,7 @@ def ready(child: Child) -> dict[str, Any]:
 def test_files_are_kept_for_the_proxies_that_are_named(store: Path, tmp_path: Path) -> None:
     where = tmp_path / "envoys"
     with adapter(tmp_path, "files", "--store", store, "--files", where, "--proxy", "dc1/default/s1") as child:
-        assert ready(child) == {"files": str(where)}
+        assert ready(child) == {"files": str(where), "keep": str(where / ".pointsman/kept")}
         wait_until((where / "dc1/default/s1/lds.pb").exists, "the files", children=[child])
 
 

@@ -304,7 +304,8 @@ def test_who_asks_again_with_what_it_had_has_rejected_it(store: Remote, publishe
         # It gets it once more, after a pause: the answer may just have been lost.
         assert (again.version, again.seconds >= 0.3) == (second.version, True)
         (rejection,) = adapter.adapter.rejections()
-        assert (rejection.node_id, rejection.version) == ("s1-1", second.version)
+        assert (rejection.way, rejection.node, rejection.kind) == ("rest", "s1-1", "clusters")
+        assert second.version in rejection.reason
         assert adapter.metric('pointsman_rejected_total{kind="clusters"') == 1
         assert envoy.ask("clusters", again.version).status == 304
         assert adapter.adapter.rejections() == []

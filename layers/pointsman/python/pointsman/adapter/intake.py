@@ -1,6 +1,6 @@
 """The HTTP endpoint of `pointsman up`: health events and Consul watches in, status out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -9,8 +9,10 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
+from pointsman.adapter.serve.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events, read_json
@@ -23,13 +25,22 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of the largest event: a list of ten thousand instances with long check outputs fits."""
 
 
-def intake(engine: Engine, report: Callable[[str], None], settings: Settings = DEFAULTS) -> Starlette:
+def intake(
+    engine: Engine,
+    report: Callable[[str], None],
+    settings: Settings = DEFAULTS,
+    *,
+    rejections: Callable[[], Iterable[Rejection]] = tuple,
+    others: ASGIApp | None = None,
+) -> Starlette:
     """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`, `GET /healthz`.
 
     An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
     URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
     (`passed_over` then has the reasons); 400 with the reasons if it is invalid (sending it again cannot help), 413 if
     it is too large, 503 if the store is away (send it again). `report` is told of what went wrong, one line each.
+
+    The status has the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
     """
 
     async def events(request: Request) -> Response:
@@ -51,7 +62,10 @@ def intake(engine: Engine, report: Callable[[str], None], settings: Settings = D
         )
 
     async def show(request: Request) -> Response:
-        return await run_in_threadpool(_guarded, lambda: _answer(200, status(engine).json()), report)
+        return await run_in_threadpool(_guarded, lambda: _answer(200, told()), report)
+
+    def told() -> dict[str, Any]:
+        return status(engine).json() | {"rejections": [each.json() for each in rejections()]}
 
     async def alive(request: Request) -> Response:
         return _answer(200, {"alive": True})
@@ -62,6 +76,7 @@ def intake(engine: Engine, report: Callable[[str], None], settings: Settings = D
             Route("/v1/consul/watch", consul_watch, methods=["POST"]),
             Route("/v1/status", show),
             Route("/healthz", alive),
+            *([Mount("/", others)] if others else []),
         ]
     )
 

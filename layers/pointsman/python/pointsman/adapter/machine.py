@@ -1,4 +1,4 @@
-"""One machine: the verbs, the HTTP intake, the followers, the files and ADS, in one process on one store."""
+"""One machine: the verbs, the HTTP intake and the ways to Envoys, in one process on one store."""
 
 import errno
 import logging
@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,9 +17,10 @@ from typing import Self
 import orjson
 import uvicorn
 
-from pointsman.adapter.files.adapter import FilesAdapter
-from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.intake import intake
+from pointsman.adapter.process import AdapterProcess
+from pointsman.adapter.process import Settings as AdapterSettings
 from pointsman.adapter.serve.listen import Listen
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.configure import Batch, configure
@@ -28,9 +29,6 @@ from pointsman.pipeline.reconcile import reconcile
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 
-_DISCOVERY_SECONDS = 0.5
-"""How soon a proxy that somebody else registered gets its files."""
-
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 
 
@@ -38,17 +36,15 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 class Settings:
     """What `pointsman up` is told, checked.
 
-    `envoy_version` None: unknown; `files` None: none are kept; `grpc` None: nothing is served over gRPC.
+    `adapter` is how Envoys fetch, if at all.
     """
 
     store: str
     trust_domain: str
     address: str
     port: int
-    files: Path | None
-    envoy_version: tuple[int, int, int] | None
     reconcile_every: int
-    grpc: Listen | None = None
+    adapter: AdapterSettings
 
     @classmethod
     def read(
@@ -60,6 +56,8 @@ class Settings:
         envoy_version: str,
         reconcile_every: int,
         grpc: str = "",
+        http: str = "",
+        admins: Sequence[str] = (),
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -80,10 +78,14 @@ class Settings:
             trust_domain,
             address.strip("[]"),
             int(port),
-            Path(files).resolve() if files else None,
-            (int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
             reconcile_every,
-            _local(grpc) if grpc else None,
+            AdapterSettings(
+                http=_local(http, "http") if http else "",
+                grpc=_local(grpc, "grpc") if grpc else "",
+                files=Path(files).resolve() if files else None,
+                envoy_version=(int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
+                admins=[Admin.read(each) for each in admins],
+            ),
         )
 
 
@@ -93,7 +95,6 @@ class Machine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._grpc_at: str | None = None
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises PointsmanError if it cannot start; then nothing was changed."""
@@ -112,37 +113,34 @@ class Machine:
         engine = Engine(store)
         configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         self._reconcile(engine)
-        threads = [threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)]
-        if self._settings.files is not None:
-            threads.append(self._files(store, self._settings.files))
-        server = _Server(
-            uvicorn.Config(
-                intake(engine, report),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=5,
-                ws="none",
-            ),
-            lambda: self._ready(listener),
-        )
+        reconciling = threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)
+        adapter = AdapterProcess(store, self._settings.adapter)
+        app = intake(engine, report, rejections=adapter.rejections, others=adapter.ops())
         with ExitStack() as serving:
-            if self._settings.grpc is not None:
-                threads.append(self._grpc(store, self._settings.grpc, serving))
-            for thread in threads:
-                thread.start()
+            where = adapter.start(serving)
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=5,
+                    ws="none",
+                ),
+                lambda: self._ready(listener, where),
+            )
+            reconciling.start()
             try:
                 server.run(sockets=[listener])
             finally:
                 self._stop.set()
-                for thread in threads:
-                    thread.join(timeout=5)
+                reconciling.join(timeout=5)
 
-    def _ready(self, listener: socket.socket) -> None:
+    def _ready(self, listener: socket.socket, where: Mapping[str, str]) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        files = str(self._settings.files) if self._settings.files else None
-        line = {"ready": True, "url": url, "files": files, "grpc": self._grpc_at, "store": self._settings.store}
+        ways = {way: where.get(way) for way in ("files", "grpc", "http")}
+        line = {"ready": True, "url": url, **ways, "store": self._settings.store}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.flush()
 
@@ -158,27 +156,6 @@ class Machine:
             except PointsmanError as error:
                 report(f"reconcile: {error}")
 
-    def _files(self, store: Store, root: Path) -> threading.Thread:
-        adapter = FilesAdapter(Follower(store), root, self._settings.envoy_version)
-        return threading.Thread(
-            target=adapter.run,
-            args=(self._stop,),
-            kwargs={"discovery_period": _DISCOVERY_SECONDS},
-            name="files",
-            daemon=True,
-        )
-
-    def _grpc(self, store: Store, listen: Listen, serving: ExitStack) -> threading.Thread:
-        """Listen for Envoys while `serving` lasts: the thread that sends them what changes."""
-        # Who has no use for gRPC does not load it.
-        from pointsman.adapter.ads.adapter import AdsAdapter
-        from pointsman.adapter.ads.server import AdsServer
-
-        follower = Follower(store)
-        adapter = AdsAdapter(follower, store)
-        self._grpc_at = serving.enter_context(AdsServer(adapter, listen)).address
-        return threading.Thread(target=follower.run, args=(self._stop, adapter.on_change), name="ads", daemon=True)
-
 
 class _Server(uvicorn.Server):
     """A server that says when it is up."""
@@ -193,12 +170,14 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-def _local(grpc: str) -> Listen:
-    listen = Listen.read(grpc, "--grpc")
+def _local(place: str, way: str) -> str:
+    listen = Listen.read(place, f"--{way}")
     if not listen.local:
-        reason = f'"{listen.host}" is not a loopback address; `pointsman adapter grpc` serves others, with certificates'
-        raise InvalidInput.single("--grpc", "", reason)
-    return listen
+        reason = (
+            f'"{listen.host}" is not a loopback address; `pointsman adapter {way}` serves others, with certificates'
+        )
+        raise InvalidInput.single(f"--{way}", "", reason)
+    return place
 
 
 def _bound(address: str, port: int) -> socket.socket:

@@ -1,36 +1,41 @@
 """`pointsman adapter`: how Envoys fetch, in a process of its own."""
 
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
 
-from pointsman.cli.options import store_option
+from pointsman.cli.options import envoy_admin_option, store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
 from pointsman.store import keys
+from pointsman.store.late import LateStore
 from pointsman.store.open import open_store
-from pointsman.store.protocol import Store
+from pointsman.store.protocol import Store, StoreError
+
+if TYPE_CHECKING:
+    from pointsman.adapter.admin.client import Admin
+    from pointsman.adapter.follow.kept import Kept
+    from pointsman.adapter.process import Settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_DISCOVERY_SECONDS = 0.5
 
 
 @click.group()
 def adapter() -> None:
     """Bring what is published to Envoys: by files, over HTTP, or over gRPC.
 
-    An adapter reads the store and nothing else. While the store is away it serves what it has; while the adapter is
-    away, Envoys serve on with what they have.
+    An adapter reads the store and nothing else. While the store is away it serves what it has, and what it keeps on
+    disk if it starts then; while the adapter is away, Envoys serve on with what they have.
 
     A bucket does not tell of what is written, so it is looked at four times a second. With --notices what is written
     comes by itself: the adapter has an SQS queue of its own for as long as it runs, and reads the bucket once a minute
@@ -69,6 +74,24 @@ def _notices_options(command: _Command) -> _Command:
     return command
 
 
+def _ops_option(command: _Command) -> _Command:
+    pages = "/healthz, /readyz, /metrics, /config_dump and /rejections."
+    return click.option("--ops", default="", metavar="IP:PORT|unix:PATH", help=pages)(command)
+
+
+def _keep_option(default: str) -> Callable[[_Command], _Command]:
+    def keep_option(command: _Command) -> _Command:
+        return click.option(
+            "--keep",
+            envvar="POINTSMAN_KEEP",
+            default="",
+            metavar="DIR",
+            help=f"Keep the last known good in DIR, to start from it while the store is away (default: {default}).",
+        )(command)
+
+    return keep_option
+
+
 def _network_options(command: _Command) -> _Command:
     for option in reversed(
         (
@@ -76,7 +99,7 @@ def _network_options(command: _Command) -> _Command:
             _notices_options,
             click.option("--listen", default="", metavar="IP:PORT", help="Where Envoys come; port 0 picks a free one."),
             click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
-            click.option("--ops", default="", metavar="IP:PORT", help="/metrics, /readyz and /config_dump."),
+            _ops_option,
             click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --listen."),
             click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM)."),
             click.option("--client-ca", default="", metavar="FILE", help="The CAs of the Envoys' certificates (PEM)."),
@@ -91,6 +114,8 @@ def _network_options(command: _Command) -> _Command:
                 metavar="MS",
                 help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
             ),
+            _keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
+            envoy_admin_option,
             _proxy_option,
         )
     ):
@@ -108,6 +133,9 @@ def _network_options(command: _Command) -> _Command:
     metavar="X.Y.Z",
     help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
 )
+@_ops_option
+@_keep_option("DIR/.pointsman/kept below --files")
+@envoy_admin_option
 @_proxy_option
 def files(
     store: str,
@@ -115,31 +143,38 @@ def files(
     datacenters: tuple[str, ...],
     directory: str,
     envoy_version: str,
+    ops: str,
+    keep: str,
+    envoy_admins: tuple[str, ...],
     proxies: tuple[str, ...],
 ) -> None:
     """Keep the files that Envoys on this machine watch.
 
     Each proxy has a directory: DIR/DC/NAMESPACE/SERVICE for a sidecar, DIR/DC/gateways/ID for a mesh gateway.
 
+    One process at a time writes them. To replace it by another, start that one first: it stands by, and goes on when
+    the first one ends (SIGTERM). The files stay in any case.
+
     \b
       pointsman adapter files --store pointsman.db --files envoys
       pointsman adapter files --store s3://bucket --notices arn:aws:sns:eu-central-1:111122223333:pointsman-notices \\
         --files envoys --proxy dc1/default/web
+      pointsman adapter files --store s3://bucket/dc1 --files /var/lib/envoys --ops 127.0.0.1:8423 \\
+          --envoy-admin 127.0.0.1:9901
     """
-    from pointsman.adapter.files.adapter import FilesAdapter
-    from pointsman.adapter.follow.follower import Follower
+    from pointsman.adapter.files.adapter import OURS
+    from pointsman.adapter.process import Settings
 
-    version = _version(envoy_version)
-    followed = _proxies(proxies)
-    stop = _stopping()
-    opened, _ = _open(store, notices, datacenters, followed)
-    try:
-        following = Follower(opened, followed, datacenters=frozenset(datacenters))
-        kept = FilesAdapter(following, Path(directory), version)
-        _ready({"files": str(Path(directory).resolve())})
-        kept.run(stop, discovery_period=None if followed else _DISCOVERY_SECONDS)
-    finally:
-        opened.close()
+    where = Path(directory).resolve()
+    settings = Settings(
+        ops=ops,
+        files=where,
+        envoy_version=_version(envoy_version),
+        proxies=_proxies(proxies),
+        datacenters=frozenset(datacenters),
+        admins=_admins(envoy_admins),
+    )
+    _run(store, notices, settings, keep or str(where / OURS / "kept"))
 
 
 @adapter.command("http")
@@ -155,6 +190,7 @@ def http(listen: str, unix: str, grpc: str, **others: Any) -> None:
       pointsman adapter http --store pointsman.db --listen 127.0.0.1:8421
       pointsman adapter http --store s3://bucket --unix /run/pointsman.sock --dc dc1 \\
         --notices arn:aws:sns:eu-central-1:111122223333:pointsman-notices
+      pointsman adapter http --store s3://bucket/dc1 --unix /run/pointsman.sock --keep /var/lib/pointsman
     """
     _serve(http=_place(listen, unix), grpc=grpc, **others)
 
@@ -167,6 +203,7 @@ def grpc(listen: str, unix: str, http: str, **others: Any) -> None:
 
     \b
       pointsman adapter grpc --store pointsman.db --listen 127.0.0.1:8422 --ops 127.0.0.1:8423
+      pointsman adapter grpc --store s3://bucket/dc1 --unix /run/pointsman.sock --keep /var/lib/pointsman
     """
     _serve(http=http, grpc=_place(listen, unix), **others)
 
@@ -183,37 +220,59 @@ def _serve(
     client_ca: str,
     trust_domain: str,
     refresh_delay: int,
+    keep: str,
+    envoy_admins: tuple[str, ...],
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
-    from pointsman.adapter.network import NetworkAdapter, NetworkSettings
+    from pointsman.adapter.process import Settings
     from pointsman.adapter.serve.tls import TlsFiles
 
     given = (tls_cert, tls_key, client_ca)
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
-    tls = TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None
     if datacenters and not notices:
         raise click.UsageError("--dc chooses among notices here: give --notices as well")
-    followed = _proxies(proxies)
-    settings = NetworkSettings(http, grpc, ops, tls, trust_domain, followed, refresh_delay)
+    settings = Settings(
+        http=http,
+        grpc=grpc,
+        ops=ops,
+        tls=TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None,
+        trust_domain=trust_domain,
+        proxies=_proxies(proxies),
+        datacenters=frozenset(datacenters),
+        refresh_delay_ms=refresh_delay,
+        admins=_admins(envoy_admins),
+    )
+    # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#RuntimeDirectory=
+    state, _, _ = os.environ.get("STATE_DIRECTORY", "").partition(":")
+    _run(store, notices, settings, keep or (state and os.path.join(state, "kept")))
+
+
+def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
+    from pointsman.adapter.follow.kept import Kept
+    from pointsman.adapter.process import AdapterProcess
+
     stop = _stopping()
-    opened, hearing = _open(store, notices, datacenters, followed)
+    kept = Kept(Path(keep), store) if keep else None
+    opened, hearing = _open(store, notices, settings, kept)
     try:
-        NetworkAdapter(opened, settings, hearing).run(stop, _ready)
+        AdapterProcess(opened, settings, kept, hearing).run(
+            stop, lambda where: _ready(where | ({"keep": str(kept)} if kept else {}))
+        )
     finally:
         opened.close()
 
 
 def _open(
-    store: str, notices: str, datacenters: tuple[str, ...], followed: tuple[ProxyId, ...]
+    store: str, notices: str, settings: "Settings", kept: "Kept | None"
 ) -> tuple[Store, Callable[[], bool] | None]:
     """The store to follow, and whether notices are heard, where there are any. Closing it removes their queue."""
-    for name in datacenters:
+    for name in sorted(settings.datacenters):
         if not is_label(name):
             raise InvalidInput.single("--dc", "", f'"{name}" is not the name of a datacenter')
     if not notices:
-        return open_store(store), None
+        return _open_store(store, kept), None
     # Who has no use for notices does not load what they take.
     from pointsman.adapter.follow.noticed import noticed
     from pointsman.pipeline.topic import read_topic
@@ -221,8 +280,8 @@ def _open(
     topic = read_topic(notices, "--notices")
     if not store.startswith("s3://"):
         raise click.UsageError("--notices goes with a bucket (--store s3://...): files tell what is written anyway")
-    wanted = frozenset(datacenters) or frozenset(proxy.datacenter for proxy in followed)
-    opened = open_store(store)
+    wanted = settings.datacenters or frozenset(proxy.datacenter for proxy in settings.proxies)
+    opened = _open_store(store, kept)
     try:
         told = noticed(opened, topic, wanted, socket.gethostname())
         told.start()
@@ -230,6 +289,18 @@ def _open(
         opened.close()
         raise
     return told, lambda: told.hearing
+
+
+def _open_store(store: str, kept: "Kept | None") -> Store:
+    """The store; where it cannot be opened and there is something to serve without it, one that is opened later."""
+    kept_any = kept is not None and bool(kept.proxies())
+    try:
+        return open_store(store, create=not kept_any)
+    except StoreError as error:
+        if not kept_any:
+            raise
+        logging.getLogger(__name__).warning("%s; what is kept in %s is served", error, kept)
+        return LateStore(store)
 
 
 def _place(listen: str, unix: str) -> str:
@@ -244,6 +315,12 @@ def _proxies(texts: tuple[str, ...]) -> tuple[ProxyId, ...]:
         if proxy is None:
             raise InvalidInput.single("--proxy", "", f'"{text}" is neither DC/NAMESPACE/SERVICE nor DC/gateways/ID')
     return tuple(proxy for proxy in found if proxy is not None)
+
+
+def _admins(texts: tuple[str, ...]) -> "list[Admin]":
+    from pointsman.adapter.admin.client import Admin
+
+    return [Admin.read(text) for text in texts]
 
 
 def _version(text: str) -> tuple[int, int, int] | None:

@@ -37,6 +37,17 @@ def trust_domain_option(command: _Command) -> _Command:
     )(command)
 
 
+def envoy_admin_option(command: _Command) -> _Command:
+    """`--envoy-admin`, once for each Envoy."""
+    return click.option(
+        "--envoy-admin",
+        "envoy_admins",
+        multiple=True,
+        metavar="IP:PORT|unix:PATH",
+        help="The admin of an Envoy on this machine, to see what it rejects; may be repeated.",
+    )(command)
+
+
 @contextmanager
 def engine_on(store: str) -> Iterator[Engine]:
     """An Engine on the named store, closed at the end."""

@@ -2,7 +2,7 @@
 
 import click
 
-from pointsman.cli.options import store_option, trust_domain_option
+from pointsman.cli.options import envoy_admin_option, store_option, trust_domain_option
 
 
 @click.command()
@@ -20,6 +20,10 @@ from pointsman.cli.options import store_option, trust_domain_option
     "--grpc", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over gRPC (ADS) as well."
 )
 @click.option(
+    "--http", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over HTTP (REST xDS) as well."
+)
+@envoy_admin_option
+@click.option(
     "--envoy-version",
     default="",
     metavar="X.Y.Z",
@@ -34,19 +38,31 @@ from pointsman.cli.options import store_option, trust_domain_option
     help="How often everything is recomputed, whatever was lost.",
 )
 def up(
-    store: str, trust_domain: str, listen: str, files: str, grpc: str, envoy_version: str, reconcile_every: int
+    store: str,
+    trust_domain: str,
+    listen: str,
+    files: str,
+    grpc: str,
+    http: str,
+    envoy_admins: tuple[str, ...],
+    envoy_version: str,
+    reconcile_every: int,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
     Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
-    "store": ...}.
+    "http": ..., "store": ...}. Beside events, --listen has /v1/status, /metrics, /readyz, /config_dump and /rejections.
     What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away.
 
     \b
       pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420
+      pointsman up --store pointsman.db --http 127.0.0.1:8421 --grpc unix:/run/pointsman.sock
       curl --data @event.json http://127.0.0.1:8420/v1/events
     """
     # The web server and what it brings are imported when it is wanted.
     from pointsman.adapter.machine import Machine, Settings
 
-    Machine(Settings.read(store, trust_domain, listen, files, envoy_version, reconcile_every, grpc)).run()
+    settings = Settings.read(
+        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins
+    )
+    Machine(settings).run()

@@ -13,7 +13,6 @@ import grpc  # type: ignore[import-untyped]
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
 from pointsman.adapter.ads.delta import DeltaConversation
-from pointsman.adapter.ads.rejections import Rejection
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
@@ -21,6 +20,7 @@ from pointsman.adapter.ads.stream import WAY, AnyConversation, Channel, Context,
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.serve.identity import may_fetch
 from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.rejection import Rejection
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput

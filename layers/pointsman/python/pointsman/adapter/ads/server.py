@@ -4,15 +4,15 @@ import asyncio
 import logging
 import os
 import socket
-import threading
-from typing import Any, Self
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
 from pointsman.adapter.ads.adapter import AdsAdapter
 from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import TlsFiles
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.errors import PointsmanError
 
 _log = logging.getLogger(__name__)
 
@@ -37,68 +37,36 @@ _OPTIONS = [
 ]
 
 
-class AdsServer:
+class AdsServer(ThreadedServer):
     """Serves an adapter from a thread of its own, while the `with` block lasts or from `start` to `stop`."""
 
     def __init__(self, adapter: AdsAdapter, listen: Listen, tls: TlsFiles | None = None, *, grace: float = 5.0) -> None:
         """`grace` is the seconds that streams get to end. Raises InvalidInput without `tls` on a foreign address."""
-        if tls is None and not listen.local:
-            reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
-            way_out = "give --tls-cert, --tls-key and --client-ca, or listen on loopback or unix:PATH"
-            raise InvalidInput.single("--grpc", "", f"{reason}; {way_out}")
-        self._adapter, self._listen, self._tls, self._grace = adapter, listen, tls, grace
+        super().__init__("grpc", listen, tls=tls is not None, grace=grace, option="--grpc")
+        self._adapter, self._tls = adapter, tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._problem: BaseException | None = None
         self._port = 0
-        self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.stop()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it serves."""
-        return self._thread.is_alive()
 
     @property
     def address(self) -> str:
         """Where it listens, with the port that was picked for 0."""
         return _target(self._listen, self._port)
 
-    def start(self) -> None:
-        """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
-        self._thread.start()
-        self._started.wait()
-        if self._problem is not None:
-            raise self._problem
+    def _serve(self) -> None:
+        asyncio.run(self._serve_until_told())
 
-    def stop(self) -> None:
-        """Turn new streams away, end those that are open, and return when that is done."""
-        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+    def _end(self) -> None:
+        if self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(self._grace + 5.0)
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            self._problem = error
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
+    async def _serve_until_told(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict(self._adapter.handlers()))])
         self._port = self._bind(server)
         await server.start()
-        self._started.set()
+        self._ready()
         await self._stopping.wait()
         self._adapter.drain()
         await server.stop(self._grace)

@@ -2,19 +2,19 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
 
 from pointsman.adapter.ads.conversation import Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
-from pointsman.adapter.ads.rejections import Rejection
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.proxy import ProxyId
 
 _log = logging.getLogger(__name__)
@@ -153,8 +153,8 @@ class Stream:
                 if before is not None and before.reason == said:
                     now[kind, name] = before
                     continue
-                since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-                now[kind, name] = Rejection(self.proxy, self.node, kind.label, name, said, since)
+                since = moment(time.time())
+                now[kind, name] = Rejection(WAY, self.proxy, self.node, kind.label, name, said, since)
                 _log.warning("%s", now[kind, name])
                 if self._metrics:
                     self._metrics.rejected.labels(WAY, kind.label).inc()

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pointsman.adapter.files.inotify import Inotify
 from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.lock import DirectoryLock
+from pointsman.adapter.serve.metrics import Metrics
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
 from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
@@ -19,6 +22,12 @@ from pointsman.xds.endpoint_source import EndpointSource
 from pointsman.xds.manifest import SidecarManifest
 
 _log = logging.getLogger(__name__)
+
+WAY = "files"
+"""As metrics call it."""
+
+OURS = ".pointsman"
+"""What is the adapter's own below its directory: no datacenter is called so."""
 
 _UPKEEP = 0.25
 """Seconds between two looks for what is due by time alone."""
@@ -45,7 +54,11 @@ class FilesAdapter:
     <id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
 
     Files change only for something that is known: while the store is away, or a proxy has no complete view (any more),
-    they stay. A proxy whose manifest is retired keeps its files as well: an Envoy may still be running on them.
+    they stay. A proxy whose manifest is retired keeps its files as well: an Envoy may still be running on them. Until
+    the store was seen for the first time, files that are whole are not touched: they are at least as new as what is
+    kept.
+
+    With a `lock`, one process at a time writes: another one stands by, follows, and goes on when that ends.
 
     Safe for several threads.
     """
@@ -60,6 +73,8 @@ class FilesAdapter:
         operations: FileOperations | None = None,
         clock: Callable[[], float] = time.monotonic,
         grace: float = GRACE,
+        metrics: Metrics | None = None,
+        lock: DirectoryLock | None = None,
     ) -> None:
         """Write below `root`. `envoy_version` is that of all the Envoys there, None where it is not known.
 
@@ -75,6 +90,9 @@ class FilesAdapter:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._looked_after = clock()
+        self._metrics, self._directory_lock = metrics, lock
+        self._stood_by: set[ProxyId] = set()
+        self._passed_over: set[ProxyId] = set()
 
     def directory(self, proxy: ProxyId) -> Path:
         """Where the files of `proxy` are: what its Envoy's bootstrap has to name."""
@@ -83,7 +101,13 @@ class FilesAdapter:
     def on_change(self, changed: Iterable[ProxyId]) -> None:
         """Write what the views of these proxies have by now, and see to what is due. Never raises for a full disk."""
         with self._lock:
+            if self.standing_by:
+                self._stood_by |= {*changed}
+                return
             proxies = [*changed]
+            if self._stood_by or (self._passed_over and self._follower.seen):
+                proxies = list({*proxies, *self._stood_by, *self._passed_over})
+                self._stood_by, self._passed_over = set(), set()
             if self._pool and len(proxies) > 1:
                 list(self._pool.map(self._bring, proxies))
             else:
@@ -92,6 +116,11 @@ class FilesAdapter:
             if self._clock() - self._looked_after >= _UPKEEP:
                 self._look_after()
                 self._looked_after = self._clock()
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether another process writes these files."""
+        return self._directory_lock is not None and not self._directory_lock.held
 
     def discover(self) -> None:
         """Take up proxies that were registered just now, without waiting for `run` to notice. Raises StoreError."""
@@ -102,10 +131,13 @@ class FilesAdapter:
         """Follow and write until `stop` is set; see `Follower.run` for the periods."""
         with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
             try:
+                self._take_over()
                 self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
             finally:
                 with self._lock:
                     self._pool = None
+                    if self._directory_lock is not None and self._directory_lock.held:
+                        self._directory_lock.release()
 
     def problems(self) -> Mapping[ProxyId, tuple[str, ...]]:
         """By proxy, why its files are not what the store has; those without any are left out."""
@@ -113,6 +145,49 @@ class FilesAdapter:
             own = {proxy: (kept.problem,) for proxy, kept in self._kept.items() if kept.problem}
         found = {proxy: self._follower.problems(proxy) + own.get(proxy, ()) for proxy in self._follower.proxies}
         return {proxy: lines for proxy, lines in found.items() if lines}
+
+    def config_dump(self) -> dict[str, Any]:
+        """By proxy, what its files hold by which version, and why they stay behind if they do, for `/config_dump`."""
+        with self._lock:
+            kept = dict(self._kept)
+            found = [
+                {
+                    "proxy": str(proxy.directory),
+                    "directory": str(self.directory(proxy)),
+                    "problem": each.problem,
+                    "versions": [
+                        {"kind": kind, "name": name, "version": version}
+                        for (kind, name), version in sorted(each.files.versions().items())
+                    ]
+                    if each.files
+                    else [],
+                }
+                for proxy, each in sorted(kept.items(), key=lambda item: str(item[0].directory))
+            ]
+        return {"standing_by": self.standing_by, "proxies": found}
+
+    def version_of(self, proxy: ProxyId, kind: str, name: str) -> str | None:
+        """The version of that in the files of `proxy`; None if it is not there."""
+        return self._versions(proxy).get((kind, name))
+
+    def _versions(self, proxy: ProxyId) -> Mapping[tuple[str, str], str]:
+        with self._lock:
+            kept = self._kept.get(proxy)
+            return kept.files.versions() if kept and kept.files else {}
+
+    def _take_over(self) -> None:
+        """Become the one who writes, now or when the other one has ended."""
+        lock = self._directory_lock
+        if lock is None or lock.take():
+            return
+        _log.warning("%s is written by %s; this one stands by until that ends", self._root, lock.holder)
+
+        def wait() -> None:
+            lock.take(wait=True)
+            _log.warning("%s is written by this process now", self._root)
+            self.on_change(())
+
+        threading.Thread(target=wait, name="files-lock", daemon=True).start()
 
     def _bring(self, proxy: ProxyId) -> None:
         """Write what `proxy` should have by now, or note why not."""
@@ -129,12 +204,20 @@ class FilesAdapter:
                     operations=self._operations,
                     clock=self._clock,
                     grace=self._grace,
+                    wrote=self._wrote,
                 )
+            if not self._follower.seen and kept.files.whole:
+                self._passed_over.add(proxy)
+                return
             kept.delivery = _delivery(view, self._version, kept.files.source, kept.delivery)
             refused = kept.files.bring(kept.delivery)
         except OSError as error:
             refused = f"{error.strerror} ({error.filename}): it is tried again"
         _note(kept, f"the files in {directory} stay behind: {refused}" if refused else "")
+
+    def _wrote(self, kind: str, published: str) -> None:
+        if self._metrics is not None:
+            self._metrics.delivered(WAY, kind, published)
 
     def _look_after(self) -> None:
         """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""

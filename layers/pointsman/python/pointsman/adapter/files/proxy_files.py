@@ -39,14 +39,18 @@ class ProxyFiles:
         operations: FileOperations,
         clock: Callable[[], float] = time.monotonic,
         grace: float = GRACE,
+        wrote: Callable[[str, str], None] = lambda kind, published: None,
     ) -> None:
         """`directory` is absolute and need not be there. `clock` tells seconds, from whenever; `grace` is in seconds.
+        `wrote` is told of each file the kind of what is in it, and when that was published (RFC 3339; "" for what an
+        Envoy did not wait for).
 
         Reads what is there. Raises OSError if that is not possible.
         """
         self.source = EndpointFiles(str(directory / "eds"))
         self._cds, self._lds, self._eds = directory / "cds.pb", directory / "lds.pb", directory / "eds"
         self._inotify, self._operations, self._clock, self._grace = inotify, operations, clock, grace
+        self._wrote, self._brought = wrote, False
         self._clusters = _read_clusters(self._cds)
         self._listeners = _read(self._lds)
         self._endpoints = _read_endpoints(self._eds)
@@ -74,8 +78,28 @@ class ProxyFiles:
         if step.listeners is not None:
             self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
             self._listeners, self._relistened = step.listeners, self._clock()
-        self._leaving = step.leaving
+            self._wrote("listeners", "")
+        self._leaving, self._brought = step.leaving, True
         return step.refused
+
+    @property
+    def whole(self) -> bool:
+        """Whether an Envoy that starts on what is there finds everything."""
+        return (
+            self._clusters is not None
+            and self._listeners is not None
+            and self._endpoints.keys() >= _files(self._clusters)
+        )
+
+    def versions(self) -> dict[tuple[str, str], str]:
+        """By kind and, for endpoints, cluster: the `version_info` that an Envoy has of what is there."""
+        clusters = self._clusters or {}
+        found = {("endpoints", name): _version_in(self._endpoints.get(each.file)) for name, each in clusters.items()}
+        if self._clusters is not None:
+            found["clusters", ""] = _version(_in_order(self._clusters))
+        if self._listeners is not None:
+            found["listeners", ""] = _version(self._listeners)
+        return found
 
     @property
     def unfinished(self) -> bool:
@@ -115,6 +139,7 @@ class ProxyFiles:
             if before != data:
                 self._operations.replace(self._eds / each.place, data)
                 self._endpoints[each.place] = data
+                self._wrote("endpoints", each.snapshot.published if self._brought else "")
                 new_names |= before is None
             self._written[each.place] = each
         if new_names:
@@ -122,8 +147,8 @@ class ProxyFiles:
             self._operations.sync(self._eds)
 
     def _write_clusters(self, clusters: Clusters) -> None:
-        in_order = [each.cluster for _, each in sorted(clusters.items())]
-        self._operations.replace(self._cds, _response(CLUSTER_TYPE, in_order))
+        self._operations.replace(self._cds, _response(CLUSTER_TYPE, _in_order(clusters)))
+        self._wrote("clusters", "")
         self._previous, needed = _files(self._clusters), _files(clusters)
         self._clusters = clusters
         for file in self._endpoints.keys() - needed:
@@ -141,10 +166,24 @@ def _files(clusters: Clusters | None) -> set[str]:
     return {each.file for each in (clusters or {}).values()}
 
 
-def _response(type_url: str, resources: Iterable[bytes]) -> bytes:
-    resources = list(resources)
-    # There is no one number for all of them: the version is the content's digest.
-    return response(digest(b"".join(resources))[:16], type_url, resources)
+def _in_order(clusters: Clusters) -> tuple[bytes, ...]:
+    return tuple(each.cluster for _, each in sorted(clusters.items()))
+
+
+def _response(type_url: str, resources: tuple[bytes, ...]) -> bytes:
+    return response(_version(resources), type_url, resources)
+
+
+def _version(resources: tuple[bytes, ...]) -> str:
+    # There is no one number for all of them: it is the content's digest.
+    return digest(b"".join(resources))[:16]
+
+
+def _version_in(file: bytes | None) -> str:
+    try:
+        return str(DiscoveryResponse.FromString(file or b"").version_info)
+    except DecodeError:
+        return ""
 
 
 def _read(path: Path) -> tuple[bytes, ...] | None:

@@ -16,11 +16,12 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
-from pointsman.adapter.rest.rejections import Rejection, Rejections
+from pointsman.adapter.rest.rejections import Rejections
 from pointsman.adapter.rest.stages import SETTLE
 from pointsman.adapter.rest.wire import BodyRefused, ClientGone, client_uris, on_client_gone, read_body, reply
 from pointsman.adapter.serve.identity import may_fetch
 from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.rejection import Rejection
 from pointsman.discovery.answers import Answer, Answers, Kind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker, DiscoveryRequest, read_request

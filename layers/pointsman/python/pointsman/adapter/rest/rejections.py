@@ -1,11 +1,13 @@
 """What Envoys seem to reject: over REST they do not say so, but ask again with the version that they had before."""
 
-from dataclasses import dataclass
-from typing import Any
+import logging
 
+from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import DiscoveryRequest
+
+_log = logging.getLogger(__name__)
 
 _Subscription = tuple[ProxyId, str, Kind, str]
 
@@ -14,29 +16,6 @@ _MOST = 100_000
 
 _FORGOTTEN = 300.0
 """Seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """The version that a node was sent and did not take over; `since` is Unix time in seconds."""
-
-    proxy: ProxyId
-    node_id: str
-    kind: Kind
-    name: str
-    version: str
-    since: float
-
-    def json(self) -> dict[str, Any]:
-        """As `/config_dump` has it."""
-        return {
-            "proxy": str(self.proxy.directory),
-            "node": self.node_id,
-            "kind": self.kind.value,
-            "name": self.name,
-            "version": self.version,
-            "since": self.since,
-        }
 
 
 class Rejections:
@@ -48,7 +27,7 @@ class Rejections:
 
     def __init__(self) -> None:
         self._sent: dict[_Subscription, tuple[str, str]] = {}
-        self._found: dict[_Subscription, tuple[Rejection, float]] = {}
+        self._found: dict[_Subscription, tuple[Rejection, float, int]] = {}
 
     def sent(self, request: DiscoveryRequest, version: str) -> None:
         """`version` was the answer to `request`."""
@@ -65,15 +44,20 @@ class Rejections:
         if not version or request.version != had or started_over:
             self._found.pop(key, None)
             return False
-        before, _ = self._found.get(key, (None, 0.0))
-        since = before.since if before and before.version == version else now
-        self._found[key] = Rejection(*_who(request), request.kind, request.name, version, since), now
+        before, _, times = self._found.get(key, (None, 0.0, 0))
+        reason = f"it asks again with the version that it had before {version}; its log says why"
+        if before is None or before.reason != reason:
+            before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
+            times = 0
+        self._found[key] = before, now, times + 1
+        if times == 1:  # once may be a restart
+            _log.warning("%s", before)
         return True
 
     def all(self, now: float) -> list[Rejection]:
         """Those that still stand. An Envoy that has not asked for a while is gone, and forgotten."""
         self._found = {key: found for key, found in self._found.items() if now - found[1] < _FORGOTTEN}
-        return [rejection for rejection, _ in self._found.values()]
+        return [rejection for rejection, _, _ in self._found.values()]
 
 
 def _who(request: DiscoveryRequest) -> tuple[ProxyId, str]:

@@ -9,10 +9,9 @@ requests the last was released after 0.2 s, granian's after 0.27 s.
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,8 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pointsman.adapter.rest.wire import GONE, URIS
 from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.errors import PointsmanError
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
     """A server that says that it ends before it waits for what is under way, and tells when it has started."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Callable[[], None], started: threading.Event, tls: ServerTls | None
+        self, config: uvicorn.Config, drain: Callable[[], None], started: Callable[[], None], tls: ServerTls | None
     ) -> None:
         super().__init__(config)
         self._drain, self._told, self._tls = drain, started, tls
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self._tls is not None:
             self._refresh(self._tls)
-        self._told.set()
+        self._told()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain()
@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(_LOOK_AT_CERTIFICATES, self._refresh, tls)
 
 
-class HttpServer:
+class HttpServer(ThreadedServer):
     """Serves `app` from a thread of its own, from `start` to `stop` or while the `with` block lasts."""
 
     def __init__(
@@ -107,13 +107,8 @@ class HttpServer:
 
         Raises InvalidInput without `tls` on an address that others than this machine reach.
         """
-        if tls is None and not listen.local:
-            reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
-            way_out = "give --tls-cert, --tls-key and --client-ca, or listen on loopback or a unix socket"
-            raise InvalidInput.single(option, "", f"{reason}; {way_out}")
-        self._listen = listen
+        super().__init__("http", listen, tls=tls is not None, grace=_GRACE, option=option)
         self._tls = None if listen.path else tls
-        self._started = threading.Event()
         self._socket: socket.socket | None = None
         config = uvicorn.Config(
             app,
@@ -130,15 +125,7 @@ class HttpServer:
         if self._tls is not None:
             context = self._tls.context
             config.ssl_context_factory = lambda config, default: context
-        self._server = _Server(config, drain, self._started, self._tls)
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.stop()
+        self._server = _Server(config, drain, self._ready, self._tls)
 
     @property
     def address(self) -> str:
@@ -149,26 +136,20 @@ class HttpServer:
         host, port = self._socket.getsockname()[:2]
         return f"http{'s' if self._tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
-    @property
-    def alive(self) -> bool:
-        """Whether it serves."""
-        return self._thread.is_alive()
-
     def start(self) -> None:
         """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
         self._socket = self._listen.bind()
-        self._thread.start()
-        while not self._started.wait(0.05):
-            if not self._thread.is_alive():
-                raise PointsmanError(f"{self.address}: the server did not start")
+        super().start()
 
     def stop(self) -> None:
         """Turn new connections away, answer who is held, and return when that is done."""
-        self._server.should_exit = True
-        self._thread.join(_GRACE + 5.0)
+        super().stop()
         if self._listen.path:
             Path(self._listen.path).unlink(missing_ok=True)
 
-    def _run(self) -> None:
+    def _serve(self) -> None:
         assert self._socket is not None
         self._server.run(sockets=[self._socket])
+
+    def _end(self) -> None:
+        self._server.should_exit = True

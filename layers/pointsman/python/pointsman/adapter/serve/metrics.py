@@ -1,4 +1,4 @@
-"""What the network adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+"""What the adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,11 @@ _DELAYS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 
 
 
 class Metrics:
-    """The counters of one process; its adapters share them. `way` is `rest` or `ads`, `kind` clusters, endpoints or
-    listeners. Safe for several threads."""
+    """The counters of one process; its adapters share them. `way` is `files`, `rest` or `ads` (for
+    rejections also `admin`: an Envoy's own counters), `kind` clusters, endpoints or listeners.
+
+    Safe for several threads.
+    """
 
     def __init__(self, staleness: Callable[[], float], unreachable: Callable[[], str]) -> None:
         """`staleness` and `unreachable` are a follower's."""
@@ -53,20 +56,22 @@ class Metrics:
             buckets=_DELAYS,
             registry=self._registry,
         )
-        Gauge(
-            "pointsman_staleness_seconds", "Since the store was last looked at with success.", registry=self._registry
-        ).set_function(staleness)
-        Gauge(
-            "pointsman_store_unreachable", "Whether the last look at the store failed.", registry=self._registry
-        ).set_function(lambda: bool(unreachable()))
+        self.gauge("pointsman_staleness_seconds", "Since the store was last looked at with success.", staleness)
+        self.gauge(
+            "pointsman_store_unreachable", "Whether the last look at the store failed.", lambda: bool(unreachable())
+        )
+
+    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """One more number, which is asked for when somebody looks."""
+        Gauge(name, what, registry=self._registry).set_function(value)
 
     def watch_notices(self, hearing: Callable[[], bool]) -> None:
         """Tell as well whether notices are heard, where a store is followed by them."""
-        Gauge(
+        self.gauge(
             "pointsman_notices_heard",
             "Whether moved objects are told of; if not, the store is asked for them all the time.",
-            registry=self._registry,
-        ).set_function(hearing)
+            hearing,
+        )
 
     def delivered(self, way: str, kind: str, published: str = "") -> None:
         """Count one answer with resources; with `published` (RFC 3339), the time that a change took to get here.

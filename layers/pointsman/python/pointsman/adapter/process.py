@@ -1,0 +1,267 @@
+"""An adapter's process: the ways to Envoys that were asked for, and the pages for operators, on one store."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from pointsman.adapter.admin.client import Admin
+from pointsman.adapter.admin.watch import AdminWatch
+from pointsman.adapter.files.adapter import OURS, FilesAdapter
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.lock import DirectoryLock
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.rejection import Rejection, standing
+from pointsman.adapter.serve.tls import ServerTls, TlsFiles
+from pointsman.discovery.proxy import ProxyId
+from pointsman.model.errors import PointsmanError
+from pointsman.store.protocol import Store
+from pointsman.xds.delivery import EnvoyVersion
+
+_log = logging.getLogger(__name__)
+
+_WATCH = 1.0
+"""Seconds between two looks whether all threads are there."""
+
+_DISCOVERY_SECONDS = 0.5
+"""How soon a proxy that somebody registered gets its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
+    and later; `http` and `grpc` for Envoys that ask, `ops` for operators (IP:PORT or unix:PATH).
+
+    `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
+    all) or ask. `trust_domain` is that of
+    clients' certificates, "" any that their CA vouches for. `refresh_delay_ms` is between two requests over HTTP for
+    the same endpoints. `admins` are the Envoys to watch for what they reject.
+    """
+
+    http: str = ""
+    grpc: str = ""
+    ops: str = ""
+    files: Path | None = None
+    envoy_version: EnvoyVersion | None = None
+    tls: TlsFiles | None = None
+    trust_domain: str = ""
+    proxies: Sequence[ProxyId] = ()
+    datacenters: frozenset[str] = frozenset()
+    refresh_delay_ms: int = 1000
+    admins: Sequence[Admin] = ()
+
+
+class AdapterProcess:
+    """Serves as `settings` say, from the store, and from what is `kept` while that is away.
+
+    Files and the network have a follower each: who waits for a disk does not hold up who does not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        kept: Kept | None = None,
+        hearing: Callable[[], bool] | None = None,
+    ) -> None:
+        """Raises PointsmanError for settings that cannot be; nothing listens yet.
+
+        `hearing` tells whether notices are heard, where the store is followed by them.
+        """
+        self._settings, self._store, self._kept = settings, store, kept
+        self._followers: list[Follower] = []
+        self.metrics = Metrics(lambda: max(each.staleness for each in self._followers), self._unreachable)
+        self._listeners: list[Callable[[set[ProxyId]], None]] = []
+        self._dumps: dict[str, Callable[[], Any]] = {}
+        self._rejections: list[Callable[[], Iterable[Rejection]]] = []
+        self._files: FilesAdapter | None = None
+        self._addresses: dict[str, str] = {}
+        self._alive: list[Callable[[], bool]] = []
+
+    def start(self, serving: ExitStack) -> dict[str, str]:
+        """Serve for as long as `serving` lasts: where, by what it is for (`files`, `http`, `grpc`, `ops`).
+
+        Raises PointsmanError if it cannot listen or write.
+        """
+        settings, ended = self._settings, threading.Event()
+        if self._kept is not None:
+            kept = serving.enter_context(self._kept)
+            self.metrics.gauge(
+                "pointsman_kept_behind",
+                "Whether what is kept on disk could not be written.",
+                lambda: bool(kept.problem),
+            )
+        if settings.files is not None:
+            self._start_files(serving, ended, settings.files)
+        if settings.grpc or settings.http:
+            follower = self._follower()
+            # Before anybody asks: what is kept needs no store.
+            follower.recall()
+            if settings.grpc:
+                self._start_grpc(serving, follower)
+            if settings.http:
+                self._start_http(serving, follower)
+            self._start_thread(serving, ended, "follower", lambda: follower.run(ended, self._on_change))
+        if settings.admins:
+            watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._version_of)
+            self._rejections.append(watch.rejections)
+            self._dumps["admin"] = watch.dump
+            self._alive.append(lambda: watch.alive)
+            serving.enter_context(watch)
+        if settings.ops:
+            from pointsman.adapter.serve.http import HttpServer
+
+            server = HttpServer(self.ops(), Listen.read(settings.ops, "--ops"), option="--ops")
+            self._start(serving, "ops", server)
+        return self._addresses
+
+    @property
+    def alive(self) -> bool:
+        """Whether everything that was started still runs."""
+        return all(alive() for alive in self._alive)
+
+    def rejections(self) -> list[Rejection]:
+        """What Envoys reject, and do not have."""
+        return standing(each for found in self._rejections for each in found())
+
+    def ops(self, with_dump: bool = True) -> Any:
+        """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
+        from pointsman.adapter.serve.ops import ops
+
+        return ops(self.metrics, self._waiting_for, self._config_dump if with_dump else None, self.rejections)
+
+    def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
+        """Serve until `stop` is set; `ready` is told where.
+
+        Raises PointsmanError if it cannot listen or write, or if a part of it has ended that should not.
+        """
+        with ExitStack() as serving:
+            ready(self.start(serving))
+            while not stop.wait(_WATCH):
+                if not self.alive:
+                    raise PointsmanError("a part of the adapter has ended unexpectedly; start it again")
+
+    def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
+        follower, settings = self._follower(), self._settings
+        adapter = FilesAdapter(
+            follower,
+            root,
+            settings.envoy_version,
+            metrics=self.metrics,
+            lock=DirectoryLock(root.absolute() / OURS),
+        )
+        self._dumps["files"] = adapter.config_dump
+        self._files = adapter
+        self.metrics.gauge(
+            "pointsman_files_behind",
+            "Proxies whose files are not what the store has.",
+            lambda: len(adapter.problems()),
+        )
+        self.metrics.gauge(
+            "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
+        )
+        period = None if settings.proxies else _DISCOVERY_SECONDS
+        self._start_thread(serving, ended, "files", lambda: adapter.run(ended, discovery_period=period))
+        self._addresses["files"] = str(root.absolute())
+
+    def _start_http(self, serving: ExitStack, follower: Follower) -> None:
+        from pointsman.adapter.rest.adapter import REQUEST_TIMEOUT_MS, RestAdapter
+        from pointsman.adapter.serve.http import HttpServer
+        from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
+
+        settings, listen = self._settings, Listen.read(self._settings.http, "--listen")
+        tls = ServerTls(settings.tls) if settings.tls and not listen.path else None
+        adapter = RestAdapter(
+            follower,
+            self._store,
+            self.metrics,
+            others=self.ops(tls is None),
+            trust_domain=settings.trust_domain or None,
+            source=over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS),
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._dumps["rest"] = adapter.config_dump
+        self._rejections.append(adapter.rejections)
+        server = HttpServer(adapter, listen, tls, drain=adapter.drain)
+        serving.callback(adapter.close)
+        self._start(serving, "http", server)
+
+    def _start_grpc(self, serving: ExitStack, follower: Follower) -> None:
+        # Who has no use for gRPC does not load it.
+        from pointsman.adapter.ads.adapter import AdsAdapter
+        from pointsman.adapter.ads.server import AdsServer
+
+        settings = self._settings
+        adapter = AdsAdapter(
+            follower,
+            self._store,
+            self.metrics,
+            trust_domain=settings.trust_domain or None,
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._dumps["ads"] = adapter.config_dump
+        self._rejections.append(adapter.rejections)
+        self._start(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
+
+    def _start(self, serving: ExitStack, what: str, server: Any) -> None:
+        serving.enter_context(server)
+        self._alive.append(lambda: server.alive)
+        self._addresses[what] = server.address
+
+    def _start_thread(self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        self._alive.append(thread.is_alive)
+        serving.callback(thread.join, 5.0)
+        serving.callback(ended.set)
+
+    def _follower(self) -> Follower:
+        # Who keeps is one: two would sweep what the other has.
+        kept = None if self._followers else self._kept
+        follower = Follower(self._store, self._settings.proxies, datacenters=self._settings.datacenters, kept=kept)
+        self._followers.append(follower)
+        return follower
+
+    def _clusters_of(self, proxy: ProxyId) -> list[str]:
+        views = (follower.view(proxy) for follower in self._followers)
+        return [
+            Cluster.FromString(each.content.cluster).name for view in views if view for each in view.snapshots.values()
+        ]
+
+    def _version_of(self, proxy: ProxyId, kind: str, name: str) -> str | None:
+        # Over REST, who rejects asks again and again: that is seen without it.
+        return self._files.version_of(proxy, kind, name) if self._files else None
+
+    def _unreachable(self) -> str:
+        return next((each.unreachable for each in self._followers if each.unreachable), "")
+
+    def _waiting_for(self) -> str:
+        missing = [
+            str(proxy)
+            for proxy in self._settings.proxies
+            if any(follower.view(proxy) is None for follower in self._followers)
+        ]
+        if missing:
+            return ", ".join(missing)
+        served = any(each.view(proxy) is not None for each in self._followers for proxy in each.proxies)
+        return "" if served else self._unreachable()
+
+    def _config_dump(self) -> dict[str, Any]:
+        return {way: dump() for way, dump in self._dumps.items()}
+
+    def _on_change(self, changed: set[ProxyId]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(changed)
+            except Exception:
+                # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
+                _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
