@@ -6,6 +6,7 @@ import click
 import orjson
 
 from pointsman.cli.options import engine_on, store_option
+from pointsman.cli.rejected import AdapterStatus, ask, read_place
 from pointsman.pipeline.status import ResolverStatus
 from pointsman.pipeline.status import status as read_status
 
@@ -14,26 +15,54 @@ from pointsman.pipeline.status import status as read_status
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--dc", default="", metavar="DC", help="Only the resolvers as this datacenter's sidecars see them.")
-def status(store: str, as_json: bool, dc: str) -> None:
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="http://IP:PORT|unix:PATH",
+    help="Also what the Envoys of the adapter with this --ops address reject; may be repeated.",
+)
+def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int:
     """Per resolver: its targets, how healthy they are, which is active, why, since when, and the version.
+
+    With --adapter, also what Envoys reject, in their own words where they tell them. The exit code is 1 if an adapter
+    does not answer.
 
     \b
       pointsman status --store pointsman.db
       pointsman status --store pointsman.db --json | jq '.resolvers[] | {service, active}'
+      pointsman status --store pointsman.db --adapter http://127.0.0.1:8423
     """
+    places = [read_place(each) for each in adapters]
     with engine_on(store) as engine:
         found = read_status(engine)
     resolvers = [each for each in found.resolvers if dc in ("", each.datacenter)]
+    asked = [ask(each) for each in places]
+    code = 1 if any(each.error for each in asked) else 0
     if as_json:
         body = found.json() | {"resolvers": [each.json() for each in resolvers]}
+        if asked:
+            body["adapters"] = [each.json() for each in asked]
         click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
-        return
+        return code
     behind = "" if found.propagated >= found.generation else f" (published up to {found.propagated})"
     click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}")
     for each in resolvers:
         _show(each)
+    for adapter in asked:
+        _show_adapter(adapter)
     if not resolvers and sys.stderr.isatty():
         click.echo("no resolver is used by a registered sidecar yet; `pointsman apply` registers one", err=True)
+    return code
+
+
+def _show_adapter(adapter: AdapterStatus) -> None:
+    first, *others = adapter.lines()
+    bad = bool(others or adapter.error)
+    click.echo()
+    click.echo(click.style(first, fg="red") if bad else first, color=None if sys.stdout.isatty() else False)
+    for line in others:
+        click.echo(line)
 
 
 def _show(resolver: ResolverStatus) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pointsman.adapter.admin.client import Admin, AdminError
+from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.admin.counters import (
     LISTENERS_PATH,
     REJECTED_PATH,
@@ -21,6 +21,7 @@ from pointsman.adapter.admin.counters import (
     stat_name,
     uptime,
 )
+from pointsman.adapter.serve.ask import NoAnswer
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.node import read_node
@@ -119,7 +120,7 @@ class AdminWatch:
                 return
             try:
                 self._look_at(envoy)
-            except AdminError as error:
+            except NoAnswer as error:
                 envoy.forget(str(error))
             except Exception:
                 # Whatever one of them answers, the others are looked at.
@@ -162,11 +163,11 @@ class AdminWatch:
         node = info.get("node") if isinstance(info, dict) else None
         try:
             if not isinstance(node, dict):
-                raise AdminError(f"{envoy.admin}: /server_info does not name a node")
+                raise NoAnswer(f"{envoy.admin}: /server_info does not name a node")
             envoy.proxy, _ = read_node(node)
             envoy.node = str(node.get("id", ""))
         except InvalidInput as error:
-            raise AdminError(f"{envoy.admin}: it is none of ours: {error}") from None
+            raise NoAnswer(f"{envoy.admin}: it is none of ours: {error}") from None
 
     def _version(self, envoy: _Watched, subscription: Subscription) -> str | None:
         assert envoy.proxy is not None

@@ -42,6 +42,11 @@ class Listen:
             raise InvalidInput.single(option, "", f'"{text}" has no port between 0 and 65535')
         return cls(str(ip), int(port))
 
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @property
     def local(self) -> bool:
         """Whether nobody outside this machine gets there."""

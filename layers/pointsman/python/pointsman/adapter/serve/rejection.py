@@ -26,8 +26,7 @@ class Rejection:
     since: str
 
     def __str__(self) -> str:
-        what = f"{self.kind[:-1]} {self.name}" if self.name else self.kind
-        return f"{self.node}, {self.proxy}, rejected {what} and keeps what it had: {self.reason}"
+        return f"{self.node}, {self.proxy}, rejects {what(self.kind, self.name)} and keeps what it had: {self.reason}"
 
     def json(self) -> dict[str, Any]:
         """For programs."""
@@ -40,6 +39,13 @@ class Rejection:
             "reason": self.reason,
             "since": self.since,
         }
+
+
+def what(kind: str, name: str) -> str:
+    """What is rejected, for a person to read."""
+    if not name:
+        return kind
+    return f"endpoints of {name}" if kind == "endpoints" else f"{kind[:-1]} {name}"
 
 
 def moment(now: float) -> str:

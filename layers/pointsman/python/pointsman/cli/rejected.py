@@ -1,0 +1,61 @@
+"""What the Envoys behind an adapter reject, for `pointsman status`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.adapter.serve.ask import NoAnswer, get_json
+from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.rejection import what
+from pointsman.model.errors import InvalidInput
+
+_FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterStatus:
+    """What the adapter at `place` tells: an `error` why it does not, or the rejections as `/rejections` has them."""
+
+    place: str
+    error: str
+    rejections: tuple[dict[str, str], ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"adapter": self.place, "error": self.error, "rejections": list(self.rejections)}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.error:
+            return [f"adapter {self.place}: {self.error}"]
+        if not self.rejections:
+            return [f"adapter {self.place}: nothing is rejected"]
+        found = [f"adapter {self.place}:"]
+        for each in self.rejections:
+            of = what(each["kind"], each["name"])
+            found.append(f"  {each['node']} ({each['proxy']}) rejects {of} since {each['since']}")
+            found += [f"    {line}" for line in each["reason"].splitlines()]
+        return found
+
+
+def read_place(text: str) -> Listen:
+    """Where an adapter's pages for operators are: http://IP:PORT, IP:PORT or unix:PATH. Raises InvalidInput."""
+    short = text.removeprefix("http://").rstrip("/").replace("localhost:", "127.0.0.1:", 1)
+    place = Listen.read(short, "--adapter")
+    if not place.local:
+        reason = f'"{text}" is not on this machine: an adapter shows what is rejected to its own machine alone'
+        raise InvalidInput.single("--adapter", "", reason)
+    return place
+
+
+def ask(place: Listen) -> AdapterStatus:
+    """What the adapter there tells. One that is away is no error of ours: it is told."""
+    try:
+        answer = get_json(place, "/rejections", timeout=5.0)
+    except NoAnswer as error:
+        return AdapterStatus(str(place), str(error).removeprefix(f"{place}: "), ())
+    rejections = answer.get("rejections") if isinstance(answer, dict) else None
+    if not isinstance(rejections, list):
+        reason = "it has no /rejections: name the address that it was given with --ops"
+        return AdapterStatus(str(place), reason, ())
+    found = tuple({name: str(each.get(name, "")) for name in _FIELDS} for each in rejections if isinstance(each, dict))
+    return AdapterStatus(str(place), "", found)
