@@ -86,7 +86,7 @@ class Watch:
         self.metrics = Metrics(lambda: 0.0, str)
         self.serves: dict[tuple[str, str], str] = {}
         admin = Admin.read(f"127.0.0.1:{told.server.server_port}")
-        self.watch = AdminWatch([admin], self.metrics, self._clusters_of, self._version_of, now=clock)
+        self.watch = AdminWatch([admin], self.metrics, self._clusters_of, self._has, now=clock)
 
     def look(self) -> list[tuple[str, str, str]]:
         """What is rejected now."""
@@ -100,8 +100,9 @@ class Watch:
         assert proxy == S1
         return [CLUSTER]
 
-    def _version_of(self, proxy: ProxyId, kind: str, name: str) -> str | None:
-        return self.serves.get((kind, name))
+    def _has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
+        wanted = self.serves.get((kind, name))
+        return None if wanted is None else version == wanted
 
 
 NO_WORDS = "its admin does not say why; its log does"
@@ -128,12 +129,13 @@ def test_what_is_rejected_stands_until_something_is_taken_and_is_logged_once(
     assert (first.way, first.proxy, first.node, first.since) == ("admin", S1, "s1-1", "1970-01-01T00:16:40.000Z")
     told.accept("cluster_manager.cds")
     assert watch.look() == [("endpoints", CLUSTER, NO_WORDS)]
-    # Something was taken and the next thing rejected in between two looks.
-    told.accept(f"cluster.{STAT}")
-    told.reject(f"cluster.{STAT}")
-    assert watch.look() == [("endpoints", CLUSTER, NO_WORDS)]
-    told.accept(f"cluster.{STAT}")
-    assert watch.look() == []
+    # Something was taken and something rejected in between two looks: the version tells which was the last.
+    for version, stands in (("2", True), ("3", False)):
+        told.accept(f"cluster.{STAT}", version)
+        told.reject(f"cluster.{STAT}")
+        watch.serves = {("endpoints", CLUSTER): "3"}
+        assert bool(watch.look()) is stands
+        assert bool(watch.look()) is stands
 
 
 def test_listeners_are_told_in_envoys_words(told: Told, clock: Clock) -> None:
@@ -163,6 +165,9 @@ def test_what_was_rejected_before_the_first_look_stands_if_the_envoy_has_not_wha
     watch = Watch(told, clock)
     watch.serves = {("clusters", ""): "new", ("endpoints", CLUSTER): "7"}
     assert watch.look() == [("clusters", "", NO_WORDS)]
+    # It is over when what was rejected is taken back, though nothing new was taken.
+    watch.serves["clusters", ""] = "old"
+    assert watch.look() == []
     unknowing = Watch(told, clock)
     assert unknowing.look() == []
 
@@ -211,14 +216,11 @@ def test_an_admin_elsewhere_is_refused(text: str, said: str) -> None:
         Admin.read(text)
 
 
-def test_what_an_admin_tells_takes_the_place_of_what_was_concluded() -> None:
+def test_who_knows_best_tells_of_a_rejection() -> None:
     def rejection(way: str, kind: str, node: str = "s1-1") -> Rejection:
         return Rejection(way, S1, node, kind, "", "why", "then")
 
-    told, concluded, other = (
-        rejection("admin", "clusters"),
-        rejection("rest", "clusters"),
-        rejection("rest", "listeners"),
-    )
-    elsewhere = rejection("rest", "clusters", "s1-2")
-    assert standing([told, concluded, other, elsewhere]) == [told, other, elsewhere]
+    said, told, concluded = (rejection(way, "clusters") for way in ("ads", "admin", "rest"))
+    other, elsewhere = rejection("rest", "listeners"), rejection("rest", "clusters", "s1-2")
+    assert standing([concluded, told, other, elsewhere]) == [told, other, elsewhere]
+    assert standing([told, said, concluded]) == [said]

@@ -81,7 +81,7 @@ class AdapterProcess:
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
-        self._files: FilesAdapter | None = None
+        self._judges: list[Callable[[ProxyId, str, str, str], bool | None]] = []
         self._addresses: dict[str, str] = {}
         self._alive: list[Callable[[], bool]] = []
 
@@ -110,7 +110,7 @@ class AdapterProcess:
                 self._start_http(serving, follower)
             self._start_thread(serving, ended, "follower", lambda: follower.run(ended, self._on_change))
         if settings.admins:
-            watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._version_of)
+            watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)
             self._dumps["admin"] = watch.dump
             self._alive.append(lambda: watch.alive)
@@ -158,7 +158,7 @@ class AdapterProcess:
             lock=DirectoryLock(root.absolute() / OURS),
         )
         self._dumps["files"] = adapter.config_dump
-        self._files = adapter
+        self._judges.append(adapter.has)
         self.metrics.gauge(
             "pointsman_files_behind",
             "Proxies whose files are not what the store has.",
@@ -190,6 +190,7 @@ class AdapterProcess:
         self._listeners.append(adapter.on_change)
         self._dumps["rest"] = adapter.config_dump
         self._rejections.append(adapter.rejections)
+        self._judges.append(adapter.has)
         server = HttpServer(adapter, listen, tls, drain=adapter.drain)
         serving.callback(adapter.close)
         self._start(serving, "http", server)
@@ -237,9 +238,9 @@ class AdapterProcess:
             Cluster.FromString(each.content.cluster).name for view in views if view for each in view.snapshots.values()
         ]
 
-    def _version_of(self, proxy: ProxyId, kind: str, name: str) -> str | None:
-        # Over REST, who rejects asks again and again: that is seen without it.
-        return self._files.version_of(proxy, kind, name) if self._files else None
+    def _has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
+        found = [judge(proxy, kind, name, version) for judge in self._judges]
+        return True if True in found else False if False in found else None
 
     def _unreachable(self) -> str:
         return next((each.unreachable for each in self._followers if each.unreachable), "")

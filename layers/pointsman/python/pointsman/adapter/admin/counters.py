@@ -67,17 +67,20 @@ def counts(rejected: Mapping[Subscription, int], answer: Any) -> dict[Subscripti
     }
 
 
-def stands(now: Count, before: Count | None, stood: bool, serves: str | None) -> bool:
+def stands(now: Count, before: Count | None, stood: bool, current: bool | None) -> bool:
     """Whether the last that came was rejected, given the counts at the look before and whether one stood then.
 
-    At the first look (`before` None) counters do not tell what came last: it is a rejection unless the Envoy has the
-    version that it should have, `serves` (None: not known, and nobody is accused).
+    `current` is whether the Envoy has the version that it should have, None where that is not known. It decides where
+    counters do not tell what came last: at the first look (`before` None), and where some was rejected and some
+    accepted since. Where it is not known nobody is accused: over REST, what is rejected comes again within seconds.
     """
-    if before is None:
-        return serves is not None and now.version != serves
-    if now.rejected > before.rejected:
-        return True
-    return stood and now.accepted == before.accepted
+    if current:
+        return False
+    if before is not None and now.accepted == before.accepted:
+        return stood or now.rejected > before.rejected
+    if before is not None and now.rejected == before.rejected:
+        return False
+    return current is False
 
 
 def listener_errors(answer: Any) -> dict[str, str]:

@@ -66,18 +66,18 @@ class AdminWatch:
         admins: Sequence[Admin],
         metrics: Metrics,
         clusters_of: Callable[[ProxyId], Iterable[str]],
-        version_of: Callable[[ProxyId, str, str], str | None],
+        has: Callable[[ProxyId, str, str, str], bool | None],
         *,
         period: float = PERIOD,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`clusters_of` tells the names of the clusters that a proxy should have; `version_of` the `version_info` under
-        which it has clusters, listeners or a cluster's endpoints if it is up to date, None where that is not known.
-        `period` is in seconds, `now` tells Unix time.
+        """`clusters_of` tells the names of the clusters that a proxy should have; `has` whether a proxy whose clusters,
+        listeners or endpoints of a named cluster are of this `version_info` has what it should, None where that is not
+        known. `period` is in seconds, `now` tells Unix time.
         """
         self._envoys = [_Watched(admin) for admin in admins]
         self._metrics, self._period, self._now = metrics, period, now
-        self._clusters_of, self._version_of = clusters_of, version_of
+        self._clusters_of, self._has = clusters_of, has
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
 
@@ -149,9 +149,7 @@ class AdminWatch:
             if envoy.seen is not None:
                 # What had no counter at the last look had never been rejected then.
                 before = envoy.seen.get(subscription, Count(0, count.accepted, count.version))
-            version = self._version(envoy, subscription) if before is None else None
-            stood = subscription in envoy.standing
-            if stands(count, before, stood, version):
+            if stands(count, before, subscription in envoy.standing, self._current(envoy, subscription, count)):
                 standing[subscription] = self._rejections(envoy, subscription)
             new = count.rejected - before.rejected if before else int(subscription in standing)
             self._metrics.rejected.labels(WAY, subscription[0]).inc(new)
@@ -169,9 +167,9 @@ class AdminWatch:
         except InvalidInput as error:
             raise NoAnswer(f"{envoy.admin}: it is none of ours: {error}") from None
 
-    def _version(self, envoy: _Watched, subscription: Subscription) -> str | None:
+    def _current(self, envoy: _Watched, subscription: Subscription, count: Count) -> bool | None:
         assert envoy.proxy is not None
-        return self._version_of(envoy.proxy, subscription[0], self._name(envoy, subscription))
+        return self._has(envoy.proxy, subscription[0], self._name(envoy, subscription), count.version)
 
     def _name(self, envoy: _Watched, subscription: Subscription) -> str:
         """The cluster's own name, where it is one that we know."""

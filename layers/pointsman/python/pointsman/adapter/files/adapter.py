@@ -166,14 +166,13 @@ class FilesAdapter:
             ]
         return {"standing_by": self.standing_by, "proxies": found}
 
-    def version_of(self, proxy: ProxyId, kind: str, name: str) -> str | None:
-        """The version of that in the files of `proxy`; None if it is not there."""
-        return self._versions(proxy).get((kind, name))
-
-    def _versions(self, proxy: ProxyId) -> Mapping[tuple[str, str], str]:
+    def has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
+        """Whether an Envoy that has this `version_info` has read what is in the files of `proxy`, None if there are
+        none; `name` is a cluster's, for endpoints."""
         with self._lock:
             kept = self._kept.get(proxy)
-            return kept.files.versions() if kept and kept.files else {}
+            wanted = kept.files.versions().get((kind, name)) if kept and kept.files else None
+        return None if wanted is None else version == wanted
 
     def _take_over(self) -> None:
         """Become the one who writes, now or when the other one has ended."""

@@ -148,7 +148,15 @@ class RestAdapter:
 
     def rejections(self) -> list[Rejection]:
         """What Envoys seem to have rejected, and still do not have."""
-        return self._rejections.all(time.time())
+        return self._rejections.all(time.time(), self._has)
+
+    def has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
+        """True if an Envoy that has this `version_info` has what it would be answered; `name` is a cluster's, for
+        endpoints. None otherwise: it may be about to ask."""
+        with self._lock:
+            found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
+        places = [answers.parts[name].of.place for answers in found if answers and name in answers.parts]
+        return any(self._has(proxy, Kind(kind), place, version) for place in (places if name else [""])) or None
 
     def config_dump(self) -> dict[str, Any]:
         """By proxy, what is answered and who waits, for `/config_dump`."""
@@ -158,6 +166,12 @@ class RestAdapter:
             "proxies": [_dump(key, channel) for key, channel in channels],
             "rejections": [each.json() for each in self.rejections()],
         }
+
+    def _has(self, proxy: ProxyId, kind: Kind, name: str, version: str) -> bool:
+        with self._lock:
+            found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
+        answers = [each.get(kind, name) for each in found if each is not None]
+        return any(each and standing(each.version, Version.read(version)) is Standing.SAME for each in answers)
 
     async def _answer(self, request: DiscoveryRequest, scope: Scope, send: Send) -> None:
         channel = await self._channel(request.asker, send)

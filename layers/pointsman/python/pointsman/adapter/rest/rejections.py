@@ -1,6 +1,7 @@
 """What Envoys seem to reject: over REST they do not say so, but ask again with the version that they had before."""
 
 import logging
+from collections.abc import Callable
 
 from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.answers import Kind
@@ -27,7 +28,7 @@ class Rejections:
 
     def __init__(self) -> None:
         self._sent: dict[_Subscription, tuple[str, str]] = {}
-        self._found: dict[_Subscription, tuple[Rejection, float, int]] = {}
+        self._found: dict[_Subscription, tuple[Rejection, str, float, int]] = {}
 
     def sent(self, request: DiscoveryRequest, version: str) -> None:
         """`version` was the answer to `request`."""
@@ -44,20 +45,25 @@ class Rejections:
         if not version or request.version != had or started_over:
             self._found.pop(key, None)
             return False
-        before, _, times = self._found.get(key, (None, 0.0, 0))
+        before, _, _, times = self._found.get(key, (None, "", 0.0, 0))
         reason = f"it asks again with the version that it had before {version}; its log says why"
         if before is None or before.reason != reason:
             before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
             times = 0
-        self._found[key] = before, now, times + 1
+        self._found[key] = before, had, now, times + 1
         if times == 1:  # once may be a restart
             _log.warning("%s", before)
         return True
 
-    def all(self, now: float) -> list[Rejection]:
-        """Those that still stand. An Envoy that has not asked for a while is gone, and forgotten."""
-        self._found = {key: found for key, found in self._found.items() if now - found[1] < _FORGOTTEN}
-        return [rejection for rejection, _, _ in self._found.values()]
+    def all(self, now: float, has: Callable[[ProxyId, Kind, str, str], bool]) -> list[Rejection]:
+        """Those that still stand: not where an Envoy `has` what it should, since what it rejected was taken back. One
+        that has not asked for a while is gone, and forgotten."""
+        self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN}
+        return [
+            rejection
+            for (proxy, _, kind, name), (rejection, had, _, _) in self._found.items()
+            if not has(proxy, kind, name, had)
+        ]
 
 
 def _who(request: DiscoveryRequest) -> tuple[ProxyId, str]:

@@ -53,8 +53,14 @@ def moment(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_BEST_FIRST = ("ads", "admin", "rest")
+
+
 def standing(found: Iterable[Rejection]) -> list[Rejection]:
-    """Each rejection once: where an Envoy's admin tells of one, what was only concluded from its polls is left out."""
+    """Each rejection once, as the best of the ways tells it that know of an Envoy's kind: what it says itself, what its
+    admin says, and only then what is concluded from its polls."""
     found = list(found)
-    told = {(each.node, each.kind) for each in found if each.way == "admin"}
-    return [each for each in found if each.way != "rest" or (each.node, each.kind) not in told]
+    best: dict[tuple[str, str], str] = {}
+    for each in sorted(found, key=lambda each: _BEST_FIRST.index(each.way)):
+        best.setdefault((each.node, each.kind), each.way)
+    return [each for each in found if best[each.node, each.kind] == each.way]

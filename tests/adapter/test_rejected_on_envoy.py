@@ -1,0 +1,76 @@
+"""What a real Envoy rejects is seen, in its own words where it has them, whatever the way to it; and is over when it
+takes something better."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from pointsman.cli.status import status
+
+from tests.adapter.doubles import Remote
+from tests.adapter.stand import CLUSTER, Stand, Way
+from tests.fleet.process import wait_until
+
+pytestmark = pytest.mark.envoy
+
+NO_FILTER = "Didn't find a registered implementation for 'nope'"
+NO_TIMEOUT = "ConnectTimeout: value must be greater than 0s"
+
+
+def _status(stand: Stand, store: Path, *options: str, code: int = 0) -> str:
+    """What `pointsman status` tells, with the adapter's address."""
+    done = CliRunner().invoke(status, ["--store", str(store), "--adapter", stand.ops, *options], standalone_mode=False)
+    assert (done.exception, done.return_value) == (None, code)
+    return done.stdout
+
+
+def _told(stand: Stand, store: Path) -> list[dict[str, str]]:
+    (found,) = json.loads(_status(stand, store, "--json"))["adapters"]
+    assert (found["adapter"], found["error"]) == (stand.ops, "")
+    rejections: list[dict[str, str]] = found["rejections"]
+    return rejections
+
+
+@pytest.mark.parametrize("way", ["files", "http", "grpc"])
+def test_a_rejected_configuration_is_told_and_the_envoy_serves_on(way: Way, store: Remote, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with Stand(way, store, str(path), tmp_path) as stand:
+        assert _told(stand, path) == []
+        stand.publish("dc2", timeout=0)
+        stand.listen(2, listener_filters={"name": "nope"})
+
+        def both() -> dict[str, dict[str, Any]] | None:
+            found = {each["kind"]: each for each in _told(stand, path)}
+            told = {"clusters", "listeners"} <= found.keys()
+            ways = {each["way"] for each in found.values()}
+            return found if told and ways == {"ads" if way == "grpc" else "admin"} else None
+
+        found = wait_until(both, "the rejections to be told", children=[stand.adapter])
+        assert NO_FILTER in found["listeners"]["reason"]
+        if way == "grpc":
+            assert found["clusters"]["name"] == CLUSTER
+            assert NO_TIMEOUT in found["clusters"]["reason"]
+        else:
+            assert found["listeners"]["name"] == "s2"
+            assert "its log does" in found["clusters"]["reason"]
+            assert NO_TIMEOUT in stand.envoy.err.read_text()
+        lines = _status(stand, path)
+        for each in found.values():
+            assert (each["proxy"], each["node"]) == ("dc1/default/s1", "s1-1")
+            assert each["reason"].splitlines()[0] in lines
+        for kind in ("clusters", "listeners"):
+            counter = f'pointsman_rejected_total{{kind="{kind}",way="{found[kind]["way"]}"}}'
+            assert stand.metric(counter) >= 1
+        said = stand.adapter.err.read_text()
+        assert said.count(NO_FILTER) == 1
+        assert stand.page("config_dump").keys() >= {"admin", {"http": "rest", "grpc": "ads"}.get(way, "files")}
+        stand.wait_for_switch("dc2")  # as it did before
+        stand.publish("dc3")
+        stand.listen(3)
+        stand.wait_for_switch("dc3")
+        wait_until(lambda: _told(stand, path) == [], "the rejections to be over", children=[stand.adapter])
+        assert "nothing is rejected" in _status(stand, path)
+        stand.adapter.stop()
+        assert f"adapter {stand.ops}: " in _status(stand, path, code=1)
