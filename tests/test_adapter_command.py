@@ -58,6 +58,41 @@ def test_one_process_serves_http_and_grpc_and_operators(store: Path, tmp_path: P
         assert not path.exists()
 
 
+def test_an_adapter_starts_from_what_it_kept_while_its_store_is_gone(store: Path, tmp_path: Path) -> None:
+    path, kept, elsewhere = tmp_path / "xds.sock", tmp_path / "kept", tmp_path / "elsewhere"
+    arguments = ("http", "--store", store, "--unix", path, "--keep", kept)
+    with adapter(tmp_path, *arguments) as child:
+        assert ready(child) == {"http": f"unix:{path}", "keep": str(kept)}
+        assert Envoy(path).ask("clusters").status == 200
+        wait_until(lambda: len(list(kept.glob("*.kept"))) == 2, "it to be kept", children=[child])
+    elsewhere.mkdir()
+    for file in tmp_path.glob("store.db*"):
+        file.rename(elsewhere / file.name)
+    again = Child("again", [POINTSMAN, "adapter", *arguments], tmp_path)
+    with again:
+        ready(again)
+        assert Envoy(path).ask("clusters").names == ["s2.default.dc1.internal.mesh.example"]
+        assert not store.exists()
+        assert f"there is no such file (any more): put it back; what is kept in {kept} is served" in read(again)
+        for file in elsewhere.iterdir():
+            file.rename(tmp_path / file.name)
+        wait_until(lambda: "the store can be read again" in read(again), "the store", children=[again])
+
+
+def read(child: Child) -> str:
+    """What it says on stderr."""
+    return child.err.read_text()
+
+
+def test_nothing_kept_and_no_store_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pointsman.cli.main import run
+
+    gone, kept = tmp_path / "gone" / "store.db", tmp_path / "kept"
+    where = ("--store", str(gone), "--listen", "127.0.0.1:0", "--keep", str(kept))
+    assert run(["adapter", "http", *where]) == 1
+    assert str(gone) in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -67,6 +102,8 @@ def test_one_process_serves_http_and_grpc_and_operators(store: Path, tmp_path: P
         (("http", "--listen", "127.0.0.1:0", "--tls-cert", "x.pem"), "--tls-cert, --tls-key and --client-ca together"),
         (("http", "--listen", "127.0.0.1:0", "--proxy", "s1"), '"s1" is neither DC/NAMESPACE/SERVICE nor'),
         (("files", "--files", "envoys", "--envoy-version", "new"), '"new" is not a version like 1.40.0'),
+        (("files", "--files", "envoys", "--envoy-admin", "10.0.0.1:9901"), '--envoy-admin: "10.0.0.1:9901" is not on'),
+        (("http", "--listen", "127.0.0.1:0", "--keep", "/proc/kept"), "/proc/kept: cannot be written to"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(

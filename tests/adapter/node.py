@@ -8,10 +8,12 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.files.adapter import OURS, FilesAdapter
 from pointsman.adapter.files.inotify import Inotify, Usage
 from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.lock import DirectoryLock
 from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.delivery import EnvoyVersion
@@ -79,9 +81,11 @@ class Node:
         usage: Usage | None = None,
         proxies: tuple[ProxyId, ...] = (S1,),
         operations: FileOperations | None = None,
+        kept: Kept | None = None,
+        locked: bool = False,
     ) -> None:
         self.recorder = operations or Recorder()
-        self.follower = Follower(store, proxies, clock=clock)
+        self.follower = Follower(store, proxies, clock=clock, kept=kept)
         self.adapter = FilesAdapter(
             self.follower,
             root,
@@ -89,6 +93,7 @@ class Node:
             inotify=Inotify(lambda: usage, clock=clock),
             operations=self.recorder,
             clock=clock,
+            lock=DirectoryLock(root / OURS) if locked else None,
         )
         self.clock = clock
 

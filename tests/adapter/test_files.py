@@ -1,6 +1,8 @@
 """The files of an Envoy change only where they must, in the right order, and never for want of data."""
 
 import os
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from pointsman.adapter.files.operations import FileOperations
+from pointsman.adapter.follow.kept import Kept
 from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.store import keys
 from pointsman.xds.content import compute
@@ -38,6 +41,7 @@ from tests.adapter.published import (
     instances,
     sidecar_plan,
 )
+from tests.fleet.process import wait_until
 
 
 def test_at_first_everything_is_written_before_what_refers_to_it(
@@ -184,6 +188,63 @@ def test_a_full_disk_is_told_and_what_was_not_written_is_written_later(
     assert node.turn(after=1) == []
     assert len(node.turn(after=5)) == 4 + 3
     assert node.adapter.problems() == {}
+
+
+def test_one_process_writes_and_another_one_stands_by(
+    store: Remote, root: Path, clock: Clock, published: Publisher
+) -> None:
+    first, second = (Node(store, root, clock, locked=True) for _ in range(2))
+    stop = threading.Event()
+    running = threading.Thread(target=first.adapter.run, args=(stop,))
+    running.start()
+    wait_until(lambda: first.recorder.done[-1:] == ["write lds.pb"], "the first to write")
+    next_stop = threading.Event()
+    standing_by = threading.Thread(target=second.adapter.run, args=(next_stop,))
+    standing_by.start()
+    try:
+        wait_until(lambda: second.follower.view(S1), "the second to follow")
+        assert (first.adapter.standing_by, second.adapter.standing_by) == (False, True)
+        published.head(sidecar_plan(), content(["dc2"]))
+        wait_until(lambda: first.recorder.done[4:] == ["write s2"], "the first to write on")
+        assert second.recorder.take() == []
+        stop.set()
+        running.join()
+        published.head(sidecar_plan(), content(["dc3"]))
+        wait_until(lambda: second.recorder.done, "the second to go on")
+        # What the first one wrote is the same for it, and not written again.
+        assert second.recorder.take() == ["write s2"]
+        assert (serving(root / WHERE), second.adapter.standing_by) == ("dc3", False)
+    finally:
+        for each in (stop, next_stop):
+            each.set()
+        for thread in (running, standing_by):
+            thread.join()
+
+
+def test_before_the_store_was_seen_whole_files_are_not_touched_and_damaged_ones_mended_from_what_is_kept(
+    store: Remote, root: Path, clock: Clock, published: Publisher, tmp_path: Path
+) -> None:
+    with Kept(tmp_path / "kept", "s3://mesh") as kept:
+        Node(store, root, clock, kept=kept).turn()
+    # The files are newer than what is kept: the adapter was killed between the two.
+    published.head(sidecar_plan(), content(["dc2"]))
+    Node(store, root, clock).turn()
+    store.leave()
+    node = Node(store, root, clock, kept=Kept(tmp_path / "kept", "s3://mesh"))
+    node.adapter.on_change(node.follower.recall())
+    assert node.turn(after=1) == []
+    assert serving(root / WHERE) == "dc2"
+    assert node.adapter.config_dump()["proxies"][0]["proxy"] == "dc1/default/s1"
+    store.come_back()
+    assert node.turn(after=1) == []
+    published.head(sidecar_plan(), content(["dc3"]))
+    assert node.turn(after=1) == ["write s2"]
+    store.leave()
+    shutil.rmtree(root)
+    assert node.follower.view(S1) is not None
+    again = Node(store, root, clock, kept=Kept(tmp_path / "kept", "s3://mesh"))
+    again.adapter.on_change(again.follower.recall())
+    assert again.turn() == ["write s2", "write s3", "write cds.pb", "write lds.pb"]
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,17 @@
 """What proxies should have is complete, never goes back, and never gets less for want of data."""
 
+import random
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
+import orjson
 import pytest
 from pointsman.adapter.follow.follower import Follower
 from pointsman.discovery.proxy import GatewayId, SidecarId, proxy_of
 from pointsman.discovery.view import View
 from pointsman.store import keys
+from pointsman.store.protocol import Changes, Stored, StoreError, StoreUnavailable
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.snapshot import snapshot_json
@@ -219,6 +223,56 @@ def test_a_store_that_fails_between_two_reads_costs_nothing(
     store.come_back()
     assert follower.refresh() == {S1}
     assert set(view_of(follower).snapshots) == {S2, S3}
+
+
+def test_an_hour_of_whatever_a_store_may_answer_takes_nothing_away(
+    publisher: Publisher, store: Remote, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone, throttled, garbage, emptied, put back from an old copy, one after the other for an hour."""
+    plans = [sidecar_plan(service=f"s{number}") for number in range(2, 6)]
+    for plan in plans:
+        publisher.head(plan, content(["dc2"], service=plan.targets[0].target.service), version=7)
+    names = [plan.cluster_id for plan in plans]
+    publisher.manifest(*S1.manifest_keys, manifest(*names, generation=3))
+    follower = Follower(store, [S1], clock=clock)
+    follower.refresh()
+    before = view_of(follower)
+    chance, real = random.Random(7), store.changes
+
+    def garbled(stored: Stored) -> Stored:
+        body = orjson.loads(stored.data)
+        data = [
+            b"",
+            b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>",
+            stored.data[: len(stored.data) // 2],
+            orjson.dumps({**body, "version": 1, "generation": 1}),
+            orjson.dumps({**body, "serial": 0}),
+            orjson.dumps({**body, "cluster": "", "listeners": [], "clusters": ["s9.default.dc1"], "version": "x"}),
+        ]
+        return Stored(stored.key, chance.choice(data), f"garbage-{chance.random()}")
+
+    def answer(known: Mapping[str, str | None], cursor: str = "") -> Changes:
+        match chance.randrange(4):
+            case 0:
+                raise StoreUnavailable("store: S3 did not do it in 4 attempts (SlowDown): try again later")
+            case 1:
+                raise StoreError("store: access denied")
+            case 2:
+                return Changes([], chance.choice(["", cursor, "of another file"]))
+            case _:
+                objects = real(dict.fromkeys(known)).objects
+                return Changes([garbled(each) for each in objects if chance.random() < 0.7], "")
+
+    monkeypatch.setattr(store, "changes", answer)
+    for _ in range(400):
+        clock.now += 9
+        assert follower.refresh() == set()
+        assert view_of(follower) is before
+    monkeypatch.setattr(store, "changes", real)
+    publisher.head(plans[0], content(["dc3"]))
+    assert follower.refresh() == {S1}
+    assert (active(follower), set(view_of(follower).snapshots)) == ("dc3", set(names))
+    assert (follower.problems(S1), follower.staleness) == ((), 0)
 
 
 def test_a_gateway_has_what_it_shares_and_what_is_its_own(store: Remote, publisher: Publisher) -> None:

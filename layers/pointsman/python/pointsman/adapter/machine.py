@@ -58,6 +58,7 @@ class Settings:
         grpc: str = "",
         http: str = "",
         admins: Sequence[str] = (),
+        refresh_delay_ms: int = 1000,
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -84,6 +85,7 @@ class Settings:
                 grpc=_local(grpc, "grpc") if grpc else "",
                 files=Path(files).resolve() if files else None,
                 envoy_version=(int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
+                refresh_delay_ms=refresh_delay_ms,
                 admins=[Admin.read(each) for each in admins],
             ),
         )

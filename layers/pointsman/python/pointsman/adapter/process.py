@@ -77,7 +77,7 @@ class AdapterProcess:
         """
         self._settings, self._store, self._kept = settings, store, kept
         self._followers: list[Follower] = []
-        self.metrics = Metrics(lambda: max(each.staleness for each in self._followers), self._unreachable)
+        self.metrics = Metrics(self._staleness, self._unreachable)
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
@@ -241,6 +241,9 @@ class AdapterProcess:
     def _has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
         found = [judge(proxy, kind, name, version) for judge in self._judges]
         return True if True in found else False if False in found else None
+
+    def _staleness(self) -> float:
+        return max((each.staleness for each in self._followers), default=0.0)
 
     def _unreachable(self) -> str:
         return next((each.unreachable for each in self._followers if each.unreachable), "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from pointsman.cli.options import envoy_admin_option, store_option
+from pointsman.cli.options import envoy_admin_option, refresh_delay_option, store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
@@ -106,14 +106,7 @@ def _network_options(command: _Command) -> _Command:
             click.option(
                 "--trust-domain", default="", metavar="NAME", help="Only certificates of this one (default: any)."
             ),
-            click.option(
-                "--refresh-delay",
-                default=1000,
-                show_default=True,
-                type=click.IntRange(min=10),
-                metavar="MS",
-                help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
-            ),
+            refresh_delay_option,
             _keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
             envoy_admin_option,
             _proxy_option,

@@ -50,6 +50,18 @@ def envoy_admin_option(command: _Command) -> _Command:
     )(command)
 
 
+def refresh_delay_option(command: _Command) -> _Command:
+    """`--refresh-delay`, in milliseconds."""
+    return click.option(
+        "--refresh-delay",
+        default=1000,
+        show_default=True,
+        type=click.IntRange(min=10),
+        metavar="MS",
+        help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
+    )(command)
+
+
 @contextmanager
 def engine_on(store: str) -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end."""

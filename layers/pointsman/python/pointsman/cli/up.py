@@ -2,7 +2,7 @@
 
 import click
 
-from pointsman.cli.options import envoy_admin_option, store_option, trust_domain_option
+from pointsman.cli.options import envoy_admin_option, refresh_delay_option, store_option, trust_domain_option
 
 
 @click.command()
@@ -22,6 +22,7 @@ from pointsman.cli.options import envoy_admin_option, store_option, trust_domain
 @click.option(
     "--http", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over HTTP (REST xDS) as well."
 )
+@refresh_delay_option
 @envoy_admin_option
 @click.option(
     "--envoy-version",
@@ -44,6 +45,7 @@ def up(
     files: str,
     grpc: str,
     http: str,
+    refresh_delay: int,
     envoy_admins: tuple[str, ...],
     envoy_version: str,
     reconcile_every: int,
@@ -63,6 +65,6 @@ def up(
     from pointsman.adapter.machine import Machine, Settings
 
     settings = Settings.read(
-        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins
+        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins, refresh_delay
     )
     Machine(settings).run()

@@ -1,15 +1,18 @@
-"""`pointsman up --grpc` with a real Envoy: an event is live in milliseconds, and a kill takes nothing away."""
+"""`pointsman up --grpc` and `--http` with a real Envoy: an event is live in milliseconds, a kill takes nothing away."""
 
 import json
 import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from pointsman.adapter.bootstrap.document import (
     Address,
     FetchGrpc,
+    FetchHttp,
     Node,
     PublicListener,
     SecretFiles,
@@ -27,19 +30,27 @@ pytestmark = pytest.mark.envoy
 
 IPS = {"dc1": "127.0.0.1", "dc2": "127.0.0.2", "dc3": "127.0.0.3"}
 SWITCHES = 40
+DELAY_MS = 20
 
 
 class Up(Pointsman):
-    """`pointsman up` that serves gRPC on a unix socket in place of files."""
+    """`pointsman up` that serves gRPC or HTTP on a unix socket in place of files."""
 
-    def __init__(self, directory: Path) -> None:
-        self.socket = directory / "ads.sock"
+    def __init__(self, directory: Path, way: str) -> None:
+        self.socket, self._way = directory / "xds.sock", way
         super().__init__(directory, "mesh.example")
 
     def _up_arguments(self) -> list[str | Path]:
         where = super()._up_arguments()
         at = where.index("--files")
-        return [*where[:at], "--grpc", f"unix:{self.socket}", *where[at + 2 :]]
+        ways = [f"--{self._way}", f"unix:{self.socket}", "--refresh-delay", str(DELAY_MS)]
+        return [*where[:at], *ways, *where[at + 2 :]]
+
+    def page(self, name: str) -> Any:
+        """A page of its HTTP endpoint: text, or JSON parsed."""
+        with urlopen(f"{self._url}/{name}", timeout=10) as answer:
+            text = answer.read().decode()
+        return text if name == "metrics" else json.loads(text)
 
 
 @pytest.fixture
@@ -56,19 +67,23 @@ def serving(envoy: Envoy) -> str:
     return next((dc for dc, ip in IPS.items() if ips == {ip}), "")
 
 
-def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(tmp_path: Path, sites: dict[str, Site]) -> None:
+@pytest.mark.parametrize(("way", "switches"), [("grpc", SWITCHES), ("http", 10)])
+def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(
+    way: str, switches: int, tmp_path: Path, sites: dict[str, Site]
+) -> None:
     with Ports() as ports:
         caller = Caller(sites["dc1"], *(ports.take("127.0.0.1") for _ in range(3)))
         config = {"defaults.json": json.dumps(proxy_defaults("remote")), "s1.json": json.dumps(s1_sidecar(caller))}
         for name, text in {**config, "s2.hcl": RESOLVER}.items():
             (tmp_path / name).write_text(text)
-        up = Up(tmp_path)
+        up = Up(tmp_path, way)
         up.apply(tmp_path / name for name in (*config, "s2.hcl"))
         identity = CertificateAuthority(tmp_path / "ca", "mesh.example").issue("s1", "dc1")
+        at = UnixSocket(str(up.socket))
         bootstrap = sidecar_bootstrap(
             Node("s1-1", "s1", "dc1"),
             Address("127.0.0.1", caller.admin),
-            FetchGrpc(UnixSocket(str(up.socket))),
+            FetchGrpc(at) if way == "grpc" else FetchHttp(at, refresh_delay_ms=DELAY_MS),
             SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
             PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
         )
@@ -88,7 +103,7 @@ def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(tmp_path
             envoy.wait_ready()
             wait_until(lambda: serving(envoy) == "dc2", "dc2 to serve")
             times = []
-            for switch in range(SWITCHES):
+            for switch in range(switches):
                 sent = report("dc2", "passing" if switch % 2 else "critical")
                 wanted = "dc2" if switch % 2 else "dc3"
                 wait_until(lambda wanted=wanted: serving(envoy) == wanted, f"{wanted} to serve")
@@ -100,5 +115,9 @@ def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(tmp_path
             up.start()
             report("dc2", "critical")
             wait_until(lambda: serving(envoy) == "dc3", "dc3 to serve")
+            tongue = {"grpc": "ads", "http": "rest"}[way]
+            assert up.page("config_dump")[tongue]["rejections"] == up.page("v1/status")["rejections"] == []
+            assert f'way="{tongue}"' in up.page("metrics")
+            assert up.page("readyz")["ready"]
             updates = envoy.stats(["cluster_manager.cluster_modified", "cluster_manager.cds.update_rejected"])
             assert set(updates.values()) == {0}
