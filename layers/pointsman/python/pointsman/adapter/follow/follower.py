@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.kept import Kept
@@ -277,19 +277,20 @@ class Follower:
         for manifests in (wanted, old.manifests if old else None):
             snapshots = self._snapshots(proxy, manifests)
             if manifests is not None and snapshots is not None:
-                self._keep(proxy, manifests)
                 if old is not None and old.is_of(manifests, snapshots):
                     return False
+                self._keep(proxy, manifests, snapshots, old)
                 followed.version += 1
                 followed.view = make_view(followed.version, manifests, snapshots)
                 return True
         return False
 
-    def _keep(self, proxy: ProxyId, manifests: Manifests) -> None:
-        """Have on disk what a complete view of `proxy` is made of."""
+    def _keep(self, proxy: ProxyId, manifests: Manifests, snapshots: Mapping[str, Snapshot], old: View | None) -> None:
+        """Have on disk what a complete view of `proxy` is made of, where `old` was made of something else."""
         if self._kept is None:
             return
-        wanted = [proxy.snapshot_key(each) for each in cluster_ids(manifests)]
+        before = old.snapshots if old else {}
+        wanted = [proxy.snapshot_key(each) for each, now in snapshots.items() if before.get(each) is not now]
         if manifests == self._manifests(proxy):
             # What a newer manifest names may not be there yet: it is not kept before that.
             wanted += proxy.manifest_keys
