@@ -51,7 +51,7 @@ def test_one_process_serves_http_and_grpc_and_operators(store: Path, tmp_path: P
         assert set(found) == {"http", "grpc", "ops"}
         assert found["http"] == f"unix:{path}"
         assert Envoy(path).ask("clusters").names == ["s2.default.dc1.internal.mesh.example"]
-        for page in ("healthz", "readyz", "metrics", "config_dump"):
+        for page in ("healthz", "readyz", "metrics", "config_dump", "rejections"):
             with urlopen(f"{found['ops']}/{page}", timeout=10) as answer:
                 assert answer.status == 200
         child.stop()

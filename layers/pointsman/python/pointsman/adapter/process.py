@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,10 @@ class AdapterProcess:
         self._settings, self._store, self._kept = settings, store, kept
         self._followers: list[Follower] = []
         self.metrics = Metrics(self._staleness, self._unreachable)
+        self._problems: list[Callable[[], Mapping[ProxyId, Sequence[str]]]] = []
+        self.metrics.gauge(
+            "pointsman_proxies_behind", "Proxies that do not get what the store has.", lambda: len(self.problems())
+        )
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
@@ -102,6 +106,7 @@ class AdapterProcess:
             self._start_files(serving, ended, settings.files)
         if settings.grpc or settings.http:
             follower = self._follower()
+            self._problems.append(lambda: _problems(follower))
             # Before anybody asks: what is kept needs no store.
             follower.recall()
             if settings.grpc:
@@ -131,6 +136,14 @@ class AdapterProcess:
         """What Envoys reject, and do not have."""
         return standing(each for found in self._rejections for each in found())
 
+    def problems(self) -> dict[ProxyId, list[str]]:
+        """By proxy, why it does not get what the store has; those without any are left out."""
+        found: dict[ProxyId, list[str]] = {}
+        for problems in self._problems:
+            for proxy, lines in problems().items():
+                found.setdefault(proxy, []).extend(lines)
+        return found
+
     def ops(self, with_dump: bool = True) -> Any:
         """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
         from pointsman.adapter.serve.ops import ops
@@ -159,11 +172,7 @@ class AdapterProcess:
         )
         self._dumps["files"] = adapter.config_dump
         self._judges.append(adapter.has)
-        self.metrics.gauge(
-            "pointsman_files_behind",
-            "Proxies whose files are not what the store has.",
-            lambda: len(adapter.problems()),
-        )
+        self._problems.append(adapter.problems)
         self.metrics.gauge(
             "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
         )
@@ -260,7 +269,11 @@ class AdapterProcess:
         return "" if served else self._unreachable()
 
     def _config_dump(self) -> dict[str, Any]:
-        return {way: dump() for way, dump in self._dumps.items()}
+        behind = [
+            {"proxy": str(proxy.directory), "problems": lines}
+            for proxy, lines in sorted(self.problems().items(), key=lambda item: str(item[0].directory))
+        ]
+        return {way: dump() for way, dump in self._dumps.items()} | {"behind": behind}
 
     def _on_change(self, changed: set[ProxyId]) -> None:
         for listener in self._listeners:
@@ -269,3 +282,8 @@ class AdapterProcess:
             except Exception:
                 # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
                 _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
+
+
+def _problems(follower: Follower) -> dict[ProxyId, tuple[str, ...]]:
+    found = {proxy: follower.problems(proxy) for proxy in follower.proxies}
+    return {proxy: lines for proxy, lines in found.items() if lines}
