@@ -131,7 +131,7 @@ class FilesAdapter:
         """Follow and write until `stop` is set; see `Follower.run` for the periods."""
         with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
             try:
-                self._take_over()
+                self._take_over(stop)
                 self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
             finally:
                 with self._lock:
@@ -174,7 +174,7 @@ class FilesAdapter:
             wanted = kept.files.versions().get((kind, name)) if kept and kept.files else None
         return None if wanted is None else version == wanted
 
-    def _take_over(self) -> None:
+    def _take_over(self, stop: threading.Event) -> None:
         """Become the one who writes, now or when the other one has ended."""
         lock = self._directory_lock
         if lock is None or lock.take():
@@ -183,6 +183,9 @@ class FilesAdapter:
 
         def wait() -> None:
             lock.take(wait=True)
+            if stop.is_set():
+                lock.release()
+                return
             _log.warning("%s is written by this process now", self._root)
             self.on_change(())
 
