@@ -86,7 +86,7 @@ class Stand:
             self.wait_started(self.adapter)
             held.enter_context(self.envoy)
             self.envoy.wait_ready()
-            self.client = held.enter_context(Client("127.0.0.1", self._upstream, interval=0.004, timeout=5.0))
+            self.client = held.enter_context(Client("127.0.0.1", self._upstream, interval=0.01, timeout=5.0))
             self.client.wait_for_answer("dc2", after=0.0)
             self._held = held.pop_all()
         return self
