@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 WAY = "admin"
 """As metrics call it."""
 
-PERIOD = 5.0
-"""Seconds between two looks at an Envoy."""
+PERIOD = 2.0
+"""Seconds between two looks at an Envoy. One costs an Envoy 12 ms with a thousand clusters."""
 
 
 @dataclass(slots=True)
