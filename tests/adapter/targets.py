@@ -1,77 +1,135 @@
-"""TLS servers that stand for the gateways of datacenters: what they saw tells whether an SNI found its endpoints."""
+"""TLS servers that stand for gateways and for instances: what they saw tells whether an SNI found its endpoints."""
 
 import socketserver
 import ssl
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.process import Ports
 
+Place = tuple[str, int]
 
-class Gateways:
-    """One server per datacenter, all of them up while the `with` block lasts.
 
-    Each shows the certificate of the service where the SNI says, as a real gateway passes on to it, and answers every
-    request with the name of that datacenter. `seen` are the pairs of server and SNI's datacenter so far.
+class Targets:
+    """Servers by name, all of them up while the `with` block lasts; more may come, and each may go before.
+
+    Each shows the certificate of the service where the SNI says, and answers every request with the text that `says`
+    makes of its own name and the SNI's datacenter. `handshakes` counts the pairs of the two.
     """
 
-    def __init__(self, authority: CertificateAuthority, service: str, places: Mapping[str, tuple[str, int]]) -> None:
-        self.seen: set[tuple[str, str]] = set()
-        self._contexts = {}
-        for datacenter in places:
-            identity = authority.issue(service, datacenter)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(identity.certificate, identity.private_key)
-            self._contexts[datacenter] = context
-        self._servers = [self._server(datacenter, place) for datacenter, place in places.items()]
+    def __init__(
+        self,
+        authority: CertificateAuthority,
+        service: str,
+        places: Mapping[str, Place],
+        says: Callable[[str, str], str],
+    ) -> None:
+        self.handshakes: Counter[tuple[str, str]] = Counter()
+        self._authority, self._service, self._says = authority, service, says
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+        self._servers: dict[str, socketserver.BaseServer] = {}
+        for name, place in places.items():
+            self.add(name, place)
 
     def __enter__(self) -> Self:
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        for name in list(self._servers):
+            self.remove(name)
 
-    def _server(self, where: str, place: tuple[str, int]) -> socketserver.BaseServer:
-        gateways = self
+    @property
+    def seen(self) -> set[tuple[str, str]]:
+        """The pairs of server and SNI's datacenter so far."""
+        return set(self.handshakes)
+
+    def add(self, name: str, place: Place) -> None:
+        """One more server."""
+        server = self._servers[name] = self._server(name, place)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def remove(self, name: str) -> None:
+        """Take no more connections there; those that are open go on."""
+        server = self._servers.pop(name)
+        server.shutdown()
+        server.server_close()
+
+    def _context(self, datacenter: str) -> ssl.SSLContext:
+        with self._lock:
+            if datacenter not in self._contexts:
+                identity = self._authority.issue(self._service, datacenter)
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(identity.certificate, identity.private_key)
+                self._contexts[datacenter] = context
+            return self._contexts[datacenter]
+
+    def _server(self, where: str, place: Place) -> socketserver.BaseServer:
+        targets = self
 
         class Answer(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 asked: list[str] = []
 
                 def choose(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-                    asked.append((name or "no SNI").split(".")[2:3][0] if name else "no SNI")
-                    tls.context = gateways._contexts[asked[-1]]
+                    asked.append(_datacenter(name))
+                    tls.context = targets._context(asked[-1])
 
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.sni_callback = choose
-                self.request.settimeout(5)
+                self.request.settimeout(60)
                 try:
                     with context.wrap_socket(self.request, server_side=True) as connection:
-                        gateways.seen.add((where, asked[0]))
-                        connection.recv(4096)
-                        body = asked[0].encode()
-                        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-                        connection.sendall(head + body)
+                        with targets._lock:
+                            targets.handshakes[where, asked[0]] += 1
+                        _converse(connection, targets._says(where, asked[0]).encode())
                 except OSError:
                     pass  # the client of a failed handshake tells
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
             daemon_threads = True
+            block_on_close = False
             request_queue_size = 128
 
         return Server(place, Answer)
 
 
-def places(ports: Ports, addresses: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+def gateways(authority: CertificateAuthority, service: str, places: Mapping[str, Place]) -> Targets:
+    """Servers that pass on to where the SNI says, as mesh gateways do."""
+    return Targets(authority, service, places, lambda where, asked: asked)
+
+
+def instances(authority: CertificateAuthority, service: str, places: Mapping[str, Place]) -> Targets:
+    """Servers that answer themselves, whatever the SNI."""
+    return Targets(authority, service, places, lambda where, asked: where)
+
+
+def places(ports: Ports, addresses: Mapping[str, str]) -> dict[str, Place]:
     """A free port in every datacenter."""
     return {datacenter: (ip, ports.take(ip)) for datacenter, ip in addresses.items()}
+
+
+def _datacenter(sni: str | None) -> str:
+    # [subset.]service.namespace.datacenter.internal.<trust domain>
+    return sni.partition(".internal.")[0].rpartition(".")[2] if sni else "no SNI"
+
+
+def _converse(connection: ssl.SSLSocket, body: bytes) -> None:
+    """Answer requests without bodies until the other side has had enough."""
+    received = b""
+    while part := connection.recv(4096):
+        received += part
+        while b"\r\n\r\n" in received:
+            request, _, received = received.partition(b"\r\n\r\n")
+            closing = b"connection: close" in request.lower()
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(body)
+            connection.sendall(head + (b"connection: close\r\n\r\n" if closing else b"\r\n") + body)
+            if closing:
+                return

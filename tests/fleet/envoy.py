@@ -47,7 +47,10 @@ class Envoy(Child):
 
     def stats(self, names: Iterable[str]) -> dict[str, int]:
         """The counters and gauges with exactly these names; those that do not exist are left out."""
-        pattern = "^(" + "|".join(re.escape(name) for name in names) + ")$"
+        return self.counters("^(" + "|".join(re.escape(name) for name in names) + ")$")
+
+    def counters(self, pattern: str) -> dict[str, int]:
+        """The counters and gauges whose names match a regular expression."""
         found = self._json(f"/stats?format=json&filter={_quoted(pattern)}")["stats"]
         return {stat["name"]: stat["value"] for stat in found if "value" in stat}
 

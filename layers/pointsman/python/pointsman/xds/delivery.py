@@ -7,6 +7,9 @@ target and the endpoints of another apart:
   with health, takes the SNI from there (`auto_host_sni`).
 - Older ones, and where the version is not known: the cluster carries the SNI. Its endpoints are called by a name that
   changes with it, so that the new cluster warms on its own endpoints while the old one still has those before.
+
+What is the same for all: an address that stands in several priority tiers goes out once, where it is healthy
+(`pointsman.xds.hosts`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +24,7 @@ from pointsman.model.canonical import digest
 from pointsman.xds.content import Content
 from pointsman.xds.endpoint_source import EndpointSource
 from pointsman.xds.gateway_listener import gateway_listener
+from pointsman.xds.hosts import keep_each_host_once
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.pack import milliseconds, packed
 from pointsman.xds.snapshot import Snapshot
@@ -120,6 +124,7 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
     content = snapshot.content
     cluster = Cluster.FromString(content.cluster)
     assignment = ClusterLoadAssignment.FromString(content.assignment)
+    keep_each_host_once(assignment)
     endpoints = cluster.name
     if content.measured:
         if form.hostnames:

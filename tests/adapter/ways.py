@@ -1,0 +1,206 @@
+"""Every way in which an Envoy can fetch, and one place that knows how to set each up."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+from pointsman.adapter.bootstrap.document import (
+    Address,
+    Fetch,
+    FetchFiles,
+    FetchGrpc,
+    FetchHttp,
+    Node,
+    PublicListener,
+    SecretFiles,
+    UnixSocket,
+    sidecar_bootstrap,
+)
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.follow.follower import Follower
+from pointsman.store.protocol import Store
+from pointsman.xds.endpoint_source import over_rest
+
+from tests.adapter import rest, streams
+from tests.adapter.node import NEW, OLD, S1
+from tests.fleet.ca import CertificateAuthority
+from tests.fleet.client import Client
+from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
+from tests.fleet.process import Ports, wait_until
+
+DELAY_MS = 20
+"""Over REST, between an answer and the next poll: short, so that one change can follow the other."""
+
+OVER_REST: dict[str, Any] = {"source": over_rest("pointsman", DELAY_MS, 60_000), "settle": 0.3}
+
+
+class Tongue(Enum):
+    """How an Envoy and an adapter speak."""
+
+    FILES = "files"
+    REST = "REST"
+    DELTA = "gRPC, delta"
+    SOTW = "gRPC, state of the world"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A tongue, and an Envoy; `told` is whether the adapter learns the Envoy's version, as all but files always do."""
+
+    tongue: Tongue
+    binary: Path = ENVOY_1_40
+    told: bool = True
+
+    @property
+    def hostnames(self) -> bool:
+        """Whether the SNI goes with the endpoints, and clusters never change with health."""
+        return self.told and self.binary == ENVOY_1_40
+
+    def __str__(self) -> str:
+        envoy = "1.40" if self.binary == ENVOY_1_40 else "1.39"
+        return f"{self.tongue.value}, {envoy}, SNI {'with the endpoints' if self.hostnames else 'in the cluster'}"
+
+
+WAYS = [
+    Way(Tongue.FILES),
+    Way(Tongue.FILES, told=False),
+    Way(Tongue.FILES, ENVOY_1_39),
+    *(
+        Way(tongue, binary)
+        for tongue in (Tongue.REST, Tongue.DELTA, Tongue.SOTW)
+        for binary in (ENVOY_1_40, ENVOY_1_39)
+    ),
+]
+"""All that there are."""
+
+TONGUES = [Way(Tongue.FILES), Way(Tongue.REST), Way(Tongue.DELTA)]
+"""One for each, where the form of delivery plays no part."""
+
+
+class Fetching:
+    """The sidecar of s1 in dc1, and the adapter that it fetches from, while the `with` block lasts.
+
+    The adapter can be taken away and come back; a new one knows nothing of the one before.
+    """
+
+    def __init__(
+        self, way: Way, store: Store, directory: Path, ports: Ports, authority: CertificateAuthority, **options: Any
+    ) -> None:
+        self.way = way
+        self._store, self._directory, self._options = store, directory, options
+        self._held, self._running = contextlib.ExitStack(), contextlib.ExitStack()
+        self._adapter: Any = None
+        self._bootstrap = sidecar(self._fetch, authority, ports)
+        self.envoy = Envoy("s1", self._bootstrap, directory, way.binary)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as held:
+            held.callback(self.stop_adapter)
+            self.start_adapter()
+            if self.way.tongue is Tongue.FILES:
+                wait_until((self._directory / "envoys" / S1.directory / "lds.pb").exists, "the files")
+            held.enter_context(self.envoy)
+            self.envoy.wait_ready()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._held.close()
+
+    def start_adapter(self) -> None:
+        """Have an adapter where there is none."""
+        at = f"unix:{self._socket}"
+        if self.way.tongue is Tongue.FILES:
+            version = (NEW if self.way.binary == ENVOY_1_40 else OLD) if self.way.told else None
+            self._adapter = FilesAdapter(Follower(self._store, [S1]), self._directory / "envoys", version)
+            self._running.enter_context(_running(self._adapter))
+        elif self.way.tongue is Tongue.REST:
+            self._adapter = self._running.enter_context(rest.Adapter(self._store, at, **OVER_REST, **self._options))
+        else:
+            self._adapter = self._running.enter_context(streams.Adapter(self._store, at, **self._options))
+
+    def stop_adapter(self) -> None:
+        """Take it away."""
+        self._running.close()
+
+    @property
+    def follower(self) -> Follower:
+        """What the adapter follows."""
+        found: Follower = self._adapter._follower if self.way.tongue is Tongue.FILES else self._adapter.follower
+        return found
+
+    @property
+    def metrics(self) -> str:
+        """The page for Prometheus; files have none."""
+        return "" if self.way.tongue is Tongue.FILES else self._adapter.metrics.text().decode()
+
+    def rejections(self) -> list[Any]:
+        """What the adapter knows of what its Envoy rejected: nothing over files."""
+        return [] if self.way.tongue is Tongue.FILES else self._adapter.adapter.rejections()
+
+    def rejected(self) -> dict[str, int]:
+        """The Envoy's own counters of what it rejected, those that are not 0."""
+        counters = self.envoy.counters(r".*\.update_rejected$")
+        return {name: value for name, value in counters.items() if value}
+
+    @property
+    def _fetch(self) -> Fetch:
+        match self.way.tongue:
+            case Tongue.FILES:
+                return FetchFiles(str(self._directory / "envoys" / S1.directory))
+            case Tongue.REST:
+                return FetchHttp(UnixSocket(str(self._socket)), refresh_delay_ms=DELAY_MS)
+            case _:
+                return FetchGrpc(UnixSocket(str(self._socket)), delta=self.way.tongue is Tongue.DELTA)
+
+    @property
+    def _socket(self) -> Path:
+        return self._directory / "xds.sock"
+
+
+def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports) -> dict[str, Any]:
+    """The bootstrap of the sidecar of s1 in dc1; nobody calls s1 itself."""
+    identity = authority.issue("s1", "dc1")
+    admin, public, app = (ports.take("127.0.0.1") for _ in range(3))
+    return sidecar_bootstrap(
+        Node("s1-1", "s1", "dc1"),
+        Address("127.0.0.1", admin),
+        fetch,
+        SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
+        PublicListener(Address("127.0.0.1", public), Address("127.0.0.1", app)),
+    )
+
+
+def balanced(bootstrap: Mapping[str, Any], ports: Iterable[int]) -> None:
+    """Have several adapters behind the one address in `bootstrap`."""
+    (xds,) = (each for each in bootstrap["static_resources"]["clusters"] if each["name"] == "pointsman")
+    places = [{"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in ports]
+    xds["lb_policy"] = "RANDOM"
+    xds["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": place}} for place in places]}]
+
+
+def wait_for_switch(client: Client, who: str) -> float:
+    """Return when a request that was sent from now on was answered by `who`: when the first such was sent."""
+    now = time.perf_counter()
+
+    def first() -> float | None:
+        return min((each.sent for each in client.attempts(now) if each.datacenter == who), default=None)
+
+    return wait_until(first, f"{who} to answer")
+
+
+@contextlib.contextmanager
+def _running(adapter: FilesAdapter) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=adapter.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
