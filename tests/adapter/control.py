@@ -30,15 +30,15 @@ class Control:
         """The full list of a service's instances in a datacenter."""
         self._ingest({"Service": service}, instances, dc)
 
-    def report_gateways(self, *places: tuple[str, int], dc: str) -> None:
-        """The full list of a datacenter's mesh gateways, by where they listen."""
+    def report_gateways(self, places: Mapping[str, tuple[str, int]], *, dc: str) -> None:
+        """The full list of a datacenter's mesh gateways: where each listens, by its id."""
         gateways = [
             {
-                "Node": {"Node": f"{ip}-{port}", "Address": ip},
-                "Service": {"ID": f"gateway-{port}", "Kind": "mesh-gateway", "Address": ip, "Port": port},
+                "Node": {"Node": f"node-{id_}", "Address": ip},
+                "Service": {"ID": id_, "Kind": "mesh-gateway", "Address": ip, "Port": port},
                 "Checks": [],
             }
-            for ip, port in places
+            for id_, (ip, port) in places.items()
         ]
         self._ingest({"Kind": "mesh-gateway"}, gateways, dc)
 
@@ -80,3 +80,8 @@ def resolver(service: str, **fields: Any) -> Document:
 def defaults(service: str, **fields: Any) -> Document:
     """A service-defaults entry."""
     return {"Kind": "service-defaults", "Name": service, **fields}
+
+
+def proxy_defaults(mode: str) -> Document:
+    """The gateway mode of the whole mesh."""
+    return {"Kind": "proxy-defaults", "Name": "global", "MeshGateway": {"Mode": mode}}

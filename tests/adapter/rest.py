@@ -48,7 +48,9 @@ class Adapter:
         **options: Any,
     ) -> None:
         self.follower = Follower(store, proxies)
-        self.metrics = Metrics(lambda: self.follower.staleness, lambda: self.follower.unreachable)
+        self.metrics = Metrics(
+            lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
+        )
         self.adapter = RestAdapter(
             self.follower,
             store,

@@ -36,7 +36,9 @@ class Adapter:
         self, store: Store, listen: str = "127.0.0.1:0", *, hold: float = 10.0, tls: TlsFiles | None = None
     ) -> None:
         self.follower = Follower(store)
-        self.metrics = Metrics(lambda: self.follower.staleness, lambda: self.follower.unreachable)
+        self.metrics = Metrics(
+            lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
+        )
         self.adapter = AdsAdapter(self.follower, store, self.metrics, hold=hold)
         self.server = AdsServer(self.adapter, Listen.read(listen, "--listen"), tls)
         self._stop = threading.Event()

@@ -14,8 +14,9 @@ from pointsman.xds.hosts import keep_each_host_once
 from tests.adapter.control import Control, instance, resolver, s1
 from tests.adapter.doubles import Remote
 from tests.adapter.published import TRUST_DOMAIN
+from tests.adapter.switching import wait_for_switch
 from tests.adapter.targets import Place, instances
-from tests.adapter.ways import TONGUES, Fetching, Way, wait_for_switch
+from tests.adapter.ways import TONGUES, Fetching, Way
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.envoy import Envoy

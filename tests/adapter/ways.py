@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -29,7 +28,6 @@ from pointsman.xds.endpoint_source import over_rest
 from tests.adapter import rest, streams
 from tests.adapter.node import NEW, OLD, S1
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
 from tests.fleet.process import Ports, wait_until
 
@@ -143,6 +141,10 @@ class Fetching:
         """What the adapter knows of what its Envoy rejected: nothing over files."""
         return [] if self.way.tongue is Tongue.FILES else self._adapter.adapter.rejections()
 
+    def config_dump(self) -> dict[str, Any]:
+        """The page for operators; files have none."""
+        return {} if self.way.tongue is Tongue.FILES else self._adapter.adapter.config_dump()
+
     def rejected(self) -> dict[str, int]:
         """The Envoy's own counters of what it rejected, those that are not 0."""
         counters = self.envoy.counters(r".*\.update_rejected$")
@@ -182,16 +184,6 @@ def balanced(bootstrap: Mapping[str, Any], ports: Iterable[int]) -> None:
     places = [{"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in ports]
     xds["lb_policy"] = "RANDOM"
     xds["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": place}} for place in places]}]
-
-
-def wait_for_switch(client: Client, who: str) -> float:
-    """Return when a request that was sent from now on was answered by `who`: when the first such was sent."""
-    now = time.perf_counter()
-
-    def first() -> float | None:
-        return min((each.sent for each in client.attempts(now) if each.datacenter == who), default=None)
-
-    return wait_until(first, f"{who} to answer")
 
 
 @contextlib.contextmanager

@@ -37,30 +37,12 @@ class _Pending:
     answer: bytes = b""
 
 
-class Client:
-    """Sends requests to `ip`:`port` from a thread of its own while its `with` block lasts.
+class Asker:
+    """Somebody who asks and keeps what came of it."""
 
-    Requests do not wait for each other: one that hangs (it fails after `timeout` seconds) holds up none that follow.
-    """
-
-    def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 1.0) -> None:
-        self._peer = (ip, port)
-        self._interval = interval
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._attempts: list[Attempt] = []
         self._oldest_pending = 0.0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
 
     def attempts(self, start: float, end: float = float("inf")) -> list[Attempt]:
         """What was sent from `start` on and before `end`, and is over by now."""
@@ -94,6 +76,31 @@ class Client:
             if attempt.done < since:
                 return
             yield attempt
+
+
+class Client(Asker):
+    """Sends requests to `ip`:`port` from a thread of its own while its `with` block lasts.
+
+    Requests do not wait for each other: one that hangs (it fails after `timeout` seconds) holds up none that follow.
+    """
+
+    def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 1.0) -> None:
+        super().__init__()
+        self._peer = (ip, port)
+        self._interval = interval
+        self._timeout = timeout
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
 
     def _run(self) -> None:
         pending: dict[int, _Pending] = {}

@@ -77,8 +77,8 @@ class AdapterProcess:
         """
         self._settings, self._store, self._kept = settings, store, kept
         self._followers: list[Follower] = []
-        self.metrics = Metrics(self._staleness, self._unreachable)
         self._problems: list[Callable[[], Mapping[ProxyId, Sequence[str]]]] = []
+        self.metrics = Metrics(self._staleness, self._unreachable, self.problems)
         self.metrics.gauge(
             "pointsman_proxies_behind", "Proxies that do not get what the store has.", lambda: len(self.problems())
         )
@@ -106,7 +106,7 @@ class AdapterProcess:
             self._start_files(serving, ended, settings.files)
         if settings.grpc or settings.http:
             follower = self._follower()
-            self._problems.append(lambda: _problems(follower))
+            self._problems.append(follower.all_problems)
             # Before anybody asks: what is kept needs no store.
             follower.recall()
             if settings.grpc:
@@ -259,21 +259,20 @@ class AdapterProcess:
 
     def _waiting_for(self) -> str:
         missing = [
-            str(proxy)
+            proxy
             for proxy in self._settings.proxies
             if any(follower.view(proxy) is None for follower in self._followers)
         ]
         if missing:
-            return ", ".join(missing)
+            problems = self.problems()
+            why = [line for proxy in missing for line in problems.get(proxy, ())]
+            return "; ".join([", ".join(map(str, missing)), *dict.fromkeys(why)])
         served = any(each.view(proxy) is not None for each in self._followers for proxy in each.proxies)
         return "" if served else self._unreachable()
 
     def _config_dump(self) -> dict[str, Any]:
-        behind = [
-            {"proxy": str(proxy.directory), "problems": lines}
-            for proxy, lines in sorted(self.problems().items(), key=lambda item: str(item[0].directory))
-        ]
-        return {way: dump() for way, dump in self._dumps.items()} | {"behind": behind}
+        problems = {str(proxy.directory): lines for proxy, lines in self.problems().items()}
+        return {way: dump() for way, dump in self._dumps.items()} | {"problems": dict(sorted(problems.items()))}
 
     def _on_change(self, changed: set[ProxyId]) -> None:
         for listener in self._listeners:
@@ -282,8 +281,3 @@ class AdapterProcess:
             except Exception:
                 # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
                 _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
-
-
-def _problems(follower: Follower) -> dict[ProxyId, tuple[str, ...]]:
-    found = {proxy: follower.problems(proxy) for proxy in follower.proxies}
-    return {proxy: lines for proxy, lines in found.items() if lines}

@@ -143,8 +143,8 @@ class FilesAdapter:
         """By proxy, why its files are not what the store has; those without any are left out."""
         with self._lock:
             own = {proxy: (kept.problem,) for proxy, kept in self._kept.items() if kept.problem}
-        found = {proxy: self._follower.problems(proxy) + own.get(proxy, ()) for proxy in self._follower.proxies}
-        return {proxy: lines for proxy, lines in found.items() if lines}
+        others = self._follower.all_problems()
+        return {proxy: others.get(proxy, ()) + own.get(proxy, ()) for proxy in [*others, *own]}
 
     def config_dump(self) -> dict[str, Any]:
         """By proxy, what its files hold by which version, and why they stay behind if they do, for `/config_dump`."""

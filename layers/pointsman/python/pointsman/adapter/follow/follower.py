@@ -121,6 +121,11 @@ class Follower:
             ]
         return tuple(line for line in lines if line)
 
+    def all_problems(self) -> dict[ProxyId, tuple[str, ...]]:
+        """By proxy, its `problems`; those without any are left out."""
+        found = {proxy: self.problems(proxy) for proxy in self.proxies}
+        return {proxy: lines for proxy, lines in found.items() if lines}
+
     @property
     def staleness(self) -> float:
         """Seconds since the store was last looked at with success, by an earlier adapter with what was kept if not by

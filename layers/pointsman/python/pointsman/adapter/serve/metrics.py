@@ -1,10 +1,12 @@
 """What the adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from pointsman.discovery.proxy import ProxyId
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -19,8 +21,13 @@ class Metrics:
     Safe for several threads.
     """
 
-    def __init__(self, staleness: Callable[[], float], unreachable: Callable[[], str]) -> None:
-        """`staleness` and `unreachable` are a follower's."""
+    def __init__(
+        self,
+        staleness: Callable[[], float],
+        unreachable: Callable[[], str],
+        problems: Callable[[], Mapping[ProxyId, Sequence[str]]] = dict,
+    ) -> None:
+        """`staleness`, `unreachable` and `problems` (by proxy) are a follower's."""
         self._registry = CollectorRegistry()
         self.subscriptions = Gauge(
             "pointsman_subscriptions",
@@ -59,6 +66,12 @@ class Metrics:
         self.gauge("pointsman_staleness_seconds", "Since the store was last looked at with success.", staleness)
         self.gauge(
             "pointsman_store_unreachable", "Whether the last look at the store failed.", lambda: bool(unreachable())
+        )
+        self.gauge(
+            "pointsman_withheld",
+            "Objects that the store has, or should have, and that no Envoy gets: unfit for use, older than what is "
+            "here, or missing. The last good ones stay.",
+            lambda: len({line for lines in problems().values() for line in lines}),
         )
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:

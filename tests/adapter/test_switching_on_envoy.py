@@ -1,0 +1,105 @@
+"""Targets switch back and forth under load, in every way to fetch: nothing fails, and no SNI meets another's endpoints.
+
+What stands behind the sidecar here are TLS servers in the place of gateways; tests/test_planned_failovers.py does the
+same in a whole mesh, with every combination.
+"""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from pointsman.model.entries import Mode
+
+from tests.adapter.doubles import Remote
+from tests.adapter.switching import Switching, failures, wait_for_switch
+from tests.adapter.ways import TONGUES, WAYS, Fetching, Way
+from tests.fleet.client import Asker, Client
+from tests.fleet.process import Ports, wait_until
+from tests.fleet.talk import Talk
+
+pytestmark = pytest.mark.envoy
+
+FLIPS = 30
+# Every way, and over all of them both modes with both protocols.
+KINDS: list[tuple[Mode, str]] = [("local", "tcp"), ("remote", "http"), ("local", "http"), ("remote", "tcp")]
+SWITCHES = [(way, *KINDS[number % 4]) for number, way in enumerate(WAYS)]
+
+
+@pytest.mark.parametrize(
+    ("way", "mode", "protocol"), SWITCHES, ids=[f"{way}; {mode}; {protocol}" for way, mode, protocol in SWITCHES]
+)
+def test_targets_switch_while_adapters_come_and_go_and_nothing_fails(
+    way: Way, mode: Mode, protocol: str, store: Remote, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as held:
+        ports = held.enter_context(Ports())
+        mesh = held.enter_context(Switching(mode, protocol, store, tmp_path, ports))
+        fetching = held.enter_context(Fetching(way, store, tmp_path, ports, mesh.authority))
+        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        client.wait_for_answer("dc2", after=0.0)
+        askers: list[Asker] = [client]
+        if protocol == "http":
+            # Over TCP a connection stays where it is.
+            askers.append(talk := held.enter_context(Talk("127.0.0.1", mesh.upstream)))
+            talk.wait_for_answer("dc2", after=0.0)
+        begin, wrong = time.perf_counter(), []
+        for flip in range(FLIPS):
+            if flip % 20 == 10:
+                fetching.stop_adapter()
+                wrong += mesh.switch(askers, fetching.start_adapter)
+            else:
+                wrong += mesh.switch(askers)
+        assert (wrong, failures(askers, begin)) == ([], [])
+        assert [asker.connections for asker in askers if isinstance(asker, Talk)] in ([], [1])
+        assert mesh.targets.seen == mesh.ways()
+        # Where the SNI goes with the endpoints, health never touches the cluster, nor does another adapter.
+        assert fetching.envoy.counters(r"cluster_manager\.cluster_(modified|removed)") == {
+            "cluster_manager.cluster_modified": 0 if way.hostnames else FLIPS,
+            "cluster_manager.cluster_removed": 0,
+        }
+        assert (fetching.rejected(), fetching.rejections()) == ({}, [])
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+@pytest.mark.parametrize("way", TONGUES, ids=str)
+def test_gateways_come_and_go_and_move_and_nothing_fails(way: Way, mode: Mode, store: Remote, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        ports = held.enter_context(Ports())
+        mesh = held.enter_context(Switching(mode, "tcp", store, tmp_path, ports))
+        fetching = held.enter_context(Fetching(way, store, tmp_path, ports, mesh.authority))
+        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        talk = held.enter_context(Talk("127.0.0.1", mesh.upstream, interval=0.01))
+        askers: list[Asker] = [client, talk]
+        begin = max(asker.wait_for_answer("dc2", after=0.0).done for asker in askers)
+        where = "dc1" if mode == "local" else "dc2"
+        place = {name: ("127.0.0.1", ports.take("127.0.0.1")) for name in ("second", "second, moved")}
+
+        def told(**gateways: str) -> None:
+            mesh.control.report_gateways({id_: place[name] for id_, name in gateways.items()}, dc=where)
+            listening = {port for _, port in (place[name] for name in gateways.values())}
+            wait_until(lambda: _ports(fetching) == listening, "the Envoy to know these gateways alone")
+
+        mesh.targets.add("second", place["second"])
+        place["first"] = mesh.gateways[where]
+        told(gateway="first", other="second")
+        wait_until(lambda: mesh.targets.handshakes["second", "dc2"], "the one that came to be used")
+        told(other="second")
+        # Nobody comes any more, and who is there may finish: what an operator does with a gateway before it ends.
+        mesh.targets.remove(where)
+        wait_for_switch(client, "dc2")
+        mesh.targets.add("second, moved", place["second, moved"])
+        told(other="second, moved")
+        mesh.targets.remove("second")
+        wait_for_switch(client, "dc2")
+        assert failures(askers, begin) == []
+        # A connection of TCP stays where it is, also where its gateway is told of no more.
+        assert talk.connections == 1
+        assert mesh.targets.handshakes["second, moved", "dc2"] > 0
+        assert {asked for _, asked in mesh.targets.seen} == {"dc2"}
+        assert (fetching.rejected(), fetching.rejections()) == ({}, [])
+
+
+def _ports(fetching: Fetching) -> set[int]:
+    (hosts,) = (hosts for name, hosts in fetching.envoy.clusters().items() if name.startswith("s2."))
+    return {host["address"]["socket_address"]["port_value"] for host in hosts}

@@ -1,0 +1,78 @@
+"""A client that keeps its connection: one request after the other, on one connection for as long as that lasts."""
+
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from tests.fleet.client import Asker, Attempt
+
+_REQUEST = b"GET / HTTP/1.1\r\nhost: s2\r\n\r\n"
+
+
+class Talk(Asker):
+    """Asks `ip`:`port` from a thread of its own while its `with` block lasts, `interval` seconds between two requests.
+
+    A connection that ends is a failure, whoever ended it, and another is opened. `connections` counts them.
+    """
+
+    def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 5.0) -> None:
+        super().__init__()
+        self._peer, self._interval, self._timeout = (ip, port), interval, timeout
+        self.connections = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="talk", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection: socket.socket | None = None
+        while not self._stopping.wait(self._interval):
+            sent = self._oldest_pending = time.perf_counter()
+            try:
+                if connection is None:
+                    self.connections += 1
+                    connection = socket.create_connection(self._peer, self._timeout)
+                status, body = _ask(connection)
+                failure = None if status == b"200" else f"answered {status.decode()}"
+            except OSError as error:
+                body, failure = b"", error.strerror or str(error)
+                if connection is not None:
+                    connection.close()
+                connection = None
+            answer = None if failure else body.decode()
+            self._attempts.append(Attempt(sent, time.perf_counter(), answer, failure))
+            self._oldest_pending = time.perf_counter()
+        if connection is not None:
+            connection.close()
+
+
+def _ask(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The status and the body of an answer. Raises OSError where there is none."""
+    connection.sendall(_REQUEST)
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _more(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(fields.get(b"content-length", 0)):
+        body += _more(connection)
+    if fields.get(b"connection") == b"close":
+        raise OSError("the connection was closed after the answer")
+    return head.split(b" ")[1], body
+
+
+def _more(connection: socket.socket) -> bytes:
+    received = connection.recv(4096)
+    if not received:
+        raise OSError("the connection was closed")
+    return received
