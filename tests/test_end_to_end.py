@@ -9,6 +9,7 @@ from tests.fleet.envoy import ENVOY_1_39
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import Mesh
 from tests.fleet.scenario import run
+from tests.fleet.ways import Tongue, Way
 
 
 @pytest.mark.envoy
@@ -22,5 +23,5 @@ def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> 
 
 @pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
-    with Mesh("local", tmp_path, ENVOY_1_39) as mesh:
+    with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39)) as mesh:
         assert run(mesh).problems == []

@@ -233,7 +233,7 @@ def answer(address: tuple[str, int], context: ssl.SSLContext | None) -> bytes:
     received = b""
     with contextlib.suppress(ConnectionError, ssl.SSLError), socket.create_connection(address, timeout=5) as plain:
         connection = context.wrap_socket(plain) if context else plain
-        connection.sendall(b"GET / HTTP/1.1\r\nhost: s2\r\n\r\n")
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: s2\r\nconnection: close\r\n\r\n")
         while part := connection.recv(4096):
             received += part
     return received

@@ -22,9 +22,9 @@ from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
 
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import sidecar
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances
 from tests.adapter.streams import Adapter
-from tests.adapter.ways import sidecar
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
 from tests.fleet.process import Ports, wait_until

@@ -9,15 +9,16 @@ import pytest
 
 from tests.adapter.control import Control, defaults, instance, proxy_defaults, resolver, s1
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import Fetching
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN
 from tests.adapter.switching import failures
 from tests.adapter.targets import gateways, instances, places
-from tests.adapter.ways import TONGUES, Fetching, Way
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.talk import Talk
+from tests.fleet.ways import TONGUES, Way
 
 pytestmark = pytest.mark.envoy
 

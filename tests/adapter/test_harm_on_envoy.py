@@ -16,17 +16,18 @@ from pointsman.xds.manifest import SidecarManifest
 from pointsman.xds.snapshot import snapshot_json
 
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import Fetching
 from tests.adapter.node import MANIFEST, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances, sidecar_plan, snapshot
 from tests.adapter.switching import failures, wait_for_switch
 from tests.adapter.targets import gateways, places
 from tests.adapter.test_delivery import HARMFUL
-from tests.adapter.ways import TONGUES, Fetching, Tongue, Way
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.envoy import Envoy
 from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Ports, wait_until
+from tests.fleet.ways import TONGUES, Tongue, Way
 
 pytestmark = pytest.mark.envoy
 

@@ -13,14 +13,15 @@ from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
 
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import OVER_REST, balanced, sidecar
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances
 from tests.adapter.rest import Adapter
 from tests.adapter.switching import Switching, failures, wait_for_switch
-from tests.adapter.ways import DELAY_MS, OVER_REST, balanced, sidecar
 from tests.fleet.client import Client
 from tests.fleet.control_plane import POINTSMAN
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
 from tests.fleet.process import Child, Ports, wait_listening, wait_until
+from tests.fleet.ways import DELAY_MS
 
 pytestmark = pytest.mark.envoy
 

@@ -12,11 +12,12 @@ import pytest
 from pointsman.model.entries import Mode
 
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import Fetching
 from tests.adapter.switching import Switching, failures, wait_for_switch
-from tests.adapter.ways import TONGUES, WAYS, Fetching, Way
 from tests.fleet.client import Asker, Client
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.talk import Talk
+from tests.fleet.ways import TONGUES, WAYS, Way
 
 pytestmark = pytest.mark.envoy
 

@@ -13,14 +13,15 @@ from pointsman.xds.hosts import keep_each_host_once
 
 from tests.adapter.control import Control, instance, resolver, s1
 from tests.adapter.doubles import Remote
+from tests.adapter.fetching import Fetching
 from tests.adapter.published import TRUST_DOMAIN
 from tests.adapter.switching import wait_for_switch
 from tests.adapter.targets import Place, instances
-from tests.adapter.ways import TONGUES, Fetching, Way
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports, wait_until
+from tests.fleet.ways import TONGUES, Way
 
 Endpoint = tuple[str, bool, int]
 """A host, whether it is healthy, its weight."""

@@ -5,13 +5,11 @@ import asyncio
 
 
 class Answer(asyncio.Protocol):
-    """One connection: one request in, one answer out, closed."""
+    """One connection: an answer to every request, until one says that it is the last."""
 
     def __init__(self, name: str) -> None:
         body = name.encode()
-        head = (
-            f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
         self._answer = head.encode() + body
         self._request = b""
         self._transport: asyncio.Transport | None = None
@@ -23,9 +21,12 @@ class Answer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
         self._request += data
-        if b"\r\n\r\n" in self._request:
+        while b"\r\n\r\n" in self._request:
+            request, _, self._request = self._request.partition(b"\r\n\r\n")
             self._transport.write(self._answer)
-            self._transport.close()
+            if b"connection: close" in request.lower():
+                self._transport.close()
+                return
 
 
 async def serve(name: str, address: str, port: int) -> None:

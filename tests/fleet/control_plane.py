@@ -12,9 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.fleet.envoy import ENVOY_1_40
 from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
+from tests.fleet.ways import DELAY_MS, Tongue, Way
 
 POINTSMAN = Path(sys.executable).parent / "pointsman"
+
+_UNTOLD = Way(Tongue.FILES, told=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,20 @@ class Active:
 
 
 class Pointsman:
-    """One store, and the process that serves it while the `with` block lasts. `files` is where Envoys read."""
+    """One store, and the processes that serve it while the `with` block lasts: Envoys fetch in the way that is given.
 
-    def __init__(self, directory: Path, trust_domain: str, envoy_version: str = "") -> None:
+    `files` is where they read if they read files.
+    """
+
+    def __init__(self, directory: Path, trust_domain: str, way: Way = _UNTOLD) -> None:
         self.store = directory / "store.db"
         self.files = directory / "envoys"
+        self._socket = directory / "xds.sock"
         self._trust_domain = trust_domain
-        self._envoy_version = envoy_version
+        self._way = way
         self._up = Child("up", [POINTSMAN, *self._up_arguments()], directory)
+        http = ["adapter", "http", "--store", self.store, "--unix", self._socket, "--refresh-delay", str(DELAY_MS)]
+        self._http = Child("http", [POINTSMAN, *http], directory) if way.tongue is Tongue.REST else None
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -46,20 +56,15 @@ class Pointsman:
         self.stop()
 
     def start(self) -> None:
-        """Start `pointsman up`; returns when it has said that it is ready."""
-        before = self._up.out.stat().st_size if self._up.out.exists() else 0
-        self._up.start()
-
-        def first_line() -> bytes | None:
-            line, end, _ = self._up.out.read_bytes()[before:].partition(b"\n")
-            return line if end else None
-
-        line = wait_until(first_line, "pointsman up to be ready", children=[self._up])
-        self._url = json.loads(line)["url"]
+        """Start `pointsman up`; returns when it has said that it is ready. An HTTP adapter beside it stays."""
+        self._url = _started(self._up)["url"]
+        if self._http is not None and not self._http.alive:
+            _started(self._http)
 
     def stop(self) -> None:
-        """Stop `pointsman up`."""
-        self._up.stop()
+        """Stop everything."""
+        for child in filter(None, (self._http, self._up)):
+            child.stop()
 
     def kill(self) -> None:
         """Kill `pointsman up` as a power cut would."""
@@ -75,8 +80,19 @@ class Pointsman:
 
     def bootstrap(self, proxy: str, datacenter: str, *options: str | Path) -> dict[str, Any]:
         """The bootstrap of a registered proxy: a sidecar by its service, a gateway (`--gateway`) by its ID."""
-        where = ("--store", self.store, "--files", self.files, "--dc", datacenter)
-        printed: dict[str, Any] = json.loads(self._run("bootstrap", proxy, *where, *options))
+        where: dict[Tongue, tuple[str, str | Path]] = {
+            Tongue.FILES: ("--files", self.files),
+            Tongue.REST: ("--http", f"unix:{self._socket}"),
+        }
+        fetch = where.get(self._way.tongue, ("--grpc", f"unix:{self._socket}"))
+        found = self._run("bootstrap", proxy, "--store", self.store, *fetch, "--dc", datacenter, *options)
+        printed: dict[str, Any] = json.loads(found)
+        fetched = printed["dynamic_resources"]
+        if self._way.tongue is Tongue.REST:
+            for each in ("cds_config", "lds_config"):
+                fetched[each]["api_config_source"]["refresh_delay"] = f"{DELAY_MS / 1000:g}s"
+        elif self._way.tongue is Tongue.SOTW:
+            fetched["ads_config"]["api_type"] = "GRPC"
         return printed
 
     def active(self, service: str, datacenter: str) -> Active:
@@ -110,8 +126,10 @@ class Pointsman:
 
     def _up_arguments(self) -> list[str | Path]:
         where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]
-        version = ["--envoy-version", self._envoy_version] if self._envoy_version else []
-        return ["up", *where, "--trust-domain", self._trust_domain, *version]
+        envoy = "1.40.0" if self._way.binary == ENVOY_1_40 else "1.39.3"
+        version = ["--envoy-version", envoy] if self._way.told else []
+        grpc = ["--grpc", f"unix:{self._socket}"] if self._way.tongue in (Tongue.DELTA, Tongue.SOTW) else []
+        return ["up", *where, "--trust-domain", self._trust_domain, *version, *grpc]
 
     def _run(self, *arguments: str | Path) -> str:
         command = [str(argument) for argument in (POINTSMAN, *arguments)]
@@ -119,3 +137,16 @@ class Pointsman:
         if done.returncode != 0:
             raise FleetError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout
+
+
+def _started(child: Child) -> dict[str, Any]:
+    """Start a process and return what it said when it was ready."""
+    before = child.out.stat().st_size if child.out.exists() else 0
+    child.start()
+
+    def first_line() -> bytes | None:
+        line, end, _ = child.out.read_bytes()[before:].partition(b"\n")
+        return line if end else None
+
+    said: dict[str, Any] = json.loads(wait_until(first_line, f"{child.name} to be ready", children=[child]))
+    return said

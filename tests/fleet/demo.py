@@ -16,6 +16,7 @@ from tests.fleet.judge import Mode
 from tests.fleet.mesh import DATACENTERS, Mesh
 from tests.fleet.process import FleetError
 from tests.fleet.scenario import Began, Glance, News, Report, Step, Switched, run
+from tests.fleet.ways import Tongue, Way
 
 _MODES = {
     "local": "through the mesh gateways of s1's datacenter, then those of the target's",
@@ -94,9 +95,9 @@ def main() -> int:
         f"starting Pointsman and 7 Envoys {arguments.envoy}: "
         + ", ".join(f"{screen.paint(datacenter, datacenter)} on {ip}" for datacenter, ip in DATACENTERS.items())
     )
-    binary = {"1.40": ENVOY_1_40, "1.39": ENVOY_1_39}[arguments.envoy]
+    way = Way(Tongue.FILES, {"1.40": ENVOY_1_40, "1.39": ENVOY_1_39}[arguments.envoy])
     try:
-        with _directory(arguments.directory) as directory, Mesh(arguments.mode, directory, binary) as mesh:
+        with _directory(arguments.directory) as directory, Mesh(arguments.mode, directory, way) as mesh:
             screen.line(
                 "config entries applied: service-resolver s2 (fails over to dc2, then dc3), proxy-defaults (the mode)"
             )

@@ -54,6 +54,11 @@ def proxy_defaults(mode: Mode) -> dict[str, Any]:
     return {"Kind": "proxy-defaults", "Name": "global", "MeshGateway": {"Mode": mode}}
 
 
+def service_defaults(service: str, protocol: str) -> dict[str, Any]:
+    """What a service speaks."""
+    return {"Kind": "service-defaults", "Name": service, "Protocol": protocol}
+
+
 def s2_sidecar(site: Site) -> dict[str, Any]:
     """The registration of s2's sidecar."""
     return _registration(site, _s2_service(site))

@@ -24,10 +24,12 @@ from tests.fleet.documents import (
     s1_sidecar,
     s2_health,
     s2_sidecar,
+    service_defaults,
 )
-from tests.fleet.envoy import ENVOY_1_40, Envoy, ready
+from tests.fleet.envoy import Envoy, ready
 from tests.fleet.judge import Mode, Point, Sni
 from tests.fleet.process import Child, FleetError, Ports, wait_listening, wait_until
+from tests.fleet.ways import FILES, Way
 
 TRUST_DOMAIN = "mesh.example"
 DATACENTERS = {"dc1": "127.0.0.1", "dc2": "127.0.0.2", "dc3": "127.0.0.3"}
@@ -37,15 +39,18 @@ POINTS = [Point(kind, datacenter) for kind in ("gateway", "sidecar") for datacen
 
 
 class Mesh:
-    """The whole mesh, healthy and with a client at work, while the `with` block lasts. All its files in `directory`."""
+    """The whole mesh, healthy and with a client at work, while the `with` block lasts. All its files in `directory`.
 
-    def __init__(self, mode: Mode, directory: Path, binary: Path = ENVOY_1_40) -> None:
+    `protocol` is that of s2. `upstream` is where s1 finds it.
+    """
+
+    def __init__(self, mode: Mode, directory: Path, way: Way = FILES, protocol: str = "tcp") -> None:
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
-        # Where it is not told the version, Pointsman delivers what every Envoy understands.
-        self.pointsman = Pointsman(directory, TRUST_DOMAIN, "1.40.0" if binary == ENVOY_1_40 else "")
+        self.pointsman = Pointsman(directory, TRUST_DOMAIN, way)
         self._directory = directory
-        self._binary = binary
+        self._way = way
+        self._protocol = protocol
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
         self._indexes = dict.fromkeys(DATACENTERS, 0)
@@ -68,6 +73,11 @@ class Mesh:
         if isinstance(error, FleetError):
             error.add_note(self.pointsman.tail())
         self._held.close()
+
+    @property
+    def upstream(self) -> tuple[str, int]:
+        """Where s1 finds s2."""
+        return self._caller.site.ip, self._caller.upstream
 
     def kill_service(self, datacenter: str) -> None:
         """s2 in `datacenter` dies: the service and its sidecar, both at once and without a word."""
@@ -120,6 +130,7 @@ class Mesh:
     def _documents(self) -> Iterator[Path]:
         """The files of config entries and registrations, as a user would have them."""
         documents: dict[str, Any] = {"proxy-defaults": proxy_defaults(self.mode), "s1-dc1": s1_sidecar(self._caller)}
+        documents["s2-defaults"] = service_defaults("s2", self._protocol)
         for datacenter, site in self._sites.items():
             documents[f"s2-{datacenter}"] = s2_sidecar(site)
             documents[f"gateway-{datacenter}"] = mesh_gateway(site, self._log(Point("gateway", datacenter)))
@@ -148,7 +159,7 @@ class Mesh:
                 bootstraps[f"s2-{datacenter}"] = pool.submit(self._sidecar_bootstrap, "s2", site, site.sidecar_admin)
                 bootstraps[f"gateway-{datacenter}"] = pool.submit(self._gateway_bootstrap, site)
             return {
-                name: Envoy(name, bootstrap.result(), self._directory, self._binary)
+                name: Envoy(name, bootstrap.result(), self._directory, self._way.binary)
                 for name, bootstrap in bootstraps.items()
             }
 

@@ -1,10 +1,8 @@
-"""Every way in which an Envoy can fetch, and one place that knows how to set each up."""
+"""A sidecar and the adapter that it fetches from, in every way that there is."""
 
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,56 +26,11 @@ from pointsman.xds.endpoint_source import over_rest
 from tests.adapter import rest, streams
 from tests.adapter.node import NEW, OLD, S1
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
+from tests.fleet.envoy import ENVOY_1_40, Envoy
 from tests.fleet.process import Ports, wait_until
-
-DELAY_MS = 20
-"""Over REST, between an answer and the next poll: short, so that one change can follow the other."""
+from tests.fleet.ways import DELAY_MS, Tongue, Way
 
 OVER_REST: dict[str, Any] = {"source": over_rest("pointsman", DELAY_MS, 60_000), "settle": 0.3}
-
-
-class Tongue(Enum):
-    """How an Envoy and an adapter speak."""
-
-    FILES = "files"
-    REST = "REST"
-    DELTA = "gRPC, delta"
-    SOTW = "gRPC, state of the world"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A tongue, and an Envoy; `told` is whether the adapter learns the Envoy's version, as all but files always do."""
-
-    tongue: Tongue
-    binary: Path = ENVOY_1_40
-    told: bool = True
-
-    @property
-    def hostnames(self) -> bool:
-        """Whether the SNI goes with the endpoints, and clusters never change with health."""
-        return self.told and self.binary == ENVOY_1_40
-
-    def __str__(self) -> str:
-        envoy = "1.40" if self.binary == ENVOY_1_40 else "1.39"
-        return f"{self.tongue.value}, {envoy}, SNI {'with the endpoints' if self.hostnames else 'in the cluster'}"
-
-
-WAYS = [
-    Way(Tongue.FILES),
-    Way(Tongue.FILES, told=False),
-    Way(Tongue.FILES, ENVOY_1_39),
-    *(
-        Way(tongue, binary)
-        for tongue in (Tongue.REST, Tongue.DELTA, Tongue.SOTW)
-        for binary in (ENVOY_1_40, ENVOY_1_39)
-    ),
-]
-"""All that there are."""
-
-TONGUES = [Way(Tongue.FILES), Way(Tongue.REST), Way(Tongue.DELTA)]
-"""One for each, where the form of delivery plays no part."""
 
 
 class Fetching:
