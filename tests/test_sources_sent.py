@@ -90,9 +90,11 @@ def test_consuls_http_handler_posts_what_it_watches(store: Store) -> None:
     code, answer = door.post("/v1/consul/watch", entries(), WATCHED, {"X-Consul-Index": "48262"})
     assert (code, answer["changed"]) == (200, False)
     assert healthy(store) == (0, 2)
+    assert door.reported == []
     assert door.post("/v1/consul/watch", [], WATCHED + "&index=48280")[0] == 200
     assert healthy(store) == (0, 0)
-    assert door.reported == []
+    lost = "2 instances of dc1/default/api are not in the list that consul-dc1 sent"
+    assert door.reported == [f"most of a catalog vanished at once: {lost}"]
 
 
 def test_a_watch_that_cannot_be_meant_is_answered_400_and_changes_nothing(store: Store) -> None:

@@ -35,7 +35,7 @@ from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine, Moved
-from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.ingest import catalog_key, ingest
 from pointsman.pipeline.notices import notices_to
 from pointsman.store.open import open_store
 
@@ -98,6 +98,14 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
             count("EventsIngested")
             count("EventsDuplicate", not done.changed)
             count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
+            if done.vanished:
+                count("InstancesVanished", done.vanished)
+                logger.warning(
+                    "most of a catalog vanished at once",
+                    source=event.source,
+                    catalog=catalog_key(event),
+                    vanished=done.vanished,
+                )
             moved = published(done.moved)
             if moved:
                 late(event.time)

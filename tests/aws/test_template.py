@@ -241,6 +241,7 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
         "DeadLettersAlarm",
         "BacklogAlarm",
         "RepairsAlarm",
+        "VanishedAlarm",
         *(f"{name}ErrorsAlarm" for name in FUNCTIONS),
     }
     assert "AlarmActions" not in stack.value(

@@ -194,6 +194,23 @@ def test_a_redelivered_record_changes_nothing(cloud: Cloud, capsys: pytest.Captu
     assert metrics(capsys) == {"EventsIngested": 3, "EventsDuplicate": 3, "ResolversRecomputed": 3}
 
 
+def test_most_of_a_catalog_vanishing_at_once_is_a_loud_metric(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    event = sample("service-health-changed")
+    detail = event["detail"]
+    cloud.send(event)
+    assert cloud.deliver() == []
+    assert "InstancesVanished" not in metrics(capsys)
+    count, detail["Instances"] = len(detail["Instances"]), []
+    detail["Index"] += 1
+    cloud.send(event, event)
+    assert cloud.deliver() == []
+    # It may be true, so it counts; and it counts once.
+    assert metrics(capsys)["InstancesVanished"] == count
+    (line,) = cloud.lines("most of a catalog vanished at once")
+    assert (line["source"], line["catalog"], line["vanished"]) == (detail["Source"], "dc1/default/api", count)
+    assert line["level"] == "WARNING"
+
+
 @pytest.mark.parametrize(
     ("ago", "least", "most"), [(5.0, 5_000, 35_000), (-60.0, 0, 0)], ids=["five seconds ago", "a clock that is ahead"]
 )

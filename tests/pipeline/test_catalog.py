@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_catalog
+from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_catalog, vanished
 from pointsman.model.events import HealthEvent, Statement
 
 from tests.pipeline.meshes import event, instance
@@ -218,3 +218,37 @@ def test_a_statement_about_one_of_ten_thousand_instances_costs_no_more_than_it_s
     one = event("web", 2, one=ill)
     assert merge(catalog, one).revision == 2
     assert min(repeat(lambda: merge(catalog, one), number=1, repeat=20)) < 0.005
+
+
+def _fleet(count: int) -> list[Any]:
+    return [instance("web", number) for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "gone"),
+    [
+        ([event("web", 1, _fleet(5))], event("web", 2, []), 5),
+        ([event("web", 1, _fleet(5))], event("web", 2, _fleet(2)), 3),
+        ([event("web", 1, _fleet(4))], event("web", 2, _fleet(2)), 0),
+        ([event("web", 1, _fleet(5))], event("web", 2, _fleet(9)), 0),
+        ([event("web", 1, [instance("web", 1, "critical")])], event("web", 2, []), 1),
+        ([event("web", 2, _fleet(5))], event("web", 1, []), 0),
+        ([event("web", 1, _fleet(5), source="ecs")], event("web", 2, []), 0),
+        ([event("web", 1, _fleet(5)), event("web", 2, [])], event("web", 3, []), 0),
+    ],
+    ids=[
+        "all of them",
+        "most of them",
+        "half of them",
+        "none, there are more",
+        "the last one",
+        "none, the list is an old one",
+        "none, they are another source's",
+        "none, they were gone",
+    ],
+)
+def test_most_of_a_catalog_vanishing_at_once_is_counted(
+    before: list[HealthEvent], then: HealthEvent, gone: int
+) -> None:
+    catalog = merged(before)
+    assert vanished(catalog, merge(catalog, then), then.source) == gone

@@ -17,7 +17,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events, read_json
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.ingest import catalog_key, ingest
 from pointsman.pipeline.status import status
 from pointsman.store.protocol import StoreUnavailable
 
@@ -96,6 +96,12 @@ def _take_in(engine: Engine, raw: Any, settings: Settings, report: Callable[[str
     done = [ingest(engine, event) for event in reading.events]
     for reason in reading.passed_over:
         report(f"passed over: {reason}")
+    for event, each in zip(reading.events, done, strict=True):
+        if each.vanished:
+            lost = "1 instance" if each.vanished == 1 else f"{each.vanished} instances"
+            verb = "is" if each.vanished == 1 else "are"
+            where = f"{lost} of {catalog_key(event)} {verb} not in the list that {event.source} sent"
+            report(f"most of a catalog vanished at once: {where}")
     return _answer(
         200,
         {

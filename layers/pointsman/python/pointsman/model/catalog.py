@@ -93,6 +93,25 @@ def merge(catalog: Catalog, event: HealthEvent) -> Catalog:
     return Catalog(catalog.revision + changed, {**catalog.sources, event.source: after})
 
 
+def vanished(before: Catalog, after: Catalog, source: str) -> int:
+    """How many of the instances that `source` had `before` it does not have `after`, if those are most of them; else 0.
+
+    One list that takes most of a catalog away is what a producer sends that was restarted with an empty memory. It may
+    be true all the same, so it is taken in, and told aloud: summed over the catalogs it tells a fleet from a service.
+    """
+    earlier, later = (
+        {(node, id_) for node, ids in _instances(each, source).items() for id_ in ids if _shown(ids[id_]) is not None}
+        for each in (before, after)
+    )
+    gone = len(earlier - later)
+    return gone if gone * 2 > len(earlier) else 0
+
+
+def _instances(catalog: Catalog, source: str) -> Mapping[str, Body]:
+    found = catalog.sources.get(source)
+    return found["instances"] if found else {}
+
+
 def _replaced(known: Mapping[str, Body], changes: Iterable[tuple[str, str, Body]]) -> dict[str, Body]:
     """`known` with the registers of some instances replaced; where none are left nothing is kept."""
     nodes = dict(known)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from pointsman.chain.plan import gateways_key, service_key
-from pointsman.model.catalog import Catalog, catalog_json, merge
+from pointsman.model.catalog import Catalog, catalog_json, merge, vanished
 from pointsman.model.events import HealthEvent
 from pointsman.pipeline.config import PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest
@@ -22,7 +22,8 @@ class Ingested:
 
     `changed` says whether it told anything new, `revision` is the catalog's now. All heads that the event touches were
     recomputed: `moved` are those with a new version, `stood` those that covered the event already, `stamped` those that
-    came to the same version from it.
+    came to the same version from it. `vanished` counts the instances that a full list took away, if those were most of
+    what its source had.
     """
 
     revision: int
@@ -30,6 +31,7 @@ class Ingested:
     moved: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
     stamped: list[Moved] = field(default_factory=list)
+    vanished: int = 0
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -46,7 +48,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
     Raises StoreUnavailable when the store cannot be reached: run it again.
     """
-    catalog, changed = _record(engine, catalog_key(event), event)
+    catalog, changed, gone = _record(engine, catalog_key(event), event)
 
     def rosters(root: Root) -> list[str]:
         return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(root, event)]
@@ -68,7 +70,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
         engine.notify(heads)
     if told:
         engine.notify(told)
-    return Ingested(catalog.revision, changed, settled.moved, settled.stood, settled.stamped)
+    return Ingested(catalog.revision, changed, settled.moved, settled.stood, settled.stamped, gone)
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
@@ -88,19 +90,19 @@ def _gateways_of(root: Root, event: HealthEvent) -> list[str]:
     return [datacenter for datacenter in root.gateways if datacenter != event.datacenter]
 
 
-def _record(engine: Engine, key: str, event: HealthEvent) -> tuple[Catalog, bool]:
-    """The catalog with the event merged in, durably; whether the event said anything new."""
+def _record(engine: Engine, key: str, event: HealthEvent) -> tuple[Catalog, bool, int]:
+    """The catalog with the event merged in, durably; whether the event said anything new; how many `vanished`."""
     for _ in range(ATTEMPTS):
         read = engine.store.get_many([keys.catalog(key), keys.CONFIG_HEAD])
         engine.take(read_head(read.get(keys.CONFIG_HEAD)))
         reading = engine.readings.read(key, read.get(keys.catalog(key)))
         merged = merge(reading.catalog, event)
         if merged is reading.catalog and reading.etag is not None:
-            return merged, False
+            return merged, False, 0
         serial = reading.serial + 1
         data = seal(catalog_json(merged), serial, engine.nonce())
         written = engine.store.put(Write(keys.catalog(key), data, reading.etag))
         if written.etag is not None:
             engine.readings.keep(key, merged, serial, written.etag)
-            return merged, True
+            return merged, True, vanished(reading.catalog, merged, event.source) if event.full else 0
     raise Contended(f"the catalog {key} is contended; run the event again")
