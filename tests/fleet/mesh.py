@@ -41,16 +41,19 @@ POINTS = [Point(kind, datacenter) for kind in ("gateway", "sidecar") for datacen
 class Mesh:
     """The whole mesh, healthy and with a client at work, while the `with` block lasts. All its files in `directory`.
 
-    `protocol` is that of s2. `upstream` is where s1 finds it.
+    `protocol` is that of s2, `patience` after how many seconds the client takes a request that hangs for failed.
     """
 
-    def __init__(self, mode: Mode, directory: Path, way: Way = FILES, protocol: str = "tcp") -> None:
+    def __init__(
+        self, mode: Mode, directory: Path, way: Way = FILES, *, protocol: str = "tcp", patience: float = 1.0
+    ) -> None:
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
         self.pointsman = Pointsman(directory, TRUST_DOMAIN, way)
         self._directory = directory
         self._way = way
         self._protocol = protocol
+        self._patience = patience
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
         self._indexes = dict.fromkeys(DATACENTERS, 0)
@@ -124,7 +127,7 @@ class Mesh:
         ready(list(envoys.values()))
         for datacenter in DATACENTERS:
             self._wait_for_app(datacenter)
-        self.client = held.enter_context(Client(home.ip, self._caller.upstream))
+        self.client = held.enter_context(Client(home.ip, self._caller.upstream, timeout=self._patience))
         self.client.wait_for_answer(HOME, after=0.0)
 
     def _documents(self) -> Iterator[Path]:
