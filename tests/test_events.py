@@ -221,6 +221,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.parametrize("field", ["Service.Address", "Service.TaggedAddresses.wan.Address"])
+def test_a_gateway_whose_address_is_a_dns_name_is_refused_with_the_way_out(field: str) -> None:
+    name = "gateways.example.elb.amazonaws.com"
+    address = {"Address": name} if field == "Service.Address" else {"TaggedAddresses": {"wan": {"Address": name}}}
+    gateway = instance(Kind="mesh-gateway", **address)
+    with pytest.raises(InvalidInput) as refused:
+        parse_event(event(Kind="mesh-gateway", Service=..., Instances=[gateway]))
+    (problem,) = refused.value.problems
+    assert problem.field == f"Instances[0].{field}"
+    assert problem.reason == f'"{name}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
+
+
 @pytest.mark.parametrize(("raw", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_refused_is_told_with_its_field_and_reason(raw: Any, said: str) -> None:
     with pytest.raises(InvalidInput) as error:

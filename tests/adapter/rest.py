@@ -28,7 +28,7 @@ NODE: dict[str, Any] = {
     "user_agent_name": "envoy",
     "user_agent_build_version": {"version": {"major_number": 1, "minor_number": 40}},
     # What makes an Envoy's requests large.
-    "extensions": [{"name": f"envoy.{i}", "category": "envoy.filters.http", "version": {}} for i in range(1000)],
+    "extensions": [{"name": f"envoy.{i}", "category": "envoy.filters.http", "version": {}} for i in range(1200)],
 }
 OLD_NODE = {**NODE, "user_agent_build_version": {"version": {"major_number": 1, "minor_number": 39, "patch": 3}}}
 

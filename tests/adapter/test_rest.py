@@ -1,9 +1,11 @@
 """What an Envoy is answered over REST, on a real socket, and when."""
 
+import contextlib
 import http.client
 import socket
 import ssl
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def where(assignment: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("node", [NODE, OLD_NODE], ids=["1.40", "1.39"])
-def test_a_first_request_is_answered_at_once_and_whole(
+def test_a_first_request_is_never_held_and_never_answered_empty(
     node: dict[str, Any], store: Remote, published: Publisher
 ) -> None:
     with Adapter(store) as adapter:
@@ -65,6 +67,41 @@ def test_a_first_request_is_answered_at_once_and_whole(
             hostname = reply.resources[0]["endpoints"][0]["lb_endpoints"][0]["endpoint"].get("hostname")
             assert hostname == (f"{service}.default.dc1.internal.{TRUST_DOMAIN}" if node is NODE else None)
         assert all(envoy.ask(kind).seconds < QUICK for kind in ("clusters", "listeners"))
+
+
+def test_an_answer_with_endpoints_has_exactly_the_one_resource_that_was_asked_for(
+    store: Remote, published: Publisher
+) -> None:
+    with Adapter(store, hold=0.2) as adapter:
+        envoy = Envoy(adapter)
+        for name in places(envoy).values():
+            first = envoy.ask("endpoints", name=name)
+            assert first.names == [name]
+            # What it has, what is older, what nobody knows: that one resource, or none.
+            for version in (first.version, "1.0.0-0", "of another control plane"):
+                reply = envoy.ask("endpoints", version, name)
+                assert reply.status == 304 or reply.names == [name]
+        assert envoy.ask("endpoints", name="nobody").status == 304
+
+
+def test_requests_of_77_kb_are_taken_and_not_kept(store: Remote, published: Publisher) -> None:
+    body = orjson.dumps({"node": NODE, "version_info": "{}"})
+    assert len(body) > 77_000
+    with Adapter(store) as adapter:
+        version = Envoy(adapter).ask("clusters").version
+        body = orjson.dumps({"node": NODE, "version_info": version})
+        head = b"POST /v3/discovery:clusters HTTP/1.1\r\nhost: adapter\r\ncontent-length: %d\r\n\r\n" % len(body)
+        count = 40
+        tracemalloc.start()
+        with contextlib.ExitStack() as held:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(count):
+                connection = held.enter_context(socket.create_connection(("127.0.0.1", adapter.port)))
+                connection.sendall(head + body)
+            wait_until(lambda: adapter.metric("pointsman_subscriptions") == count, "all to be held")
+            after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (after - before) / count < 40_000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,11 +13,13 @@ from pointsman.model.entries import Mode
 
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import Fetching
+from tests.adapter.published import DATACENTERS
 from tests.adapter.switching import Switching, failures, wait_for_switch
 from tests.fleet.client import Asker, Client
+from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.talk import Talk
-from tests.fleet.ways import TONGUES, WAYS, Way
+from tests.fleet.ways import TONGUES, WAYS, Tongue, Way
 
 pytestmark = pytest.mark.envoy
 
@@ -60,6 +62,27 @@ def test_targets_switch_while_adapters_come_and_go_and_nothing_fails(
             "cluster_manager.cluster_removed": 0,
         }
         assert (fetching.rejected(), fetching.rejections()) == ({}, [])
+
+
+@pytest.mark.parametrize("mode", ["local", "none"], ids=["measured", "priority tiers"])
+@pytest.mark.parametrize("binary", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+def test_with_all_targets_unhealthy_the_answer_is_503_and_never_the_wrong_target(
+    binary: Path, mode: Mode, store: Remote, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as held:
+        ports = held.enter_context(Ports())
+        mesh = held.enter_context(Switching(mode, "http", store, tmp_path, ports))
+        fetching = held.enter_context(Fetching(Way(Tongue.DELTA, binary), store, tmp_path, ports, mesh.authority))
+        talk = held.enter_context(Talk("127.0.0.1", mesh.upstream))
+        # Who answers goes by the SNI; tiers have the primary's.
+        talk.wait_for_answer("dc2" if mode == "local" else "dc1", after=0.0)
+        for datacenter in DATACENTERS:
+            mesh.report(datacenter, False)
+        wait_until(lambda: talk.attempts(0.0)[-1].failure == "answered 503", "the answer to be 503")
+        since = time.perf_counter()
+        wait_until(lambda: len(talk.attempts(since)) > 100, "a hundred answers")
+        assert {(each.datacenter, each.failure) for each in talk.attempts(since)} == {(None, "answered 503")}
+        assert fetching.rejected() == {}
 
 
 @pytest.mark.parametrize("mode", ["local", "remote"])

@@ -135,16 +135,6 @@ SITUATIONS: dict[str, tuple[list[HealthEvent], list[tuple[str, str]], int]] = {
         [("10.1.0.1", "critical")],
         2,
     ),
-    "the last instance that goes from unhealthy to gone is a change": (
-        [event("web", 1, [ILL]), event("web", 2, [])],
-        [],
-        2,
-    ),
-    "one that comes back unhealthy after it was gone is a change": (
-        [event("web", 1, [ILL]), event("web", 2, []), event("web", 3, [ILL])],
-        [("10.1.0.1", "critical")],
-        3,
-    ),
     "a list at a newer index that says the same is none": (
         [event("web", 1, [WELL]), event("web", 2, [WELL])],
         [("10.1.0.1", "passing")],

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import orjson
 import pytest
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from pointsman.pipeline.engine import Moved
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store.protocol import StoreUnavailable
+from pointsman.xds.snapshot import Snapshot
 
 from tests.pipeline.fresh import published, rebuilt
 from tests.pipeline.memory import Crash, Fault
@@ -27,6 +29,7 @@ from tests.pipeline.place import Place
 HEAD = "dc1/sidecar/web.default.dc1"
 CATALOG = "dc1/default/web"
 WELL, ILL = event("web", 1, [instance("web")]), event("web", 2, [instance("web", status="critical")])
+ILL_ONES = [instance("web", status="critical")]
 WELL_AGAIN = event("web", 3, [instance("web")])
 ELSEWHERE = event("web", 1, [instance("web", 2)], dc="dc2")
 
@@ -62,6 +65,27 @@ def test_an_event_takes_four_round_trips_when_nobody_contends(place: Place) -> N
     assert [moved.version for moved in done.moved] == [3] == [place.head(HEAD).version]
     assert place.head(HEAD).content.active == "web.default.dc2"
     assert place.told == [(HEAD, 3)]
+
+
+def test_the_last_instance_going_from_unhealthy_to_gone_and_back_is_a_change(place: Place) -> None:
+    place.ingest(event("web", 2, [], dc="dc2"))
+    ill, gone, back = (
+        (place.ingest(each), place.head(HEAD)) for each in (ILL, event("web", 3, []), event("web", 4, ILL_ONES))
+    )
+    for done, _ in (ill, gone, back):
+        assert done.changed
+        assert len(done.moved) == 1
+    assert [(head.content.active, len(addresses(head))) for _, head in (ill, gone, back)] == [
+        ("web.default.dc1", 1),
+        ("web.default.dc1", 0),
+        ("web.default.dc1", 1),
+    ]
+
+
+def addresses(head: Snapshot) -> list[str]:
+    assignment = ClusterLoadAssignment.FromString(head.content.assignment)
+    (group,) = assignment.endpoints
+    return [each.endpoint.address.socket_address.address for each in group.lb_endpoints]
 
 
 def test_and_six_when_it_loses_a_race(place: Place) -> None:
