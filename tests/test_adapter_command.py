@@ -1,8 +1,11 @@
 """`pointsman adapter` as a process: it says where it is, serves, and ends when it is told to."""
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -91,6 +94,34 @@ def test_nothing_kept_and_no_store_is_said_at_once(tmp_path: Path, capsys: pytes
     where = ("--store", str(gone), "--listen", "127.0.0.1:0", "--keep", str(kept))
     assert run(["adapter", "http", *where]) == 1
     assert str(gone) in capsys.readouterr().err
+
+
+def test_operators_are_told_what_is_withheld_from_envoys_and_why(store: Path, tmp_path: Path) -> None:
+    opened = Remote(store)
+    publisher, key = Publisher(opened), f"snapshots/{sidecar_plan().key}"
+    good = content()
+    publisher.head(sidecar_plan(), replace(good, assignment=b""))
+    where = ("--listen", "127.0.0.1:0", "--proxy", "dc1/default/s1")
+    with adapter(tmp_path, "http", "--store", store, *where) as child, contextlib.closing(opened):
+        url = ready(child)["http"]
+
+        def page(name: str) -> bytes:
+            try:
+                with urlopen(f"{url}/{name}", timeout=10) as answer:
+                    return answer.read()
+            except HTTPError as error:
+                return error.read()
+
+        wait_until(lambda: b"pointsman_withheld 1.0" in page("metrics"), "it to be counted", children=[child])
+        waiting_for = json.loads(page("readyz"))["waiting_for"]
+        assert waiting_for.startswith("the sidecar of default/s1 in dc1; ")
+        assert f"{key} is not fit for use" in waiting_for
+        (problem,) = json.loads(page("config_dump"))["problems"]["dc1/default/s1"]
+        assert "is not that of cluster" in problem
+        publisher.head(sidecar_plan(), good)
+        wait_until(lambda: json.loads(page("readyz"))["ready"], "it to be served", children=[child])
+        assert b"pointsman_withheld 0.0" in page("metrics")
+        assert json.loads(page("config_dump"))["problems"] == {}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import os
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -81,14 +82,18 @@ class Asker:
 class Client(Asker):
     """Sends requests to `ip`:`port` from a thread of its own while its `with` block lasts.
 
-    Requests do not wait for each other: one that hangs (it fails after `timeout` seconds) holds up none that follow.
+    Requests do not wait for each other: one that hangs (it fails after `timeout` seconds) holds up none that follow,
+    unless there are `at_most` under way already.
     """
 
-    def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 1.0) -> None:
+    def __init__(
+        self, ip: str, port: int, interval: float = 0.002, timeout: float = 1.0, at_most: int = sys.maxsize
+    ) -> None:
         super().__init__()
         self._peer = (ip, port)
         self._interval = interval
         self._timeout = timeout
+        self._at_most = at_most
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)
 
@@ -108,11 +113,12 @@ class Client(Asker):
         with selectors.DefaultSelector() as selector:
             while not self._stopping.is_set():
                 now = time.perf_counter()
-                if now >= due:
+                if now >= due and len(pending) < self._at_most:
                     # What could not be sent in time is not made up for in one burst.
                     due = max(due + self._interval, now - self._interval)
                     self._open(selector, pending)
-                for key, _ in selector.select(max(0.0, due - time.perf_counter())):
+                full = len(pending) >= self._at_most
+                for key, _ in selector.select(self._interval if full else max(0.0, due - time.perf_counter())):
                     self._progress(selector, pending, pending[key.fd])
                 self._expire(selector, pending)
             for request in list(pending.values()):

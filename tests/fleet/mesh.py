@@ -41,11 +41,12 @@ POINTS = [Point(kind, datacenter) for kind in ("gateway", "sidecar") for datacen
 class Mesh:
     """The whole mesh, healthy and with a client at work, while the `with` block lasts. All its files in `directory`.
 
-    `protocol` is that of s2, `patience` after how many seconds the client takes a request that hangs for failed.
+    `protocol` is that of s2. A `patient` client has fewer requests under way than any Envoy has room for, and waits
+    for each: it finds fault with what is delivered, not with how busy the machine is.
     """
 
     def __init__(
-        self, mode: Mode, directory: Path, way: Way = FILES, *, protocol: str = "tcp", patience: float = 1.0
+        self, mode: Mode, directory: Path, way: Way = FILES, *, protocol: str = "tcp", patient: bool = False
     ) -> None:
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
@@ -53,12 +54,13 @@ class Mesh:
         self._directory = directory
         self._way = way
         self._protocol = protocol
-        self._patience = patience
+        self._patience: dict[str, Any] = {"timeout": 20.0, "at_most": 64} if patient else {}
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
         self._indexes = dict.fromkeys(DATACENTERS, 0)
         self._apps: dict[str, Child] = {}
         self._sidecars: dict[str, Envoy] = {}
+        self._all: dict[str, Envoy] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as held:
@@ -98,6 +100,12 @@ class Mesh:
         """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
         return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
 
+    def trouble(self) -> dict[str, dict[str, int]]:
+        """What every Envoy has counted that was not as it should be, for a person to read."""
+        pattern = r".*\.(update_rejected|upstream_cx_(overflow|connect_fail|connect_timeout|none_healthy))$"
+        counted = {name: envoy.counters(pattern) for name, envoy in self._all.items() if envoy.alive}
+        return {name: found for name, each in counted.items() if (found := {k: v for k, v in each.items() if v})}
+
     def seen(self, points: Iterable[Point] = POINTS) -> dict[Point, list[Connection]]:
         """What the `points` have logged so far."""
         return {point: connections(self._log(point)) for point in points}
@@ -119,7 +127,7 @@ class Mesh:
 
         # An Envoy whose files are not there yet does not start, or never heals.
         wait_until(lambda: all(file.exists() for file in self._fetched()), "the files that the Envoys fetch")
-        envoys = self._envoys()
+        envoys = self._all = self._envoys()
         self._sidecars = {datacenter: envoys[f"s2-{datacenter}"] for datacenter in DATACENTERS}
         self._apps = {datacenter: self._app(site) for datacenter, site in self._sites.items()}
         for child in (*self._apps.values(), *envoys.values()):
@@ -127,7 +135,7 @@ class Mesh:
         ready(list(envoys.values()))
         for datacenter in DATACENTERS:
             self._wait_for_app(datacenter)
-        self.client = held.enter_context(Client(home.ip, self._caller.upstream, timeout=self._patience))
+        self.client = held.enter_context(Client(home.ip, self._caller.upstream, **self._patience))
         self.client.wait_for_answer(HOME, after=0.0)
 
     def _documents(self) -> Iterator[Path]:
