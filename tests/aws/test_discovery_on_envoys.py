@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from pointsman.cli.bootstrap import bootstrap
 
-from tests.adapter.targets import Gateways
+from tests.adapter.targets import gateways
 from tests.aws.function_url import CREDENTIALS, HOST, FunctionUrl, function_url
 from tests.aws.harness import Aws
 from tests.aws.mesh import health
@@ -36,7 +36,7 @@ class Situation:
         self._port = {name: ports.take(IP) for name in ("s1", "s3", "gateway", "s2 in dc1")}
         self._far = ("127.0.0.2", ports.take("127.0.0.2"))
         self._free = iter([ports.take(IP) for _ in range(9)])
-        self.servers = Gateways(self._authority, "s2", {"dc1": (IP, self._port["s2 in dc1"]), "dc2": self._far})
+        self.servers = gateways(self._authority, "s2", {"dc1": (IP, self._port["s2 in dc1"]), "dc2": self._far})
 
     def configure(self) -> None:
         """Write the config, and say that all is well."""
