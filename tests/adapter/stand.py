@@ -10,25 +10,15 @@ from typing import Any, Literal, Self
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
-from pointsman.adapter.bootstrap.document import (
-    Address,
-    Fetch,
-    FetchFiles,
-    FetchGrpc,
-    FetchHttp,
-    Node,
-    PublicListener,
-    SecretFiles,
-    UnixSocket,
-    sidecar_bootstrap,
-)
+from pointsman.adapter.bootstrap.document import Fetch, FetchFiles, FetchGrpc, FetchHttp, UnixSocket
 from pointsman.store.protocol import Store
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import SidecarManifest
 
+from tests.adapter.fetching import sidecar
 from tests.adapter.node import MANIFEST, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances, sidecar_plan
-from tests.adapter.targets import Gateways, places
+from tests.adapter.targets import gateways, places
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.control_plane import POINTSMAN
@@ -58,19 +48,12 @@ class Stand:
         self._directory = directory
         self._ports = self._held.enter_context(Ports())
         self._gateways = places(self._ports, DATACENTERS)
-        self._upstream, admin, public, app = (self._ports.take("127.0.0.1") for _ in range(4))
+        self._upstream = self._ports.take("127.0.0.1")
         authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
-        self._servers = Gateways(authority, "s2", self._gateways)
-        identity = authority.issue("s1", "dc1")
-        self.admin = f"127.0.0.1:{admin}"
+        self._servers = gateways(authority, "s2", self._gateways)
         self.ops = f"unix:{directory / 'ops.sock'}"
-        bootstrap = sidecar_bootstrap(
-            Node("s1-1", "s1", "dc1"),
-            Address("127.0.0.1", admin),
-            self._fetch(),
-            SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            PublicListener(Address("127.0.0.1", public), Address("127.0.0.1", app)),
-        )
+        bootstrap = sidecar(self._fetch(), authority, self._ports)
+        self.admin = f"127.0.0.1:{bootstrap['admin']['address']['socket_address']['port_value']}"
         self.envoy = Envoy("s1", bootstrap, directory)
         self._environment = environment
         self._url = url

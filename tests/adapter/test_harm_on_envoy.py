@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
-from pointsman.adapter.ads.rejections import Rejection
+from pointsman.adapter.serve.rejection import Rejection
 from pointsman.store import keys
 from pointsman.xds.content import Content, compute
 from pointsman.xds.manifest import SidecarManifest

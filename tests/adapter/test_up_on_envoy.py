@@ -25,26 +25,21 @@ from tests.fleet.control_plane import Pointsman
 from tests.fleet.documents import RESOLVER, Caller, Site, gateway_health, proxy_defaults, s1_sidecar, s2_health
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports, wait_until
+from tests.fleet.ways import DELAY_MS, Tongue, Way
 
 pytestmark = pytest.mark.envoy
 
 IPS = {"dc1": "127.0.0.1", "dc2": "127.0.0.2", "dc3": "127.0.0.3"}
 SWITCHES = 40
-DELAY_MS = 20
 
 
 class Up(Pointsman):
-    """`pointsman up` that serves gRPC or HTTP on a unix socket in place of files."""
-
-    def __init__(self, directory: Path, way: str) -> None:
-        self.socket, self._way = directory / "xds.sock", way
-        super().__init__(directory, "mesh.example")
+    """`pointsman up` that serves gRPC or HTTP in place of files."""
 
     def _up_arguments(self) -> list[str | Path]:
         where = super()._up_arguments()
         at = where.index("--files")
-        ways = [f"--{self._way}", f"unix:{self.socket}", "--refresh-delay", str(DELAY_MS)]
-        return [*where[:at], *ways, *where[at + 2 :]]
+        return [*where[:at], *where[at + 2 :]]
 
     def page(self, name: str) -> Any:
         """A page of its HTTP endpoint: text, or JSON parsed."""
@@ -67,23 +62,23 @@ def serving(envoy: Envoy) -> str:
     return next((dc for dc, ip in IPS.items() if ips == {ip}), "")
 
 
-@pytest.mark.parametrize(("way", "switches"), [("grpc", SWITCHES), ("http", 10)])
+@pytest.mark.parametrize(("tongue", "switches"), [(Tongue.DELTA, SWITCHES), (Tongue.REST, 10)])
 def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(
-    way: str, switches: int, tmp_path: Path, sites: dict[str, Site]
+    tongue: Tongue, switches: int, tmp_path: Path, sites: dict[str, Site]
 ) -> None:
     with Ports() as ports:
         caller = Caller(sites["dc1"], *(ports.take("127.0.0.1") for _ in range(3)))
         config = {"defaults.json": json.dumps(proxy_defaults("remote")), "s1.json": json.dumps(s1_sidecar(caller))}
         for name, text in {**config, "s2.hcl": RESOLVER}.items():
             (tmp_path / name).write_text(text)
-        up = Up(tmp_path, way)
+        up = Up(tmp_path, "mesh.example", Way(tongue))
         up.apply(tmp_path / name for name in (*config, "s2.hcl"))
         identity = CertificateAuthority(tmp_path / "ca", "mesh.example").issue("s1", "dc1")
         at = UnixSocket(str(up.socket))
         bootstrap = sidecar_bootstrap(
             Node("s1-1", "s1", "dc1"),
             Address("127.0.0.1", caller.admin),
-            FetchGrpc(at) if way == "grpc" else FetchHttp(at, refresh_delay_ms=DELAY_MS),
+            FetchGrpc(at) if tongue is Tongue.DELTA else FetchHttp(at, refresh_delay_ms=DELAY_MS),
             SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
             PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
         )
@@ -115,9 +110,9 @@ def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(
             up.start()
             report("dc2", "critical")
             wait_until(lambda: serving(envoy) == "dc3", "dc3 to serve")
-            tongue = {"grpc": "ads", "http": "rest"}[way]
-            assert up.page("config_dump")[tongue]["rejections"] == up.page("v1/status")["rejections"] == []
-            assert f'way="{tongue}"' in up.page("metrics")
+            way = "ads" if tongue is Tongue.DELTA else "rest"
+            assert up.page("config_dump")[way]["rejections"] == up.page("v1/status")["rejections"] == []
+            assert f'way="{way}"' in up.page("metrics")
             assert up.page("readyz")["ready"]
             updates = envoy.stats(["cluster_manager.cluster_modified", "cluster_manager.cds.update_rejected"])
             assert set(updates.values()) == {0}

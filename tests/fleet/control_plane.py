@@ -30,20 +30,18 @@ class Active:
 
 
 class Pointsman:
-    """One store, and the processes that serve it while the `with` block lasts: Envoys fetch in the way that is given.
+    """One store, and `pointsman up` that serves it while the `with` block lasts: Envoys fetch in the way that is given.
 
-    `files` is where they read if they read files.
+    `files` is where they read if they read files, `socket` where they ask if they ask.
     """
 
     def __init__(self, directory: Path, trust_domain: str, way: Way = _UNTOLD) -> None:
         self.store = directory / "store.db"
         self.files = directory / "envoys"
-        self._socket = directory / "xds.sock"
+        self.socket = directory / "xds.sock"
         self._trust_domain = trust_domain
         self._way = way
         self._up = Child("up", [POINTSMAN, *self._up_arguments()], directory)
-        http = ["adapter", "http", "--store", self.store, "--unix", self._socket, "--refresh-delay", str(DELAY_MS)]
-        self._http = Child("http", [POINTSMAN, *http], directory) if way.tongue is Tongue.REST else None
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -56,15 +54,12 @@ class Pointsman:
         self.stop()
 
     def start(self) -> None:
-        """Start `pointsman up`; returns when it has said that it is ready. An HTTP adapter beside it stays."""
+        """Start `pointsman up`; returns when it has said that it is ready."""
         self._url = _started(self._up)["url"]
-        if self._http is not None and not self._http.alive:
-            _started(self._http)
 
     def stop(self) -> None:
-        """Stop everything."""
-        for child in filter(None, (self._http, self._up)):
-            child.stop()
+        """Stop `pointsman up`."""
+        self._up.stop()
 
     def kill(self) -> None:
         """Kill `pointsman up` as a power cut would."""
@@ -82,9 +77,9 @@ class Pointsman:
         """The bootstrap of a registered proxy: a sidecar by its service, a gateway (`--gateway`) by its ID."""
         where: dict[Tongue, tuple[str, str | Path]] = {
             Tongue.FILES: ("--files", self.files),
-            Tongue.REST: ("--http", f"unix:{self._socket}"),
+            Tongue.REST: ("--http", f"unix:{self.socket}"),
         }
-        fetch = where.get(self._way.tongue, ("--grpc", f"unix:{self._socket}"))
+        fetch = where.get(self._way.tongue, ("--grpc", f"unix:{self.socket}"))
         found = self._run("bootstrap", proxy, "--store", self.store, *fetch, "--dc", datacenter, *options)
         printed: dict[str, Any] = json.loads(found)
         fetched = printed["dynamic_resources"]
@@ -128,8 +123,13 @@ class Pointsman:
         where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]
         envoy = "1.40.0" if self._way.binary == ENVOY_1_40 else "1.39.3"
         version = ["--envoy-version", envoy] if self._way.told else []
-        grpc = ["--grpc", f"unix:{self._socket}"] if self._way.tongue in (Tongue.DELTA, Tongue.SOTW) else []
-        return ["up", *where, "--trust-domain", self._trust_domain, *version, *grpc]
+        at = f"unix:{self.socket}"
+        served: dict[Tongue, list[str | Path]] = {
+            Tongue.FILES: [],
+            Tongue.REST: ["--http", at, "--refresh-delay", str(DELAY_MS)],
+        }
+        network = served.get(self._way.tongue, ["--grpc", at])
+        return ["up", *where, "--trust-domain", self._trust_domain, *version, *network]
 
     def _run(self, *arguments: str | Path) -> str:
         command = [str(argument) for argument in (POINTSMAN, *arguments)]
