@@ -14,6 +14,10 @@ Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES
 published (none without); POINTSMAN_TRUST_DOMAIN, fixed by the first write.
 """
 
+import gc
+
+gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+
 import os
 from typing import Any
 
@@ -32,8 +36,10 @@ from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.pipeline.status import status
-from pointsman.store.open import open_store
+from pointsman.store.aws import new_session
+from pointsman.store.open import open_bucket
 from pointsman.store.protocol import StoreUnavailable
 
 LARGEST_ANSWER = 6_000_000
@@ -47,7 +53,11 @@ app = LambdaFunctionUrlResolver()
 
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
+session = new_session()
+store = open_bucket(os.environ["POINTSMAN_STORE"], session)
+engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
+around_the_snapshot(import_config)
+gc.enable()
 trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
 
 
@@ -200,3 +210,11 @@ def answer(code: int, body: Any) -> Response[str]:
     if len(data) > LARGEST_ANSWER:
         code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})
     return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=data.decode())
+
+
+if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
+    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+    from aws_lambda_powertools import Tracer
+
+    tracer = Tracer(service="configure", patch_modules=["botocore"])
+    handler = tracer.capture_lambda_handler(handler, capture_response=False)

@@ -11,20 +11,22 @@ dead-letter queue (without one, what is invalid is a batch item failure as well,
 decides); POINTSMAN_ECS_TASKS, which ECS tasks are instances of what (JSON; without it, those whose events say so).
 """
 
+import gc
+
+gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.pointer import MAX_LIST, ListsAt, Pointer
@@ -33,11 +35,12 @@ from pointsman.model.sources.recognise import Settings, read_events, read_json
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
-from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine, Moved
 from pointsman.pipeline.ingest import catalog_key, ingest
 from pointsman.pipeline.notices import notices_to
-from pointsman.store.open import open_store
+from pointsman.pipeline.snapstart import around_the_snapshot, import_config
+from pointsman.store.aws import new_client, new_session
+from pointsman.store.open import open_bucket
 
 LISTS = "incoming/"
 """Where in the store's bucket producers put the lists that are too long for the bus."""
@@ -55,17 +58,19 @@ processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
+session = new_session()
+store = open_bucket(os.environ["POINTSMAN_STORE"], session)
+engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
 bucket, _, prefix = os.environ["POINTSMAN_STORE"].removeprefix("s3://").strip("/").partition("/")
 within = f"{prefix}/" if prefix else ""
 settings = Settings(read_task_settings(os.environ.get("POINTSMAN_ECS_TASKS", "")), ListsAt(bucket, f"{within}{LISTS}"))
 trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
 dead_letters = os.environ.get("POINTSMAN_DEAD_LETTERS", "")
-limits = Config(connect_timeout=2, read_timeout=5)
-sqs = boto3.client("sqs", config=limits)
-s3 = boto3.client("s3", config=limits)
+sqs = new_client(session, "sqs")
 # Regions whose tasks' tags are asked for; most deployments have none.
-ecs = cache(lambda region: boto3.client("ecs", region_name=region, config=limits))
+ecs = cache(lambda region: new_client(session, "ecs", region=region))
+around_the_snapshot(import_config, lambda: ecs(session.get_config_variable("region")))
+gc.enable()
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -124,7 +129,10 @@ def deploy(upload: Upload) -> None:
     if upload.is_folder:
         logger.info("passed over", reasons=[f"{upload}: is a folder"])
         return
-    content, applied = content_of(upload.bucket, upload.key, MAX_UPLOAD), None
+    # Health events need neither the compiler nor the shapes of config.
+    from pointsman.pipeline.configure import configure, parse_documents
+
+    content, applied = content_of(upload.key, MAX_UPLOAD), None
     # Of two uploads to one key the first may be read before the second and applied after it: whoever comes last looks
     # again. An object that is gone by then was applied while it was there.
     while applied is None or content not in (applied, None):
@@ -133,7 +141,7 @@ def deploy(upload: Upload) -> None:
         moved = published(done.settled.moved)
         count("ConfigChanged", done.changed)
         logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
-        applied, content = content, content_of(upload.bucket, upload.key, MAX_UPLOAD)
+        applied, content = content, content_of(upload.key, MAX_UPLOAD)
 
 
 def read(raw: Any, account: str) -> Reading:
@@ -152,16 +160,12 @@ def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
         ask = {"cluster": missing.cluster, "tasks": [missing.task], "include": ["TAGS"]}
         tasks = _unless_absent(["ClusterNotFoundException"], lambda: ecs(missing.region).describe_tasks(**ask)["tasks"])
         return missing.filled([tag for task in tasks or () for tag in task.get("tags", ())])
-    return missing.filled(content_of(missing.bucket, missing.key, MAX_LIST))
+    return missing.filled(content_of(missing.key, MAX_LIST))
 
 
-def content_of(bucket: str, key: str, most: int) -> bytes | None:
-    """What an object holds, `most` bytes and one more; None if it is not there, or empty."""
-    content: bytes | None = _unless_absent(
-        ["NoSuchKey", "InvalidRange"],  # an empty object has no range
-        lambda: s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{most}")["Body"].read(),
-    )
-    return content
+def content_of(key: str, most: int) -> bytes | None:
+    """What an object of the store's bucket holds, `most` bytes and one more; None if it is not there, or empty."""
+    return store.beginning(key.removeprefix(within), most + 1)
 
 
 def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
@@ -219,3 +223,11 @@ def count(name: str, value: int = 1) -> None:
     """Add to a metric of this invocation."""
     if value:
         metrics.add_metric(name, MetricUnit.Count, value)
+
+
+if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
+    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+    from aws_lambda_powertools import Tracer
+
+    tracer = Tracer(service="ingest", patch_modules=["botocore"])
+    handler = tracer.capture_lambda_handler(handler, capture_response=False)

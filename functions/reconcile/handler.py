@@ -6,6 +6,10 @@ Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES
 published, and beside which adapters have their queues (none without).
 """
 
+import gc
+
+gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+
 import os
 from dataclasses import asdict
 from typing import Any
@@ -18,17 +22,22 @@ from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.notices import notices_to
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.pipeline.sweep import sweep_of
-from pointsman.store.open import open_store
+from pointsman.store.aws import new_session
+from pointsman.store.open import open_bucket
 
 logger = Logger(service="reconcile")
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="reconcile")
 
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-engine = Engine(open_store(os.environ["POINTSMAN_STORE"]), notify=notices_to(os.environ.get("POINTSMAN_NOTICES", "")))
-
-sweep = sweep_of(os.environ.get("POINTSMAN_NOTICES", ""))
+session = new_session()
+store = open_bucket(os.environ["POINTSMAN_STORE"], session)
+engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
+sweep = sweep_of(os.environ.get("POINTSMAN_NOTICES", ""), session)
+around_the_snapshot(import_config)
+gc.enable()
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -56,3 +65,11 @@ def sweep_queues() -> None:
     metrics.add_metric("QueuesSwept", MetricUnit.Count, swept.queues)
     if swept.queues or swept.subscriptions:
         logger.info("swept", **asdict(swept))
+
+
+if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
+    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+    from aws_lambda_powertools import Tracer
+
+    tracer = Tracer(service="reconcile", patch_modules=["botocore"])
+    handler = tracer.capture_lambda_handler(handler, capture_response=False)

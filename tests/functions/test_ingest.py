@@ -2,8 +2,6 @@
 
 import json
 import runpy
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 from pointsman.pipeline.configure import configure, parse_documents
 
-from tests.functions.cloud import STORE, Cloud, Published, aws_client
+from tests.functions.cloud import Cloud, Published, aws_client
 from tests.functions.mesh import API, sample, sample_text
 from tests.store.wire import Answer, Pass, Wire, refusal
 
@@ -283,22 +281,3 @@ def test_without_its_store_the_function_says_what_is_missing(aws: None, monkeypa
     monkeypatch.delenv("POINTSMAN_STORE", raising=False)
     with pytest.raises(Exception, match="POINTSMAN_STORE is not set: name the bucket"):
         runpy.run_path(str(HANDLER))
-
-
-def test_what_only_the_command_line_and_configuring_need_stays_off_the_path() -> None:
-    heavy = [
-        "click",
-        "hcl2",
-        "lark",
-        "moto",
-        "pointsman.adapter",
-        "pointsman.cli",
-        "sqlite3",
-        "starlette",
-        "uvicorn",
-        "yaml",
-    ]
-    script = f"import sys, handler; print([name for name in {heavy} if name in sys.modules])"
-    environment = {"PYTHONPATH": str(HANDLER.parent), "POINTSMAN_STORE": STORE, "AWS_DEFAULT_REGION": "eu-central-1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pointsman.model.entries import EntryKey, Mode
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import ServiceName, Target
-from pointsman.model.resolver import LoadBalancer
-from pointsman.model.router import Route
+
+if TYPE_CHECKING:
+    from pointsman.model.entries import EntryKey, Mode
+    from pointsman.model.resolver import LoadBalancer
+    from pointsman.model.router import Route
 
 HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
 """The protocols that routers and splitters work on."""
@@ -17,7 +20,7 @@ HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
 class Culprit:
     """An entry that a chain does not compile for: which, where in it, and what is wrong with that place."""
 
-    key: EntryKey
+    key: "EntryKey"
     field: str
     reason: str
 
@@ -32,7 +35,7 @@ class ChainError(PointsmanError):
         super().__init__(text)
         self.culprits = tuple(culprits)
 
-    def reached_by(self, key: EntryKey, field: str) -> None:
+    def reached_by(self, key: "EntryKey", field: str) -> None:
         """Note that `field` of the entry under `key` led to where it went wrong: the last to be mended."""
         self.culprits += (Culprit(key, field, str(self)),)
 
@@ -44,7 +47,7 @@ class Overrides:
     `mode_source` tells `explain` who set the mode: "upstream override" or "proxy override".
     """
 
-    mode: Mode = ""
+    mode: "Mode" = ""
     mode_source: str = ""
     protocol: str = ""
     connect_timeout_ms: int = 0
@@ -57,7 +60,7 @@ class ChainTarget:
     target: Target
     filter: str
     only_passing: bool
-    mode: Mode
+    mode: "Mode"
     mode_source: str
 
 
@@ -72,7 +75,7 @@ class ResolverNode:
     target: str
     failover: tuple[str, ...]
     connect_timeout_ms: int
-    load_balancer: LoadBalancer | None = None
+    load_balancer: "LoadBalancer | None" = None
     request_timeout: int = 0
 
 
@@ -89,7 +92,7 @@ class RouterNode:
     """Routes in the order they are tried, each with the key of the node that gets its requests."""
 
     name: str
-    routes: tuple[tuple[Route, str], ...]
+    routes: "tuple[tuple[Route, str], ...]"
 
 
 Node = ResolverNode | SplitterNode | RouterNode

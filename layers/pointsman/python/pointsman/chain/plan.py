@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
-from pointsman.model.entries import Mode
 from pointsman.model.names import ServiceName, Target, datacenter_sni
-from pointsman.model.resolver import LoadBalancer
+
+if TYPE_CHECKING:
+    from pointsman.model.entries import Mode
+    from pointsman.model.resolver import LoadBalancer
 
 
 def service_key(datacenter: str, service: ServiceName) -> str:
@@ -32,7 +34,7 @@ class PlanTarget:
     target: Target
     filter: str = ""
     only_passing: bool = False
-    mode: Mode = ""
+    mode: "Mode" = ""
 
     @property
     def instances(self) -> str:
@@ -58,7 +60,7 @@ class SidecarPlan:
     customization: str
     connect_timeout_ms: int
     targets: tuple[PlanTarget, ...]
-    load_balancer: LoadBalancer | None = None
+    load_balancer: "LoadBalancer | None" = None
 
     @property
     def cluster_id(self) -> str:
@@ -201,15 +203,23 @@ def read_plan(body: Mapping[str, Any]) -> Plan:
         return GatewayServicePlan(_read_target(body["gateway"]))
     if "remote" in body:
         return GatewayRemotePlan(body["datacenter"], body["remote"])
-    balancer = body.get("load_balancer")
     return SidecarPlan(
         datacenter=body["datacenter"],
         protocol=body["protocol"],
         customization=body["customization"],
         connect_timeout_ms=body["connect_timeout_ms"],
         targets=tuple(_read_target(each) for each in body["targets"]),
-        load_balancer=LoadBalancer.model_validate(balancer) if balancer else None,
+        load_balancer=_read_load_balancer(body.get("load_balancer")),
     )
+
+
+def _read_load_balancer(body: Mapping[str, Any] | None) -> "LoadBalancer | None":
+    if not body:
+        return None
+    # The shapes of config take a while to import, and few plans have this one.
+    from pointsman.model.resolver import LoadBalancer
+
+    return LoadBalancer.model_validate(body)
 
 
 def _target_json(target: PlanTarget) -> dict[str, Any]:

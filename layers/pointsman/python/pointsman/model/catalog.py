@@ -7,11 +7,13 @@ below which every instance that is not in it is gone.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pointsman.model.canonical import canonical
-from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance, read_instance
+
+if TYPE_CHECKING:
+    from pointsman.model.events import HealthEvent, Statement
 
 # A register is [epoch, index, rank, value]: rank 0 for a statement in a list, 1 for one about a single instance.
 Register = list[Any]
@@ -61,7 +63,7 @@ def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
     return description[3], checks[3] if checks and checks[3] is not None else []
 
 
-def merge(catalog: Catalog, event: HealthEvent) -> Catalog:
+def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     """`catalog` after `event`; the same object if the event says nothing new.
 
     What the event does not touch is neither compared nor copied, but for one table of the source's nodes: a statement
@@ -130,7 +132,7 @@ def _replaced(known: Mapping[str, Body], changes: Iterable[tuple[str, str, Body]
     return nodes
 
 
-def _with(registers: Body, event: HealthEvent, statement: Statement) -> Body:
+def _with(registers: Body, event: "HealthEvent", statement: "Statement") -> Body:
     """`registers` after what `event` states of their instance."""
     stamp = [event.epoch, event.index, 0 if event.full else 1]
     registers = dict(registers)

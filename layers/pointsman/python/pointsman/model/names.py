@@ -6,6 +6,7 @@ lower-case DNS label (docs/semantics.md, section 1).
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
@@ -29,6 +30,15 @@ def is_trust_domain(name: str) -> bool:
 def is_identifier(name: str) -> bool:
     """Whether `name` can stand as the id of a proxy in an object key and a file path."""
     return _IDENTIFIER.match(name) is not None and ".." not in name
+
+
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IPv4 or IPv6 address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_plain_text(text: str) -> bool:

@@ -1,7 +1,6 @@
 """Registrations: what a sidecar's upstreams are, and that a mesh gateway exists, in Consul's register shape."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -9,7 +8,7 @@ from pydantic import Field, ValidationError
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_label
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_ip, is_label
 from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, problems_of
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -194,12 +193,3 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
             out.append((f"{at}.LocalBindPort", f"{place[1]} is taken by Upstreams[{bound[place]}] already"))
         bound.setdefault(place, i)
     return out
-
-
-def is_ip(text: str) -> bool:
-    """Whether `text` is an IPv4 or IPv6 address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

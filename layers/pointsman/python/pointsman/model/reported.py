@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.canonical import canonical
-from pointsman.model.registration import is_ip
+from pointsman.model.names import is_ip
 
 # A constraint, even one that always holds, makes pydantic refuse lone surrogates, which no JSON can carry on.
 Text = Annotated[str, Field(strict=True, min_length=0)]

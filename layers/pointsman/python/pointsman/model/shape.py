@@ -33,6 +33,8 @@ class Shape(BaseModel):
         extra="forbid",
         frozen=True,
         strict=False,
+        # A process that takes in health events reads none of these; one that does builds those that it reads, then.
+        defer_build=True,
         alias_generator=AliasGenerator(
             validation_alias=lambda field: AliasChoices(camel(field), field), serialization_alias=camel
         ),
@@ -45,6 +47,15 @@ class Shape(BaseModel):
             known = _names(cls)
             return {key: inner for key, inner in value.items() if inner is not None or key not in known}
         return value
+
+
+def build_shapes() -> None:
+    """Build the validators of all shapes that were imported, each of which otherwise waits for its first use."""
+    todo = [Shape]
+    while todo:
+        shape = todo.pop()
+        shape.model_rebuild()
+        todo += shape.__subclasses__()
 
 
 @cache

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pointsman.chain.entryset import EntrySet
 from pointsman.chain.plan import Plan, plan_json, read_plan
 from pointsman.model.names import DEFAULT_NAMESPACE
-from pointsman.model.registration import Registration
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.shards import EMPTY, Shards
 from pointsman.store.protocol import Stored, StoreError
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest
+
+if TYPE_CHECKING:
+    from pointsman.chain.entryset import EntrySet
+    from pointsman.model.registration import Registration
 
 MAPS = ("entries", "registrations", "plans", "manifests", "index")
 
@@ -132,11 +134,8 @@ class Config:
     """A root with everything it reaches, in memory: what configuring and reconciling work on."""
 
     root: Root
-    entries: EntrySet
-    registrations: Mapping[str, Registration]
+    entries: "EntrySet"
+    registrations: "Mapping[str, Registration]"
     plans: Mapping[str, PlanEntry]
     manifests: Mapping[str, SidecarOrGateway]
     index: Mapping[str, Mapping[str, PlanEntry]] = field(default_factory=dict)
-
-
-EMPTY_CONFIG = Config(NO_ROOT, EntrySet({}), {}, {}, {}, {})

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from threading import Lock
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from pointsman.pipeline.build import ChainMemo
 from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import Readings
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from pointsman.pipeline.build import ChainMemo
 
 ATTEMPTS = 64
 """How often a lost race is run again before the caller is told to come back later."""
@@ -83,7 +87,6 @@ class Engine:
         self.notify = notify
         self.objects = ObjectCache(store)
         self.readings = Readings()
-        self.memo = ChainMemo()
         self._clock = clock
         self._lock = Lock()
         self._head: Head = NO_HEAD
@@ -93,6 +96,14 @@ class Engine:
     def now(self) -> str:
         """The time as RFC 3339 in UTC, to the millisecond."""
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    @cached_property
+    def memo(self) -> "ChainMemo":
+        """The chains that this engine has compiled."""
+        # Health events compile nothing, and the compiler takes a while to import.
+        from pointsman.pipeline.build import ChainMemo
+
+        return ChainMemo()
 
     @property
     def root(self) -> Root:

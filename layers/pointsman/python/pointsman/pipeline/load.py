@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pointsman.chain.entryset import EntrySet
-from pointsman.model.entries import parse_entry
-from pointsman.model.registration import parse_registration
-from pointsman.pipeline.config import EMPTY_CONFIG, Config, PlanEntry, Root
+from pointsman.pipeline.config import NO_ROOT, Config, PlanEntry, Root
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest, read_manifest
 
@@ -22,8 +19,13 @@ def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
 
 def load_config(objects: ObjectCache, root: Root) -> Config:
     """Everything that `root` reaches."""
+    # What reads single plans, as health events do, does not wait for the import of what config looks like.
+    from pointsman.chain.entryset import EntrySet
+    from pointsman.model.entries import parse_entry
+    from pointsman.model.registration import parse_registration
+
     if not root.digest:
-        return EMPTY_CONFIG
+        return Config(NO_ROOT, EntrySet({}), {}, {}, {}, {})
     plans = {key: PlanEntry.of_json(body) for key, body in load_map(objects, root, "plans").items()}
     return Config(
         root=root,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -11,6 +11,9 @@ from pointsman.model.canonical import canonical
 from pointsman.pipeline.engine import Moved, MovedManifest, Notify
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 LARGEST = 200_000
 """Bytes of the largest object that travels inside its notice."""
@@ -123,12 +126,13 @@ def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
         yield batch
 
 
-def notices_to(topic: str) -> Notify:
-    """What an Engine on AWS has as `notify`: notices to the topic with the ARN `topic`, or to nobody for ""."""
+def notices_to(topic: str, session: "Session | None" = None) -> Notify:
+    """What an Engine on AWS has as `notify`: notices to the topic with the ARN `topic`, or to nobody for "".
+
+    `session` is botocore's, for who makes more clients with it.
+    """
     if not topic:
         return lambda moved: None
-    import boto3
-    from botocore.config import Config
+    from pointsman.store.aws import new_client, new_session
 
-    config = Config(max_pool_connections=_THREADS, connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
-    return Notices(boto3.client("sns", config=config), topic)
+    return Notices(new_client(session or new_session(), "sns", connections=_THREADS), topic)

@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pointsman.pipeline.topic import MeshTopic, read_topic
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 ALIVE = 3600.0
 """Seconds after its last sign of life for which an adapter's queue is left alone: six of the adapter's renewals."""
@@ -176,14 +179,16 @@ def _pages(ask: Callable[..., Any]) -> Iterator[Any]:
         more = {"NextToken": page["NextToken"]}
 
 
-def sweep_of(topic: str) -> Callable[[], Swept]:
-    """The sweep of the mesh whose topic has the ARN `topic`; one that does nothing for "". Raises InvalidInput."""
+def sweep_of(topic: str, session: "Session | None" = None) -> Callable[[], Swept]:
+    """The sweep of the mesh whose topic has the ARN `topic`; one that does nothing for "". Raises InvalidInput.
+
+    `session` is botocore's, for who makes more clients with it.
+    """
     if not topic:
         return Swept
     mesh = read_topic(topic, "POINTSMAN_NOTICES")
-    import boto3
-    from botocore.config import Config
+    from pointsman.store.aws import new_client, new_session
 
-    config = Config(max_pool_connections=_THREADS, connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
-    sns: Any = boto3.client("sns", region_name=mesh.region, config=config)
-    return Sweep(boto3.client("sqs", region_name=mesh.region, config=config), sns, mesh)
+    session = session or new_session()
+    sqs, sns = (new_client(session, name, connections=_THREADS, region=mesh.region) for name in ("sqs", "sns"))
+    return Sweep(sqs, sns, mesh)

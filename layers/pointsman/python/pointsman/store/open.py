@@ -1,9 +1,15 @@
 """Which store a user means: a URL or a path becomes a Store."""
 
 import os
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pointsman.store.protocol import Store, StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from pointsman.store.s3 import S3Store
 
 _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket (s3://bucket/prefix)"
 _CONNECTIONS = 16
@@ -17,8 +23,8 @@ def open_store(url: str, *, create: bool = True, hurried: bool = False) -> Store
 
     A file is made if it is not there, unless told not to `create` one. `sqlite:///var/x.db` is the absolute path
     `/var/x.db`; a relative path is written without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are
-    boto3's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be opened,
-    with the way out.
+    botocore's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be
+    opened, with the way out.
     """
     scheme, separator, _ = url.partition("://")
     if not url.strip():
@@ -28,7 +34,7 @@ def open_store(url: str, *, create: bool = True, hurried: bool = False) -> Store
     if scheme == "sqlite":
         return _open_file(_path(url), create)
     if scheme == "s3":
-        return _open_bucket(url, hurried)
+        return open_bucket(url, hurried=hurried)
     raise StoreError(f"store {url}: there is no kind of store named {scheme}: {_WAYS}")
 
 
@@ -47,28 +53,21 @@ def _open_file(path: str, create: bool) -> Store:
     return SQLiteStore(path)
 
 
-def _open_bucket(url: str, hurried: bool) -> Store:
+def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = False) -> "S3Store":
+    """The store in the bucket that `url` names, `s3://bucket` or `s3://bucket/prefix`; `hurried` as `open_store` has it.
+
+    `session` is botocore's (`store.aws.new_session`), for who makes more clients with it. Raises StoreError.
+    """
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
-    if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
         raise StoreError(f"store {url}: not s3://bucket/prefix: {_WAYS}")
 
-    # boto3 takes half a second to import, which who keeps objects in a file should not pay.
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
+    # botocore takes a quarter of a second to import, which who keeps objects in a file should not pay.
+    from pointsman.store.aws import new_client, new_session
     from pointsman.store.s3 import PAUSES, S3Store
 
-    config = Config(
-        max_pool_connections=_CONNECTIONS,
-        connect_timeout=1 if hurried else 2,
-        read_timeout=2 if hurried else 5,
-        retries={"total_max_attempts": 1},  # the store itself tries again, knowing what a repeated write means
-    )
-    try:
-        client = boto3.client("s3", config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise StoreError(f"store {url}: no client for it: {error}: set AWS_REGION and AWS_PROFILE") from error
+    # The store itself tries again, knowing what a repeated write means.
+    client = new_client(session or new_session(), "s3", connections=_CONNECTIONS, attempts=1, hurried=hurried)
     pauses = PAUSES[:1] if hurried else PAUSES
     return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS, pauses=pauses)

@@ -68,6 +68,22 @@ class S3Store:
         found = self._together(self.get, dict.fromkeys(keys))
         return {stored.key: stored for stored in found if stored is not None}
 
+    def beginning(self, key: str, most: int) -> bytes | None:
+        """The first `most` bytes of the object under `key`, all of a shorter one; None if it is not there, or empty."""
+
+        def read() -> bytes | None:
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=0-{most - 1}"
+                )
+            except ClientError as error:
+                if refusal_of(error) is Refusal.ABSENT or code_of(error) == "InvalidRange":  # an empty one has no range
+                    return None
+                raise
+            return answer["Body"].read()
+
+        return self._ask(self._where(key), read)
+
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns. If it raises, it may have been made or not."""
         where = self._where(write.key)

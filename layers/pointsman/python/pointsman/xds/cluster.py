@@ -1,5 +1,7 @@
 """Clusters: one per resolver node (docs/semantics.md, 5), one per thing a mesh gateway passes on (7)."""
 
+from typing import TYPE_CHECKING
+
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -17,8 +19,10 @@ from envoy.type.v3.percent_pb2 import Percent
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, SidecarPlan
-from pointsman.model.resolver import LoadBalancer
 from pointsman.xds.pack import milliseconds, packed
+
+if TYPE_CHECKING:
+    from pointsman.model.resolver import LoadBalancer
 
 IDENTITY_SECRET = "identity"
 """The SDS name of a proxy's certificate and key."""
@@ -102,7 +106,7 @@ def upstream_tls(sni: str, spiffe_ids: list[str]) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def _balance(cluster: Cluster, balancer: LoadBalancer) -> None:
+def _balance(cluster: Cluster, balancer: "LoadBalancer") -> None:
     """Consul's LoadBalancer on Envoy's cluster; hash policies belong to routes."""
     if not balancer.policy:
         return

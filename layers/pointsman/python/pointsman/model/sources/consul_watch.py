@@ -9,6 +9,7 @@ https://developer.hashicorp.com/consul/docs/automate/watch
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Annotated, Any, Literal, Required, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -53,8 +54,14 @@ class _Detail(TypedDict, total=False):
     Epoch: Annotated[int, Field(strict=True)] | None
 
 
-_DETAIL = TypeAdapter(_Detail)
-_CHECKS = TypeAdapter(list[CheckPart])
+@cache
+def _detail() -> TypeAdapter[_Detail]:
+    return TypeAdapter(_Detail)
+
+
+@cache
+def _checks() -> TypeAdapter[list[CheckPart]]:
+    return TypeAdapter(list[CheckPart])
 
 
 def watch_event(parameters: Mapping[str, str], index: str | None, result: Any) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def read_watch(envelope: Mapping[str, Any]) -> Reading:
         reason = "is required: Consul gives it as the header X-Consul-Index, or as CONSUL_INDEX to a program"
         raise InvalidInput.single(DETAIL_TYPE, "Index", reason)
     try:
-        detail = _DETAIL.validate_python(body)
+        detail = _detail().validate_python(body)
     except ValidationError as error:
         raise shape_refusal(error, DETAIL_TYPE) from None
     if detail["Type"] == "service":
@@ -123,7 +130,7 @@ def _of_service(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
 def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     event = _event(envelope, detail, [])
     try:
-        checks = _CHECKS.validate_python(detail["Result"])
+        checks = _checks().validate_python(detail["Result"])
     except ValidationError as error:
         raise shape_refusal(error, DETAIL_TYPE, "Result") from None
     of_nodes: dict[str, list[CheckPart]] = {}

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Required, cast
 
@@ -91,7 +92,9 @@ class _Task(TypedDict, total=False):
     tags: list[_Pair] | None
 
 
-_TASK = TypeAdapter(_Task)
+@cache
+def _task() -> TypeAdapter[_Task]:
+    return TypeAdapter(_Task)
 
 
 def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
@@ -102,7 +105,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
     a shape that is none of ECS's, and for a claimed task of which no endpoint can be made.
     """
     try:
-        task = _TASK.validate_python(envelope.get("detail"))
+        task = _task().validate_python(envelope.get("detail"))
     except ValidationError as error:
         raise shape_refusal(error, DETAIL_TYPE, "detail") from None
     arn, cluster = _TASK_ARN.match(task["taskArn"]), _CLUSTER_ARN.match(task["clusterArn"])

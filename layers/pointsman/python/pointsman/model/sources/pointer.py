@@ -6,6 +6,7 @@ stack's bucket first, and sends the event with `InstancesAt` (a Consul watch wit
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Required
 
 import orjson
@@ -26,7 +27,9 @@ class _At(TypedDict, total=False):
     Key: Required[Annotated[str, Field(strict=True, min_length=1, max_length=1024)]]
 
 
-_AT = TypeAdapter(_At)
+@cache
+def _at() -> TypeAdapter[_At]:
+    return TypeAdapter(_At)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def read_pointer(raw: Mapping[str, Any], allowed: ListsAt | None) -> Pointer | N
     if body.get(name) is not None:
         raise InvalidInput.single("event", field, f"goes in the place of {name}, not with it")
     try:
-        at = _AT.validate_python(body[field])
+        at = _at().validate_python(body[field])
     except ValidationError as error:
         raise shape_refusal(error, "event", field) from None
     if allowed is None:

@@ -7,6 +7,7 @@ is the object as it is when it is read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Required
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -34,7 +35,9 @@ class _Created(TypedDict, total=False):
     object: Required[_Object]
 
 
-_CREATED = TypeAdapter(_Created)
+@cache
+def _created() -> TypeAdapter[_Created]:
+    return TypeAdapter(_Created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def read_upload(raw: Any, bucket: str, prefix: str) -> Upload | None:
     if not isinstance(raw, Mapping) or raw.get("detail-type") != DETAIL_TYPE:
         return None
     try:
-        created = _CREATED.validate_python(raw.get("detail"))
+        created = _created().validate_python(raw.get("detail"))
     except ValidationError as error:
         raise shape_refusal(error, "event", "detail") from None
     found, key = created["bucket"]["name"], created["object"]["key"]
