@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationError
 
+from pointsman.model.complaints import problems_of, shown
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
 from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
 from pointsman.model.router import ServiceRouter
-from pointsman.model.shape import AnyMap, Block, Shape, StringMap, problems_of, shown
+from pointsman.model.shape import AnyMap, Block, Shape, StringMap
 from pointsman.model.splitter import ServiceSplitter
 
 Mode = Literal["", "none", "local", "remote"]

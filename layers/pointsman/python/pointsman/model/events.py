@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Required
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
+from pointsman.model.complaints import problems_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of, complaints_of, description_of
-from pointsman.model.shape import problems_of
 
 DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed")
 MAX_NUMBER = 2**63 - 1

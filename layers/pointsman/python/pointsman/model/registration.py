@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from pointsman.model.complaints import problems_of
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_ip, is_label
-from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, problems_of
+from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
+from pointsman.model.complaints import problems_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.events import MAX_PROBLEMS
-from pointsman.model.shape import problems_of
 
 _LONGEST = 300
 

@@ -1,0 +1,74 @@
+"""Pydantic's complaints in our words."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from pointsman.model.errors import Problem
+
+_REASONS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "extra_forbidden": "is not a field here; remove it or check its spelling",
+    "finite_number": "must be a number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a usual size",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is required",
+    "model_attributes_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "string_type": "must be a string",
+}
+_MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta"))
+"""The fields whose keys are the user's own."""
+
+_LONGEST_INPUT = 80
+
+
+def path_of(location: tuple[str | int, ...]) -> str:
+    """A place in a structure as a person writes it: `Failover["*"].Datacenters[0]`."""
+    path, outer = "", ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif path and (outer in _MAPS or not step.isidentifier()):
+            path += f'["{step}"]'
+        else:
+            path += f".{step}" if path else step
+        outer = str(step)
+    return path
+
+
+def problems_of(error: ValidationError, thing: str) -> list[Problem]:
+    """Pydantic's complaints about `thing` in our words, one Problem each, in order."""
+    out = []
+    for item in error.errors(include_url=False):
+        reason = item["msg"].removeprefix("Value error, ")
+        if item["type"] in _REASONS:
+            context = {
+                name: f"{value:g}" if isinstance(value, float) else value for name, value in item.get("ctx", {}).items()
+            }
+            # Unset may be written "" everywhere, and is nobody's answer to what may stand here.
+            reason = _REASONS[item["type"]].format(**context).replace("'", '"').replace('"", ', "")
+            if item["type"] not in ("extra_forbidden", "missing"):
+                reason += f", not {shown(item['input'])}"
+        out.append(Problem(thing, path_of(item["loc"]), reason))
+    return out
+
+
+def shown(value: Any) -> str:
+    """`value` as JSON has it, cut where it gets long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
