@@ -11,7 +11,8 @@ JSON, or what the content type says: application/yaml, application/hcl. Invalid 
 problem, and changes nothing; what is not there 404; 503 means to send it again, which is safe.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
-published (none without); POINTSMAN_TRUST_DOMAIN, fixed by the first write.
+published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
+the first write.
 """
 
 import gc
@@ -36,6 +37,7 @@ from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.scope import read_scope
 from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.pipeline.status import status
 from pointsman.store.aws import new_session
@@ -55,7 +57,11 @@ if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 session = new_session()
 store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
+engine = Engine(
+    store,
+    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
+    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
+)
 around_the_snapshot(import_config)
 gc.enable()
 trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")

@@ -6,9 +6,10 @@ once, with the reason, and is done: sending it again could not help. What the st
 failure, and SQS delivers it again; taking in twice is the same as once.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
-published (none without); POINTSMAN_TRUST_DOMAIN, fixed by the first config; POINTSMAN_DEAD_LETTERS, the URL of the
-dead-letter queue (without one, what is invalid is a batch item failure as well, and the queue's own redrive policy
-decides); POINTSMAN_ECS_TASKS, which ECS tasks are instances of what (JSON; without it, those whose events say so).
+published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
+the first config; POINTSMAN_DEAD_LETTERS, the URL of the dead-letter queue (without one, what is invalid is a batch item
+failure as well, and the queue's own redrive policy decides); POINTSMAN_ECS_TASKS, which ECS tasks are instances of what
+(JSON; without it, those whose events say so).
 """
 
 import gc
@@ -38,6 +39,7 @@ from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
 from pointsman.pipeline.engine import Engine, Moved
 from pointsman.pipeline.ingest import catalog_key, ingest
 from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.scope import read_scope
 from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.store.aws import new_client, new_session
 from pointsman.store.open import open_bucket
@@ -60,7 +62,11 @@ if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 session = new_session()
 store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
+engine = Engine(
+    store,
+    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
+    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
+)
 bucket, _, prefix = os.environ["POINTSMAN_STORE"].removeprefix("s3://").strip("/").partition("/")
 within = f"{prefix}/" if prefix else ""
 settings = Settings(read_task_settings(os.environ.get("POINTSMAN_ECS_TASKS", "")), ListsAt(bucket, f"{within}{LISTS}"))

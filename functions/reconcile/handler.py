@@ -3,7 +3,8 @@
 Then sweep: remove the queues of adapters that are gone.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
-published, and beside which adapters have their queues (none without).
+published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
+without).
 """
 
 import gc
@@ -22,6 +23,7 @@ from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.notices import notices_to
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.scope import read_scope
 from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.pipeline.sweep import sweep_of
 from pointsman.store.aws import new_session
@@ -34,7 +36,11 @@ if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 session = new_session()
 store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(store, notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session))
+engine = Engine(
+    store,
+    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
+    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
+)
 sweep = sweep_of(os.environ.get("POINTSMAN_NOTICES", ""), session)
 around_the_snapshot(import_config)
 gc.enable()

@@ -7,18 +7,20 @@ from typing import Any
 
 from pointsman.model.events import HealthEvent, parse_event
 from pointsman.pipeline.engine import Engine, Notify
+from pointsman.pipeline.scope import Scope
 from pointsman.store.protocol import Store
 
 Document = dict[str, Any]
 
 
-def engine_on(store: Store, notify: Notify = lambda moved: None) -> Engine:
+def engine_on(store: Store, notify: Notify = lambda moved: None, scope: Scope | None = None) -> Engine:
     """An engine whose clock takes a second for every look at it."""
     return Engine(
         store,
         clock=lambda: datetime.fromtimestamp(1_700_000_000 + next(_seconds), UTC),
         nonce=lambda: f"nonce {next(_nonces)}",
         notify=notify,
+        scope=scope,
     )
 
 

@@ -26,6 +26,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 
@@ -45,6 +46,7 @@ class Settings:
     port: int
     reconcile_every: int
     adapter: AdapterSettings
+    scope: Scope = EVERYWHERE
 
     @classmethod
     def read(
@@ -59,6 +61,7 @@ class Settings:
         http: str = "",
         admins: Sequence[str] = (),
         refresh_delay_ms: int = 1000,
+        datacenters: str = "",
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -88,6 +91,7 @@ class Settings:
                 refresh_delay_ms=refresh_delay_ms,
                 admins=[Admin.read(each) for each in admins],
             ),
+            read_scope(datacenters, "--datacenters"),
         )
 
 
@@ -112,7 +116,7 @@ class Machine:
             listener.close()
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
-        engine = Engine(store)
+        engine = Engine(store, scope=self._settings.scope)
         configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         self._reconcile(engine)
         reconciling = threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)

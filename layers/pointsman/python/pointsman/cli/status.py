@@ -46,7 +46,8 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
         click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
         return code
     behind = "" if found.propagated >= found.generation else f" (published up to {found.propagated})"
-    click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}")
+    only = f", computed for {', '.join(found.datacenters)}" if found.datacenters else ""
+    click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}{only}")
     for each in resolvers:
         _show(each)
     for adapter in asked:

@@ -31,6 +31,14 @@ from pointsman.cli.options import envoy_admin_option, refresh_delay_option, stor
     help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
 )
 @click.option(
+    "--datacenters",
+    envvar="POINTSMAN_DATACENTERS",
+    default="",
+    metavar="DC,...",
+    help="Compute for the Envoys of these only (or POINTSMAN_DATACENTERS; default: for all). All of the config and all"
+    " events are taken in either way.",
+)
+@click.option(
     "--reconcile-every",
     default=60,
     show_default=True,
@@ -48,6 +56,7 @@ def up(
     refresh_delay: int,
     envoy_admins: tuple[str, ...],
     envoy_version: str,
+    datacenters: str,
     reconcile_every: int,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
@@ -65,6 +74,16 @@ def up(
     from pointsman.adapter.machine import Machine, Settings
 
     settings = Settings.read(
-        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins, refresh_delay
+        store,
+        trust_domain,
+        listen,
+        files,
+        envoy_version,
+        reconcile_every,
+        grpc,
+        http,
+        envoy_admins,
+        refresh_delay,
+        datacenters,
     )
     Machine(settings).run()

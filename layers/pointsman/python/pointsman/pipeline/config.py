@@ -9,6 +9,7 @@ import orjson
 from pointsman.chain.plan import Plan, plan_json, read_plan
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.pipeline.objects import ObjectCache
+from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.pipeline.shards import EMPTY, Shards
 from pointsman.store.protocol import Stored, StoreError
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest
@@ -39,7 +40,7 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The config head: which root is the config, and how far its consequences are published."""
+    """The config head: which root is the config, how far its consequences are published, and for which datacenters."""
 
     generation: int
     root: str
@@ -47,6 +48,7 @@ class Head:
     propagated_root: str
     serial: int
     etag: str | None
+    scope: Scope = EVERYWHERE
 
     def json(self) -> dict[str, Any]:
         """The head's body, without serial and nonce."""
@@ -55,6 +57,7 @@ class Head:
             "root": self.root,
             "propagated": self.propagated,
             "propagated_root": self.propagated_root,
+            "datacenters": list(self.scope.datacenters),
         }
 
 
@@ -74,6 +77,7 @@ def read_head(stored: Stored | None) -> Head:
             body["propagated_root"],
             body["serial"],
             stored.etag,
+            Scope(body.get("datacenters", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the config head ({stored.key}) cannot be read: {error!r}") from error

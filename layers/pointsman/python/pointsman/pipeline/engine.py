@@ -12,6 +12,7 @@ from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import Readings
+from pointsman.pipeline.scope import Scope
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreUnavailable
 
@@ -72,6 +73,7 @@ class Engine:
 
     `clock` tells the time for what is told to people, `nonce` makes the mark of one write, `notify` is told of every
     head and manifest that moved before what is behind it is acknowledged: heads before the manifests that name them.
+    `scope` says for which datacenters this engine computes; None for those that the store was last said to be for.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Engine:
         clock: Callable[[], datetime] = _utc_now,
         nonce: Callable[[], str] = _random_nonce,
         notify: Notify = _no_notice,
+        scope: Scope | None = None,
     ) -> None:
         self.store = store
         self.nonce = nonce
@@ -88,6 +91,7 @@ class Engine:
         self.objects = ObjectCache(store)
         self.readings = Readings()
         self._clock = clock
+        self._scope = scope
         self._lock = Lock()
         self._head: Head = NO_HEAD
         self._root: Root = NO_ROOT
@@ -116,12 +120,24 @@ class Engine:
 
     def take(self, head: Head) -> Head:
         """Take the root of `head` in hand, unless a newer one is there already."""
+        with self._lock:
+            if head.serial > self._head.serial:
+                self._head = head
         if head.root != self._root.digest and head.generation >= self._root.generation:
             root = load_root(self.objects, head.root)
             with self._lock:
                 if root.generation >= self._root.generation:
-                    self._root, self._head = root, head
+                    self._root = root
         return head
+
+    @property
+    def scope(self) -> Scope:
+        """For which datacenters heads and manifests are computed and written."""
+        return self.scope_beside(self._head)
+
+    def scope_beside(self, head: Head) -> Scope:
+        """The same where the head is `head`, read or about to be written."""
+        return head.scope if self._scope is None else self._scope
 
     def config(self, root: Root) -> Config:
         """Everything that `root` reaches. The two asked for last are kept: a change needs the one before as well."""

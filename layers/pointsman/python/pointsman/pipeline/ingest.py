@@ -51,12 +51,12 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     catalog, changed, gone = _record(engine, catalog_key(event), event)
 
     def rosters(root: Root) -> list[str]:
-        return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(root, event)]
+        return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(engine, root, event)]
 
     settled = settle(engine, lambda root: jobs_of(engine, root, event), rosters)
     root = engine.root
     told: list[MovedManifest] = []
-    for datacenter in _gateways_of(root, event):
+    for datacenter in _gateways_of(engine, root, event):
         stored = settled.beside.get(keys.gateways_manifest(datacenter))
         manifest, _, _ = read_roster(stored, engine.now())
         if not covers(root, manifest, event.service, event.datacenter):
@@ -74,20 +74,22 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
-    """The plans of `root` that read what `event` is about."""
-    jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
+    """The plans of `root` in scope that read what `event` is about."""
+    jobs = readers_of(engine.objects, root, catalog_key(event))
     if event.service is not None:
         extra = [service_job(root, event.datacenter, event.service)]
     else:
         extra = [remote_job(root, datacenter, event.datacenter) for datacenter in root.gateways]
-    return jobs | {job.plan.key: job for job in extra if job is not None}
+    return engine.scope.of(jobs) | engine.scope.jobs(extra)
 
 
-def _gateways_of(root: Root, event: HealthEvent) -> list[str]:
+def _gateways_of(engine: Engine, root: Root, event: HealthEvent) -> list[str]:
     """The datacenters whose gateways have to know the event's service, or its datacenter."""
     if event.service is not None:
-        return [event.datacenter] if service_job(root, event.datacenter, event.service) else []
-    return [datacenter for datacenter in root.gateways if datacenter != event.datacenter]
+        found = [event.datacenter] if service_job(root, event.datacenter, event.service) else []
+    else:
+        found = [datacenter for datacenter in root.gateways if datacenter != event.datacenter]
+    return engine.scope.keys(found)
 
 
 def _record(engine: Engine, key: str, event: HealthEvent) -> tuple[Catalog, bool, int]:

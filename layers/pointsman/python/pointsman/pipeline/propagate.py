@@ -53,8 +53,9 @@ def _since(engine: Engine, head: Head, root: Root) -> list[Config]:
 def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress: Progress) -> tuple[Settled, bool]:
     """Publish `config` after those `earlier`, the first of which is published whole; False if it was overtaken."""
     before = earlier[0]
-    changed = {key for key, entry in config.plans.items() if before.plans.get(key) != entry}
-    gone = {key for each in earlier for key in each.plans} - config.plans.keys()
+    scope = engine.scope
+    changed = {key for key, entry in scope.of(config.plans).items() if before.plans.get(key) != entry}
+    gone = set(scope.keys(key for each in earlier for key in each.plans)) - config.plans.keys()
     progress(f"{len(changed)} clusters to compute, {len(gone)} to retire")
     out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
     if engine.root.generation > config.root.generation:
@@ -68,9 +69,9 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
             for key in each.manifests.keys() - config.manifests.keys()
         }
     # Those that stand already are told of as well: whoever published them may have crashed before telling.
-    manifests = publish_manifests(engine, dict(sorted(wanted.items())))
+    manifests = publish_manifests(engine, dict(sorted(scope.of(wanted).items())))
     told = [*manifests.moved, *manifests.stood]
-    for datacenter in sorted({name for each in [*earlier, config] for name in each.root.gateways}):
+    for datacenter in sorted(scope.keys({name for each in [*earlier, config] for name in each.root.gateways})):
         roster = publish_roster(engine, datacenter)
         out += roster.settled
         if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
@@ -112,7 +113,11 @@ def _mark(engine: Engine, root: Root) -> None:
 
 
 def write_config_head(engine: Engine, head: Head) -> Head | None:
-    """Swap the config head that `head.etag` stands for; None if the race was lost."""
+    """Swap the config head that `head.etag` stands for; None if the race was lost.
+
+    Whoever is told for which datacenters to compute says so there, for those who are not.
+    """
+    head = replace(head, scope=engine.scope_beside(head))
     data = seal(head.json(), head.serial + 1, engine.nonce())
     written = engine.store.put(Write(keys.CONFIG_HEAD, data, head.etag))
     return replace(head, serial=head.serial + 1, etag=written.etag) if written.etag is not None else None

@@ -39,11 +39,15 @@ class ResolverStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster."""
+    """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster.
+
+    `datacenters` are those that are computed for, none for all; of no other is there anything here.
+    """
 
     trust_domain: str
     generation: int
     propagated: int
+    datacenters: tuple[str, ...]
     resolvers: tuple[ResolverStatus, ...]
 
     def json(self) -> dict[str, Any]:
@@ -52,6 +56,7 @@ class Status:
             "trust_domain": self.trust_domain,
             "generation": self.generation,
             "propagated": self.propagated,
+            "datacenters": list(self.datacenters),
             "resolvers": [each.json() for each in self.resolvers],
         }
 
@@ -60,7 +65,8 @@ def status(engine: Engine) -> Status:
     """The status of everything in the store."""
     head = engine.refresh()
     config = engine.config(load_root(engine.objects, head.root))
-    plans = {key: entry.plan for key, entry in config.plans.items() if isinstance(entry.plan, SidecarPlan)}
+    scope = engine.scope
+    plans = {key: each.plan for key, each in scope.of(config.plans).items() if isinstance(each.plan, SidecarPlan)}
     names = list(plans)
     resolvers: list[ResolverStatus] = []
     for start in range(0, len(names), BATCH):
@@ -84,4 +90,4 @@ def status(engine: Engine) -> Status:
                     targets=snapshot.content.targets if snapshot else (),
                 )
             )
-    return Status(config.root.trust_domain, head.generation, head.propagated, tuple(resolvers))
+    return Status(config.root.trust_domain, head.generation, head.propagated, scope.datacenters, tuple(resolvers))
