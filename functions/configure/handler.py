@@ -174,7 +174,12 @@ def written(done: Configured) -> Response[str]:
         logger.info("configured", generation=done.generation, by=who, published=len(moved))
         metrics.add_metric("ConfigChanged", MetricUnit.Count, 1)
         metrics.add_metric("SnapshotsPublished", MetricUnit.Count, len(moved))
-    return answer(200, {"generation": done.generation, "changed": done.changed, "published": moved})
+    body: dict[str, Any] = {"generation": done.generation, "changed": done.changed, "published": moved}
+    if failed := done.settled.failures():
+        logger.error("cannot be computed", reasons=failed)
+        metrics.add_metric("HeadsFailed", MetricUnit.Count, len(failed))
+        body["failed"] = failed
+    return answer(200, body)
 
 
 def current() -> Config:

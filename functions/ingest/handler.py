@@ -17,7 +17,7 @@ import gc
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -117,6 +117,7 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
                     catalog=catalog_key(event),
                     vanished=done.vanished,
                 )
+            failing(done.failed)
             moved = published(done.moved)
             if moved:
                 late(event.time)
@@ -144,6 +145,7 @@ def deploy(upload: Upload) -> None:
     while applied is None or content not in (applied, None):
         documents = upload.documents(content)
         done = configure(engine, parse_documents(documents), trust_domain=trust_domain)
+        failing(done.settled.failed)
         moved = published(done.settled.moved)
         count("ConfigChanged", done.changed)
         logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
@@ -204,6 +206,15 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
         sqs.send_message(QueueUrl=dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
     count("EventsRefused")
+
+
+def failing(failed: Mapping[str, Exception]) -> None:
+    """Tell of heads that cannot be computed. The record is done all the same: to deliver it again would not help, what
+    it says is in the catalog, and every reconcile tries again and tells of it."""
+    for plan, error in failed.items():
+        defect = None if isinstance(error, PointsmanError) else error
+        logger.error("cannot be computed", plan=plan, reason=str(error), exc_info=defect)
+    count("HeadsFailed", len(failed))
 
 
 def published(moved: Sequence[Moved]) -> list[str]:

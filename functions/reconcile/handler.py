@@ -29,6 +29,9 @@ from pointsman.pipeline.sweep import sweep_of
 from pointsman.store.aws import new_session
 from pointsman.store.open import open_bucket
 
+MOST_REASONS = 20
+"""How many of the heads that cannot be computed are told of in one log line."""
+
 logger = Logger(service="reconcile")
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="reconcile")
 
@@ -48,13 +51,16 @@ gc.enable()
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda function: the schedule's event in, what was found to mend out."""
     logger.set_correlation_id(event.get("id"))
     done = reconcile(engine, lambda text: logger.debug(text))
     metrics.add_metric("ObjectsChecked", MetricUnit.Count, done.checked)
     # Zero as well: an alarm on it needs to see that a reconcile ran.
     metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
+    metrics.add_metric("HeadsFailed", MetricUnit.Count, len(done.failed))
+    if done.failed:
+        logger.error("cannot be computed", reasons=done.failed[:MOST_REASONS], heads=len(done.failed))
     if done.repaired:
         logger.warning("repaired", **asdict(done))
     sweep_queues()

@@ -341,6 +341,15 @@ class Aws:
         messages: Sequence[Json] = found.get("Messages", [])
         return messages
 
+    def move(self, source: str, destination: str) -> None:
+        """What `aws sqs start-message-move-task` does, which the mock does not know; queues by the outputs' ARNs."""
+        urls = {self.stack.attributes[name, "Arn"]: self.stack.refs[name] for name, _ in self._queues()}
+        there, here = (urls[self.stack.value(self.stack.outputs[output]["Value"])] for output in (source, destination))
+        for message in self.messages(there):
+            attributes = message.get("MessageAttributes", {})
+            self.sqs.send_message(QueueUrl=here, MessageBody=message["Body"], MessageAttributes=attributes)
+            self.sqs.delete_message(QueueUrl=there, ReceiptHandle=message["ReceiptHandle"])
+
     def follow(self) -> str:
         """A new queue that hears the topic, as an adapter's does; its URL."""
         name = f"{self.stack.refs['MeshName']}-adapter-{uuid.uuid4().hex}"

@@ -163,6 +163,49 @@ def test_the_schedule_repairs_a_damaged_head_and_finds_nothing_the_next_time(mes
     assert (done["moved"], done["manifests"], done["retired"]) == (0, 0, 0)
 
 
+def test_a_head_that_cannot_be_computed_stops_no_other_and_no_queue_and_is_told_of_until_it_can(
+    mesh: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted(service: str) -> list[float]:
+        said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [line["HeadsFailed"][0] for line in said if line["service"] == service and "HeadsFailed" in line]
+
+    bucket, key = mesh.stack.refs["Bucket"], "catalog/dc2/default/s2"
+    good = mesh.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    mesh.s3.put_object(Bucket=bucket, Key=key, Body=b"damaged by hand")
+    queue = mesh.follow()
+    mesh.put_event(s2("critical"))
+    assert mesh.pump(rounds=1) == 0, "to deliver it again would not help"
+    assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 0)
+    assert active(mesh) == "dc1", "the last known good"
+    assert ["/gateway/" in each["Body"] for each in mesh.messages(queue)] == [True]
+    assert counted("ingest") == [1]
+    # The gateways of dc2 pass s2 on as well.
+    assert [line.partition(":")[0] for line in mesh.tick()["failed"]] == [
+        "dc1/sidecar/s2.default.dc1",
+        "dc2/gateway/s2.default.dc2",
+    ]
+    assert counted("reconcile") == [2]
+    mesh.s3.put_object(Bucket=bucket, Key=key, Body=good)
+    assert (mesh.tick()["failed"], counted("reconcile")) == ((), [0])
+    assert active(mesh) == "dc2"
+
+
+def test_a_dead_letter_that_an_operator_sends_again_is_taken_in(mesh: Aws) -> None:
+    bucket, deploy = mesh.stack.refs["Bucket"], "deploy/s2.json"
+    mesh.s3.put_object(Bucket=bucket, Key=deploy, Body=b'{"Kind": "service-resolver", "Name": "S2"}')
+    assert mesh.pump() == 0
+    assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 1)
+    mesh.s3.put_object(Bucket=bucket, Key=deploy, Body=json.dumps(resolver("s2", ConnectTimeout="9s")).encode())
+    for told in mesh.messages("Queue"):
+        # What S3 tells of the correction, which would apply it by itself.
+        mesh.sqs.delete_message(QueueUrl=mesh.stack.refs["Queue"], ReceiptHandle=told["ReceiptHandle"])
+    mesh.move("DeadLettersArn", "QueueArn")
+    assert mesh.pump() == 0
+    assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 0)
+    assert mesh.request("Configure", "GET", "/v1/config/service-resolver/s2")[1]["ConnectTimeout"] == 9_000_000_000
+
+
 def test_the_notice_carries_the_head_as_it_stands_and_the_datacenter_alone(mesh: Aws) -> None:
     queue = mesh.follow()
     code, done = mesh.request("Configure", "PUT", "/v1/config", [resolver("s2", ConnectTimeout="9s")])

@@ -242,6 +242,7 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
         "BacklogAlarm",
         "RepairsAlarm",
         "VanishedAlarm",
+        "FailedHeadsAlarm",
         *(f"{name}ErrorsAlarm" for name in FUNCTIONS),
     }
     assert "AlarmActions" not in stack.value(

@@ -94,6 +94,9 @@ async def _body(request: Request) -> bytes | None:
 def _take_in(engine: Engine, raw: Any, settings: Settings, report: Callable[[str], None]) -> Response:
     reading = read_events(raw, settings)
     done = [ingest(engine, event) for event in reading.events]
+    for each in done:
+        for plan, error in each.failed.items():
+            report(f"{plan} cannot be computed and stays as it is: {error}")
     for reason in reading.passed_over:
         report(f"passed over: {reason}")
     for event, each in zip(reading.events, done, strict=True):

@@ -152,6 +152,8 @@ class Machine:
 
     def _reconcile(self, engine: Engine) -> None:
         done = reconcile(engine, report if sys.stderr.isatty() else lambda text: None)
+        for failure in done.failed:
+            report(f"cannot be computed and stays as it is: {failure}")
         if done.repaired:
             report(f"reconciled: {done.moved} snapshots, {done.manifests} manifests, {done.retired} retired")
 

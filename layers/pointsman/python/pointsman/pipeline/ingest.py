@@ -23,7 +23,8 @@ class Ingested:
     `changed` says whether it told anything new, `revision` is the catalog's now. All heads that the event touches were
     recomputed: `moved` are those with a new version, `stood` those that covered the event already, `stamped` those that
     came to the same version from it. `vanished` counts the instances that a full list took away, if those were most of
-    what its source had.
+    what its source had. `failed` are the heads that cannot be computed, each with the reason: the event is in the
+    catalog, and they stay as they are until a later event or reconcile can compute them.
     """
 
     revision: int
@@ -32,6 +33,7 @@ class Ingested:
     stood: list[Moved] = field(default_factory=list)
     stamped: list[Moved] = field(default_factory=list)
     vanished: int = 0
+    failed: dict[str, Exception] = field(default_factory=dict)
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -42,7 +44,7 @@ def catalog_key(event: HealthEvent) -> str:
 
 
 def ingest(engine: Engine, event: HealthEvent) -> Ingested:
-    """Take `event` in; when this returns, every head that it touches covers it and it may be acknowledged.
+    """Take `event` in; when this returns, every head that it touches covers it, or cannot, and it may be acknowledged.
 
     First the catalog is written; only then config head, the plans' other inputs and the current heads are read. An
     event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
@@ -70,7 +72,8 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
         engine.notify(heads)
     if told:
         engine.notify(told)
-    return Ingested(catalog.revision, changed, settled.moved, settled.stood, settled.stamped, gone)
+    moved, stood, stamped = settled.moved, settled.stood, settled.stamped
+    return Ingested(catalog.revision, changed, moved, stood, stamped, gone, settled.failed)
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:

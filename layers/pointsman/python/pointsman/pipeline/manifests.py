@@ -1,6 +1,6 @@
 """The manifests of sidecars and of single gateways: what the config says, and the end of those that it has no more."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -41,6 +41,16 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
 
     swapped = swap_many(engine, by_key, swap)
     return PublishedManifests(_told(swapped.written), _told(swapped.stood))
+
+
+def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) -> dict[str, SidecarOrGateway]:
+    """Those of `manifests` that name no plan among `absent`, whose heads are not there."""
+    return {
+        key: manifest
+        for key, manifest in manifests.items()
+        if not isinstance(manifest, SidecarManifest)
+        or not any(f"{key.partition('/')[0]}/sidecar/{cluster}" in absent for cluster in manifest.clusters)
+    }
 
 
 def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> list[MovedManifest]:

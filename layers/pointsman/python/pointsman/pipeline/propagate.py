@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pointsman.pipeline.config import Config, Head, PlanEntry, Root, load_root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
-from pointsman.pipeline.manifests import publish_manifests
+from pointsman.pipeline.manifests import nameable, publish_manifests
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.publish import head_write, read_head_object, retirement
 from pointsman.pipeline.rosters import publish_roster
@@ -69,7 +69,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
             for key in each.manifests.keys() - config.manifests.keys()
         }
     # Those that stand already are told of as well: whoever published them may have crashed before telling.
-    manifests = publish_manifests(engine, dict(sorted(scope.of(wanted).items())))
+    manifests = publish_manifests(engine, nameable(dict(sorted(scope.of(wanted).items())), out.absent))
     told = [*manifests.moved, *manifests.stood]
     for datacenter in sorted(scope.keys({name for each in [*earlier, config] for name in each.root.gateways})):
         roster = publish_roster(engine, datacenter)

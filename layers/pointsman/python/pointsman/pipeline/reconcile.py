@@ -6,7 +6,7 @@ from pointsman.chain.plan import gateways_key, is_gateways_key
 from pointsman.model.names import ServiceName
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
-from pointsman.pipeline.manifests import end_manifests, publish_manifests
+from pointsman.pipeline.manifests import end_manifests, nameable, publish_manifests
 from pointsman.pipeline.propagate import Progress, propagate, retire, write_config_head
 from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import Settled, settle
@@ -15,12 +15,16 @@ from pointsman.store import keys
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a reconcile found to mend: heads that moved, manifests rewritten, heads retired. All zero: nothing."""
+    """What a reconcile found to mend: heads that moved, manifests rewritten, heads retired. All zero: nothing.
+
+    `failed` are the heads that cannot be computed, each with the reason; they stay as they are.
+    """
 
     checked: int
     moved: int
     manifests: int
     retired: int
+    failed: tuple[str, ...] = ()
 
     @property
     def repaired(self) -> int:
@@ -63,7 +67,7 @@ def _reconcile(engine: Engine, root: Root, progress: Progress) -> Reconciled | N
     settled: Settled = settle(engine, lambda current: all_jobs(engine, current, appeared))
     if engine.root is not root:
         return None
-    manifests = publish_manifests(engine, scope.of(config.manifests)).moved
+    manifests = publish_manifests(engine, nameable(scope.of(config.manifests), settled.absent)).moved
     rosters = {key.partition("/")[0] for key in named if is_gateways_key(key)}
     strays = [key for key in named if key not in config.manifests and not is_gateways_key(key)]
     manifests += end_manifests(engine, strays, root.generation)
@@ -76,7 +80,7 @@ def _reconcile(engine: Engine, root: Root, progress: Progress) -> Reconciled | N
         engine.notify(settled.moved)
     if manifests:
         engine.notify(manifests)
-    return Reconciled(len(known), len(settled.moved), len(manifests), retired)
+    return Reconciled(len(known), len(settled.moved), len(manifests), retired, tuple(settled.failures()))
 
 
 def _listed(engine: Engine, prefix: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The manifests of mesh gateways: what a datacenter's gateways pass on, which grows with the catalog."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -85,6 +85,7 @@ def publish_roster(engine: Engine, datacenter: str) -> PublishedRoster:
             new = _current(engine, root, datacenter, old)
             known = old.clusters if old and not old.retired else ()
             out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+            new = _nameable(new, old, datacenter, out.settled.absent)
         if engine.root is not root:
             # The heads were settled for a newer config than the manifest was made for: it might name too many.
             continue
@@ -122,6 +123,31 @@ def _current(engine: Engine, root: Root, datacenter: str, old: GatewaysManifest 
         datacenters=tuple(sorted(remotes)),
     )
     return old if old is not None and replace(old, generation=new.generation) == new else new
+
+
+def _nameable(
+    new: GatewaysManifest, old: GatewaysManifest | None, datacenter: str, absent: Container[str]
+) -> GatewaysManifest:
+    """`new` without what has no head that it could name."""
+    if new is old or not any(_head(datacenter, cluster) in absent for cluster in new.clusters):
+        return new
+    services = {name: _service_cluster(datacenter, name) for name in new.services}
+    left = replace(
+        new,
+        clusters=tuple(each for each in new.clusters if _head(datacenter, each) not in absent),
+        services=tuple(name for name, cluster in services.items() if _head(datacenter, cluster) not in absent),
+        datacenters=tuple(each for each in new.datacenters if _head(datacenter, each) not in absent),
+    )
+    return old if old is not None and replace(old, generation=left.generation) == left else left
+
+
+def _head(datacenter: str, cluster: str) -> str:
+    return f"{datacenter}/gateway/{cluster}"
+
+
+def _service_cluster(datacenter: str, service: str) -> str:
+    name = ServiceName(*service.split("/"))
+    return Target(name.name, "", name.namespace, datacenter).id
 
 
 def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:

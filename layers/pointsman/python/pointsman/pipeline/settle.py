@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from pointsman.failover.selection import Instances
+from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
 from pointsman.pipeline.publish import (
@@ -21,8 +22,8 @@ from pointsman.store.protocol import Stored, Write
 from pointsman.xds.content import Content, compute
 from pointsman.xds.snapshot import Provenance, Snapshot
 
-BATCH = 200
-"""How many heads one round reads, computes and swaps."""
+BATCH = 256
+"""How many heads one round reads, computes and swaps: a service that 200 resolvers use moves in one."""
 
 Jobs = Mapping[str, PlanEntry]
 """What has to be settled: plans by their keys."""
@@ -30,19 +31,34 @@ Jobs = Mapping[str, PlanEntry]
 
 @dataclass(slots=True)
 class Settled:
-    """What settling came to: heads that moved, heads that were stamped, heads that stood already."""
+    """What settling came to: heads that moved, heads that were stamped, heads that stood already.
+
+    `failed` has, by plan, why it could not be computed: its head stays as it is. Those of them without a head that may
+    stay are `absent`, and no manifest may name them.
+    """
 
     moved: list[Moved] = field(default_factory=list)
     stamped: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
     beside: dict[str, Stored | None] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
     def __iadd__(self, other: "Settled") -> "Settled":
         mine = {each.plan_key for each in (*self.moved, *self.stamped, *self.stood)}
         self.moved += other.moved
         self.stamped += [each for each in other.stamped if each.plan_key not in mine]
         self.stood += [each for each in other.stood if each.plan_key not in mine]
+        self.failed |= other.failed
+        self.absent |= other.absent
         return self
+
+    def failures(self) -> list[str]:
+        """One line for every plan that could not be computed, for people."""
+        return [
+            f"{key}: {error if isinstance(error, PointsmanError) else repr(error)}"
+            for key, error in sorted(self.failed.items())
+        ]
 
     def notices(self, *, stamped: bool = True) -> list[Moved]:
         """The heads to tell of.
@@ -64,7 +80,9 @@ def settle(
 
     Config head, the catalogs that the plans read, and the current heads are read together. If the config moved past
     the root in hand, the new one is taken and everything is read again. The keys that `also` names are read along;
-    `beside` of the result has what was found there. Raises Contended when races are lost again and again.
+    `beside` of the result has what was found there. A plan that cannot be computed (a catalog that is damaged, say)
+    keeps no other back: its head stays as it is, `failed` says why, and whoever comes next tries again.
+    Raises Contended when races are lost again and again.
     """
     out = Settled()
     done: set[str] = set()
@@ -103,21 +121,29 @@ def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str
 def _settle_batch(
     engine: Engine, trust_domain: str, batch: Jobs, objects: Mapping[str, Stored], out: Settled
 ) -> set[str]:
-    """Compute, decide and swap once; the plans whose heads now cover what was read."""
+    """Compute, decide and swap once; the plans whose heads now cover what was read, or cannot."""
     now = engine.now()
     done: set[str] = set()
     swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
     copies: list[Write] = []
     for key, job in batch.items():
         reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
-        content, provenance = recompute(engine, job, objects, trust_domain)
-        verdict, snapshot = decide(reading.snapshot, content, provenance, now)
+        try:
+            content, provenance = recompute(engine, job, objects, trust_domain)
+            verdict, snapshot = decide(reading.snapshot, content, provenance, now)
+            if verdict is Verdict.MOVE:
+                content.check()
+        except Exception as error:  # even a defect concerns this plan alone
+            done.add(key)
+            out.failed[key] = error
+            if reading.snapshot is None or reading.snapshot.retired:
+                out.absent.add(key)
+            continue
         if verdict is Verdict.STANDS and snapshot is not None:
             done.add(key)
             out.stood.append(Moved(key, job.plan.datacenter, snapshot.version, reading.data))
         elif snapshot is not None:
             if verdict is Verdict.MOVE:
-                content.check()
                 copy = history_write(key, reading)
                 copies += [copy] if copy else []
             write = head_write(key, reading, snapshot, engine.nonce())

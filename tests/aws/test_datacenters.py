@@ -1,0 +1,44 @@
+"""The parameter Datacenters: a stack that computes for some of them."""
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+from pointsman.model.errors import InvalidInput
+
+from tests.aws.harness import Aws
+from tests.aws.mesh import active, s2, start
+from tests.aws.test_template import FUNCTIONS
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    """A stack for dc1 alone."""
+    with Aws(Datacenters="dc1") as aws:
+        yield aws
+
+
+def test_a_stack_for_some_datacenters_computes_for_those_alone(aws: Aws) -> None:
+    queue = aws.follow()
+    start(aws)
+    aws.put_event(s2("critical"))
+    assert aws.pump() == 0
+    assert active(aws) == "dc2", "what is heard of the others counts"
+    aws.tick()
+    objects = aws.objects()
+    told = {key.split("/")[1] for key in objects if key.startswith(("snapshots/", "manifests/", "history/"))}
+    assert told == {"dc1"}
+    assert {key.split("/")[1] for key in objects if key.startswith("catalog/")} == {"dc1", "dc2"}
+    heard = [each["MessageAttributes"]["datacenter"]["StringValue"] for each in aws.messages(queue)]
+    assert {*heard} == {"dc1"}
+    assert aws.request("Configure", "GET", "/v1/status")[1]["datacenters"] == ["dc1"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_that_is_told_no_datacenter_says_so(aws: Aws, function: str) -> None:
+    variables = aws.stack.resources[function]["Properties"]["Environment"]["Variables"]
+    with (
+        patch.dict(variables, {"POINTSMAN_DATACENTERS": "dc1,DC2"}),
+        pytest.raises(InvalidInput, match='POINTSMAN_DATACENTERS: "DC2" is not a lower-case DNS label'),
+    ):
+        aws.cold(function)
