@@ -98,3 +98,20 @@ def one_after_another(trips: list[Trip]) -> int:
         if trip.began >= end:
             chain, end = chain + 1, trip.ended
     return chain
+
+
+def rounds(trips: list[Trip]) -> list[tuple[str, int]]:
+    """What goes together: by method and number, the requests of which none waits for another of its round.
+
+    Fails where one round begins before the one before has ended.
+    """
+    found: list[tuple[str, int]] = []
+    ended = before = float("-inf")
+    for trip in sorted(trips, key=lambda trip: trip.began):
+        if not found or found[-1][0] != trip.method:
+            found.append((trip.method, 0))
+            before = ended
+        assert trip.began >= before, f"{trip.path} begins before all of what it depends on is there"
+        found[-1] = (trip.method, found[-1][1] + 1)
+        ended = max(ended, trip.ended)
+    return found
