@@ -12,6 +12,10 @@ Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_REFRESH
 the next request for the same endpoints.
 """
 
+import gc
+
+gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+
 import os
 from base64 import b64decode
 from collections.abc import Callable
@@ -29,7 +33,8 @@ from pointsman.discovery.request import MAX_BODY, DiscoveryRequest, read_request
 from pointsman.discovery.stateless import Discovery, NotReady, NotRegistered, Outcome
 from pointsman.discovery.version import Version
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.store.open import open_store
+from pointsman.pipeline.snapstart import around_the_snapshot
+from pointsman.store.open import open_bucket
 from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
 
 LARGEST_ANSWER = 6_000_000
@@ -52,10 +57,12 @@ if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 refresh_delay_ms = round(float(os.environ.get("POINTSMAN_REFRESH_DELAY") or 5) * 1000)
 discovery = Discovery(
-    open_store(os.environ["POINTSMAN_STORE"], hurried=True),
+    open_bucket(os.environ["POINTSMAN_STORE"], hurried=True),
     over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS),
     settle=2 * refresh_delay_ms / 1000 + WARMING,
 )
+around_the_snapshot()
+gc.enable()
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
@@ -163,3 +170,11 @@ def count(name: str) -> None:
 def answer(code: int, body: bytes) -> Response[str]:
     """An answer in JSON."""
     return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=body.decode())
+
+
+if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
+    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+    from aws_lambda_powertools import Tracer
+
+    tracer = Tracer(service="discovery", patch_modules=["botocore"])
+    handler = tracer.capture_lambda_handler(handler, capture_response=False)
