@@ -26,7 +26,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_DEFAULT_REGION": "eu-central-1",
     "POINTSMAN_STORE": "s3://none",
-    "POINTSMAN_NOTICES": "arn:aws:sns:eu-central-1:000000000000:none",
+    "POINTSMAN_NOTICES": "arn:aws:sns:eu-central-1:000000000000:none-notices",
     "POINTSMAN_DEAD_LETTERS": "https://sqs.eu-central-1.amazonaws.com/000000000000/none",
     "POINTSMAN_ECS_TASKS": '{"tags": true}',
     "POWERTOOLS_TRACE_DISABLED": "true",

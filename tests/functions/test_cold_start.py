@@ -34,7 +34,7 @@ def run(function: str, script: str, **more: str) -> str:
         "PYTHONPATH": str(REPOSITORY / "functions" / function),
         "AWS_DEFAULT_REGION": "eu-central-1",
         "POINTSMAN_STORE": "s3://none",
-        "POINTSMAN_NOTICES": "arn:aws:sns:eu-central-1:000000000000:none",
+        "POINTSMAN_NOTICES": "arn:aws:sns:eu-central-1:000000000000:none-notices",
         "POWERTOOLS_TRACE_DISABLED": "true",
         "PATH": os.environ["PATH"],
         **more,
