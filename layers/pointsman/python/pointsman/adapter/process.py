@@ -79,6 +79,8 @@ class AdapterProcess:
         self._followers: list[Follower] = []
         self._problems: list[Callable[[], Mapping[ProxyId, Sequence[str]]]] = []
         self.metrics = Metrics(self._staleness, self._unreachable, self.problems)
+        if hearing is not None:
+            self.metrics.watch_notices(hearing)
         self.metrics.gauge(
             "pointsman_proxies_behind", "Proxies that do not get what the store has.", lambda: len(self.problems())
         )
