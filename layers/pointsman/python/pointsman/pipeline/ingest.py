@@ -78,12 +78,12 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
     """The plans of `root` in scope that read what `event` is about."""
-    jobs = readers_of(engine.objects, root, catalog_key(event))
+    jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
     if event.service is not None:
         extra = [service_job(root, event.datacenter, event.service)]
     else:
         extra = [remote_job(root, datacenter, event.datacenter) for datacenter in root.gateways]
-    return engine.scope.of(jobs) | engine.scope.jobs(extra)
+    return engine.scope.of(jobs | {job.plan.key: job for job in extra if job is not None})
 
 
 def _gateways_of(engine: Engine, root: Root, event: HealthEvent) -> list[str]:

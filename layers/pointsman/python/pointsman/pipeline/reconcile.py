@@ -89,12 +89,12 @@ def _listed(engine: Engine, prefix: str) -> list[str]:
 
 def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanEntry]:
     """Every plan of `root` in scope, with those that mesh gateways have because a catalog (by its key) appeared."""
-    jobs = engine.scope.of(engine.config(root).plans)
+    jobs = dict(engine.config(root).plans)
     for source in appeared:
         where, *rest = source.split("/")
         if source == gateways_key(where):
             extra = [remote_job(root, datacenter, where) for datacenter in root.gateways]
         else:
             extra = [service_job(root, where, ServiceName(*rest))]
-        jobs |= engine.scope.jobs(extra)
-    return jobs
+        jobs |= {job.plan.key: job for job in extra if job is not None}
+    return engine.scope.of(jobs)

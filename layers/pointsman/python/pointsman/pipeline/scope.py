@@ -1,13 +1,10 @@
 """Which datacenters a control plane computes for, where several stand side by side (docs/architecture.md, "Scope")."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import is_label
-
-if TYPE_CHECKING:
-    from pointsman.pipeline.config import PlanEntry
 
 _V = TypeVar("_V")
 
@@ -41,10 +38,6 @@ class Scope:
     def of(self, things: Mapping[str, _V]) -> dict[str, _V]:
         """The same of what goes by such keys."""
         return {key: thing for key, thing in things.items() if self.has(key.partition("/")[0])}
-
-    def jobs(self, jobs: Iterable["PlanEntry | None"]) -> dict[str, "PlanEntry"]:
-        """The plans in scope, by their keys, of those that there are."""
-        return {job.plan.key: job for job in jobs if job is not None and self.has(job.plan.datacenter)}
 
 
 EVERYWHERE = Scope()
