@@ -5,7 +5,7 @@ ARCH ?= arm64
 REVISION ?=
 BIN := .venv/bin
 
-.PHONY: demo test soak check build clean help
+.PHONY: demo test soak bench check build clean help
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,9 @@ test: .venv/ready ## all tests
 
 soak: .venv/ready ## the tests that take longer: load, many clusters, kills at random moments
 	@$(BIN)/pytest -n 2 --dist worksteal -m soak
+
+bench: .venv/ready ## measure: event to Envoy, fan-out, answers and events a second (a few minutes, on an idle machine)
+	@$(BIN)/python -m tests.bench
 
 check: .venv/ready .venv/sam/ready ## ruff, mypy, the import rules between rooms, the AWS template
 	@$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """Pointsman as its users have it: the command line, and `pointsman up` with its HTTP endpoint."""
 
+import contextlib
 import http.client
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -101,23 +102,35 @@ class Pointsman:
 
     def send(self, event: Mapping[str, Any]) -> float:
         """Send an event to `up`, wait until it is acknowledged: `time.perf_counter` just before its first byte."""
+        sent, acknowledged = self.post(event)
+        acknowledged()
+        return sent
+
+    def post(self, event: Mapping[str, Any]) -> tuple[float, Callable[[], None]]:
+        """Send an event to `up`: `time.perf_counter` just before its first byte, and what waits until it is
+        acknowledged, and has to be called."""
         address = urlsplit(self._url)
         body = json.dumps(event).encode()
         head = f"POST /v1/events HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
         request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+
+        def acknowledged() -> None:
+            with contextlib.closing(connection):
+                response = http.client.HTTPResponse(connection.sock)
+                response.begin()
+                answer = response.read()
+            if response.status != 200:
+                raise FleetError(f"the event was answered {response.status}: {answer.decode(errors='replace')}")
+
         try:
             connection.connect()
             sent = time.perf_counter()
             connection.sock.sendall(request)
-            response = http.client.HTTPResponse(connection.sock)
-            response.begin()
-            answer = response.read()
-        finally:
+        except OSError:
             connection.close()
-        if response.status != 200:
-            raise FleetError(f"the event was answered {response.status}: {answer.decode(errors='replace')}")
-        return sent
+            raise
+        return sent, acknowledged
 
     def _up_arguments(self) -> list[str | Path]:
         where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]

@@ -29,6 +29,7 @@ from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
+from pointsman.store.sqlite import SQLiteStore
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 
@@ -121,7 +122,8 @@ class Machine:
         self._reconcile(engine)
         reconciling = threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)
         adapter = AdapterProcess(store, self._settings.adapter)
-        app = intake(engine, report, rejections=adapter.rejections, others=adapter.ops())
+        takers = 1 if isinstance(store, SQLiteStore) else 16
+        app = intake(engine, report, rejections=adapter.rejections, others=adapter.ops(), takers=takers)
         with ExitStack() as serving:
             where = adapter.start(serving)
             server = _Server(

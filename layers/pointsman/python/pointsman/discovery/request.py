@@ -1,5 +1,6 @@
 """What an Envoy's request over REST says, as far as an answer depends on it."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ MAX_BODY = 1024 * 1024
 """Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
 
 _EXTENSIONS = b'"extensions":['
-_END = b"}]}"
+_END = b"}]"
+
+_lists: deque[bytes] = deque(maxlen=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +54,38 @@ def read_request(kind: Kind, body: bytes) -> DiscoveryRequest:
 def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:
     """The request without what nobody here reads; None if it does not look as Envoy writes it.
 
-    Nearly all of its 77 KB are the list of what the Envoy was built with, the last thing in its node. Parsing it would
-    be most of the work of an answer.
+    Nearly all of its 77 KB are the list of what the Envoy was built with. Parsing it would be most of the work of an
+    answer.
     """
-    start = body.find(_EXTENSIONS)
-    end = body.find(_END, start)
-    # Were there another such end, it could be that of something else, and what is between the two be lost.
-    if start < 0 or end < 0 or body.rfind(_END) != end:
+    start = body.find(_EXTENSIONS) + len(_EXTENSIONS) - 1
+    end = _end_of_list(body, start) if start >= len(_EXTENSIONS) - 1 else 0
+    if not end:
         return None
     try:
-        fields = orjson.loads(body[: start + len(_EXTENSIONS)] + body[end + 1 :])
+        fields = orjson.loads(body[:start] + b"[]" + body[end:])
     except orjson.JSONDecodeError:
         return None
     node = fields.get("node") if isinstance(fields, Mapping) else None
     return fields if isinstance(node, Mapping) and node.get("extensions") == [] else None
+
+
+def _end_of_list(body: bytes, start: int) -> int:
+    """Where the list that begins at `start` is over; 0 if that is not seen easily.
+
+    All Envoys of one build send the same list, so it is read once and then only compared.
+    """
+    for known in _lists:
+        if body.startswith(known, start):
+            return start + len(known)
+    end = body.find(_END, start) + len(_END)
+    try:
+        found = orjson.loads(body[start:end]) if end >= len(_END) else None
+    except orjson.JSONDecodeError:
+        return 0
+    if not isinstance(found, list):
+        return 0
+    _lists.append(body[start:end])
+    return end
 
 
 def _parse(body: bytes) -> Mapping[str, Any]:

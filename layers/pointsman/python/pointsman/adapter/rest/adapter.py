@@ -82,6 +82,7 @@ class RestAdapter:
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
         self._metrics, self._others, self._trust_domain = metrics, others or Starlette(), trust_domain
+        self._delivered = {kind: metrics.deliverer(WAY, kind.value) for kind in Kind}
         self._hold, self._pause = hold, pause
         source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
         self._book = AnswerBook(follower, source, settle=settle)
@@ -214,7 +215,7 @@ class RestAdapter:
             return
         self._rejections.sent(request, answer.text)
         await reply(send, 200, answer.body)
-        self._metrics.delivered(WAY, kind, answer.published if waited else "")
+        self._delivered[request.kind](answer.published if waited else "")
 
     async def _channel(self, asker: Asker, send: Send) -> Channel | None:
         """What there is for `asker`; None if it was refused."""

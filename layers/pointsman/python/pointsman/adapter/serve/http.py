@@ -17,7 +17,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pointsman.adapter.rest.wire import GONE, URIS
+from pointsman.adapter.rest.wire import GONE, MAX_BODY, URIS
+from pointsman.adapter.serve.joined import JoinedWrites
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls
@@ -39,7 +40,7 @@ class _Connection(HttpToolsProtocol):
     """A connection that tells the application who is at the other end, and when that hangs up."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._gone: list[Callable[[], None]] = []
         own: dict[str, Any] = {GONE: self._gone}
         tls = transport.get_extra_info("ssl_object")
@@ -47,6 +48,14 @@ class _Connection(HttpToolsProtocol):
             names = (tls.getpeercert() or {}).get("subjectAltName", ())
             own[URIS] = tuple(value for kind, value in names if kind == "URI")
         self.app_state = {**self.app_state, **own}
+
+    def on_body(self, body: bytes) -> None:
+        # uvicorn stops reading above 64 KB, and every request of an Envoy is larger: two system calls each.
+        if not self.cycle.response_complete:
+            self.cycle.body += body
+            if len(self.cycle.body) > MAX_BODY:
+                self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -118,6 +127,7 @@ class HttpServer(ThreadedServer):
             access_log=False,
             lifespan="off",
             ws="none",
+            proxy_headers=False,
             server_header=False,
             timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=_GRACE,
