@@ -22,6 +22,7 @@ from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.tls import TlsFiles
 from pointsman.store.protocol import Store
+from pointsman.xds.secret_source import Sds
 
 from tests.adapter.published import DATACENTERS
 
@@ -33,13 +34,19 @@ class Adapter:
     """A follower, an ADS adapter and its server, each with its threads, while the `with` block lasts."""
 
     def __init__(
-        self, store: Store, listen: str = "127.0.0.1:0", *, hold: float = 10.0, tls: TlsFiles | None = None
+        self,
+        store: Store,
+        listen: str = "127.0.0.1:0",
+        *,
+        hold: float = 10.0,
+        tls: TlsFiles | None = None,
+        sds: Sds | None = None,
     ) -> None:
         self.follower = Follower(store)
         self.metrics = Metrics(
             lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
         )
-        self.adapter = AdsAdapter(self.follower, store, self.metrics, hold=hold)
+        self.adapter = AdsAdapter(self.follower, store, self.metrics, hold=hold, sds=sds)
         self.server = AdsServer(self.adapter, Listen.read(listen, "--listen"), tls)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.follower.run, args=(self._stop, self.adapter.on_change))

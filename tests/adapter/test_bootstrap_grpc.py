@@ -54,7 +54,7 @@ def test_envoy_accepts_it(
         (FetchGrpc(Address("127.0.0.1", 0)), "gRPC: port 0 must be between"),
         (FetchGrpc(UnixSocket("pointsman.sock")), "gRPC: 'pointsman.sock' must be an absolute path"),
         (FetchGrpc(Address("10.0.0.1", 8422)), "'10.0.0.1' is not a loopback address: the adapter there wants TLS"),
-        (FetchGrpc(Address("10.0.0.1", 8422), AdapterTls(TLS.files, "")), "TLS: the adapter's name"),
+        (FetchGrpc(Address("10.0.0.1", 8422), AdapterTls(TLS.secrets, "")), "TLS: the adapter's name"),
         (
             FetchGrpc(Address("10.0.0.1", 8422), AdapterTls(SecretFiles("a.pem", "/a.key", "/ca.pem"), "a")),
             "certificate: 'a.pem' must be an absolute path",

@@ -10,11 +10,14 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from pointsman.model.errors import InvalidInput
 from pointsman.xds.content import Content, InconsistentContent, TargetHealth, compute
 from pointsman.xds.deliverable import check_manifest, check_snapshot
 from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
 from pointsman.xds.endpoint_source import EndpointFiles, file_name
+from pointsman.xds.limits import set_limits
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
+from pointsman.xds.secret_source import read_sds, with_sds
 from pointsman.xds.snapshot import Snapshot
 
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, content, gateway_plans, instances, sidecar_plan, snapshot
@@ -96,7 +99,66 @@ def test_what_envoy_fails_over_itself_is_delivered_as_it_is_stored(envoy: EnvoyV
         assert place == f"{NAME}.pb"
         assert assignment == ClusterLoadAssignment.FromString(of.assignment)
         cluster.eds_cluster_config.CopyFrom(Cluster.FromString(of.cluster).eds_cluster_config)
+        for limit in ("circuit_breakers", "upstream_connection_options"):
+            cluster.ClearField(limit)
         assert cluster == Cluster.FromString(of.cluster)
+
+
+def test_a_failover_is_not_turned_away_by_defaults_and_silent_connections_end() -> None:
+    cluster, _, _ = delivered(content(), NEW)
+    (thresholds,) = cluster.circuit_breakers.thresholds
+    limits = (thresholds.max_connections, thresholds.max_pending_requests, thresholds.max_requests)
+    assert {each.value for each in limits} == {2**32 - 1}
+    assert not thresholds.HasField("max_retries")
+    keepalive = cluster.upstream_connection_options.tcp_keepalive
+    assert keepalive.keepalive_time.value + 3 * keepalive.keepalive_interval.value == 90
+    # What a cluster says of itself stays.
+    thresholds.max_connections.value = 7
+    before = cluster.SerializeToString()
+    set_limits(cluster)
+    assert cluster.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("certs", '"certs" is neither spire nor an absolute path'),
+        ("/run/../certs", '"/run/../certs" is neither spire nor an absolute path'),
+        ("spire:", "has to name both: spire:IDENTITY,TRUST"),
+        ("spire:web", "has to name both: spire:IDENTITY,TRUST"),
+    ],
+)
+def test_what_is_no_source_of_secrets_is_refused_with_the_way_out(told: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match="--sds") as refused:
+        read_sds(told)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "names", "source"),
+    [
+        ("/run/certs", ("identity", "trust"), "path_config_source"),
+        ("spire", ("default", "ROOTCA"), "api_config_source"),
+        ("spire:spiffe://mesh.example/web, ALL", ("spiffe://mesh.example/web", "ALL"), "api_config_source"),
+    ],
+)
+def test_secrets_that_come_over_sds_are_asked_for_where_they_are(
+    told: str, names: tuple[str, str], source: str
+) -> None:
+    manifest, heads = SidecarManifest(1, ("s2.default.dc1",), ()), {"s2.default.dc1": snapshot(content())}
+    (plain,) = deliver_sidecar(manifest, heads, NEW, FILES).clusters
+    (with_secrets,) = deliver_sidecar(manifest, heads, NEW, with_sds(FILES, read_sds(told))).clusters
+    assert (plain.place, plain.assignment) == (with_secrets.place, with_secrets.assignment)
+    common = tls(Cluster.FromString(with_secrets.cluster)).common_tls_context
+    found = [
+        *common.tls_certificate_sds_secret_configs,
+        common.combined_validation_context.validation_context_sds_secret_config,
+    ]
+    assert tuple(each.name for each in found) == names
+    assert {each.sds_config.WhichOneof("config_source_specifier") for each in found} == {source}
+    # Who may answer is the cluster's own matter.
+    before = tls(Cluster.FromString(plain.cluster)).common_tls_context.combined_validation_context
+    assert common.combined_validation_context.default_validation_context == before.default_validation_context
 
 
 @pytest.mark.parametrize("envoy", [NEW, OLD])

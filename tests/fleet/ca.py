@@ -1,5 +1,6 @@
 """A certificate authority that lives for one run, and the certificates it gives to services."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,11 @@ class Identity:
     private_key: Path
     ca: Path
 
+    @property
+    def serial(self) -> int:
+        """The certificate's serial number."""
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes()).serial_number
+
 
 class CertificateAuthority:
     """Issues X.509 SPIFFE identities of `trust_domain` into `directory`."""
@@ -28,13 +34,15 @@ class CertificateAuthority:
         self._directory = directory
         self._trust_domain = trust_domain
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(f"throwaway CA of {trust_domain}")
+        # Two of one trust domain have different names: who trusts both has to find out which one has signed.
+        self._name = _name(f"throwaway CA {secrets.token_hex(4)} of {trust_domain}")
         certificate = (
             _certificate(self._name, self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
+        self.serial = certificate.serial_number
         directory.mkdir(parents=True, exist_ok=True)
         self.file = directory / "ca.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -64,6 +64,11 @@ class Envoy(Child):
         found: list[dict[str, Any]] = self._json("/config_dump?include_eds")["configs"]
         return found
 
+    def certificates(self) -> set[tuple[frozenset[int], frozenset[int]]]:
+        """Of everything that speaks TLS: the serial numbers of its own certificates, and of the CAs that it trusts."""
+        found = self._json("/certs").get("certificates", [])
+        return {(_serials(each.get("cert_chain", [])), _serials(each.get("ca_cert", []))) for each in found}
+
     def _ready(self) -> bool:
         try:
             return self._get("/ready")[0] == 200
@@ -99,6 +104,10 @@ def validate(bootstrap: Mapping[str, Any], directory: Path, binary: Path) -> str
     command = [str(binary), "--mode", "validate", "-c", str(config), "--disable-hot-restart"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return "" if found.returncode == 0 else found.stderr or found.stdout
+
+
+def _serials(certificates: list[dict[str, Any]]) -> frozenset[int]:
+    return frozenset(int(each["serial_number"], 16) for each in certificates)
 
 
 def _quoted(text: str) -> str:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "list": ("config", "list_"),
     "render": ("render", "render"),
     "rollback": ("config", "rollback"),
+    "secrets": ("secrets", "secrets"),
     "status": ("status", "status"),
     "up": ("up", "up"),
 }

@@ -13,8 +13,8 @@ from pointsman.xds.delivery import (
     deliver_sidecar,
     takes_hostnames,
 )
-from pointsman.xds.endpoint_source import EndpointSource
 from pointsman.xds.manifest import SidecarManifest
+from pointsman.xds.secret_source import ResourceSource
 
 
 class Deliveries:
@@ -23,7 +23,7 @@ class Deliveries:
     Not safe for several threads.
     """
 
-    def __init__(self, source: EndpointSource) -> None:
+    def __init__(self, source: ResourceSource) -> None:
         self._source = source
         self._clusters: dict[tuple[Form, str], DeliveredCluster] = {}
 

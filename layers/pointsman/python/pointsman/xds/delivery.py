@@ -22,11 +22,12 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 
 from pointsman.model.canonical import digest
 from pointsman.xds.content import Content
-from pointsman.xds.endpoint_source import EndpointSource
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.hosts import keep_each_host_once
+from pointsman.xds.limits import set_limits
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.pack import milliseconds, packed
+from pointsman.xds.secret_source import ResourceSource
 from pointsman.xds.snapshot import Snapshot
 
 EnvoyVersion = tuple[int, int, int]
@@ -43,7 +44,7 @@ class Form:
     """
 
     hostnames: bool
-    source: EndpointSource
+    source: ResourceSource
     connect_timeout_ms: int = 0
 
 
@@ -81,7 +82,7 @@ def deliver_sidecar(
     manifest: SidecarManifest,
     snapshots: Mapping[str, Snapshot],
     envoy: EnvoyVersion | None,
-    source: EndpointSource,
+    source: ResourceSource,
     previous: Delivery | None = None,
 ) -> Delivery:
     """What the sidecar of `manifest` gets. `snapshots` are by cluster id and have all that the manifest names.
@@ -99,7 +100,7 @@ def deliver_gateway(
     shared: GatewaysManifest,
     snapshots: Mapping[str, Snapshot],
     envoy: EnvoyVersion | None,
-    source: EndpointSource,
+    source: ResourceSource,
     previous: Delivery | None = None,
 ) -> Delivery:
     """What the mesh gateway of `own` gets, one of the datacenter of `shared`. Otherwise as `deliver_sidecar`."""
@@ -134,6 +135,7 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
         endpoints = f"{cluster.name}@{digest(_bytes(cluster))[:16]}"
     if form.connect_timeout_ms:
         cluster.connect_timeout.CopyFrom(milliseconds(form.connect_timeout_ms))
+    set_limits(cluster)
     place, assignment.cluster_name = form.source.ask(cluster, endpoints)
     return DeliveredCluster(cluster.name, _bytes(cluster), place, _bytes(assignment), snapshot)
 

@@ -26,6 +26,7 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
 from pointsman.store.protocol import Store, StoreError
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
+from pointsman.xds.secret_source import Sds
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +51,13 @@ class AdsAdapter:
         metrics: Metrics | None = None,
         *,
         trust_domain: str | None = None,
+        sds: Sds | None = None,
         hold: float = HOLD,
         clock: Callable[[], float] = time.monotonic,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`trust_domain` is that of clients' certificates, None: any that their CA vouches for.
+        """`trust_domain` is that of clients' certificates, None: any that their CA vouches for. `sds`
+        is how Envoys' secrets come, None: they are in their bootstraps.
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
@@ -62,7 +65,7 @@ class AdsAdapter:
         self._trust_domain, self._hold, self._clock = trust_domain, hold, clock
         self._announce = announce or self.on_change
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
-        self._shelf = Shelf(follower)
+        self._shelf = Shelf(follower, sds)
         self._channels: dict[tuple[ProxyId, bool], Channel] = {}
         self._streams: set[Stream] = set()
         self._lock = threading.Lock()

@@ -9,14 +9,15 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import stamp
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 from pointsman.xds.endpoint_source import over_ads
+from pointsman.xds.secret_source import Sds, with_sds
 
 
 class Shelf:
     """Makes Resources from a follower's views. Safe for several threads."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, sds: Sds | None = None) -> None:
         self._follower = follower
-        self._deliveries = Deliveries(over_ads())
+        self._deliveries = Deliveries(with_sds(over_ads(), sds))
         self._made: dict[tuple[ProxyId, bool], Resources] = {}
         self._lock = threading.Lock()
 

@@ -4,7 +4,7 @@ Pure: arguments in, a bootstrap as a dict in proto3 JSON out (`envoy.config.boot
 `json.dumps` or orjson, Envoy reads it with `-c FILE.json`). Everything else an Envoy needs comes by xDS.
 
 What the fetched clusters refer to by name alone is defined here: the secrets `identity` and `trust`
-(docs/semantics.md, section 5).
+(docs/semantics.md, section 5), unless they come over SDS.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,20 @@ from pointsman.adapter.bootstrap.parts import (
     address_json,
     address_problems,
     path_problems,
-    secret_problems,
+)
+from pointsman.adapter.bootstrap.secrets import (
+    SdsSocket,
+    Secrets,
+    identity_json,
+    sds_clusters,
+    secrets_json,
+    secrets_problems,
+    trust_json,
 )
 from pointsman.adapter.bootstrap.server import AdapterTls
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label, is_trust_domain
-from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
+from pointsman.xds.secret_source import SdsFiles
 
 __all__ = [
     "AdapterTls",
@@ -47,6 +55,8 @@ __all__ = [
     "Keepalive",
     "Node",
     "PublicListener",
+    "SdsFiles",
+    "SdsSocket",
     "SecretFiles",
     "Secrets",
     "UnixSocket",
@@ -85,10 +95,6 @@ class FetchFiles:
 
 # How an Envoy fetches.
 Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc | FetchFunction
-
-
-# Where certificates come from. SDS files and a SPIFFE agent's socket are more members of this union.
-Secrets: TypeAlias = SecretFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +140,9 @@ def sidecar_bootstrap(
     _refuse(thing, [*_node_problems(node), *_common_problems(admin, fetch), *_sidecar_problems(secrets, public)])
     bootstrap = _common(node, admin, fetch)
     bootstrap["static_resources"] = {
-        "secrets": _secrets(secrets),
-        "listeners": [_public_listener(public)],
-        "clusters": [_local_app(public.local_app), *_xds_clusters(fetch)],
+        "secrets": secrets_json(secrets),
+        "listeners": [_public_listener(public, secrets)],
+        "clusters": [_local_app(public.local_app), *_fetching(fetch, secrets)],
     }
     return bootstrap
 
@@ -144,14 +150,15 @@ def sidecar_bootstrap(
 def gateway_bootstrap(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
     """The bootstrap of a mesh gateway.
 
-    It has no secrets: a gateway reads the server name of a connection and passes its TLS through.
+    It has no secrets but those that it may need to reach an adapter: a gateway reads the server name of a connection
+    and passes its TLS through.
 
     Raises InvalidInput, with every problem found.
     """
     thing = f"bootstrap of the mesh gateway {node.id!r}"
     _refuse(thing, [*_node_problems(node), *_common_problems(admin, fetch)])
     bootstrap = _common(node, admin, fetch)
-    clusters = _xds_clusters(fetch)
+    clusters = _fetching(fetch, None)
     return {**bootstrap, "static_resources": {"clusters": clusters}} if clusters else bootstrap
 
 
@@ -195,6 +202,13 @@ def _dynamic_resources(fetch: Fetch) -> dict[str, Any]:
             assert_never(fetch)
 
 
+def _fetching(fetch: Fetch, own: Secrets | None) -> list[dict[str, Any]]:
+    """The clusters that fetching takes: secrets, `own` ones and those to reach an adapter with, and everything else."""
+    tls = fetch.tls if isinstance(fetch, FetchHttp | FetchGrpc) else None
+    servers = {each["name"]: each for each in (*sds_clusters(own), *sds_clusters(tls.secrets if tls else None))}
+    return [*servers.values(), *_xds_clusters(fetch)]
+
+
 def _xds_clusters(fetch: Fetch) -> list[dict[str, Any]]:
     match fetch:
         case FetchFiles():
@@ -209,24 +223,7 @@ def _xds_clusters(fetch: Fetch) -> list[dict[str, Any]]:
             assert_never(fetch)
 
 
-def _secrets(secrets: Secrets) -> list[dict[str, Any]]:
-    match secrets:
-        case SecretFiles(certificate, private_key, ca):
-            return [
-                {
-                    "name": IDENTITY_SECRET,
-                    "tls_certificate": {
-                        "certificate_chain": {"filename": certificate},
-                        "private_key": {"filename": private_key},
-                    },
-                },
-                {"name": TRUST_SECRET, "validation_context": {"trusted_ca": {"filename": ca}}},
-            ]
-        case _:
-            assert_never(secrets)
-
-
-def _public_listener(public: PublicListener) -> dict[str, Any]:
+def _public_listener(public: PublicListener, secrets: Secrets) -> dict[str, Any]:
     proxy: dict[str, Any] = {
         "@type": f"{TYPE}.filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": "public",
@@ -251,7 +248,7 @@ def _public_listener(public: PublicListener) -> dict[str, Any]:
                 "filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}],
                 "transport_socket": {
                     "name": "envoy.transport_sockets.tls",
-                    "typed_config": _mutual_tls(public.trust_domain),
+                    "typed_config": _mutual_tls(public.trust_domain, secrets),
                 },
             }
         ],
@@ -261,17 +258,17 @@ def _public_listener(public: PublicListener) -> dict[str, Any]:
     return listener
 
 
-def _mutual_tls(trust_domain: str | None) -> dict[str, Any]:
+def _mutual_tls(trust_domain: str | None, secrets: Secrets) -> dict[str, Any]:
     """Envoy's DownstreamTlsContext on the two secrets; see PublicListener for who is let in."""
-    context: dict[str, Any] = {"tls_certificate_sds_secret_configs": [{"name": IDENTITY_SECRET}]}
+    context: dict[str, Any] = {"tls_certificate_sds_secret_configs": [identity_json(secrets)]}
     if trust_domain is None:
-        context["validation_context_sds_secret_config"] = {"name": TRUST_SECRET}
+        context["validation_context_sds_secret_config"] = trust_json(secrets)
     else:
         # The slash ends the trust domain: without it `mesh` would let `mesh.elsewhere` in.
         spiffe = {"san_type": "URI", "matcher": {"prefix": f"spiffe://{trust_domain}/"}}
         context["combined_validation_context"] = {
             "default_validation_context": {"match_typed_subject_alt_names": [spiffe]},
-            "validation_context_sds_secret_config": {"name": TRUST_SECRET},
+            "validation_context_sds_secret_config": trust_json(secrets),
         }
     return {
         "@type": f"{TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -362,11 +359,7 @@ def _common_problems(admin: Address, fetch: Fetch) -> Iterator[tuple[str, str]]:
 
 
 def _sidecar_problems(secrets: Secrets, public: PublicListener) -> Iterator[tuple[str, str]]:
-    match secrets:
-        case SecretFiles():
-            yield from secret_problems(secrets)
-        case _:
-            assert_never(secrets)
+    yield from secrets_problems(secrets)
     yield from address_problems("public address", public.address)
     yield from address_problems("local service address", public.local_app)
     if public.trust_domain is not None and not is_trust_domain(public.trust_domain):

@@ -14,8 +14,8 @@ from pointsman.adapter.bootstrap.parts import (
     address_problems,
     is_loopback,
     path_problems,
-    secret_problems,
 )
+from pointsman.adapter.bootstrap.secrets import Secrets, identity_json, secrets_problems, trust_json
 from pointsman.xds.endpoint_source import XDS_CLUSTER
 
 
@@ -23,7 +23,7 @@ from pointsman.xds.endpoint_source import XDS_CLUSTER
 class AdapterTls:
     """Mutual TLS to an adapter: what the Envoy shows and trusts, and the SAN (a URI or a DNS name) that it expects."""
 
-    files: SecretFiles
+    secrets: Secrets
     expected: str
 
 
@@ -44,7 +44,7 @@ def adapter_cluster(
         },
     }
     if tls is not None:
-        context = _upstream_tls(tls.files, tls.expected, alpn)
+        context = _upstream_tls(tls.secrets, tls.expected, alpn)
         cluster["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
     return cluster
 
@@ -61,26 +61,31 @@ def adapter_problems(field: str, at: Address | UnixSocket, tls: AdapterTls | Non
     else:
         yield from address_problems(field, at)
     if tls is not None:
-        yield from secret_problems(tls.files)
+        yield from secrets_problems(tls.secrets)
         if not tls.expected:
             yield "TLS", "the adapter's name, a SAN of its certificate, must not be empty"
     elif isinstance(at, Address) and not is_loopback(at.ip):
         yield field, f"{at.ip!r} is not a loopback address: the adapter there wants TLS with a certificate"
 
 
-def _upstream_tls(files: SecretFiles, expected: str, alpn: str) -> dict[str, Any]:
+def _upstream_tls(secrets: Secrets, expected: str, alpn: str) -> dict[str, Any]:
     kind = "URI" if "://" in expected else "DNS"
-    own = {"certificate_chain": {"filename": files.certificate}, "private_key": {"filename": files.private_key}}
+    names = {"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": expected}}]}
+    common: dict[str, Any] = {"alpn_protocols": [alpn]}
+    if isinstance(secrets, SecretFiles):
+        # In the open, not by name: a mesh gateway's bootstrap defines no secrets.
+        chain, key = {"filename": secrets.certificate}, {"filename": secrets.private_key}
+        common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
+        common["validation_context"] = {"trusted_ca": {"filename": secrets.ca}, **names}
+    else:
+        common["tls_certificate_sds_secret_configs"] = [identity_json(secrets)]
+        common["combined_validation_context"] = {
+            "default_validation_context": names,
+            "validation_context_sds_secret_config": trust_json(secrets),
+        }
     context: dict[str, Any] = {
         "@type": f"{TYPE}.transport_sockets.tls.v3.UpstreamTlsContext",
-        "common_tls_context": {
-            "tls_certificates": [own],
-            "validation_context": {
-                "trusted_ca": {"filename": files.ca},
-                "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": expected}}],
-            },
-            "alpn_protocols": [alpn],
-        },
+        "common_tls_context": common,
     }
     if kind == "DNS":
         context["sni"] = expected

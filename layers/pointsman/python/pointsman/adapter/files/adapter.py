@@ -18,8 +18,8 @@ from pointsman.adapter.serve.metrics import Metrics
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
 from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
-from pointsman.xds.endpoint_source import EndpointSource
 from pointsman.xds.manifest import SidecarManifest
+from pointsman.xds.secret_source import ResourceSource, Sds, with_sds
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class FilesAdapter:
         root: Path,
         envoy_version: EnvoyVersion | None = None,
         *,
+        sds: Sds | None = None,
         inotify: Inotify | None = None,
         operations: FileOperations | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -77,12 +78,13 @@ class FilesAdapter:
         lock: DirectoryLock | None = None,
     ) -> None:
         """Write below `root`. `envoy_version` is that of all the Envoys there, None where it is not known.
+        `sds` is how their secrets come, None: they are in their bootstraps.
 
         `clock` tells seconds, from whenever; `grace` is for how many of them an endpoint file outlives its use.
         """
         self._follower = follower
         self._root = root.absolute()
-        self._version = envoy_version
+        self._version, self._sds = envoy_version, sds
         self._inotify = inotify or Inotify(clock=clock)
         self._operations = operations or FileOperations()
         self._clock, self._grace = clock, grace
@@ -211,7 +213,8 @@ class FilesAdapter:
             if not self._follower.seen and kept.files.whole:
                 self._passed_over.add(proxy)
                 return
-            kept.delivery = _delivery(view, self._version, kept.files.source, kept.delivery)
+            source = with_sds(kept.files.source, self._sds)
+            kept.delivery = _delivery(view, self._version, source, kept.delivery)
             refused = kept.files.bring(kept.delivery)
         except OSError as error:
             refused = f"{error.strerror} ({error.filename}): it is tried again"
@@ -240,7 +243,7 @@ def _note(kept: _Kept, problem: str) -> None:
     kept.problem = problem
 
 
-def _delivery(view: View, version: EnvoyVersion | None, source: EndpointSource, previous: Delivery | None) -> Delivery:
+def _delivery(view: View, version: EnvoyVersion | None, source: ResourceSource, previous: Delivery | None) -> Delivery:
     if isinstance(view.manifests, SidecarManifest):
         return deliver_sidecar(view.manifests, view.snapshots, version, source, previous)
     return deliver_gateway(*view.manifests, view.snapshots, version, source, previous)

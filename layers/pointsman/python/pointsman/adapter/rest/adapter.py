@@ -29,7 +29,8 @@ from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
-from pointsman.xds.endpoint_source import XDS_CLUSTER, EndpointService, over_rest
+from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.xds.secret_source import ResourceSource
 
 _log = logging.getLogger(__name__)
 
@@ -70,14 +71,14 @@ class RestAdapter:
         *,
         others: ASGIApp | None = None,
         trust_domain: str | None = None,
-        source: EndpointService | None = None,
+        source: ResourceSource | None = None,
         hold: float = HOLD,
         pause: float = PAUSE,
         settle: float = SETTLE,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
         """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: any that
-        their CA vouches for. `source` is how Envoys are told to ask for endpoints.
+        their CA vouches for. `source` is how Envoys are told to ask for endpoints and secrets.
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """

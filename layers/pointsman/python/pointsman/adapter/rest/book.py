@@ -12,7 +12,7 @@ from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
 from pointsman.xds.delivery import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
-from pointsman.xds.endpoint_source import EndpointService
+from pointsman.xds.secret_source import ResourceSource
 
 Key = tuple[ProxyId, bool]
 """A proxy, and whether its Envoy takes hostnames: all that an answer depends on beside the view."""
@@ -39,7 +39,7 @@ class AnswerBook:
     def __init__(
         self,
         follower: Follower,
-        source: EndpointService,
+        source: ResourceSource,
         *,
         clock: Callable[[], float] = time.monotonic,
         settle: float = SETTLE,

@@ -1,0 +1,31 @@
+"""`pointsman secrets`: certificates that an Envoy takes up while it runs."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--certificate", required=True, metavar="FILE", help="The proxy's certificate chain (PEM).")
+@click.option("--private-key", required=True, metavar="FILE", help="Its private key (PEM).")
+@click.option("--ca", required=True, metavar="FILE", help="The CAs that it trusts (PEM).")
+@click.argument("directory")
+def secrets(certificate: str, private_key: str, ca: str, directory: str) -> None:
+    """Write a proxy's certificates into DIRECTORY, as the SDS files identity.yaml and trust.yaml.
+
+    An Envoy that was started with `pointsman bootstrap --sds DIRECTORY` takes up what changed, certificate and key in
+    one step. So have whoever renews certificates run it again.
+
+    \b
+      pointsman secrets /run/certs/s1 --certificate s1.pem --private-key s1.key --ca ca.pem
+      pointsman bootstrap s1 --store pointsman.db --dc dc1 --grpc unix:/run/pointsman.sock --sds /run/certs/s1
+    """
+    from pointsman.adapter.bootstrap.parts import SecretFiles
+    from pointsman.adapter.bootstrap.sds_files import write_sds_files
+    from pointsman.xds.secret_source import SdsFiles
+
+    changed = write_sds_files(SecretFiles(certificate, private_key, ca), SdsFiles(str(Path(directory).resolve())))
+    for path in changed:
+        click.echo(f"{path} changed")
+    if not changed:
+        click.echo("nothing changed")
