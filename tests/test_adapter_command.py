@@ -9,12 +9,14 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from pointsman.cli.main import run
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import MANIFEST, manifest
 from tests.adapter.published import Publisher, content, sidecar_plan
 from tests.adapter.rest import Envoy
 from tests.fleet.control_plane import POINTSMAN
+from tests.fleet.documents import Caller, Site, s1_sidecar
 from tests.fleet.process import Child, wait_until
 
 
@@ -140,7 +142,32 @@ def test_operators_are_told_what_is_withheld_from_envoys_and_why(store: Path, tm
 def test_what_cannot_be_is_refused_with_the_way_out(
     arguments: tuple[str, ...], said: str, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pointsman.cli.main import run
-
     assert run(["adapter", *arguments, "--store", str(store)]) != 0
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("sds", ["/run/certs", "spire:web,ALL"])
+def test_envoys_are_told_of_secrets_that_rotate_as_their_bootstraps_are(
+    sds: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with adapter(tmp_path, "http", "--store", store, "--unix", tmp_path / "xds.sock", "--sds", sds) as child:
+        ready(child)
+        (cluster,) = Envoy(tmp_path / "xds.sock").ask("clusters").resources
+    registered = tmp_path / "s1.json"
+    registered.write_text(json.dumps(s1_sidecar(Caller(Site("dc1", "127.0.0.1", 1, 2, 3, 4, 5), 6, 7, 8))))
+    mesh = tmp_path / "mesh.db"
+    assert run(["apply", "--store", str(mesh), str(registered)]) == 0
+    capsys.readouterr()
+    arguments = ["bootstrap", "s1", "--store", str(mesh), "--dc", "dc1", "--http", "127.0.0.1:8421", "--sds", sds]
+    assert run(arguments) == 0
+    bootstrap = json.loads(capsys.readouterr().out)
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    tls = [each["transport_socket"]["typed_config"] for each in (cluster, *listener["filter_chains"])]
+    delivered, own = (each["common_tls_context"] for each in tls)
+    assert delivered["tls_certificate_sds_secret_configs"] == own["tls_certificate_sds_secret_configs"]
+    trust = "validation_context_sds_secret_config"
+    assert delivered["combined_validation_context"][trust] == own["combined_validation_context"][trust]
+    clusters = {each["name"] for each in bootstrap["static_resources"]["clusters"]}
+    assert clusters == {"local_app", "pointsman"} | ({"sds"} if sds.startswith("spire") else set())
+    assert run([*arguments, "--certificate", "s1.pem"]) == 2
+    assert "give either --sds or --certificate" in capsys.readouterr().err

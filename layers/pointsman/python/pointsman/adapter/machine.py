@@ -30,6 +30,7 @@ from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 from pointsman.store.sqlite import SQLiteStore
+from pointsman.xds.secret_source import read_sds
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 
@@ -62,7 +63,11 @@ class Settings:
         http: str = "",
         admins: Sequence[str] = (),
         refresh_delay_ms: int = 1000,
+<<<<<<< HEAD
         datacenters: str = "",
+=======
+        sds: str = "",
+>>>>>>> 3428455 (--sds: adapters and up tell Envoys where their certificates rotate; pointsman secrets writes them)
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -91,6 +96,7 @@ class Settings:
                 envoy_version=(int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
                 refresh_delay_ms=refresh_delay_ms,
                 admins=[Admin.read(each) for each in admins],
+                sds=read_sds(sds) if sds else None,
             ),
             read_scope(datacenters, "--datacenters"),
         )

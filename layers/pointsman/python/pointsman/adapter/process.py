@@ -24,6 +24,7 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import EnvoyVersion
+from pointsman.xds.secret_source import Sds, with_sds
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class Settings:
     `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
     all) or ask. `trust_domain` is that of
     clients' certificates, "" any that their CA vouches for. `refresh_delay_ms` is between two requests over HTTP for
-    the same endpoints. `admins` are the Envoys to watch for what they reject.
+    the same endpoints. `admins` are the Envoys to watch for what they reject. `sds` is how
+    Envoys' secrets come, None: they are in their bootstraps.
     """
 
     http: str = ""
@@ -56,6 +58,7 @@ class Settings:
     datacenters: frozenset[str] = frozenset()
     refresh_delay_ms: int = 1000
     admins: Sequence[Admin] = ()
+    sds: Sds | None = None
 
 
 class AdapterProcess:
@@ -169,6 +172,7 @@ class AdapterProcess:
             follower,
             root,
             settings.envoy_version,
+            sds=settings.sds,
             metrics=self.metrics,
             lock=DirectoryLock(root.absolute() / OURS),
         )
@@ -195,7 +199,7 @@ class AdapterProcess:
             self.metrics,
             others=self.ops(tls is None),
             trust_domain=settings.trust_domain or None,
-            source=over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS),
+            source=with_sds(over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS), settings.sds),
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)
@@ -217,6 +221,7 @@ class AdapterProcess:
             self._store,
             self.metrics,
             trust_domain=settings.trust_domain or None,
+            sds=settings.sds,
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)

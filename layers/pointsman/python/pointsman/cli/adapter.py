@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from pointsman.cli.options import envoy_admin_option, refresh_delay_option, store_option
+from pointsman.cli.options import envoy_admin_option, refresh_delay_option, sds_option, store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pointsman.adapter.admin.client import Admin
     from pointsman.adapter.follow.kept import Kept
     from pointsman.adapter.process import Settings
+    from pointsman.xds.secret_source import Sds
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -109,6 +110,7 @@ def _network_options(command: _Command) -> _Command:
             refresh_delay_option,
             _keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
             envoy_admin_option,
+            sds_option,
             _proxy_option,
         )
     ):
@@ -129,6 +131,7 @@ def _network_options(command: _Command) -> _Command:
 @_ops_option
 @_keep_option("DIR/.pointsman/kept below --files")
 @envoy_admin_option
+@sds_option
 @_proxy_option
 def files(
     store: str,
@@ -139,6 +142,7 @@ def files(
     ops: str,
     keep: str,
     envoy_admins: tuple[str, ...],
+    sds: str,
     proxies: tuple[str, ...],
 ) -> None:
     """Keep the files that Envoys on this machine watch.
@@ -166,6 +170,7 @@ def files(
         proxies=_proxies(proxies),
         datacenters=frozenset(datacenters),
         admins=_admins(envoy_admins),
+        sds=_sds(sds),
     )
     _run(store, notices, settings, keep or str(where / OURS / "kept"))
 
@@ -215,6 +220,7 @@ def _serve(
     refresh_delay: int,
     keep: str,
     envoy_admins: tuple[str, ...],
+    sds: str,
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
@@ -236,6 +242,7 @@ def _serve(
         datacenters=frozenset(datacenters),
         refresh_delay_ms=refresh_delay,
         admins=_admins(envoy_admins),
+        sds=_sds(sds),
     )
     # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#RuntimeDirectory=
     state, _, _ = os.environ.get("STATE_DIRECTORY", "").partition(":")
@@ -314,6 +321,12 @@ def _admins(texts: tuple[str, ...]) -> "list[Admin]":
     from pointsman.adapter.admin.client import Admin
 
     return [Admin.read(text) for text in texts]
+
+
+def _sds(text: str) -> "Sds | None":
+    from pointsman.xds.secret_source import read_sds
+
+    return read_sds(text) if text else None
 
 
 def _version(text: str) -> tuple[int, int, int] | None:

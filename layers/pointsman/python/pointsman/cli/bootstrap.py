@@ -1,6 +1,6 @@
 """`pointsman bootstrap`: what an Envoy is started with."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,18 +17,22 @@ from pointsman.adapter.bootstrap.document import (
     FetchHttp,
     Node,
     PublicListener,
+    SdsFiles,
+    SdsSocket,
     SecretFiles,
     UnixSocket,
     gateway_bootstrap,
     sidecar_bootstrap,
 )
 from pointsman.adapter.bootstrap.function import CA_BUNDLE, region_of
+from pointsman.adapter.bootstrap.secrets import SPIRE_SOCKET, Secrets
 from pointsman.cli.options import engine_on, store_option
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import load_root
+from pointsman.xds.secret_source import read_sds
 
 
 def _address(field: str, text: str) -> Address:
@@ -63,6 +67,13 @@ def _address(field: str, text: str) -> Address:
 @click.option("--certificate", default="", metavar="FILE", help="A sidecar's certificate chain (PEM).")
 @click.option("--private-key", default="", metavar="FILE", help="Its private key (PEM).")
 @click.option("--ca", default="", metavar="FILE", help="The CAs that it trusts (PEM).")
+@click.option(
+    "--sds",
+    default="",
+    metavar="DIR|spire",
+    help="In place of the three: certificates that rotate, of `pointsman secrets` or a SPIRE agent.",
+)
+@click.option("--sds-socket", default=SPIRE_SOCKET, show_default=True, metavar="PATH", help="Where that agent is.")
 @click.option("--access-log", default="", metavar="FILE", help="Log a sidecar's incoming connections, as JSON lines.")
 @click.argument("proxy")
 def bootstrap(
@@ -85,6 +96,8 @@ def bootstrap(
     certificate: str,
     private_key: str,
     ca: str,
+    sds: str,
+    sds_socket: str,
     access_log: str,
     proxy: str,
 ) -> None:
@@ -95,12 +108,16 @@ def bootstrap(
     machine, elsewhere at https://IP:PORT with the proxy's certificate. Without an adapter, on AWS, from the
     stack's function, by requests that Envoy signs with the credentials of the role that it runs with.
 
+    Certificates in files are read once, at Envoy's start. With --sds they rotate; the adapter, or `pointsman up`, has
+    to be told the same. A SPIRE agent is asked for `default` and `ROOTCA`, or, with spire:IDENTITY,TRUST, for those.
+
     \b
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
           --certificate s1.pem --private-key s1.key --ca ca.pem > s1.json
       pointsman bootstrap gateway-1 --gateway --store pointsman.db --dc dc1 --files envoys > gateway.json
       pointsman bootstrap gateway-1 --gateway --store s3://BUCKET --dc dc1 \\
           --function-url https://ID.lambda-url.eu-central-1.on.aws --refresh-delay 5 > gateway.json
+      pointsman bootstrap s1 --store pointsman.db --dc dc1 --grpc unix:/run/pointsman.sock --sds spire > s1.json
       envoy -c s1.json
     """
     with engine_on(store) as engine:
@@ -111,14 +128,14 @@ def bootstrap(
         known = ", ".join(config.registrations) or "none"
         reason = f"is not registered in {dc}; registered are: {known}"
         raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
-    identity = _secrets(certificate, private_key, ca)
+    identity = _Identity({"--certificate": certificate, "--private-key": private_key, "--ca": ca}, sds, sds_socket)
     fetch = _fetch(files, http, grpc, function_url, adapter_id, identity, who)
     fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
     at = _address("--admin", admin)
     if gateway:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
     else:
-        secrets = _secret_files("a sidecar", identity)
+        secrets = identity.secrets("a sidecar")
         listener = PublicListener(
             _address("--public", public) if public else _public(registration),
             _address("--app", app) if app else _app(registration),
@@ -130,19 +147,30 @@ def bootstrap(
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
-def _secrets(certificate: str, private_key: str, ca: str) -> dict[str, str]:
-    return {"--certificate": certificate, "--private-key": private_key, "--ca": ca}
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What was told of the proxy's certificates: three files, or how they come over SDS."""
 
+    files: dict[str, str]
+    sds: str
+    socket: str
 
-def _secret_files(who: str, given: dict[str, str]) -> SecretFiles:
-    missing = [name for name, value in given.items() if not value]
-    if missing:
-        raise click.UsageError(f"{who} needs {', '.join(missing)}")
-    return SecretFiles(*map(_absolute, given.values()))
+    def secrets(self, who: str) -> Secrets:
+        """Where they come from, for `who` needs them."""
+        if self.sds:
+            given = [name for name, value in self.files.items() if value]
+            if given:
+                raise click.UsageError(f"give either --sds or {', '.join(given)}")
+            source = read_sds(self.sds)
+            return source if isinstance(source, SdsFiles) else SdsSocket(UnixSocket(_absolute(self.socket)), source)
+        missing = [name for name, value in self.files.items() if not value]
+        if missing:
+            raise click.UsageError(f"{who} needs {', '.join(missing)}, or --sds")
+        return SecretFiles(*map(_absolute, self.files.values()))
 
 
 def _fetch(
-    files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: dict[str, str], who: ProxyId
+    files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: _Identity, who: ProxyId
 ) -> Fetch:
     if len([way for way in (files, http, grpc, function_url) if way]) != 1:
         raise click.UsageError(
@@ -178,14 +206,14 @@ def _adjusted(fetch: Fetch, refresh_delay: float | None, region: str, ca_bundle:
 
 
 def _adapter(
-    option: str, text: str, adapter_id: str, identity: dict[str, str]
+    option: str, text: str, adapter_id: str, identity: _Identity
 ) -> tuple[Address | UnixSocket, AdapterTls | None]:
     if text.startswith("unix:"):
         return UnixSocket(_absolute(text.removeprefix("unix:"))), None
     scheme, _, place = text.rpartition("://")
     if scheme not in ("", "http", "https"):
         raise click.BadParameter(f'"{text}" is neither http(s)://IP:PORT nor unix:PATH', param_hint=option)
-    tls = AdapterTls(_secret_files("an https adapter", identity), adapter_id) if scheme == "https" else None
+    tls = AdapterTls(identity.secrets("an https adapter"), adapter_id) if scheme == "https" else None
     return _address(option, place.rstrip("/")), tls
 
 

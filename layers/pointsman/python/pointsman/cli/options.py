@@ -62,6 +62,16 @@ def refresh_delay_option(command: _Command) -> _Command:
     )(command)
 
 
+def sds_option(command: _Command) -> _Command:
+    """`--sds`, for what delivers clusters."""
+    return click.option(
+        "--sds",
+        default="",
+        metavar="DIR|spire",
+        help="Where Envoys find certificates that rotate, as in their `pointsman bootstrap --sds`.",
+    )(command)
+
+
 @contextmanager
 def engine_on(store: str) -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end."""

@@ -2,7 +2,7 @@
 
 import click
 
-from pointsman.cli.options import envoy_admin_option, refresh_delay_option, store_option, trust_domain_option
+from pointsman.cli.options import envoy_admin_option, refresh_delay_option, sds_option, store_option, trust_domain_option
 
 
 @click.command()
@@ -24,6 +24,7 @@ from pointsman.cli.options import envoy_admin_option, refresh_delay_option, stor
 )
 @refresh_delay_option
 @envoy_admin_option
+@sds_option
 @click.option(
     "--envoy-version",
     default="",
@@ -55,6 +56,7 @@ def up(
     http: str,
     refresh_delay: int,
     envoy_admins: tuple[str, ...],
+    sds: str,
     envoy_version: str,
     datacenters: str,
     reconcile_every: int,
@@ -74,6 +76,7 @@ def up(
     from pointsman.adapter.machine import Machine, Settings
 
     settings = Settings.read(
+<<<<<<< HEAD
         store,
         trust_domain,
         listen,
@@ -85,5 +88,8 @@ def up(
         envoy_admins,
         refresh_delay,
         datacenters,
+=======
+        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins, refresh_delay, sds
+>>>>>>> 3428455 (--sds: adapters and up tell Envoys where their certificates rotate; pointsman secrets writes them)
     )
     Machine(settings).run()
