@@ -82,7 +82,7 @@ class Envoy(Child):
         return json.loads(body)
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(*self._admin, timeout=5)
+        connection = http.client.HTTPConnection(*self._admin, timeout=30)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -12,12 +12,13 @@ from pointsman.model.splitter import ServiceSplitter
 class EntrySet:
     """An immutable set of entries, one per (kind, namespace, name)."""
 
-    __slots__ = ("_entries", "_referring")
+    __slots__ = ("_entries", "_namespaces", "_referring")
 
     def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
         self._entries = dict(entries)
         # By service, the keys of the entries that refer to it: made when it is first asked for, and handed on.
         self._referring: dict[ServiceName, frozenset[EntryKey]] | None = None
+        self._namespaces: frozenset[str] | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "EntrySet":
@@ -89,7 +90,10 @@ class EntrySet:
 
     def namespaces(self) -> frozenset[str]:
         """The namespaces that exist: `default` and those that were created."""
-        return frozenset({DEFAULT_NAMESPACE} | {e.name for e in self._entries.values() if isinstance(e, Namespace)})
+        if self._namespaces is None:
+            created = {each.name for each in self._entries.values() if isinstance(each, Namespace)}
+            self._namespaces = frozenset({DEFAULT_NAMESPACE} | created)
+        return self._namespaces
 
 
 def _services(entry: Entry | None) -> set[ServiceName]:
