@@ -36,6 +36,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.snapstart import around_the_snapshot
 from pointsman.store.open import open_bucket
 from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.xds.secret_source import read_sds, with_sds
 
 LARGEST_ANSWER = 6_000_000
 """Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""
@@ -56,9 +57,10 @@ app = LambdaFunctionUrlResolver()
 if not os.environ.get("POINTSMAN_STORE"):
     raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
 refresh_delay_ms = round(float(os.environ.get("POINTSMAN_REFRESH_DELAY") or 5) * 1000)
+sds = os.environ.get("POINTSMAN_SDS", "")
 discovery = Discovery(
     open_bucket(os.environ["POINTSMAN_STORE"], hurried=True),
-    over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS),
+    with_sds(over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS), read_sds(sds, "Sds") if sds else None),
     settle=2 * refresh_delay_ms / 1000 + WARMING,
 )
 around_the_snapshot()

@@ -5,16 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap.document import Address, FetchHttp, Node, UnixSocket, gateway_bootstrap
-from pointsman.chain.plan import GatewayServicePlan, PlanTarget
-from pointsman.model.names import Target
-from pointsman.store import keys
-from pointsman.xds.content import compute
-from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
+from pointsman.adapter.bootstrap.document import Address, FetchHttp
 
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import OVER_REST, balanced, sidecar
-from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances
 from tests.adapter.rest import Adapter
 from tests.adapter.switching import Switching, failures, wait_for_switch
 from tests.fleet.client import Client
@@ -83,48 +77,3 @@ def test_two_adapters_one_of_them_stale_behind_one_address(binary: Path, store: 
         assert mesh.targets.seen == mesh.ways()
         rejected = "cluster_manager.cds.update_rejected"
         assert envoy.stats([rejected]) == {rejected: 0}
-
-
-@pytest.mark.soak
-def test_eleven_hundred_clusters_start_without_a_failed_request_and_switch(
-    store: Remote, publisher: Publisher, tmp_path: Path
-) -> None:
-    services = [f"s{number}" for number in range(1100)]
-
-    def publish(service: str, port: int) -> None:
-        plan = GatewayServicePlan(PlanTarget(Target(service, "", "default", "dc1")))
-        publisher.head(plan, compute(plan, instances(DATACENTERS, service=service, port=port), TRUST_DOMAIN))
-
-    for service in services:
-        publish(service, 8000)
-    names = tuple(sorted(f"{each}.default.dc1" for each in services))
-    with contextlib.ExitStack() as held:
-        ports = held.enter_context(Ports())
-        admin, port = ports.take("127.0.0.1"), ports.take("127.0.0.1")
-        shared = GatewaysManifest(1, TRUST_DOMAIN, names, tuple(services), ())
-        publisher.manifest(keys.gateways_manifest("dc1"), shared)
-        publisher.manifest(keys.gateway_manifest("dc1", "g1"), GatewayManifest(1, "127.0.0.1", port, 0, ""))
-        path = tmp_path / "xds.sock"
-        command = [POINTSMAN, "adapter", "http", "--store", tmp_path / "store.db", "--unix", path]
-        adapter = held.enter_context(Child("adapter", command, tmp_path))
-        wait_until(path.exists, "the adapter", children=[adapter])
-        node, fetch = Node("g1", "mesh-gateway", "dc1"), FetchHttp(UnixSocket(str(path)))
-        bootstrap = gateway_bootstrap(node, Address("127.0.0.1", admin), fetch)
-        envoy = held.enter_context(Envoy("gateway", bootstrap, tmp_path))
-        envoy.wait_ready()
-        stats = envoy.stats(
-            [
-                "cluster_manager.active_clusters",
-                "cluster_manager.warming_clusters",
-                "cluster.pointsman.upstream_cx_connect_fail",
-                "cluster.pointsman.upstream_rq_pending_overflow",
-            ]
-        )
-        assert stats.pop("cluster_manager.active_clusters") == len(services) + 1
-        assert set(stats.values()) == {0}
-        for service in ("s0", "s1099"):
-            publish(service, 8001)
-            counter = f"cluster.{service}.default.dc1.internal.{TRUST_DOMAIN}.update_success"
-            wait_until(lambda counter=counter: envoy.stats([counter])[counter] == 2, f"{service} to have moved")
-        other = f"cluster.s5.default.dc1.internal.{TRUST_DOMAIN}.update_success"
-        assert envoy.stats([other])[other] == 1  # nobody else was told anything

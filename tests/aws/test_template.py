@@ -86,13 +86,16 @@ def test_who_may_call_a_function_url_needs_two_permissions_and_gets_no_other_way
 
 
 def test_an_envoy_waits_longer_than_the_function_takes_and_polls_as_the_stack_says() -> None:
-    with Aws(RefreshDelay="7", DiscoveryConcurrency="50") as aws:
+    with Aws(RefreshDelay="7", DiscoveryConcurrency="50", Sds="spire") as aws:
         start(aws)
         function = aws.stack.resources["Discovery"]["Properties"]
         assert str(aws.stack.value(function["ReservedConcurrentExecutions"])) == "50"
         answer = aws.request("Discovery", "POST", "/v3/discovery:clusters", {"node": NODE})[1]
         api = answer["resources"][0]["eds_cluster_config"]["eds_config"]["api_config_source"]
         assert api["refresh_delay"] == "7s"
+        tls = answer["resources"][0]["transport_socket"]["typed_config"]["common_tls_context"]
+        (identity,) = tls["tls_certificate_sds_secret_configs"]
+        assert (identity["name"], "sds_config" in identity) == ("default", True)
         assert float(api["request_timeout"].rstrip("s")) > function["Timeout"]
         assert FetchFunction("", "").request_timeout_ms / 1000 > function["Timeout"]
     function = Stack().resources["Discovery"]["Properties"]

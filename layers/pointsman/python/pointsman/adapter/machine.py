@@ -63,11 +63,8 @@ class Settings:
         http: str = "",
         admins: Sequence[str] = (),
         refresh_delay_ms: int = 1000,
-<<<<<<< HEAD
         datacenters: str = "",
-=======
         sds: str = "",
->>>>>>> 3428455 (--sds: adapters and up tell Envoys where their certificates rotate; pointsman secrets writes them)
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")

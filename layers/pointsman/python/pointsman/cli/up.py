@@ -76,7 +76,6 @@ def up(
     from pointsman.adapter.machine import Machine, Settings
 
     settings = Settings.read(
-<<<<<<< HEAD
         store,
         trust_domain,
         listen,
@@ -88,8 +87,6 @@ def up(
         envoy_admins,
         refresh_delay,
         datacenters,
-=======
-        store, trust_domain, listen, files, envoy_version, reconcile_every, grpc, http, envoy_admins, refresh_delay, sds
->>>>>>> 3428455 (--sds: adapters and up tell Envoys where their certificates rotate; pointsman secrets writes them)
+        sds,
     )
     Machine(settings).run()

@@ -20,8 +20,8 @@ from pointsman.model.errors import PointsmanError
 from pointsman.model.names import is_label
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import Form, gateway_listeners, sidecar_listeners, takes_hostnames
-from pointsman.xds.endpoint_source import EndpointService
 from pointsman.xds.manifest import Change, SidecarManifest
+from pointsman.xds.secret_source import ResourceSource
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256
@@ -79,13 +79,14 @@ class Discovery:
     def __init__(
         self,
         store: Store,
-        source: EndpointService,
+        source: ResourceSource,
         *,
         settle: float,
         most_bytes: int = MOST_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`source` is how Envoys are told to ask for endpoints; `most_bytes` of stored objects are kept in memory.
+        """`source` is how Envoys are told to ask for endpoints and secrets; `most_bytes` of stored objects are kept in
+        memory.
 
         `settle` is the seconds in which every Envoy has polled, and what came by it has warmed: so long after a change
         of the config the listeners that may need new clusters are held back, and the clusters that old listeners may

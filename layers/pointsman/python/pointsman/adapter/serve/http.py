@@ -17,11 +17,12 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pointsman.adapter.rest.wire import GONE, MAX_BODY, URIS
+from pointsman.adapter.rest.wire import GONE, URIS
 from pointsman.adapter.serve.joined import JoinedWrites
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls
+from pointsman.discovery.request import MAX_BODY
 from pointsman.model.errors import PointsmanError
 
 _log = logging.getLogger(__name__)
