@@ -26,10 +26,10 @@ from pointsman.adapter.bootstrap.document import (
 
 from tests.bench.table import Measured, percentile
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.control_plane import POINTSMAN, Pointsman
+from tests.fleet.control_plane import Pointsman
 from tests.fleet.documents import RESOLVER, Caller, Site, gateway_health, proxy_defaults, s1_sidecar, s2_health
 from tests.fleet.envoy import Envoy
-from tests.fleet.process import Child, Ports, wait_until
+from tests.fleet.process import Ports, wait_until
 
 TRUST_DOMAIN = "mesh.example"
 IPS = {"dc1": "127.0.0.1", "dc2": "127.0.0.2", "dc3": "127.0.0.3"}
@@ -72,24 +72,16 @@ def _by_grpc(directory: Path, apply: Callable[[Pointsman], None]) -> Iterator[Wa
 
 @contextlib.contextmanager
 def _by_rest(directory: Path, apply: Callable[[Pointsman], None]) -> Iterator[Way]:
-    up = _Up(directory)
+    socket = directory / "xds.sock"
+    up = _Up(directory, "--http", f"unix:{socket}", "--refresh-delay", str(REFRESH_DELAY_MS))
     apply(up)
-    command = [POINTSMAN, "adapter", "http", "--store", up.store, "--listen", "127.0.0.1:0"]
-    with up, Child("adapter", [*command, "--refresh-delay", str(REFRESH_DELAY_MS)], directory) as adapter:
-        line = wait_until(adapter.out.read_bytes, "the adapter to be ready", children=[adapter])
-        port = int(json.loads(line)["http"].rpartition(":")[2])
 
-        def held() -> bool:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            with contextlib.closing(connection):
-                connection.request("GET", "/metrics")
-                text = connection.getresponse().read()
-            return b'pointsman_subscriptions{kind="endpoints",way="rest"} 1.0' in text
+    def held() -> bool:
+        return b'pointsman_subscriptions{kind="endpoints",way="rest"} 1.0' in up.page("/metrics")
 
-        def ready() -> None:
-            wait_until(held, "the poll to be held", children=[adapter])
-
-        yield Way(up, FetchHttp(Address("127.0.0.1", port), refresh_delay_ms=REFRESH_DELAY_MS), ready)
+    with up:
+        fetch = FetchHttp(UnixSocket(str(socket)), refresh_delay_ms=REFRESH_DELAY_MS)
+        yield Way(up, fetch, lambda: wait_until(held, "the poll to be held") and None)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from tests.fleet.envoy import ENVOY_1_40
 from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
@@ -131,6 +132,12 @@ class Pointsman:
             connection.close()
             raise
         return sent, acknowledged
+
+    def page(self, path: str) -> bytes:
+        """What `up` answers to a GET of `path`."""
+        with urlopen(f"{self._url}{path}", timeout=10) as answer:
+            found: bytes = answer.read()
+            return found
 
     def _up_arguments(self) -> list[str | Path]:
         where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]

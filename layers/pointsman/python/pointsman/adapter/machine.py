@@ -32,6 +32,11 @@ from pointsman.store.protocol import Store
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.secret_source import read_sds
 
+_SWITCH_INTERVAL = 0.001
+"""Seconds that a thread may compute while others want to. Who takes an event in goes on computing when its change is
+written, and who tells the Envoys waits for that: with Python's five milliseconds, a held poll was answered three
+milliseconds later at the median."""
+
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
 
 
@@ -108,6 +113,7 @@ class Machine:
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises PointsmanError if it cannot start; then nothing was changed."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
         listener = _bound(self._settings.address, self._settings.port)
         try:

@@ -2,7 +2,13 @@
 
 import click
 
-from pointsman.cli.options import envoy_admin_option, refresh_delay_option, sds_option, store_option, trust_domain_option
+from pointsman.cli.options import (
+    envoy_admin_option,
+    refresh_delay_option,
+    sds_option,
+    store_option,
+    trust_domain_option,
+)
 
 
 @click.command()
