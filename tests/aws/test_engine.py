@@ -47,6 +47,7 @@ def test_an_event_on_the_bus_ends_as_a_snapshot_that_the_adapter_delivers(mesh: 
 
 def test_every_kind_of_event_that_has_a_sample_gets_from_a_bus_to_the_queue(mesh: Aws) -> None:
     samples = {name: copy.deepcopy(each) for name, each in SAMPLES.items() if "detail-type" in each}
+    del samples["reconcile-schedule"]  # it goes from the rule to its function
     assert {each["detail-type"] for each in samples.values()} > {"ECS Task State Change", "Consul Watch"}
     # Of the uploads only those to the stack's own bucket are told of.
     samples["s3-deploy-upload"]["detail"]["bucket"]["name"] = mesh.stack.refs["Bucket"]
@@ -54,6 +55,17 @@ def test_every_kind_of_event_that_has_a_sample_gets_from_a_bus_to_the_queue(mesh
         mesh.put_event(event, bus="default" if event["source"].startswith("aws.") else None)
         (message,) = mesh.messages("Queue")
         assert json.loads(message["Body"])["detail"] == event["detail"], name
+
+
+def test_what_has_a_sample_as_a_function_is_invoked_with_is_taken_as_it_stands(aws: Aws) -> None:
+    answer = aws.handler("Configure")(SAMPLES["configure-request"])
+    assert (answer["statusCode"], json.loads(answer["body"])["generation"]) == (200, 1)
+    assert aws.handler("Ingest")(SAMPLES["sqs-ingest"]) == {"batchItemFailures": []}
+    assert aws.depth("DeadLetters") == 0
+    # Nothing is left to mend, and the config and both catalogs are there.
+    done = aws.handler("Reconcile")(SAMPLES["reconcile-schedule"])
+    assert (done["moved"], done["manifests"], done["retired"]) == (0, 0, 0)
+    assert {key.partition("/")[0] for key in aws.objects()} >= {"config", "catalog"}
 
 
 def test_an_upload_under_deploy_gets_to_the_queue(mesh: Aws) -> None:
