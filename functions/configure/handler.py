@@ -68,10 +68,14 @@ trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda function: a request to its URL in, the answer out."""
-    return app.resolve(event, context)
+    try:
+        return app.resolve(event, context)
+    finally:
+        # Who only reads changes no number, and a warning that there is none helps nobody.
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 @app.route("/v1/config", method=["PUT", "POST"])

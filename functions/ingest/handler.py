@@ -80,10 +80,14 @@ gc.enable()
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """The Lambda function: an SQS event in, the records to deliver again out."""
-    return process_partial_response(event, take_in, processor, context)
+    try:
+        return process_partial_response(event, take_in, processor, context)
+    finally:
+        # An upload that says nothing new changes no number, and a warning that there is none helps nobody.
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
