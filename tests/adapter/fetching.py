@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,7 +68,9 @@ class Fetching:
         at = f"unix:{self._socket}"
         if self.way.tongue is Tongue.FILES:
             version = (NEW if self.way.binary == ENVOY_1_40 else OLD) if self.way.told else None
-            self._adapter = FilesAdapter(Follower(self._store, [S1]), self._directory / "envoys", version)
+            self._adapter = FilesAdapter(
+                Follower(self._store, [S1]), self._directory / "envoys", version, **self._options
+            )
             self._running.enter_context(_running(self._adapter))
         elif self.way.tongue is Tongue.REST:
             self._adapter = self._running.enter_context(rest.Adapter(self._store, at, **OVER_REST, **self._options))
@@ -89,6 +91,13 @@ class Fetching:
     def metrics(self) -> str:
         """The page for Prometheus; files have none."""
         return "" if self.way.tongue is Tongue.FILES else self._adapter.metrics.text().decode()
+
+    def problems(self) -> Mapping[Any, Sequence[str]]:
+        """By proxy, why it does not get what the store has."""
+        found: Mapping[Any, Sequence[str]] = (
+            self._adapter.problems() if self.way.tongue is Tongue.FILES else self.follower.all_problems()
+        )
+        return found
 
     def rejections(self) -> list[Any]:
         """What the adapter knows of what its Envoy rejected: nothing over files."""

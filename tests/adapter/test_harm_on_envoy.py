@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
+from pointsman.adapter.files.inotify import Inotify, Usage, count_usage
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.store import keys
 from pointsman.xds.content import Content, compute
@@ -27,7 +28,7 @@ from tests.fleet.client import Client
 from tests.fleet.envoy import Envoy
 from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Ports, wait_until
-from tests.fleet.ways import TONGUES, Tongue, Way
+from tests.fleet.ways import FILES, TONGUES, Tongue, Way
 
 pytestmark = pytest.mark.envoy
 
@@ -124,6 +125,55 @@ def test_what_an_envoy_rejects_is_told_and_the_old_one_stays(
         publish({"s5": 7})
         wait_until(lambda: _timeouts(envoy) == dict.fromkeys(services, "7s"), "the good one to be taken")
         wait_until(lambda: fetching.rejections() == [], "the rejection to be over")
+
+
+def usual_limit() -> Usage:
+    """The inotify instances of this machine, as many as a user has where nobody raised the limit."""
+    found = count_usage()
+    assert found is not None
+    return replace(found, limit=min(found.limit, 128))
+
+
+def test_130_endpoint_files_are_refused_with_the_reason_and_the_envoy_serves_on(
+    store: Remote, publisher: Publisher, tmp_path: Path
+) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN)
+    services = [f"s{number}" for number in range(3, 132)]
+    with contextlib.ExitStack() as held:
+        ports = held.enter_context(Ports())
+        upstream, where = ports.take("127.0.0.1"), places(ports, DATACENTERS)
+        held.enter_context(gateways(authority, "s2", where))
+        gateway_ports = {datacenter: port for datacenter, (_, port) in where.items()}
+        plan = PLANS["remote"]
+
+        def serve(datacenter: str) -> None:
+            publisher.head(plan, compute(plan, instances([datacenter], gateway_ports), TRUST_DOMAIN))
+
+        def list_clusters(generation: int, *others: str) -> None:
+            clusters = (plan.cluster_id, *(f"{each}.default.dc1" for each in others))
+            publisher.manifest(MANIFEST, SidecarManifest(generation, clusters, (listener.SerializeToString(),)))
+
+        listener = upstream_listener("s2", "127.0.0.1", upstream, plan.cluster_name(TRUST_DOMAIN))
+        serve("dc2")
+        list_clusters(1)
+        fetching = Fetching(FILES, store, tmp_path, ports, authority, inotify=Inotify(usual_limit))
+        held.enter_context(fetching)
+        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.004, timeout=5.0))
+        begin = client.wait_for_answer("dc2", after=0.0).done
+        for service in services:
+            other = sidecar_plan(service=service)
+            publisher.head(other, compute(other, instances(DATACENTERS, service=service), TRUST_DOMAIN))
+        list_clusters(2, *services)
+        (problem,) = wait_until(lambda: fetching.problems().get(S1), "the refusal to be told")
+        assert "inotify instances are needed, and of the 128 that this user may have" in problem
+        assert "Raise the sysctl fs.inotify.max_user_instances, or use another delivery than files" in problem
+        # What it has goes on being kept up.
+        serve("dc3")
+        wait_for_switch(client, "dc3")
+        assert fetching.envoy.alive
+        list_clusters(3, services[0])
+        wait_until(lambda: len(fetching.envoy.clusters()) == 2, "what fits to be taken")
+        assert (failures([client], begin), fetching.rejected(), fetching.problems()) == ([], {}, {})
 
 
 def _about(fetching: Fetching, key: str) -> list[str]:
