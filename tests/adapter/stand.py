@@ -20,7 +20,7 @@ from tests.adapter.node import MANIFEST, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances, sidecar_plan
 from tests.adapter.targets import gateways, places
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
+from tests.fleet.client import patient
 from tests.fleet.control_plane import POINTSMAN
 from tests.fleet.envoy import Envoy
 from tests.fleet.handmade import upstream_listener
@@ -69,7 +69,7 @@ class Stand:
             self.wait_started(self.adapter)
             held.enter_context(self.envoy)
             self.envoy.wait_ready()
-            self.client = held.enter_context(Client("127.0.0.1", self._upstream, interval=0.01, timeout=5.0))
+            self.client = held.enter_context(patient("127.0.0.1", self._upstream, interval=0.01))
             self.client.wait_for_answer("dc2", after=0.0)
             self._held = held.pop_all()
         return self

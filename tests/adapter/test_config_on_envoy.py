@@ -14,7 +14,7 @@ from tests.adapter.published import DATACENTERS, TRUST_DOMAIN
 from tests.adapter.switching import failures
 from tests.adapter.targets import gateways, instances, places
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
+from tests.fleet.client import patient
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.talk import Talk
@@ -59,7 +59,7 @@ def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbours_lose_n
 
         control.apply(s1(**upstream))
         wait_until(lambda: _listens(envoy, upstream["s3"]), "the listener of s3")
-        with Client("127.0.0.1", upstream["s3"], interval=0.01, timeout=5.0) as client:
+        with patient("127.0.0.1", upstream["s3"], interval=0.01) as client:
             came = client.wait_for_answer("s3", after=0.0).done
             control.apply(defaults("s3", Protocol="http"))
             wait_until(lambda: "HttpConnectionManager" in _listens(envoy, upstream["s3"]), "s3 to speak HTTP")
@@ -91,7 +91,7 @@ def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fail
             control.report(service, instance(service, place))
         control.apply(s1(s2=upstream))
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, authority))
-        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", upstream))
         begin = client.wait_for_answer("s2", after=0.0).done
         for old, new in (("s2", "s3"), ("s3", "s2")):
             control.apply(resolver("s2", Redirect={"Service": new}) if new == "s3" else resolver("s2"))

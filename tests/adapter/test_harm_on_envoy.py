@@ -24,7 +24,7 @@ from tests.adapter.switching import failures, wait_for_switch
 from tests.adapter.targets import gateways, places
 from tests.adapter.test_delivery import HARMFUL
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
+from tests.fleet.client import patient
 from tests.fleet.envoy import Envoy
 from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Ports, wait_until
@@ -58,7 +58,7 @@ def test_a_planted_head_never_reaches_an_envoy_and_the_last_good_one_stays(
         clusters = tuple(plan.cluster_id for plan in PLANS.values())
         publisher.manifest(MANIFEST, SidecarManifest(1, clusters, (listener.SerializeToString(),)))
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, authority))
-        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", upstream))
         begin = client.wait_for_answer("dc2", after=0.0).done
         before = _received(fetching.envoy)
         for mode, spoil, reason in HARMFUL.values():
@@ -158,7 +158,7 @@ def test_130_endpoint_files_are_refused_with_the_reason_and_the_envoy_serves_on(
         list_clusters(1)
         fetching = Fetching(FILES, store, tmp_path, ports, authority, inotify=Inotify(usual_limit))
         held.enter_context(fetching)
-        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", upstream))
         begin = client.wait_for_answer("dc2", after=0.0).done
         for service in services:
             other = sidecar_plan(service=service)

@@ -11,7 +11,7 @@ from tests.adapter.doubles import Remote
 from tests.adapter.fetching import OVER_REST, balanced, sidecar
 from tests.adapter.rest import Adapter
 from tests.adapter.switching import Switching, failures, wait_for_switch
-from tests.fleet.client import Client
+from tests.fleet.client import patient
 from tests.fleet.control_plane import POINTSMAN
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy
 from tests.fleet.process import Child, Ports, wait_listening, wait_until
@@ -34,7 +34,7 @@ def test_an_adapter_is_killed_under_load_and_what_changed_meanwhile_comes_when_i
         fetch = FetchHttp(Address("127.0.0.1", at), refresh_delay_ms=DELAY_MS)
         envoy = held.enter_context(Envoy("s1", sidecar(fetch, mesh.authority, ports), tmp_path))
         envoy.wait_ready()
-        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", mesh.upstream))
         begin = client.wait_for_answer("dc2", after=0.0).done
         for _ in range(2):
             adapter.kill()
@@ -61,7 +61,7 @@ def test_two_adapters_one_of_them_stale_behind_one_address(binary: Path, store: 
         balanced(bootstrap, [ahead.port, behind.port])
         envoy = held.enter_context(Envoy("s1", bootstrap, tmp_path, binary))
         envoy.wait_ready()
-        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", mesh.upstream))
         begin = client.wait_for_answer("dc2", after=0.0).done
         for round_ in range(4):
             if round_ == 1:

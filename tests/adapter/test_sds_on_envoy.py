@@ -36,7 +36,7 @@ from tests.adapter.published import TRUST_DOMAIN, Publisher, instances, sidecar_
 from tests.adapter.sds import Agent
 from tests.adapter.streams import Adapter
 from tests.fleet.ca import CertificateAuthority, Identity
-from tests.fleet.client import Client
+from tests.fleet.client import patient
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy, validate
 from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Child, Ports, wait_listening, wait_until
@@ -154,7 +154,7 @@ def test_certificates_and_their_ca_rotate_while_traffic_flows(
         envoys = [sidecar("s1", caller, ports.take("127.0.0.1")), sidecar("s2", called, public)]
         for envoy in envoys:
             envoy.wait_ready()
-        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", upstream))
         client.wait_for_answer("dc1", after=0.0)
         began = time.perf_counter()
         # Who is to trust the new CA has to know it before the first certificate comes from there.

@@ -15,7 +15,7 @@ from tests.adapter.doubles import Remote
 from tests.adapter.fetching import Fetching
 from tests.adapter.published import DATACENTERS
 from tests.adapter.switching import Switching, failures, wait_for_switch
-from tests.fleet.client import Asker, Client
+from tests.fleet.client import Asker, patient
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.talk import Talk
@@ -39,7 +39,7 @@ def test_targets_switch_while_adapters_come_and_go_and_nothing_fails(
         ports = held.enter_context(Ports())
         mesh = held.enter_context(Switching(mode, protocol, store, tmp_path, ports))
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, mesh.authority))
-        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", mesh.upstream))
         client.wait_for_answer("dc2", after=0.0)
         askers: list[Asker] = [client]
         if protocol == "http":
@@ -92,7 +92,7 @@ def test_gateways_come_and_go_and_move_and_nothing_fails(way: Way, mode: Mode, s
         ports = held.enter_context(Ports())
         mesh = held.enter_context(Switching(mode, "tcp", store, tmp_path, ports))
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, mesh.authority))
-        client = held.enter_context(Client("127.0.0.1", mesh.upstream, interval=0.004, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", mesh.upstream))
         talk = held.enter_context(Talk("127.0.0.1", mesh.upstream, interval=0.01))
         askers: list[Asker] = [client, talk]
         begin = max(asker.wait_for_answer("dc2", after=0.0).done for asker in askers)

@@ -18,7 +18,7 @@ from tests.adapter.published import TRUST_DOMAIN
 from tests.adapter.switching import wait_for_switch
 from tests.adapter.targets import Place, instances
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
+from tests.fleet.client import Client, patient
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.ways import TONGUES, Way
@@ -170,7 +170,7 @@ def test_a_host_in_two_priority_tiers_takes_over_in_the_second(way: Way, store: 
         )
         report(canary="passing", stable="critical")
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, authority))
-        client = held.enter_context(Client("127.0.0.1", upstream, interval=0.01, timeout=5.0))
+        client = held.enter_context(patient("127.0.0.1", upstream, interval=0.01))
         begin = client.wait_for_answer("canary", after=0.0).done
         # With a warning it is no canary any more, and still one of all: the one host that there is left.
         report(canary="warning", stable="critical")

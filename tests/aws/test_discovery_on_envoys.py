@@ -15,7 +15,7 @@ from tests.aws.function_url import CREDENTIALS, HOST, FunctionUrl, function_url
 from tests.aws.harness import Aws
 from tests.aws.mesh import health
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.client import Client
+from tests.fleet.client import Client, patient
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy, ready
 from tests.fleet.process import Ports, wait_until
 from tests.pipeline.meshes import Document, proxy_defaults, resolver
@@ -94,7 +94,7 @@ class Situation:
 
     def client(self, service: str) -> Client:
         """Who asks s2 through the sidecar of `service`."""
-        return Client(IP, self._port[service], interval=0.02, timeout=5.0)
+        return patient(IP, self._port[service], interval=0.02)
 
     def _send(self, event: dict[str, Any]) -> None:
         self._aws.put_event(event)

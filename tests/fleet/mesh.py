@@ -12,6 +12,7 @@ from typing import Any, Self
 from tests.fleet.accesslog import Connection, connections
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
+from tests.fleet.client import patient as patient_client
 from tests.fleet.control_plane import Pointsman
 from tests.fleet.documents import (
     NAMESPACE,
@@ -54,7 +55,7 @@ class Mesh:
         self._directory = directory
         self._way = way
         self._protocol = protocol
-        self._patience: dict[str, Any] = {"timeout": 20.0, "at_most": 64} if patient else {}
+        self._asking = patient_client if patient else Client
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
         self._indexes = dict.fromkeys(DATACENTERS, 0)
@@ -135,7 +136,7 @@ class Mesh:
         ready(list(envoys.values()))
         for datacenter in DATACENTERS:
             self._wait_for_app(datacenter)
-        self.client = held.enter_context(Client(home.ip, self._caller.upstream, **self._patience))
+        self.client = held.enter_context(self._asking(home.ip, self._caller.upstream, 0.002))
         self.client.wait_for_answer(HOME, after=0.0)
 
     def _documents(self) -> Iterator[Path]:
