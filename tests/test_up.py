@@ -108,7 +108,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
 
 @pytest.mark.envoy
 def test_envoys_serve_on_while_pointsman_is_dead_and_fail_over_when_it_is_back(tmp_path: Path) -> None:
-    with Mesh("local", tmp_path, patient=True) as mesh:
+    with Mesh("local", tmp_path) as mesh:
         started = time.perf_counter()
         mesh.pointsman.kill()
         mesh.client.wait_past(started + 1.0)

@@ -23,7 +23,7 @@ from tests.fleet.ways import TONGUES, WAYS, Tongue, Way
 
 pytestmark = pytest.mark.envoy
 
-FLIPS = 30
+FLIPS = 50
 # Every way, and over all of them both modes with both protocols.
 KINDS: list[tuple[Mode, str]] = [("local", "tcp"), ("remote", "http"), ("local", "http"), ("remote", "tcp")]
 SWITCHES = [(way, *KINDS[number % 4]) for number, way in enumerate(WAYS)]

@@ -178,12 +178,12 @@ class Client(Asker):
 
 
 def patient(ip: str, port: int, interval: float = 0.004) -> Client:
-    """A Client that has few requests under way and waits long for each.
+    """A Client that has few requests under way, each of which may take five seconds.
 
     It finds fault with what is delivered and not with how busy the machine is: connections that pile up before a server
     without a processor to run on end in resets.
     """
-    return Client(ip, port, interval, timeout=20.0, at_most=32)
+    return Client(ip, port, interval, timeout=5.0, at_most=32)
 
 
 def _content_length(head: bytes) -> int:
