@@ -18,6 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIBRARY = REPOSITORY / "layers/pointsman/python"
 FUNCTIONS = REPOSITORY / "functions"
+LOCK = REPOSITORY / "requirements.lock"
 
 PYTHON = "3.13"
 """The runtime in infra/template.yaml."""
@@ -60,23 +61,23 @@ def main() -> None:
 def fetch(arch: str, folder: Path) -> list[Path]:
     """The wheels of infra/layer.txt for `arch`, in `folder`: what is there already is not fetched again."""
     folder.mkdir(parents=True, exist_ok=True)
+    if unknown := [name for name in _names() if _plain(name) not in _lock()]:
+        sys.exit(f"{', '.join(unknown)}: infra/layer.txt names what requirements.lock does not; run `make lock`")
     if all(found := [_locked(folder, name) for name in _names()]):
         return [wheel for wheel in found if wheel]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:"]
-    command += ["-r", str(REPOSITORY / "infra/layer.txt"), "-c", str(REPOSITORY / "requirements.lock")]
     if arch != "local":
         command += ["--implementation", "cp", "--python-version", PYTHON]
         command += [f"--platform={glibc}_{MACHINES[arch]}" for glibc in _GLIBC]
     # Somebody else may be building: a wheel is in the folder as a whole or not at all.
     with tempfile.TemporaryDirectory(dir=folder) as beside:
-        subprocess.run([*command, "--dest", beside], check=True)
+        wanted = Path(beside, "layer.lock")
+        wanted.write_text("".join(_lock()[_plain(name)][1] for name in _names()))
+        subprocess.run([*command, "--require-hashes", "-r", str(wanted), "--dest", beside], check=True)
         for wheel in Path(beside).glob("*.whl"):
             wheel.replace(folder / wheel.name)
-    found = [_locked(folder, name) for name in _names()]
-    if missing := [name for name, wheel in zip(_names(), found, strict=True) if wheel is None]:
-        sys.exit(f"{', '.join(missing)}: requirements.lock does not name the version that was fetched; add it there")
-    return [wheel for wheel in found if wheel]
+    return [wheel for name in _names() if (wheel := _locked(folder, name))]
 
 
 def build(wheels: Iterable[Path], out: Path, revision: str = "") -> list[Path]:
@@ -105,13 +106,18 @@ def _names() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def _lock() -> dict[str, tuple[str, str]]:
+    """What requirements.lock says of each distribution: its version, and its lines, hashes among them."""
+    blocks = re.finditer(r"^([\w.-]+)==([^\s;]+).*\n(?: +--hash=.*\n)+", LOCK.read_text(), re.MULTILINE)
+    return {_plain(each[1]): (each[2], each[0]) for each in blocks}
+
+
 def _locked(folder: Path, name: str) -> Path | None:
     """The wheel of a distribution in the version that the lock names, if it is there."""
-    lines = (REPOSITORY / "requirements.lock").read_text().split()
-    versions = {_plain(each): version for each, _, version in (line.partition("==") for line in lines)}
+    wanted, _ = _lock()[_plain(name)]
     for wheel in sorted(folder.glob("*.whl")):
         distribution, version = wheel.name.split("-")[:2]
-        if _plain(distribution) == _plain(name) and version == versions.get(_plain(name)):
+        if _plain(distribution) == _plain(name) and version == wanted:
             return wheel
     return None
 

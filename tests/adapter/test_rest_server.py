@@ -88,3 +88,16 @@ def test_over_a_network_an_envoy_fetches_only_the_proxy_that_its_certificate_nam
         tls.refresh()
         with pytest.raises(ssl.SSLCertVerificationError):
             Envoy(adapter, tls=client("s1")).ask("clusters")
+
+
+def test_a_homemade_ca_without_key_identifiers_is_as_good(store: Remote, published: Publisher, tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path, TRUST_DOMAIN, key_identifiers=False)
+    own, envoys = authority.issue("pointsman", "dc1"), authority.issue("s1", "dc1")
+    # Envoy does not ask for key identifiers, and Python's own default context does from 3.13 on.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(own.ca)
+    context.load_cert_chain(envoys.certificate, envoys.private_key)
+    tls = ServerTls(TlsFiles(own.certificate, own.private_key, own.ca))
+    with Adapter(store, tls=tls, trust_domain=TRUST_DOMAIN) as adapter:
+        assert Envoy(adapter, tls=context).ask("clusters").status == 200

@@ -28,20 +28,28 @@ class Identity:
 
 
 class CertificateAuthority:
-    """Issues X.509 SPIFFE identities of `trust_domain` into `directory`."""
+    """Issues X.509 SPIFFE identities of `trust_domain` into `directory`.
 
-    def __init__(self, directory: Path, trust_domain: str) -> None:
+    `key_identifiers` says whether certificates name the key that signed them, as RFC 5280, section 4.2.1.1, asks for
+    and many a homemade CA forgets.
+    """
+
+    def __init__(self, directory: Path, trust_domain: str, *, key_identifiers: bool = True) -> None:
         self._directory = directory
+        self._key_identifiers = key_identifiers
         self._trust_domain = trust_domain
         self._key = ec.generate_private_key(ec.SECP256R1())
         # Two of one trust domain have different names: who trusts both has to find out which one has signed.
         self._name = _name(f"throwaway CA {secrets.token_hex(4)} of {trust_domain}")
-        certificate = (
+        builder = (
             _certificate(self._name, self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
+        if key_identifiers:
+            own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+            builder = builder.add_extension(own, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         self.serial = certificate.serial_number
         directory.mkdir(parents=True, exist_ok=True)
         self.file = directory / "ca.pem"
@@ -55,7 +63,7 @@ class CertificateAuthority:
         spiffe_id = f"spiffe://{trust_domain}/ns/{namespace}/dc/{datacenter}/svc/{service}"
         key = ec.generate_private_key(ec.SECP256R1())
         both_ends = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        certificate = (
+        builder = (
             _certificate(_name(service), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -64,8 +72,12 @@ class CertificateAuthority:
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)]),
                 critical=False,
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if self._key_identifiers:
+            # Without it Python's own clients refuse the certificate from 3.13 on.
+            signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(signer, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         stem = f"{trust_domain}-{datacenter}-{namespace}-{service}"
         identity = Identity(self._directory / f"{stem}.pem", self._directory / f"{stem}.key", self.file)
         identity.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
