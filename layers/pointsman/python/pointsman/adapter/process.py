@@ -204,6 +204,7 @@ class AdapterProcess:
         )
         self._listeners.append(adapter.on_change)
         self._dumps["rest"] = adapter.config_dump
+        self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
         self._judges.append(adapter.has)
         server = HttpServer(adapter, listen, tls, drain=adapter.drain)
@@ -226,6 +227,7 @@ class AdapterProcess:
         )
         self._listeners.append(adapter.on_change)
         self._dumps["ads"] = adapter.config_dump
+        self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
         self._start(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
 

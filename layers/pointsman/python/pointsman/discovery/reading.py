@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
-from google.protobuf.message import DecodeError
 
 from pointsman.model.errors import PointsmanError
 from pointsman.store import keys
@@ -43,7 +42,8 @@ class LastGood:
             body = orjson.loads(stored.data)
             serial = int(body["serial"])
             value, number = _read(stored.key, body)
-        except (KeyError, TypeError, ValueError, AttributeError, DecodeError, PointsmanError) as error:
+        except Exception as error:
+            # Whatever is wrong with one object must not end the reading of the others.
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
             return f"{stored.key} is not fit for use ({why}); {self._what_stays}"
         if number < self.number or serial < self.serial:

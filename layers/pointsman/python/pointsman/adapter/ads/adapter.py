@@ -16,7 +16,8 @@ from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
-from pointsman.adapter.ads.stream import WAY, AnyConversation, Channel, Context, Stream
+from pointsman.adapter.ads.stream import WAY, AnyConversation, Channel, Context, Stream, StreamFailed
+from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.serve.identity import may_fetch
 from pointsman.adapter.serve.metrics import Metrics
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 HOLD = 10.0
 """Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
+
+_MAKING = "making what it gets over gRPC"
 
 _LOOK = 0.25
 """Seconds between two looks for a proxy that is not registered."""
@@ -66,6 +69,7 @@ class AdsAdapter:
         self._announce = announce or self.on_change
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
         self._shelf = Shelf(follower, sds)
+        self._defects = Defects(clock)
         self._channels: dict[tuple[ProxyId, bool], Channel] = {}
         self._streams: set[Stream] = set()
         self._lock = threading.Lock()
@@ -75,20 +79,21 @@ class AdsAdapter:
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
         """Send what the views of these proxies have by now."""
-        changed = set(changed)
+        changed = {*changed, *self._defects.due}
         with self._lock:
             touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
         woken = []
         for (proxy, hostnames), channel in touched:
-            try:
+            with self._defects.of(proxy, _MAKING):
                 self._put(channel, self._shelf.resources(proxy, _some_version(hostnames)))
-            except Exception:
-                # What cannot be made for one proxy must not keep the others from what is theirs.
-                _log.exception("%s stays as it is", proxy)
             woken.append(channel)
         if woken and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the server has ended
                 self._loop.call_soon_threadsafe(_wake, woken)
+
+    def problems(self) -> dict[ProxyId, tuple[str, ...]]:
+        """By proxy, what fails for it alone and is tried again."""
+        return self._defects.problems()
 
     def rejections(self) -> list[Rejection]:
         """What Envoys rejected and still do not have; an Envoy that hung up is forgotten."""
@@ -146,7 +151,15 @@ class AdsAdapter:
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
         stream = Stream(
-            proxy, first.node.id, conversation, channel, context, self._metrics, self._delivered, self._clock
+            proxy,
+            first.node.id,
+            conversation,
+            channel,
+            context,
+            self._metrics,
+            self._delivered,
+            self._clock,
+            self._defects,
         )
         channel.wakes.add(stream.wake)
         self._streams.add(stream)
@@ -156,6 +169,8 @@ class AdsAdapter:
                 await self._refuse(context, *problem, "unknown", pause=0.0)
                 return
             await stream.run(first)
+        except StreamFailed as error:
+            await self._refuse(context, grpc.StatusCode.INTERNAL, str(error), "defect")
         finally:
             channel.wakes.discard(stream.wake)
             self._streams.discard(stream)
@@ -189,8 +204,11 @@ class AdsAdapter:
                 self._announce(self._follower.refresh())
         except StoreError as error:
             status, problem = grpc.StatusCode.UNAVAILABLE, f"the store cannot be read: {error}"
-        self._put(channel, self._shelf.resources(proxy, envoy))
-        if channel.resources is None and proxy in self._follower.proxies:
+        with self._defects.of(proxy, _MAKING) as attempt:
+            self._put(channel, self._shelf.resources(proxy, envoy))
+        if attempt.problem:
+            status, problem = grpc.StatusCode.INTERNAL, attempt.problem
+        elif channel.resources is None and proxy in self._follower.proxies:
             reasons = [*self._follower.problems(proxy), self._follower.unreachable]
             problem = f"{proxy} has no complete view yet: {'; '.join(filter(None, reasons)) or 'it is retired'}"
         return status, problem

@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
 
-from pointsman.adapter.ads.conversation import Conversation
+from pointsman.adapter.ads.conversation import Conversation, Response
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.proxy import ProxyId
@@ -24,6 +25,10 @@ WAY = "ads"
 
 AnyConversation: TypeAlias = DeltaConversation | StateOfTheWorldConversation
 Context: TypeAlias = Any  # grpc.aio.ServicerContext: the package is not typed
+
+
+class StreamFailed(Exception):
+    """What a stream should carry could not be worked out: it ends, and its Envoy comes back after a while."""
 
 
 @dataclass(slots=True)
@@ -47,12 +52,15 @@ class Stream:
         metrics: Metrics | None,
         delivered: Mapping[Kind, Callable[[str], None]],
         clock: Callable[[], float],
+        defects: Defects,
     ) -> None:
-        """`delivered` is called after every response of its kind with when what it brings was published."""
+        """`delivered` is called after every response of its kind with when what it brings was published. `defects` is
+        where it is kept that what the stream carries could not be worked out."""
         self.proxy, self.node = proxy, node
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
-        self._delivered = delivered
+        self._delivered, self._defects = delivered, defects
+        self._failed = ""
         self._wake = asyncio.Event()
         self._ended = False
         self._ahead: set[Kind] = set()
@@ -69,7 +77,7 @@ class Stream:
         self._wake.set()
 
     async def run(self, first: Any) -> None:
-        """Answer `first` and what follows until the Envoy hangs up, or `end` is called."""
+        """Answer `first` and what follows until the Envoy hangs up, or `end` is called. Raises StreamFailed."""
         self._receive(first)
         reading = asyncio.ensure_future(self._read())
         try:
@@ -79,6 +87,8 @@ class Stream:
                 sent = resources is not None and await self._send(resources)
                 if not sent and not self._wake.is_set():
                     await self._rest()
+            if self._failed:
+                raise StreamFailed(self._failed)
         finally:
             reading.cancel()
             if self._metrics:
@@ -112,6 +122,17 @@ class Stream:
             self.end()
 
     def _receive(self, request: Any) -> bool:
+        """Take in a request: whether there may be something to send."""
+        with self._defects.of(self.proxy, f"taking in what {self.node} says over gRPC") as attempt:
+            return self._take_in(request)
+        self._fail(attempt.problem)
+        return False
+
+    def _fail(self, problem: str) -> None:
+        self._failed = problem
+        self.end()
+
+    def _take_in(self, request: Any) -> bool:
         before = len(self._conversation.subscriptions)
         changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
@@ -121,7 +142,11 @@ class Stream:
         return changed
 
     async def _send(self, resources: Resources) -> bool:
-        responses = self._conversation.advance(resources, self._clock())
+        responses: list[Response] = []
+        with self._defects.of(self.proxy, f"working out what {self.node} gets next over gRPC") as attempt:
+            responses = self._conversation.advance(resources, self._clock())
+        if attempt.problem:
+            self._fail(attempt.problem)
         for response in responses:
             await self._context.write(response.data)
             if response.kind in self._delivered:

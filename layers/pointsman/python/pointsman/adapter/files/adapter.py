@@ -12,6 +12,7 @@ from typing import Any
 from pointsman.adapter.files.inotify import Inotify
 from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
+from pointsman.adapter.follow.defects import AGAIN, Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.lock import DirectoryLock
 from pointsman.adapter.serve.metrics import Metrics
@@ -31,9 +32,6 @@ OURS = ".pointsman"
 
 _UPKEEP = 0.25
 """Seconds between two looks for what is due by time alone."""
-
-_AGAIN = 5.0
-"""Seconds until what could not be written, or was refused, is tried again."""
 
 _AT_ONCE = 4
 """How many proxies' files are written at the same time: the time goes into waiting for the disk."""
@@ -95,13 +93,15 @@ class FilesAdapter:
         self._metrics, self._directory_lock = metrics, lock
         self._stood_by: set[ProxyId] = set()
         self._passed_over: set[ProxyId] = set()
+        self._defects = Defects(clock)
 
     def directory(self, proxy: ProxyId) -> Path:
         """Where the files of `proxy` are: what its Envoy's bootstrap has to name."""
         return self._root / proxy.directory
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
-        """Write what the views of these proxies have by now, and see to what is due. Never raises for a full disk."""
+        """Write what the views of these proxies have by now, and see to what is due. What fails for one proxy, a full
+        disk or anything else, is one of its `problems`: it is tried again, and the others go on."""
         with self._lock:
             if self.standing_by:
                 self._stood_by |= {*changed}
@@ -143,37 +143,37 @@ class FilesAdapter:
 
     def problems(self) -> Mapping[ProxyId, tuple[str, ...]]:
         """By proxy, why its files are not what the store has; those without any are left out."""
-        with self._lock:
-            own = {proxy: (kept.problem,) for proxy, kept in self._kept.items() if kept.problem}
-        others = self._follower.all_problems()
-        return {proxy: others.get(proxy, ()) + own.get(proxy, ()) for proxy in [*others, *own]}
+        # Not under the lock: a disk that hangs must not keep the metrics from saying so.
+        found = self._follower.all_problems()
+        own = {proxy: (kept.problem,) for proxy, kept in self._kept.copy().items() if kept.problem}
+        for problems in (own, self._defects.problems()):
+            for proxy, lines in problems.items():
+                found[proxy] = found.get(proxy, ()) + lines
+        return found
 
     def config_dump(self) -> dict[str, Any]:
         """By proxy, what its files hold by which version, and why they stay behind if they do, for `/config_dump`."""
-        with self._lock:
-            kept = dict(self._kept)
-            found = [
-                {
-                    "proxy": str(proxy.directory),
-                    "directory": str(self.directory(proxy)),
-                    "problem": each.problem,
-                    "versions": [
-                        {"kind": kind, "name": name, "version": version}
-                        for (kind, name), version in sorted(each.files.versions().items())
-                    ]
-                    if each.files
-                    else [],
-                }
-                for proxy, each in sorted(kept.items(), key=lambda item: str(item[0].directory))
-            ]
+        found = [
+            {
+                "proxy": str(proxy.directory),
+                "directory": str(self.directory(proxy)),
+                "problem": each.problem,
+                "versions": [
+                    {"kind": kind, "name": name, "version": version}
+                    for (kind, name), version in sorted(each.files.versions().items())
+                ]
+                if each.files
+                else [],
+            }
+            for proxy, each in sorted(self._kept.copy().items(), key=lambda item: str(item[0].directory))
+        ]
         return {"standing_by": self.standing_by, "proxies": found}
 
     def has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
         """Whether an Envoy that has this `version_info` has read what is in the files of `proxy`, None if there are
         none; `name` is a cluster's, for endpoints."""
-        with self._lock:
-            kept = self._kept.get(proxy)
-            wanted = kept.files.versions().get((kind, name)) if kept and kept.files else None
+        kept = self._kept.get(proxy)
+        wanted = kept.files.versions().get((kind, name)) if kept and kept.files else None
         return None if wanted is None else version == wanted
 
     def _take_over(self, stop: threading.Event) -> None:
@@ -195,6 +195,10 @@ class FilesAdapter:
 
     def _bring(self, proxy: ProxyId) -> None:
         """Write what `proxy` should have by now, or note why not."""
+        with self._defects.of(proxy, "writing its files"):
+            self._write(proxy)
+
+    def _write(self, proxy: ProxyId) -> None:
         view = self._follower.view(proxy)
         if view is None:
             return
@@ -226,15 +230,14 @@ class FilesAdapter:
 
     def _look_after(self) -> None:
         """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""
+        due = self._defects.due
         for proxy, kept in self._kept.items():
-            again = kept.problem and self._clock() - kept.tried >= _AGAIN
-            if again or (kept.files and kept.files.unfinished):
+            again = kept.problem and self._clock() - kept.tried >= AGAIN
+            if again or proxy in due or (kept.files and kept.files.unfinished):
                 self._bring(proxy)
-            try:
+            with self._defects.of(proxy, "removing what is left over of its files"):
                 if kept.files:
                     kept.files.sweep()
-            except OSError as error:
-                _log.warning("what is left over in %s stays: %s", self.directory(proxy), error)
 
 
 def _note(kept: _Kept, problem: str) -> None:

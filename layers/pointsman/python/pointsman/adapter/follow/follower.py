@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
+from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.replica import Replica
 from pointsman.discovery.proxy import ProxyId, proxy_of
@@ -15,6 +16,8 @@ from pointsman.store.protocol import Store, StoreError
 from pointsman.xds.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
+
+_FOLLOWING, _MAKING = "following what its manifest names", "making what it should have"
 
 PAUSE = 0.25
 """Seconds until a store that could not be reached is asked again."""
@@ -38,6 +41,8 @@ class Follower:
     `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
 
     With `kept`, every view that was complete is on disk as well, and there before the store is: `recall`.
+
+    What cannot be made for one proxy, for whatever reason, is one of its `problems`, and the others go on.
 
     Safe for several threads: one at a time looks at the store, and who asks for a view never waits for that.
     """
@@ -65,6 +70,7 @@ class Follower:
         self._users: dict[str, set[ProxyId]] = {}
         self._added: set[ProxyId] = set()
         self._unsettled: set[ProxyId] = set()
+        self._defects = Defects(clock)
         self._lock, self._adding = threading.Lock(), threading.Lock()
         self._looked = clock() - ((kept.age or 0.0) if kept else 0.0)
         self._seen = False
@@ -119,6 +125,7 @@ class Follower:
                 for key in wanted
                 if self._replica.value(key) is None and not self._replica.problem(key)
             ]
+        lines += self._defects.problems().get(proxy, ())
         return tuple(line for line in lines if line)
 
     def all_problems(self) -> dict[ProxyId, tuple[str, ...]]:
@@ -146,7 +153,8 @@ class Follower:
         """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
         with self._lock:
             self._take_up()
-            return {proxy for proxy in self._unsettled if self._rebuild(proxy) or self.view(proxy)}
+            changed = self._rebuilt()
+            return changed | {proxy for proxy in self._unsettled if self.view(proxy)}
 
     def refresh(self) -> set[ProxyId]:
         """Look at the store once: the proxies whose views changed. Never raises for what the store does.
@@ -162,11 +170,11 @@ class Follower:
                     _log.warning("the store cannot be read, everything stays as it is: %s", error)
                 self._unreachable = str(error)
                 # What was read before it failed counts; what was not is read when the store is back.
-                return {proxy for proxy in self._unsettled if self._rebuild(proxy)}
+                return self._rebuilt()
             if self._unreachable:
                 _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
             self._looked, self._seen, self._unreachable = self._clock(), True, ""
-            changed = {proxy for proxy in self._unsettled if self._rebuild(proxy)}
+            changed = self._rebuilt()
             self._unsettled.clear()
             if self._kept is not None:
                 self._kept.sweep()
@@ -220,17 +228,15 @@ class Follower:
     def _take_up(self) -> None:
         """Follow what the proxies need that are new here, as far as that is known without the store."""
         with self._adding:
-            self._unsettled |= self._added
+            self._unsettled |= self._added | self._defects.due
             self._added.clear()
-        for proxy in self._unsettled:
-            self._follow(proxy)
+        self._follow_unsettled()
 
     def _read(self) -> None:
         """Bring the replica up to date, and with it what is followed for whom."""
         self._touch(self._replica.read_changed())
         while True:
-            for proxy in self._unsettled:
-                self._follow(proxy)
+            self._follow_unsettled()
             changed = self._replica.read_new()
             self._touch(changed)
             if not changed:
@@ -239,6 +245,11 @@ class Follower:
     def _touch(self, changed: Iterable[str]) -> None:
         for key in changed:
             self._unsettled |= self._users.get(key, set())
+
+    def _follow_unsettled(self) -> None:
+        for proxy in self._unsettled:
+            with self._defects.of(proxy, _FOLLOWING):
+                self._follow(proxy)
 
     def _follow(self, proxy: ProxyId) -> None:
         """Follow what the manifests of `proxy` name by now, and what its view still has."""
@@ -270,6 +281,15 @@ class Follower:
 
     def _manifests(self, proxy: ProxyId) -> Manifests | None:
         return manifests_of([self._replica.value(key) for key in proxy.manifest_keys])
+
+    def _rebuilt(self) -> set[ProxyId]:
+        """Make the views of who is unsettled anew: those that changed."""
+        changed = set()
+        for proxy in self._unsettled:
+            with self._defects.of(proxy, _MAKING):
+                if self._rebuild(proxy):
+                    changed.add(proxy)
+        return changed
 
     def _rebuild(self, proxy: ProxyId) -> bool:
         """Make the view of `proxy` anew from the replica; whether it changed."""

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, render_awaited
@@ -51,6 +52,8 @@ for more than a few hundred clusters it has to be longer, or gRPC."""
 PAUSE = 1.0
 """Seconds until somebody is refused: Envoy knows no backoff over REST, and comes back at once."""
 
+_MAKING, _TELLING = "making its answers over HTTP", "answering who waits over HTTP"
+
 _PATHS = {f"/v3/discovery:{kind.value}": kind for kind in Kind}
 
 
@@ -89,6 +92,7 @@ class RestAdapter:
         self._book = AnswerBook(follower, source, settle=settle)
         self._lookup = Lookup(follower, store, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
+        self._defects = Defects()
         self._channels: dict[Key, Channel] = {}
         self._lock, self._telling = threading.Lock(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -96,7 +100,7 @@ class RestAdapter:
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
         """Answer who waits for what the views of these proxies have by now, and see to what is due."""
-        changed, due = set(changed), self._book.unsettled
+        changed, due = {*changed, *self._defects.due}, self._book.unsettled
         if not changed and not due:
             return
         # One after the other: what was made first must not be told last.
@@ -105,12 +109,13 @@ class RestAdapter:
                 touched = [(key, each) for key, each in self._channels.items() if key[0] in changed or key in due]
             news = []
             for (proxy, hostnames), channel in touched:
-                answers = self._book.answers(proxy, _some_version(hostnames))
-                if answers is not None and answers is not channel.answers:
-                    render_awaited(answers, channel.answers, tuple(channel.held))
-                    news.append((channel, answers))
+                with self._defects.of(proxy, _MAKING):
+                    answers = self._book.answers(proxy, _some_version(hostnames))
+                    if answers is not None and answers is not channel.answers:
+                        render_awaited(answers, channel.answers, tuple(channel.held))
+                        news.append((proxy, channel, answers))
             if news and self._loop is not None:
-                self._loop.call_soon_threadsafe(_tell, news)
+                self._loop.call_soon_threadsafe(self._tell, news)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,7 +135,11 @@ class RestAdapter:
                 reason = f"the client's certificate does not name {asker.proxy}"
                 await self._refuse(send, 403, reason, "certificate")
                 return
-            await self._answer(request, scope, send)
+            asked = f"answering over HTTP who asks for {request.kind.value} {request.name}".rstrip()
+            with self._defects.of(asker.proxy, asked) as attempt:
+                await self._answer(request, scope, send)
+            if attempt.problem:
+                await self._refuse(send, 500, attempt.problem, "defect")
         except ClientGone:
             return
         except BodyRefused as error:
@@ -147,6 +156,10 @@ class RestAdapter:
     def close(self) -> None:
         """Give back what is held open."""
         self._lookup.close()
+
+    def problems(self) -> dict[ProxyId, tuple[str, ...]]:
+        """By proxy, what fails for it alone and is tried again."""
+        return self._defects.problems()
 
     def rejections(self) -> list[Rejection]:
         """What Envoys seem to have rejected, and still do not have."""
@@ -174,6 +187,11 @@ class RestAdapter:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
         answers = [each.get(kind, name) for each in found if each is not None]
         return any(each and standing(each.version, Version.read(version)) is Standing.SAME for each in answers)
+
+    def _tell(self, news: Iterable[tuple[ProxyId, Channel, Answers]]) -> None:
+        for proxy, channel, answers in news:
+            with self._defects.of(proxy, _TELLING):
+                channel.take(answers)
 
     async def _answer(self, request: DiscoveryRequest, scope: Scope, send: Send) -> None:
         channel = await self._channel(request.asker, send)
@@ -244,11 +262,6 @@ class RestAdapter:
         if not self._draining:
             await asyncio.sleep(self._pause if pause is None else pause)
         await reply(send, status, error=reason)
-
-
-def _tell(news: Iterable[tuple[Channel, Answers]]) -> None:
-    for channel, answers in news:
-        channel.take(answers)
 
 
 def _dump(key: Key, channel: Channel) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""What could not be made for one proxy: logged once, shown as long as it lasts, tried again; the others go on."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+
+from pointsman.discovery.proxy import ProxyId
+
+_log = logging.getLogger(__name__)
+
+MOST_DEFECTS = 10_000
+"""Failures that are kept; beyond that the oldest is forgotten, until it comes again."""
+
+AGAIN = 5.0
+"""Seconds until what failed for a proxy is tried again."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """`problem` says why it failed; empty if it did not."""
+
+    problem: str = ""
+
+
+class Defects:
+    """Keeps a failure of any kind with the proxy that it is about. Safe for several threads.
+
+    It holds one entry for each proxy and each thing to do that fails now, `MOST_DEFECTS` in all; success and `forget`
+    remove it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds, from whenever."""
+        self._clock = clock
+        self._found: dict[tuple[ProxyId, str], tuple[str, float]] = {}
+
+    @contextlib.contextmanager
+    def of(self, proxy: ProxyId, doing: str) -> Iterator[Attempt]:
+        """Try something for `proxy`: no exception leaves this block, and the next success ends the problem."""
+        attempt, key = Attempt(), (proxy, doing)
+        try:
+            yield attempt
+        except Exception as error:
+            attempt.problem = f"{doing} failed, what is there stays: {type(error).__name__}: {error}"
+            before, _ = self._found.get(key, ("", 0.0))
+            self._found[key] = attempt.problem, self._clock()
+            if len(self._found) > MOST_DEFECTS:
+                self._found.pop(next(iter(self._found.copy())), None)
+            if attempt.problem != before:
+                # A disk or a network that fails says why; anything else is a mistake of ours.
+                trace = None if isinstance(error, OSError) else error
+                text = "%s: %s; it is tried again every %.0f s"
+                _log.error(text, proxy, attempt.problem, AGAIN, exc_info=trace)
+        else:
+            if self._found:
+                self._found.pop(key, None)
+
+    @property
+    def due(self) -> Set[ProxyId]:
+        """The proxies for which something should be tried again."""
+        if not self._found:
+            return frozenset()
+        now = self._clock()
+        return {proxy for (proxy, _), (_, when) in self._found.copy().items() if now - when >= AGAIN}
+
+    def problems(self) -> dict[ProxyId, tuple[str, ...]]:
+        """By proxy, what fails for it and why."""
+        found: dict[ProxyId, tuple[str, ...]] = {}
+        for (proxy, _), (problem, _) in sorted(self._found.copy().items(), key=lambda each: each[0][1]):
+            found[proxy] = (*found.get(proxy, ()), problem)
+        return found
+
+    def forget(self, proxy: ProxyId) -> None:
+        """Nothing is to be made for `proxy` any more."""
+        for key in [each for each in self._found.copy() if each[0] == proxy]:
+            self._found.pop(key, None)

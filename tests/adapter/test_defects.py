@@ -1,0 +1,177 @@
+"""What goes wrong for one proxy, of whatever kind, is that proxy's alone: the others fail over, and people are told."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.adapter.ads import conversation, shelf
+from pointsman.adapter.files import adapter as files_adapter
+from pointsman.adapter.files.proxy_files import ProxyFiles
+from pointsman.adapter.follow import defects, follower
+from pointsman.adapter.process import AdapterProcess, Settings
+from pointsman.adapter.rest import adapter as rest_adapter
+from pointsman.adapter.rest import book
+from pointsman.discovery import deliveries
+from pointsman.discovery.proxy import SidecarId
+from pointsman.store import keys
+from pointsman.xds.manifest import SidecarManifest
+
+from tests.adapter.doubles import Remote
+from tests.adapter.node import MANIFEST, NEW, S1, listener, serving
+from tests.adapter.published import DATACENTERS, Publisher, content, sidecar_plan
+from tests.adapter.rest import NODE, Envoy
+from tests.adapter.streams import CLUSTERS, ENDPOINTS, asks, messages, node, serves, stream
+from tests.fleet.process import wait_until
+
+S9 = SidecarId("dc1", "default", "s9")
+OF_S1 = "of-s1"
+"""A listener that S1 alone has: by it a planted defect knows its proxy."""
+
+CLUSTER = "s2.default.dc1"
+
+
+def _has_it(argument: Any) -> bool:
+    found = getattr(argument, "manifests", argument)
+    found = getattr(found, "delivery", found)
+    return any(OF_S1.encode() in each for each in getattr(found, "listeners", ()) or ())
+
+
+def _raises_for_s1(function: Callable[..., Any]) -> Callable[..., Any]:
+    def raising(*arguments: Any, **named: Any) -> Any:
+        if any(map(_has_it, arguments)):
+            raise RuntimeError("a planted defect")
+        return function(*arguments, **named)
+
+    return raising
+
+
+# Where the defect is, and for whom among files, HTTP and gRPC: every step from the store to an Envoy.
+PLACES: dict[str, tuple[list[tuple[Any, str]], str]] = {
+    "the view": ([(follower, "make_view")], "files http grpc"),
+    "what is delivered": ([(files_adapter, "deliver_sidecar"), (deliveries, "deliver_sidecar")], "files http grpc"),
+    "the files": ([(ProxyFiles, "bring")], "files"),
+    "the answers": ([(book, "view_listeners")], "http"),
+    "the resources": ([(shelf, "make_resources")], "grpc"),
+}
+
+
+class Seen:
+    """What the three ways bring to the Envoys of one service."""
+
+    def __init__(self, service: str, files: Path, http: Path, grpc: str, open_streams: contextlib.ExitStack) -> None:
+        self._files = files / "dc1/default" / service
+        self._http = Envoy(http, {**NODE, "id": f"{service}-1", "cluster": service})
+        self._grpc = open_streams.enter_context(stream(grpc))
+        self._grpc.say(CLUSTERS, node=node(NEW, service))
+        self._grpc.accept(clusters := self._grpc.hear())
+        self._grpc.say(ENDPOINTS, resource_names_subscribe=asks(clusters))
+        self._streamed = ""
+        self._place = asks(clusters)[0]
+
+    def files(self) -> str:
+        return serving(self._files)
+
+    def http(self) -> str:
+        (found,) = self._http.ask("endpoints", name=self._place).resources
+        address = found["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
+        return {ip: datacenter for datacenter, ip in DATACENTERS.items()}[address]
+
+    def grpc(self) -> str:
+        """Where the next response on the stream sends to."""
+        response = self._grpc.hear()
+        self._grpc.accept(response)
+        return serves(messages(response)[0])
+
+
+@pytest.fixture
+def process(store: Remote, publisher: Publisher, tmp_path: Path) -> Iterator[tuple[AdapterProcess, Seen, Seen]]:
+    """All three ways in one process, at work for s1 and s9."""
+    publisher.head(sidecar_plan(), content())
+    publisher.manifest(MANIFEST, SidecarManifest(1, (CLUSTER,), (listener(OF_S1),)))
+    publisher.manifest(*S9.manifest_keys, SidecarManifest(1, (CLUSTER,), (listener("s2"),)))
+    sockets = tmp_path / "http", tmp_path / "grpc"
+    http, grpc = (f"unix:{each}" for each in sockets)
+    made = AdapterProcess(store, Settings(http=http, grpc=grpc, files=tmp_path / "envoys", envoy_version=NEW))
+    with contextlib.ExitStack() as serving_now:
+        made.start(serving_now)
+        s1, s9 = (Seen(each, tmp_path / "envoys", sockets[0], grpc, serving_now) for each in ("s1", "s9"))
+        for each in (s1, s9):
+            wait_until(lambda each=each: (each._files / "lds.pb").exists(), "the files")  # type: ignore[misc]
+            assert (each.files(), each.http(), each.grpc()) == ("dc1", "dc1", "dc1")
+        yield made, s1, s9
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_defect_is_one_proxys_and_the_others_fail_over(
+    place: str,
+    process: tuple[AdapterProcess, Seen, Seen],
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    adapter, s1, s9 = process
+    where, ways = PLACES[place]
+    monkeypatch.setattr(defects, "AGAIN", 0.3)
+    with monkeypatch.context() as planted:
+        for module, name in where:
+            planted.setattr(module, name, _raises_for_s1(getattr(module, name)))
+        publisher.head(sidecar_plan(), content(["dc2"]))
+        assert s9.grpc() == "dc2"
+        wait_until(lambda: s9.http() == "dc2" and s9.files() == "dc2", "s9 to fail over")
+        # Once more: whatever the first failure left behind, what comes next is not kept from anybody.
+        publisher.head(sidecar_plan(), content(["dc3"]))
+        assert s9.grpc() == "dc3"
+        wait_until(lambda: s9.http() == "dc3" and s9.files() == "dc3", "s9 to fail over again")
+        wait_until(lambda: S1 in adapter.problems(), "the problem of s1 to be told")
+        assert set(adapter.problems()) == {S1}
+        assert any("planted" in line for line in adapter.problems()[S1])
+        assert "pointsman_proxies_behind 1.0" in adapter.metrics.text().decode()
+        for way in ways.split():
+            if way != "grpc":
+                assert getattr(s1, way)() == "dc1"
+        assert adapter.alive
+        told = [each for each in caplog.records if each.levelname == "ERROR"]
+        assert 1 <= len(told) <= len(ways.split())
+        assert all(str(S1) in each.getMessage() for each in told)
+    # It is tried again without anything new.
+    wait_until(lambda: s1.http() == "dc3" and s1.files() == "dc3", "s1 to catch up")
+    assert "dc3" in (s1.grpc(), *([] if "grpc" in ways.split() else [s1.grpc()]))
+    wait_until(lambda: not adapter.problems(), "the problem to be over")
+
+
+def test_what_one_request_or_stream_cannot_be_told_is_refused_and_the_others_go_on(
+    process: tuple[AdapterProcess, Seen, Seen], publisher: Publisher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    adapter, _, s9 = process
+    envoy = Envoy(tmp_path / "http")
+    with monkeypatch.context() as planted:
+
+        def broken(*arguments: Any) -> Any:
+            raise RuntimeError("a planted defect")
+
+        planted.setattr(rest_adapter.Channel, "wait", broken)
+        planted.setattr(conversation.Conversation, "_new_clusters", broken)
+        reply = envoy.ask("listeners", envoy.ask("listeners").version)
+        assert (reply.status, "a planted defect" in reply.json["error"]) == (500, True)
+        with stream(f"unix:{tmp_path / 'grpc'}") as refused:
+            refused.say(CLUSTERS, node=node(NEW))
+            with pytest.raises(Exception, match="a planted defect"):
+                refused.hear()
+        assert set(adapter.problems()) == {S1}
+        publisher.head(sidecar_plan(), content(["dc2"]))
+        assert s9.grpc() == "dc2"
+
+
+@pytest.mark.parametrize("serial", ["1e999", "[1]", '"1"', "{}", "NaN", "-1e999", "null"])
+def test_an_object_of_whatever_kind_is_no_others_concern(
+    serial: str, process: tuple[AdapterProcess, Seen, Seen], publisher: Publisher
+) -> None:
+    adapter, _, s9 = process
+    publisher.garbage(MANIFEST, b'{"serial": %s, "kind": %s}' % (serial.encode(), serial.encode()))
+    publisher.garbage(keys.snapshot(sidecar_plan(service="s3").key), b'{"serial": %s}' % serial.encode())
+    publisher.head(sidecar_plan(), content(["dc2"]))
+    assert s9.grpc() == "dc2"
+    wait_until(lambda: S1 in adapter.problems(), "the problem of s1 to be told")
+    assert adapter.alive
