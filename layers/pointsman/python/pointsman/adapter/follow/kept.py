@@ -37,7 +37,8 @@ _LOOK = 0.25
 class Kept:
     """Objects of one store in `directory`, a file each, named by the digest of its key: no name becomes a path.
 
-    What is put here is written by a thread of its own, a moment after it was delivered. Each file is written beside,
+    What is put here is written by a thread of its own, a moment after it was delivered: whoever puts it never waits for
+    the disk. Each file is written beside,
     synced and renamed, and carries its digest: one that is torn, damaged or of another store is said, removed and not
     used. Heads are written before the manifests that name them and removed after, so what is found after a crash is
     complete. Whether an object may reach an Envoy is for who takes it to check, as with any that comes from a store.
@@ -66,7 +67,7 @@ class Kept:
         self._rest: list[Path] = []
         self._read()
         self._seen = self._read_seen()
-        self._noted = 0.0
+        self._saw, self._noted = 0.0, 0.0
         self._pending: dict[str, Stored | None] = {}
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -118,17 +119,10 @@ class Kept:
 
     def saw(self) -> None:
         """The store was looked at with success just now."""
-        moment = self._now()
-        if abs(moment - self._noted) >= _NOTED and self._lock.held:
-            self._noted = moment
-            body = canonical({"store": self._store, "at": moment})
-            try:
-                # Not synced: it is only for telling, and comes every few seconds.
-                beside = self._directory / f"{_SEEN}{ON_ITS_WAY}"
-                beside.write_bytes(body)
-                beside.replace(self._directory / _SEEN)
-            except OSError as error:
-                self._say(f"{self._directory}: {error.strerror}: it is tried again")
+        self._saw = self._now()
+        if self._seen_is_due:
+            with self._changed:
+                self._changed.notify_all()
 
     def flush(self) -> bool:
         """Write what is pending now; whether nothing is left. It is tried again by itself."""
@@ -139,8 +133,10 @@ class Kept:
                 wanted, self._pending = self._pending, {}
             try:
                 self._write(wanted)
-            except OSError as error:
-                self._say(f"{self._directory} stays behind: {error.strerror} ({error.filename}): it is tried again")
+                self._write_seen()
+            except Exception as error:
+                why = f"{error.strerror} ({error.filename})" if isinstance(error, OSError) else repr(error)
+                self._say(f"{self._directory} stays behind: {why}: it is tried again")
                 with self._changed:
                     self._pending = wanted | self._pending
                 return False
@@ -179,7 +175,7 @@ class Kept:
             self._rest = self._on_their_way()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closed)
+                self._changed.wait_for(lambda: self._pending or self._seen_is_due or self._closed)
                 if self._closed:
                     return
             if not self.flush():
@@ -202,6 +198,17 @@ class Kept:
             for key in gone:
                 if key.startswith(keys.MANIFESTS) is is_manifest:
                     self._operations.remove(self._path(key))
+
+    @property
+    def _seen_is_due(self) -> bool:
+        return abs(self._saw - self._noted) >= _NOTED
+
+    def _write_seen(self) -> None:
+        """Note when the store was last seen, if the last note is old."""
+        if self._seen_is_due:
+            moment = self._saw
+            self._operations.replace(self._directory / _SEEN, canonical({"store": self._store, "at": moment}))
+            self._noted = moment
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{digest(key.encode())}{_ENDING}"
