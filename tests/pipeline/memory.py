@@ -63,8 +63,12 @@ class MemoryStore:
 
     def damage(self, key: str, data: bytes) -> None:
         """Put `data` under `key` behind everybody's back; the watchers see neither this nor what mends it."""
-        self._sequence += 1
+        self.restore(key, data)
         self._damaged.add(key)
+
+    def restore(self, key: str, data: bytes) -> None:
+        """Put what was under `key` once there again; the watchers see what is made of it."""
+        self._sequence += 1
         self.objects[key] = Stored(key, data, f"e{self._sequence}")
 
 

@@ -11,6 +11,7 @@ from pointsman.pipeline.configure import Batch, Configured, configure, parse_doc
 from pointsman.pipeline.engine import Engine, Moved, MovedManifest
 from pointsman.pipeline.ingest import Ingested, ingest
 from pointsman.store import keys
+from pointsman.store.protocol import StoreUnavailable
 from pointsman.xds.manifest import GatewaysManifest, Manifest, read_manifest
 from pointsman.xds.snapshot import Snapshot, read_snapshot
 
@@ -23,6 +24,7 @@ class Writer:
     """One process: an engine, its connection, every step that it took and all that it told of.
 
     `told` has the heads, `named` the manifests by their keys in a config, `order` all keys in the order of the calls.
+    As long as it is `unheard`, no notice is taken.
     """
 
     def __init__(self, objects: MemoryStore) -> None:
@@ -31,6 +33,7 @@ class Writer:
         self.told: list[tuple[str, int]] = []
         self.named: list[tuple[str, int]] = []
         self.order: list[str] = []
+        self.unheard = False
         self.at: Callable[[Step], None] = lambda step: None
         self.connection = Connection(objects, self._step)
         self.engine: Engine = engine_on(self.connection, self._notify)
@@ -96,6 +99,8 @@ class Writer:
 
     def _notify(self, moved: Sequence[Moved | MovedManifest]) -> None:
         assert moved, "there is something to tell"
+        if self.unheard:
+            raise StoreUnavailable("notices: nobody takes them")
         for each in moved:
             assert each.key in self.objects.objects, "what is told of stands"
             self.order.append(each.key)

@@ -1,7 +1,14 @@
 """Whoever follows is told of every manifest as of every head, after the heads that it names, whatever crashed."""
 
+from functools import partial
+
 import pytest
+from pointsman.pipeline import reconcile as reconciling
+from pointsman.pipeline import settle as settling
+from pointsman.pipeline import swaps as swapping
+from pointsman.pipeline import untold
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store.protocol import StoreUnavailable
 
 from tests.pipeline.memory import Crash, Fault
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, resolver, sidecar
@@ -102,3 +109,101 @@ def test_a_reconcile_tells_of_what_it_mends_and_of_nothing_else(place: Place) ->
     other.forget_the_past()
     assert reconcile(other.engine).repaired == 0
     assert other.order == []
+
+
+HEADS = ("snapshots/dc1/sidecar/web.default.dc1", "snapshots/dc1/gateway/web.default.dc1")
+
+
+def _damaged(place: Place) -> set[str]:
+    damaged = {*HEADS, "manifests/dc1/default/shop", "manifests/dc1/default/old", "manifests/dc1/gateways"}
+    for key in damaged:
+        place.objects.damage(key, b"damaged")
+    return damaged
+
+
+def test_a_reconcile_tells_of_the_heads_that_it_mends_before_the_manifests_that_name_them(place: Place) -> None:
+    damaged = _damaged(place)
+    other = place.another()
+    reconcile(other.engine)
+    assert set(other.order) == damaged
+    assert sorted(map(other.order.index, HEADS)) == [0, 1]
+
+
+def test_a_reconcile_that_crashes_has_told_of_all_but_its_last_step(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (settling, swapping, reconciling):
+        monkeypatch.setattr(module, "BATCH", 1)
+    crashes = 0
+    while True:
+        damaged = _damaged(place)
+        other = place.another()
+        crashes += 1
+        other.at = Fault(crashes, "crash")
+        try:
+            reconcile(other.engine)
+        except Crash:
+            mended = {key for key in damaged if place.objects.objects[key].data != b"damaged"}
+            assert len(mended - set(other.order)) <= 1, crashes
+        else:
+            assert set(other.order) == damaged
+            assert crashes > 20, "there were crashes"
+            return
+
+
+def test_notices_that_nobody_takes_hold_up_no_repair_and_are_given_by_the_next_reconcile(place: Place) -> None:
+    damaged = _damaged(place)
+    other = place.another()
+    other.unheard = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            reconcile(other.engine)
+        assert all(place.objects.objects[key].data != b"damaged" for key in damaged)
+    other.unheard = False
+    assert reconcile(other.engine).repaired == 0
+    assert set(other.order) == damaged
+    assert sorted(map(other.order.index, HEADS)) == [0, 1]
+    other.forget_the_past()
+    reconcile(other.engine)
+    assert other.order == []
+
+
+def test_no_more_notices_are_kept_than_a_bound(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(untold, "MOST_UNTOLD", 3)
+    _damaged(place)
+    other = place.another()
+    other.unheard = True
+    with pytest.raises(StoreUnavailable):
+        reconcile(other.engine)
+    other.unheard = False
+    reconcile(other.engine)
+    assert len(other.order) == 3
+    assert "notices are lost" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["configure", "ingest"])
+def test_what_gateways_newly_name_is_told_again_where_its_notice_was_not_taken(verb: str) -> None:
+    # Gateways come to dc1 after api has appeared there: they name it because of the catalog alone.
+    place = Place()
+    place.configure(resolver("web"))
+    api = event("api", 1, [instance("api")])
+    place.ingest(api)
+    place.ingest(event(None, 1, [gateway_instance()], dc="dc2"))
+    if verb == "ingest":
+        accepting = place.another()
+        accepting.crash("put", "config/head", "after")
+        with pytest.raises(Crash):
+            accepting.configure(gateway("dc1"))
+    place.unheard = True
+    act = partial(place.ingest, WELL) if verb == "ingest" else partial(place.configure, gateway("dc1"))
+    with pytest.raises(StoreUnavailable):
+        act()
+    assert "api.default.dc1" in place.roster("dc1").clusters
+    other = place.another()
+    if verb == "ingest":
+        other.ingest(WELL)
+    other.configure(gateway("dc1"))
+    assert {key for key, _ in other.told} >= {"dc1/gateway/api.default.dc1", "dc1/gateway/dc2"}
+    assert ("dc1/gateways", place.roster("dc1").generation) in other.named

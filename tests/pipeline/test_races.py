@@ -1,13 +1,15 @@
 """Races that chance seldom brings about, each played move by move."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 from pointsman.pipeline.manifests import publish_manifests
+from pointsman.pipeline.propagate import retire
 from pointsman.pipeline.reconcile import reconcile
 
-from tests.pipeline.fresh import config_in, published, rebuilt
-from tests.pipeline.memory import Crash
+from tests.pipeline.fresh import catalogs_in, config_in, published, rebuilt
+from tests.pipeline.memory import Crash, Step
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place, Writer
 
@@ -163,3 +165,117 @@ def test_reconcile_ends_what_no_config_has_and_mends_what_is_damaged() -> None:
     assert (done.moved, done.manifests, done.retired) == (1, 4, len(strays))
     assert published(place.objects) == rebuilt(place.objects)
     assert reconcile(place.another().engine).repaired == 0
+
+
+def _overtake(place: Place, steps: int, then: Callable[[], object]) -> Callable[[], bool]:
+    """Have `then` happen so many steps after `place` has its config accepted; tells whether it did."""
+    left: list[int] = []
+
+    def look(step: Step) -> None:
+        if not left and step == Step("put", "config/head", "after"):
+            left.append(steps)
+        elif left and left[0] > 0:
+            left[0] -= 1
+            if left[0] == 0:
+                then()
+
+    place.at = look
+    return lambda: left == [0]
+
+
+@pytest.mark.parametrize("brings", ["all of it", "only the config"])
+@pytest.mark.parametrize(
+    ("before", "drop", "back"),
+    [
+        ([SUBSET, gateway("dc1")], "entry", SUBSET),
+        ([sidecar("shop", "api"), gateway("dc1"), gateway("dc2")], "gateway", gateway("dc1")),
+        ([resolver("web"), sidecar("shop", "api")], "sidecar", sidecar("shop", "api")),
+    ],
+    ids=["subsets", "gateways", "a sidecar"],
+)
+def test_nothing_is_retired_that_a_config_accepted_meanwhile_brings_back(
+    before: list[dict[str, object]], drop: str, back: dict[str, object], brings: str
+) -> None:
+    steps, overtaken = 0, True
+    while overtaken:
+        steps += 1
+        place = Place()
+        place.configure(*before)
+        place.ingest(event("web", 1, [instance("web")]))
+        place.ingest(event(None, 1, [gateway_instance()], dc="dc2"))
+        bring = place.another().configure if brings == "all of it" else partial(crashed_after_the_head, place.another())
+        was_overtaken = _overtake(place, steps, partial(bring, back))
+        if drop == "entry":
+            place.delete(("service-resolver", "default", "web"))
+        else:
+            place.delete(registrations=("dc1/gateways/gw" if drop == "gateway" else "dc1/default/shop",))
+        overtaken = was_overtaken()
+        assert place.promises.broken == [], steps
+        reconcile(place.engine)
+        assert published(place.objects) == rebuilt(place.objects), steps
+    assert steps > 20
+
+
+def test_a_reconcile_overtaken_by_a_config_retires_nothing_that_it_brings_back() -> None:
+    steps, overtaken = 0, True
+    while overtaken:
+        steps += 1
+        place = Place()
+        place.configure(SUBSET, gateway("dc1"))
+        place.ingest(event("web", 1, [instance("web")]))
+        roster = place.objects.objects["manifests/dc1/gateways"].data
+        head = place.objects.objects["snapshots/dc1/gateway/v1.web.default.dc1"].data
+        place.delete(("service-resolver", "default", "web"))
+        # Both are as they were: somebody restored a part of the store.
+        place.objects.restore("manifests/dc1/gateways", roster)
+        place.objects.restore("snapshots/dc1/gateway/v1.web.default.dc1", head)
+        other, seen = place.another(), [0]
+
+        def bring_back(step: Step, steps: int = steps, seen: list[int] = seen, other: Writer = other) -> None:
+            seen[0] += 1
+            if seen[0] == steps:
+                crashed_after_the_head(other, SUBSET)
+
+        place.at = bring_back
+        reconcile(place.engine)
+        overtaken = seen[0] >= steps
+        assert [each for each in place.promises.broken if "retired while" in each] == [], steps
+    assert steps > 20
+
+
+def test_a_head_that_was_computed_for_a_newer_config_is_not_retired_for_an_older_one() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    place.delete(registrations=("dc1/default/shop",))
+    place.configure(sidecar("shop", "web"))
+    before = place.head(HEAD)
+    assert before.provenance.generation == 3
+    assert retire(place.engine, [HEAD], 2) == 0
+    assert retire(place.engine, [HEAD], 3) == 0
+    assert place.head(HEAD) == before
+    assert retire(place.engine, [HEAD], 4) == 1
+
+
+@pytest.mark.parametrize("meanwhile", [["api"], ["api", "api", "api"]])
+def test_a_catalog_write_that_was_lost_is_written_again(meanwhile: list[str]) -> None:
+    """Another writer is in between reading and writing, once or several times."""
+    place = Place()
+    place.configure(sidecar("shop", "api"))
+    left = list(range(len(meanwhile)))
+    writer = place.another()
+
+    def overtake(step: Step) -> None:
+        if left and step == Step("put", "catalog/dc1/default/api", "before"):
+            number = 2 + left.pop()
+            writer.ingest(event("api", number, one=instance("api", number)))
+
+    place.at = overtake
+    done = place.ingest(event("api", 9, one=instance("api", 1)))
+    assert (left, done.changed) == ([], True)
+    numbers = [1, *(2 + each for each in range(len(meanwhile)))]
+    catalog = catalogs_in(place.objects)["dc1/default/api"]
+    assert sorted(each["Service"]["ID"] for each in catalog.visible()) == [f"api-{each}" for each in numbers]
+    assert done.revision == catalog.revision
+    assert place.head("dc1/sidecar/api.default.dc1").provenance.catalog["dc1/default/api"] == catalog.revision
+    assert place.promises.broken == []
+    assert published(place.objects) == rebuilt(place.objects)

@@ -13,6 +13,7 @@ from pointsman.pipeline.load import load_config
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import Readings
 from pointsman.pipeline.scope import Scope
+from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreUnavailable
 
@@ -88,6 +89,7 @@ class Engine:
         self.store = store
         self.nonce = nonce
         self.notify = notify
+        self.untold = Untold(notify)
         self.objects = ObjectCache(store)
         self.readings = Readings()
         self._clock = clock

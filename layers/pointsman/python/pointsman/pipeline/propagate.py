@@ -72,10 +72,13 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     manifests = publish_manifests(engine, nameable(dict(sorted(scope.of(wanted).items())), out.absent))
     told = [*manifests.moved, *manifests.stood]
     for datacenter in sorted(scope.keys({name for each in [*earlier, config] for name in each.root.gateways})):
-        roster = publish_roster(engine, datacenter)
+        roster = publish_roster(engine, datacenter, before.root.generation)
         out += roster.settled
         if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
             told.append(roster.stands)
+    if engine.root.generation > config.root.generation:
+        # A roster of the newer config may name what this one does not have, with a head that is older than both.
+        return out, False
     retire(engine, sorted(gone), config.root.generation)
     if heads := out.notices():
         engine.notify(heads)

@@ -64,10 +64,12 @@ class PublishedRoster:
     settled: Settled = field(default_factory=Settled)
 
 
-def publish_roster(engine: Engine, datacenter: str) -> PublishedRoster:
+def publish_roster(engine: Engine, datacenter: str, since: int | None = None) -> PublishedRoster:
     """Bring the shared manifest of a datacenter's gateways up to the config and the catalog, its heads first.
 
-    The heads that it newly names are settled before it names them.
+    The heads that it newly names are settled before it names them. With `since`, so are those that gateways have for a
+    service or another datacenter since a later generation than that: if it names them already, a crash or a lost notice
+    may have kept followers from hearing of them.
     """
     out = PublishedRoster()
     name = keys.gateways_manifest(datacenter)
@@ -84,7 +86,7 @@ def publish_roster(engine: Engine, datacenter: str) -> PublishedRoster:
         else:
             new = _current(engine, root, datacenter, old)
             known = old.clusters if old and not old.retired else ()
-            out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known)))
+            out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known), since))
             new = _nameable(new, old, datacenter, out.settled.absent)
         if engine.root is not root:
             # The heads were settled for a newer config than the manifest was made for: it might name too many.
@@ -170,17 +172,14 @@ def _appeared(engine: Engine, datacenter: str) -> tuple[set[str], set[str]]:
 
 
 def _jobs(
-    engine: Engine, datacenter: str, manifest: GatewaysManifest, clusters: set[str]
+    engine: Engine, datacenter: str, manifest: GatewaysManifest, clusters: set[str], since: int | None
 ) -> Callable[[Root], Mapping[str, PlanEntry]]:
     def jobs(root: Root) -> dict[str, PlanEntry]:
         out: dict[str, PlanEntry] = {}
-        for service in manifest.services:
-            job = service_job(root, datacenter, ServiceName(*service.split("/")))
-            if job and job.plan.cluster_id in clusters:
-                out[job.plan.key] = job
-        for remote in manifest.datacenters:
-            job = remote_job(root, datacenter, remote)
-            if job and remote in clusters:
+        appeared = [service_job(root, datacenter, ServiceName(*service.split("/"))) for service in manifest.services]
+        appeared += [remote_job(root, datacenter, remote) for remote in manifest.datacenters]
+        for job in appeared:
+            if job and (job.plan.cluster_id in clusters or (since is not None and job.generation > since)):
                 out[job.plan.key] = job
         for key, entry in engine.config(root).plans.items():
             if key.startswith(f"{datacenter}/gateway/") and entry.plan.cluster_id in clusters:

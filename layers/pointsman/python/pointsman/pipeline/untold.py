@@ -1,0 +1,69 @@
+"""Notices that could not be given: kept in the process for the next who tells."""
+
+import logging
+from collections.abc import Iterable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pointsman.store import keys
+from pointsman.store.protocol import StoreUnavailable
+
+if TYPE_CHECKING:
+    from pointsman.pipeline.engine import Moved, MovedManifest, Notify
+
+_log = logging.getLogger(__name__)
+
+MOST_UNTOLD = 4096
+"""Objects whose notices are kept. Followers find the others at their next reread of everything."""
+
+
+class Untold:
+    """What `notify` did not take, by key, each as it stood last. Safe for several threads."""
+
+    def __init__(self, notify: "Notify") -> None:
+        self._notify = notify
+        self._kept: dict[str, Moved | MovedManifest] = {}
+        self._lock = Lock()
+
+    def tell(self, moved: "Iterable[Moved | MovedManifest]") -> None:
+        """Tell of `moved` at once. What is not taken is kept, and so is all that follows, until `tell_rest`."""
+        news = list(moved)
+        if not news:
+            return
+        with self._lock:
+            deaf = bool(self._kept)
+        if not deaf:
+            try:
+                self._notify(news)
+            except StoreUnavailable:
+                deaf = True
+        if deaf:
+            self._keep(news)
+
+    def tell_rest(self) -> None:
+        """Tell of what is kept, heads before manifests. Raises StoreUnavailable if it is not taken; it stays then."""
+        with self._lock:
+            rest, self._kept = self._kept, {}
+        heads = [each for key, each in rest.items() if key.startswith(keys.SNAPSHOTS)]
+        manifests = [each for key, each in rest.items() if not key.startswith(keys.SNAPSHOTS)]
+        try:
+            for part in filter(None, (heads, manifests)):
+                self._notify(part)
+        except StoreUnavailable:
+            with self._lock:
+                newer, self._kept = self._kept, {}
+            self._keep([*rest.values(), *newer.values()])
+            raise
+
+    def _keep(self, news: "Iterable[Moved | MovedManifest]") -> None:
+        lost = 0
+        with self._lock:
+            for each in news:
+                if each.key in self._kept or len(self._kept) < MOST_UNTOLD:
+                    self._kept[each.key] = each
+                else:
+                    lost += 1
+        if lost:
+            _log.warning(
+                "%d notices are lost, the topic takes none: followers find what moved at their next reread", lost
+            )
