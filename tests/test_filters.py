@@ -1,6 +1,9 @@
 """The subset filter language: what an expression keeps, what is refused and where, and how it is written."""
 
+import json
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,22 @@ from pointsman.model.filter_schema import (
     fields_of,
     operators_of,
 )
-from pointsman.model.filters import EVERYTHING, And, Condition, Filter, FilterError, Not, Or, field_at, parse, to_text
+from pointsman.model.filters import (
+    EVERYTHING,
+    LONGEST_FILTER,
+    MOST_CONDITIONS,
+    MOST_INSTRUCTIONS,
+    MOST_LEVELS,
+    And,
+    Condition,
+    Filter,
+    FilterError,
+    Not,
+    Or,
+    field_at,
+    parse,
+    to_text,
+)
 
 WEB: dict[str, Any] = {
     "Node": {"Node": "node-1", "Datacenter": "dc1", "Meta": {"rack": "a1"}, "TaggedAddresses": {"wan": "198.18.0.1"}},
@@ -148,6 +166,29 @@ def test_an_expression_keeps_what_it_describes(expression: str, of_web: bool, of
     assert (holds(WEB), holds(BARE), holds({})) == (of_web, of_bare, of_bare)
 
 
+CASES = Path(__file__).parents[2] / "shared/cases/filters.json"
+"""Filters with the answers of Consul's own library (go-bexpr 0.1.2), where they are beside the checkout."""
+
+
+@pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
+def test_consuls_own_library_says_the_same() -> None:
+    cases = json.loads(CASES.read_text())
+    compared = 0
+    for case in cases["filters"]:
+        answers = case["answers"]
+        try:
+            ours: list[Any] = [predicate(case["filter"])(instance) for instance in cases["instances"]]
+        except FilterError:
+            ours = ["refused"] * len(answers)
+        if " matches " in case["filter"] and ".Meta." in case["filter"] and " not " not in case["filter"]:
+            # On a key that is not there this version says true, and those from 0.1.12 on say false.
+            key = case["filter"].split(" ")[0].removeprefix("Service.Meta.")
+            answers = [key in each["Service"]["Meta"] and answers[i] for i, each in enumerate(cases["instances"])]
+        assert ours == answers, case["filter"]
+        compared += 1
+    assert compared >= 50
+
+
 OPERATORS = "==, !=, in, not in, contains, not contains, is empty, is not empty, matches, not matches"
 VALUE = "expected a value: a plain word, a number, or anything in double quotes or backquotes"
 CONDITION = "expected a condition, such as Service.Meta.version == v1"
@@ -259,7 +300,7 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         'Service.ID matches "a(?=b)"',
-        'column 20, at "a(?=b)": not a regular expression: "(?=b" is not in Go\'s regular expressions',
+        'column 20, at "a(?=b)": not a regular expression: invalid perl operator: (?=',
     ),
 ]
 
@@ -377,3 +418,37 @@ def test_any_text_is_an_expression_or_is_refused_with_a_place(text: str) -> None
 
 def test_no_expression_asks_nothing() -> None:
     assert parse("") == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("most", "beyond", "reason"),
+    [
+        (
+            'Service.ID == "' + "x" * (LONGEST_FILTER - 16) + '"',
+            'Service.ID == "' + "x" * (LONGEST_FILTER - 15) + '"',
+            f"has {LONGEST_FILTER + 1} characters, {LONGEST_FILTER} are the most; make it shorter",
+        ),
+        (
+            " or ".join(["Service.Port == 1"] * MOST_CONDITIONS),
+            " or ".join(["Service.Port == 1"] * (MOST_CONDITIONS + 1)),
+            f"{MOST_CONDITIONS + 1} conditions, {MOST_CONDITIONS} are the most",
+        ),
+        (
+            "not " * MOST_LEVELS + "Service.Port == 1",
+            "not " * (MOST_LEVELS + 1) + "Service.Port == 1",
+            f'more than {MOST_LEVELS} levels of "not" and parentheses',
+        ),
+        (
+            "Service.ID matches `a{900}` or Service.ID matches `b{900}`",
+            r"Service.ID matches `\pL` and Service.ID not matches `\pL`",
+            f"regular expressions of 2400 instructions, {MOST_INSTRUCTIONS} are the most; make them simpler",
+        ),
+    ],
+)
+def test_what_a_filter_may_cost_is_bounded(most: str, beyond: str, reason: str) -> None:
+    predicate(most)
+    start = time.process_time()
+    with pytest.raises(FilterError) as refused:
+        predicate(beyond)
+    assert str(refused.value).endswith(reason)
+    assert time.process_time() - start < 1

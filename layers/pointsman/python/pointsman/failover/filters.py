@@ -4,7 +4,8 @@ What go-bexpr does in Consul 1.6 (docs/semantics.md, section 3):
 
 - A field that is missing or null has Go's zero value: "", 0, false, an empty list or map.
 - `in` looks for a substring in a string, an element in a list, a key in a map.
-- On a map key that is not there, `==`, `in`, `matches` and `is not empty` do not hold, and their opposites do.
+- On a map key that is not there, `==`, `in`, `matches` and `is not empty` do not hold, and their opposites do. For
+  `matches` that is go-bexpr from 0.1.12 on, which today's Consul has; Consul 1.6 said that it holds.
 - On a list of structures (`Checks.Status`) a condition holds if it holds for any element, the negative operators
   included: `Checks.Status != passing` is "some check is not passing" and holds for no instance without checks;
   "no check is passing" is `not Checks.Status == passing`.
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from pointsman.model.filter_schema import INSTANCE, Field, ListOf, MapOf, Operator, Scalar, step
 from pointsman.model.filters import And, Condition, Filter, Not, parse
-from pointsman.model.go_regex import go_regex
+from pointsman.model.regex import searcher
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 """Says of an instance, in the shape `{"Node": …, "Service": …, "Checks": […]}`, whether it is kept."""
@@ -137,7 +138,8 @@ def _question(operator: Operator, value: Any) -> Callable[[Any], bool]:
         return lambda found: not found
     if operator is Operator.IS_NOT_EMPTY:
         return bool
-    search = go_regex(value).search
+    # Compiled anew each time it is asked for and not at hand: filters are kept in their thousands, and what RE2 keeps
+    # for an expression is large.
     if operator is Operator.MATCHES:
-        return lambda found: search(found) is not None
-    return lambda found: search(found) is None
+        return lambda found: searcher(value)(found)
+    return lambda found: not searcher(value)(found)

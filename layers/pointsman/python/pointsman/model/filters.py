@@ -9,7 +9,7 @@ number, or quoted: `"…"` with Go's escapes, `` `…` `` as it stands. Map keys
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from pointsman.model.filter_schema import (
     step,
 )
 from pointsman.model.go_literals import LiteralError, parse_bool, parse_int, quote, unquote
-from pointsman.model.go_regex import RegexError, go_regex
+from pointsman.model.regex import RegexError, instructions
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
@@ -72,7 +72,18 @@ Filter = Condition | Not | And | Or
 EVERYTHING: Final = And(())
 """The filter of a subset that has none."""
 
-_DEEPEST: Final = 100
+LONGEST_FILTER: Final = 8192
+"""Characters of a filter."""
+
+MOST_CONDITIONS: Final = 128
+"""Conditions in one filter: each is asked of every instance of the service."""
+
+MOST_LEVELS: Final = 100
+"""`not` and parentheses inside one another."""
+
+MOST_INSTRUCTIONS: Final = 2000
+"""RE2 instructions of all regular expressions of one filter: what a character of the texts costs at most."""
+
 _PART = re.compile(r'\.?(?P<name>[A-Za-z][A-Za-z0-9_]*)|\[[ \t\r\n]*(?P<key>"[^"]*"|`[^`]*`)[ \t\r\n]*\]')
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _OPERATORS: Final = {
@@ -87,18 +98,24 @@ def parse(expression: str) -> Filter:
     """What `expression` asks of an instance; "" asks nothing.
 
     Raises FilterError, whose text points at the place, for what does not parse, names a field that an instance does
-    not have, uses an operator that the field does not have, or gives a value that is not of the field's type. Regular
-    expressions are Go's (`pointsman.model.go_regex`).
+    not have, uses an operator that the field does not have, or gives a value that is not of the field's type; and for
+    one that is longer than LONGEST_FILTER, has more than MOST_CONDITIONS or MOST_LEVELS, or whose regular expressions
+    (`pointsman.model.regex`) come to more than MOST_INSTRUCTIONS.
     """
     if not expression:
         return EVERYTHING
+    if len(expression) > LONGEST_FILTER:
+        reason = f"has {len(expression)} characters, {LONGEST_FILTER} are the most; make it shorter"
+        raise FilterError(expression, 0, "", reason)
     from lark.exceptions import UnexpectedInput
 
     try:
         tree = _grammar().parse(expression)
     except UnexpectedInput as error:
         raise syntax_error(expression, error) from None
-    return _filter(expression, _subtrees(tree)[0], 0)
+    parsed = _filter(expression, _subtrees(tree)[0], 0)
+    _bound_work(expression, parsed)
+    return parsed
 
 
 @cache
@@ -141,8 +158,8 @@ def _operand_text(node: Filter) -> str:
 
 
 def _filter(expression: str, tree: "Tree[Token]", depth: int) -> Filter:
-    if depth > _DEEPEST:
-        raise FilterError(expression, 0, "", f'more than {_DEEPEST} levels of "not" and parentheses')
+    if depth > MOST_LEVELS:
+        raise FilterError(expression, 0, "", f'more than {MOST_LEVELS} levels of "not" and parentheses')
     if tree.data == "negation":
         return Not(_filter(expression, _subtrees(tree)[0], depth + 1))
     if tree.data in ("conjunction", "disjunction"):
@@ -152,6 +169,26 @@ def _filter(expression: str, tree: "Tree[Token]", depth: int) -> Filter:
     if tree.data == "membership":
         return _condition(expression, rest[0], operator, first)
     return _condition(expression, first, operator, rest[0] if rest else None)
+
+
+def _bound_work(expression: str, parsed: Filter) -> None:
+    """Refuse a filter that costs too much for each instance."""
+    conditions = list(_conditions(parsed))
+    if len(conditions) > MOST_CONDITIONS:
+        raise FilterError(expression, 0, "", f"{len(conditions)} conditions, {MOST_CONDITIONS} are the most")
+    patterns = [str(each.value) for each in conditions if each.operator in (Operator.MATCHES, Operator.NOT_MATCHES)]
+    cost = sum(map(instructions, patterns))
+    if cost > MOST_INSTRUCTIONS:
+        reason = f"regular expressions of {cost} instructions, {MOST_INSTRUCTIONS} are the most; make them simpler"
+        raise FilterError(expression, 0, "", reason)
+
+
+def _conditions(node: Filter) -> Iterator[Condition]:
+    if isinstance(node, Condition):
+        yield node
+    else:
+        for inner in (node.operand,) if isinstance(node, Not) else node.terms:
+            yield from _conditions(inner)
 
 
 def _subtrees(tree: "Tree[Token]") -> list["Tree[Token]"]:
@@ -175,7 +212,7 @@ def _condition(expression: str, selector: "Token", symbol: "Token", value: "Toke
     text = _value_text(expression, value)
     try:
         if operator in (Operator.MATCHES, Operator.NOT_MATCHES):
-            go_regex(text)
+            instructions(text)
         return Condition(path, operator, _typed(field, text))
     except LiteralError as error:
         reason = f"{'.'.join(path)} is {describe(field)}, and {error}"

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
-from pointsman.model.go_regex import RegexError, UnsupportedRegex, go_regex
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
+from pointsman.model.regex import RegexError, instructions
 from pointsman.model.resolver import Complaint, Unsupported
 from pointsman.model.shape import Block, BlockList, Shape, StringMap, camel
 
@@ -88,11 +89,10 @@ def _one_condition(at: str, match: HeaderMatch | QueryMatch, fields: tuple[str, 
 def _check_regex(at: str, pattern: str) -> Iterator[Complaint]:
     """Envoy would refuse the whole listener for an expression that is none."""
     try:
-        go_regex(pattern)
-    except UnsupportedRegex:
-        return
+        if pattern:
+            instructions(pattern)
     except RegexError as error:
-        yield at, f'"{pattern}" is not a regular expression (RE2): {error}'
+        yield at, f"{shown(pattern)} is not a regular expression (RE2): {error}"
 
 
 class Match(Shape):
