@@ -159,13 +159,15 @@ class Envoy:
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         if isinstance(self.adapter, Path):
-            return _UnixConnection(self.adapter, timeout)
+            return UnixConnection(self.adapter, timeout)
         if self._tls is not None:
             return http.client.HTTPSConnection("127.0.0.1", self.adapter.port, timeout=timeout, context=self._tls)
         return http.client.HTTPConnection("127.0.0.1", self.adapter.port, timeout=timeout)
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """A connection to a server behind a unix socket."""
+
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path

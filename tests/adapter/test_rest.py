@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import socket
+import sys
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -10,6 +12,9 @@ from typing import Any
 
 import orjson
 import pytest
+from pointsman.adapter.rest.rejections import Rejections
+from pointsman.discovery.answers import Kind
+from pointsman.discovery.request import Asker, DiscoveryRequest
 from pointsman.store import keys
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
@@ -360,3 +365,48 @@ def test_an_adapter_that_ends_answers_who_waits(store: Remote, published: Publis
         began = time.perf_counter()
     assert time.perf_counter() - began < 3
     assert [each().status for each in held] == [304] * 5
+
+
+def test_who_is_answered_that_nothing_changed_and_stays_costs_nothing(store: Remote, published: Publisher) -> None:
+    def cost() -> float:
+        before = time.process_time()
+        time.sleep(1.0)
+        return time.process_time() - before
+
+    with Adapter(store, hold=0.2) as adapter:
+        version = Envoy(adapter).ask("clusters").version
+        connection = http.client.HTTPConnection("127.0.0.1", adapter.port)
+        idle = cost()
+        connection.request("POST", "/v3/discovery:clusters", orjson.dumps({"node": NODE, "version_info": version}))
+        assert connection.getresponse().read() == b""
+        # A loop that goes round and round takes all of a processor.
+        assert cost() < idle + 0.2
+        connection.close()
+
+
+def test_what_seems_rejected_is_counted_while_others_ask_for_the_count() -> None:
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    rejections, done, wrong = Rejections(), threading.Event(), []
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                rejections.all(0.0, lambda *_: False)
+            except Exception as error:
+                wrong.append(error)
+                return
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for number in range(5_000):
+            request = DiscoveryRequest(Asker(S1, None, f"s1-{number}"), Kind.CLUSTERS, "", "")
+            rejections.sent(request, "1")
+            assert rejections.asked(request, 0.0)
+    finally:
+        done.set()
+        asking.join()
+        sys.setswitchinterval(switching)
+    assert wrong == []
+    assert len(rejections.all(0.0, lambda *_: False)) == 5_000

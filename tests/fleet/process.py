@@ -65,6 +65,13 @@ class Child:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
 
+    def wait(self, timeout: float = 30.0) -> int:
+        """Its exit code once it has ended by itself, or the signal that ended it, as a negative number."""
+        wait_until(lambda: not self.alive, f"{self.name} to end", timeout=timeout)
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
     def start(self) -> None:
         """Start it. Does not wait for anything that it has to do first."""
         assert not self.alive, f"{self.name} runs already"

@@ -1,6 +1,7 @@
 """What Envoys seem to reject: over REST they do not say so, but ask again with the version that they had before."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 from pointsman.adapter.serve.rejection import Rejection, moment
@@ -24,11 +25,14 @@ class Rejections:
 
     An Envoy that started again in between looks the same once, as does an answer that was lost on the way: what counts
     is what goes on. It does not say why; the Envoy's log and its counters `update_rejected` do.
+
+    `sent` and `asked` belong to the server's loop, `all` may be called from any thread.
     """
 
     def __init__(self) -> None:
         self._sent: dict[_Subscription, tuple[str, str]] = {}
         self._found: dict[_Subscription, tuple[Rejection, str, float, int]] = {}
+        self._lock = threading.Lock()
 
     def sent(self, request: DiscoveryRequest, version: str) -> None:
         """`version` was the answer to `request`."""
@@ -42,15 +46,16 @@ class Rejections:
         had, version = self._sent.pop(key, ("", ""))
         # A cluster that changes asks for its endpoints from the start again, whatever it had.
         started_over = not had and request.kind is Kind.ENDPOINTS
-        if not version or request.version != had or started_over:
-            self._found.pop(key, None)
-            return False
-        before, _, _, times = self._found.get(key, (None, "", 0.0, 0))
-        reason = f"it asks again with the version that it had before {version}; its log says why"
-        if before is None or before.reason != reason:
-            before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
-            times = 0
-        self._found[key] = before, had, now, times + 1
+        with self._lock:
+            if not version or request.version != had or started_over:
+                self._found.pop(key, None)
+                return False
+            before, _, _, times = self._found.get(key, (None, "", 0.0, 0))
+            reason = f"it asks again with the version that it had before {version}; its log says why"
+            if before is None or before.reason != reason:
+                before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
+                times = 0
+            self._found[key] = before, had, now, times + 1
         if times == 1:  # once may be a restart
             _log.warning("%s", before)
         return True
@@ -58,11 +63,11 @@ class Rejections:
     def all(self, now: float, has: Callable[[ProxyId, Kind, str, str], bool]) -> list[Rejection]:
         """Those that still stand: not where an Envoy `has` what it should, since what it rejected was taken back. One
         that has not asked for a while is gone, and forgotten."""
-        self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN}
+        with self._lock:
+            self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN}
+            standing = list(self._found.items())
         return [
-            rejection
-            for (proxy, _, kind, name), (rejection, had, _, _) in self._found.items()
-            if not has(proxy, kind, name, had)
+            rejection for (proxy, _, kind, name), (rejection, had, _, _) in standing if not has(proxy, kind, name, had)
         ]
 
 

@@ -19,6 +19,8 @@ class JoinedWrites:
 
     def write(self, data: bytes) -> None:
         """Write `data`, soon."""
+        if not data:
+            return
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
@@ -31,4 +33,6 @@ class JoinedWrites:
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():
-            self._transport.writelines(parts)
+            # Not writelines: from Python 3.12 on that keeps an empty part (the body of a 304) for ever, writes it
+            # again at every turn of the loop, and never closes; and it pauses nobody who writes too much.
+            self._transport.write(b"".join(parts))
