@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 from pointsman.model.errors import InvalidInput
+from pointsman.pipeline import rosters
 from pointsman.pipeline.configure import Batch, configure, parse_documents, rollback
 from pointsman.pipeline.reconcile import reconcile
 
@@ -14,6 +15,7 @@ from tests.pipeline.meshes import (
     defaults,
     event,
     gateway,
+    gateway_instance,
     instance,
     namespace,
     proxy_defaults,
@@ -249,6 +251,39 @@ def test_a_change_of_everything_is_published_many_at_a_time() -> None:
     assert place.writes() == []
     place.delete(registrations=tuple(f"dc1/default/app{n}" for n in range(count)))
     assert published(place.objects) == {}
+
+
+def test_no_chain_is_kept_in_memory_that_the_config_does_not_use_any_more() -> None:
+    place = Place()
+    place.configure(resolver("api"), sidecar("shop", "api"), sidecar("web", "api", "shop"))
+    memo = place.engine.memo
+    for number in range(1, 51):
+        # Another chain every other time, and another listener of the same chain in between.
+        more = {"LocalBindPort": 7000 + number, "Config": {"connect_timeout_ms": 100 + number // 2}}
+        place.configure(sidecar("shop", {"DestinationName": "api", **more}))
+        assert len(memo) == 3 + 3, "three upstreams, each with a chain of its own and a listener"
+    place.delete(registrations=("dc1/default/shop", "dc1/default/web"))
+    assert len(memo) == 0
+
+
+def test_gateways_pass_on_no_more_services_than_a_bound_and_it_is_told_which_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rosters, "MOST_PASSED_ON", 2)
+    place = Place()
+    place.configure(gateway("dc1"))
+    failed = {name: place.ingest(event(name, 1, [instance(name)])).failed for name in ("web", "api", "db")}
+    assert [list(each) for each in failed.values()] == [[], [], ["dc1/gateway/db.default.dc1"]]
+    assert "do not pass on db.default.dc1: they pass on 2" in str(failed["db"]["dc1/gateway/db.default.dc1"])
+    assert place.roster("dc1").clusters == ("api.default.dc1", "web.default.dc1"), "first come, first served"
+    assert [each.partition(":")[0] for each in reconcile(place.engine).failed] == ["dc1/gateway/db.default.dc1"]
+    for number in (2, 3, 4):
+        place.ingest(event(None, 1, [gateway_instance()], dc=f"dc{number}"))
+    assert place.roster("dc1").datacenters == ("dc2", "dc3")
+    monkeypatch.setattr(rosters, "MOST_PASSED_ON", 3)
+    assert reconcile(place.engine).failed == ()
+    assert place.roster("dc1").services == ("default/api", "default/db", "default/web")
+    assert place.promises.broken == []
 
 
 def test_a_dry_run_says_what_would_be_and_does_nothing() -> None:

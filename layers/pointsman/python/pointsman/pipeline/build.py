@@ -22,47 +22,64 @@ _Request = tuple[ServiceName, str, str, Overrides]
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A chain, what it was compiled from, and its plans."""
+    """A chain, what it was compiled from, its plans, and the serialized listeners of those who use it."""
 
     chain: Chain
     read: tuple[Entry | None, ...]
     plans: tuple[Plan, ...]
     listeners: dict[tuple[Upstream, str], bytes]
 
-    def listener(self, upstream: Upstream, trust_domain: str) -> bytes:
-        """The serialized listener of `upstream`, made once."""
-        key = (upstream, trust_domain)
-        if key not in self.listeners:
-            made = upstream_listener(self.chain, upstream, trust_domain)
-            self.listeners[key] = made.SerializeToString(deterministic=True)
-        return self.listeners[key]
-
 
 class ChainMemo:
-    """Chains compiled before, for as long as no entry that they read is another one.
+    """The chains that the last build used: what it did not use is forgotten, so there are no more than upstreams.
 
-    Entries are immutable values that stay the same objects from one EntrySet to the next, so looking is cheap.
+    A chain counts for as long as no entry that it read is another one. Entries are immutable values that stay the same
+    objects from one EntrySet to the next, so looking is cheap.
     """
 
     def __init__(self) -> None:
-        self._chains: dict[_Request, _Compiled] = {}
+        self.chains: dict[_Request, _Compiled] = {}
 
-    def get(self, entries: EntrySet, registration: Registration, upstream: Upstream) -> _Compiled:
-        """The compiled chain behind `upstream`. Raises ChainError if it does not compile."""
+    def __len__(self) -> int:
+        return sum(1 + len(each.listeners) for each in self.chains.values())
+
+
+class _Chains:
+    """The chains of one build, those of the build before taken over where they still count."""
+
+    def __init__(self, entries: EntrySet, trust_domain: str, before: Mapping[_Request, _Compiled]) -> None:
+        self.used: dict[_Request, _Compiled] = {}
+        self._entries, self._trust_domain, self._before = entries, trust_domain, before
+
+    def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
+        """The plans of the chain behind `upstream`, and its listener. Raises ChainError if it does not compile."""
         service = ServiceName(
             upstream.destination_namespace or registration.service.namespace, upstream.destination_name
         )
         used_from = registration.datacenter
         request = (service, upstream.datacenter or used_from, used_from, overrides(registration, upstream))
-        known = self._chains.get(request)
-        if known is not None:
-            now = _read(entries, known.chain.reads)
-            if len(now) == len(known.read) and all(a is b for a, b in zip(now, known.read, strict=True)):
-                return known
-        chain = compile_chain(entries, *request)
-        compiled = _Compiled(chain, _read(entries, chain.reads), tuple(sidecar_plans(chain)), {})
-        self._chains[request] = compiled
-        return compiled
+        before, compiled = self._before.get(request), self.used.get(request)
+        if compiled is None:
+            taken_over = before is not None and self._counts(before)
+            compiled = replace(before, listeners={}) if before and taken_over else self._compiled(request)
+            self.used[request] = compiled
+        key = (upstream, self._trust_domain)
+        if key not in compiled.listeners:
+            known = before.listeners.get(key) if before and before.chain is compiled.chain else None
+            compiled.listeners[key] = known or _listener(compiled.chain, *key)
+        return compiled.plans, compiled.listeners[key]
+
+    def _counts(self, known: _Compiled) -> bool:
+        now = _read(self._entries, known.chain.reads)
+        return len(now) == len(known.read) and all(a is b for a, b in zip(now, known.read, strict=True))
+
+    def _compiled(self, request: _Request) -> _Compiled:
+        chain = compile_chain(self._entries, *request)
+        return _Compiled(chain, _read(self._entries, chain.reads), tuple(sidecar_plans(chain)), {})
+
+
+def _listener(chain: Chain, upstream: Upstream, trust_domain: str) -> bytes:
+    return bytes(upstream_listener(chain, upstream, trust_domain).SerializeToString(deterministic=True))
 
 
 def _read(entries: EntrySet, services: Iterable[ServiceName]) -> tuple[Entry | None, ...]:
@@ -87,11 +104,13 @@ def build(
     generation = old.root.generation + 1
     plans: dict[str, Plan] = {}
     manifests: dict[str, SidecarOrGateway] = {}
+    chains = _Chains(entries, trust_domain, memo.chains)
     for key, registration in registrations.items():
         if registration.is_gateway:
             manifests[key] = _gateway_manifest(registration, generation)
         else:
-            manifests[key] = _sidecar_manifest(entries, registration, generation, trust_domain, memo, plans)
+            manifests[key] = _sidecar_manifest(registration, generation, chains, plans)
+    memo.chains = chains.used
     gateways = {each.datacenter for each in registrations.values() if each.is_gateway}
     for datacenter in gateways:
         plans.update(gateway_plans(entries, datacenter, ()))
@@ -133,24 +152,19 @@ def _gateway_manifest(registration: Registration, generation: int) -> GatewayMan
 
 
 def _sidecar_manifest(
-    entries: EntrySet,
-    registration: Registration,
-    generation: int,
-    trust_domain: str,
-    memo: ChainMemo,
-    plans: dict[str, Plan],
+    registration: Registration, generation: int, chains: _Chains, plans: dict[str, Plan]
 ) -> SidecarManifest:
     clusters: set[str] = set()
     listeners: list[bytes] = []
     for upstream in registration.service.proxy.upstreams:
         try:
-            compiled = memo.get(entries, registration, upstream)
+            its_plans, listener = chains.use(registration, upstream)
         except ChainError:
             # Validation lets through only what compiles; overrides alone can still spoil a chain, and then only
             # that upstream has no clusters, as with Consul.
             continue
-        for plan in compiled.plans:
+        for plan in its_plans:
             plans[plan.key] = plan
             clusters.add(plan.cluster_id)
-        listeners.append(compiled.listener(upstream, trust_domain))
+        listeners.append(listener)
     return SidecarManifest(generation, tuple(sorted(clusters)), tuple(listeners))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
+from pointsman.model.errors import PointsmanError
 from pointsman.model.names import ServiceName, Target
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
@@ -15,6 +16,22 @@ from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifest
+
+MOST_PASSED_ON = 10_000
+"""Services, and other datacenters, that the mesh gateways of one datacenter pass traffic on to.
+
+Both only grow: a catalog is never deleted, since it has to know which late statements about its instances are old.
+"""
+
+
+class RosterFull(PointsmanError):
+    """The gateways of a datacenter cannot pass on a cluster, because they pass on too many already."""
+
+    def __init__(self, datacenter: str, cluster: str) -> None:
+        super().__init__(
+            f"the mesh gateways of {datacenter} do not pass on {cluster}: they pass on {MOST_PASSED_ON:,} services or "
+            f"datacenters already; split the mesh, or begin anew with a store that has never heard of what is gone"
+        )
 
 
 def service_job(root: Root, datacenter: str, service: ServiceName) -> PlanEntry | None:
@@ -84,7 +101,9 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
         if datacenter not in root.gateways:
             new = _ended(old, root)
         else:
-            new = _current(engine, root, datacenter, old)
+            new, left_out = _current(engine, root, datacenter, old)
+            for cluster in left_out:
+                out.settled.failed[_head(datacenter, cluster)] = RosterFull(datacenter, cluster)
             known = old.clusters if old and not old.retired else ()
             out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known), since))
             new = _nameable(new, old, datacenter, out.settled.absent)
@@ -109,22 +128,34 @@ def _ended(old: GatewaysManifest | None, root: Root) -> GatewaysManifest | None:
     return GatewaysManifest(root.generation, old.trust_domain, (), old.services, old.datacenters, retired=True)
 
 
-def _current(engine: Engine, root: Root, datacenter: str, old: GatewaysManifest | None) -> GatewaysManifest:
-    appeared, remotes = _appeared(engine, datacenter)
+def _current(
+    engine: Engine, root: Root, datacenter: str, old: GatewaysManifest | None
+) -> tuple[GatewaysManifest, list[str]]:
+    """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
+    appeared, others = _appeared(engine, datacenter)
     if old is not None:
         appeared |= set(old.services)
-        remotes |= set(old.datacenters)
+        others |= set(old.datacenters)
     jobs = {service: service_job(root, datacenter, ServiceName(*service.split("/"))) for service in appeared}
     services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
-    clusters = {*_static_clusters(engine.config(root), datacenter), *services.values(), *remotes}
+    named = _most(services, old.services if old else ())
+    remotes = _most(others, old.datacenters if old else ())
+    left_out = [services[each] for each in sorted(services.keys() - named)] + sorted(others - remotes)
+    clusters = {*_static_clusters(engine.config(root), datacenter), *(services[each] for each in named), *remotes}
     new = GatewaysManifest(
         generation=root.generation,
         trust_domain=root.trust_domain,
         clusters=tuple(sorted(clusters)),
-        services=tuple(sorted(services)),
+        services=tuple(sorted(named)),
         datacenters=tuple(sorted(remotes)),
     )
-    return old if old is not None and replace(old, generation=new.generation) == new else new
+    return (old if old is not None and replace(old, generation=new.generation) == new else new), left_out
+
+
+def _most(names: Iterable[str], first: Iterable[str]) -> set[str]:
+    """MOST_PASSED_ON of `names` at most, and of those the ones that are `first` before all others."""
+    known = set(first)
+    return set(sorted(names, key=lambda name: (name not in known, name))[:MOST_PASSED_ON])
 
 
 def _nameable(
