@@ -1,11 +1,14 @@
 """Both Envoys start on every bootstrap that we write, and what would keep them from it is refused with the reason."""
 
+import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
 from pointsman.adapter.bootstrap.document import (
     AdapterTls,
     Address,
@@ -22,10 +25,15 @@ from pointsman.adapter.bootstrap.document import (
     sidecar_bootstrap,
 )
 from pointsman.model.errors import InvalidInput
+from pointsman.xds.delivery import gateway_listeners
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
 
 from tests.fleet.ca import CertificateAuthority
-from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, validate
+from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy, validate
 from tests.fleet.handmade import write_response
+from tests.fleet.process import Ports, wait_until
+from tests.route_entries import chains_and_listeners
+from tests.route_entries import upstream as upstream_at
 
 ADMIN = Address("127.0.0.1", 19000)
 NODE = Node("s2-1", "s2", "dc1")
@@ -178,6 +186,56 @@ def test_a_sidecar_lets_in_only_who_shows_a_certificate_of_its_trust_domain() ->
         },
         "validation_context_sds_secret_config": {"name": "trust"},
     }
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("binary", [ENVOY_1_40, ENVOY_1_39], ids=["1.40", "1.39"])
+def test_two_envoys_never_share_a_port(tmp_path: Path, binary: Path) -> None:
+    """A sidecar's own port, one of its upstreams', a gateway's: the second Envoy says that it is taken."""
+    identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
+    secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
+    with Ports() as ports, ExitStack() as running:
+        public, upstream, gateway = (ports.take("127.0.0.1") for _ in range(3))
+        own = GatewayManifest(1, "127.0.0.1", gateway, 0, "")
+        shared = GatewaysManifest(1, "mesh.example", (), (), ())
+        listeners = [
+            *(made for _, made in chains_and_listeners([], upstream_at(upstream))),
+            *map(Listener.FromString, gateway_listeners(own, shared)),
+        ]
+
+        def sidecar(name: str, port: int) -> Envoy:
+            write_response(tmp_path / name / "cds.pb", [])
+            write_response(tmp_path / name / "lds.pb", listeners)
+            made = bootstrap(
+                admin=Address("127.0.0.1", ports.take("127.0.0.1")),
+                fetch=FetchFiles(str(tmp_path / name)),
+                secrets=secrets,
+                public=replace(PUBLIC, address=Address("127.0.0.1", port)),
+            )
+            envoy = Envoy(name, made, tmp_path, binary)
+            running.callback(envoy.stop)
+            envoy.start()
+            return envoy
+
+        first = sidecar("first", public)
+        first.wait_ready()
+        rejected = "listener_manager.lds.update_rejected"
+        assert first.stats([rejected]) == {rejected: 0}
+        same = sidecar("same", public)
+        wait_until(lambda: not same.alive, "the second on the same public port to end", children=[first])
+        assert "Address already in use" in (tmp_path / "same.err").read_text()
+        other = sidecar("other", ports.take("127.0.0.1"))
+
+        def refused() -> bool:
+            return (
+                other.stats(["listener_manager.lds.update_rejected"]).get("listener_manager.lds.update_rejected") == 1
+            )
+
+        other.wait_ready()
+        wait_until(refused, "the listeners on taken ports to be rejected", children=[first, other])
+        said = (tmp_path / "other.err").read_text()
+        assert re.search(rf"cannot bind '127.0.0.1:{upstream}'.*in use", said)
+        assert re.search(rf"cannot bind '127.0.0.1:{gateway}'.*in use", said)
 
 
 def bootstrap(

@@ -5,12 +5,15 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from pointsman.cli.main import run
+from pointsman.cli.main import group, run
+
+from tests.fleet.ca import CertificateAuthority
 
 POINTSMAN = Path(sys.executable).parent / "pointsman"
 CASES = Path(__file__).parent / "conformance"
@@ -209,6 +212,63 @@ def test_a_way_to_fetch_that_is_none_is_one_clear_line(
     assert run(["bootstrap", "gw", "--gateway", "--dc", "dc1", *options]) != 0
     told = capsys.readouterr()
     assert (said in told.err, told.out) == (True, "")
+
+
+def test_an_option_that_takes_one_value_is_not_given_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of every command and every option: the first of two values is never dropped without a word."""
+
+    def commands(command: click.Command, path: list[str]) -> Iterator[tuple[list[str], click.Command]]:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                yield from commands(command.get_command(context, name) or pytest.fail(name), [*path, name])
+        else:
+            yield path, command
+
+    checked = 0
+    for path, command in commands(group, []):
+        for option in command.params:
+            if isinstance(option, click.Option) and not (option.multiple or option.is_flag):
+                name = option.opts[0]
+                assert (run([*path, name, "1", name, "2"]), name) == (2, name)
+                assert f"{name} is given 2 times" in capsys.readouterr().err
+                checked += 1
+    assert checked > 80
+    assert run(["list", "--json", "--json", "--help"]) == 0
+
+
+def test_a_bootstrap_names_only_files_that_are_there(
+    store: Path, write: Callable[[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s1.json", SIDECAR)]) == 0
+    authority = CertificateAuthority(tmp_path / "ca", "pointsman")
+    own, others = authority.issue("s1", "dc1"), authority.issue("s2", "dc1")
+    good = ["--certificate", str(own.certificate), "--private-key", str(own.private_key), "--ca", str(own.ca)]
+    here = ["bootstrap", "s1", "--dc", "dc1", "--grpc", "127.0.0.1:1"]
+
+    def told(*options: str, code: int = 1) -> str:
+        capsys.readouterr()
+        assert run([*here, *options]) == code
+        out, err = capsys.readouterr()
+        assert bool(out) == (code == 0)
+        return err
+
+    nowhere = str(tmp_path / "nowhere" / "file.pem")
+    assert told(*good, code=0) == ""
+    missing = told("--certificate", nowhere, "--private-key", nowhere, "--ca", nowhere)
+    for option in ("--certificate", "--private-key", "--ca"):
+        assert f'bootstrap of "s1": {option}: there is no file {nowhere}' in missing
+    assert told("--certificate", nowhere, "--private-key", nowhere, "--ca", nowhere, "--elsewhere", code=0) == ""
+    mixed = told("--certificate", str(own.certificate), "--private-key", str(others.private_key), "--ca", str(own.ca))
+    assert "are not a certificate and its key in PEM" in mixed
+    assert "has no certificates in PEM" in told(*good[:-1], write("empty.pem", ""))
+    assert f"there is no file {tmp_path}/sds/identity.yaml" in told("--sds", str(tmp_path / "sds"))
+    assert run(["secrets", str(tmp_path / "sds"), *good]) == 0
+    assert told("--sds", str(tmp_path / "sds"), code=0) == ""
+    assert f"--access-log: there is no directory {tmp_path}/nowhere" in told(*good, "--access-log", nowhere)
+    function = ["--function-url", "https://abc.lambda-url.eu-central-1.on.aws", "--ca-bundle", nowhere]
+    here = ["bootstrap", "s1", "--dc", "dc1"]
+    assert f"--ca-bundle: there is no file {nowhere}" in told(*good, *function)
 
 
 def test_every_problem_of_a_batch_is_listed_and_none_of_it_is_written(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
+from pointsman.cli.command import Group
 from pointsman.cli.options import envoy_admin_option, refresh_delay_option, sds_option, store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(cls=Group)
 def adapter() -> None:
     """Bring what is published to Envoys: by files, over HTTP, or over gRPC.
 

@@ -25,7 +25,9 @@ from pointsman.adapter.bootstrap.document import (
     sidecar_bootstrap,
 )
 from pointsman.adapter.bootstrap.function import CA_BUNDLE, region_of
+from pointsman.adapter.bootstrap.here import check_here
 from pointsman.adapter.bootstrap.secrets import SPIRE_SOCKET, Secrets
+from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
@@ -42,7 +44,7 @@ def _address(field: str, text: str) -> Address:
     return Address(ip.strip("[]"), int(port))
 
 
-@click.command()
+@command()
 @store_option
 @click.option("--dc", required=True, metavar="DC", help="The proxy's datacenter.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
@@ -75,6 +77,7 @@ def _address(field: str, text: str) -> Address:
 )
 @click.option("--sds-socket", default=SPIRE_SOCKET, show_default=True, metavar="PATH", help="Where that agent is.")
 @click.option("--access-log", default="", metavar="FILE", help="Log a sidecar's incoming connections, as JSON lines.")
+@click.option("--elsewhere", is_flag=True, help="For an Envoy on another machine: do not look for its files here.")
 @click.argument("proxy")
 def bootstrap(
     store: str,
@@ -99,6 +102,7 @@ def bootstrap(
     sds: str,
     sds_socket: str,
     access_log: str,
+    elsewhere: bool,
     proxy: str,
 ) -> None:
     """Print the bootstrap of a registered PROXY: a sidecar by its service, a mesh gateway by its id.
@@ -107,6 +111,8 @@ def bootstrap(
     files, which have to be there before Envoy starts, or from an adapter, at http://IP:PORT or unix:PATH on the same
     machine, elsewhere at https://IP:PORT with the proxy's certificate. Without an adapter, on AWS, from the
     stack's function, by requests that Envoy signs with the credentials of the role that it runs with.
+
+    The files that the bootstrap names have to be here, unless the Envoy runs --elsewhere.
 
     Certificates in files are read once, at Envoy's start. With --sds they rotate; the adapter, or `pointsman up`, has
     to be told the same. A SPIRE agent is asked for `default` and `ROOTCA`, or, with spire:IDENTITY,TRUST, for those.
@@ -132,10 +138,14 @@ def bootstrap(
     fetch = _fetch(files, http, grpc, function_url, adapter_id, identity, who)
     fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
     at = _address("--admin", admin)
-    if gateway:
+    secrets = None if gateway else identity.secrets("a sidecar")
+    if not elsewhere:
+        needed = secrets or (fetch.tls.secrets if isinstance(fetch, FetchHttp | FetchGrpc) and fetch.tls else None)
+        bundle = fetch.ca_bundle if isinstance(fetch, FetchFunction) else ""
+        check_here(f'bootstrap of "{proxy}"', needed, bundle, "" if gateway else access_log)
+    if secrets is None:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
     else:
-        secrets = identity.secrets("a sidecar")
         listener = PublicListener(
             _address("--public", public) if public else _public(registration),
             _address("--app", app) if app else _app(registration),

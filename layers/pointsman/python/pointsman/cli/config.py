@@ -6,6 +6,7 @@ from typing import Any
 import click
 import orjson
 
+from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text, store_option, trust_domain_option
 from pointsman.cli.output import progress
 from pointsman.model.entries import KINDS, entry_json
@@ -21,7 +22,7 @@ from pointsman.pipeline.engine import Engine
 _KINDS = (*KINDS, "registration")
 
 
-@click.command()
+@command()
 @store_option
 @trust_domain_option
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
@@ -58,7 +59,7 @@ def _tell(done: Configured, dry_run: bool, documents: int) -> None:
         click.echo(f"cannot be computed and stays as it is: {failure}", err=True)
 
 
-@click.command()
+@command()
 @store_option
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
@@ -101,7 +102,7 @@ def _registration_json(registration: Registration) -> dict[str, Any]:
     return registration.model_dump(by_alias=True, exclude_defaults=True)
 
 
-@click.command()
+@command()
 @store_option
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
@@ -127,7 +128,7 @@ def get(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
     _print(found)
 
 
-@click.command("list")
+@command("list")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="The whole config, as JSON that `apply` takes back.")
 @click.argument("kind", type=click.Choice(_KINDS), required=False)
@@ -153,7 +154,7 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
         click.echo("nothing is configured yet; `pointsman apply` does that", err=True)
 
 
-@click.command()
+@command()
 @store_option
 @click.argument("generation", type=click.IntRange(min=1))
 def rollback(store: str, generation: int) -> None:

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 import click
 import orjson
 
+from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
@@ -17,7 +18,7 @@ from pointsman.model.sources.recognise import read_events
 from pointsman.pipeline.ingest import ingest
 
 
-@click.command()
+@command()
 @click.option("--url", envvar="POINTSMAN_URL", default="", metavar="URL", help="A running `pointsman up` to send to.")
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
 @click.option(

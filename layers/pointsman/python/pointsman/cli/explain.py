@@ -6,6 +6,7 @@ import orjson
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.graph import ChainError, Overrides
 from pointsman.chain.upstream import overrides
+from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.failover.explain import explain_chain, explain_json, inputs
 from pointsman.failover.explain_text import explain_text
@@ -15,7 +16,7 @@ from pointsman.pipeline.config import Config, load_root
 from pointsman.store import keys
 
 
-@click.command()
+@command()
 @store_option
 @click.option("--dc", required=True, metavar="DC", help="From where: the datacenter of the callers.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)

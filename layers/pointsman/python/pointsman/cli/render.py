@@ -9,6 +9,7 @@ import orjson
 
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
+from pointsman.cli.command import command
 from pointsman.cli.options import read_text, trust_domain_option
 from pointsman.cli.situation import as_json, rendered_lines
 from pointsman.model.entries import key_of
@@ -20,7 +21,7 @@ from pointsman.pipeline.configure import DEFAULT_TRUST_DOMAIN, parse_documents
 from pointsman.xds.rendered import instances_of, render_gateway, render_sidecar
 
 
-@click.command()
+@command()
 @click.option("--jsonl", is_flag=True, help="Read recorded situations from standard input, one per line.")
 @click.option("--dc", default="", metavar="DC", help="The proxy's datacenter.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from pointsman.cli.command import command
 
-@click.command()
+
+@command()
 @click.option("--certificate", required=True, metavar="FILE", help="The proxy's certificate chain (PEM).")
 @click.option("--private-key", required=True, metavar="FILE", help="Its private key (PEM).")
 @click.option("--ca", required=True, metavar="FILE", help="The CAs that it trusts (PEM).")

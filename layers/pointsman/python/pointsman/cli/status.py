@@ -5,13 +5,14 @@ import sys
 import click
 import orjson
 
+from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.rejected import AdapterStatus, ask, read_place
 from pointsman.pipeline.status import ResolverStatus
 from pointsman.pipeline.status import status as read_status
 
 
-@click.command()
+@command()
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--dc", default="", metavar="DC", help="Only the resolvers as this datacenter's sidecars see them.")

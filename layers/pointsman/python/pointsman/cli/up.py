@@ -2,6 +2,7 @@
 
 import click
 
+from pointsman.cli.command import command
 from pointsman.cli.options import (
     envoy_admin_option,
     refresh_delay_option,
@@ -11,7 +12,7 @@ from pointsman.cli.options import (
 )
 
 
-@click.command()
+@command()
 @store_option
 @trust_domain_option
 @click.option(

@@ -117,6 +117,8 @@ def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
 def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
     """The serialized listeners of `deliver_gateway`: it has one."""
     listener = gateway_listener((own.address, own.port), shared.datacenters, shared.trust_domain, own.access_log_path)
+    # Two gateways that are told to listen on one port must not share its connections unnoticed.
+    listener.enable_reuse_port.value = False
     return (bytes(listener.SerializeToString(deterministic=True)),)
 
 

@@ -35,6 +35,9 @@ def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Li
     Timeouts are Envoy's: a TCP connection ends after an hour of silence. Until then it stays with the target that it
     was opened to, whatever a failover says; only new connections go to the new one.
 
+    A port that another process has is refused: Envoy's default would share it, and half of the connections would go to
+    the other one's services.
+
     Raises PointsmanError for a chain that no compiler makes.
     """
     name, ip, port = _identifier(upstream), upstream.local_bind_address or "127.0.0.1", upstream.local_bind_port
@@ -42,6 +45,7 @@ def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Li
         name=f"{name}:{ip}:{port}",
         address=Address(socket_address=SocketAddress(address=ip, port_value=port)),
         traffic_direction=TrafficDirection.OUTBOUND,
+        enable_reuse_port=BoolValue(value=False),
         filter_chains=[FilterChain(filters=[_filter(chain, name, trust_domain)])],
     )
 

@@ -235,6 +235,9 @@ def _public_listener(public: PublicListener, secrets: Secrets) -> dict[str, Any]
         "name": "public",
         "address": address_json(public.address),
         "traffic_direction": "INBOUND",
+        # Envoy's default lets a second process listen on the same port, and the kernel then gives each of them a part
+        # of the connections: those of two services would be mixed up. Without it the second one says that it is taken.
+        "enable_reuse_port": False,
         # TLS would be spoken without it; the inspector puts the requested server name where access logs find it even
         # when the handshake fails, which is when one wants to know.
         "listener_filters": [

@@ -27,7 +27,7 @@ def write_sds_files(files: SecretFiles, sds: SdsFiles) -> list[str]:
     Who may read the key may read what is made of it. Raises InvalidInput where certificate and key do not belong
     together, or a file is not PEM, and OSError; then nothing was changed, or only the CAs were.
     """
-    _check(files)
+    check_pem(files)
     key = os.stat(files.private_key)
     pair = {"certificate_chain": _text(files.certificate), "private_key": _text(files.private_key)}
     secrets = [
@@ -38,7 +38,9 @@ def write_sds_files(files: SecretFiles, sds: SdsFiles) -> list[str]:
     return [path for path, document in documents.items() if _replace(Path(path), orjson.dumps(document), key)]
 
 
-def _check(files: SecretFiles) -> None:
+def check_pem(files: SecretFiles) -> None:
+    """Raise InvalidInput where certificate and key do not belong together, or a file is not PEM; OSError where it is
+    not there."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(files.certificate, files.private_key)
