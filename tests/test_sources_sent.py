@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pointsman.adapter.intake import intake
+from pointsman.adapter.serve.metrics import Metrics
 from pointsman.cli.main import run
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
@@ -37,9 +38,9 @@ def store(path: Path) -> Iterator[Store]:
 class Door:
     """The intake on a store, and what it reported."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, metrics: Metrics | None = None) -> None:
         self.reported: list[str] = []
-        self._app = intake(Engine(store), self.reported.append)
+        self._app = intake(Engine(store), self.reported.append, metrics=metrics)
 
     def post(self, path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Status and answer."""
@@ -90,7 +91,9 @@ def test_consuls_http_handler_posts_what_it_watches(store: Store) -> None:
     code, answer = door.post("/v1/consul/watch", entries(), WATCHED, {"X-Consul-Index": "48262"})
     assert (code, answer["changed"]) == (200, False)
     assert healthy(store) == (0, 2)
-    assert door.reported == []
+    assert [each["heard_from"]["index"] for each in answer["stale"]] == [48271], "its checks are older than those known"
+    assert len(door.reported) == 1
+    door.reported.clear()
     assert door.post("/v1/consul/watch", [], WATCHED + "&index=48280")[0] == 200
     assert healthy(store) == (0, 0)
     lost = "2 instances of dc1/default/api are not in the list that consul-dc1 sent"

@@ -111,7 +111,14 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
             logger.set_correlation_id(event.id or record.message_id)
             done = ingest(engine, event)
             count("EventsIngested")
-            count("EventsDuplicate", not done.changed)
+            count("EventsDuplicate", not done.new and done.stale is None)
+            if done.stale is not None:
+                # A queue delivers late and twice, so most of these are harmless. To deliver them again would not help.
+                count("EventsStale")
+                logger.info("stale", catalog=catalog_key(event), **done.stale.json())
+            if done.doubt:
+                count("IndexesDoubted")
+                logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
             count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
             if done.vanished:
                 count("InstancesVanished", done.vanished)

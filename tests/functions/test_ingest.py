@@ -58,7 +58,9 @@ def test_the_samples_tell_the_story_of_a_failover(cloud: Cloud, capsys: pytest.C
     assert told == {"EventsIngested": 7, "ResolversRecomputed": 6, "SnapshotsPublished": 4, "TargetsSwitched": 3}
 
 
-def test_a_list_at_an_older_index_comes_late_and_changes_nothing(cloud: Cloud) -> None:
+def test_a_list_at_an_older_index_comes_late_changes_nothing_and_is_told_of(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
     cloud.send(sample_text("gateway-health-changed"), sample_text("instance-health-changed"))
     assert cloud.deliver() == []
     passing = cloud.published(API)
@@ -71,6 +73,11 @@ def test_a_list_at_an_older_index_comes_late_and_changes_nothing(cloud: Cloud) -
         ("10.1.0.11", True),
         ("10.1.0.12", False),
     }
+    (line,) = cloud.lines("stale")
+    assert (line["level"], line["catalog"]) == ("INFO", "dc1/default/api")
+    assert line["known"]["index"] == line["heard_from"]["index"] - 1 == 48230
+    told = metrics(capsys)
+    assert (told["EventsStale"], told.get("EventsDuplicate", 0)) == (1, 0)
 
 
 def test_a_poisoned_record_among_good_ones_fails_alone(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:

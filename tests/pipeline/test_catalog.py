@@ -1,6 +1,7 @@
 """The catalog: what sources say comes to the same in any order and any number of times, and a change is a change."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from timeit import repeat
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_catalog, vanished
 from pointsman.model.events import HealthEvent, Statement
+from pointsman.model.stale import stale
 
 from tests.pipeline.meshes import event, instance
 
@@ -77,7 +79,33 @@ def test_the_revision_grows_by_one_with_what_is_seen_and_only_then(events: list[
 @_SETTINGS
 @given(st.lists(_events(), max_size=7))
 def test_what_is_seen_is_what_the_rules_say_of_each_instance(events: list[HealthEvent]) -> None:
-    assert list(merged(events).visible()) == list(_by_the_rules(events))
+    expected = [{name: value for name, value in each.items() if name != "id"} for each in _by_the_rules(events)]
+    assert list(merged(events).visible()) == expected
+
+
+@_SETTINGS
+@given(st.lists(_events(), min_size=1, max_size=7))
+def test_an_event_is_stale_exactly_where_the_catalog_says_something_else(events: list[HealthEvent]) -> None:
+    catalog = merged(events)
+    for each in events:
+        seen = {raw["id"]: raw for raw in _by_the_rules([one for one in events if one.source == each.source])}
+        found = stale(catalog, each)
+        if each.checks_only:
+            continue
+        differs = {one.id for one in each.statements if not _agrees(one, seen.get(one.id))}
+        if each.full:
+            differs |= seen.keys() - {one.id for one in each.statements}
+        assert (sorted(id_ for _, id_ in found.instances) if found else []) == sorted(differs)
+        if found:
+            assert found.known >= (each.epoch, each.index), "nothing older outranks it"
+            heard = replace(each, epoch=found.heard_from[0], index=found.heard_from[1])
+            assert stale(merge(catalog, heard), heard) is None
+
+
+def _agrees(statement: Statement, seen: dict[str, Any] | None) -> bool:
+    if statement.description is None or seen is None:
+        return statement.description is None and seen is None
+    return seen["Service"] == statement.description["Service"] and statement.checks in (None, seen["Checks"])
 
 
 def _by_the_rules(events: Sequence[HealthEvent]) -> Iterable[dict[str, Any]]:
@@ -106,7 +134,7 @@ def _by_the_rules(events: Sequence[HealthEvent]) -> Iterable[dict[str, Any]]:
             description = max(said["description"], default=None)
             checks = max(said["checks"], default=None)
             if description is not None and description[-1] is not None:
-                yield {**description[-1], "Checks": checks[-1] if checks and checks[-1] is not None else []}
+                yield {"id": id_, **description[-1], "Checks": checks[-1] if checks and checks[-1] is not None else []}
 
 
 def _ranked(stamp: tuple[int, int, int], value: Any) -> tuple[Any, ...]:

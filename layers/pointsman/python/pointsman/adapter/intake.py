@@ -14,13 +14,15 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events, read_json
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.ingest import catalog_key, ingest
+from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.status import status
+from pointsman.pipeline.told import answer, remarks
 from pointsman.store.protocol import StoreUnavailable
 
 MAX_BODY = 64 * 1024 * 1024
@@ -35,17 +37,20 @@ def intake(
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     others: ASGIApp | None = None,
     takers: int = 16,
+    metrics: Metrics | None = None,
 ) -> Starlette:
     """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`, `GET /healthz`.
 
     An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
     URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
-    (`passed_over` then has the reasons); 400 with the reasons if it is invalid (sending it again cannot help), 413 if
-    it is too large, 503 if the store is away (send it again). `report` is told of what went wrong, one line each.
+    (`passed_over` then has the reasons), or nothing that is believed (`stale`); 400 with the reasons if it is invalid
+    (sending it again cannot help), 413 if it is too large, 503 if the store is away (send it again). `report` is told
+    of what went wrong, one line each.
 
     The status has the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
     `takers` events are taken in at a time: one where the store is a file, which takes one write at a time anyway (on
-    two cores 690 events a second by one thread, 480 by sixteen), more where it is far away.
+    two cores 690 events a second by one thread, 480 by sixteen), more where it is far away. `metrics` count what is
+    taken in without its full effect.
     """
 
     taking = ThreadPoolExecutor(takers, "intake")
@@ -65,7 +70,7 @@ def intake(
         if body is None:
             return _answer(413, {"error": f"the body is larger than {MAX_BODY} bytes; send single instances"})
         return await asyncio.get_running_loop().run_in_executor(
-            taking, _guarded, lambda: _take_in(engine, event_of(read_json(body)), settings, report), report
+            taking, _guarded, lambda: _take_in(engine, event_of(read_json(body)), settings, report, metrics), report
         )
 
     async def show(request: Request) -> Response:
@@ -98,29 +103,16 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
-def _take_in(engine: Engine, raw: Any, settings: Settings, report: Callable[[str], None]) -> Response:
+def _take_in(
+    engine: Engine, raw: Any, settings: Settings, report: Callable[[str], None], metrics: Metrics | None
+) -> Response:
     reading = read_events(raw, settings)
-    done = [ingest(engine, event) for event in reading.events]
-    for each in done:
-        for plan, error in each.failed.items():
-            report(f"{plan} cannot be computed and stays as it is: {error}")
-    for reason in reading.passed_over:
-        report(f"passed over: {reason}")
-    for event, each in zip(reading.events, done, strict=True):
-        if each.vanished:
-            lost = "1 instance" if each.vanished == 1 else f"{each.vanished} instances"
-            verb = "is" if each.vanished == 1 else "are"
-            where = f"{lost} of {catalog_key(event)} {verb} not in the list that {event.source} sent"
-            report(f"most of a catalog vanished at once: {where}")
-    return _answer(
-        200,
-        {
-            "revision": done[-1].revision if done else None,
-            "changed": any(each.changed for each in done),
-            "moved": [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
-            "passed_over": reading.passed_over,
-        },
-    )
+    told = answer(reading, [ingest(engine, event) for event in reading.events])
+    for line in remarks(told):
+        report(line)
+    if metrics is not None:
+        metrics.events_stale.inc(len(told["stale"]))
+    return _answer(200, told)
 
 
 def _guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Response:

@@ -132,7 +132,14 @@ class Machine:
         reconciling = threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)
         adapter = AdapterProcess(store, self._settings.adapter)
         takers = 1 if isinstance(store, SQLiteStore) else 16
-        app = intake(engine, report, rejections=adapter.rejections, others=adapter.ops(), takers=takers)
+        app = intake(
+            engine,
+            report,
+            rejections=adapter.rejections,
+            others=adapter.ops(),
+            takers=takers,
+            metrics=adapter.metrics,
+        )
         with ExitStack() as serving:
             where = adapter.start(serving)
             server = _Server(

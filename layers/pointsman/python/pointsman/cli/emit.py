@@ -1,7 +1,7 @@
 """`pointsman emit`: health events, by hand, from a script, or as what a Consul watch runs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl
@@ -16,6 +16,10 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import read_events
 from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.told import PASSED_OVER, answer, effect, remarks
+
+STALE = 3
+"""The exit code for events that were taken in, but are outranked by what their source said before."""
 
 
 @command()
@@ -28,11 +32,15 @@ from pointsman.pipeline.ingest import ingest
     help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
 )
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, watch: str, file: str) -> None:
+def emit(url: str, store: str, watch: str, file: str) -> int:
     """Send health events; ends when each is durable and what follows from it is published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
     up`, else they are taken in right here, into the --store.
+
+    Exit codes: 0 each was taken in; 1 one is refused (then none is sent), or could not be sent; 3 one is stale: its
+    source said something else with a greater Index before, so it has no effect (stderr says from which Index on it will
+    have). With --watch what is stale exits with 0, for to run again does not help.
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
@@ -52,31 +60,23 @@ def emit(url: str, store: str, watch: str, file: str) -> None:
     events = loaded if isinstance(loaded, list) else [loaded]
     readings = [read_events(event) for event in events]
     if url:
-        for event in events:
-            answer = _post(url, event)
-            _tell(answer["revision"], answer["changed"], answer["moved"], answer.get("passed_over", ()))
-        return
-    with engine_on(store) as engine:
-        for reading in readings:
-            done = [ingest(engine, event) for event in reading.events]
-            _tell(
-                done[-1].revision if done else None,
-                any(each.changed for each in done),
-                [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
-                reading.passed_over,
-            )
+        outcomes = [_tell(_post(url, event)) for event in events]
+    else:
+        with engine_on(store) as engine:
+            outcomes = [
+                _tell(answer(reading, [ingest(engine, event) for event in reading.events])) for reading in readings
+            ]
+    # Where a watch's program fails the watch ends, and to begin anew with the same list helps nobody.
+    return 0 if watch else max(outcomes, default=0)
 
 
-def _tell(revision: int | None, changed: bool, moved: Sequence[str], passed_over: Sequence[str]) -> None:
-    for reason in passed_over:
-        click.echo(f"passed over: {reason}")
-    if revision is not None:
-        click.echo(_line(revision, changed, moved))
-
-
-def _line(revision: int, changed: bool, moved: Sequence[str]) -> str:
-    what = "took effect" if changed else "said nothing new"
-    return f"revision {revision}: {what}; {len(moved)} snapshots moved" + "".join(f"\n  {each}" for each in moved)
+def _tell(told: Mapping[str, Any]) -> int:
+    """Print an answer; the exit code that it stands for."""
+    for line in remarks(told):
+        click.echo(line, err=not line.startswith(PASSED_OVER))
+    if told["revision"] is not None:
+        click.echo(effect(told))
+    return STALE if told["stale"] else 0
 
 
 def _post(url: str, event: Any) -> Any:

@@ -55,7 +55,7 @@ def group() -> None:
       pointsman status --store pointsman.db
 
     The store can also be named once, in POINTSMAN_STORE. Exit codes: 0 done, 1 refused or failed (one line on stderr
-    for each problem), 2 wrong usage.
+    for each problem), 2 wrong usage; `emit` has more of them.
     """
 
 

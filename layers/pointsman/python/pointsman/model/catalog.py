@@ -95,6 +95,17 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     return Catalog(catalog.revision + changed, {**catalog.sources, event.source: after})
 
 
+def effective(source: Body, node: str, id_: str, name: str) -> Register | None:
+    """What holds for the register `name` of an instance of `source`, where it has none of its own: the floor's "gone".
+
+    None where nothing was ever said.
+    """
+    register: Register | None = source["instances"].get(node, {}).get(id_, {}).get(name)
+    if register is None and source["floor"] is not None:
+        return [*source["floor"], 0, None]
+    return register
+
+
 def vanished(before: Catalog, after: Catalog, source: str) -> int:
     """How many of the instances that `source` had `before` it does not have `after`, if those are most of them; else 0.
 

@@ -1,10 +1,13 @@
 """Ingest: one health event, from the catalog to the published heads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from pointsman.chain.plan import gateways_key, service_key
-from pointsman.model.catalog import Catalog, catalog_json, merge, vanished
+from pointsman.model.catalog import catalog_json, merge, vanished
 from pointsman.model.events import HealthEvent
+from pointsman.model.index_doubt import index_doubt
+from pointsman.model.stale import Stale, stale
 from pointsman.pipeline.config import PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest
 from pointsman.pipeline.load import readers_of
@@ -20,15 +23,22 @@ from pointsman.store.protocol import Write
 class Ingested:
     """What one event did.
 
-    `changed` says whether it told anything new, `revision` is the catalog's now. All heads that the event touches were
-    recomputed: `moved` are those with a new version, `stood` those that covered the event already, `stamped` those that
-    came to the same version from it. `vanished` counts the instances that a full list took away, if those were most of
-    what its source had. `failed` are the heads that cannot be computed, each with the reason: the event is in the
-    catalog, and they stay as they are until a later event or reconcile can compute them.
+    `revision` is the catalog's now. `new` says whether the catalog recorded anything of it, `changed` whether what is
+    known of the instances changed by it: a list that says the same at a greater index is new and changes nothing.
+    `stale` is what of it is outranked by what its source said before, `doubt` what is suspicious about its index.
+
+    All heads that the event touches were recomputed: `moved` are those with a new version, `stood` those that covered
+    the event already, `stamped` those that came to the same version from it. `vanished` counts the instances that a
+    full list took away, if those were most of what its source had. `failed` are the heads that cannot be computed, each
+    with the reason: the event is in the catalog, and they stay as they are until a later event or reconcile can compute
+    them.
     """
 
     revision: int
-    changed: bool
+    new: bool
+    changed: bool = False
+    stale: Stale | None = None
+    doubt: str = ""
     moved: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
     stamped: list[Moved] = field(default_factory=list)
@@ -50,7 +60,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
     Raises StoreUnavailable when the store cannot be reached: run it again.
     """
-    catalog, changed, gone = _record(engine, catalog_key(event), event)
+    done = _record(engine, catalog_key(event), event)
 
     def rosters(root: Root) -> list[str]:
         return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(engine, root, event)]
@@ -65,15 +75,14 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
             published = publish_roster(engine, datacenter)
             settled += published.settled
             told += [published.stands] if published.stands else []
-        elif not changed and stored is not None:
+        elif not done.new and stored is not None:
             told.append(moved_manifest(stored.key, stored.data))
     # A crash can have fallen before the notice only if this event was here before.
-    if heads := settled.notices(stamped=not changed):
+    if heads := settled.notices(stamped=not done.new):
         engine.notify(heads)
     if told:
         engine.notify(told)
-    moved, stood, stamped = settled.moved, settled.stood, settled.stamped
-    return Ingested(catalog.revision, changed, moved, stood, stamped, gone, settled.failed)
+    return replace(done, moved=settled.moved, stood=settled.stood, stamped=settled.stamped, failed=settled.failed)
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
@@ -95,19 +104,28 @@ def _gateways_of(engine: Engine, root: Root, event: HealthEvent) -> list[str]:
     return engine.scope.keys(found)
 
 
-def _record(engine: Engine, key: str, event: HealthEvent) -> tuple[Catalog, bool, int]:
-    """The catalog with the event merged in, durably; whether the event said anything new; how many `vanished`."""
+def _record(engine: Engine, key: str, event: HealthEvent) -> Ingested:
+    """What the event did to its catalog, durably; no head is computed yet."""
     for _ in range(ATTEMPTS):
         read = engine.store.get_many([keys.catalog(key), keys.CONFIG_HEAD])
         engine.take(read_head(read.get(keys.CONFIG_HEAD)))
         reading = engine.readings.read(key, read.get(keys.catalog(key)))
-        merged = merge(reading.catalog, event)
-        if merged is reading.catalog and reading.etag is not None:
-            return merged, False, 0
+        before, merged = reading.catalog, merge(reading.catalog, event)
+        outranked = stale(merged, event)
+        doubt = index_doubt(before, event, datetime.fromisoformat(engine.now()))
+        if merged is before and reading.etag is not None:
+            return Ingested(merged.revision, new=False, stale=outranked, doubt=doubt)
         serial = reading.serial + 1
         data = seal(catalog_json(merged), serial, engine.nonce())
         written = engine.store.put(Write(keys.catalog(key), data, reading.etag))
         if written.etag is not None:
             engine.readings.keep(key, merged, serial, written.etag)
-            return merged, True, vanished(reading.catalog, merged, event.source) if event.full else 0
+            return Ingested(
+                merged.revision,
+                new=True,
+                changed=merged.revision > before.revision,
+                stale=outranked,
+                doubt=doubt,
+                vanished=vanished(before, merged, event.source) if event.full else 0,
+            )
     raise Contended(f"the catalog {key} is contended; run the event again")

@@ -56,6 +56,11 @@ class Metrics:
             ("way", "kind"),
             registry=self._registry,
         )
+        self.events_stale = Counter(
+            "pointsman_events_stale",
+            "Events that were answered as stale: their source said something else with a greater index before.",
+            registry=self._registry,
+        )
         self._delay = Histogram(
             "pointsman_publish_to_delivery_seconds",
             "From the moment a change was published to the moment it was sent to an Envoy that waited for it.",

@@ -1,0 +1,64 @@
+"""Indexes that are probably not what their producer meant: an index is believed for ever, so a slip is told of at once.
+
+A producer without a counter sends milliseconds since 1970. One slip (seconds as nanoseconds, a clock that is a year
+ahead) outranks everything that is sent rightly afterwards. What is suspicious is taken in all the same, for an index is
+the producer's own counting; whoever sent it hears of it.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from pointsman.model.catalog import Catalog
+
+if TYPE_CHECKING:
+    from pointsman.model.events import HealthEvent
+
+MOST_AHEAD_SECONDS: Final = 24 * 60 * 60
+"""How far ahead of the clock an index that looks like a time may lie. No clock and no time zone is wrong by more."""
+
+_UNITS: Final = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+_EARLIEST, _LATEST = 10**9, 10**10
+"""Seconds since 1970, of 2001 and of 2286: between them no number can be read in two of the units."""
+
+
+def index_doubt(before: Catalog, event: "HealthEvent", now: datetime) -> str:
+    """What is suspicious about the index of `event`, as a sentence; "" if nothing is.
+
+    It looks like a time that lies more than MOST_AHEAD_SECONDS ahead of `now`, or it is greater than the one that
+    outranked it in `before` and counts in another unit of time.
+    """
+    unit = _unit(event.index)
+    if unit is None:
+        return ""
+    name, per_second = unit
+    sent = f'"{event.source}" sent the index {event.index}, which reads as {name} since 1970'
+    ahead = event.index // per_second - now.timestamp()
+    if ahead > MOST_AHEAD_SECONDS:
+        days = int(ahead // MOST_AHEAD_SECONDS)
+        return (
+            f"{sent} and is {days} {'day' if days == 1 else 'days'} ahead of the clock here. It was taken in, and "
+            "nothing with a smaller index will be heard from it; to count anew, send with a greater Epoch"
+        )
+    known = _known(before, event)
+    earlier = _unit(known) if known is not None and known < event.index else None
+    if earlier is not None and earlier != unit:
+        return (
+            f"{sent}, where it counted in {earlier[0]} before ({known}). It was taken in, and nothing in {earlier[0]} "
+            "will be heard from it; to count in them again, send with a greater Epoch"
+        )
+    return ""
+
+
+def _unit(index: int) -> tuple[str, int] | None:
+    return next((unit for unit in _UNITS if _EARLIEST * unit[1] <= index < _LATEST * unit[1]), None)
+
+
+def _known(before: Catalog, event: "HealthEvent") -> int | None:
+    """The greatest index that `event.source` gave in this epoch, of its lists and of what `event` speaks of."""
+    source = before.sources.get(event.source)
+    if source is None:
+        return None
+    stamps = [source["floor"]] if source["floor"] is not None else []
+    for statement in event.statements:
+        stamps += source["instances"].get(statement.node, {}).get(statement.id, {}).values()
+    return max((stamp[1] for stamp in stamps if stamp[0] == event.epoch), default=None)

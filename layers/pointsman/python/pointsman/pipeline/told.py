@@ -1,0 +1,60 @@
+"""What whoever sent an event is told of it: one answer, over HTTP and on the command line."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pointsman.model.events import HealthEvent
+from pointsman.model.sources.reading import Reading
+from pointsman.model.stale import stale_line
+from pointsman.pipeline.ingest import Ingested, catalog_key
+
+PASSED_OVER = "passed over: "
+"""How a remark begins that is no trouble: what says nothing here."""
+
+
+def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
+    """What became of the events of `reading`, one `done` each, as JSON (docs/events.md, "The answer")."""
+    return {
+        "revision": done[-1].revision if done else None,
+        "new": any(each.new for each in done),
+        "changed": any(each.changed for each in done),
+        "moved": [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
+        "stale": [each.stale.json() for each in done if each.stale],
+        "warnings": [line for event, each in zip(reading.events, done, strict=True) for line in _warnings(event, each)],
+        "passed_over": list(reading.passed_over),
+    }
+
+
+def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
+    if done.doubt:
+        yield done.doubt
+    for plan, error in done.failed.items():
+        yield f"{plan} cannot be computed and stays as it is: {error}"
+    if done.vanished:
+        lost = "1 instance" if done.vanished == 1 else f"{done.vanished} instances"
+        verb = "is" if done.vanished == 1 else "are"
+        where = f"{lost} of {catalog_key(event)} {verb} not in the list that {event.source} sent"
+        yield f"most of a catalog vanished at once: {where}"
+
+
+def remarks(told: Mapping[str, Any]) -> list[str]:
+    """Everything in an `answer` that is no plain success, a line each."""
+    return [
+        *(f"{PASSED_OVER}{reason}" for reason in told.get("passed_over", ())),
+        *(stale_line(each) for each in told.get("stale", ())),
+        *told.get("warnings", ()),
+    ]
+
+
+def effect(told: Mapping[str, Any]) -> str:
+    """What an `answer` says was done, for a person."""
+    if told["changed"]:
+        what = "took effect"
+    elif told["new"]:
+        what = "recorded, and changes nothing"
+    else:
+        what = "is stale, and changes nothing" if told["stale"] else "said nothing new"
+    moved = told["moved"]
+    return f"revision {told['revision']}: {what}; {len(moved)} snapshots moved" + "".join(
+        f"\n  {each}" for each in moved
+    )
