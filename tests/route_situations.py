@@ -131,7 +131,7 @@ SITUATIONS = [
     Situation(
         "a route rewrites its prefix and limits its time; what is below a millisecond does not become no limit",
         destined(
-            {"PrefixRewrite": "/y"}, {"RequestTimeout": "1m30s"}, {"RequestTimeout": "250ms"}, {"RequestTimeout": 9}
+            {"PrefixRewrite": "/y"}, {"RequestTimeout": "1m30s"}, {"RequestTimeout": "250ms"}, {"RequestTimeout": "9ns"}
         ),
         actions({"prefix_rewrite": "/y"}, {"timeout": "90s"}, {"timeout": "0.250s"}, {"timeout": "0.001s"}),
     ),

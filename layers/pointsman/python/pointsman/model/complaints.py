@@ -69,6 +69,7 @@ def shown(value: Any) -> str:
     """`value` as JSON has it, cut where it gets long."""
     try:
         text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
+    except (TypeError, ValueError, RecursionError):
+        # No value of JSON: a number of thousands of digits, which Python does not even write, or one inside itself.
+        text = type(value).__name__
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"

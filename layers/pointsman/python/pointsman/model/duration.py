@@ -1,10 +1,11 @@
 """Go durations, as Consul's config entries write them."""
 
-import json
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainSerializer
+
+from pointsman.model.complaints import shown
 
 _UNITS = {
     "ns": 1,
@@ -20,17 +21,23 @@ LONGEST_MS = 9_223_372_035_000
 """The longest duration, in milliseconds: Go counts nanoseconds in 64 bits, and Envoy takes no more whole seconds."""
 
 _LONGEST = LONGEST_MS * 1_000_000
+_LONGEST_TEXT = 100
+_MAYBE_MILLISECONDS = 100
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
 def parse_duration(value: Any) -> int:
-    """Nanoseconds of a Go duration (`"250ms"`, `"1m30s"`, `"0"`) or of an integer of nanoseconds.
+    """Nanoseconds of a Go duration (`"250ms"`, `"1m30s"`, `"0"`) or of a whole number of nanoseconds.
 
-    Raises ValueError for anything else. The grammar is that of Go's time.ParseDuration.
+    Raises ValueError for anything else, and for a number other than 0 below a millisecond: no timeout is that short,
+    and what was meant were seconds or milliseconds. The grammar is that of Go's time.ParseDuration.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LONGEST:
+        if 0 < value < _UNITS["ms"]:
+            raise ValueError(f"{value} is {value} nanoseconds; write {_meant(value)}")
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
         text, sign = value.strip(), 1
         if text[:1] in ("-", "+"):
             sign, text = (-1 if text[0] == "-" else 1), text[1:]
@@ -42,8 +49,18 @@ def parse_duration(value: Any) -> int:
             at = match.end()
         if at and at == len(text) and total <= _LONGEST:
             return sign * round(total)
+        if _NUMBER.match(text):
+            raise ValueError(f"{shown(value)} has no unit; write {_meant(float(text))}")
+    elif isinstance(value, float) and 0 < value < _UNITS["ms"]:
+        raise ValueError(f"{value:g} has no unit; write {_meant(value)}")
     what = 'write one like "250ms" or "1m30s", or whole nanoseconds, 292 years at most'
-    raise ValueError(f"{json.dumps(value, ensure_ascii=False, default=str)[:80]} is not a duration; {what}")
+    raise ValueError(f"{shown(value)} is not a duration; {what}")
+
+
+def _meant(number: int | float) -> str:
+    """What a person surely meant who wrote `number` without a unit: seconds, or milliseconds where there are many."""
+    text = f"{number:.15g}"
+    return f"{text}s" if number < _MAYBE_MILLISECONDS else f"{text}s or {text}ms"
 
 
 def duration_text(nanoseconds: int) -> str:
@@ -66,5 +83,10 @@ def _decimal(value: int, unit: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
-Nanoseconds = Annotated[int, BeforeValidator(parse_duration)]
+def _written(nanoseconds: int) -> int | str:
+    """A number, or text where `parse_duration` takes no number."""
+    return duration_text(nanoseconds) if 0 < nanoseconds < _UNITS["ms"] else nanoseconds
+
+
+Nanoseconds = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(_written)]
 """A pydantic field type: a Go duration in, nanoseconds out."""
