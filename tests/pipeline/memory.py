@@ -6,12 +6,13 @@ may let others run meanwhile or raise.
 """
 
 import builtins
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, TypeVar
 
-from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreUnavailable, Write, Written
+from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError, StoreUnavailable, Write, Written
 
 _T = TypeVar("_T")
 
@@ -40,36 +41,42 @@ class MemoryStore:
         self.watchers: list[Watcher] = []
         self.not_copied: set[str] = set()
         """Copies for the history that an interrupted `put_many` did not come to write."""
-        self._damaged: set[str] = set()
-        self._sequence = 0
+        self.damaged: set[str] = set()
+        """What somebody damaged and nobody has written over since."""
+        self.sequence = 0
+        self.written = threading.Condition()
 
     def write(self, write: Write) -> str | None:
         """Compare and set; the new etag, or None if something else is there."""
-        old = self.objects.get(write.key)
-        if (old.etag if old else None) != write.if_etag:
-            return None
-        self._sequence += 1
-        new = Stored(write.key, write.data, f"e{self._sequence}")
-        self.objects[write.key] = new
-        if write.key not in self._damaged:
-            for watcher in self.watchers:
-                watcher(old, new)
-        self._damaged.discard(write.key)
-        return new.etag
+        with self.written:
+            old = self.objects.get(write.key)
+            if (old.etag if old else None) != write.if_etag:
+                return None
+            new = self._put(write.key, write.data)
+            if write.key not in self.damaged:
+                for watcher in self.watchers:
+                    watcher(old, new)
+            self.damaged.discard(write.key)
+            self.written.notify_all()
+            return new.etag
 
     def under(self, prefix: str) -> dict[str, Stored]:
         """The objects whose keys start with `prefix`, in key order."""
-        return {key: self.objects[key] for key in sorted(self.objects) if key.startswith(prefix)}
+        return {key: self.objects[key] for key in sorted(key for key in self.objects if key.startswith(prefix))}
 
     def damage(self, key: str, data: bytes) -> None:
         """Put `data` under `key` behind everybody's back; the watchers see neither this nor what mends it."""
         self.restore(key, data)
-        self._damaged.add(key)
+        self.damaged.add(key)
 
     def restore(self, key: str, data: bytes) -> None:
         """Put what was under `key` once there again; the watchers see what is made of it."""
-        self._sequence += 1
-        self.objects[key] = Stored(key, data, f"e{self._sequence}")
+        self._put(key, data)
+
+    def _put(self, key: str, data: bytes) -> Stored:
+        self.sequence += 1
+        stored = self.objects[key] = Stored(key, data, f"e{self.sequence}")
+        return stored
 
 
 def copied(store: Store) -> MemoryStore:
@@ -89,38 +96,48 @@ class Connection:
     """A Store: one writer's way to the objects.
 
     `calls` has every round trip with its keys. With `reads_back` a write whose object was written over before its
-    writer heard of it counts as lost, as on a bucket where the outcome was unknown for a while.
+    writer heard of it counts as lost, as on a bucket where the outcome was unknown for a while. A listing comes in
+    pages of `page` keys, each as of its own moment.
     """
 
     objects: MemoryStore
     step: Callable[[Step], None] = _go_on
     order: Random | None = None
     reads_back: bool = False
+    page: int = 1000
+    closed: bool = False
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def get(self, key: str) -> Stored | None:
         """The object under `key`, or None."""
-        self.calls.append(("get", (key,)))
+        self._call("get", [key])
         return self._get(key)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The objects under `keys`, each as of its own moment."""
-        self.calls.append(("get_many", tuple(keys)))
+        self._call("get_many", keys)
         found = {key: self._get(key) for key in self._shuffled(list(dict.fromkeys(keys)))}
         return {key: stored for key, stored in found.items() if stored is not None}
 
     def put(self, write: Write) -> Written:
         """One conditional write."""
-        self.calls.append(("put", (write.key,)))
+        self._call("put", [write.key])
         return Written(write.key, self._put(write))
 
     def put_many(self, writes: Sequence[Write]) -> builtins.list[Written]:
-        """Independent writes, one after another in no certain order."""
-        self.calls.append(("put_many", tuple(write.key for write in writes)))
+        """Independent writes, one after another in no certain order; where one fails the others are made all the same,
+        and the failure is told after."""
+        self._call("put_many", [write.key for write in writes])
         outcomes: dict[int, str | None] = {}
+        failure: StoreUnavailable | None = None
         try:
             for i in self._shuffled(list(range(len(writes)))):
-                outcomes[i] = self._put(writes[i])
+                try:
+                    outcomes[i] = self._put(writes[i])
+                except StoreUnavailable as error:
+                    failure = error
+            if failure is not None:
+                raise failure
         except BaseException:
             left = {write.key for i, write in enumerate(writes) if i not in outcomes}
             self.objects.not_copied |= {key for key in left if key.startswith("history/")}
@@ -128,24 +145,47 @@ class Connection:
         return [Written(write.key, outcomes[i]) for i, write in enumerate(writes)]
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """What is there when the listing begins."""
-        self.calls.append(("list", (prefix,)))
-        self.step(Step("list", prefix, "before"))
-        listed = [Listed(key, stored.etag) for key, stored in self.objects.under(prefix).items()]
-        self.step(Step("list", prefix, "after"))
-        return iter(listed)
+        """What is there, page by page."""
+        self._call("list", [prefix])
+        return self._pages(prefix)
+
+    def _pages(self, prefix: str) -> Iterator[Listed]:
+        last: str | None = None
+        while True:
+            self.step(Step("list", prefix, "before"))
+            with self.objects.written:
+                found = [each for key, each in self.objects.under(prefix).items() if last is None or key > last]
+            self.step(Step("list", prefix, "after"))
+            page = found[: self.page]
+            yield from (Listed(each.key, each.etag) for each in page)
+            if len(found) <= self.page:
+                return
+            last = page[-1].key
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
         """Every object that is not as it was known."""
-        found = self.get_many(list(known))
-        return Changes([stored for key, stored in found.items() if known[key] != stored.etag], "")
+        self._call("changes", list(known))
+        now = str(self.objects.sequence)
+        found = {key: self._get(key) for key in self._shuffled(list(known))}
+        return Changes([each for key, each in found.items() if each is not None and known[key] != each.etag], now)
 
     def wait(self, cursor: str, timeout: float) -> bool:
-        """There is always something to look at."""
-        return True
+        """Until somebody writes, or this is closed."""
+        self._call("wait", [])
+        with self.objects.written:
+            self.objects.written.wait_for(lambda: self.closed or str(self.objects.sequence) != cursor, timeout)
+            return not self.closed and str(self.objects.sequence) != cursor
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Let go who waits; further calls are errors."""
+        with self.objects.written:
+            self.closed = True
+            self.objects.written.notify_all()
+
+    def _call(self, name: str, keys: Sequence[str]) -> None:
+        if self.closed:
+            raise StoreError("the store is closed already: open it again")
+        self.calls.append((name, tuple(keys)))
 
     def _get(self, key: str) -> Stored | None:
         self.step(Step("get", key, "before"))

@@ -1,4 +1,4 @@
-"""Both kinds of store, for the tests that hold for each, and the mocked S3."""
+"""Every kind of store, for the tests that hold for each, and the mocked S3."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from pointsman.store.protocol import Store
 from pointsman.store.s3 import S3Store
 from pointsman.store.sqlite import SQLiteStore
 
+from tests.pipeline.memory import Connection, MemoryStore
 from tests.store.wire import Wire
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ def bucket(s3_client: "S3Client", wire: Wire) -> str:
     return name
 
 
-@pytest.fixture(params=["sqlite", "s3"])
+@pytest.fixture(params=["sqlite", "s3", "memory"])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens one more instance of one and the same store; all are closed after the test."""
     opened: list[Store] = []
     if request.param == "sqlite":
         make: Open = lambda: SQLiteStore(tmp_path / "store.db")  # noqa: E731
+    elif request.param == "memory":
+        objects = MemoryStore()
+        make = lambda: Connection(objects, page=20)  # noqa: E731
     else:
         client, name = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
         make = lambda: S3Store(client, name, "mesh/")  # noqa: E731
