@@ -39,6 +39,7 @@ class Recorder(FileOperations):
     """Notes what is done to files, and dies of its own accord before the `deadly`th operation."""
 
     def __init__(self, deadly: int = -1, after_each: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
         self.done: list[str] = []
         self.deadly = deadly
         self._after_each = after_each

@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from pointsman.adapter.files.access import PRIVATE, make_directory, open_file, without_links
 from pointsman.model.errors import PointsmanError
 
 
@@ -16,12 +17,13 @@ class DirectoryLock:
 
     def __init__(self, directory: Path) -> None:
         """Makes the directory if it is not there; takes nothing yet. Raises PointsmanError if that is not possible."""
+        directory = without_links(directory)
         self.path = directory / "lock"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            make_directory(directory, PRIVATE)
+            self._fd = open_file(directory, self.path.name)
         except OSError as error:
-            raise PointsmanError(f"{directory}: cannot be written to: {error.strerror}") from None
+            raise PointsmanError(f"{error.filename}: cannot be written to: {error.strerror}") from None
         self.held = False
 
     def take(self, wait: bool = False) -> bool:

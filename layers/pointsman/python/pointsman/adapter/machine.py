@@ -18,6 +18,7 @@ import orjson
 import uvicorn
 
 from pointsman.adapter.admin.client import Admin
+from pointsman.adapter.files.access import read_group
 from pointsman.adapter.intake import intake
 from pointsman.adapter.process import AdapterProcess
 from pointsman.adapter.process import Settings as AdapterSettings
@@ -70,6 +71,7 @@ class Settings:
         refresh_delay_ms: int = 1000,
         datacenters: str = "",
         sds: str = "",
+        group: str = "",
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         address, _, port = listen.rpartition(":")
@@ -94,7 +96,8 @@ class Settings:
             AdapterSettings(
                 http=_local(http, "http") if http else "",
                 grpc=_local(grpc, "grpc") if grpc else "",
-                files=Path(files).resolve() if files else None,
+                files=Path(files).absolute() if files else None,
+                group=read_group(group),
                 envoy_version=(int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
                 refresh_delay_ms=refresh_delay_ms,
                 admins=[Admin.read(each) for each in admins],

@@ -12,6 +12,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.admin.watch import AdminWatch
+from pointsman.adapter.files.access import shared_directory
 from pointsman.adapter.files.adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
@@ -38,7 +39,8 @@ _DISCOVERY_SECONDS = 0.5
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
-    and later; `http` and `grpc` for Envoys that ask, `ops` for operators (IP:PORT or unix:PATH).
+    and later, for `group` to read (None: the process's own); `http` and `grpc` for Envoys that ask, `ops` for operators
+    (IP:PORT or unix:PATH).
 
     `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
     all) or ask. `trust_domain` is that of
@@ -51,6 +53,7 @@ class Settings:
     grpc: str = ""
     ops: str = ""
     files: Path | None = None
+    group: int | None = None
     envoy_version: EnvoyVersion | None = None
     tls: TlsFiles | None = None
     trust_domain: str = ""
@@ -168,13 +171,15 @@ class AdapterProcess:
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
         follower, settings = self._follower(), self._settings
+        root = shared_directory(root, settings.group)
         adapter = FilesAdapter(
             follower,
             root,
             settings.envoy_version,
             sds=settings.sds,
+            group=settings.group,
             metrics=self.metrics,
-            lock=DirectoryLock(root.absolute() / OURS),
+            lock=DirectoryLock(root / OURS),
         )
         self._dumps["files"] = adapter.config_dump
         self._judges.append(adapter.has)
@@ -184,7 +189,7 @@ class AdapterProcess:
         )
         period = None if settings.proxies else _DISCOVERY_SECONDS
         self._start_thread(serving, ended, "files", lambda: adapter.run(ended, discovery_period=period))
-        self._addresses["files"] = str(root.absolute())
+        self._addresses["files"] = str(root)
 
     def _start_http(self, serving: ExitStack, follower: Follower) -> None:
         from pointsman.adapter.rest.adapter import REQUEST_TIMEOUT_MS, RestAdapter

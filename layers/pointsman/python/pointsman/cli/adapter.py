@@ -14,7 +14,7 @@ import click
 import orjson
 
 from pointsman.cli.command import Group
-from pointsman.cli.options import envoy_admin_option, refresh_delay_option, sds_option, store_option
+from pointsman.cli.options import envoy_admin_option, group_option, refresh_delay_option, sds_option, store_option
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
@@ -123,6 +123,7 @@ def _network_options(command: _Command) -> _Command:
 @store_option
 @_notices_options
 @click.option("--files", "directory", required=True, metavar="DIR", help="Keep the proxies' xDS files under DIR.")
+@group_option
 @click.option(
     "--envoy-version",
     default="",
@@ -139,6 +140,7 @@ def files(
     notices: str,
     datacenters: tuple[str, ...],
     directory: str,
+    group: str,
     envoy_version: str,
     ops: str,
     keep: str,
@@ -160,13 +162,17 @@ def files(
       pointsman adapter files --store s3://bucket/dc1 --files /var/lib/envoys --ops 127.0.0.1:8423 \\
           --envoy-admin 127.0.0.1:9901
     """
+    from pointsman.adapter.files.access import read_group, shared_directory
     from pointsman.adapter.files.adapter import OURS
     from pointsman.adapter.process import Settings
 
-    where = Path(directory).resolve()
+    readers = read_group(group)
+    # Before anything is kept below it: this one is for others to read.
+    where = shared_directory(Path(directory), readers)
     settings = Settings(
         ops=ops,
         files=where,
+        group=readers,
         envoy_version=_version(envoy_version),
         proxies=_proxies(proxies),
         datacenters=frozenset(datacenters),

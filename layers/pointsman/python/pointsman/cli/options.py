@@ -72,6 +72,16 @@ def sds_option(command: _Command) -> _Command:
     )(command)
 
 
+def group_option(command: _Command) -> _Command:
+    """`--group`, for what writes Envoys' files."""
+    return click.option(
+        "--group",
+        default="",
+        metavar="NAME|GID",
+        help="Who may read the files of --files, for Envoys of another user (default: this process's own group).",
+    )(command)
+
+
 @contextmanager
 def engine_on(store: str) -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end."""

@@ -24,9 +24,10 @@ def secrets(certificate: str, private_key: str, ca: str, directory: str) -> None
     """
     from pointsman.adapter.bootstrap.parts import SecretFiles
     from pointsman.adapter.bootstrap.sds_files import write_sds_files
+    from pointsman.adapter.files.access import without_links
     from pointsman.xds.secret_source import SdsFiles
 
-    changed = write_sds_files(SecretFiles(certificate, private_key, ca), SdsFiles(str(Path(directory).resolve())))
+    changed = write_sds_files(SecretFiles(certificate, private_key, ca), SdsFiles(str(without_links(Path(directory)))))
     for path in changed:
         click.echo(f"{path} changed")
     if not changed:

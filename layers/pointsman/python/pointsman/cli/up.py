@@ -5,6 +5,7 @@ import click
 from pointsman.cli.command import command
 from pointsman.cli.options import (
     envoy_admin_option,
+    group_option,
     refresh_delay_option,
     sds_option,
     store_option,
@@ -23,6 +24,7 @@ from pointsman.cli.options import (
     help="Where health events are taken in over HTTP; port 0 picks a free one.",
 )
 @click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
+@group_option
 @click.option(
     "--grpc", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over gRPC (ADS) as well."
 )
@@ -59,6 +61,7 @@ def up(
     trust_domain: str,
     listen: str,
     files: str,
+    group: str,
     grpc: str,
     http: str,
     refresh_delay: int,
@@ -95,5 +98,6 @@ def up(
         refresh_delay,
         datacenters,
         sds,
+        group,
     )
     Machine(settings).run()

@@ -8,12 +8,15 @@ with another one's key for good (seen with 1.40: "KEY_VALUES_MISMATCH", and no f
 import contextlib
 import os
 import ssl
+import stat
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pointsman.adapter.bootstrap.parts import TYPE, SecretFiles
+from pointsman.adapter.files.access import Access, NotOurs
+from pointsman.adapter.files.operations import FileOperations
 from pointsman.model.errors import InvalidInput
 from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 from pointsman.xds.secret_source import SdsFiles
@@ -34,8 +37,9 @@ def write_sds_files(files: SecretFiles, sds: SdsFiles) -> list[str]:
         (TRUST_SECRET, {"validation_context": {"trusted_ca": _text(files.ca)}}),
         (IDENTITY_SECRET, {"tls_certificate": pair}),
     ]
+    operations = FileOperations(_as_readable_as(key))
     documents = {sds.path(name): {"resources": [{"@type": _SECRET, "name": name, **of}]} for name, of in secrets}
-    return [path for path, document in documents.items() if _replace(Path(path), orjson.dumps(document), key)]
+    return [path for path, document in documents.items() if _replace(operations, Path(path), orjson.dumps(document))]
 
 
 def check_pem(files: SecretFiles) -> None:
@@ -57,19 +61,19 @@ def _text(path: str) -> dict[str, Any]:
     return {"inline_string": Path(path).read_text(encoding="ascii")}
 
 
-def _replace(path: Path, data: bytes, like: os.stat_result) -> bool:
-    if path.exists() and path.read_bytes() == data:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
-        with contextlib.suppress(PermissionError):  # only root gives files away
-            os.fchown(fd, like.st_uid, like.st_gid)
-        os.fchmod(fd, like.st_mode & 0o660)
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(beside, path)
+def _as_readable_as(key: os.stat_result) -> Access:
+    """For whoever may read the key, and nobody else: only root gives files away, and others give them to their groups
+    alone. A group that cannot be given the file must not make another one of it."""
+    root = os.geteuid() == 0
+    group = key.st_gid if root or key.st_gid in (os.getegid(), *os.getgroups()) else None
+    mode = key.st_mode & (0o660 if group is not None else 0o600)
+    return Access(mode, 0o750 if mode & stat.S_IRGRP else 0o700, group, key.st_uid if root else None)
+
+
+def _replace(operations: FileOperations, path: Path, data: bytes) -> bool:
+    with contextlib.suppress(FileNotFoundError, NotOurs):
+        if operations.read(path) == data:
+            return False
+    operations.make_directory(path.parent)
+    operations.replace(path, data)
     return True

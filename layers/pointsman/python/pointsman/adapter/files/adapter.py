@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pointsman.adapter.files.access import SHARED, without_links
 from pointsman.adapter.files.inotify import Inotify
 from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
@@ -68,6 +69,7 @@ class FilesAdapter:
         envoy_version: EnvoyVersion | None = None,
         *,
         sds: Sds | None = None,
+        group: int | None = None,
         inotify: Inotify | None = None,
         operations: FileOperations | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -76,15 +78,16 @@ class FilesAdapter:
         lock: DirectoryLock | None = None,
     ) -> None:
         """Write below `root`. `envoy_version` is that of all the Envoys there, None where it is not known.
-        `sds` is how their secrets come, None: they are in their bootstraps.
+        `sds` is how their secrets come, None: they are in their bootstraps. `group` is who may read the files, None:
+        the process's own.
 
         `clock` tells seconds, from whenever; `grace` is for how many of them an endpoint file outlives its use.
         """
         self._follower = follower
-        self._root = root.absolute()
+        self._root = without_links(root)
         self._version, self._sds = envoy_version, sds
         self._inotify = inotify or Inotify(clock=clock)
-        self._operations = operations or FileOperations()
+        self._operations = operations or FileOperations(replace(SHARED, group=group), self._root)
         self._clock, self._grace = clock, grace
         self._kept: dict[ProxyId, _Kept] = {}
         self._lock = threading.Lock()

@@ -1,5 +1,6 @@
 """The files of one proxy: cds.pb, lds.pb and one file per cluster in eds/."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
+from pointsman.adapter.files.access import NotOurs
 from pointsman.adapter.files.inotify import Inotify
 from pointsman.adapter.files.operations import ON_ITS_WAY, FileOperations
 from pointsman.adapter.files.step import Clusters, NamedCluster, next_step
@@ -15,6 +17,8 @@ from pointsman.model.canonical import digest
 from pointsman.xds.delivery import DeliveredCluster, Delivery
 from pointsman.xds.endpoint_source import EndpointFiles
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, response
+
+_log = logging.getLogger(__name__)
 
 SETTLE = 1.0
 """Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
@@ -51,12 +55,17 @@ class ProxyFiles:
         self._cds, self._lds, self._eds = directory / "cds.pb", directory / "lds.pb", directory / "eds"
         self._inotify, self._operations, self._clock, self._grace = inotify, operations, clock, grace
         self._wrote, self._brought = wrote, False
-        self._clusters = _read_clusters(self._cds)
-        self._listeners = _read(self._lds)
-        self._endpoints = _read_endpoints(self._eds)
+        self._clusters = _clusters_in(self._read(self._cds))
+        self._listeners = _resources_in(self._read(self._lds))
+        self._endpoints = self._read_endpoints()
         # Nobody remembers for how long these have not been needed: their time begins now.
         self._unneeded = dict.fromkeys(self._endpoints.keys() - _files(self._clusters), clock())
-        self._leftovers = [each for place in (directory, self._eds) for each in place.glob(f"*{ON_ITS_WAY}")]
+        self._leftovers = [
+            place / name
+            for place in (directory, self._eds)
+            for name in operations.names(place)
+            if name.endswith(ON_ITS_WAY)
+        ]
         self._previous: set[str] = set()
         self._written: dict[str, DeliveredCluster] = {}
         self._relistened = float("-inf")
@@ -71,7 +80,7 @@ class ProxyFiles:
         step = next_step(self._clusters, self._listeners, wanted, self._shortage, hold)
         clusters = self._clusters if step.clusters is None else step.clusters
         if clusters is not None:
-            self._eds.mkdir(parents=True, exist_ok=True)
+            self._operations.make_directory(self._eds)
             self._write_endpoints(each for each in wanted.clusters if _names(clusters, each))
         if step.clusters is not None:
             self._write_clusters(step.clusters)
@@ -125,6 +134,21 @@ class ProxyFiles:
             del self._unneeded[file]
             self._endpoints.pop(file, None)
             self._written.pop(file, None)
+
+    def _read(self, path: Path) -> bytes | None:
+        """What stands in a file; None if there is none, or what others put there: it is written anew."""
+        try:
+            return self._operations.read(path)
+        except FileNotFoundError:
+            return None
+        except NotOurs as error:
+            _log.warning("%s is replaced: %s", path, error.strerror)
+            return None
+
+    def _read_endpoints(self) -> dict[str, bytes]:
+        names = (name for name in self._operations.names(self._eds) if name.endswith(".pb"))
+        found = {name: self._read(self._eds / name) for name in names}
+        return {name: data for name, data in found.items() if data is not None}
 
     def _shortage(self, needed: int) -> str:
         return self._inotify.shortage(needed, (self._cds.parent, self._eds))
@@ -186,16 +210,18 @@ def _version_in(file: bytes | None) -> str:
         return ""
 
 
-def _read(path: Path) -> tuple[bytes, ...] | None:
+def _resources_in(file: bytes | None) -> tuple[bytes, ...] | None:
     """The resources in a file, serialized; None if there is none or nothing that Envoy could have read."""
     try:
-        return tuple(bytes(each.value) for each in DiscoveryResponse.FromString(path.read_bytes()).resources)
-    except (FileNotFoundError, DecodeError):
+        return (
+            None if file is None else tuple(bytes(each.value) for each in DiscoveryResponse.FromString(file).resources)
+        )
+    except DecodeError:
         return None
 
 
-def _read_clusters(path: Path) -> Clusters | None:
-    resources = _read(path)
+def _clusters_in(file: bytes | None) -> Clusters | None:
+    resources = _resources_in(file)
     if resources is None:
         return None
     found = {}
@@ -204,12 +230,6 @@ def _read_clusters(path: Path) -> Clusters | None:
             cluster = Cluster.FromString(resource)
         except DecodeError:
             return None
-        file = PurePosixPath(cluster.eds_cluster_config.eds_config.path_config_source.path).name
-        found[cluster.name] = NamedCluster(resource, file)
+        named = PurePosixPath(cluster.eds_cluster_config.eds_config.path_config_source.path).name
+        found[cluster.name] = NamedCluster(resource, named)
     return found
-
-
-def _read_endpoints(directory: Path) -> dict[str, bytes]:
-    if not directory.is_dir():
-        return {}
-    return {file.name: file.read_bytes() for file in directory.iterdir() if file.suffix == ".pb"}

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import orjson
 
+from pointsman.adapter.files.access import PRIVATE, NotOurs, without_links
 from pointsman.adapter.files.operations import ON_ITS_WAY, FileOperations
 from pointsman.adapter.lock import DirectoryLock
 from pointsman.discovery.proxy import ProxyId, proxy_of
@@ -58,9 +59,9 @@ class Kept:
 
         Raises PointsmanError where the directory cannot be made or read.
         """
-        self._directory = directory.absolute()
+        self._directory = without_links(directory)
         self._store = store if "://" in store else os.path.abspath(store)
-        self._operations, self._now = operations or FileOperations(), now
+        self._operations, self._now = operations or FileOperations(PRIVATE), now
         self._lock = DirectoryLock(self._directory)
         self._lock.take()
         self._found: dict[str, Stored] = {}
@@ -220,9 +221,12 @@ class Kept:
     def _read(self) -> None:
         try:
             self._rest = self._on_their_way()
-            for path in sorted(self._directory.glob(f"*{_ENDING}")):
+            for path in self._files(_ENDING):
                 try:
                     stored = self._read_record(path)
+                except NotOurs as error:
+                    _log.warning("%s is not used: %s", path, error.strerror)
+                    continue
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     _log.warning("%s is not used: it is damaged (%s)", path, error)
                     self._rest.append(path)
@@ -235,11 +239,14 @@ class Kept:
             raise PointsmanError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
     def _on_their_way(self) -> list[Path]:
-        return sorted(self._directory.glob(f"*{ON_ITS_WAY}"))
+        return self._files(ON_ITS_WAY)
+
+    def _files(self, ending: str) -> list[Path]:
+        return [self._directory / name for name in self._operations.names(self._directory) if name.endswith(ending)]
 
     def _read_record(self, path: Path) -> Stored | None:
         """What stands in a file; None if it is another store's. Raises ValueError and the like for anything else."""
-        first, newline, data = path.read_bytes().partition(b"\n")
+        first, newline, data = self._operations.read(path).partition(b"\n")
         head: dict[str, Any] = orjson.loads(first)
         key, etag = head["key"], head["etag"]
         if not newline or digest(data) != head["sha256"]:
@@ -255,7 +262,7 @@ class Kept:
 
     def _read_seen(self) -> float | None:
         try:
-            body = orjson.loads((self._directory / _SEEN).read_bytes())
+            body = orjson.loads(self._operations.read(self._directory / _SEEN))
             return float(body["at"]) if body["store"] == self._store else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
