@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pointsman.adapter.bootstrap.parts import SecretFiles
 from pointsman.adapter.bootstrap.sds_files import write_sds_files
+from pointsman.adapter.files import access
 from pointsman.adapter.files.access import PRIVATE, SHARED, read_group, shared_directory, without_links
 from pointsman.adapter.files.adapter import OURS
 from pointsman.adapter.files.operations import FileOperations
@@ -210,8 +211,8 @@ def test_whatever_the_umask_envoys_group_may_read_files_and_nobody_what_is_kept(
     assert (serving(root / WHERE), len([*root.rglob("*.kept")])) == ("dc1", 3)
     for path in [root, *root.rglob("*")]:
         found, ours = path.stat(), OURS in path.parts
-        access = PRIVATE if ours else SHARED
-        assert stat.S_IMODE(found.st_mode) == (access.directory_mode if path.is_dir() else access.mode), path
+        wanted = PRIVATE if ours else SHARED
+        assert stat.S_IMODE(found.st_mode) == (wanted.directory_mode if path.is_dir() else wanted.mode), path
         assert (found.st_uid, found.st_gid) == (SOMEBODY, SOMEBODY if ours else ENVOY), path
         if path.is_file():
             assert can_read(path, ENVOY) != ours
@@ -306,3 +307,15 @@ def test_who_may_not_read_the_key_may_not_read_what_is_made_of_it(place: Path, t
         found = {each for each in (SOMEBODY, SOMEBODY_ELSE, ENVOY) if can_read(directory / "identity.yaml", each)}
         assert found == readers, (user, groups, oct(mode))
         assert victim.read_bytes() == VICTIM
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    store: Remote, root: Path, clock: Clock, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_FILE_BYTES", 100_000)
+    (root / WHERE).mkdir(parents=True)
+    with (root / WHERE / "cds.pb").open("wb") as file:
+        file.truncate(100_001)
+    node = Node(store, root, clock, operations=FileOperations())
+    node.adapter.on_change(node.follower.refresh())
+    assert serving(root / WHERE) == "dc1"

@@ -175,3 +175,16 @@ def test_an_object_of_whatever_kind_is_no_others_concern(
     assert s9.grpc() == "dc2"
     wait_until(lambda: S1 in adapter.problems(), "the problem of s1 to be told")
     assert adapter.alive
+
+
+def test_what_fails_is_kept_within_a_bound_and_let_go_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defects, "MOST_DEFECTS", 20)
+    found = defects.Defects()
+    for number in range(100):
+        with found.of(SidecarId("dc1", "default", f"s{number}"), "something"):
+            raise RuntimeError("a planted defect")
+    assert [each.service for each in found.problems()] == [f"s{number}" for number in range(80, 100)]
+    for each in found.problems():
+        with found.of(each, "something"):
+            pass
+    assert not found.problems()
