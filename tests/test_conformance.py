@@ -3,6 +3,8 @@
 import gzip
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.conformance.check import differences
 
 JSON = dict[str, Any]
 RECORDED = Path(__file__).with_name("conformance")
-MOST_MILLISECONDS = 5
+MOST_YARDSTICKS = 4
 
 FOREIGN_REJECTIONS = {"mesh-gateway-99": (0, 2)}
 """Writes whose recorded rejection does not follow from their case, by the case's name.
@@ -164,12 +166,18 @@ def with_service(route: JSON, name: str) -> JSON:
     return route | {"Definition": route["Definition"] | {"Destination": destination}}
 
 
-def test_a_case_is_rendered_in_less_than_five_milliseconds() -> None:
-    def milliseconds() -> float:
-        start = time.process_time()
-        for case in SIDECARS:
-            render_situation(case)
-        return (time.process_time() - start) / len(SIDECARS) * 1000
+def test_a_case_is_rendered_in_five_milliseconds() -> None:
+    """Of an idle machine, where a yardstick of pure Python takes a little over one: others slow both down alike."""
 
-    # Others on the machine only ever make it slower: the best of several is what it takes.
-    assert min(milliseconds() for _ in range(5)) < MOST_MILLISECONDS
+    def yardstick() -> None:
+        numbers = {}
+        for i in range(10_000):
+            numbers[str(i)] = i
+
+    def cpu_seconds(run: Callable[[], object]) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    measured = [(cpu_seconds(yardstick), cpu_seconds(partial(render_situation, case))) for case in SIDECARS]
+    assert sum(case for _, case in measured) < MOST_YARDSTICKS * sum(stick for stick, _ in measured)
