@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-emit-index-url
 PIP_INSTALL = pip install -q --disable-pip-version-check
 
-.PHONY: demo test test-core soak bench check wheels build lock clean help
+.PHONY: demo test test-core soak simulate bench check wheels build lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -41,8 +41,12 @@ test: $(VENV)/ready ## all tests
 test-core: $(VENV)/ready ## all tests but those that start Envoys
 	@$(BIN)/pytest -n 2 --dist worksteal -m 'not soak and not envoy'
 
-soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at random moments
+soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
+	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
 	@$(BIN)/pytest -n 2 --dist worksteal -m soak
+
+simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes wrong is shrunk (SEED=20261127 LIVES=1000)
+	@$(BIN)/python -m tests.pipeline.simulate $(if $(SEED),--seed $(SEED)) $(if $(LIVES),--lives $(LIVES))
 
 bench: $(VENV)/ready ## measure: event to Envoy, fan-out, answers and events a second (a few minutes, on an idle machine)
 	@$(BIN)/python -m tests.bench

@@ -14,6 +14,7 @@ from pointsman.model.names import ServiceName
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
+from pointsman.store.protocol import Stored
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.manifest import manifest_json, read_manifest
 from pointsman.xds.rendered import render_gateway, render_sidecar
@@ -40,22 +41,29 @@ def catalogs_in(store: MemoryStore) -> dict[str, Catalog]:
 
 def published(store: MemoryStore) -> Published:
     """What `store` publishes, retired things apart: contents of heads by key, manifests without what tells of their
-    past."""
+    past. What is damaged and was not mended, since nothing needs it, is not published either."""
     out: Published = {}
-    for key, stored in store.under("snapshots/").items():
+    for key, stored in _sound(store, "snapshots/"):
         snapshot = read_snapshot(orjson.loads(stored.data))
         if not snapshot.retired:
             out[key] = snapshot.content
-    for key, stored in store.under("manifests/").items():
+    for key, stored in _sound(store, "manifests/"):
         body = manifest_json(read_manifest(orjson.loads(stored.data)))
         if not body["retired"]:
             out[key] = {name: value for name, value in body.items() if name not in ("generation", "change")}
     return out
 
 
-def rebuilt(store: MemoryStore) -> Published:
-    """What an empty store comes to publish when it is told the final state of `store` in one breath."""
-    config, other = config_in(store), MemoryStore()
+def _sound(store: MemoryStore, prefix: str) -> list[tuple[str, Stored]]:
+    return [(key, stored) for key, stored in store.under(prefix).items() if key not in store.damaged]
+
+
+def rebuilt(store: MemoryStore, config: Config | None = None) -> Published:
+    """What an empty store comes to publish when it is told the final state of `store` in one breath.
+
+    `config` is that of the store, for who has it in hand; so it is for `rendered` and `delivered`.
+    """
+    config, other = config or config_in(store), MemoryStore()
     engine = engine_on(Connection(other))
     if config.root.digest:
         registrations = list(config.registrations.values())
@@ -75,9 +83,9 @@ def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
     return HealthEvent("", "", "all", 0, 1, datacenter, service, full=True, statements=statements)
 
 
-def rendered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+def rendered(store: MemoryStore, config: Config | None = None) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
     """By manifest key, the clusters (with their assignments, by name) and listeners of every registered proxy."""
-    config = config_in(store)
+    config = config or config_in(store)
     instances = {key: _instances(key, catalog) for key, catalog in catalogs_in(store).items()}
     passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
     out = {}
@@ -94,9 +102,9 @@ def rendered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[bytes
     return out
 
 
-def delivered(store: MemoryStore) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+def delivered(store: MemoryStore, config: Config | None = None) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
     """The same, put together from the manifests and heads of `store`."""
-    config, found = config_in(store), published(store)
+    config, found = config or config_in(store), published(store)
     trust_domain = config.root.trust_domain
     out = {}
     for key, registration in config.registrations.items():

@@ -8,10 +8,11 @@ from typing import Any
 
 from tests.pipeline.memory import Step
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
+"""Seconds after which a writer that does not come to its next step counts as hanging."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     """One writer: `work` runs in a thread of its own, but only while it has the baton."""
 
@@ -21,7 +22,6 @@ class Task:
     pace: float
     result: Any = None
     error: BaseException | None = None
-    ended: bool = False
     turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
 
@@ -32,10 +32,11 @@ class Interleaving:
     """
 
     def __init__(self, seed: int) -> None:
+        self.current: Task | None = None
+        """Who has the baton."""
         self._random = Random(seed)
         self._tasks: list[Task] = []
-        self._current: Task | None = None
-        self._back = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
 
     def add(self, name: str, work: Callable[[], Any], fault: Callable[[Step], None] | None = None) -> Task:
         """Have `work` done at the same time as all other tasks; `fault` sees each of its steps and may raise."""
@@ -44,30 +45,36 @@ class Interleaving:
         return task
 
     def step(self, step: Step) -> None:
-        """Called by a task at each of its steps: give the baton back and wait for the next turn."""
-        task = self._current
+        """Called by a task at each of its steps: hand the baton on, and wait until it is back."""
+        task = self.current
         if task is None:
             return
-        self._back.release()
-        assert task.turn.acquire(timeout=_PATIENCE)
+        following = self._choice()
+        if following is not task:
+            self._hand_to(following)
+            assert task.turn.acquire(timeout=_PATIENCE), f"{task.name} waits in vain"
         if task.fault is not None:
             task.fault(step)
 
     def run(self) -> None:
         """Run all tasks to their ends."""
+        if not self._tasks:
+            return
         threads = [threading.Thread(target=self._live, args=(task,), daemon=True) for task in self._tasks]
         for thread in threads:
             thread.start()
-        left = list(self._tasks)
-        while left:
-            (self._current,) = self._random.choices(left, [task.pace for task in left])
-            self._current.turn.release()
-            assert self._back.acquire(timeout=_PATIENCE), f"{self._current.name} hangs"
-            left = [task for task in left if not task.ended]
-        self._current = None
-        self._tasks = []
+        self._hand_to(self._choice())
+        assert self._done.acquire(timeout=_PATIENCE), f"{self.current} hangs"
         for thread in threads:
             thread.join(_PATIENCE)
+
+    def _choice(self) -> Task:
+        """Whose turn it is; it may be the same as before."""
+        return self._random.choices(self._tasks, [task.pace for task in self._tasks])[0]
+
+    def _hand_to(self, task: Task) -> None:
+        self.current = task
+        task.turn.release()
 
     def _live(self, task: Task) -> None:
         task.turn.acquire()
@@ -75,5 +82,9 @@ class Interleaving:
             task.result = task.work()
         except BaseException as error:
             task.error = error
-        task.ended = True
-        self._back.release()
+        self._tasks.remove(task)
+        if self._tasks:
+            self._hand_to(self._choice())
+        else:
+            self.current = None
+            self._done.release()

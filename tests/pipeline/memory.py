@@ -209,10 +209,11 @@ class Connection:
 
 @dataclass(slots=True)
 class Fault:
-    """At the `at`th step of a writer it crashes, or the store is away for `lasting` steps."""
+    """At the `at`th step of a writer it crashes, or the store is away for `lasting` steps, or from there on its
+    notices are not taken (`deaf`)."""
 
     at: int
-    kind: Literal["crash", "away"]
+    kind: Literal["crash", "away", "deaf"]
     lasting: int = 1
     _steps: int = 0
 
@@ -223,3 +224,8 @@ class Fault:
             raise Crash
         if self.kind == "away" and self.at <= self._steps < self.at + self.lasting:
             raise StoreUnavailable(f"away {step.moment} {step.action} {step.key}")
+
+    @property
+    def deaf(self) -> bool:
+        """Whether no notices are taken any more."""
+        return self.kind == "deaf" and self._steps >= self.at

@@ -78,6 +78,8 @@ class Promises:
             self._moved(key, was, now)
         if now.retired:
             for name, stored in self._store.under("manifests/").items():
+                if name in self._store.damaged:
+                    continue
                 manifest = read_manifest(orjson.loads(stored.data))
                 self._promise(key not in named_heads(name, manifest), f"{key}: retired while {name} names it")
 
@@ -102,5 +104,5 @@ class Promises:
         for head in named_heads(key, now):
             stored = self._store.objects.get(head)
             self._promise(stored is not None, f"{key}: names {head}, which was never published")
-            if stored is not None:
+            if stored is not None and head not in self._store.damaged:
                 self._promise(not orjson.loads(stored.data)["retired"], f"{key}: names {head}, which is retired")

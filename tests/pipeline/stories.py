@@ -1,10 +1,10 @@
-"""Random lives of a small mesh: batches of config, health events, and who crashes where."""
+"""Random lives of a small mesh: what is done in it, where, and what goes wrong. Same seed, same story."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any, Literal
 
-from hypothesis import strategies as st
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
 
@@ -24,6 +24,7 @@ from tests.pipeline.meshes import (
 
 DATACENTERS = ("dc1", "dc2", "dc3")
 SERVICES = ("web", "api", "db")
+ENGINES = 3
 _TEAM = "team"
 
 
@@ -31,17 +32,42 @@ _TEAM = "team"
 class Batch:
     """Documents to write, and keys to delete."""
 
-    documents: Sequence[Document]
+    documents: Sequence[Document] = ()
     entries: Sequence[EntryKey] = ()
     registrations: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """The config of so many generations ago is the config again."""
+
+    back: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """An event comes again that was heard of before, acknowledged or not: `which` chooses among all of them."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A head or a manifest becomes unreadable: `which` chooses among all of them."""
+
+    which: int
+
+
+Verb = Batch | HealthEvent | Rollback | Redelivery | Damage | Literal["reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong for a writer: at which of its steps, and whether it is for good or for some steps."""
+    """What goes wrong for a writer at which of its steps: it crashes, the store is away for some, or from there on its
+    notices are not taken."""
 
     at: int
-    kind: Literal["crash", "away"]
+    kind: Literal["crash", "away", "deaf"]
     lasting: int
 
 
@@ -49,93 +75,28 @@ class Trouble:
 class Act:
     """One verb: what it is called with, on which engine, and what goes wrong.
 
-    `again` says whether an event that was not acknowledged is delivered again.
+    `again` says whether an event that was not acknowledged is delivered again; `jump` by how many seconds the engine's
+    clock jumps before.
     """
 
-    what: Batch | HealthEvent | Literal["reconcile"]
-    engine: int
-    trouble: Trouble | None
-    again: bool
+    what: Verb
+    engine: int = 0
+    trouble: Trouble | None = None
+    again: bool = True
+    jump: int = 0
 
 
-def _one_of(*values: Any) -> st.SearchStrategy[Any]:
-    return st.sampled_from(values)
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happens in a life: the acts of one round at the same time, one round after another.
 
+    `seed` decides in which order the steps of acts are taken, and the pages in which a store lists.
+    """
 
-_modes = _one_of("", "none", "local", "remote")
-_namespaces = _one_of("default", "default", "default", _TEAM)
-_services = _one_of(*SERVICES)
-_datacenters = _one_of(*DATACENTERS)
+    seed: int
+    rounds: Sequence[Sequence[Act]] = field(default_factory=list)
+    begins_empty: bool = False
 
-
-@st.composite
-def _resolvers(draw: st.DrawFn) -> Document:
-    name = draw(_services)
-    fields: dict[str, Any] = {}
-    if draw(st.booleans()):
-        fields["Subsets"] = {
-            "v1": {"Filter": "Service.Meta.version == v1", "OnlyPassing": draw(st.booleans())},
-            "v2": {"Filter": "Service.Meta.version == v2"},
-        }
-        fields["DefaultSubset"] = draw(_one_of("", "v1"))
-    kind = draw(_one_of("failover", "failover", "failover", "redirect", "nothing"))
-    if kind == "failover":
-        key = draw(_one_of("*", "*", "v1")) if "Subsets" in fields else "*"
-        section: dict[str, Any] = {"Datacenters": draw(st.lists(_datacenters, min_size=1, max_size=3, unique=True))}
-        if draw(_one_of(False, False, True)):
-            section["Service"] = draw(_services)
-        fields["Failover"] = {key: section}
-    elif kind == "redirect":
-        fields["Redirect"] = {"Service": draw(_services), "Datacenter": draw(_one_of("", *DATACENTERS))}
-        fields.pop("DefaultSubset", None)
-    fields["ConnectTimeout"] = draw(_one_of("0s", "0s", "1s"))
-    return resolver(name, namespace=draw(_namespaces), **fields)
-
-
-@st.composite
-def _defaults(draw: st.DrawFn) -> Document:
-    mode = {"Mode": draw(_modes)}
-    return defaults(draw(_services), Protocol=draw(_one_of("", "tcp", "http")), MeshGateway=mode)
-
-
-@st.composite
-def _sidecars(draw: st.DrawFn) -> Document:
-    upstreams: list[Mapping[str, Any]] = []
-    for name in draw(st.lists(_services, max_size=3, unique=True)):
-        upstream: dict[str, Any] = {"DestinationName": name}
-        upstream["MeshGateway"] = {"Mode": draw(_one_of("", "", "", "local", "remote"))}
-        upstream["Datacenter"] = draw(_one_of("", "", "dc2"))
-        upstream["Config"] = draw(_one_of({}, {}, {"connect_timeout_ms": 700}))
-        upstreams.append(upstream)
-    where = draw(_one_of("dc1", "dc1", "dc2"))
-    return sidecar(draw(_services), *upstreams, dc=where, namespace=draw(_namespaces), mode=draw(_one_of("", "local")))
-
-
-_documents = st.one_of(
-    _resolvers(),
-    _resolvers(),
-    _resolvers(),
-    _sidecars(),
-    _sidecars(),
-    _defaults(),
-    st.builds(proxy_defaults, _one_of("", "tcp", "http"), _modes),
-    st.builds(gateway, _datacenters, _one_of("gw", "gw2")),
-    st.just(namespace(_TEAM)),
-    st.builds(
-        lambda one, other: splitter(one, {"Weight": 50, "Service": one}, {"Weight": 50, "Service": other}),
-        _services,
-        _services,
-    ),
-)
-_entry_keys = st.one_of(
-    st.tuples(_one_of("service-resolver", "service-defaults", "service-splitter"), _namespaces, _services),
-    st.just(("proxy-defaults", "default", "global")),
-    st.just(("namespace", "default", _TEAM)),
-)
-_registration_keys = st.one_of(
-    st.builds("{}/{}/{}".format, _one_of("dc1", "dc2"), _namespaces, _services),
-    st.builds("{}/gateways/{}".format, _datacenters, _one_of("gw", "gw2")),
-)
 
 BEGINNING = Batch(
     [
@@ -149,54 +110,7 @@ BEGINNING = Batch(
 )
 """A mesh to start from: most batches by themselves would lead nowhere."""
 
-batches = st.one_of(
-    st.builds(Batch, st.lists(_documents, min_size=1, max_size=3)),
-    st.builds(Batch, st.lists(_documents, min_size=1, max_size=3)),
-    st.builds(Batch, st.just(()), st.lists(_entry_keys, min_size=1, max_size=1)),
-    st.builds(Batch, st.just(()), st.just(()), st.lists(_registration_keys, min_size=1, max_size=1)),
-    st.just(BEGINNING),
-)
-
-
-@st.composite
-def _instances(draw: st.DrawFn, service: str | None, number: int) -> Document:
-    status = draw(_one_of("passing", "passing", "warning", "critical"))
-    if service is None:
-        return gateway_instance(number, status)
-    return instance(service, number, status, version=draw(_one_of("v1", "v2")), output=draw(_one_of("", "ok")))
-
-
-@st.composite
-def events(draw: st.DrawFn, services: Sequence[str | None] = (*SERVICES, None)) -> HealthEvent:
-    """Events of few instances at few indexes, so that they often contend."""
-    service, where = draw(_one_of(*services)), draw(_datacenters)
-    numbers = draw(st.lists(st.integers(1, 3), max_size=3, unique=True))
-    stamp = {"index": draw(st.integers(1, 6)), "epoch": draw(_one_of(0, 0, 0, 0, 1))}
-    place = {"dc": where, "namespace": draw(_namespaces), "source": draw(_one_of("consul", "consul", "ecs"))}
-    kind = draw(_one_of("list", "list", "one", "one", "removed", "checks"))
-    if kind == "list":
-        return event(service, instances=[draw(_instances(service, each)) for each in numbers], **stamp, **place)
-    one = draw(_instances(service, draw(st.integers(1, 3))))
-    if kind == "removed":
-        return event(service, removed=one, **stamp, **place)
-    said = event(service, one=one, **stamp, **place)
-    checks = tuple(replace(statement, description=None) for statement in said.statements)
-    return replace(said, statements=checks, checks_only=True) if kind == "checks" else said
-
-
-_troubles = st.one_of(
-    st.none(),
-    st.none(),
-    st.builds(Trouble, st.integers(1, 80), _one_of("crash", "away"), st.integers(1, 6)),
-)
-acts = st.one_of(
-    st.builds(Act, batches, st.integers(0, 2), _troubles, st.booleans()),
-    st.builds(Act, events(), st.integers(0, 2), _troubles, st.booleans()),
-    st.builds(Act, events(), st.integers(0, 2), _troubles, st.booleans()),
-    st.builds(Act, st.just("reconcile"), st.integers(0, 2), _troubles, st.just(False)),
-)
-
-_BATCHES_THAT_FLIP: Sequence[Batch] = (
+FLIPS: Sequence[Batch] = (
     Batch([sidecar("web", "api", "db")]),
     Batch([], registrations=["dc1/default/web"]),
     Batch([gateway("dc1")]),
@@ -208,16 +122,165 @@ _BATCHES_THAT_FLIP: Sequence[Batch] = (
     Batch([], entries=[("service-resolver", "default", "api")]),
     Batch([sidecar("web", "db"), gateway("dc2")]),
 )
-flips = st.builds(
-    Act,
-    st.one_of(
-        st.sampled_from(_BATCHES_THAT_FLIP),
-        st.sampled_from(_BATCHES_THAT_FLIP),
-        st.just("reconcile"),
-        events(("api", "db", None)),
-    ),
-    st.integers(0, 2),
-    st.one_of(st.none(), st.builds(Trouble, st.integers(1, 60), st.just("crash"), st.just(1))),
-    st.booleans(),
-)
-"""Acts that undo one another: the same few things come and go, with crashes in between."""
+"""Batches that undo one another: the same few things come and go."""
+
+
+class Teller:
+    """Tells stories by chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._random = Random(seed)
+
+    def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
+        """Every third one is of the same few things that come and go, from an empty store on."""
+        flips = self.seed % 3 == 0
+        tell = self.flip if flips else self.act
+        rounds = [
+            [tell() for _ in range(self._random.randint(1, most_acts))]
+            for _ in range(self._random.randint(1, most_rounds))
+        ]
+        return Story(self.seed, rounds, flips)
+
+    def act(self) -> Act:
+        """Anything."""
+        return self._act(self._one_of(self.event, self.event, self.event, self.batch, self.batch, self._rarely)())
+
+    def flip(self) -> Act:
+        """One of what comes and goes, and what it is about."""
+        return self._act(self._one_of(self._flip, self._flip, self._rarely, lambda: self.event(["api", "db", None]))())
+
+    def _flip(self) -> Verb:
+        return self._one_of(*FLIPS)
+
+    def _rarely(self) -> Verb:
+        which = self._random.randrange(1000)
+        kinds: list[Verb] = ["reconcile", "reconcile", Redelivery(which), Redelivery(which), Rollback(1 + which % 3)]
+        return self._one_of(*kinds, Damage(which))
+
+    def _act(self, what: Verb) -> Act:
+        jump = self._one_of(0, 0, 0, 0, 0, 3600, -30)
+        trouble = None
+        if self._chance(0.35):
+            kind: Any = self._one_of("crash", "crash", "away", "deaf")
+            trouble = Trouble(self._random.randint(1, 80), kind, self._random.randint(1, 6))
+        return Act(what, self._random.randrange(ENGINES), trouble, self._chance(0.5), jump)
+
+    def batch(self) -> Batch:
+        """A change of config, which may be refused."""
+        kind = self._one_of("write", "write", "write", "entry", "registration", "beginning")
+        if kind == "write":
+            return Batch([self._document() for _ in range(self._random.randint(1, 2))])
+        if kind == "entry":
+            return Batch([], [self._entry_key()])
+        if kind == "registration":
+            return Batch([], [], [self._registration_key()])
+        return BEGINNING
+
+    def event(self, services: Sequence[str | None] = (*SERVICES, None)) -> HealthEvent:
+        """An event of few instances at few indexes, so that they often contend."""
+        service, where = self._one_of(*services), self._one_of(*DATACENTERS)
+        stamp = {"index": self._random.randint(1, 6), "epoch": self._one_of(0, 0, 0, 0, 1)}
+        source = self._one_of("consul", "consul", "ecs")
+        place = {"dc": where, "namespace": self._namespace(), "source": source}
+        kind = self._one_of("list", "list", "one", "one", "removed", "checks")
+        if kind == "list":
+            numbers = self._random.sample([1, 2, 3], self._random.randint(0, 3))
+            return event(service, instances=[self._instance(service, each) for each in numbers], **stamp, **place)
+        one = self._instance(service, self._random.randint(1, 3))
+        if kind == "removed":
+            return event(service, removed=one, **stamp, **place)
+        said = event(service, one=one, **stamp, **place)
+        checks = tuple(replace(statement, description=None) for statement in said.statements)
+        return replace(said, statements=checks, checks_only=True) if kind == "checks" else said
+
+    def _instance(self, service: str | None, number: int) -> Document:
+        status = self._one_of("passing", "passing", "warning", "critical")
+        if service is None:
+            return gateway_instance(number, status)
+        version, output = self._one_of("v1", "v2"), self._one_of("", "ok")
+        return instance(service, number, status, version=version, output=output)
+
+    def _document(self) -> Document:
+        tell: Callable[[], Document] = self._one_of(
+            self._resolver,
+            self._resolver,
+            self._resolver,
+            self._sidecar,
+            self._sidecar,
+            self._defaults,
+            lambda: proxy_defaults(self._one_of("", "tcp", "http"), self._mode()),
+            lambda: gateway(self._one_of(*DATACENTERS), self._one_of("gw", "gw2")),
+            lambda: namespace(_TEAM),
+            self._splitter,
+        )
+        return tell()
+
+    def _resolver(self) -> Document:
+        fields: dict[str, Any] = {"ConnectTimeout": self._one_of("0s", "0s", "1s")}
+        if self._chance(0.5):
+            fields["Subsets"] = {
+                "v1": {"Filter": "Service.Meta.version == v1", "OnlyPassing": self._chance(0.5)},
+                "v2": {"Filter": "Service.Meta.version == v2"},
+            }
+            fields["DefaultSubset"] = self._one_of("", "v1")
+        kind = self._one_of("failover", "failover", "failover", "redirect", "nothing")
+        if kind == "failover":
+            key = self._one_of("*", "*", "v1") if "Subsets" in fields else "*"
+            section: dict[str, Any] = {"Datacenters": self._random.sample(DATACENTERS, self._random.randint(1, 3))}
+            if self._chance(0.3):
+                section["Service"] = self._one_of(*SERVICES)
+            fields["Failover"] = {key: section}
+        elif kind == "redirect":
+            fields["Redirect"] = {
+                "Service": self._one_of(*SERVICES),
+                "Datacenter": self._one_of("", *DATACENTERS),
+            }
+            fields.pop("DefaultSubset", None)
+        return resolver(self._one_of(*SERVICES), namespace=self._namespace(), **fields)
+
+    def _defaults(self) -> Document:
+        mode = {"Mode": self._mode()}
+        return defaults(self._one_of(*SERVICES), Protocol=self._one_of("", "tcp", "http"), MeshGateway=mode)
+
+    def _splitter(self) -> Document:
+        one, other = self._one_of(*SERVICES), self._one_of(*SERVICES)
+        return splitter(one, {"Weight": 50, "Service": one}, {"Weight": 50, "Service": other})
+
+    def _sidecar(self) -> Document:
+        upstreams: list[Mapping[str, Any]] = [
+            {
+                "DestinationName": name,
+                "MeshGateway": {"Mode": self._one_of("", "", "", "local", "remote")},
+                "Datacenter": self._one_of("", "", "dc2"),
+                "Config": self._one_of({}, {}, {"connect_timeout_ms": 700}),
+            }
+            for name in self._random.sample(SERVICES, self._random.randint(0, 3))
+        ]
+        where, mode = self._one_of("dc1", "dc1", "dc2"), self._one_of("", "local")
+        return sidecar(self._one_of(*SERVICES), *upstreams, dc=where, namespace=self._namespace(), mode=mode)
+
+    def _entry_key(self) -> EntryKey:
+        kind = self._one_of("service-resolver", "service-defaults", "service-splitter", "proxy-defaults", "namespace")
+        if kind == "proxy-defaults":
+            return (kind, "default", "global")
+        if kind == "namespace":
+            return (kind, "default", _TEAM)
+        return (kind, self._namespace(), self._one_of(*SERVICES))
+
+    def _registration_key(self) -> str:
+        if self._chance(0.5):
+            return f"{self._one_of('dc1', 'dc2')}/{self._namespace()}/{self._one_of(*SERVICES)}"
+        return f"{self._one_of(*DATACENTERS)}/gateways/{self._one_of('gw', 'gw2')}"
+
+    def _mode(self) -> str:
+        return str(self._one_of("", "none", "local", "remote"))
+
+    def _namespace(self) -> str:
+        return str(self._one_of("default", "default", "default", _TEAM))
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def _one_of(self, *values: Any) -> Any:
+        return self._random.choice(values)

@@ -25,13 +25,18 @@ class Untold:
         self._kept: dict[str, Moved | MovedManifest] = {}
         self._lock = Lock()
 
+    @property
+    def pending(self) -> frozenset[str]:
+        """The keys of what is kept."""
+        with self._lock:
+            return frozenset(self._kept)
+
     def tell(self, moved: "Iterable[Moved | MovedManifest]") -> None:
         """Tell of `moved` at once. What is not taken is kept, and so is all that follows, until `tell_rest`."""
         news = list(moved)
         if not news:
             return
-        with self._lock:
-            deaf = bool(self._kept)
+        deaf = bool(self.pending)
         if not deaf:
             try:
                 self._notify(news)

@@ -1,0 +1,74 @@
+"""Who hears of a store by notices alone: of everything that moved, once all is settled."""
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+from pointsman.pipeline.engine import Moved, MovedManifest
+from pointsman.store import keys
+from pointsman.store.protocol import Stored
+from pointsman.xds.manifest import read_manifest
+
+from tests.pipeline.interleaving import Interleaving, Task
+from tests.pipeline.memory import MemoryStore
+from tests.pipeline.promises import named_heads
+
+_NEWS = {keys.SNAPSHOTS: ("version",), keys.MANIFESTS: ("generation", "retired", "clusters", "listeners")}
+"""What followers have to hear of in an object, by what its key begins with."""
+
+
+class Notified:
+    """Compares what was told with what was written.
+
+    Who hears of a manifest reads the heads that are new in it. What a writer wrote who failed and is not called again
+    may remain untold: followers find it at their next reread.
+    """
+
+    def __init__(self, store: MemoryStore, interleaving: Interleaving) -> None:
+        self._interleaving = interleaving
+        self._store = store
+        self._named: dict[str, set[str]] = {}
+        self._told: dict[str, int] = {}
+        self._moved: dict[str, tuple[int, Task | None]] = {}
+        self._excused: set[Task | None] = set()
+        store.watchers.append(self._written)
+
+    def hear(self, moved: Sequence[Moved | MovedManifest]) -> None:
+        """Take notices."""
+        for each in moved:
+            body = orjson.loads(each.data)
+            if body["serial"] <= self._told.get(each.key, 0):
+                continue
+            self._told[each.key] = body["serial"]
+            if isinstance(each, MovedManifest):
+                names = named_heads(each.key, read_manifest(body))
+                for head in names - self._named.get(each.key, set()):
+                    if head not in self._store.damaged:
+                        self._told[head] = orjson.loads(self._store.objects[head].data)["serial"]
+                self._named[each.key] = names
+
+    def excuse(self, task: Task) -> None:
+        """What this one moved need not be told."""
+        self._excused.add(task)
+
+    def excuse_keys(self, names: Iterable[str]) -> None:
+        """What stands under these keys now need not be told: who knew of it is gone."""
+        for key in names:
+            self._moved.pop(key, None)
+
+    def missing(self) -> list[str]:
+        """What moved and was never told."""
+        return [
+            f"{key}: nobody was told of what moved with serial {serial}"
+            for key, (serial, task) in sorted(self._moved.items())
+            if self._told.get(key, 0) < serial and task not in self._excused
+        ]
+
+    def _written(self, old: Stored | None, new: Stored) -> None:
+        news = _NEWS.get(new.key.split("/")[0] + "/")
+        if news is None:
+            return
+        before, after = orjson.loads(old.data) if old else {}, orjson.loads(new.data)
+        if new.key.startswith(keys.SNAPSHOTS) and after["retired"]:
+            self._moved.pop(new.key, None)
+        elif any(before.get(name) != after.get(name) for name in news):
+            self._moved[new.key] = after["serial"], self._interleaving.current

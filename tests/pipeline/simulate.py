@@ -1,0 +1,67 @@
+"""Simulated lives of a store: what goes wrong is printed with its seed and the shortest story that still does."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+
+from tests.pipeline.life import problems_of
+from tests.pipeline.shrink import shrunk, told
+from tests.pipeline.stories import Teller
+
+_CHUNK = 50
+"""Lives that one process lives at a time."""
+
+_MOST_SHOWN = 5
+"""Problems of a life, and lives that go wrong, that are printed."""
+
+
+def failures(first: int, lives: int, most_rounds: int = 4, most_acts: int = 4) -> list[str]:
+    """Live the lives of `lives` seeds from `first` on: one text for each that goes wrong, _MOST_SHOWN at most."""
+    logging.getLogger("pointsman").setLevel(logging.CRITICAL)  # followers say what is damaged, over and over
+    return list(islice(_failures(first, lives, most_rounds, most_acts), _MOST_SHOWN))
+
+
+def _failures(first: int, lives: int, most_rounds: int, most_acts: int) -> Iterator[str]:
+    for seed in range(first, first + lives):
+        story = Teller(seed).story(most_rounds, most_acts)
+        if problems := problems_of(story):
+            short = shrunk(story, lambda each: bool(problems_of(each)))
+            lines = [f"seed {seed}: {len(problems)} problems", *problems[:_MOST_SHOWN]]
+            yield "\n".join([*lines, "the shortest that goes wrong:", told(short), *problems_of(short)[:_MOST_SHOWN]])
+
+
+def _chunk(first: int, rounds: int, acts: int, end: int) -> list[str]:
+    return failures(first, min(_CHUNK, end - first), rounds, acts)
+
+
+def main() -> int:
+    """0 if every life ended as it should."""
+    today = int(f"{datetime.now(UTC):%Y%m%d}") * 10_000
+    parser = argparse.ArgumentParser(prog="python -m tests.pipeline.simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, default=today, help="the first life's (default: of today, %(default)s)")
+    parser.add_argument("--lives", type=int, default=1000, help="how many, with the seeds after it (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="the most rounds of a life (%(default)s)")
+    parser.add_argument("--acts", type=int, default=4, help="the most acts at the same time (%(default)s)")
+    parser.add_argument("--processes", type=int, default=2, help="how many processes live (%(default)s)")
+    told_to = parser.parse_args()
+    end = told_to.seed + told_to.lives
+    print(f"{told_to.lives} lives from seed {told_to.seed} on, {told_to.rounds} rounds of {told_to.acts} acts at most")
+    wrong = 0
+    live = partial(_chunk, rounds=told_to.rounds, acts=told_to.acts, end=end)
+    with ProcessPoolExecutor(told_to.processes) as pool:
+        for found in pool.map(live, range(told_to.seed, end, _CHUNK)):
+            for text in found:
+                wrong += 1
+                if wrong <= _MOST_SHOWN:
+                    print(f"\n{text}")
+    print("every life ended as it should" if not wrong else f"\n{wrong} lives went wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
