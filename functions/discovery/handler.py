@@ -111,8 +111,11 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
         logger.warning("the store is away, what is known stays", reason=outcome.unreachable)
         count("DiscoveryStale")
     if outcome.ahead:
-        logger.warning("the Envoy has something newer", version=request.version)
+        logger.warning("the Envoy has something newer, and the store could not be read for it", version=request.version)
         count("DiscoveryAhead")
+    for reset in outcome.resets:
+        logger.warning("reset: the store itself was read, and it is so there now", what=reset)
+        count("DiscoveryReset")
     if outcome.answer is None:
         return answer(304, b"")
     body = outcome.answer.body

@@ -1,10 +1,10 @@
 """A store that can be taken away, and a clock that stands still."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pointsman.store.protocol import Changes, Listed, StoreUnavailable
+from pointsman.store.protocol import Changes, Listed, Stored, StoreUnavailable, Write
 from pointsman.store.sqlite import SQLiteStore
 
 
@@ -21,7 +21,8 @@ class Clock:
 class Remote(SQLiteStore):
     """A store that is away at will, and remembers what it was asked about: keys, or a prefix that was listed.
 
-    It answers `answers` more calls for changes, and is away then.
+    It answers `answers` more calls for changes, and is away then. What is among the `lost` is not there. `confirmed`
+    are the keys that were read past every cache, one set for each such read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +30,8 @@ class Remote(SQLiteStore):
         self.answers = sys.maxsize
         self.asked: list[frozenset[str]] = []
         self.listed: list[str] = []
+        self.confirmed: list[frozenset[str]] = []
+        self.lost: set[str] = set()
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
         """As the store does, if it is there."""
@@ -36,7 +39,24 @@ class Remote(SQLiteStore):
         if self.answers < 0:
             raise StoreUnavailable("store: gone for now")
         self.asked.append(frozenset(known))
-        return super().changes(known, cursor)
+        return super().changes({key: etag for key, etag in known.items() if key not in self.lost}, cursor)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """As the store does, if it is there."""
+        if self.answers <= 0:
+            raise StoreUnavailable("store: gone for now")
+        self.confirmed.append(frozenset(keys))
+        return super().get_many([key for key in keys if key not in self.lost])
+
+    def backup(self) -> dict[str, bytes]:
+        """All that is there."""
+        return {each.key: each.data for each in super().get_many([each.key for each in super().list("")]).values()}
+
+    def restore(self, saved: Mapping[str, bytes]) -> None:
+        """Have what was saved, in place of what is there."""
+        writes = [Write(each.key, saved[each.key], each.etag) for each in super().list("") if each.key in saved]
+        assert all(written.etag for written in self.put_many(writes))
+        self.lost = {each.key for each in super().list("")} - saved.keys()
 
     def leave(self) -> None:
         """Be away from now on."""

@@ -186,7 +186,7 @@ def test_an_envoy_that_comes_back_gets_only_what_it_does_not_have(store: Remote,
 
 
 @both
-def test_what_an_envoy_has_that_is_newer_stays_until_we_catch_up(
+def test_what_an_envoy_has_that_is_newer_stays_until_the_store_has_said_what_is_right(
     store: Remote, published: Publisher, delta: bool
 ) -> None:
     with Adapter(store) as adapter, stream(adapter.server.address, delta) as envoy:
@@ -194,18 +194,53 @@ def test_what_an_envoy_has_that_is_newer_stays_until_we_catch_up(
         theirs = str(Version((2, 1, 0) if delta else (1, 0, 9), "0" * 16))
         envoy.say(CLUSTERS, node=node(NEW))
         places = asks(envoy.hear())
+        store.leave()
         if delta:
             envoy.say(ENDPOINTS, **named(delta, places), initial_resource_versions={places[0]: theirs})
             assert names(envoy.hear()) == ["s3"]
         else:
             envoy.say(ENDPOINTS, **named(delta, places), version_info=theirs)
         wait_until(lambda: b'ahead_total{kind="endpoints",way="ads"} 1.0' in adapter.metrics.text(), "it to be told")
-        for serving in ("dc2", "dc3", "dc2", "dc3", "dc2", "dc3", "dc2", "dc3"):
+        (ahead,) = wait_until(lambda: adapter.follower.ahead, "the Envoy to wait for the store")
+        assert ahead == "s1-1 (dc1/default/s1) has newer endpoints than are here"
+        for serving in ("dc2", "dc3"):
             published.head(sidecar_plan(), content([serving]))
+        store.come_back()
         response = envoy.hear()
         assert "s2" in names(response)
         (ours,) = (each for each in messages(response) if each.cluster_name == places[0])
-        assert serves(ours) != "dc1"
+        assert serves(ours) == "dc3"
+        wait_until(lambda: not adapter.follower.ahead, "the meeting to be over")
+
+
+@both
+def test_a_store_that_went_back_takes_every_stream_along_and_whoever_comes_with_one_reading_for_all(
+    store: Remote, published: Publisher, delta: bool
+) -> None:
+    saved = store.backup()
+
+    def served(response: Any) -> str:
+        (found,) = (serves(each) for each in messages(response) if each.cluster_name.startswith("s2."))
+        return found
+
+    with Adapter(store) as adapter, settled(adapter.server.address, delta) as (envoy, places):
+        for datacenter in ("dc2", "dc3", "dc2"):
+            published.head(sidecar_plan(), content([datacenter]))
+            assert served(envoy.hear()) == datacenter
+        newest = envoy.last[ENDPOINTS]
+        theirs = newest.version_info if not delta else {each.name: each.version for each in newest.resources}
+        store.restore(saved)
+        assert served(envoy.hear()) == "dc1"
+        told = {"initial_resource_versions": theirs} if delta else {"version_info": theirs}
+        store.confirmed.clear()
+        with contextlib.ExitStack() as held:
+            others = [held.enter_context(stream(adapter.server.address, delta)) for _ in range(10)]
+            for other in others:
+                other.say(ENDPOINTS, node=node(NEW), **named(delta, places[:1]), **told)
+            assert [served(other.hear()) for other in others] == ["dc1"] * 10
+        # Those that came after the reading had begun took one more.
+        assert len(store.confirmed) <= 3
+        assert adapter.follower.resets.total == 2
 
 
 @both

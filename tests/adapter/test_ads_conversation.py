@@ -17,17 +17,20 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pointsman.adapter.ads.ahead import Ahead
 from pointsman.adapter.ads.conversation import PATIENCE, SETTLE, Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.follow.confirming import GAP
 from pointsman.adapter.follow.follower import Follower
+from pointsman.store import keys
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
 from pointsman.xds.delivery import EnvoyVersion
 
-from tests.adapter.doubles import Remote
+from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
 from tests.adapter.published import TRUST_DOMAIN, Publisher, content, instances, sidecar_plan
 
@@ -39,12 +42,20 @@ class Source:
     """One adapter's follower and what it makes of it."""
 
     def __init__(self, store: SQLiteStore, version: EnvoyVersion | None) -> None:
-        self._follower, self._version = Follower(store, [S1]), version
-        self._shelf = Shelf(self._follower)
+        self._clock = Clock()
+        self.follower, self._version = Follower(store, [S1], clock=self._clock), version
+        self._shelf = Shelf(self.follower)
 
     def look(self) -> None:
         """Read what is in the store now."""
-        self._follower.refresh()
+        self.follower.refresh()
+
+    def confirm(self) -> None:
+        """Look, and read past every cache what is in doubt or what an Envoy is ahead of: that may show more of it."""
+        self.look()
+        for _ in range(3):
+            self._clock.now += GAP
+            self.follower.confirm(lambda changed: None)
 
     @property
     def resources(self) -> Resources:
@@ -66,6 +77,7 @@ class Model:
         self.version: dict[Kind, str] = dict.fromkeys(Kind, "")
         self.responses: deque[Any] = deque()
         self._conversation: Conversation[Any] | None = None
+        self._ahead: tuple[Source, Ahead] | None = None
         self._nonce: dict[Kind, str] = {}
         self._asked: set[str] = set()
         self._ready = False
@@ -73,6 +85,9 @@ class Model:
     def connect(self, now: float) -> None:
         """Begin a stream: what was under way on the one before is lost."""
         self._conversation = DeltaConversation(now) if self.delta else StateOfTheWorldConversation(now)
+        if self._ahead is not None:
+            self._ahead[1].end()
+        self._ahead = None
         self.responses.clear()
         self._nonce.clear()
         self._asked = self._wanted()
@@ -85,9 +100,15 @@ class Model:
     def hear(self, source: Source, now: float) -> None:
         """Let the adapter say what it has to."""
         assert self._conversation is not None
-        for response in self._conversation.advance(source.resources, now):
-            made = DeltaDiscoveryResponse if self.delta else DiscoveryResponse
-            self.responses.append(made.FromString(response.data))
+        if self._ahead is None:
+            self._ahead = source, Ahead(source.follower, S1, "s1-1", lambda: None)
+        assert self._ahead[0] is source
+        while True:
+            for response in self._conversation.advance(source.resources, now):
+                made = DeltaDiscoveryResponse if self.delta else DiscoveryResponse
+                self.responses.append(made.FromString(response.data))
+            if not self._ahead[1].see_to(self._conversation, source.resources):
+                return
 
     def take(self, now: float) -> None:
         """Take in one response and answer it."""
@@ -215,7 +236,11 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("config"), st.tuples(st.sets(st.sampled_from(SERVICES)), st.sampled_from([["dc2", "dc3"], []]))),
     st.tuples(st.just("deliver"), st.integers(1, 4)),
     st.tuples(st.just("look"), st.sampled_from([0, 1])),
+    st.tuples(st.just("confirm"), st.sampled_from([0, 1])),
     st.tuples(st.just("connect"), st.sampled_from([0, 1])),
+    st.tuples(st.just("fetch"), st.sampled_from([0, 1])),
+    st.tuples(st.just("backup"), st.none()),
+    st.tuples(st.just("restore"), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([SETTLE, PATIENCE])),
 )
 
@@ -244,28 +269,74 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     version=OLD,
     steps=[("switch", ("s2", "dc2")), ("look", 0), ("deliver", 2), ("connect", 1), ("deliver", 1)],
 )
-@settings(max_examples=50, deadline=None)
+@example(
+    # The other adapter is behind, and the store is not: it says so.
+    version=NEW,
+    steps=[("fetch", 0), ("switch", ("s2", "dc2")), ("look", 0), ("fetch", 0), ("fetch", 1), ("confirm", 1)],
+)
+@example(
+    # The store goes back, and on from there: the one who sees that has sent the Envoy what was there before.
+    version=NEW,
+    steps=[
+        *[("fetch", 0), ("backup", None), ("switch", ("s2", "dc2")), ("config", ({"s2", "s4"}, ["dc2", "dc3"]))],
+        *[("look", 0), ("deliver", 100), ("restore", None), ("confirm", 0), ("deliver", 100)],
+        *[("switch", ("s2", "dc3")), ("look", 0)],
+    ],
+)
+@example(
+    # The same, and the Envoy comes to the other one, who knows nothing of all that.
+    version=OLD,
+    steps=[
+        *[("backup", None), ("switch", ("s2", "dc2")), ("config", ({"s2", "s4"}, []))],
+        *[("look", 0), ("fetch", 0), ("restore", None), ("fetch", 1), ("confirm", 1), ("deliver", 100)],
+        *[("switch", ("s2", "dc3")), ("look", 1)],
+    ],
+)
+@settings(max_examples=100, deadline=None)
 @given(version=st.sampled_from([NEW, OLD]), steps=st.lists(STEPS, max_size=40))
-def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrives(
+def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_store_and_all_arrives(
     delta: bool, version: EnvoyVersion, steps: list[Step], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store = SQLiteStore(tmp_path_factory.mktemp("ads") / "store.db")
     publisher, envoy, now = Publisher(store), Model(delta), 1000.0
     generation, failover, at = 1, ["dc2", "dc3"], 0
     serving = dict.fromkeys(SERVICES, "dc1")
-    published = dict.fromkeys(SERVICES, 0)
+    written = 0
+    # What the store had, in order of time, by service; a restore is one more moment. What came before one counts no
+    # more for who has looked since.
+    lines: dict[str, list[int]] = {service: [] for service in SERVICES}
+    unaware: set[int] = set()
+    saved: dict[str, tuple[bytes, int | None]] = {}
 
     def publish(service: str) -> None:
-        published[service] += 1
+        nonlocal written
+        written += 1
         # The port tells which version it was.
-        gateways = dict.fromkeys(("dc1", "dc2", "dc3"), 9000 + published[service])
-        found = instances([serving[service]], gateways, service, port=9000 + published[service])
+        gateways = dict.fromkeys(("dc1", "dc2", "dc3"), 9000 + written)
+        found = instances([serving[service]], gateways, service, port=9000 + written)
         plan = sidecar_plan(service=service, failover=failover)
         publisher.head(plan, compute(plan, found, TRUST_DOMAIN))
+        lines[service].append(9000 + written)
+
+    def back_up() -> None:
+        for each in store.list(""):
+            stored = store.get(each.key)
+            assert stored
+            service = each.key.rpartition("/")[2].partition(".")[0]
+            saved[each.key] = stored.data, lines[service][-1] if service in lines else None
+
+    def restore() -> None:
+        for key, (data, port) in saved.items():
+            publisher.garbage(key, data)
+            if port is not None:
+                lines[key.rpartition("/")[2].partition(".")[0]].append(port)
+        unaware.update(range(2) if saved else ())
 
     def deliver(number: int) -> None:
         for _ in range(number):
             envoy.hear(sources[at], now)
+            if not envoy.responses:
+                envoy.hear(sources[at], now)  # once more: nothing becomes right by itself
             if not envoy.responses:
                 return
             envoy.take(now)
@@ -279,8 +350,11 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrive
             assert {f"{each}.default.dc1.internal.{TRUST_DOMAIN}" for each in envoy.listeners} <= envoy.active.keys()
         for name, (_, assignment) in envoy.active.items():
             port = assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value
-            assert port >= seen.get(name, 0), "it went back"
-            seen[name] = port
+            line = lines[name.partition(".")[0]]
+            # The earliest moment at which the store had that, after the one at which it had what the Envoy had before.
+            later = [moment for moment in range(seen.get(name, 0), len(line)) if line[moment] == port]
+            assert later or at in unaware, "it went back"
+            seen[name] = later[0] if later else line.index(port)
         for name in seen.keys() - envoy.active.keys():
             del seen[name]
 
@@ -305,15 +379,25 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrive
             deliver(how)
         elif what == "look":
             sources[how].look()
-        elif what == "connect":
+        elif what == "confirm":
+            sources[how].confirm()
+            unaware.discard(how)
+        elif what == "backup":
+            back_up()
+        elif what == "restore":
+            restore()
+        elif what in ("connect", "fetch"):
             at = how
             envoy.connect(now)
+            deliver(100 if what == "fetch" else 0)
         else:
             now += how
-    sources[at].look()
-    for _ in range(3):
+    for _ in range(4):
+        # It may turn out only now that the Envoy is ahead, in one kind after the other.
+        sources[at].confirm()
         deliver(100)
         now += PATIENCE
+    assert not sources[at].follower.ahead
     wanted = sources[at].resources
     assert envoy.listeners == set(wanted.of[LISTENERS])
     assert {name: each.SerializeToString(deterministic=True) for name, (each, _) in envoy.active.items()} == {
@@ -323,6 +407,10 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_and_all_arrive
         each.assignment for each in wanted.delivery.clusters
     }
     assert not envoy.warming
+    for each in wanted.delivery.clusters:
+        body = publisher.body(keys.snapshot(f"dc1/sidecar/{each.name.partition('.internal.')[0]}"))
+        assert body
+        assert body["version"] == each.snapshot.version
     store.close()
 
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from pointsman.adapter.follow.confirming import GAP, Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.noticed import REREAD, NoticedStore
 from pointsman.adapter.follow.queue import NoticeQueue, QueueError, QueueLost
@@ -180,6 +181,40 @@ def test_whatever_the_order_and_however_often_the_newest_stays(noticed: Noticed)
         assert newest is not None
         assert noticed.version() == newest["version"]
     assert noticed.inner.asked == []
+
+
+def test_a_late_notice_is_hearsay_and_a_restored_bucket_is_noticed_by_the_reread_or_by_an_envoy_that_is_ahead(
+    noticed: Noticed,
+) -> None:
+    saved = noticed.inner.backup()
+    noticed.start()
+    early = noticed.notice(HEAD)
+    for datacenter in ("dc2", "dc3", "dc2"):
+        noticed.publisher.head(PLAN, content([datacenter]))
+    noticed.say(HEAD)
+    noticed.listen()
+    assert noticed.active() == "dc2"
+    for ahead in (False, True):
+        noticed.inner.restore(saved)
+        noticed.lines[-1].said.put(early)
+        noticed.listen()
+        noticed.follower.confirm(lambda changed: None)
+        assert (noticed.active(), noticed.inner.confirmed) == ("dc2", []), "one read for each late notice"
+        if ahead:
+            noticed.follower.meet(Meeting(S1, None, "an Envoy", lambda: None))
+        else:
+            noticed.clock.now += REREAD[1] + 1
+            noticed.follower.refresh()
+        noticed.follower.confirm(lambda changed: None)
+        assert (noticed.active(), len(noticed.inner.confirmed)) == ("dc1", 1)
+        # From there on it is told of again, under numbers that were used before.
+        for datacenter in ("dc3", "dc2"):
+            noticed.publisher.head(PLAN, content([datacenter]))
+            noticed.say(HEAD)
+            noticed.listen()
+            assert noticed.active() == datacenter
+        noticed.inner.confirmed.clear()
+        noticed.clock.now += GAP
 
 
 def test_a_fleet_does_not_reread_at_once(store: Remote, clock: Clock) -> None:

@@ -202,6 +202,85 @@ def test_what_came_back_is_newer_than_what_lay_between_though_this_adapter_never
         assert Envoy(away, OLD_NODE).ask("clusters", between.version).resources == first.resources
 
 
+@pytest.mark.parametrize("node", [NODE, OLD_NODE], ids=["1.40", "1.39"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_that_went_back_takes_who_waits_and_who_comes_along(
+    kind: str, node: dict[str, Any], store: Remote, published: Publisher
+) -> None:
+    saved = store.backup()
+
+    def go_on(generation: int) -> None:
+        published.head(sidecar_plan(), content(["dc2"]))
+        published.head(sidecar_plan(service="s4"), content(service="s4"))
+        published.manifest(MANIFEST, manifest("s2", "s4", generation=generation))
+
+    with Adapter(store, settle=0.0) as adapter:
+        envoy = Envoy(adapter, node)
+        name = places(envoy)["s2"] if kind == "endpoints" else ""
+        before = envoy.ask(kind, name=name)
+        go_on(2)
+        wait_until(lambda: set(places(envoy)) == {"s2", "s4"}, "it to go on")
+        name = places(envoy)["s2"] if kind == "endpoints" else ""
+        ahead = envoy.ask(kind, name=name)
+        waiting = envoy.asking(kind, ahead.version, name)
+        wait_until(lambda: adapter.metric("pointsman_subscriptions") == 1, "it to be held")
+        store.restore(saved)
+        if kind == "endpoints" and node is OLD_NODE:
+            # It has to ask for the endpoints of another selection: its clusters tell it so.
+            wait_until(lambda: places(envoy)["s2"] != name, "it to go back")
+        else:
+            assert waiting().json == before.json
+        wait_until(lambda: set(places(envoy)) == {"s2", "s3"}, "it to go back")
+        name = places(envoy)["s2"] if kind == "endpoints" else ""
+        # Whoever comes from another adapter, or was away, is ahead, and is answered when the store was read once more.
+        answers = [envoy.asking(kind, ahead.version, name) for _ in range(5)]
+        store.confirmed.clear()
+        assert all(answer().json == before.json for answer in answers)
+        assert len(store.confirmed) <= 2
+        assert adapter.follower.ahead == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_that_is_behind_confirms_and_gives_who_is_ahead_what_the_store_has(
+    kind: str, store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Adapter(store, settle=0.0) as stale, Adapter(store, settle=0.0) as fresh:
+        name = places(Envoy(stale))["s2"] if kind == "endpoints" else ""
+        Envoy(stale).ask(kind, name=name)
+        monkeypatch.setattr(stale.follower, "refresh", set)
+        for number in (2, 3):
+            published.head(sidecar_plan(), content([f"dc{number}"]))
+            published.head(sidecar_plan(service="s4"), content(service="s4"))
+            published.manifest(MANIFEST, manifest("s2", "s4", generation=number))
+        wait_until(lambda: "s4" in places(Envoy(fresh)), "the other one to see it")
+        newest = Envoy(fresh).ask(kind, name=name)
+        # It has what the store has: no change. It has what nobody has: what the store has.
+        holding = Envoy(stale).asking(kind, newest.version, name)
+        wait_until(lambda: "s4" in places(Envoy(stale)), "the stale one to have read the store")
+        order, _, digest = newest.version.rpartition("-")
+        *rest, last = order.split(".")
+        later = ".".join([str(int(rest[0]) + 7), *rest[1:], last])
+        assert Envoy(stale).ask(kind, f"{later}-{digest[::-1]}", name).json == newest.json
+        stale.adapter.drain()
+        assert holding().status == 304
+
+
+def test_while_the_store_is_away_whoever_is_ahead_keeps_what_it_has_and_that_is_told(
+    store: Remote, published: Publisher
+) -> None:
+    with Adapter(store, hold=0.5) as adapter:
+        envoy = Envoy(adapter)
+        order, _, digest = envoy.ask("listeners").version.rpartition("-")
+        store.leave()
+        held = envoy.asking("listeners", f"9{order}-{digest[::-1]}")
+        wait_until(lambda: adapter.follower.ahead, "it to be told")
+        assert adapter.follower.ahead == ["s1-1 (dc1/default/s1) has newer listeners than are here"]
+        assert held().status == 304
+        assert adapter.follower.ahead == []
+        store.come_back()
+        wait_until(lambda: envoy.ask("listeners", f"9{order}-{digest[::-1]}").status == 200, "the store to be read")
+
+
 REFUSED: list[tuple[str, Any, int, str]] = [
     # what is asked for, the body, the answer and what it says
     ("clusters", b"{", 400, "is not JSON"),

@@ -90,6 +90,16 @@ class AdapterProcess:
         self.metrics.gauge(
             "pointsman_proxies_behind", "Proxies that do not get what the store has.", lambda: len(self.problems())
         )
+        self.metrics.gauge(
+            "pointsman_unconfirmed",
+            "What Envoys have that is newer than what is here, while the store has not been read since.",
+            lambda: len(self.ahead()),
+        )
+        self.metrics.total(
+            "pointsman_resets",
+            "What went back, objects and what Envoys had of them, because the store itself did.",
+            lambda: sum(each.resets.total for each in self._followers),
+        )
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
@@ -144,6 +154,14 @@ class AdapterProcess:
         """What Envoys reject, and do not have."""
         return standing(each for found in self._rejections for each in found())
 
+    def ahead(self) -> list[str]:
+        """Which Envoys have something newer than what is here, while the store has not been read since."""
+        return [each for follower in self._followers for each in follower.ahead]
+
+    def resets(self) -> list[dict[str, str]]:
+        """What went back lately because the store itself did: what, from where to where, and when."""
+        return [each for follower in self._followers for each in follower.resets.all()]
+
     def problems(self) -> dict[ProxyId, list[str]]:
         """By proxy, why it does not get what the store has; those without any are left out."""
         found: dict[ProxyId, list[str]] = {}
@@ -156,7 +174,8 @@ class AdapterProcess:
         """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
         from pointsman.adapter.serve.ops import ops
 
-        return ops(self.metrics, self._waiting_for, self._config_dump if with_dump else None, self.rejections)
+        dump = self._config_dump if with_dump else None
+        return ops(self.metrics, self._waiting_for, dump, self.rejections, self.ahead, self.resets)
 
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
         """Serve until `stop` is set; `ready` is told where.

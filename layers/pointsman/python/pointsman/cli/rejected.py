@@ -1,4 +1,4 @@
-"""What the Envoys behind an adapter reject, for `pointsman status`."""
+"""What the Envoys behind an adapter reject, which are ahead of it, and what went back: for `pointsman status`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,27 +13,37 @@ _FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """What the adapter at `place` tells: an `error` why it does not, or the rejections as `/rejections` has them."""
+    """What the adapter at `place` tells: an `error` why it does not, or what `/rejections` has."""
 
     place: str
     error: str
-    rejections: tuple[dict[str, str], ...]
+    rejections: tuple[dict[str, str], ...] = ()
+    ahead: tuple[str, ...] = ()
+    resets: tuple[dict[str, str], ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"adapter": self.place, "error": self.error, "rejections": list(self.rejections)}
+        return {
+            "adapter": self.place,
+            "error": self.error,
+            "rejections": list(self.rejections),
+            "ahead": list(self.ahead),
+            "resets": list(self.resets),
+        }
 
     def lines(self) -> list[str]:
         """For people."""
         if self.error:
             return [f"adapter {self.place}: {self.error}"]
-        if not self.rejections:
+        if not (self.rejections or self.ahead or self.resets):
             return [f"adapter {self.place}: nothing is rejected"]
         found = [f"adapter {self.place}:"]
         for each in self.rejections:
             of = what(each["kind"], each["name"])
             found.append(f"  {each['node']} ({each['proxy']}) rejects {of} since {each['since']}")
             found += [f"    {line}" for line in each["reason"].splitlines()]
+        found += [f"  {each}; the store cannot be read to confirm it" for each in self.ahead]
+        found += [f"  the store went back: {each['what']} {each['went']} at {each['at']}" for each in self.resets]
         return found
 
 
@@ -52,10 +62,21 @@ def ask(place: Listen) -> AdapterStatus:
     try:
         answer = get_json(place, "/rejections", timeout=5.0)
     except NoAnswer as error:
-        return AdapterStatus(str(place), str(error).removeprefix(f"{place}: "), ())
+        return AdapterStatus(str(place), str(error).removeprefix(f"{place}: "))
     rejections = answer.get("rejections") if isinstance(answer, dict) else None
     if not isinstance(rejections, list):
         reason = "it has no /rejections: name the address that it was given with --ops"
-        return AdapterStatus(str(place), reason, ())
+        return AdapterStatus(str(place), reason)
     found = tuple({name: str(each.get(name, "")) for name in _FIELDS} for each in rejections if isinstance(each, dict))
-    return AdapterStatus(str(place), "", found)
+    ahead = tuple(each for each in _list(answer, "ahead") if isinstance(each, str))
+    resets = tuple(
+        {name: str(each.get(name, "")) for name in ("what", "went", "at")}
+        for each in _list(answer, "resets")
+        if isinstance(each, dict)
+    )
+    return AdapterStatus(str(place), "", found, ahead, resets)
+
+
+def _list(answer: dict[str, Any], name: str) -> list[Any]:
+    found = answer.get(name)
+    return found if isinstance(found, list) else []

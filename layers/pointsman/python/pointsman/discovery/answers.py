@@ -9,10 +9,13 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from pointsman.discovery.version import Version, stamp
+from pointsman.discovery.version import Standing, Version, stamp, standing
 from pointsman.discovery.view import Manifests
 from pointsman.xds.delivery import DeliveredCluster
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
+
+MOST_PAST = 4
+"""Versions that an answer knows to come before it although they are as far."""
 
 
 class Kind(Enum):
@@ -47,12 +50,21 @@ class Resource:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A DiscoveryResponse. `published` is when the change that led to it was published, "" where none did."""
+    """A DiscoveryResponse. `published` is when the change that led to it was published, "" where none did.
+
+    `past` are the versions of the answers before it that are as far, the last `MOST_PAST`: what is about to leave is
+    there a while longer, and its version covers more, of the same.
+    """
 
     version: Version
     type_url: str
     resources: tuple[Resource, ...]
     published: str = ""
+    past: tuple[Version, ...] = ()
+
+    def stands(self, theirs: Version | None) -> Standing:
+        """How it stands to what an Envoy has."""
+        return Standing.NEWER if theirs in self.past else standing(self.version, theirs)
 
     @cached_property
     def text(self) -> str:
@@ -148,12 +160,15 @@ def make_answer(
     """An answer with these resources; `previous` itself where it has the same and is as far."""
     resources = tuple(resources)
     version = Version.of(order, *(each.serialized for each in resources))
-    if previous is not None and previous.version.digest == version.digest:
+    if previous is None:
+        return Answer(version, type_url, resources, published)
+    if previous.version.digest == version.digest:
         if previous.version.order >= order:
             return previous
         # Another adapter may have sent what lay between, which nobody here has seen: this is newer than that.
         return Answer(version, type_url, previous.resources, published)
-    return Answer(version, type_url, resources, published)
+    past = (*previous.past, previous.version)[-MOST_PAST:] if previous.version.order == order else ()
+    return Answer(version, type_url, resources, published, past)
 
 
 def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:

@@ -1,13 +1,14 @@
 """What one process has read of a store, so that it asks only for what changed; bounded, the least used goes first."""
 
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from pointsman.discovery.answers import Part, make_part
 from pointsman.discovery.reading import LastGood, Value
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import Store, Stored, StoreError
 from pointsman.xds.delivery import Form, deliver_cluster
 from pointsman.xds.snapshot import Snapshot
 
@@ -15,6 +16,9 @@ _log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 1024 * 1024
 """Of objects as they are stored; what is made of them takes several times that."""
+
+GAP = 1.0
+"""Seconds between two unconditional reads of one key, however many Envoys are ahead of it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,18 +32,31 @@ class _Object:
 
 
 class Kept:
-    """The last known good of objects that were read, and what they are delivered as. Not safe for several threads."""
+    """The last known good of objects that were read, and what they are delivered as. Not safe for several threads.
 
-    def __init__(self, store: Store, most_bytes: int = MOST_BYTES) -> None:
-        self._store, self._most_bytes = store, most_bytes
+    What is read as older than it was here is read once more, past the etags: what the store itself has then is right.
+    """
+
+    def __init__(
+        self, store: Store, most_bytes: int = MOST_BYTES, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` tells seconds, from whenever."""
+        self._store, self._most_bytes, self._clock = store, most_bytes, clock
         self._objects: OrderedDict[str, _Object] = OrderedDict()
         self._bytes = 0
+        self._tried: dict[str, float] = {}
+        self._confirmed: set[str] = set()
+        self.asked: set[str] = set()
+        """The keys that were looked for, until somebody clears this."""
+        self.resets: list[str] = []
+        """What went back, as the store itself had it, until somebody clears this."""
         self.unreachable = ""
         """Why the last look at the store failed; empty if it did not."""
 
     def read(self, wanted: Collection[str]) -> None:
         """Look for what changed of the objects under these keys, all at the same time. What is here then is what there
         is, or the last known good. Never raises for what the store does."""
+        self.asked |= {*wanted}
         known = {key: each.etag if (each := self._objects.get(key)) else None for key in wanted}
         try:
             found = self._store.changes(known)
@@ -48,13 +65,44 @@ class Kept:
             return
         self.unreachable = ""
         for stored in found.objects:
-            held = self._objects.setdefault(stored.key, _Object())
-            held.good.take(stored)
-            if held.good.problem:
-                _log.warning("%s", held.good.problem)
-            self._bytes += len(stored.data) - held.size
-            held.etag, held.size = stored.etag, len(stored.data)
+            self._hold(stored).good.take(stored)
+        self.confirm([key for key in wanted if (each := self._objects.get(key)) and each.good.contradicted])
+        for stored in found.objects:
+            if problem := self.problem(stored.key):
+                _log.warning("%s", problem)
         self._forget(wanted)
+
+    def confirm(self, wanted: Collection[str]) -> bool:
+        """Read these keys past the etags, those that were not read so within the `GAP`: whether what is here is what
+        the store has, or had within that time. What cannot be used or is not there leaves what is here."""
+        now = self._clock()
+        self._tried = {key: when for key, when in self._tried.items() if now - when < GAP}
+        self._confirmed &= self._tried.keys()
+        due = sorted(set(wanted) - self._tried.keys())
+        if due:
+            try:
+                found = self._store.get_many(due)
+            except StoreError as error:
+                self.unreachable = str(error)
+                return False
+            self._tried |= dict.fromkeys(due, now)
+            for key in due:
+                stored = found.get(key)
+                held = self._hold(stored) if stored else self._objects.get(key)
+                is_good, went = held.good.confirm(stored, key) if held else (True, "")
+                if held and not stored:
+                    held.etag = None  # it has to be told of when it comes back
+                if is_good:
+                    self._confirmed.add(key)
+                if went:
+                    self.resets.append(f"{key} went {went}")
+        return self._confirmed.issuperset(wanted)
+
+    def _hold(self, stored: Stored) -> _Object:
+        held = self._objects.setdefault(stored.key, _Object())
+        self._bytes += len(stored.data) - held.size
+        held.etag, held.size = stored.etag, len(stored.data)
+        return held
 
     def value(self, key: str) -> Value | None:
         """The last known good under `key`. The same object until it changes."""

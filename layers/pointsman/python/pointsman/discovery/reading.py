@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -16,28 +17,72 @@ from pointsman.xds.snapshot import Snapshot, read_snapshot
 Value = Snapshot | Manifest
 
 
+class Place(NamedTuple):
+    """Where an object stands among all that were ever written under its key: neither part ever goes down.
+
+    `number` is the version of a snapshot, the generation of a manifest.
+    """
+
+    number: int
+    serial: int
+
+    def __str__(self) -> str:
+        return f"{self.number} (serial {self.serial})"
+
+
+_NOWHERE = Place(0, 0)
+
+
 @dataclass(slots=True)
 class LastGood:
-    """The last known good of one object, a head or a manifest.
+    """The last known good of one object, a head or a manifest, and the `place` where it stands.
 
-    `number` is the version of a snapshot, the generation of a manifest; neither it nor the serial goes back. `value` is
-    None if there was nothing good so far, and the same object until it changes. `problem` tells why what was read last
-    was not taken, "" if it was.
+    `value` is None if there was nothing good so far, and the same object until it changes. `problem` tells why what was
+    read last was not taken, "" if it was. `contradicted` is whether that was for being older than what is here, or
+    another in the same place: then the store itself has to say which is right (`confirm`). `times` grows with
+    everything that is read.
     """
 
     value: Value | None = None
-    number: int = 0
-    serial: int = 0
+    place: Place = _NOWHERE
     problem: str = ""
+    contradicted: bool = False
+    times: int = 0
 
     def take(self, stored: Stored) -> bool:
-        """Take what is `stored` for the value, unless it cannot be read, must not reach an Envoy or is older than what
-        is here: then the value stays. Whether the value changed."""
-        before = self.value
-        self.problem = self._update(stored)
+        """Take what is `stored` for the value, unless it cannot be read, must not reach an Envoy, is older than what is
+        here or another in the same place: then the value stays. Whether the value changed."""
+        before, self.contradicted = self.value, False
+        self.times += 1
+        read = self._readable(stored)
+        if read is None:
+            return False
+        value, place = read
+        if why := self._contradiction(place, value):
+            self.contradicted = True
+            self.problem = f"{stored.key} {why}; {self._what_stays}"
+            return False
+        self._accept(value, place)
         return self.value is not before
 
-    def _update(self, stored: Stored) -> str:
+    def confirm(self, stored: Stored | None, key: str) -> tuple[bool, str]:
+        """Take what the store itself was found to have under `key`, past every cache: it is right, also where it is
+        older. What is not there, or cannot be used, leaves the value: whether what is here is what the store has; and
+        what went back from where to where, "" if nothing did."""
+        self.contradicted = False
+        self.times += 1
+        if stored is None:
+            self.problem = f"{key} is not in the store any more; {self._what_stays}" if self.value is not None else ""
+            return False, ""
+        read = self._readable(stored)
+        if read is None:
+            return False, ""
+        value, place = read
+        went = f"from {self.place} to {place}" if self._contradiction(place, value) else ""
+        self._accept(value, place)
+        return True, went
+
+    def _readable(self, stored: Stored) -> tuple[Value, Place] | None:
         try:
             body = orjson.loads(stored.data)
             serial = int(body["serial"])
@@ -45,20 +90,28 @@ class LastGood:
         except Exception as error:
             # Whatever is wrong with one object must not end the reading of the others.
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
-            return f"{stored.key} is not fit for use ({why}); {self._what_stays}"
-        if number < self.number or serial < self.serial:
-            return (
-                f"{stored.key} went back in the store, from {self.number} (serial {self.serial}) to {number} "
-                f"(serial {serial}); {self._what_stays}"
-            )
-        self.number, self.serial = number, serial
+            self.problem = f"{stored.key} is not fit for use ({why}); {self._what_stays}"
+            return None
+        return value, Place(number, serial)
+
+    def _contradiction(self, place: Place, value: Value) -> str:
+        """Why something in this place cannot come after what is here; "" if it can."""
+        if self.value is None:
+            return ""
+        if place.number < self.place.number or place.serial < self.place.serial:
+            return f"went back in the store, from {self.place} to {place}"
+        if _other(self.value, value) or (place == self.place and not _equal(self.value, value)):
+            return f"is another in the store than here, both {place}"
+        return ""
+
+    def _accept(self, value: Value, place: Place) -> None:
+        self.place, self.problem = place, ""
         if not _equal(self.value, value):
             self.value = value
-        return ""
 
     @property
     def _what_stays(self) -> str:
-        stays = f"what was there before stays ({self.number})"
+        stays = f"what was there before stays ({self.place.number})"
         return stays if self.value is not None else "nothing was there before"
 
 
@@ -90,3 +143,10 @@ def _equal(old: Value | None, new: Value) -> bool:
     if isinstance(old, Snapshot) and isinstance(new, Snapshot):
         return (old.version, old.retired) == (new.version, new.retired) and old.content.same_version(new.content)
     return old == new
+
+
+def _other(old: Value, new: Value) -> bool:
+    """Whether these are two contents of one version, which no line of writes has."""
+    if isinstance(old, Snapshot) and isinstance(new, Snapshot):
+        return old.version == new.version and not old.content.same_version(new.content)
+    return False

@@ -6,18 +6,18 @@ docs/envoy.md says what differs.
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
 from pointsman.discovery.kept import MOST_BYTES, Kept
+from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker, DiscoveryRequest
-from pointsman.discovery.version import Standing, Version, standing
+from pointsman.discovery.version import Standing, Version
 from pointsman.discovery.view import Manifests, are_retired, cluster_ids, manifests_of
 from pointsman.model.errors import PointsmanError
-from pointsman.model.names import is_label
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import Form, gateway_listeners, sidecar_listeners, takes_hostnames
 from pointsman.xds.manifest import Change, SidecarManifest
@@ -26,6 +26,8 @@ from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256
 """Whose answers are kept as a whole."""
+
+_AHEAD = (Standing.OLDER, Standing.CONFLICT)
 
 _SHOWN = 3
 """Reasons that are told; one is mostly like the other."""
@@ -49,13 +51,15 @@ class NotReady(PointsmanError):
 class Outcome:
     """What a request comes to.
 
-    `answer` is None if the Envoy keeps what it has. `ahead` is whether that is newer than what was found, `unreachable`
-    why the store could not be asked just now, "" if it was.
+    `answer` is None if the Envoy keeps what it has. `ahead` is whether that is newer than what was found, or another
+    of the same number, `unreachable` why the store could not be asked just now, "" if it was. `resets` are what went
+    back, in objects and in what the Envoy has, because the store itself did.
     """
 
     answer: Answer | None
     ahead: bool = False
     unreachable: str = ""
+    resets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +102,33 @@ class Discovery:
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
 
     def answer(self, request: DiscoveryRequest) -> Outcome:
-        """What `request` is answered now: never older than what it says its Envoy has, and never less.
+        """What `request` is answered now: never less than what it says its Envoy has, and never older, unless the store
+        has it so when it is read past every cache.
 
         Raises NotRegistered (for clusters and listeners; endpoints are found by their name alone) and NotReady; the
         Envoy is to keep what it has.
         """
         theirs = Version.read(request.version)
+        self._kept.asked.clear()
+        self._kept.resets.clear()
+        found = self._find(request, theirs)
+        stands = found.stands(theirs) if found else Standing.SAME
+        is_ahead = stands in _AHEAD
+        if is_ahead and self._kept.confirm(self._kept.asked):
+            found = self._find(request, theirs, confirmed=True)
+            stands = found.stands(theirs) if found else Standing.SAME
+            if found is not None and stands is Standing.OLDER:
+                of = f"{request.kind.value} {request.name}".rstrip()
+                self._kept.resets.append(f"{of} of {request.asker.proxy} went from {request.version} to {found.text}")
+            is_ahead = False
+        answer = None if is_ahead or stands is Standing.SAME else found
+        return Outcome(answer, is_ahead, self._kept.unreachable, tuple(self._kept.resets))
+
+    def _find(self, request: DiscoveryRequest, theirs: Version | None, *, confirmed: bool = False) -> Answer | None:
+        """What there is; None if the Envoy is to keep what it has, whatever there is."""
         if request.kind is Kind.ENDPOINTS:
-            found = self._endpoints(request.asker, request.name)
-        else:
-            found = self._clusters_or_listeners(request, theirs)
-        where = Standing.SAME if found is None else standing(found.version, theirs)
-        return Outcome(found if where is Standing.NEWER else None, where is Standing.OLDER, self._kept.unreachable)
+            return self._endpoints(request.asker, request.name)
+        return self._clusters_or_listeners(request, theirs, confirmed)
 
     def _endpoints(self, asker: Asker, name: str) -> Answer | None:
         """The endpoints of that name; None if no cluster of the datacenter asks for them (any more, or yet)."""
@@ -125,7 +144,9 @@ class Discovery:
         self._check(f'the endpoints "{name[:_LONGEST]}" cannot be had', keys)
         return None
 
-    def _clusters_or_listeners(self, request: DiscoveryRequest, theirs: Version | None) -> Answer | None:
+    def _clusters_or_listeners(
+        self, request: DiscoveryRequest, theirs: Version | None, confirmed: bool
+    ) -> Answer | None:
         proxy = request.asker.proxy
         manifests = self._manifests(proxy)
         if are_retired(manifests):
@@ -136,7 +157,7 @@ class Discovery:
         ago = self._seconds_since(change) if change and theirs is not None else float("inf")
         if request.kind is Kind.LISTENERS:
             listeners = self._listeners_of(proxy, manifests)
-            if standing(listeners.version, theirs) is not Standing.NEWER:
+            if not confirmed and listeners.stands(theirs) is not Standing.NEWER:
                 return listeners
             # Listeners need clusters: new ones are not given before all that they could need can be, and was.
             answers = self._answers(request.asker, manifests)
@@ -144,6 +165,9 @@ class Discovery:
         answers = self._answers(request.asker, manifests)
         if change and change.left and ago < self._settle * (2 if change.came else 1):
             return self._with(change.left, answers, request.asker)
+        if change and change.left and answers.clusters.stands(theirs) is Standing.CONFLICT:
+            # It may have those that left, still: that is as far, and came before.
+            return replace(answers.clusters, past=(self._with(change.left, answers, request.asker).version,))
         return answers.clusters
 
     def _manifests(self, proxy: ProxyId) -> Manifests:
@@ -216,25 +240,6 @@ class Discovery:
             reasons.append(f"the store cannot be read: {self._kept.unreachable}")
         if reasons:
             raise NotReady(f"{what}: {_some(reasons)}")
-
-
-def cluster_ids_in(name: str) -> list[str]:
-    """The ids of the clusters that endpoints of this name can be those of: mostly one, none if it is no such name.
-
-    A name is `<cluster id>.internal.<trust domain>`, and perhaps more after that. An id is a datacenter, or
-    `[subset.]service.namespace.datacenter` with perhaps `<hash>:` before it (docs/semantics.md, sections 5 and 7);
-    any of them may be called "internal".
-    """
-    hashed, colon, plain = name.rpartition(":")
-    if colon and not is_label(hashed):
-        return []
-    labels = plain.split(".", 5)
-    found = []
-    for count in (1, 3, 4):
-        ours, rest = labels[:count], labels[count:]
-        if len(rest) > 1 and rest[0] == "internal" and all(map(is_label, ours)):
-            found.append(f"{hashed}{colon}{'.'.join(ours)}")
-    return found
 
 
 def _remember(kept: "OrderedDict[_K, _V]", key: _K, value: _V) -> None:

@@ -16,11 +16,12 @@ Stamp = tuple[int, int]
 
 
 class Standing(Enum):
-    """How what we have stands to what an Envoy has."""
+    """How what we have stands to what an Envoy has. CONFLICT: as far and not the same, as no line of writes has it."""
 
     SAME = "same"
     NEWER = "newer"
     OLDER = "older"
+    CONFLICT = "of another past"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def standing(ours: Version, theirs: Version | None) -> Standing:
         return Standing.NEWER
     if ours.digest == theirs.digest:
         return Standing.SAME
+    if ours.order == theirs.order:
+        return Standing.CONFLICT
     return Standing.OLDER if ours.order < theirs.order else Standing.NEWER
 
 

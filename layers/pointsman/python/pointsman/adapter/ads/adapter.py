@@ -87,9 +87,8 @@ class AdsAdapter:
             with self._defects.of(proxy, _MAKING):
                 self._put(channel, self._shelf.resources(proxy, _some_version(hostnames)))
             woken.append(channel)
-        if woken and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the server has ended
-                self._loop.call_soon_threadsafe(_wake, woken)
+        if woken:
+            self._in_loop(lambda: _wake(woken))
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """By proxy, what fails for it alone and is tried again."""
@@ -129,6 +128,11 @@ class AdsAdapter:
         """Give back what is held open."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(call)
+
     async def _delta(self, requests: AsyncIterator[Any], context: Context) -> None:
         await self._serve(DeltaConversation(self._clock()), context)
 
@@ -160,6 +164,8 @@ class AdsAdapter:
             self._delivered,
             self._clock,
             self._defects,
+            self._follower,
+            self._in_loop,
         )
         channel.wakes.add(stream.wake)
         self._streams.add(stream)

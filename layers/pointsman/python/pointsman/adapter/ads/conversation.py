@@ -10,6 +10,7 @@ from google.rpc.status_pb2 import Status
 
 from pointsman.adapter.ads.resources import Kind, Resource, Resources
 from pointsman.adapter.ads.subscription import Subscription
+from pointsman.discovery.version import Version
 
 SETTLE = 1.0
 """Seconds that an Envoy gets to move to new listeners before the clusters go that only the old ones used."""
@@ -42,7 +43,7 @@ class Conversation(ABC, Generic[Request]):
         """`opened` is now: seconds, from whenever."""
         self.subscriptions: dict[Kind, Subscription] = {}
         self.due: float | None = None
-        self.ahead: set[Kind] = set()
+        self.ahead: dict[Kind, frozenset[str] | None] = {}
         self._opened = opened
         self._withheld = False
         self._nonces = 0
@@ -67,12 +68,13 @@ class Conversation(ABC, Generic[Request]):
     def advance(self, resources: Resources, now: float) -> list[Response]:
         """What to send now to bring the Envoy towards `resources`; `due` is when to ask again, None: upon a change.
 
-        `ahead` is then of what kinds the Envoy has something newer.
+        `ahead` is then of what kinds the Envoy says that it has something newer, or something else that is as far: of
+        each, the names that this is about, beside the manifests; None for all. `trust` is what the store decides then.
         """
         calm = not self._withheld
         self.due, self._withheld = None, False
         if self.ahead:
-            self.ahead = set()
+            self.ahead = {}
         out: list[Response] = []
         get = self.subscriptions.get
         clusters, endpoints, listeners = get(Kind.CLUSTERS), get(Kind.ENDPOINTS), get(Kind.LISTENERS)
@@ -98,6 +100,11 @@ class Conversation(ABC, Generic[Request]):
                 self._withheld = True
         return out
 
+    def trust(self, kind: Kind) -> dict[str, Version]:
+        """The store was read since the Envoy was found ahead in `kind`, and what is here is what it has: that is sent
+        now, whatever the Envoy said that it had. What that was, by name, "" for all of the kind together."""
+        return self.subscriptions[kind].forget()
+
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
         self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
@@ -105,8 +112,8 @@ class Conversation(ABC, Generic[Request]):
 
     def _changed(self, of: Subscription, resources: Resources) -> list[Resource]:
         changed, ahead = of.changed(resources)
-        if ahead:
-            self.ahead.add(of.kind)
+        if ahead is not None:
+            self.ahead[of.kind] = frozenset(ahead)
         return changed
 
     def _send(
@@ -148,7 +155,9 @@ class Conversation(ABC, Generic[Request]):
         return not self._past(latest + PATIENCE, now)
 
     def _behind(self, resources: Resources) -> bool:
-        return any(of.behind(resources) for of in self.subscriptions.values())
+        behind = [of.kind for of in self.subscriptions.values() if of.behind(resources)]
+        self.ahead = dict.fromkeys(behind, frozenset()) | self.ahead
+        return bool(behind)
 
     def _listeners_are_settled(self, of: Subscription | None, resources: Resources, now: float) -> bool:
         """Whether the Envoy has the listeners of `resources` and nothing older any more; if not, when to look."""

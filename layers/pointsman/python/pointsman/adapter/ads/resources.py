@@ -49,6 +49,11 @@ class Resource:
     single: bytes
     published: str = ""
 
+    @property
+    def is_told(self) -> bool:
+        """Whether an Envoy says that it has it; what it was sent here is ours."""
+        return not self.single
+
 
 @dataclass(frozen=True)
 class Resources:

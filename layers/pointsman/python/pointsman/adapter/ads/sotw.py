@@ -57,8 +57,8 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
         if of.at != -1 or of.base is None:
             return True
         stands = standing(resources.versions[of.kind], of.base)
-        if stands is Standing.OLDER:
-            self.ahead.add(of.kind)
+        if stands in (Standing.OLDER, Standing.CONFLICT):
+            self.ahead[of.kind] = None
             return False
         if stands is Standing.SAME and of.kind is not Kind.ENDPOINTS:
             # Endpoints come a few at a time: their version does not tell that none is missing.

@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
 
+from pointsman.adapter.ads.ahead import Ahead
 from pointsman.adapter.ads.conversation import Conversation, Response
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.follow.defects import Defects
+from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.proxy import ProxyId
@@ -53,9 +55,12 @@ class Stream:
         delivered: Mapping[Kind, Callable[[str], None]],
         clock: Callable[[], float],
         defects: Defects,
+        follower: Follower,
+        wake: Callable[[Callable[[], None]], None],
     ) -> None:
         """`delivered` is called after every response of its kind with when what it brings was published. `defects` is
-        where it is kept that what the stream carries could not be worked out."""
+        where it is kept that what the stream carries could not be worked out. `follower` reads the store for an Envoy
+        that is ahead; `wake` calls something in the loop, from any thread."""
         self.proxy, self.node = proxy, node
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
@@ -63,7 +68,8 @@ class Stream:
         self._failed = ""
         self._wake = asyncio.Event()
         self._ended = False
-        self._ahead: set[Kind] = set()
+        self._ahead: Set[Kind] = frozenset()
+        self._meetings = Ahead(follower, proxy, node, lambda: wake(self._wake.set))
         self._rejections: dict[tuple[Kind, str], Rejection] = {}
 
     @property
@@ -91,6 +97,7 @@ class Stream:
                 raise StreamFailed(self._failed)
         finally:
             reading.cancel()
+            self._meetings.end()
             if self._metrics:
                 for kind in self._conversation.subscriptions:
                     self._metrics.subscriptions.labels(WAY, kind.label).dec()
@@ -151,12 +158,15 @@ class Stream:
             await self._context.write(response.data)
             if response.kind in self._delivered:
                 self._delivered[response.kind](response.published)
-        ahead = self._conversation.ahead
-        if self._metrics and (ahead or self._ahead):
-            for kind in ahead - self._ahead:
-                self._metrics.ahead.labels(WAY, kind.label).inc()
-            self._ahead = ahead.copy()
-        return bool(responses)
+        ahead = self._conversation.ahead.keys()
+        if ahead != self._ahead:
+            if self._metrics:
+                for kind in ahead - self._ahead:
+                    self._metrics.ahead.labels(WAY, kind.label).inc()
+            self._ahead = frozenset(ahead)
+        # What is newer by now is looked at first.
+        trusted = resources is self._channel.resources and self._meetings.see_to(self._conversation, resources)
+        return bool(responses) or trusted
 
     async def _rest(self) -> None:
         """Wait until there is something to look at."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pointsman.adapter.ads.resources import Kind, Resource, Resources
+from pointsman.adapter.ads.resources import told as unknown
 from pointsman.discovery.version import Standing, Version, standing
 
 
@@ -49,33 +50,43 @@ class Subscription:
 
     def behind(self, resources: Resources) -> bool:
         """Whether the Envoy comes from an adapter that had later manifests: what it lacks of ours has ended there."""
-        if self.returning and all(each.version.order[1:] <= resources.stamp for each in self.has.values()):
+        if self.returning and not any(_is_later(each, resources) for each in self.has.values()):
             self.returning = False  # from here on we are never behind what we have sent
         return self.returning
 
-    def changed(self, resources: Resources) -> tuple[list[Resource], bool]:
-        """What of `resources` the Envoy does not have, and whether it has something that is newer than there."""
+    def changed(self, resources: Resources) -> tuple[list[Resource], set[str] | None]:
+        """What of `resources` the Envoy does not have; and the names of those of which it has something that does not
+        come before what is there, empty where only its manifests are later, None if it is ahead in nothing."""
         ours = resources.of[self.kind]
         behind = self.behind(resources)
         if self.at == resources.number:
             candidates: Iterable[Resource] = ()
         else:
             candidates = resources.moved[self.kind] if self.at == resources.before else ours.values()
-        out, ahead = [], behind
+        out: list[Resource] = []
+        ahead: set[str] = set()
         for each in candidates:
             if self.wants(each.name) and each.name not in self.owed:
                 held = self.has.get(each.name)
-                stands = standing(each.version, held.version if held else None)
-                ahead |= stands is Standing.OLDER
-                if stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
+                stands = _standing(each, held)
+                if stands in (Standing.OLDER, Standing.CONFLICT):
+                    ahead.add(each.name)
+                elif stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
                     out.append(each)
         for name in sorted(self.owed & ours.keys()):
-            held = self.has.get(name)
-            if held is None or standing(ours[name].version, held.version) is not Standing.OLDER:
-                out.append(ours[name])
+            if _standing(ours[name], self.has.get(name)) in (Standing.OLDER, Standing.CONFLICT):
+                ahead.add(name)
             else:
-                ahead = True
-        return out, ahead
+                out.append(ours[name])
+        return out, ahead if ahead or behind else None
+
+    def forget(self) -> dict[str, Version]:
+        """Nothing counts any more of what the Envoy said that it has: what that was, by name, "" for all of it."""
+        told = {name: each.version for name, each in self.has.items() if each.is_told}
+        said = {**told, "": self.base} if self.base else told
+        self.has |= {name: unknown(name, None) for name in told}
+        self.base, self.returning, self.at = None, False, -1
+        return said
 
     def gone(self, resources: Resources) -> list[str]:
         """What the Envoy has and should not have any more.
@@ -83,9 +94,7 @@ class Subscription:
         What it was sent under later manifests than those of `resources` is not gone: we are behind.
         """
         ours = resources.of[self.kind]
-        return [
-            name for name, held in self.has.items() if name not in ours and held.version.order[1:] <= resources.stamp
-        ]
+        return [name for name, held in self.has.items() if name not in ours and not _is_later(held, resources)]
 
     def take(self, nonce: str, sent: Sequence[Resource], gone: Iterable[str], number: int) -> None:
         """Note that these went out in one response."""
@@ -97,3 +106,15 @@ class Subscription:
             self.rejected.pop(name, None)
         self.nonce, self.at = nonce, number
         self.unanswered[nonce] = tuple(each.name for each in sent)
+
+
+def _standing(ours: Resource, held: Resource | None) -> Standing:
+    """How ours stands to what an Envoy has. What it was sent here came before, whatever its number: what is here never
+    goes back, unless the store itself did."""
+    stands = standing(ours.version, held.version if held else None)
+    return Standing.NEWER if stands is not Standing.SAME and held and not held.is_told else stands
+
+
+def _is_later(held: Resource, resources: Resources) -> bool:
+    """Whether an Envoy was sent this under later manifests than those of `resources`, and not by us."""
+    return held.is_told and held.version.order[1:] > resources.stamp

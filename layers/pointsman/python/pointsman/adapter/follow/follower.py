@@ -1,18 +1,21 @@
 """What proxies should have, kept up with the store: one follower for all proxies and for every way to them."""
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
+from pointsman.adapter.follow.confirming import Confirming, Meeting, Need
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.replica import Replica
+from pointsman.adapter.follow.resets import Resets
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view, manifests_of
 from pointsman.store import keys
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import Store, Stored, StoreError
 from pointsman.xds.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -21,6 +24,9 @@ _FOLLOWING, _MAKING = "following what its manifest names", "making what it shoul
 
 PAUSE = 0.25
 """Seconds until a store that could not be reached is asked again."""
+
+_PATIENCE = 5.0
+"""Seconds that a reading of the store may still take when everything ends."""
 
 
 @dataclass(slots=True)
@@ -39,6 +45,10 @@ class Follower:
     and its heads go on being followed. A view never goes back, and never changes for want of data: a store that is
     away, an object that is missing, damaged or unfit, a number that went down leave everything as it is, and
     `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
+
+    The one exception is what the store itself is found to have when it is asked for that alone: an object that was read
+    as older than it was here is read once more, past every cache, and so is what an Envoy has newer than it is here
+    (`meet`). `run` does that on a thread of its own, `confirm` once; what went back then is among the `resets`.
 
     With `kept`, every view that was complete is on disk as well, and there before the store is: `recall`.
 
@@ -66,6 +76,8 @@ class Follower:
         self._clock = clock
         self._kept = kept
         self._replica = Replica(store, kept)
+        self._confirming = Confirming(clock)
+        self.resets = Resets()
         self._proxies: dict[ProxyId, _Followed] = {}
         self._users: dict[str, set[ProxyId]] = {}
         self._added: set[ProxyId] = set()
@@ -149,6 +161,19 @@ class Follower:
         """Why the last look at the store failed; empty if it did not."""
         return self._unreachable
 
+    @property
+    def ahead(self) -> list[str]:
+        """Which Envoys have something newer than what is here, and the store has not been read since they were met."""
+        return [each.what for each in self._confirming.meetings]
+
+    def meet(self, meeting: Meeting) -> None:
+        """An Envoy is ahead: have the store itself say what there is. Nobody waits here."""
+        self._confirming.meet(meeting)
+
+    def leave(self, meeting: Meeting) -> None:
+        """Who was met has hung up, or is not ahead any more."""
+        self._confirming.leave(meeting)
+
     def recall(self) -> set[ProxyId]:
         """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
         with self._lock:
@@ -174,12 +199,41 @@ class Follower:
             if self._unreachable:
                 _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
             self._looked, self._seen, self._unreachable = self._clock(), True, ""
+            self._confirming.doubt(self._replica.contradicted())
             changed = self._rebuilt()
             self._unsettled.clear()
             if self._kept is not None:
                 self._kept.sweep()
                 self._kept.saw()
             return changed
+
+    def confirm(self, on_change: Callable[[set[ProxyId]], None]) -> None:
+        """Read from the store itself, past every cache and notice, what is in doubt or what an Envoy is ahead of, and
+        was not read so within the last second. Calls `on_change` with the proxies whose views changed, then whoever
+        waits for this and has it. Never raises for what the store does.
+        """
+        with self._lock:
+            wanted = self._confirming.due(self._need)
+            times = self._replica.times(wanted)
+        if wanted:
+            at = self._clock()
+            try:
+                found = self._store.get_many(wanted)
+            except StoreError as error:
+                self._confirming.failed(str(error))
+                return
+            changed = self._take_confirmed(wanted, times, found, at)
+        else:
+            changed = set()
+        with self._lock:
+            ended = self._confirming.ended(self._need)
+        # Who is about to be told has to have what there is now, be it that another look found it a moment ago.
+        changed |= {each.proxy for each in ended}
+        if changed:
+            on_change(changed)
+        for meeting in ended:
+            self._confirming.leave(meeting)
+            meeting.done()
 
     def run(
         self,
@@ -197,6 +251,21 @@ class Follower:
         written meanwhile.
         """
         on_change(self.recall())
+        confirming = threading.Thread(target=self._keep_confirming, args=(on_change,), name="confirming", daemon=True)
+        confirming.start()
+        try:
+            self._follow_store(stop, on_change, period, discovery_period)
+        finally:
+            self._confirming.close()
+            confirming.join(_PATIENCE)
+
+    def _follow_store(
+        self,
+        stop: threading.Event,
+        on_change: Callable[[set[ProxyId]], None],
+        period: float,
+        discovery_period: float | None,
+    ) -> None:
         while not stop.is_set():
             if discovery_period is not None:
                 self._discover_when_due(discovery_period)
@@ -208,6 +277,40 @@ class Follower:
                 self._store.wait(self._replica.cursor, period)
             except StoreError:
                 stop.wait(PAUSE)  # the next look says what is wrong
+
+    def _keep_confirming(self, on_change: Callable[[set[ProxyId]], None]) -> None:
+        while self._confirming.wait():
+            try:
+                self.confirm(on_change)
+            except Exception:
+                # Whoever waits goes on waiting, and is looked at again: one who cannot be served must not end this.
+                _log.exception("what the store has could not be confirmed")
+
+    def _take_confirmed(
+        self, wanted: Iterable[str], times: Mapping[str, int], found: Mapping[str, Stored], at: float
+    ) -> set[ProxyId]:
+        """Take what the store was `found` to have, in a read that began `at`: the proxies whose views changed."""
+        with self._lock:
+            confirmed = self._replica.confirm(times, found)
+            # What nobody follows any more needs no confirmation.
+            self._confirming.confirmed(wanted, confirmed.keys | (set(wanted) - times.keys()), at)
+            for key, went in confirmed.resets.items():
+                self.resets.note(key, went)
+            self._touch(confirmed.changed)
+            # What it names that is new is read, or the next look says what is wrong and reads it then.
+            with contextlib.suppress(StoreError):
+                self._read_new()
+            return self._rebuilt()
+
+    def _need(self, meeting: Meeting) -> Need:
+        """What has to be read for `meeting` before it is known what the store has."""
+        proxy, view = meeting.proxy, self.view(meeting.proxy)
+        manifests = self._manifests(proxy)
+        names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
+        if meeting.clusters is not None:
+            names &= meeting.clusters
+        keys = {*proxy.manifest_keys, *(proxy.snapshot_key(each) for each in names)}
+        return Need(keys, view is not None and view.manifests == manifests)
 
     def _discover_when_due(self, period: float) -> None:
         cursor = self._replica.cursor
@@ -235,6 +338,10 @@ class Follower:
     def _read(self) -> None:
         """Bring the replica up to date, and with it what is followed for whom."""
         self._touch(self._replica.read_changed())
+        self._read_new()
+
+    def _read_new(self) -> None:
+        """Read what is followed and was not read yet."""
         while True:
             self._follow_unsettled()
             changed = self._replica.read_new()

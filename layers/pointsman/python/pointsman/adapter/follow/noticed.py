@@ -34,6 +34,8 @@ class NoticedStore:
 
     A notice changes nothing that the follower would not take from the store. An older one than what was seen is old
     news; one about a key that is not followed is forgotten, since whoever follows it later reads the store first.
+    Where the store itself goes back, restored from a backup, its next notices are old news as well: what it has is
+    learnt from the next reread, or from `get_many`, whichever comes first.
     """
 
     def __init__(
@@ -139,8 +141,10 @@ class NoticedStore:
         return self._store.get(key)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        """As the store within."""
-        return self._store.get_many(keys)
+        """As the store within, which is asked: it is right, also about what is older than what was heard of."""
+        found = self._store.get_many(keys)
+        self._noted(list(found.values()))
+        return found
 
     def put(self, write: Write) -> Written:
         """As the store within."""

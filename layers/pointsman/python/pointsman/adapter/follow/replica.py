@@ -1,7 +1,8 @@
 """The last known good of the objects that somebody here follows."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 
 from pointsman.adapter.follow.kept import Kept
 from pointsman.discovery.reading import LastGood, Value
@@ -13,11 +14,21 @@ from pointsman.xds.snapshot import Snapshot, snapshot_json
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a reading of the store itself came to: the keys under which it has what is here now; of these, those whose
+    values `changed`; and by key what went back from where to where."""
+
+    keys: Set[str]
+    changed: Set[str]
+    resets: Mapping[str, str]
+
+
 class Replica:
     """Snapshots and manifests as they were last read, checked, and in order. Not safe for several threads.
 
     What cannot be read, must not reach an Envoy or is older than what is here already changes nothing: the value
-    stays, and `problem` tells why.
+    stays, and `problem` tells why. Only `confirm` goes back.
     """
 
     def __init__(self, store: Store, kept: Kept | None = None) -> None:
@@ -28,6 +39,7 @@ class Replica:
         self._on_disk: dict[str, Value] = {}
         self._known: dict[str, str | None] = {}
         self._unread: dict[str, str | None] = {}
+        self._contradicted: set[str] = set()
         self.cursor = ""
 
     def follow(self, wanted: Iterable[str]) -> None:
@@ -44,6 +56,7 @@ class Replica:
             self._held.pop(key, None)
             self._known.pop(key, None)
             self._unread.pop(key, None)
+            self._contradicted.discard(key)
             if self._kept and self._on_disk.pop(key, None) is not None:
                 self._kept.drop([key])
 
@@ -55,7 +68,7 @@ class Replica:
         for key in wanted:
             held = self._held[key]
             if held.value is not None and held.value is not self._on_disk.get(key):
-                new.append(Stored(key, _sealed(held.value, held.serial), self._etag(key, held)))
+                new.append(Stored(key, _sealed(held.value, held.place.serial), self._etag(key, held)))
                 self._on_disk[key] = held.value
         if new:
             self._kept.put(new)
@@ -95,6 +108,39 @@ class Replica:
         self._unread.clear()
         return self._take(found.objects)
 
+    def contradicted(self) -> set[str]:
+        """The keys under which, since the last call, something was read last that cannot come after what is here."""
+        found, self._contradicted = self._contradicted, set()
+        return found
+
+    def times(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Of these keys those that are followed, and how often each was read so far: what `confirm` is given."""
+        return {key: self._held[key].times for key in wanted if key in self._held}
+
+    def confirm(self, times: Mapping[str, int], found: Mapping[str, Stored]) -> Confirmed:
+        """Take what the store itself was `found` to have under the keys of `times`, from before that reading.
+
+        What was read in another way meanwhile may be newer, and stays as it is, unconfirmed.
+        """
+        confirmed, changed, resets = set(), set(), {}
+        for key, before in times.items():
+            held = self._held.get(key)
+            if held is None or held.times != before:
+                continue
+            stored, value, problem = found.get(key), held.value, held.problem
+            # What is not there has to be told of when it comes back, be it the same.
+            self._known[key] = stored.etag if stored else None
+            is_good, went = held.confirm(stored, key)
+            if is_good:
+                confirmed.add(key)
+            if went:
+                resets[key] = went
+            if held.value is not value:
+                changed.add(key)
+            if held.problem and held.problem != problem:
+                _log.warning("%s", held.problem)
+        return Confirmed(confirmed, changed, resets)
+
     def _take(self, objects: Iterable[Stored]) -> set[str]:
         changed = set()
         for stored in objects:
@@ -104,6 +150,7 @@ class Replica:
                 changed.add(stored.key)
             if held.problem:
                 _log.warning("%s", held.problem)
+            (self._contradicted.add if held.contradicted else self._contradicted.discard)(stored.key)
         return changed
 
     def _recall(self, key: str) -> str | None:

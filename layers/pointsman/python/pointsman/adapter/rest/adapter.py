@@ -2,11 +2,13 @@
 polling subscriptions"; docs/envoy.md says what is sent when)."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.rest.ahead import Ahead
 from pointsman.adapter.rest.book import AnswerBook, Key
-from pointsman.adapter.rest.held import Channel, render_awaited
+from pointsman.adapter.rest.held import Channel, Woken, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
 from pointsman.adapter.rest.rejections import Rejections
 from pointsman.adapter.rest.stages import SETTLE
@@ -62,8 +65,8 @@ class RestAdapter:
     request on.
 
     Who has nothing is answered at once, and never with nothing. Who has what there is waits for something newer. Who
-    has something newer than what is here keeps it. `on_change` and `config_dump` may be called from any thread, the
-    rest belongs to the server's loop.
+    has something newer than what is here keeps it until the store itself was read, and gets what that has then.
+    `on_change` and `config_dump` may be called from any thread, the rest belongs to the server's loop.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class RestAdapter:
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
+        self._follower = follower
         self._metrics, self._others, self._trust_domain = metrics, others or Starlette(), trust_domain
         self._delivered = {kind: metrics.deliverer(WAY, kind.value) for kind in Kind}
         self._hold, self._pause = hold, pause
@@ -114,8 +118,8 @@ class RestAdapter:
                     if answers is not None and answers is not channel.answers:
                         render_awaited(answers, channel.answers, tuple(channel.held))
                         news.append((proxy, channel, answers))
-            if news and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._tell, news)
+            if news:
+                self._in_loop(partial(self._tell, news))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -188,6 +192,11 @@ class RestAdapter:
         answers = [each.get(kind, name) for each in found if each is not None]
         return any(each and standing(each.version, Version.read(version)) is Standing.SAME for each in answers)
 
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(call)
+
     def _tell(self, news: Iterable[tuple[ProxyId, Channel, Answers]]) -> None:
         for proxy, channel, answers in news:
             with self._defects.of(proxy, _TELLING):
@@ -201,12 +210,9 @@ class RestAdapter:
         if self._rejections.asked(request, time.time()):
             self._metrics.rejected.labels(WAY, kind.value).inc()
             await asyncio.sleep(self._pause)
-        answer, waited = channel.answers.get(kind, request.name), False
-        where = Standing.SAME if answer is None else standing(answer.version, theirs)
-        if where is Standing.OLDER:
-            self._metrics.ahead.labels(WAY, kind.value).inc()
-        if where is not Standing.NEWER:
-            waited = True
+        answer = channel.answers.get(kind, request.name)
+        waited = answer is None or answer.stands(theirs) is not Standing.NEWER
+        if waited:
             # Endpoints that nobody is to ask for (any more, or yet) are not given to whoever has none either: there
             # are only those of another selection. Its cluster keeps the endpoints that it had.
             answer = None if self._draining else await self._wait(channel, request, theirs, scope)
@@ -215,16 +221,35 @@ class RestAdapter:
     async def _wait(
         self, channel: Channel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
     ) -> Answer | None:
+        """What is newer than `theirs` once it is there, or what the store was found to have if they are ahead; None if
+        nothing is for as long as a request is held."""
         gauge = self._metrics.subscriptions.labels(WAY, request.kind.value)
         # Those that began together do not all end together.
-        seconds = self._hold * random.uniform(0.9, 1.0)
+        until = time.monotonic() + self._hold * random.uniform(0.9, 1.0)
+        asked, ahead = (request.kind, request.name), Ahead(self._follower, request, self._in_loop)
+        on_client_gone(scope, ahead.let_go)
         gauge.inc()
         try:
-            return await channel.wait(
-                (request.kind, request.name), theirs, seconds, lambda go: on_client_gone(scope, go)
-            )
+            while True:
+                answer = channel.answers.get(*asked) if channel.answers else None
+                stands = answer.stands(theirs) if answer else Standing.SAME
+                if answer is not None and stands is Standing.NEWER:
+                    return answer
+                if answer is not None and stands is not Standing.SAME and ahead.is_confirmed:
+                    ahead.note(answer)
+                    return answer
+                if stands is Standing.SAME:
+                    ahead.end()
+                elif ahead.meet():
+                    self._metrics.ahead.labels(WAY, request.kind.value).inc()
+                told = await channel.wait(asked, theirs, max(0.0, until - time.monotonic()), ahead.hold)
+                if isinstance(told, Answer):
+                    return told
+                if told is Woken.OVER or ahead.is_gone or self._draining:
+                    return None
         finally:
             gauge.dec()
+            ahead.end()
 
     async def _send(self, request: DiscoveryRequest, answer: Answer | None, waited: bool, send: Send) -> None:
         kind = request.kind.value

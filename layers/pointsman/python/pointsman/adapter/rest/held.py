@@ -3,23 +3,34 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from enum import Enum
+from typing import TypeAlias
 
 from pointsman.discovery.answers import Answer, Answers, Kind
-from pointsman.discovery.version import Standing, Version, standing
+from pointsman.discovery.version import Standing, Version
 
 Asked = tuple[Kind, str]
 """What is waited for: a kind, and the name where it is endpoints."""
 
 
+class Woken(Enum):
+    """Why a request waits no more without an answer."""
+
+    OVER = "its time is over, or nobody wants the answer any more"
+    LOOK = "what there is has changed, or is confirmed: it is to be compared again"
+
+
+Told: TypeAlias = Answer | Woken
+
+
 @dataclass(eq=False, slots=True)
 class Held:
-    """A request that waits for something newer than `version`; the future is that, or None when its time is over."""
+    """A request that waits for something newer than `version`; the future is that, or why it waits no more."""
 
     version: Version | None
-    future: asyncio.Future[Answer | None]
+    future: asyncio.Future[Told]
 
-    def tell(self, answer: Answer | None) -> None:
+    def tell(self, answer: Told) -> None:
         """End the waiting, unless it has ended."""
         if not self.future.done():
             self.future.set_result(answer)
@@ -38,30 +49,35 @@ class Channel:
         if before is answers:
             return
         for (kind, name), waiting in list(self.held.items()):
-            answer = answers.get(kind, name)
-            if answer is None or (before is not None and before.get(kind, name) is answer):
+            answer, past = answers.get(kind, name), before.get(kind, name) if before else None
+            if answer is None or past is answer:
                 continue
             for each in waiting:
-                if standing(answer.version, each.version) is Standing.NEWER:
+                stands = answer.stands(each.version)
+                # Whoever has what was here until now was not ahead: it has gone back with the store.
+                had_past = past is not None and past.version == each.version
+                if stands is Standing.NEWER or (had_past and stands is not Standing.SAME):
                     each.tell(answer)
+                elif stands is not Standing.SAME:
+                    each.tell(Woken.LOOK)
 
     async def wait(
         self,
         asked: Asked,
         version: Version | None,
         seconds: float,
-        on_gone: Callable[[Callable[[], None]], None] = lambda go: None,
-    ) -> Answer | None:
-        """What is newer than `version` once it is there; None if `seconds` pass before.
+        on_held: Callable[[Held], None] = lambda held: None,
+    ) -> Told:
+        """What is newer than `version` once it is there, or why that is not waited for any more; `seconds` at most.
 
-        `on_gone` is given what ends the waiting early, for when nobody wants the answer any more.
+        `on_held` is given what waits, for whoever has a reason to end that.
         """
         loop = asyncio.get_running_loop()
         held = Held(version, loop.create_future())
+        on_held(held)
         waiting = self.held.setdefault(asked, set())
         waiting.add(held)
-        timer = loop.call_later(seconds, held.tell, None)
-        on_gone(partial(held.tell, None))
+        timer = loop.call_later(seconds, held.tell, Woken.OVER)
         try:
             return await held.future
         finally:
@@ -74,7 +90,7 @@ class Channel:
         """Let everybody go who waits."""
         for waiting in self.held.values():
             for each in waiting:
-                each.tell(None)
+                each.tell(Woken.OVER)
 
 
 def render_awaited(answers: Answers, before: Answers | None, asked: Iterable[Asked]) -> None:

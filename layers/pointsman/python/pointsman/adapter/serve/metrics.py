@@ -1,10 +1,12 @@
 """What the adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from pointsman.discovery.proxy import ProxyId
 
@@ -46,7 +48,7 @@ class Metrics:
         )
         self.ahead = Counter(
             "pointsman_ahead",
-            "Requests of Envoys that have something newer than what is here: it was not answered with the older.",
+            "Requests of Envoys that have something newer than what is here: the store was to say what is right.",
             ("way", "kind"),
             registry=self._registry,
         )
@@ -82,6 +84,15 @@ class Metrics:
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         """One more number, which is asked for when somebody looks."""
         Gauge(name, what, registry=self._registry).set_function(value)
+
+    def total(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """One more number that only grows, which is asked for when somebody looks; `_total` is added to the name."""
+
+        class Total(Collector):
+            def collect(self) -> Iterator[CounterMetricFamily]:
+                yield CounterMetricFamily(name, what, value=value())
+
+        self._registry.register(Total())
 
     def watch_notices(self, hearing: Callable[[], bool]) -> None:
         """Tell as well whether notices are heard, where a store is followed by them."""

@@ -1,6 +1,6 @@
 """What operators and their tools ask of an adapter over HTTP."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,18 +12,25 @@ from starlette.routing import Route
 from pointsman.adapter.serve.metrics import CONTENT_TYPE, Metrics
 from pointsman.adapter.serve.rejection import Rejection
 
+MOST_AHEAD = 10
+"""Envoys that are ahead which `/readyz` names; `/rejections` names all of them, `pointsman_unconfirmed` counts."""
+
 
 def ops(
     metrics: Metrics,
     waiting_for: Callable[[], str],
     config_dump: Callable[[], Any] | None,
     rejections: Callable[[], Iterable[Rejection]] = tuple,
+    ahead: Callable[[], Sequence[str]] = tuple,
+    resets: Callable[[], Sequence[Mapping[str, str]]] = tuple,
 ) -> Starlette:
     """The application: `GET /healthz`, `/readyz`, `/metrics`, `/config_dump`, `/rejections`.
 
     `/healthz` is 200 as long as the process answers. `/readyz` is 200 as soon as there is something to serve, and stays
     so while the store is away: what is served then is the last known good, `/metrics` tells how old it is.
-    `waiting_for` is what is missing, "" if nothing is. Without a `config_dump` there are no pages with it and with the
+    `waiting_for` is what is missing, "" if nothing is. `ahead` are the Envoys that have something newer than what is
+    here while the store has not said what is right, which leaves the others served; `resets` what went back with the
+    store. Without a `config_dump` there are no pages with it and with the
     `rejections`: they show what proxies get, which is not for everybody.
     """
     # Not coroutines: a follower that reads a slow store must not hold up the loop.
@@ -33,7 +40,8 @@ def ops(
 
     def readyz(request: Request) -> Response:
         missing = waiting_for()
-        return _json({"ready": not missing, "waiting_for": missing}, 503 if missing else 200)
+        body = {"ready": not missing, "waiting_for": missing, "ahead": list(ahead()[:MOST_AHEAD])}
+        return _json(body, 503 if missing else 200)
 
     def show_metrics(request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
@@ -42,7 +50,8 @@ def ops(
         return _json(config_dump() if config_dump else {})
 
     def show_rejections(request: Request) -> Response:
-        return _json({"rejections": [each.json() for each in rejections()]})
+        found = [each.json() for each in rejections()]
+        return _json({"rejections": found, "ahead": list(ahead()), "resets": list(resets())})
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
     if config_dump:

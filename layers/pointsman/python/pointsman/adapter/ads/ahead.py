@@ -1,0 +1,88 @@
+"""What one stream's Envoy has that is newer than what is here, until the store has said what is right."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.adapter.ads.conversation import Conversation
+from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.follow.confirming import Meeting
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.serve.rejection import what
+from pointsman.discovery.names import cluster_ids_in
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.version import Standing, standing
+
+
+@dataclass(slots=True)
+class _Met:
+    """A meeting about these `names` of a kind (None: all); `is_done` once the store was read for it."""
+
+    names: frozenset[str] | None
+    meeting: Meeting
+    is_done: bool = False
+
+    def covers(self, names: frozenset[str] | None) -> bool:
+        return self.names is None or (names is not None and names <= self.names)
+
+
+class Ahead:
+    """The meetings of one stream, one of each kind at most."""
+
+    def __init__(self, follower: Follower, proxy: ProxyId, node: str, wake: Callable[[], None]) -> None:
+        """`wake` is called on any thread when there is something to look at."""
+        self._follower, self._proxy, self._node, self._wake = follower, proxy, node, wake
+        self._met: dict[Kind, _Met] = {}
+
+    def see_to(self, conversation: Conversation[Any], resources: Resources) -> bool:
+        """Have the store read for what the Envoy is ahead in. Whether it was, and what `resources` has is to be sent.
+
+        `resources` are the newest that there are, as of after the last `wake`.
+        """
+        trusted = False
+        for kind in self._met.keys() - conversation.ahead.keys():
+            self._leave(kind)
+        for kind, names in conversation.ahead.items():
+            met = self._met.get(kind)
+            if met is None or not met.covers(names):
+                self._leave(kind)
+                self._meet(kind, names)
+            elif met.is_done:
+                self._note(kind, names, conversation, resources)
+                del self._met[kind]
+                trusted = True
+        return trusted
+
+    def end(self) -> None:
+        """The Envoy has hung up."""
+        for kind in list(self._met):
+            self._leave(kind)
+
+    def _meet(self, kind: Kind, names: frozenset[str] | None) -> None:
+        # Listeners come from the manifests alone.
+        found = frozenset() if kind is Kind.LISTENERS else names
+        clusters = None if found is None else frozenset(each for name in found for each in cluster_ids_in(name))
+
+        def done() -> None:
+            met.is_done = True
+            self._wake()
+
+        text = f"{self._node} ({self._proxy.directory}) has newer {kind.label} than are here"
+        met = self._met[kind] = _Met(names, Meeting(self._proxy, clusters, text, done))
+        self._follower.meet(met.meeting)
+
+    def _leave(self, kind: Kind) -> None:
+        met = self._met.pop(kind, None)
+        if met is not None:
+            self._follower.leave(met.meeting)
+
+    def _note(
+        self, kind: Kind, names: frozenset[str] | None, conversation: Conversation[Any], resources: Resources
+    ) -> None:
+        said = conversation.trust(kind)
+        for name in sorted(names or [""]):
+            ours, had = resources.of[kind].get(name), said.get(name)
+            version = ours.version if ours else resources.versions[kind]
+            if had is None or standing(version, had) is Standing.OLDER:
+                about = what(kind.label, name) if name else f"{kind.label} of {self._proxy}"
+                self._follower.resets.note(about, f"from {had or 'later manifests'} to {version}")

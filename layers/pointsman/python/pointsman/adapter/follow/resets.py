@@ -1,0 +1,46 @@
+"""What went back because the store itself did: said once each, counted, and shown."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+_log = logging.getLogger(__name__)
+
+MOST_SHOWN = 100
+"""Resets that are shown: the latest ones."""
+
+MOST_KNOWN = 10_000
+"""Resets of which it is known that they were said already; beyond that the oldest may be said and counted again."""
+
+
+class Resets:
+    """Safe for several threads."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """`now` tells Unix time in seconds."""
+        self._now = now
+        self._found: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._lock = threading.Lock()
+        self.total = 0
+        """How many there were."""
+
+    def note(self, what: str, went: str) -> None:
+        """`what` `went` from somewhere to somewhere, as the store has it now."""
+        with self._lock:
+            if (what, went) in self._found:
+                return
+            at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._found[what, went] = at
+            self.total += 1
+            if len(self._found) > MOST_KNOWN:
+                self._found.popitem(last=False)
+        _log.warning("reset: %s went %s: the store itself was read, and it is so there now", what, went)
+
+    def all(self) -> list[dict[str, str]]:
+        """The latest ones, for pages."""
+        with self._lock:
+            latest = list(self._found.items())[-MOST_SHOWN:]
+        return [{"what": what, "went": went, "at": at} for (what, went), at in latest]
