@@ -78,7 +78,10 @@ def test_an_adapter_starts_from_what_it_kept_while_its_store_is_gone(store: Path
         ready(again)
         assert Envoy(path).ask("clusters").names == ["s2.default.dc1.internal.mesh.example"]
         assert not store.exists()
-        assert f"there is no such file (any more): put it back; what is kept in {kept} is served" in read(again)
+        assert (
+            f"there is no store at {store}: `pointsman up` or `pointsman apply` makes one; what is kept in {kept}"
+            in read(again)
+        )
         for file in elsewhere.iterdir():
             file.rename(tmp_path / file.name)
         wait_until(lambda: "the store can be read again" in read(again), "the store", children=[again])

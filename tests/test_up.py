@@ -12,7 +12,7 @@ import pytest
 
 from tests.fleet.control_plane import Pointsman
 from tests.fleet.mesh import Mesh
-from tests.fleet.process import wait_until
+from tests.fleet.process import FleetError, wait_until
 
 SERVICES = ("web", "api", "db")
 
@@ -104,6 +104,21 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
                     lambda service=service: endpoint_port(pointsman, service) >= acknowledged[service],
                     f"the files to have the last event acknowledged of {service}",
                 )
+
+
+def test_what_was_acknowledged_outlives_a_log_that_was_deleted_under_a_running_up(tmp_path: Path) -> None:
+    pointsman = Pointsman(tmp_path, "td")
+    pointsman.apply([sidecar(tmp_path)])
+    with pointsman:
+        for index in range(1, 6):
+            pointsman.send(event("web", index))
+        (tmp_path / "store.db-wal").unlink()
+        with pytest.raises(FleetError, match=r"answered 500: .*-wal was deleted while it was open.*restart"):
+            pointsman.send(event("web", 6))
+        pointsman.kill()
+        pointsman.start()
+        wait_until(lambda: endpoint_port(pointsman, "web") >= 5, "the files to have the last event acknowledged")
+        pointsman.send(event("web", 7))
 
 
 @pytest.mark.envoy

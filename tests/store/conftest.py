@@ -1,6 +1,7 @@
 """Every kind of store, for the tests that hold for each, and the mocked S3."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,38 @@ def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
     yield open_again
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def put_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Callable[[], None]]:
+    """Takes a copy of the store that `open_again` opens, which has to be closed; what it gives puts that copy back."""
+    if "sqlite" in request.node.callspec.params.values():
+        path, copy = tmp_path / "store.db", tmp_path / "copy.db"
+
+        def copied() -> Callable[[], None]:
+            shutil.copy(path, copy)
+            return lambda: shutil.copy(copy, path) and None
+    else:
+        client, bucket = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
+
+        def copied() -> Callable[[], None]:
+            def objects() -> dict[str, bytes]:
+                listed = client.list_objects_v2(Bucket=bucket).get("Contents", ())
+                return {
+                    each["Key"]: client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in listed
+                }
+
+            then = objects()
+
+            def put_back() -> None:
+                for key in objects():
+                    client.delete_object(Bucket=bucket, Key=key)
+                for key, data in then.items():
+                    client.put_object(Bucket=bucket, Key=key, Body=data)
+
+            return put_back
+
+    return copied
 
 
 @pytest.fixture

@@ -142,6 +142,40 @@ def test_who_follows_by_cursor_has_what_is_there(store: Store, rounds: list[list
         assert replica == {key: stored.data for key, stored in there.items()}
 
 
+def test_no_etag_ever_names_other_bytes_also_after_a_copy_was_put_back(
+    open_again: Open, put_back: Callable[[], Callable[[], None]]
+) -> None:
+    """A cache that asks with what it had before gets what is there now, and a writer does not write over it."""
+    known: dict[str | None, bytes] = {}
+    before: list[Stored] = []
+
+    def live(name: str) -> tuple[str, dict[str, Stored]]:
+        store = open_again()
+        for number in range(8):
+            data = f"{name} {number}".encode()
+            etag = put(store, f"k{number % 3}", data)
+            assert known.setdefault(etag, data) == data
+        found, cursor = store.get_many(["k0", "k1", "k2"]), store.changes({}).cursor
+        store.close()
+        return cursor, found
+
+    live("at first")
+    restore = put_back()
+    for name in ("then", "restored", "restored once more"):
+        cursor, found = live(name)
+        before += found.values()
+        restore()
+        store = open_again()
+        there = store.get_many(["k0", "k1", "k2"])
+        assert {stored.data for stored in there.values()} == {b"at first 5", b"at first 6", b"at first 7"}
+        asked = store.changes({key: stored.etag for key, stored in found.items()}, cursor).objects
+        assert {stored.key: stored for stored in asked} == there, "a cursor of what was does not hide what is"
+        assert store.wait(cursor, 0.2), "nor has who waits with it seen all"
+        for stored in before:
+            assert store.put(Write(stored.key, b"", stored.etag)).etag is None, "seen in what is no more"
+        store.close()
+
+
 def test_who_follows_a_busy_writer_misses_nothing_and_never_goes_back(open_again: Open) -> None:
     writing, following = open_again(), open_again()
     keys, last = [f"k{number}" for number in range(5)], 20

@@ -15,7 +15,7 @@ def test_a_file_is_named_by_path_or_url(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a store?#%41.db"
     for number, name in enumerate([str(path), path.as_uri().replace("file:", "sqlite:"), path.name]):
-        store = open_store(name)
+        store = open_store(name, create=number == 0)
         assert store.put(Write(f"k{number}", b"", None)).etag
         assert len(list(store.list(""))) == number + 1
         store.close()
@@ -51,7 +51,7 @@ def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> N
     script = """
 import sys
 from pointsman.store.open import open_store
-open_store(sys.argv[1]).close()
+open_store(sys.argv[1], create=True).close()
 sys.exit(", ".join({"boto3", "botocore"} & set(sys.modules)) or 0)
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "store.db")], check=True)
@@ -73,4 +73,4 @@ sys.exit(", ".join({"boto3", "botocore"} & set(sys.modules)) or 0)
 )
 def test_what_names_no_store_is_refused_with_the_way_out(url: str, said: str) -> None:
     with pytest.raises(StoreError, match=f"^store.*: {said}"):
-        open_store(url)
+        open_store(url, create=True)

@@ -120,7 +120,7 @@ class Machine:
         logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
         listener = _bound(self._settings.address, self._settings.port)
         try:
-            store = open_store(self._settings.store)
+            store = open_store(self._settings.store, create=True)
             try:
                 self._serve(store, listener)
             finally:

@@ -300,11 +300,10 @@ def _open(
 
 def _open_store(store: str, kept: "Kept | None") -> Store:
     """The store; where it cannot be opened and there is something to serve without it, one that is opened later."""
-    kept_any = kept is not None and bool(kept.proxies())
     try:
-        return open_store(store, create=not kept_any)
+        return open_store(store)
     except StoreError as error:
-        if not kept_any:
+        if kept is None or not kept.proxies():
             raise
         logging.getLogger(__name__).warning("%s; what is kept in %s is served", error, kept)
         return LateStore(store)

@@ -1,6 +1,8 @@
 """`pointsman apply`, `delete`, `get`, `list`, `rollback`: the config."""
 
+import os
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -18,6 +20,7 @@ from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
 from pointsman.pipeline.configure import rollback as roll_back
 from pointsman.pipeline.engine import Engine
+from pointsman.store.protocol import StoreMissing
 
 _KINDS = (*KINDS, "registration")
 
@@ -41,9 +44,22 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
     for name in files:
         documents += load_text(read_text(name), name)
     batch = parse_documents(documents)
-    with engine_on(store) as engine:
-        done = configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
+    try:
+        done = _apply(store, batch, trust_domain, dry_run)
+    except StoreMissing as missing:
+        # Validated before a store is made: one that is refused leaves none.
+        with TemporaryDirectory() as scratch:
+            done = _apply(os.path.join(scratch, "empty.db"), batch, trust_domain, True, create=True)
+        if dry_run:
+            click.echo(f"{missing}; validated as the first config", err=True)
+        else:
+            done = _apply(store, batch, trust_domain, False, create=True)
     _tell(done, dry_run, len(batch.entries) + len(batch.registrations))
+
+
+def _apply(store: str, batch: Batch, trust_domain: str, dry_run: bool, *, create: bool = False) -> Configured:
+    with engine_on(store, create=create) as engine:
+        return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
 
 
 def _tell(done: Configured, dry_run: bool, documents: int) -> None:

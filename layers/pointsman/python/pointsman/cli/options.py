@@ -83,12 +83,12 @@ def group_option(command: _Command) -> _Command:
 
 
 @contextmanager
-def engine_on(store: str) -> Iterator["Engine"]:
-    """An Engine on the named store, closed at the end."""
+def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
+    """An Engine on the named store, closed at the end. Only what writes config may `create` one that is not there."""
     # An adapter, which has to be back soon, does without it and all that it brings.
     from pointsman.pipeline.engine import Engine
 
-    opened = open_store(store)
+    opened = open_store(store, create=create)
     try:
         yield Engine(opened)
     finally:

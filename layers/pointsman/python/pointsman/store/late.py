@@ -56,7 +56,7 @@ class LateStore:
         with self._lock:
             if self._opened is None:
                 try:
-                    self._opened = open_store(self._url, create=False)
+                    self._opened = open_store(self._url)
                 except StoreError as error:
                     raise StoreUnavailable(str(error)) from error
             return self._opened

@@ -1,10 +1,9 @@
 """Which store a user means: a URL or a path becomes a Store."""
 
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pointsman.store.protocol import Store, StoreError, StoreUnavailable
+from pointsman.store.protocol import Store, StoreError
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -15,16 +14,17 @@ _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket 
 _CONNECTIONS = 16
 
 
-def open_store(url: str, *, create: bool = True, hurried: bool = False) -> Store:
+def open_store(url: str, *, create: bool = False, hurried: bool = False) -> Store:
     """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
 
     A `hurried` one gives a bucket that is away up within four seconds instead of half a minute: for who is asked again
     anyway, and pays for the time.
 
-    A file is made if it is not there, unless told not to `create` one. `sqlite:///var/x.db` is the absolute path
+    A file is made only where told to `create` one that is not there (what changes the config or runs the control plane
+    does so): who reads would take an empty store for the one that was meant. `sqlite:///var/x.db` is the absolute path
     `/var/x.db`; a relative path is written without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are
     botocore's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be
-    opened, with the way out.
+    opened, with the way out; StoreMissing where there is no such file.
     """
     scheme, separator, _ = url.partition("://")
     if not url.strip():
@@ -48,9 +48,7 @@ def _path(url: str) -> str:
 def _open_file(path: str, create: bool) -> Store:
     from pointsman.store.sqlite import SQLiteStore
 
-    if not create and not os.path.exists(path):
-        raise StoreUnavailable(f"store {path}: there is no such file (any more): put it back")
-    return SQLiteStore(path)
+    return SQLiteStore(path, create=create)
 
 
 def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = False) -> "S3Store":

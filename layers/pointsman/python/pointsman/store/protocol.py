@@ -1,7 +1,7 @@
 """What the pipeline and the adapters need of a place that keeps objects."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pointsman.model.errors import PointsmanError
@@ -15,9 +15,16 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or refuses for now (gone, locked, throttled): the same call may work later."""
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store under that name, and it was not asked to make one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object as it was read. `etag` changes with every write of the object and is opaque."""
+    """One object as it was read. `etag` changes with every write of the object and is opaque.
+
+    No etag is ever given to other bytes, also where the store was restored from a copy.
+    """
 
     key: str
     data: bytes
@@ -26,10 +33,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object's key and current etag."""
+    """One object's key and current etag, and when it was written, in seconds since 1970 by the store's clock."""
 
     key: str
     etag: str
+    written: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class S3Store:
             request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=self._prefix + prefix, **start)
             page = self._ask(self._where(prefix), request)
             for entry in page.get("Contents", ()):
-                yield Listed(entry["Key"].removeprefix(self._prefix), entry["ETag"])
+                yield Listed(entry["Key"].removeprefix(self._prefix), entry["ETag"], entry["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return
             start = {"ContinuationToken": page["NextContinuationToken"]}

@@ -1,33 +1,39 @@
 """Objects in one SQLite file: the store of one machine."""
 
 import os
+import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import orjson
 
-from pointsman.store.protocol import Changes, Listed, Stored, StoreError, StoreUnavailable, Write, Written
-from pointsman.store.sqlite_file import locked, open_file, raise_explained, reopen_file, replaced
+from pointsman.store.protocol import Changes, Listed, Stored, StoreError, Write, Written
+from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file
 from pointsman.store.sqlite_wakeup import wakeup_of
+from pointsman.store.sqlite_watch import Moved, Watch
 
 _INSERT = """
-    INSERT INTO objects (key, seq, data) VALUES (?, (SELECT coalesce(max(seq), 0) + 1 FROM objects), ?)
+    INSERT INTO objects (key, seq, tag, written, data)
+    VALUES (?, (SELECT coalesce(max(seq), 0) + 1 FROM objects), ?, ?, ?)
     ON CONFLICT (key) DO NOTHING RETURNING seq"""
 _UPDATE = """
-    UPDATE objects SET seq = (SELECT max(seq) + 1 FROM objects), data = ?
-    WHERE key = ? AND seq = ? RETURNING seq"""
+    UPDATE objects SET seq = (SELECT max(seq) + 1 FROM objects), tag = ?, written = ?, data = ?
+    WHERE key = ? AND seq = ? AND tag = ? RETURNING seq"""
 _GREATEST = "SELECT coalesce(max(seq), 0) FROM objects"
-_GET = "SELECT key, seq, data FROM objects WHERE key = ?"
+_GET = "SELECT key, seq, tag, data FROM objects WHERE key = ?"
 # One parameter holds any number of keys, so that the statement is prepared once whatever their number.
-_GET_MANY = "SELECT objects.key, seq, data FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"
-_SEQS_OF_KEYS = "SELECT objects.key, seq FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"
-_SEQS_SINCE = "SELECT key, seq FROM objects WHERE seq > ?"
-_GET_SEQS = "SELECT objects.key, seq, data FROM json_each(?) AS wanted CROSS JOIN objects ON seq = wanted.value"
+_GET_MANY = """
+    SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
+_ETAGS_OF_KEYS = """
+    SELECT objects.key, seq, tag FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
+_ETAGS_SINCE = "SELECT key, seq, tag FROM objects WHERE seq > ?"
+_GET_SEQS = "SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON seq = wanted.value"
 # No UTF-8 text has a byte 0xff: the upper bound is above every key that starts with the prefix, and below all others.
 _LIST = """
-    SELECT key, seq FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
+    SELECT key, seq, tag, written FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
     ORDER BY key LIMIT ?"""
 
 _LIST_PAGE = 1000
@@ -36,49 +42,63 @@ _LIST_PAGE = 1000
 class SQLiteStore:
     """A Store in one file, for any number of threads and processes of one machine.
 
-    A write that was acknowledged survives SIGKILL and the loss of power (write-ahead log, synced at each commit). Each
-    write gets the next number of one sequence for the whole file. Etags and cursors are made of that number and of the
-    file's identity, so that an etag is never used twice, not even by a new file under the old path. (A file put back
-    from a copy does repeat numbers: restart whoever knew the later ones.)
+    A write that was acknowledged survives SIGKILL and the loss of power (write-ahead log, synced at each commit), and
+    is in the file that the next process opens: each one looks whether that is so (`sqlite_watch`). Each gets the next
+    number of one sequence for the whole file. An etag is made of that number and of a tag drawn for the one write, so
+    that no etag is ever given to other bytes, not even by a file that was put back from a copy. A cursor is good for
+    the object that gave it, whose file cannot go back unnoticed, and counts as none for every other.
 
     After a fork, open a store anew: SQLite's connections do not survive one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, patience: float = 5.0) -> None:
-        """Open the store in `path` and make it if it is not there (the directory must be).
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = True, patience: float = 5.0) -> None:
+        """Open the store in `path`; with `create`, make it if it is not there, and the directory for it.
 
         `patience` is how many seconds a call waits for another process that holds the file locked. Raises StoreError,
         with the way out, where no store can be had there: a missing or read-only directory, a file of something else,
-        a file written by a newer version.
+        an empty one, a file written by another version. StoreMissing says that there is none.
         """
-        self._path = os.path.abspath(os.fspath(path))
+        opened = open_file(os.path.abspath(os.fspath(path)), patience, create=create)
+        self._path = opened.path
+        self._identity = opened.identity
         self._patience = patience
         self._process = os.getpid()
         self._closed = False
+        self._moved: Moved | None = None
         self._lock = threading.Lock()
-        first, self._identity = open_file(self._path, patience)
-        self._idle = [first]
-        self._file = _file_id(self._path)
+        self._opening = secrets.token_hex(8)
+        self._idle: list[sqlite3.Connection] = []
+        # Never lent: while it is open, SQLite deletes neither log nor index, so that whoever does so is noticed.
+        self._anchor = opened.connection
+        try:
+            (greatest,) = self._anchor.execute(_GREATEST).fetchone()
+            self._watch = Watch(self._path, self._identity, greatest)
+        except BaseException as error:
+            self._anchor.close()
+            if isinstance(error, sqlite3.Error):
+                raise_explained(self._path, patience, error)
+            raise
         self._wakeup = wakeup_of(self._path, self._identity)
 
     def get(self, key: str) -> Stored | None:
         """The object under `key`, or None."""
         with self._connection() as connection:
             row = connection.execute(_GET, (key,)).fetchone()
-        return self._stored(row) if row else None
+        return _stored(row) if row else None
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The objects that exist under `keys`, all as of one moment."""
         with self._connection() as connection:
             rows = connection.execute(_GET_MANY, (_json(keys),)).fetchall()
-        return {row[0]: self._stored(row) for row in rows}
+        return {row[0]: _stored(row) for row in rows}
 
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns."""
         with self._writing() as connection:
-            seq = self._apply(connection, write)  # a transaction by itself
-        self._wakeup.written(seq or 0)
-        return self._outcome(write, seq)
+            written, seq = _apply(connection, write)  # a transaction by itself
+            self._look(seq)
+        self._wakeup.written(seq)
+        return written
 
     def put_many(self, writes: Sequence[Write]) -> list[Written]:
         """Independent conditional writes in one transaction, so in one sync; outcomes in the order of `writes`.
@@ -89,10 +109,12 @@ class SQLiteStore:
             return []
         with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            seqs = [self._apply(connection, write) for write in writes]
+            outcomes = [_apply(connection, write) for write in writes]
             connection.execute("COMMIT")
-        self._wakeup.written(max(seq or 0 for seq in seqs))
-        return [self._outcome(write, seq) for write, seq in zip(writes, seqs, strict=True)]
+            last = max(seq for _, seq in outcomes)
+            self._look(last)
+        self._wakeup.written(last)
+        return [written for written, _ in outcomes]
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes.
@@ -103,8 +125,8 @@ class SQLiteStore:
         while True:
             with self._connection() as connection:
                 rows = connection.execute(_LIST, (first, prefix, _LIST_PAGE)).fetchall()
-            for key, seq in rows:
-                yield Listed(key, self._etag(seq))
+            for key, seq, tag, written in rows:
+                yield Listed(key, _etag(seq, tag), written)
             if len(rows) < _LIST_PAGE:
                 return
             first = rows[-1][0] + "\0"  # the least key after it
@@ -113,20 +135,20 @@ class SQLiteStore:
         """Of the keys of `known`, the objects whose etag is not the known one, in the order they were written.
 
         All are as of one moment, and so is the new cursor. With a cursor the cost grows with what was written since or
-        with `known`, whichever is less. A cursor of another file counts as none.
+        with `known`, whichever is less. A cursor that another SQLiteStore gave counts as none.
         """
         with self._connection() as connection:
             connection.execute("BEGIN")
             (greatest,) = connection.execute(_GREATEST).fetchone()
-            since = self._seq(cursor)
-            if since is None or greatest - since > len(known) or since > greatest:
-                rows = connection.execute(_SEQS_OF_KEYS, (_json(known),))
+            since = self._since(cursor)
+            if since is None or greatest - since > len(known):
+                rows = connection.execute(_ETAGS_OF_KEYS, (_json(known),))
             else:
-                rows = connection.execute(_SEQS_SINCE, (since,))
-            changed = sorted(seq for key, seq in rows if key in known and known[key] != self._etag(seq))
+                rows = connection.execute(_ETAGS_SINCE, (since,))
+            changed = sorted(seq for key, seq, tag in rows if key in known and known[key] != _etag(seq, tag))
             found = connection.execute(_GET_SEQS, (_json(changed),)).fetchall() if changed else []
             connection.execute("COMMIT")
-        return Changes([self._stored(row) for row in found], self._etag(greatest))
+        return Changes([_stored(row) for row in found], f"{self._opening}-{greatest}")
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something was written since `cursor` (True), or `timeout` seconds are over (False).
@@ -134,7 +156,7 @@ class SQLiteStore:
         A write of this process wakes at once, one of another process within five milliseconds or so. If the store is
         closed meanwhile, the answer is False.
         """
-        since = self._seq(cursor) or 0
+        since = self._since(cursor) or 0
         with self._look_out() as greatest:
             if greatest() != since:
                 return True
@@ -148,28 +170,45 @@ class SQLiteStore:
     def close(self) -> None:
         """Close every connection (one that is in use: when its call returns) and wake who waits."""
         with self._lock:
-            self._closed = True
+            closed, self._closed = self._closed, True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        if not closed and self._moved is None:
+            self._anchor.close()
+        self._watch.close()
         self._wakeup.wake()
 
-    def _apply(self, connection: sqlite3.Connection, write: Write) -> int | None:
-        if write.if_etag is None:
-            rows = connection.execute(_INSERT, (write.key, write.data)).fetchall()
-        elif (seq := self._seq(write.if_etag)) is not None:
-            rows = connection.execute(_UPDATE, (write.data, write.key, seq)).fetchall()
-        else:
-            return None
-        return rows[0][0] if rows else None
+    def _look(self, written: int = 0) -> None:
+        """Raise if the files are not those that were opened. `written` was just written and not acknowledged yet."""
+        if self._moved is not None:
+            raise Moved(str(self._moved), whole=self._moved.whole)
+        self._watch.look(written)
 
-    def _outcome(self, write: Write, seq: int | None) -> Written:
-        return Written(write.key, None if seq is None else self._etag(seq))
+    def _let_go(self, moved: Moved) -> None:
+        with self._lock:
+            if self._moved is not None:
+                return
+            self._moved = moved
+            idle, self._idle = self._idle, []
+        if not moved.whole:
+            leave_open(self._anchor)
+        for connection in idle:
+            connection.close()
+        if moved.whole:
+            # The last connection that closes puts the log into the main file, unless somebody else has that open.
+            self._anchor.close()
+        self._wakeup.wake()
 
     @contextmanager
     def _look_out(self) -> Iterator[Callable[[], int]]:
         with self._connection() as connection:
-            yield lambda: int(connection.execute(_GREATEST).fetchone()[0])
+
+            def greatest() -> int:
+                self._look()
+                return int(connection.execute(_GREATEST).fetchone()[0])
+
+            yield greatest
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -192,45 +231,51 @@ class SQLiteStore:
                 raise StoreError(f"store {self._path}: closed already: open it again")
             connection = self._idle.pop() if self._idle else None
         try:
-            if _file_id(self._path) != self._file:
-                raise replaced(self._path)
+            self._look()
             if connection is None:
                 connection = reopen_file(self._path, self._patience, self._identity)
             yield connection
         except BaseException as error:
+            if isinstance(error, Moved):
+                self._let_go(error)
             if connection is not None:
                 connection.close()
             if isinstance(error, sqlite3.Error):
                 raise_explained(self._path, self._patience, error)
             raise
         with self._lock:
-            if not self._closed:
+            if not self._closed and self._moved is None:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _stored(self, row: tuple[str, int, bytes]) -> Stored:
-        key, seq, data = row
-        return Stored(key, data, self._etag(seq))
+    def _since(self, cursor: str) -> int | None:
+        """The write up to which `cursor` knows all; None where it is of another opening."""
+        opening, _, seq = cursor.partition("-")
+        return int(seq) if opening == self._opening and seq.isdecimal() else None
 
-    def _etag(self, seq: int) -> str:
-        return f"{self._identity}-{seq}"
 
-    def _seq(self, etag: str) -> int | None:
-        identity, _, seq = etag.partition("-")
-        return int(seq) if identity == self._identity and seq.isdecimal() else None
+def _apply(connection: sqlite3.Connection, write: Write) -> tuple[Written, int]:
+    """Make `write`; what became of it, and its number (0 if it was lost)."""
+    tag, now = secrets.token_hex(8), int(time.time())
+    if write.if_etag is None:
+        rows = connection.execute(_INSERT, (write.key, tag, now, write.data)).fetchall()
+    else:
+        seq, _, was = write.if_etag.partition("-")
+        if not seq.isdecimal() or len(seq) > 18:
+            return Written(write.key, None), 0
+        rows = connection.execute(_UPDATE, (tag, now, write.data, write.key, int(seq), was)).fetchall()
+    return (Written(write.key, _etag(rows[0][0], tag)), rows[0][0]) if rows else (Written(write.key, None), 0)
+
+
+def _etag(seq: int, tag: str) -> str:
+    return f"{seq}-{tag}"
+
+
+def _stored(row: tuple[str, int, str, bytes]) -> Stored:
+    key, seq, tag, data = row
+    return Stored(key, data, _etag(seq, tag))
 
 
 def _json(values: Iterable[str] | Iterable[int]) -> str:
     return orjson.dumps(list(values)).decode()
-
-
-def _file_id(path: str) -> tuple[int, int]:
-    """Which file stands under `path`. While one is open its number is not given to another."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"store {path}: {error.strerror}, though it is open here: put the file back, or restart"
-        ) from error
-    return found.st_dev, found.st_ino

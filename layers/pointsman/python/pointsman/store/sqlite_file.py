@@ -1,25 +1,31 @@
 """The file of an SQLiteStore: how it is recognised, made and opened, and what is said when that fails."""
 
+import ctypes
 import os
 import secrets
 import sqlite3
 import stat
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pointsman.store.protocol import StoreError, StoreUnavailable
+from pointsman.store.place import new_directory, new_file, others_may_write
+from pointsman.store.protocol import StoreError, StoreMissing, StoreUnavailable
+from pointsman.store.sqlite_watch import INDEX, LOG, is_open_here, overwritten
 
 APPLICATION_ID = 0x506F696E
 """What SQLite's `application_id` says in a file of ours ("Poin"): https://www.sqlite.org/fileformat.html 1.3.17."""
 
-SCHEMA = 1
+SCHEMA = 2
 """What SQLite's `user_version` says: the layout of the tables below. It grows when they change."""
 
 _TABLES = (
-    # `data` stands last: a row's key and seq are then read without the pages its data overflows to.
+    # `data` stands last: all else of a row is then read without the pages its data overflows to.
     """CREATE TABLE objects (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL UNIQUE, data BLOB NOT NULL
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL UNIQUE, tag TEXT NOT NULL,
+        written INTEGER NOT NULL, data BLOB NOT NULL
     )""",
     "CREATE TABLE store (identity TEXT NOT NULL)",
 )
@@ -27,24 +33,33 @@ _TABLES = (
 _PRIMARY_CODE = 0xFF  # the low byte of an extended result code: https://www.sqlite.org/rescode.html
 
 
-def open_file(path: str, patience: float) -> tuple[sqlite3.Connection, str]:
-    """A connection to the store in `path`, which is made if it is not there, and the store's identity.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection to a store, the store's identity, and its path without symlinks."""
+
+    connection: sqlite3.Connection
+    identity: str
+    path: str
+
+
+def open_file(path: str, patience: float, *, create: bool) -> Opened:
+    """Open the store in `path`; with `create` it is made if it is not there.
 
     `path` is absolute; `patience` is how long, in seconds, to wait for a lock. The identity is drawn once, when the
-    file is made. Raises StoreError where the path cannot hold a store or holds something else, which is then left as
-    it was, and StoreUnavailable where another process keeps it locked.
+    file is made. Raises StoreMissing where there is none, StoreError where the path cannot hold a store or holds
+    something else, which is then left as it was, and StoreUnavailable where another process keeps it locked.
     """
-    _inspect(path)
+    path = _resolved(path)
+    if not _is_there(path, create=create):
+        _make(path, patience)
     connection: sqlite3.Connection | None = None
     try:
-        connection = _connect(path, "rwc", patience)
-        if not _is_ours(connection, path):
-            _use_wal(connection, path, patience)
-            _create(connection, path)
-        # Somebody may have switched it off to copy the file; without it readers and writers lock each other out.
+        connection = _connect(path, patience)
+        _check_ours(connection, path)
+        # A copy comes without it; without it readers and writers lock each other out.
         _use_wal(connection, path, patience)
         _check_writable(connection, patience)
-        return connection, _identity(connection)
+        return Opened(connection, _identity(connection), path)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -57,9 +72,9 @@ def reopen_file(path: str, patience: float, identity: str) -> sqlite3.Connection
     """One more connection to a store that `open_file` opened. Errors are as there, or that the file was replaced."""
     connection: sqlite3.Connection | None = None
     try:
-        connection = _connect(path, "rw", patience)
+        connection = _connect(path, patience)
         if _identity(connection) != identity:
-            raise replaced(path)
+            raise overwritten(path, "it")
         return connection
     except BaseException as error:
         if connection is not None:
@@ -69,9 +84,13 @@ def reopen_file(path: str, patience: float, identity: str) -> sqlite3.Connection
         raise
 
 
-def replaced(path: str) -> StoreError:
-    """The error for a store whose file is no longer the one that was opened: what is written there now is lost."""
-    return StoreError(f"store {path}: another file stands there than was opened: restart, which opens that one")
+def leave_open(connection: sqlite3.Connection) -> None:
+    """Keep `connection` open until this process has ended, so that closing the others is not closing the last.
+
+    The last one that closes writes the log into the main file, which is wrong where the two do not belong together any
+    more. (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE says so to SQLite, but Python can set it from 3.12 on only.)
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def raise_explained(path: str, patience: float, error: sqlite3.Error) -> NoReturn:
@@ -85,7 +104,7 @@ def raise_explained(path: str, patience: float, error: sqlite3.Error) -> NoRetur
         case sqlite3.SQLITE_CORRUPT:
             reason = f"damaged ({error}): restore it from a copy, or move it away and apply the config again"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM if not os.path.exists(path):
-            reason = f"it cannot be made in {os.path.dirname(path)}: make that directory writable, or name another path"
+            raise StoreError(_unmakable(path)) from error
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             reason = f"it cannot be written ({error}): make it and its directory writable, or name another path"
         case sqlite3.SQLITE_FULL:
@@ -105,30 +124,113 @@ def locked(path: str, patience: float) -> StoreUnavailable:
     )
 
 
-def _inspect(path: str) -> None:
-    # Only by name. Opening and closing the file here would drop the locks this process holds on it through SQLite.
+def _resolved(path: str) -> str:
+    """`path` without symlinks, as SQLite takes it too: two names of one file have to share one log.
+
+    Raises StoreError for a symlink that somebody else may have put there.
+    """
     parent = os.path.dirname(path)
     try:
-        mode = os.stat(path).st_mode
+        if os.path.islink(path) and others_may_write(parent):
+            raise StoreError(f"store {path}: a symlink in {parent}, where others may write: name the file itself")
+        return os.path.realpath(path)
+    except OSError as error:
+        raise StoreError(f"store {path}: {error.strerror}: make it accessible, or name another path") from error
+
+
+def _is_there(path: str, *, create: bool) -> bool:
+    """Whether a file stands in `path` that may be opened; False if none does and it may be made. Raises StoreError."""
+    parent = os.path.dirname(path)
+    try:
+        found = os.stat(path)
     except FileNotFoundError:
-        if not os.path.exists(parent):
+        if not create:
+            raise StoreMissing(f"there is no store at {path}: `pointsman up` or `pointsman apply` makes one") from None
+        if not os.path.exists(os.path.dirname(parent)):
             raise StoreError(
                 f"store {path}: there is no directory {parent}: make it (mkdir -p {parent}), or name another path"
             ) from None
-        return
+        if os.path.lexists(path + LOG):
+            raise StoreError(
+                f"store {path}: the file is gone, and its log {path}{LOG} is there: put the file back beside it, or"
+                " move the log away to begin anew"
+            ) from None
+        return False
     except NotADirectoryError:
         raise StoreError(f"store {path}: {parent} is not a directory: name another path") from None
     except OSError as error:
         raise StoreError(f"store {path}: {error.strerror}: make it accessible, or name another path") from error
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(found.st_mode):
         raise StoreError(f"store {path}: a directory: name a file in it, {os.path.join(path, 'pointsman.db')} perhaps")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"store {path}: not a regular file: name another path")
+    if found.st_size == 0:
+        raise StoreError(f"store {path}: the file is empty, which no store is: put a copy there, or remove it")
+    if found.st_nlink > 1:
+        raise StoreError(
+            f"store {path}: the file has {found.st_nlink} names (hard links), which would not share one log: remove the"
+            f" others (find -samefile {path}), or name a copy"
+        )
+    if found.st_uid not in (os.geteuid(), 0) and others_may_write(parent):
+        raise StoreError(f"store {path}: somebody else's file, in {parent}, where others may write: name another path")
+    if not is_open_here(path) and _is_copy_beside_a_log(path):
+        raise StoreError(
+            f"store {path}: a copy was put there, and the log of the file before it is there still: remove"
+            f" {path}{LOG} and {path}{INDEX}, then start again"
+        )
+    return True
 
 
-def _connect(path: str, mode: str, patience: float) -> sqlite3.Connection:
+def _is_copy_beside_a_log(path: str) -> bool:
+    """Whether the file is a copy as `pointsman backup` makes them, beside a log, which SQLite would mix into it.
+
+    Such a copy is not in WAL mode; a store is from its first moment on: https://www.sqlite.org/fileformat.html 1.3.3.
+    """
+    try:
+        if not os.stat(path + LOG).st_size:
+            return False
+        # Only where nobody here has it open: closing a descriptor drops the locks that this process has on the file.
+        with open(path, "rb") as file:
+            return file.read(20)[18:] == b"\x01\x01"
+    except OSError:
+        return False  # what is wrong shows when it is opened
+
+
+def _make(path: str, patience: float) -> None:
+    """Make an empty store in `path`, complete or not at all, unless somebody else makes one meanwhile."""
+    parent = os.path.dirname(path)
+    try:
+        new_directory(parent)
+        with new_file(path, patience) as unfinished, closing(_connect(unfinished, patience)) as connection:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table
+            connection.execute("BEGIN IMMEDIATE")
+            for table in _TABLES:
+                connection.execute(table)
+            connection.execute("INSERT INTO store (identity) VALUES (?)", (secrets.token_hex(8),))
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA}")
+            connection.execute("COMMIT")
+            _use_wal(connection, path, patience)
+    except FileExistsError:
+        return
+    except TimeoutError as error:
+        raise StoreUnavailable(f"store {path}: {error} for more than {patience:g} s: try again") from error
+    except PermissionError as error:
+        raise StoreError(_unmakable(path)) from error
+    except OSError as error:
+        raise StoreError(f"store {path}: {error.strerror}: name another path") from error
+    except sqlite3.Error as error:
+        raise_explained(path, patience, error)
+
+
+def _unmakable(path: str) -> str:
+    parent = os.path.dirname(path)
+    return f"store {path}: it cannot be made in {parent}: make that directory writable, or name another path"
+
+
+def _connect(path: str, patience: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{Path(path).as_uri()}?mode={mode}",
+        f"{Path(path).as_uri()}?mode=rw",
         uri=True,
         timeout=patience,
         isolation_level=None,  # transactions begin where the code says so
@@ -142,23 +244,22 @@ def _connect(path: str, mode: str, patience: float) -> sqlite3.Connection:
     return connection
 
 
-def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file is a store that this schema can use; False if it is empty still. Writes nothing."""
-    connection.execute("BEGIN")  # one snapshot: another process may be making the store right now
+def _check_ours(connection: sqlite3.Connection, path: str) -> None:
+    """Raise if the file is no store that this schema can use. Writes nothing."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    connection.execute("COMMIT")
-    if application == APPLICATION_ID:
-        if version > SCHEMA:
-            raise StoreError(
-                f"store {path}: written by a newer Pointsman (schema {version}, known here: {SCHEMA}): "
-                "upgrade Pointsman, or name another path"
-            )
-        return True
-    if application or version or tables:
+    if application != APPLICATION_ID:
         raise StoreError(f"store {path}: an SQLite database of something else, left as it is: name another path")
-    return False
+    if version > SCHEMA:
+        raise StoreError(
+            f"store {path}: written by a newer Pointsman (schema {version}, known here: {SCHEMA}): "
+            "upgrade Pointsman, or name another path"
+        )
+    if version < SCHEMA:
+        raise StoreError(
+            f"store {path}: written by an older Pointsman (schema {version}, known here: {SCHEMA}), left as it is: "
+            "name another path and apply the config there"
+        )
 
 
 def _use_wal(connection: sqlite3.Connection, path: str, patience: float) -> None:
@@ -175,19 +276,6 @@ def _use_wal(connection: sqlite3.Connection, path: str, patience: float) -> None
             time.sleep(0.002)
     if mode != "wal":
         raise StoreError(f"store {path}: no write-ahead log is possible there (a network mount?): use a local disk")
-
-
-def _create(connection: sqlite3.Connection, path: str) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if not application:  # else another process was faster
-        for table in _TABLES:
-            connection.execute(table)
-        connection.execute("INSERT INTO store (identity) VALUES (?)", (secrets.token_hex(8),))
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={SCHEMA}")
-    connection.execute("COMMIT")
-    _is_ours(connection, path)  # refuses what another process may have made of it just now
 
 
 def _check_writable(connection: sqlite3.Connection, patience: float) -> None:

@@ -1,0 +1,89 @@
+"""Putting a file where none stands: whole or not at all, for its owner alone, and never over another one."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIRECTORY = 0o700
+_BESIDE = ("", "-journal", "-wal", "-shm")
+
+
+@contextmanager
+def new_file(path: str, patience: float) -> Iterator[str]:
+    """The name of an empty file to fill, which stands under `path` once the block ends well, synced.
+
+    It has the mode 0600 whatever the umask. Until then it is called `path` with `.new` behind, and what a crash left
+    under that name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
+    Raises FileExistsError where something stands under `path`, TimeoutError and other OSErrors; then nothing is left.
+    """
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    unfinished = f"{path}.new"
+    try:
+        _lock(directory, patience)
+        _refuse_other(path)
+        _remove(unfinished)
+        try:
+            _make(unfinished)
+            yield unfinished
+            _sync(unfinished)
+            _refuse_other(path)
+            os.rename(unfinished, path)
+        except BaseException:
+            _remove(unfinished)
+            raise
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def new_directory(path: str) -> None:
+    """Make the directory `path` for its owner alone (0700), whatever the umask. One that is there already stays."""
+    with suppress(FileExistsError):
+        os.mkdir(path, PRIVATE_DIRECTORY)
+        os.chmod(path, PRIVATE_DIRECTORY)
+
+
+def others_may_write(directory: str) -> bool:
+    """Whether somebody else than its owner may put files into `directory`."""
+    return bool(os.stat(directory).st_mode & 0o022)
+
+
+def _lock(directory: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process makes a file there") from None
+            time.sleep(0.005)
+
+
+def _refuse_other(path: str) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} stands already")
+
+
+def _make(path: str) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        os.fchmod(fd, PRIVATE_FILE)
+    finally:
+        os.close(fd)
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(path: str) -> None:
+    for beside in _BESIDE:
+        with suppress(FileNotFoundError):
+            os.unlink(path + beside)

@@ -1,0 +1,210 @@
+"""Whether the files of an open store are still the ones that it opened, changed by nobody but those who have it open.
+
+SQLite looks at the names of its files when it opens them and never again. A log that is deleted, or a file that a copy
+is written over, goes unnoticed: writes are acknowledged that the next process does not find. So each write is followed
+by a look before it is acknowledged: three calls of stat and one of pread.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman.store.protocol import StoreError, StoreUnavailable
+
+LOG = "-wal"
+INDEX = "-shm"
+
+_SETTLING_S = 1.0
+"""Seconds for which what looks wrong may be a checkpoint that is under way."""
+_PAUSE_S = 0.005
+_HEADER = 32
+_MAGIC = (0x377F0682, 0x377F0683)
+"""How a log begins: https://www.sqlite.org/fileformat2.html#the_write_ahead_log."""
+
+_open_here: Counter[tuple[int, int]] = Counter()
+_open_here_lock = threading.Lock()
+
+
+class Moved(StoreError):
+    """Another hand changed the files of an open store. Its process has to be started anew.
+
+    `whole` says that the main file and the log that are open here still belong together, so that closing the
+    connections, which puts the one into the other, keeps what was acknowledged; else that would do harm.
+    """
+
+    def __init__(self, text: str, *, whole: bool) -> None:
+        super().__init__(text)
+        self.whole = whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The log as it was seen: its header, which is new in each of its generations, and its length in bytes."""
+
+    header: bytes
+    size: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether it begins as a log does, so that what was written to it is found again."""
+        return int.from_bytes(self.header[:4]) in _MAGIC
+
+
+class Watch:
+    """Looks at the three files of one open store. For any number of threads."""
+
+    def __init__(self, path: str, identity: str, greatest: int) -> None:
+        """Take the files as they stand now, while a connection has them open.
+
+        `path` has no symlinks in it; `greatest` is the number of the last write. Raises StoreUnavailable where a file
+        is not there.
+        """
+        self._path = path
+        self._identity = identity
+        self._greatest = greatest
+        self._main_greatest = 0
+        self._lock = threading.Lock()
+        try:
+            self._main = os.stat(path)
+            self._ids = [_id(os.stat(path + suffix)) for suffix in ("", LOG, INDEX)]
+            # SQLite holds no locks on the log, so closing this descriptor takes none away, as one on the others would.
+            self._log_fd = os.open(path + LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreUnavailable(f"store {path}: {error.strerror} ({error.filename}): try again") from error
+        self._log = self._read_log()
+        with _open_here_lock:
+            _open_here[self._ids[0]] += 1
+
+    def look(self, written: int = 0) -> None:
+        """Raise Moved if the files are not what they were; `written` is the number of a write that was just made.
+
+        Raises StoreUnavailable where the main file has no name any more: it works again when it is put back.
+        """
+        with self._lock:
+            if self._log_fd < 0:
+                return
+            deadline = 0.0
+            while (wrong := self._wrong(written)) is not None:
+                # A checkpoint of another process writes page by page: look again until it must be over.
+                deadline = deadline or time.monotonic() + _SETTLING_S
+                if time.monotonic() > deadline:
+                    raise wrong
+                time.sleep(_PAUSE_S)
+            self._greatest = max(self._greatest, written)
+
+    def close(self) -> None:
+        """Look no more."""
+        with self._lock:
+            if self._log_fd < 0:
+                return
+            os.close(self._log_fd)
+            self._log_fd = -1
+        with _open_here_lock:
+            _open_here[self._ids[0]] -= 1
+            if not _open_here[self._ids[0]]:
+                del _open_here[self._ids[0]]
+
+    def _wrong(self, written: int) -> Moved | None:
+        main = self._look_at_names()
+        log = self._read_log()
+        least = 0
+        if log.header != self._log.header:
+            # Either a new generation of the log began, for which all that stood in it is in the main file; or it was
+            # cut or overwritten.
+            least = self._greatest
+        elif log.size < self._log.size:
+            raise self._overwritten(f"its log {self._path}{LOG}")
+        if written and log.size and not log.valid:
+            return self._overwritten(f"its log {self._path}{LOG}")
+        if written and not log.size:
+            least = written
+        if least or _written(main) != _written(self._main):
+            found = _in_main_file(self._path)
+            if found is None or found[0] != self._identity or found[1] < max(least, self._main_greatest):
+                return self._overwritten(f"its log {self._path}{LOG}" if least else "it")
+            self._main_greatest = found[1]
+        self._main, self._log = main, log
+        return None
+
+    def _look_at_names(self) -> os.stat_result:
+        main = self._stat(self._path)
+        if main is None:
+            raise StoreUnavailable(
+                f"store {self._path}: No such file or directory, though it is open here: put the file back, or restart"
+            )
+        if _id(main) != self._ids[0]:
+            # What is open here is another file: its log goes with it when this process lets go.
+            raise Moved(
+                f"store {self._path}: another file stands there than was opened: restart, which opens that one",
+                whole=True,
+            )
+        for suffix, known in ((LOG, self._ids[1]), (INDEX, self._ids[2])):
+            there = self._stat(self._path + suffix)
+            if there is None:
+                # Nobody has opened the store since, which would have made the file anew.
+                raise Moved(
+                    f"store {self._path}: {self._path}{suffix} was deleted while it was open: nothing more is written;"
+                    " what was acknowledged goes to the main file as this process lets go of it: restart",
+                    whole=True,
+                )
+            if _id(there) != known:
+                raise self._overwritten(f"{self._path}{suffix}")
+        return main
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        try:
+            return os.stat(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"store {self._path}: {error.strerror}: make it accessible again") from error
+
+    def _read_log(self) -> _Log:
+        return _Log(os.pread(self._log_fd, _HEADER, 0), os.fstat(self._log_fd).st_size)
+
+    def _overwritten(self, what: str) -> Moved:
+        return overwritten(self._path, what)
+
+
+def overwritten(path: str, what: str) -> Moved:
+    """The error for a store one of whose files, `what`, has other content than the processes that use it gave it."""
+    return Moved(
+        f"store {path}: {what} was cut, overwritten or replaced while it was open: nothing more is written. To go on"
+        f" from a copy, stop all that use it, remove {path}{LOG} and {path}{INDEX}, put the copy there and start again",
+        whole=False,
+    )
+
+
+def is_open_here(path: str) -> bool:
+    """Whether this process has a store open in the file `path`."""
+    with _open_here_lock:
+        return _open_here[_id(os.stat(path))] > 0
+
+
+def _id(found: os.stat_result) -> tuple[int, int]:
+    """Which file it is. While one is open its number is not given to another."""
+    return found.st_dev, found.st_ino
+
+
+def _written(found: os.stat_result) -> tuple[int, int]:
+    """Differs when the file was written; nobody can set that time back."""
+    return found.st_ctime_ns, found.st_size
+
+
+def _in_main_file(path: str) -> tuple[str, int] | None:
+    """Identity and greatest write in the main file alone, without its log; None if it cannot be read like that.
+
+    `immutable` has SQLite read past log and locks: https://www.sqlite.org/c3ref/open.html.
+    """
+    try:
+        with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            (identity,) = connection.execute("SELECT identity FROM store").fetchone()
+            (greatest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM objects").fetchone()
+            return str(identity), int(greatest)
+    except (sqlite3.Error, TypeError):
+        return None
