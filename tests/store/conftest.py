@@ -84,6 +84,17 @@ def put_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Cal
         def copied() -> Callable[[], None]:
             shutil.copy(path, copy)
             return lambda: shutil.copy(copy, path) and None
+    elif "memory" in request.node.callspec.params.values():
+        connection: Connection = request.getfixturevalue("open_again")()
+
+        def copied() -> Callable[[], None]:
+            then = dict(connection.objects.objects)
+
+            def put_back() -> None:
+                connection.objects.objects = dict(then)
+                connection.objects._sequence += 1
+
+            return put_back
     else:
         client, bucket = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
 
