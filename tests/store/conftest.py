@@ -92,7 +92,7 @@ def put_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Cal
 
             def put_back() -> None:
                 connection.objects.objects = dict(then)
-                connection.objects._sequence += 1
+                connection.objects.sequence += 1
 
             return put_back
     else:
