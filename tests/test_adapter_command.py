@@ -43,15 +43,15 @@ def ready(child: Child) -> dict[str, Any]:
 
 def test_files_are_kept_for_the_proxies_that_are_named(store: Path, tmp_path: Path) -> None:
     where = tmp_path / "envoys"
-    with adapter(tmp_path, "files", "--store", store, "--files", where, "--proxy", "dc1/default/s1") as child:
+    with adapter(tmp_path, "files", "--store", store, "--files", where, "--proxy", "dc1/sidecar/default/s1") as child:
         assert ready(child) == {"files": str(where), "keep": str(where / ".pointsman/kept")}
-        wait_until((where / "dc1/default/s1/lds.pb").exists, "the files", children=[child])
+        wait_until((where / "dc1/sidecar/default/s1/lds.pb").exists, "the files", children=[child])
 
 
 def test_one_process_serves_http_and_grpc_and_operators(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "xds.sock"
     where = ("--unix", path, "--grpc", "127.0.0.1:0", "--ops", "127.0.0.1:0")
-    with adapter(tmp_path, "http", "--store", store, *where, "--proxy", "dc1/default/s1") as child:
+    with adapter(tmp_path, "http", "--store", store, *where, "--proxy", "dc1/sidecar/default/s1") as child:
         found = ready(child)
         assert set(found) == {"http", "grpc", "ops"}
         assert found["http"] == f"unix:{path}"
@@ -106,7 +106,7 @@ def test_operators_are_told_what_is_withheld_from_envoys_and_why(store: Path, tm
     publisher, key = Publisher(opened), f"snapshots/{sidecar_plan().key}"
     good = content()
     publisher.head(sidecar_plan(), replace(good, assignment=b""))
-    where = ("--listen", "127.0.0.1:0", "--proxy", "dc1/default/s1")
+    where = ("--listen", "127.0.0.1:0", "--proxy", "dc1/sidecar/default/s1")
     with adapter(tmp_path, "http", "--store", store, *where) as child, contextlib.closing(opened):
         url = ready(child)["http"]
 
@@ -121,7 +121,7 @@ def test_operators_are_told_what_is_withheld_from_envoys_and_why(store: Path, tm
         waiting_for = json.loads(page("readyz"))["waiting_for"]
         assert waiting_for.startswith("the sidecar of default/s1 in dc1; ")
         assert f"{key} is not fit for use" in waiting_for
-        (problem,) = json.loads(page("config_dump"))["problems"]["dc1/default/s1"]
+        (problem,) = json.loads(page("config_dump"))["problems"]["dc1/sidecar/default/s1"]
         assert "is not that of cluster" in problem
         publisher.head(sidecar_plan(), good)
         wait_until(lambda: json.loads(page("readyz"))["ready"], "it to be served", children=[child])

@@ -37,7 +37,7 @@ from tests.route_entries import upstream as upstream_at
 
 ADMIN = Address("127.0.0.1", 19000)
 NODE = Node("s2-1", "s2", "dc1")
-FILES = FetchFiles("/var/lib/pointsman/dc1/default/s2")
+FILES = FetchFiles("/var/lib/pointsman/dc1/sidecar/default/s2")
 FUNCTION = FetchFunction("abc123.lambda-url.eu-central-1.on.aws", "eu-central-1")
 SECRETS = SecretFiles("/etc/identity.pem", "/etc/identity.key", "/etc/ca.pem")
 PUBLIC = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))

@@ -107,7 +107,7 @@ def test_a_failover_from_the_first_entry_to_the_status(
     assert "* s2.default.dc2  1/1 healthy  through local gateways" in capsys.readouterr().out
 
     assert run(["list"]) == 0
-    assert capsys.readouterr().out == "service-resolver\tdefault/s2\nregistration\tdc1/default/s1\n"
+    assert capsys.readouterr().out == "service-resolver\tdefault/s2\nregistration\tdc1/sidecar/default/s1\n"
     assert run(["delete", "service-resolver", "s2"]) == 0
     assert run(["rollback", "1"]) == 0
     capsys.readouterr()

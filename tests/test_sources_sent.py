@@ -96,7 +96,7 @@ def test_consuls_http_handler_posts_what_it_watches(store: Store) -> None:
     door.reported.clear()
     assert door.post("/v1/consul/watch", [], WATCHED + "&index=48280")[0] == 200
     assert healthy(store) == (0, 0)
-    lost = "2 instances of dc1/default/api are not in the list that consul-dc1 sent"
+    lost = "2 instances of dc1/service/default/api are not in the list that consul-dc1 sent"
     assert door.reported == [f"most of a catalog vanished at once: {lost}"]
 
 

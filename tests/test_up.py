@@ -55,7 +55,7 @@ def endpoint_port(pointsman: Pointsman, service: str) -> int:
     from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
     from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 
-    for path in (pointsman.files / "dc1" / "default" / "s1" / "eds").glob(f"{service}.*.pb"):
+    for path in (pointsman.files / "dc1" / "sidecar" / "default" / "s1" / "eds").glob(f"{service}.*.pb"):
         response = DiscoveryResponse.FromString(path.read_bytes())
         assignment = ClusterLoadAssignment.FromString(response.resources[0].value)
         for group in assignment.endpoints:

@@ -3,7 +3,7 @@
     PUT or POST /v1/config             a document or a list of them, as one batch (`?dry_run=1` only validates)
     GET         /v1/config             all of it, as the batch that PUT takes back (`?kind=service-resolver`)
     GET, DELETE /v1/config/KIND/NAME   one entry (`?namespace=`)
-    GET, DELETE /v1/config/registration/NAME, .../registration/gateways/ID    (`?dc=`, `?namespace=`)
+    GET, DELETE /v1/config/registration/NAME, .../registration/gateway/ID    (`?dc=`, `?namespace=`)
     POST        /v1/rollback/GENERATION
     GET         /v1/status             where every resolver's traffic goes (`?dc=`)
 
@@ -27,6 +27,7 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.model import keys
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -102,13 +103,13 @@ def show_all() -> Response[str]:
 @app.get("/v1/config/registration/<name>")
 def show_registration(name: str) -> Response[str]:
     """One sidecar's registration."""
-    return shown(f"registration {name}", current().registrations.get(registration_key(name)))
+    return shown(f"registration {name}", current().registrations.get(registration_named(name)))
 
 
-@app.get("/v1/config/registration/gateways/<gateway>")
+@app.get("/v1/config/registration/gateway/<gateway>")
 def show_gateway(gateway: str) -> Response[str]:
     """One mesh gateway's registration."""
-    return shown(f"registration {gateway}", current().registrations.get(registration_key(f"gateways/{gateway}")))
+    return shown(f"registration {gateway}", current().registrations.get(registration_named(f"gateway/{gateway}")))
 
 
 @app.get("/v1/config/<kind>/<name>")
@@ -121,13 +122,13 @@ def show(kind: str, name: str) -> Response[str]:
 @app.delete("/v1/config/registration/<name>")
 def delete_registration(name: str) -> Response[str]:
     """Delete a sidecar's registration."""
-    return written(configure(engine, Batch(delete_registrations=[registration_key(name)])))
+    return written(configure(engine, Batch(delete_registrations=[registration_named(name)])))
 
 
-@app.delete("/v1/config/registration/gateways/<gateway>")
+@app.delete("/v1/config/registration/gateway/<gateway>")
 def delete_gateway(gateway: str) -> Response[str]:
     """Delete a mesh gateway's registration."""
-    return written(configure(engine, Batch(delete_registrations=[registration_key(f"gateways/{gateway}")])))
+    return written(configure(engine, Batch(delete_registrations=[registration_named(f"gateway/{gateway}")])))
 
 
 @app.delete("/v1/config/<kind>/<name>")
@@ -196,12 +197,12 @@ def namespace() -> str:
     return app.current_event.get_query_string_value("namespace", "") or DEFAULT_NAMESPACE
 
 
-def registration_key(name: str) -> str:
+def registration_named(name: str) -> str:
     """What a registration goes by in the config."""
     datacenter = app.current_event.get_query_string_value("dc", "")
     if not datacenter:
         raise InvalidInput.single(f"registration {name}", "dc", "is missing: say which datacenter, as ?dc=dc1")
-    return f"{datacenter}/{name}" if name.startswith("gateways/") else f"{datacenter}/{namespace()}/{name}"
+    return keys.registration_key(datacenter, namespace(), name)
 
 
 def as_written(registration: Registration) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tests.adapter.published import DATACENTERS, TRUST_DOMAIN
 NEW, OLD = (1, 40, 0), (1, 39, 3)
 S1 = SidecarId("dc1", "default", "s1")
 MANIFEST = S1.manifest_keys[0]
-WHERE = Path("dc1/default/s1")
+WHERE = Path("dc1/sidecar/default/s1")
 
 
 def listener(name: str) -> bytes:

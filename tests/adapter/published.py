@@ -11,13 +11,12 @@ from pointsman.chain.plan import (
     Plan,
     PlanTarget,
     SidecarPlan,
-    gateways_key,
-    service_key,
 )
 from pointsman.failover.selection import Instances
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import Mode
 from pointsman.model.instance import Instance, read_instance
+from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Write
@@ -73,7 +72,7 @@ def content(healthy: Iterable[str] = DATACENTERS, mode: Mode = "remote", service
 
 def snapshot(of: Content, version: int = 1) -> Snapshot:
     """`of` as a version of its cluster."""
-    return Snapshot(version, of, Provenance(1, {}), "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
+    return Snapshot(version, of, Provenance(1, 1, {}), "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
 
 
 class Publisher:

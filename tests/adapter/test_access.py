@@ -114,12 +114,15 @@ def test_what_stands_in_a_files_place_is_replaced_and_what_it_led_to_stays(
     assert not second.adapter.problems()
 
 
-@pytest.mark.parametrize("part", ["dc1", "dc1/default", "dc1/default/s1", "dc1/default/s1/eds"])
+@pytest.mark.parametrize(
+    "part", ["dc1", "dc1/sidecar", "dc1/sidecar/default", "dc1/sidecar/default/s1", "dc1/sidecar/default/s1/eds"]
+)
 def test_a_directory_that_is_a_link_is_not_written_to_and_that_is_told(
     part: str, store: Remote, root: Path, clock: Clock, published: Publisher
 ) -> None:
     elsewhere = root.parent / "elsewhere"
-    (elsewhere / "default" / "s1" / "eds").mkdir(parents=True)
+    for each in ("sidecar/default/s1/eds", "default/s1/eds"):
+        (elsewhere / each).mkdir(parents=True)
     (root / part).parent.mkdir(parents=True)
     (root / part).symlink_to(elsewhere)
     node = Node(store, root, clock, operations=FileOperations())

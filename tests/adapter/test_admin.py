@@ -151,7 +151,7 @@ def test_listeners_are_told_in_envoys_words(told: Told, clock: Clock) -> None:
     }
     assert watch.look() == [("listeners", "s2", "no such filter"), ("listeners", "s3", "bad port")]
     assert watch.watch.dump()["envoys"] == [
-        {"admin": f"127.0.0.1:{told.server.server_port}", "node": "s1-1", "proxy": "dc1/default/s1", "away": ""}
+        {"admin": f"127.0.0.1:{told.server.server_port}", "node": "s1-1", "proxy": "dc1/sidecar/default/s1", "away": ""}
     ]
 
 

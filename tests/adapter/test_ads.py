@@ -14,6 +14,7 @@ from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.tls import TlsFiles
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.version import Version
+from pointsman.model.era import Era
 from pointsman.model.errors import InvalidInput, PointsmanError
 
 from tests.adapter.doubles import Remote
@@ -191,7 +192,7 @@ def test_what_an_envoy_has_that_is_newer_stays_until_the_store_has_said_what_is_
 ) -> None:
     with Adapter(store) as adapter, stream(adapter.server.address, delta) as envoy:
         # As another adapter wrote it that knows more of s2's endpoints: by resource, or of all of them.
-        theirs = str(Version((2, 1, 0) if delta else (1, 0, 9), "0" * 16))
+        theirs = str(Version((2, 1, 0) if delta else (1, 0, 9), "0" * 16, Era("", 1)))
         envoy.say(CLUSTERS, node=node(NEW))
         places = asks(envoy.hear())
         store.leave()
@@ -202,7 +203,7 @@ def test_what_an_envoy_has_that_is_newer_stays_until_the_store_has_said_what_is_
             envoy.say(ENDPOINTS, **named(delta, places), version_info=theirs)
         wait_until(lambda: b'ahead_total{kind="endpoints",way="ads"} 1.0' in adapter.metrics.text(), "it to be told")
         (ahead,) = wait_until(lambda: adapter.follower.ahead, "the Envoy to wait for the store")
-        assert ahead == "s1-1 (dc1/default/s1) has newer endpoints than are here"
+        assert ahead == "s1-1 (dc1/sidecar/default/s1) has newer endpoints than are here"
         for serving in ("dc2", "dc3"):
             published.head(sidecar_plan(), content([serving]))
         store.come_back()

@@ -40,7 +40,7 @@ def test_an_envoy_and_an_adapter_know_each_other_by_their_certificates(
                 envoy.wait_ready()
                 assert set(_timeouts(envoy)) == {"s2", "s3"}
                 (stream,) = adapter.adapter.config_dump()["streams"]
-                assert (stream["node"], stream["proxy"]) == ("s1-1", "dc1/default/s1")
+                assert (stream["node"], stream["proxy"]) == ("s1-1", "dc1/sidecar/default/s1")
 
 
 def _timeouts(envoy: Envoy) -> dict[str, str]:

@@ -61,7 +61,7 @@ class Seen:
     """What the three ways bring to the Envoys of one service."""
 
     def __init__(self, service: str, files: Path, http: Path, grpc: str, open_streams: contextlib.ExitStack) -> None:
-        self._files = files / "dc1/default" / service
+        self._files = files / "dc1/sidecar/default" / service
         self._http = Envoy(http, {**NODE, "id": f"{service}-1", "cluster": service})
         self._grpc = open_streams.enter_context(stream(grpc))
         self._grpc.say(CLUSTERS, node=node(NEW, service))

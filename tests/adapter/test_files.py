@@ -164,11 +164,11 @@ def test_many_proxies_have_a_directory_each(store: Remote, root: Path, clock: Cl
     published.manifest(gateway.manifest_keys[0], GatewayManifest(1, "127.0.0.1", 9000, 1500, ""))
     node = Node(store, root, clock, proxies=())
     node.adapter.discover()
-    assert {file.parent.relative_to(root) for file in root.rglob("cds.pb")} == {WHERE, Path("dc1/gateways/gateway-1")}
+    assert {file.parent.relative_to(root) for file in root.rglob("cds.pb")} == {WHERE, Path("dc1/gateway/gateway-1")}
     published.manifest(*other.manifest_keys, manifest("s2"))
     node.adapter.discover()
-    assert serving(root / "dc1/team/s9") == "dc1"
-    passed_on = clusters(root / "dc1/gateways/gateway-1")
+    assert serving(root / "dc1/sidecar/team/s9") == "dc1"
+    passed_on = clusters(root / "dc1/gateway/gateway-1")
     assert set(passed_on) == {"dc2", "s2"}
     assert endpoints(passed_on["dc2"]).endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value == 9000
 
@@ -235,7 +235,7 @@ def test_before_the_store_was_seen_whole_files_are_not_touched_and_damaged_ones_
     node.adapter.on_change(node.follower.recall())
     assert node.turn(after=1) == []
     assert serving(root / WHERE) == "dc2"
-    assert node.adapter.config_dump()["proxies"][0]["proxy"] == "dc1/default/s1"
+    assert node.adapter.config_dump()["proxies"][0]["proxy"] == "dc1/sidecar/default/s1"
     store.come_back()
     assert node.turn(after=1) == []
     published.head(sidecar_plan(), content(["dc3"]))

@@ -50,7 +50,7 @@ def published(publisher: Publisher) -> Publisher:
     """The store has s2, which the sidecars of s1 and of s9 receive."""
     publisher.head(sidecar_plan(), content())
     for service in ("s1", "s9"):
-        publisher.manifest(keys.sidecar_manifest(f"dc1/default/{service}"), manifest(S2))
+        publisher.manifest(keys.manifest(f"dc1/sidecar/default/{service}"), manifest(S2))
     return publisher
 
 
@@ -340,7 +340,7 @@ def test_it_runs_until_it_is_stopped_and_picks_up_what_is_written_and_who_is_reg
         wait_until(lambda: {S1, S9} in seen, "the proxies that were registered before")
         published.head(sidecar_plan(), content(["dc2"]))
         wait_until(lambda: follower.view(S1) and active(follower) == "dc2", "the failover")
-        published.manifest(keys.sidecar_manifest("dc1/default/s4"), manifest(S2))
+        published.manifest(keys.manifest("dc1/sidecar/default/s4"), manifest(S2))
         wait_until(lambda: {SidecarId("dc1", "default", "s4")} in seen, "the proxy that was registered now")
         store.leave()
         wait_until(lambda: follower.unreachable, "it to notice that the store is away")

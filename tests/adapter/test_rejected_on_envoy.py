@@ -58,7 +58,7 @@ def test_a_rejected_configuration_is_told_and_the_envoy_serves_on(way: Way, stor
             assert NO_TIMEOUT in stand.envoy.err.read_text()
         lines = _status(stand, path)
         for each in found.values():
-            assert (each["proxy"], each["node"]) == ("dc1/default/s1", "s1-1")
+            assert (each["proxy"], each["node"]) == ("dc1/sidecar/default/s1", "s1-1")
             assert each["reason"].splitlines()[0] in lines
         for kind in ("clusters", "listeners"):
             counter = f'pointsman_rejected_total{{kind="{kind}",way="{found[kind]["way"]}"}}'

@@ -258,8 +258,8 @@ def test_an_adapter_that_is_behind_confirms_and_gives_who_is_ahead_what_the_stor
         holding = Envoy(stale).asking(kind, newest.version, name)
         wait_until(lambda: "s4" in places(Envoy(stale)), "the stale one to have read the store")
         order, _, digest = newest.version.rpartition("-")
-        *rest, last = order.split(".")
-        later = ".".join([str(int(rest[0]) + 7), *rest[1:], last])
+        identity, epoch, first, *rest = order.split(".")
+        later = ".".join([identity, epoch, str(int(first) + 7), *rest])
         assert Envoy(stale).ask(kind, f"{later}-{digest[::-1]}", name).json == newest.json
         stale.adapter.drain()
         assert holding().status == 304
@@ -271,14 +271,16 @@ def test_while_the_store_is_away_whoever_is_ahead_keeps_what_it_has_and_that_is_
     with Adapter(store, hold=0.5) as adapter:
         envoy = Envoy(adapter)
         order, _, digest = envoy.ask("listeners").version.rpartition("-")
+        identity, _, rest = order.partition(".")
+        ahead = f"{identity}.9{rest}-{digest[::-1]}"
         store.leave()
-        held = envoy.asking("listeners", f"9{order}-{digest[::-1]}")
+        held = envoy.asking("listeners", ahead)
         wait_until(lambda: adapter.follower.ahead, "it to be told")
-        assert adapter.follower.ahead == ["s1-1 (dc1/default/s1) has newer listeners than are here"]
+        assert adapter.follower.ahead == ["s1-1 (dc1/sidecar/default/s1) has newer listeners than are here"]
         assert held().status == 304
         assert adapter.follower.ahead == []
         store.come_back()
-        wait_until(lambda: envoy.ask("listeners", f"9{order}-{digest[::-1]}").status == 200, "the store to be read")
+        wait_until(lambda: envoy.ask("listeners", ahead).status == 200, "the store to be read")
 
 
 REFUSED: list[tuple[str, Any, int, str]] = [
@@ -317,7 +319,7 @@ def test_who_is_registered_while_it_asks_is_served(store: Remote, published: Pub
     with Adapter(store, pause=10.0) as adapter:
         asking = Envoy(adapter, {**NODE, "cluster": "s9"}).asking("clusters")
         wait_until(lambda: adapter.adapter._lookup._looking, "it to be looked for")
-        published.manifest("manifests/dc1/default/s9", manifest("s3"))
+        published.manifest("manifests/dc1/sidecar/default/s9", manifest("s3"))
         assert asking().names == [f"s3.default.dc1.internal.{TRUST_DOMAIN}"]
 
 
@@ -400,7 +402,7 @@ def test_a_gateway_is_known_by_its_node_id(store: Remote, published: Publisher) 
         published.head(plan, compute(plan, instances(DATACENTERS), TRUST_DOMAIN))
     shared = GatewaysManifest(1, TRUST_DOMAIN, tuple(sorted(plans)), ("default/s2",), ("dc2",))
     published.manifest(keys.gateways_manifest("dc1"), shared)
-    published.manifest("manifests/dc1/gateways/g1", GatewayManifest(1, "127.0.0.1", 9000, 1500, ""))
+    published.manifest("manifests/dc1/gateway/g1", GatewayManifest(1, "127.0.0.1", 9000, 1500, ""))
     with Adapter(store) as adapter:
         envoy = Envoy(adapter, {**NODE, "id": "g1", "cluster": "mesh-gateway"})
         assert [each["connect_timeout"] for each in envoy.ask("clusters").resources] == ["1.500s", "1.500s"]

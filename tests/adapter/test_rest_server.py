@@ -28,7 +28,7 @@ def test_operators_are_told_what_goes_on(store: Remote, published: Publisher) ->
         assert {page.status for page in pages.values()} == {200}
         assert b'pointsman_deliveries_total{kind="clusters",way="rest"} 1.0' in pages["metrics"].body
         (proxy,) = pages["config_dump"].json["proxies"]
-        assert (proxy["proxy"], proxy["sni"]) == ("dc1/default/s1", "with the endpoints")
+        assert (proxy["proxy"], proxy["sni"]) == ("dc1/sidecar/default/s1", "with the endpoints")
         assert len(proxy["clusters"]["resources"]) == 2
         assert envoy.post("/v3/discovery:clusters", b"", method="GET").status == 405
         assert envoy.post("/v3/discovery:secrets", b"").status == 404
@@ -58,7 +58,7 @@ def test_a_place_that_is_none_is_refused(text: str) -> None:
 def test_over_a_network_an_envoy_fetches_only_the_proxy_that_its_certificate_names(
     store: Remote, published: Publisher, tmp_path: Path
 ) -> None:
-    published.manifest("manifests/dc1/default/s9", manifest("s3"))
+    published.manifest("manifests/dc1/sidecar/default/s9", manifest("s3"))
     authority = CertificateAuthority(tmp_path, TRUST_DOMAIN)
     own = authority.issue("pointsman", "dc1")
     tls = ServerTls(TlsFiles(own.certificate, own.private_key, own.ca))

@@ -52,7 +52,7 @@ def test_a_failover_reaches_the_adapter_and_the_bucket_is_not_asked(mesh: Aws) -
         adapter.clock.now += 61
         mesh.wire.statuses.clear()
         assert adapter.follower.refresh() == set()
-        assert sorted(adapter.reads()) == ["manifests/dc1/default/s1", KEY]
+        assert sorted(adapter.reads()) == ["manifests/dc1/sidecar/default/s1", KEY]
         assert mesh.wire.statuses == [("GET", 304), ("GET", 304)]
         assert adapter.follower.refresh() == set()
         assert adapter.reads() == []
@@ -271,14 +271,14 @@ def running(aws: Aws, arguments: Sequence[str | Path], look: Callable[[], object
     watching = threading.Thread(target=watch)
     watching.start()
     where = ["--store", f"s3://{aws.stack.refs['Bucket']}", "--notices", aws.stack.refs["Notices"]]
-    ended = run(["adapter", *map(str, arguments), *where, "--proxy", "dc1/default/s1"])
+    ended = run(["adapter", *map(str, arguments), *where, "--proxy", "dc1/sidecar/default/s1"])
     watching.join()
     assert failed == []
     assert ended == 0
 
 
 def test_the_files_command_has_a_queue_for_as_long_as_it_runs(mesh: Aws, tmp_path: Path, signals: None) -> None:
-    written = tmp_path / "dc1/default/s1/cds.pb"
+    written = tmp_path / "dc1/sidecar/default/s1/cds.pb"
     running(mesh, ["files", "--files", tmp_path], lambda: wait_until(written.exists, "the files"), signal.SIGTERM)
     assert queues(mesh) == subscriptions(mesh) == []
 

@@ -375,7 +375,7 @@ def test_what_is_kept_is_bounded_and_what_went_is_read_again(tmp_path: Path) -> 
         assert 10 <= sum(kept.value(key) is not None for key in keys) < 20
 
     # Even where nothing is kept beyond a request the answers are whole.
-    publisher.manifest("manifests/dc1/default/s1", manifest(*services))
+    publisher.manifest("manifests/dc1/sidecar/default/s1", manifest(*services))
     forgetful = Discovery(store, over_rest("pointsman", 1000, 1000), settle=1.0, most_bytes=0)
     body = orjson.dumps({"node": NODE})
     for kind in (Kind.CLUSTERS, Kind.LISTENERS, Kind.CLUSTERS):

@@ -182,7 +182,7 @@ def test_a_head_that_cannot_be_computed_stops_no_other_and_no_queue_and_is_told_
         said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         return [line["HeadsFailed"][0] for line in said if line["service"] == service and "HeadsFailed" in line]
 
-    bucket, key = mesh.stack.refs["Bucket"], "catalog/dc2/default/s2"
+    bucket, key = mesh.stack.refs["Bucket"], "catalog/dc2/service/default/s2"
     good = mesh.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     mesh.s3.put_object(Bucket=bucket, Key=key, Body=b"damaged by hand")
     queue = mesh.follow()
@@ -294,14 +294,14 @@ def test_config_over_http_is_all_or_nothing_and_says_everything_that_is_wrong(aw
         aws.request("Configure", "GET", "/v1/config/service-resolver/s2")[1]
     ]
     assert aws.request("Configure", "GET", "/v1/config/registration/s1", dc="dc1")[0] == 200
-    assert aws.request("Configure", "GET", "/v1/config/registration/gateways/gw", dc="dc1")[0] == 200
+    assert aws.request("Configure", "GET", "/v1/config/registration/gateway/gw", dc="dc1")[0] == 200
     assert aws.request("Configure", "GET", "/v1/config/service-resolver/s9")[0] == 404
     assert aws.request("Configure", "GET", "/v1/config/registration/s1")[0] == 400
     assert aws.request("Configure", "GET", "/v1/config", kind="resolver")[0] == 400
 
     assert aws.request("Configure", "DELETE", "/v1/config/service-resolver/s9")[0] == 400
     assert aws.request("Configure", "DELETE", "/v1/config/service-resolver/s2")[1]["generation"] == 2
-    assert aws.request("Configure", "DELETE", "/v1/config/registration/gateways/gw", dc="dc2")[1]["generation"] == 3
+    assert aws.request("Configure", "DELETE", "/v1/config/registration/gateway/gw", dc="dc2")[1]["generation"] == 3
     assert aws.request("Configure", "POST", "/v1/rollback/1")[1]["generation"] == 4
     assert aws.request("Configure", "GET", "/v1/config") == (200, all_of_it)
 

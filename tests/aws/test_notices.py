@@ -72,7 +72,7 @@ def test_one_notice_that_was_not_taken_is_an_error_to_run_again() -> None:
 @pytest.mark.parametrize("size", [100, LARGEST + 2])
 def test_a_notice_is_read_back_as_what_was_told(size: int) -> None:
     head = moved(1, size)
-    manifest = MovedManifest("manifests/dc1/default/s1", "dc1", 7, head.data)
+    manifest = MovedManifest("manifests/dc1/sidecar/default/s1", "dc1", 7, head.data)
     for told in (head, manifest):
         assert read_notice(notice(told).decode()) == Notice(told.key, told.data if size <= LARGEST else None)
 
@@ -89,7 +89,7 @@ def test_a_notice_is_read_back_as_what_was_told(size: int) -> None:
         '{"key": "snapshots/dc1/sidecar/c1", "version": 1, "head": "{}"}',
         '{"key": "config/head", "version": 1, "head": {}}',
         '{"key": 1, "version": 1, "head": {}}',
-        '{"key": "manifests/dc1/default/s1", "version": 1, "head": {}}',
+        '{"key": "manifests/dc1/sidecar/default/s1", "version": 1, "head": {}}',
         "[" * 5000,
     ],
 )

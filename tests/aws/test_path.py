@@ -85,7 +85,7 @@ def test_a_lost_race_costs_two_more_round_trips(mesh: Aws) -> None:
 
     def race(method: str, where: str) -> None:
         nonlocal raced
-        if method == "PUT" and "/catalog/dc1/default/s2" in where and not raced:
+        if method == "PUT" and "/catalog/dc1/service/default/s2" in where and not raced:
             raced = True
             mesh.wire.delay = 0.0
             detail = {"Source": "nomad", "Index": 1, "Datacenter": "dc1", "Service": "s2"}

@@ -70,11 +70,11 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     ("function", "operation", "key"),
     [
         ("Ingest", "PutObject", "deploy/s2.hcl"),
-        ("Configure", "PutObject", "catalog/dc1/default/s2"),
-        ("Reconcile", "PutObject", "catalog/dc1/default/s2"),
+        ("Configure", "PutObject", "catalog/dc1/service/default/s2"),
+        ("Reconcile", "PutObject", "catalog/dc1/service/default/s2"),
         ("Configure", "GetObject", "elsewhere"),
-        ("Discovery", "GetObject", "config/head"),
-        ("Discovery", "GetObject", "catalog/dc1/default/s2"),
+        ("Discovery", "GetObject", "config/objects/x"),
+        ("Discovery", "GetObject", "catalog/dc1/service/default/s2"),
         ("Discovery", "PutObject", "snapshots/dc1/sidecar/s2.default.dc1"),
     ],
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 from pointsman.adapter.bootstrap.document import Node
-from pointsman.chain.plan import service_key
 from pointsman.model.instance import read_instance
+from pointsman.model.keys import service_key
 from pointsman.model.names import ServiceName
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import Content, compute

@@ -98,8 +98,8 @@ def _events(count: int) -> Iterator[dict[str, Any]]:
 
 def recompute_ms(rounds: int) -> float:
     """Milliseconds to recompute a resolver of three targets with three instances each, one core."""
-    from pointsman.chain.plan import gateways_key, service_key
     from pointsman.model.instance import read_instance
+    from pointsman.model.keys import gateways_key, service_key
     from pointsman.model.names import ServiceName
 
     found = {}

@@ -90,7 +90,7 @@ def _by_files(directory: Path, apply: Callable[[Pointsman], None]) -> Iterator[W
     up = _Up(directory, "--files", files, "--envoy-version", "1.40")
     apply(up)
     with up:
-        where = files / "dc1" / "default" / "s1"
+        where = files / "dc1" / "sidecar" / "default" / "s1"
         wait_until((where / "lds.pb").exists, "the files")
         yield Way(up, FetchFiles(str(where)))
 

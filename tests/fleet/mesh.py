@@ -159,7 +159,7 @@ class Mesh:
     def _fetched(self) -> Iterator[Path]:
         for datacenter, site in self._sites.items():
             services = ["s1", "s2"] if datacenter == HOME else ["s2"]
-            for folder in [*(f"{NAMESPACE}/{service}" for service in services), f"gateways/{site.gateway_id}"]:
+            for folder in [*(f"sidecar/{NAMESPACE}/{service}" for service in services), f"gateway/{site.gateway_id}"]:
                 for file in ("cds.pb", "lds.pb"):
                     yield self.pointsman.files / datacenter / folder / file
 

@@ -74,7 +74,7 @@ def test_a_list_at_an_older_index_comes_late_changes_nothing_and_is_told_of(
         ("10.1.0.12", False),
     }
     (line,) = cloud.lines("stale")
-    assert (line["level"], line["catalog"]) == ("INFO", "dc1/default/api")
+    assert (line["level"], line["catalog"]) == ("INFO", "dc1/service/default/api")
     assert line["known"]["index"] == line["heard_from"]["index"] - 1 == 48230
     told = metrics(capsys)
     assert (told["EventsStale"], told.get("EventsDuplicate", 0)) == (1, 0)
@@ -212,7 +212,7 @@ def test_most_of_a_catalog_vanishing_at_once_is_a_loud_metric(cloud: Cloud, caps
     # It may be true, so it counts; and it counts once.
     assert metrics(capsys)["InstancesVanished"] == count
     (line,) = cloud.lines("most of a catalog vanished at once")
-    assert (line["source"], line["catalog"], line["vanished"]) == (detail["Source"], "dc1/default/api", count)
+    assert (line["source"], line["catalog"], line["vanished"]) == (detail["Source"], "dc1/service/default/api", count)
     assert line["level"] == "WARNING"
 
 

@@ -11,11 +11,11 @@ from pointsman.pipeline.config import Config
 from tests.pipeline.memory import Connection
 
 PROXIES: Mapping[str, ProxyId] = {
-    "dc1/default/api": SidecarId("dc1", "default", "api"),
-    "dc1/default/web": SidecarId("dc1", "default", "web"),
-    "dc2/default/db": SidecarId("dc2", "default", "db"),
-    "dc1/gateways/gw": GatewayId("dc1", "gw"),
-    "dc2/gateways/gw": GatewayId("dc2", "gw"),
+    "dc1/sidecar/default/api": SidecarId("dc1", "default", "api"),
+    "dc1/sidecar/default/web": SidecarId("dc1", "default", "web"),
+    "dc2/sidecar/default/db": SidecarId("dc2", "default", "db"),
+    "dc1/gateway/gw": GatewayId("dc1", "gw"),
+    "dc2/gateway/gw": GatewayId("dc2", "gw"),
 }
 """Who is followed, by the keys of their registrations."""
 

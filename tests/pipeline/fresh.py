@@ -6,11 +6,10 @@ from typing import Any
 
 import orjson
 from pointsman.chain.entryset import EntrySet
-from pointsman.chain.plan import is_gateways_key
 from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
-from pointsman.model.names import ServiceName
+from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
@@ -50,7 +49,9 @@ def published(store: MemoryStore) -> Published:
     for key, stored in _sound(store, "manifests/"):
         body = manifest_json(read_manifest(orjson.loads(stored.data)))
         if not body["retired"]:
-            out[key] = {name: value for name, value in body.items() if name not in ("generation", "change")}
+            out[key] = {
+                name: value for name, value in body.items() if name not in ("store", "epoch", "generation", "change")
+            }
     return out
 
 
@@ -74,13 +75,11 @@ def rebuilt(store: MemoryStore, config: Config | None = None) -> Published:
 
 
 def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
-    datacenter, *rest = key.split("/")
     statements = tuple(
         Statement(f"n{number}", str(number), {k: v for k, v in raw.items() if k != "Checks"}, raw["Checks"])
         for number, raw in enumerate(instances)
     )
-    service = None if is_gateways_key(key) else ServiceName(*rest)
-    return HealthEvent("", "", "all", 0, 1, datacenter, service, full=True, statements=statements)
+    return HealthEvent("", "", "all", 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements)
 
 
 def rendered(store: MemoryStore, config: Config | None = None) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
@@ -127,9 +126,11 @@ def _heads(found: Published, where: str, clusters: Iterable[str], trust_domain: 
 
 
 def _instances(key: str, catalog: Catalog) -> list[Instance]:
-    return catalog.instances("" if is_gateways_key(key) else key.split("/")[2])
+    service = service_in(key)
+    return catalog.instances(service.name if service else "")
 
 
 def _exists(entries: EntrySet, key: str) -> bool:
     """Whether gateways pass on what is under the catalog key `key`: services of namespaces that were created."""
-    return is_gateways_key(key) or key.split("/")[1] in entries.namespaces()
+    service = service_in(key)
+    return is_gateways_key(key) or (service is not None and service.namespace in entries.namespaces())

@@ -19,12 +19,13 @@ def engine_on(store: Store, notify: Notify = lambda moved: None, scope: Scope | 
         store,
         clock=lambda: datetime.fromtimestamp(1_700_000_000 + next(_seconds), UTC),
         nonce=lambda: f"nonce {next(_nonces)}",
+        identity=lambda: f"{next(_identities):016x}",
         notify=notify,
         scope=scope,
     )
 
 
-_seconds, _nonces = count(), count()
+_seconds, _nonces, _identities = count(), count(), count(1)
 
 
 def resolver(name: str, *, namespace: str = "default", **fields: Any) -> Document:

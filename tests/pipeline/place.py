@@ -126,7 +126,7 @@ class Place(Writer):
         return read_snapshot(orjson.loads(self.objects.objects[f"snapshots/{key}"].data))
 
     def manifest(self, key: str) -> Manifest:
-        """The manifest under `key`, `dc1/default/web` for one."""
+        """The manifest under `key`, `dc1/sidecar/default/web` for one."""
         return read_manifest(orjson.loads(self.objects.objects[f"manifests/{key}"].data))
 
     def roster(self, datacenter: str) -> GatewaysManifest:

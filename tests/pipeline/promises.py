@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from pointsman.model.catalog import Catalog, read_catalog
+from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import Content
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, read_manifest
@@ -95,7 +96,7 @@ class Promises:
         else:
             self._promise(now.version == was.version + 1, f"{key}: version {was.version} to {now.version}")
             self._promise(not now.retired, f"{key}: version {now.version} was retired before it was published")
-            self._superseded[f"history/{key.removeprefix('snapshots/')}/{was.version:010d}"] = was.content
+            self._superseded[keys.history(keys.plan_of(key), was.era, was.version)] = was.content
 
     def _manifest(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         now = read_manifest(after)

@@ -112,9 +112,9 @@ BEGINNING = Batch(
 
 FLIPS: Sequence[Batch] = (
     Batch([sidecar("web", "api", "db")]),
-    Batch([], registrations=["dc1/default/web"]),
+    Batch([], registrations=["dc1/sidecar/default/web"]),
     Batch([gateway("dc1")]),
-    Batch([], registrations=["dc1/gateways/gw"]),
+    Batch([], registrations=["dc1/gateway/gw"]),
     Batch([namespace(_TEAM)]),
     Batch([], entries=[("namespace", "default", _TEAM)]),
     Batch([resolver("api", Subsets={"v1": {"Filter": "Service.Meta.version == v1"}}, DefaultSubset="v1")]),
@@ -270,8 +270,8 @@ class Teller:
 
     def _registration_key(self) -> str:
         if self._chance(0.5):
-            return f"{self._one_of('dc1', 'dc2')}/{self._namespace()}/{self._one_of(*SERVICES)}"
-        return f"{self._one_of(*DATACENTERS)}/gateways/{self._one_of('gw', 'gw2')}"
+            return f"{self._one_of('dc1', 'dc2')}/sidecar/{self._namespace()}/{self._one_of(*SERVICES)}"
+        return f"{self._one_of(*DATACENTERS)}/gateway/{self._one_of('gw', 'gw2')}"
 
     def _mode(self) -> str:
         return str(self._one_of("", "none", "local", "remote"))

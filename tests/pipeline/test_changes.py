@@ -11,7 +11,7 @@ from tests.pipeline.memory import Connection, MemoryStore
 from tests.pipeline.meshes import resolver, sidecar
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-KEY = "manifests/dc1/default/s1"
+KEY = "manifests/dc1/sidecar/default/s1"
 
 
 class Mesh:
@@ -30,7 +30,7 @@ class Mesh:
 
     def end(self) -> None:
         """Delete the registration of s1."""
-        configure(self._engine, Batch(delete_registrations=["dc1/default/s1"]))
+        configure(self._engine, Batch(delete_registrations=["dc1/sidecar/default/s1"]))
 
     @property
     def change(self) -> Change | None:

@@ -8,6 +8,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.pipeline import rosters
 from pointsman.pipeline.configure import Batch, configure, parse_documents, rollback
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store import keys
 
 from tests.pipeline.fresh import config_in, published, rebuilt
 from tests.pipeline.meshes import (
@@ -121,7 +122,7 @@ def test_a_batch_is_judged_as_the_state_that_it_ends_in() -> None:
     for order in (together, together[::-1]):
         place = Place()
         assert place.configure(*order).generation == 1
-        assert place.manifest("dc1/team/shop").clusters == ("web.team.dc1",)  # type: ignore[union-attr]
+        assert place.manifest("dc1/sidecar/team/shop").clusters == ("web.team.dc1",)  # type: ignore[union-attr]
 
 
 def test_a_batch_with_problems_is_refused_with_all_of_them_and_changes_nothing() -> None:
@@ -148,7 +149,7 @@ def test_a_batch_with_problems_is_refused_with_all_of_them_and_changes_nothing()
                 batch.entries,
                 parse_documents([sidecar("x", "web", namespace="nowhere")]).registrations,
                 [("service-resolver", "default", "gone"), ("service-resolver", "default", "b")],
-                ["dc9/default/gone"],
+                ["dc9/sidecar/default/gone"],
             ),
         )
     assert len(refused.value.problems) == 5, refused.value.problems
@@ -175,7 +176,7 @@ def test_two_writers_of_different_things_both_win() -> None:
     other = place.another()
     place.once("put", "config/head", "before", lambda: other.configure(resolver("api"), sidecar("db", "api")))
     assert place.configure(resolver("web"), sidecar("shop", "web")).generation == 2
-    assert list(config_in(place.objects).manifests) == ["dc1/default/db", "dc1/default/shop"]
+    assert list(config_in(place.objects).manifests) == ["dc1/sidecar/default/db", "dc1/sidecar/default/shop"]
     assert place.promises.broken == []
     assert published(place.objects) == rebuilt(place.objects)
 
@@ -201,11 +202,11 @@ def test_what_did_not_change_keeps_its_generation_and_its_versions() -> None:
     place.configure(resolver("web", Subsets=SUBSETS), sidecar("shop", "web", "api"), gateway("dc1"))
     place.ingest(event("web", 1, [instance("web")]))
     kept = {key: stored.data for key, stored in place.objects.under("snapshots/").items()}
-    manifest = place.manifest("dc1/default/shop")
+    manifest = place.manifest("dc1/sidecar/default/shop")
     assert place.configure(resolver("api", ConnectTimeout="1s")).generation == 2
     now = {key: stored.data for key, stored in place.objects.under("snapshots/").items()}
     assert {key for key in now if now[key] != kept[key]} == {"snapshots/dc1/sidecar/api.default.dc1"}
-    assert place.manifest("dc1/default/shop") == manifest
+    assert place.manifest("dc1/sidecar/default/shop") == manifest
     for reader in (place, place.another()):
         reader.engine.refresh()
         plans = reader.engine.config(reader.engine.root).plans
@@ -228,7 +229,7 @@ def test_only_what_changed_is_written_however_much_there_is() -> None:
     assert writes.count("config") <= 1 + 1 + 3 + 1 + 2
     assert [key for key in place.writes() if not key.startswith("config/")] == [
         "snapshots/dc1/sidecar/s7.default.dc1",
-        "history/dc1/sidecar/s7.default.dc1/0000000001",
+        keys.history("dc1/sidecar/s7.default.dc1", place.engine.era, 1),
     ]
     assert len(place.calls()) <= 12, place.calls()
 
@@ -249,7 +250,7 @@ def test_a_change_of_everything_is_published_many_at_a_time() -> None:
     reconcile(place.engine)
     assert len(place.calls()) <= 16, place.calls()
     assert place.writes() == []
-    place.delete(registrations=tuple(f"dc1/default/app{n}" for n in range(count)))
+    place.delete(registrations=tuple(f"dc1/sidecar/default/app{n}" for n in range(count)))
     assert published(place.objects) == {}
 
 
@@ -262,7 +263,7 @@ def test_no_chain_is_kept_in_memory_that_the_config_does_not_use_any_more() -> N
         more = {"LocalBindPort": 7000 + number, "Config": {"connect_timeout_ms": 100 + number // 2}}
         place.configure(sidecar("shop", {"DestinationName": "api", **more}))
         assert len(memo) == 3 + 3, "three upstreams, each with a chain of its own and a listener"
-    place.delete(registrations=("dc1/default/shop", "dc1/default/web"))
+    place.delete(registrations=("dc1/sidecar/default/shop", "dc1/sidecar/default/web"))
     assert len(memo) == 0
 
 
@@ -302,7 +303,7 @@ def test_a_rollback_is_a_new_generation_that_says_what_the_old_one_said() -> Non
     place.configure(resolver("web", ConnectTimeout="1s"), sidecar("shop", "web"), gateway("dc1"))
     first = published(place.objects)
     place.configure(resolver("web", ConnectTimeout="2s"), resolver("api"), sidecar("db", "api"))
-    place.delete(RESOLVER, registrations=("dc1/gateways/gw",))
+    place.delete(RESOLVER, registrations=("dc1/gateway/gw",))
     versions = place.head("dc1/sidecar/web.default.dc1").version
     writer = place.another()
     # Somebody else writes while the rollback is computed: it still ends in the old generation and nothing else.
@@ -370,12 +371,12 @@ def test_what_nobody_needs_any_more_is_retired_and_comes_back_above_its_old_vers
     documents = [resolver("web", Subsets=SUBSETS), sidecar("shop", "web"), gateway("dc1")]
     place.configure(*documents)
     place.ingest(event("web", 1, [instance("web")]))
-    place.delete(RESOLVER, registrations=("dc1/default/shop", "dc1/gateways/gw"))
+    place.delete(RESOLVER, registrations=("dc1/sidecar/default/shop", "dc1/gateway/gw"))
     assert published(place.objects).keys() == {"snapshots/dc1/gateway/web.default.dc1"}
     reconcile(place.engine)
     assert published(place.objects) == {}
-    assert place.manifest("dc1/default/shop").retired
-    assert place.manifest("dc1/gateways/gw").retired
+    assert place.manifest("dc1/sidecar/default/shop").retired
+    assert place.manifest("dc1/gateway/gw").retired
     assert place.roster("dc1").retired
     before = {key: orjson.loads(each.data)["version"] for key, each in place.objects.under("snapshots/").items()}
     place.configure(*documents)

@@ -84,7 +84,9 @@ def test_what_a_crash_leaves_is_finished_by_the_next_verb_wherever_it_fell(next_
             other.configure(resolver("cache"), sidecar("late", "cache"))
         elif next_verb == "what undoes it":
             new = [
-                key for key in ("dc1/default/new", "dc3/gateways/gw") if key in config_in(place.objects).registrations
+                key
+                for key in ("dc1/sidecar/default/new", "dc3/gateway/gw")
+                if key in config_in(place.objects).registrations
             ]
             other.configure(sidecar("shop", "web", "api"))
             other.delete(registrations=tuple(new))
@@ -100,10 +102,10 @@ def test_whoever_publishes_an_old_config_too_late_brings_nothing_back() -> None:
     other = place.another()
 
     def overtake() -> None:
-        other.delete(RESOLVER, registrations=("dc1/default/new",))
+        other.delete(RESOLVER, registrations=("dc1/sidecar/default/new",))
         other.configure(sidecar("shop", "api"))
 
-    for key in ("manifests/dc1/default/new", "manifests/dc1/default/shop", "manifests/dc3/gateways"):
+    for key in ("manifests/dc1/sidecar/default/new", "manifests/dc1/sidecar/default/shop", "manifests/dc3/gateways"):
         place = _begun()
         other = place.another()
         place.once("put", key, "before", overtake)

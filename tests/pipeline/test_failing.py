@@ -13,7 +13,7 @@ from tests.pipeline.memory import MemoryStore
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place
 
-API_DC2 = "catalog/dc2/default/api"
+API_DC2 = "catalog/dc2/service/default/api"
 
 
 class Damage:
@@ -81,12 +81,12 @@ def test_a_manifest_does_not_name_what_was_never_published(place: Place) -> None
     damage = Damage(place.objects, API_DC2, b"{", b"?")
     done = place.configure(sidecar("new", {"DestinationName": "api", "Datacenter": "dc2"}), sidecar("shop", "db"))
     assert list(done.settled.failed) == ["dc1/sidecar/api.default.dc2"]
-    assert isinstance(place.manifest("dc1/default/shop"), SidecarManifest)
-    assert "manifests/dc1/default/new" not in place.objects.objects
+    assert isinstance(place.manifest("dc1/sidecar/default/shop"), SidecarManifest)
+    assert "manifests/dc1/sidecar/default/new" not in place.objects.objects
     assert reconcile(place.another().engine).manifests == 0
     damage.mend()
     assert reconcile(place.another().engine).manifests == 1
-    assert isinstance(place.manifest("dc1/default/new"), SidecarManifest)
+    assert isinstance(place.manifest("dc1/sidecar/default/new"), SidecarManifest)
 
 
 def test_the_gateways_are_not_told_of_what_was_never_published(place: Place) -> None:

@@ -8,6 +8,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from pointsman.pipeline.engine import Moved
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
 from pointsman.xds.snapshot import Snapshot
 
@@ -27,7 +28,7 @@ from tests.pipeline.meshes import (
 from tests.pipeline.place import Place
 
 HEAD = "dc1/sidecar/web.default.dc1"
-CATALOG = "dc1/default/web"
+CATALOG = "dc1/service/default/web"
 WELL, ILL = event("web", 1, [instance("web")]), event("web", 2, [instance("web", status="critical")])
 ILL_ONES = [instance("web", status="critical")]
 WELL_AGAIN = event("web", 3, [instance("web")])
@@ -54,7 +55,7 @@ def test_the_catalog_is_written_before_anything_is_read_to_compute_with(place: P
     seen = [(step.action, step.key) for step in place.steps if step.moment == "after"]
     written = seen.index(("put", f"catalog/{CATALOG}"))
     assert ("get", f"snapshots/{HEAD}") not in seen[:written]
-    for key in ("config/head", f"snapshots/{HEAD}", f"catalog/{CATALOG}", "catalog/dc2/default/web"):
+    for key in ("config/head", f"snapshots/{HEAD}", f"catalog/{CATALOG}", "catalog/dc2/service/default/web"):
         assert ("get", key) in seen[written:]
     assert seen.index(("put", f"snapshots/{HEAD}")) > max(i for i, step in enumerate(seen) if step[0] == "get")
 
@@ -113,7 +114,7 @@ def test_what_no_envoy_could_see_makes_no_version_and_no_notice_but_is_stamped(p
     place.ingest(event("web", 2, [instance("web", output="took 3 ms")]))
     assert place.told == []
     assert (place.head(HEAD).version, place.head(HEAD).provenance.catalog[CATALOG]) == (2, 2)
-    assert list(place.objects.under(f"history/{HEAD}/")) == [f"history/{HEAD}/0000000001"]
+    assert list(place.objects.under(f"history/{HEAD}/")) == [keys.history(HEAD, place.engine.era, 1)]
 
 
 def test_an_event_whose_notice_fails_is_not_acknowledged_and_tells_when_it_comes_again(place: Place) -> None:
@@ -203,7 +204,7 @@ def test_two_events_that_each_know_what_the_other_does_not_end_in_what_both_know
     )
     place.ingest(ILL)
     head = place.head(HEAD)
-    assert (head.provenance.catalog[CATALOG], head.provenance.catalog["dc2/default/web"]) == (2, 2)
+    assert (head.provenance.catalog[CATALOG], head.provenance.catalog["dc2/service/default/web"]) == (2, 2)
     assert published(place.objects) == rebuilt(place.objects)
 
 
@@ -241,7 +242,9 @@ def test_a_catalog_that_hundreds_of_plans_read_settles_all_of_them(count: int, r
     place.forget_the_past()
     done = place.ingest(WELL)
     assert len(done.moved) == count == len(place.told)
-    assert all(stored.data.count(b'"dc1/default/web":1') for stored in place.objects.under("snapshots/").values())
+    assert all(
+        stored.data.count(b'"dc1/service/default/web":1') for stored in place.objects.under("snapshots/").values()
+    )
     assert place.calls() == ["get_many", "put", *["get_many", "put_many"] * rounds]
 
 
@@ -260,7 +263,11 @@ def test_only_the_plans_that_read_the_catalog_are_touched(place: Place) -> None:
     place.configure(*[sidecar(f"a{n}", f"b{n}") for n in range(50)])
     place.forget_the_past()
     place.ingest(ILL)
-    assert sorted(place.writes()) == [f"catalog/{CATALOG}", f"history/{HEAD}/0000000002", f"snapshots/{HEAD}"]
+    assert sorted(place.writes()) == [
+        f"catalog/{CATALOG}",
+        keys.history(HEAD, place.engine.era, 2),
+        f"snapshots/{HEAD}",
+    ]
 
 
 def test_gateways_know_a_service_from_its_first_event_and_another_datacenter_from_its_first_gateway() -> None:

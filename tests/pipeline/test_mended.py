@@ -24,7 +24,7 @@ def sidecar(*upstreams: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "proxy"),
     [
-        ("manifests/dc1/default/shop", SidecarId("dc1", "default", "shop")),
+        ("manifests/dc1/sidecar/default/shop", SidecarId("dc1", "default", "shop")),
         ("manifests/dc1/gateways", GatewayId("dc1", "gw")),
         ("snapshots/dc1/sidecar/web.default.dc1", SidecarId("dc1", "default", "shop")),
     ],

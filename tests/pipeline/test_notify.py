@@ -37,7 +37,7 @@ def test_a_change_of_config_tells_of_the_manifests_that_it_moved_after_their_hea
     before = manifests(place)
     place.configure(*CHANGE)
     moved = {key: generation for key, generation in manifests(place).items() if before.get(key) != generation}
-    assert moved.keys() == {"dc1/default/shop", "dc1/default/new", "dc2/gateways/gw", "dc2/gateways"}
+    assert moved.keys() == {"dc1/sidecar/default/shop", "dc1/sidecar/default/new", "dc2/gateway/gw", "dc2/gateways"}
     assert dict(place.named) == moved
     assert [key.split("/")[0] for key in place.order] == sorted(
         (key.split("/")[0] for key in place.order), key=["snapshots", "manifests"].index
@@ -46,9 +46,9 @@ def test_a_change_of_config_tells_of_the_manifests_that_it_moved_after_their_hea
 
 
 def test_the_end_of_a_manifest_is_told(place: Place) -> None:
-    place.delete(registrations=("dc1/default/old",))
-    assert place.manifest("dc1/default/old").retired
-    assert ("dc1/default/old", 2) in place.named
+    place.delete(registrations=("dc1/sidecar/default/old",))
+    assert place.manifest("dc1/sidecar/default/old").retired
+    assert ("dc1/sidecar/default/old", 2) in place.named
 
 
 def test_gateways_are_told_once_of_a_service_that_appears_and_no_sooner_than_its_head(place: Place) -> None:
@@ -101,11 +101,11 @@ def test_the_redelivery_of_a_first_event_tells_the_gateways_what_a_crash_kept_fr
 
 
 def test_a_reconcile_tells_of_what_it_mends_and_of_nothing_else(place: Place) -> None:
-    place.objects.damage("manifests/dc1/default/shop", b"damaged")
+    place.objects.damage("manifests/dc1/sidecar/default/shop", b"damaged")
     place.objects.damage("manifests/dc1/gateways", b"damaged")
     other = place.another()
     assert reconcile(other.engine).manifests == 2
-    assert {key for key, _ in other.named} == {"dc1/default/shop", "dc1/gateways"}
+    assert {key for key, _ in other.named} == {"dc1/sidecar/default/shop", "dc1/gateways"}
     other.forget_the_past()
     assert reconcile(other.engine).repaired == 0
     assert other.order == []
@@ -115,7 +115,12 @@ HEADS = ("snapshots/dc1/sidecar/web.default.dc1", "snapshots/dc1/gateway/web.def
 
 
 def _damaged(place: Place) -> set[str]:
-    damaged = {*HEADS, "manifests/dc1/default/shop", "manifests/dc1/default/old", "manifests/dc1/gateways"}
+    damaged = {
+        *HEADS,
+        "manifests/dc1/sidecar/default/shop",
+        "manifests/dc1/sidecar/default/old",
+        "manifests/dc1/gateways",
+    }
     for key in damaged:
         place.objects.damage(key, b"damaged")
     return damaged

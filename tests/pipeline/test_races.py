@@ -35,14 +35,18 @@ def test_a_reader_who_knows_what_a_head_does_not_and_the_other_way_round_reads_a
 
     def meanwhile() -> None:
         other.ingest(event("web", 2, [instance("web", status="critical")]))
-        crashing.crash("put", "catalog/dc2/default/web", "after")
+        crashing.crash("put", "catalog/dc2/service/default/web", "after")
         with pytest.raises(Crash):
             crashing.ingest(event("web", 2, [instance("web", 7)], dc="dc2"))
 
     # Reads dc1's catalog before `meanwhile`, dc2's and the head after it: older in one, newer in the other.
-    place.once("get", "catalog/dc1/default/web", "after", meanwhile, time=2)
+    place.once("get", "catalog/dc1/service/default/web", "after", meanwhile, time=2)
     place.ingest(event("web", 1, [instance("web")]))
-    assert place.head(HEAD).provenance.catalog == {"dc1/default/web": 2, "dc2/default/web": 1, "dc2/gateways": 0}
+    assert place.head(HEAD).provenance.catalog == {
+        "dc1/service/default/web": 2,
+        "dc2/service/default/web": 1,
+        "dc2/gateways": 0,
+    }
     assert place.promises.broken == []
     assert published(place.objects) == rebuilt(place.objects)
 
@@ -62,7 +66,7 @@ def test_the_gateways_of_a_datacenter_that_lost_them_meanwhile_name_nothing() ->
     place = Place()
     crashed_after_the_head(place.another(), gateway("dc1"))
     other = place.another()
-    place.once("put", "manifests/dc1/gateways", "before", lambda: other.delete(registrations=("dc1/gateways/gw",)))
+    place.once("put", "manifests/dc1/gateways", "before", lambda: other.delete(registrations=("dc1/gateway/gw",)))
     place.ingest(event("web", 1, [instance("web")]))
     assert place.roster("dc1").retired
     assert place.promises.broken == []
@@ -92,7 +96,7 @@ def test_gateways_that_are_registered_again_meanwhile_do_not_lose_what_they_shar
     place.ingest(event("api", 1, [instance("api")]))
     other = place.another()
     place.once("get", "manifests/dc1/gateways", "before", lambda: other.configure(gateway("dc1")), time=time)
-    place.delete(registrations=("dc1/gateways/gw",))
+    place.delete(registrations=("dc1/gateway/gw",))
     assert place.roster("dc1").clusters == ("api.default.dc1",)
     assert place.promises.broken == []
 
@@ -115,7 +119,7 @@ def test_an_event_that_began_before_a_reconcile_is_not_taken_for_something_left_
 def test_a_manifest_that_a_slow_publisher_of_an_older_config_got_in_before_is_published_all_the_same() -> None:
     place = Place()
     place.configure(sidecar("shop", "web"))
-    slow, key = place.another(), "dc1/default/shop"
+    slow, key = place.another(), "dc1/sidecar/default/shop"
     slow.crash("put", f"manifests/{key}", "before")
     with pytest.raises(Crash):
         slow.configure(sidecar("shop", "api"))
@@ -140,7 +144,7 @@ def test_a_config_accepted_while_another_is_published_is_not_taken_for_published
 def test_a_reconcile_overtaken_by_a_config_names_nothing_that_is_not_published() -> None:
     place = Place()
     place.configure(sidecar("shop", "api"))
-    for key in ("snapshots/dc1/sidecar/api.default.dc1", "manifests/dc1/default/shop"):
+    for key in ("snapshots/dc1/sidecar/api.default.dc1", "manifests/dc1/sidecar/default/shop"):
         del place.objects.objects[key]
     writer, other = place.another(), place.another()
     writer.once("list", "catalog/", "after", lambda: crashed_after_the_head(other, sidecar("shop", "db")))
@@ -151,14 +155,14 @@ def test_a_reconcile_overtaken_by_a_config_names_nothing_that_is_not_published()
 
 def test_reconcile_ends_what_no_config_has_and_mends_what_is_damaged() -> None:
     place, elsewhere = Place(), Place()
-    place.configure(resolver("web"), sidecar("shop", "web"))
-    place.configure(resolver("db"))
     elsewhere.configure(SUBSET, sidecar("stray", "api"), gateway("dc3"))
     elsewhere.ingest(event(None, 1, [gateway_instance()]))
+    place.configure(resolver("web"), sidecar("shop", "web"))
+    place.configure(resolver("db"))
     for key, stored in elsewhere.objects.objects.items():
         if key.startswith(("snapshots/", "manifests/")):
             place.objects.damage(key, stored.data)
-    place.objects.damage("manifests/dc1/default/shop", b"{")
+    place.objects.damage("manifests/dc1/sidecar/default/shop", b"{")
     place.objects.damage(f"snapshots/{HEAD}", b"\x00")
     done = reconcile(place.engine)
     strays = {"api.default.dc1", "dc1", "v1.web.default.dc3"}
@@ -208,7 +212,7 @@ def test_nothing_is_retired_that_a_config_accepted_meanwhile_brings_back(
         if drop == "entry":
             place.delete(("service-resolver", "default", "web"))
         else:
-            place.delete(registrations=("dc1/gateways/gw" if drop == "gateway" else "dc1/default/shop",))
+            place.delete(registrations=("dc1/gateway/gw" if drop == "gateway" else "dc1/sidecar/default/shop",))
         overtaken = was_overtaken()
         assert place.promises.broken == [], steps
         reconcile(place.engine)
@@ -246,7 +250,7 @@ def test_a_reconcile_overtaken_by_a_config_retires_nothing_that_it_brings_back()
 def test_a_head_that_was_computed_for_a_newer_config_is_not_retired_for_an_older_one() -> None:
     place = Place()
     place.configure(sidecar("shop", "web"))
-    place.delete(registrations=("dc1/default/shop",))
+    place.delete(registrations=("dc1/sidecar/default/shop",))
     place.configure(sidecar("shop", "web"))
     before = place.head(HEAD)
     assert before.provenance.generation == 3
@@ -265,7 +269,7 @@ def test_a_catalog_write_that_was_lost_is_written_again(meanwhile: list[str]) ->
     writer = place.another()
 
     def overtake(step: Step) -> None:
-        if left and step == Step("put", "catalog/dc1/default/api", "before"):
+        if left and step == Step("put", "catalog/dc1/service/default/api", "before"):
             number = 2 + left.pop()
             writer.ingest(event("api", number, one=instance("api", number)))
 
@@ -273,9 +277,9 @@ def test_a_catalog_write_that_was_lost_is_written_again(meanwhile: list[str]) ->
     done = place.ingest(event("api", 9, one=instance("api", 1)))
     assert (left, done.changed) == ([], True)
     numbers = [1, *(2 + each for each in range(len(meanwhile)))]
-    catalog = catalogs_in(place.objects)["dc1/default/api"]
+    catalog = catalogs_in(place.objects)["dc1/service/default/api"]
     assert sorted(each["Service"]["ID"] for each in catalog.visible()) == [f"api-{each}" for each in numbers]
     assert done.revision == catalog.revision
-    assert place.head("dc1/sidecar/api.default.dc1").provenance.catalog["dc1/default/api"] == catalog.revision
+    assert place.head("dc1/sidecar/api.default.dc1").provenance.catalog["dc1/service/default/api"] == catalog.revision
     assert place.promises.broken == []
     assert published(place.objects) == rebuilt(place.objects)

@@ -119,7 +119,7 @@ def test_what_a_stack_computes_for_no_more_stays_as_it_is_until_it_does_again() 
     before = {key: data for key, data in of_dc2().items() if not key.startswith("catalog/")}
     stack.engine = stack.another(Scope(["dc1"]))
     ingest(stack.engine, event("api", 2, [instance("api", 2, "critical")], dc="dc2"))
-    stack.do(Batch([resolver("api")], registrations=["dc2/default/web"]))
+    stack.do(Batch([resolver("api")], registrations=["dc2/sidecar/default/web"]))
     reconcile(stack.engine)
     assert {key: data for key, data in of_dc2().items() if not key.startswith("catalog/")} == before
     found = status(stack.engine)
@@ -129,7 +129,7 @@ def test_what_a_stack_computes_for_no_more_stays_as_it_is_until_it_does_again() 
     reconcile(stack.engine)
     whole = Stack(EVERYWHERE)
     configure(whole.engine, parse_documents([*CONFIG[:1], resolver("api"), *CONFIG[2:]]))
-    whole.do(Batch([], registrations=["dc2/default/web"]))
+    whole.do(Batch([], registrations=["dc2/sidecar/default/web"]))
     for said in [*EVENTS, event("api", 2, [instance("api", 2, "critical")], dc="dc2")]:
         ingest(whole.engine, said)
     assert published(stack.store) == published(whole.store)

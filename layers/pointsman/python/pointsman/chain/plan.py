@@ -5,26 +5,13 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
-from pointsman.model.names import ServiceName, Target, datacenter_sni
+from pointsman.model.keys import gateway_plan_key, gateways_key, service_key, sidecar_plan_key
+from pointsman.model.names import Target, datacenter_sni
+from pointsman.model.stored import Damaged, shown
 
 if TYPE_CHECKING:
     from pointsman.model.entries import Mode
     from pointsman.model.resolver import LoadBalancer
-
-
-def service_key(datacenter: str, service: ServiceName) -> str:
-    """The key of a service's instances in a datacenter: `dc1/default/web`."""
-    return f"{datacenter}/{service.namespace}/{service.name}"
-
-
-def gateways_key(datacenter: str) -> str:
-    """The key of a datacenter's mesh gateways: `dc1/gateways`."""
-    return f"{datacenter}/gateways"
-
-
-def is_gateways_key(key: str) -> bool:
-    """Whether `key` is that of a datacenter's mesh gateways."""
-    return key.count("/") == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,7 @@ class SidecarPlan:
     @property
     def key(self) -> str:
         """Unique among all plans."""
-        return f"{self.datacenter}/sidecar/{self.cluster_id}"
+        return sidecar_plan_key(self.datacenter, self.cluster_id)
 
     def cluster_name(self, trust_domain: str) -> str:
         """The name of the Cluster and of its load assignment."""
@@ -111,7 +98,7 @@ class GatewayServicePlan:
     @property
     def key(self) -> str:
         """Unique among all plans."""
-        return f"{self.datacenter}/gateway/{self.cluster_id}"
+        return gateway_plan_key(self.datacenter, self.cluster_id)
 
     def cluster_name(self, trust_domain: str) -> str:
         """The name of the Cluster: the SNI that it serves."""
@@ -137,7 +124,7 @@ class GatewayRemotePlan:
     @property
     def key(self) -> str:
         """Unique among all plans."""
-        return f"{self.datacenter}/gateway/{self.cluster_id}"
+        return gateway_plan_key(self.datacenter, self.cluster_id)
 
     def cluster_name(self, trust_domain: str) -> str:
         """The name of the Cluster."""
@@ -182,10 +169,11 @@ def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
 def plan_json(plan: Plan) -> dict[str, Any]:
     """`plan` as plain JSON values; `read_plan` is its inverse."""
     if isinstance(plan, GatewayServicePlan):
-        return {"gateway": _target_json(plan.target)}
+        return {"kind": "gateway-service", "target": _target_json(plan.target)}
     if isinstance(plan, GatewayRemotePlan):
-        return {"datacenter": plan.datacenter, "remote": plan.remote}
+        return {"kind": "gateway-remote", "datacenter": plan.datacenter, "remote": plan.remote}
     body: dict[str, Any] = {
+        "kind": "sidecar",
         "datacenter": plan.datacenter,
         "protocol": plan.protocol,
         "customization": plan.customization,
@@ -198,11 +186,19 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def read_plan(body: Mapping[str, Any]) -> Plan:
-    """The plan that `plan_json` wrote."""
-    if "gateway" in body:
-        return GatewayServicePlan(_read_target(body["gateway"]))
-    if "remote" in body:
-        return GatewayRemotePlan(body["datacenter"], body["remote"])
+    """The plan that `plan_json` wrote. Raises Damaged for one of an unknown kind."""
+    match body.get("kind"):
+        case "gateway-service":
+            return GatewayServicePlan(_read_target(body["target"]))
+        case "gateway-remote":
+            return GatewayRemotePlan(body["datacenter"], body["remote"])
+        case "sidecar":
+            return _read_sidecar_plan(body)
+        case other:
+            raise Damaged(f"there is no kind of plan {shown(other)}")
+
+
+def _read_sidecar_plan(body: Mapping[str, Any]) -> SidecarPlan:
     return SidecarPlan(
         datacenter=body["datacenter"],
         protocol=body["protocol"],

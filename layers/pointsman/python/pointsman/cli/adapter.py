@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,13 +16,12 @@ import orjson
 
 from pointsman.cli.command import Group
 from pointsman.cli.options import envoy_admin_option, group_option, refresh_delay_option, sds_option, store_option
-from pointsman.discovery.proxy import ProxyId, proxy_of
+from pointsman.discovery.proxy import ProxyId, read_proxy
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
-from pointsman.store import keys
+from pointsman.store.keys import CONFIG_HEAD
 from pointsman.store.late import LateStore
-from pointsman.store.open import open_store
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import Store, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from pointsman.adapter.admin.client import Admin
@@ -50,7 +50,7 @@ def _proxy_option(command: _Command) -> _Command:
         "--proxy",
         "proxies",
         multiple=True,
-        metavar="DC/NAMESPACE/SERVICE|DC/gateways/ID",
+        metavar="DC/sidecar/NAMESPACE/SERVICE|DC/gateway/ID",
         help="A proxy to serve; may be repeated (default: all, as they come).",
     )(command)
 
@@ -150,7 +150,7 @@ def files(
 ) -> None:
     """Keep the files that Envoys on this machine watch.
 
-    Each proxy has a directory: DIR/DC/NAMESPACE/SERVICE for a sidecar, DIR/DC/gateways/ID for a mesh gateway.
+    Each proxy has a directory: DIR/DC/sidecar/NAMESPACE/SERVICE for a sidecar, DIR/DC/gateway/ID for a mesh gateway.
 
     One process at a time writes them. To replace it by another, start that one first: it stands by, and goes on when
     the first one ends (SIGTERM). The files stay in any case.
@@ -158,7 +158,7 @@ def files(
     \b
       pointsman adapter files --store pointsman.db --files envoys
       pointsman adapter files --store s3://bucket --notices arn:aws:sns:eu-central-1:111122223333:pointsman-notices \\
-        --files envoys --proxy dc1/default/web
+        --files envoys --proxy dc1/sidecar/default/web
       pointsman adapter files --store s3://bucket/dc1 --files /var/lib/envoys --ops 127.0.0.1:8423 \\
           --envoy-admin 127.0.0.1:9901
     """
@@ -299,14 +299,19 @@ def _open(
 
 
 def _open_store(store: str, kept: "Kept | None") -> Store:
-    """The store; where it cannot be opened and there is something to serve without it, one that is opened later."""
+    """The store; where it cannot be opened and there is something to serve without it, it is opened later."""
+    opened, kept_any = LateStore(store), kept is not None and bool(kept.proxies())
     try:
-        return open_store(store)
+        opened.open()
     except StoreError as error:
         if kept is None or not kept.proxies():
             raise
         logging.getLogger(__name__).warning("%s; what is kept in %s is served", error, kept)
-        return LateStore(store)
+    if not kept_any:
+        # Who has something to serve does not wait for the store.
+        with suppress(StoreUnavailable):
+            opened.get(CONFIG_HEAD)
+    return opened
 
 
 def _place(listen: str, unix: str) -> str:
@@ -316,10 +321,12 @@ def _place(listen: str, unix: str) -> str:
 
 
 def _proxies(texts: tuple[str, ...]) -> tuple[ProxyId, ...]:
-    found = [proxy_of(keys.MANIFESTS + text) for text in texts]
+    found = [read_proxy(text) for text in texts]
     for proxy, text in zip(found, texts, strict=True):
         if proxy is None:
-            raise InvalidInput.single("--proxy", "", f'"{text}" is neither DC/NAMESPACE/SERVICE nor DC/gateways/ID')
+            raise InvalidInput.single(
+                "--proxy", "", f'"{text}" is neither DC/sidecar/NAMESPACE/SERVICE nor DC/gateway/ID'
+            )
     return tuple(proxy for proxy in found if proxy is not None)
 
 

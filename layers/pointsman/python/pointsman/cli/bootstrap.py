@@ -129,7 +129,7 @@ def bootstrap(
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
     who: ProxyId = GatewayId(dc, proxy) if gateway else SidecarId(dc, namespace, proxy)
-    registration = config.registrations.get(str(who.directory))
+    registration = config.registrations.get(who.key)
     if registration is None:
         known = ", ".join(config.registrations) or "none"
         reason = f"is not registered in {dc}; registered are: {known}"

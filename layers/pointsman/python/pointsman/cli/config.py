@@ -13,6 +13,7 @@ from pointsman.cli.options import engine_on, read_text, store_option, trust_doma
 from pointsman.cli.output import progress
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput
+from pointsman.model.keys import registration_key
 from pointsman.model.loading import load_text
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
@@ -84,12 +85,12 @@ def _tell(done: Configured, dry_run: bool, documents: int) -> None:
 def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
     """Delete a config entry or a registration, if everything still fits without it.
 
-    A sidecar's registration goes by its service, a mesh gateway's by "gateways/ID".
+    A sidecar's registration goes by its service, a mesh gateway's by "gateway/ID".
 
     \b
       pointsman delete --store pointsman.db service-resolver s2
       pointsman delete --store pointsman.db --dc dc1 registration s1
-      pointsman delete --store pointsman.db --dc dc1 registration gateways/gateway-1
+      pointsman delete --store pointsman.db --dc dc1 registration gateway/gateway-1
     """
     if kind == "registration":
         batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
@@ -103,7 +104,7 @@ def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
 def _registration_key(dc: str, namespace: str, name: str) -> str:
     if not dc:
         raise click.UsageError("a registration needs --dc")
-    return f"{dc}/{name}" if name.startswith("gateways/") else f"{dc}/{namespace}/{name}"
+    return registration_key(dc, namespace, name)
 
 
 def _current(engine: Engine) -> Config:

@@ -14,8 +14,9 @@ from pointsman.cli.options import read_text, trust_domain_option
 from pointsman.cli.situation import as_json, rendered_lines
 from pointsman.model.entries import key_of
 from pointsman.model.errors import InvalidInput
+from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.loading import load_text
-from pointsman.model.names import DEFAULT_NAMESPACE, is_trust_domain
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_trust_domain
 from pointsman.model.registration import Registration, is_registration, registration_thing
 from pointsman.pipeline.configure import DEFAULT_TRUST_DOMAIN, parse_documents
 from pointsman.xds.rendered import instances_of, render_gateway, render_sidecar
@@ -83,7 +84,7 @@ def _render(
 
 
 def _find(documents: list[dict[str, Any]], proxy: str, dc: str, namespace: str, gateway: bool) -> Registration:
-    wanted = f"{dc}/gateways/{proxy}" if gateway else f"{dc}/{namespace}/{proxy}"
+    wanted = gateway_key(dc, proxy) if gateway else sidecar_key(dc, ServiceName(namespace, proxy))
     found: dict[str, Registration] = {}
     problems: list[str] = []
     for document in documents:

@@ -9,7 +9,7 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from pointsman.discovery.version import Standing, Version, stamp, standing
+from pointsman.discovery.version import Standing, Version, era_of, latest, stamp, standing
 from pointsman.discovery.view import Manifests
 from pointsman.xds.delivery import DeliveredCluster
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
@@ -120,19 +120,22 @@ def view_answers(
 ) -> Answers:
     """What a view of these `manifests` comes to: its clusters, by name, as `parts`."""
     numbers = sum(each.of.snapshot.version for each in parts.values())
-    return make_answers((*stamp(manifests), numbers), parts, listeners, previous)
+    era = latest([era_of(manifests), *(each.of.snapshot.era for each in parts.values())])
+    return make_answers(Version((*stamp(manifests), numbers), "", era), parts, listeners, previous)
 
 
 def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:
     """What a view of these `manifests` comes to: its serialized listeners, sorted by name."""
     resources = (Resource(LISTENER_TYPE, each) for each in listeners)
-    return make_answer((*stamp(manifests), 0), LISTENER_TYPE, resources, previous)
+    at = Version((*stamp(manifests), 0), "", era_of(manifests))
+    return make_answer(at, LISTENER_TYPE, resources, previous)
 
 
-def make_answers(
-    order: tuple[int, int, int], parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
-) -> Answers:
-    """Answers with these parts; what `previous` has as well is taken from there. `order` is that of the clusters."""
+def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None) -> Answers:
+    """Answers with these parts; what `previous` has as well is taken from there.
+
+    `at` has the era and the order of the clusters.
+    """
     in_order = {name: parts[name] for name in sorted(parts)}
     before = previous.parts if previous else {}
     changed = (
@@ -141,7 +144,7 @@ def make_answers(
         if name in before and before[name].cluster is not each.cluster
     )
     clusters = make_answer(
-        order,
+        at,
         CLUSTER_TYPE,
         (each.cluster for each in in_order.values()),
         previous.clusters if previous else None,
@@ -151,23 +154,24 @@ def make_answers(
 
 
 def make_answer(
-    order: tuple[int, int, int],
+    at: Version,
     type_url: str,
     resources: Iterable[Resource],
     previous: Answer | None,
     published: str = "",
 ) -> Answer:
-    """An answer with these resources; `previous` itself where it has the same and is as far."""
+    """An answer with these resources in the era and order of `at`; `previous` where it has the same and is as far."""
     resources = tuple(resources)
-    version = Version.of(order, *(each.serialized for each in resources))
+    version = Version.of(at.order, *(each.serialized for each in resources), era=at.era)
     if previous is None:
         return Answer(version, type_url, resources, published)
+    as_far = (previous.version.era, previous.version.order) == (at.era, at.order)
     if previous.version.digest == version.digest:
-        if previous.version.order >= order:
+        if as_far or (previous.version.era == at.era and previous.version.order > at.order):
             return previous
         # Another adapter may have sent what lay between, which nobody here has seen: this is newer than that.
         return Answer(version, type_url, previous.resources, published)
-    past = (*previous.past, previous.version)[-MOST_PAST:] if previous.version.order == order else ()
+    past = (*previous.past, previous.version)[-MOST_PAST:] if as_far else ()
     return Answer(version, type_url, resources, published, past)
 
 
@@ -178,7 +182,7 @@ def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:
         delivered,
         before.cluster if before and same else Resource(CLUSTER_TYPE, delivered.cluster),
         Answer(
-            Version.of((delivered.snapshot.version, 0, 0), delivered.assignment),
+            Version.of((delivered.snapshot.version, 0, 0), delivered.assignment, era=delivered.snapshot.era),
             ENDPOINT_TYPE,
             (Resource(ENDPOINT_TYPE, delivered.assignment),),
             delivered.snapshot.published,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from pointsman.discovery.answers import Part, make_part
 from pointsman.discovery.reading import LastGood, Value
+from pointsman.store.bears import check_adapter
+from pointsman.store.keys import CONFIG_HEAD
 from pointsman.store.protocol import Store, Stored, StoreError
 from pointsman.xds.delivery import Form, deliver_cluster
 from pointsman.xds.snapshot import Snapshot
@@ -44,6 +46,7 @@ class Kept:
         self._store, self._most_bytes, self._clock = store, most_bytes, clock
         self._objects: OrderedDict[str, _Object] = OrderedDict()
         self._bytes = 0
+        self._bears = False
         self._tried: dict[str, float] = {}
         self._confirmed: set[str] = set()
         self.asked: set[str] = set()
@@ -59,13 +62,18 @@ class Kept:
         self.asked |= {*wanted}
         known = {key: each.etag if (each := self._objects.get(key)) else None for key in wanted}
         try:
-            found = self._store.changes(known)
+            # Nothing is taken from a store that does not bear this adapter.
+            found = self._store.changes(known if self._bears else {**known, CONFIG_HEAD: None})
+            if not self._bears:
+                check_adapter(next((each for each in found.objects if each.key == CONFIG_HEAD), None))
+                self._bears = True
         except StoreError as error:
             self.unreachable = str(error)
             return
         self.unreachable = ""
         for stored in found.objects:
-            self._hold(stored).good.take(stored)
+            if stored.key != CONFIG_HEAD:
+                self._hold(stored).good.take(stored)
         self.confirm([key for key in wanted if (each := self._objects.get(key)) and each.good.contradicted])
         for stored in found.objects:
             if problem := self.problem(stored.key):

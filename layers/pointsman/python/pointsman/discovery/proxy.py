@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
-from pointsman.model.names import ServiceName, is_identifier, is_label
+from pointsman.model.keys import (
+    datacenter_of,
+    gateway_in,
+    gateway_key,
+    gateway_plan_key,
+    sidecar_in,
+    sidecar_key,
+    sidecar_plan_key,
+)
+from pointsman.model.names import ServiceName
 from pointsman.store import keys
 
 
@@ -20,18 +29,23 @@ class SidecarId:
         return f"the sidecar of {self.namespace}/{self.service} in {self.datacenter}"
 
     @property
+    def key(self) -> str:
+        """What its registration goes by."""
+        return sidecar_key(self.datacenter, ServiceName(self.namespace, self.service))
+
+    @property
     def directory(self) -> PurePosixPath:
         """Where its files are, below the adapter's directory."""
-        return PurePosixPath(self.datacenter, self.namespace, self.service)
+        return PurePosixPath(self.key)
 
     @property
     def manifest_keys(self) -> tuple[str, ...]:
         """The keys of what says what it receives."""
-        return (keys.sidecar_manifest(f"{self.datacenter}/{ServiceName(self.namespace, self.service)}"),)
+        return (keys.manifest(self.key),)
 
     def snapshot_key(self, cluster_id: str) -> str:
         """The key of the head of one of its clusters."""
-        return keys.snapshot(f"{self.datacenter}/sidecar/{cluster_id}")
+        return keys.snapshot(sidecar_plan_key(self.datacenter, cluster_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +59,40 @@ class GatewayId:
         return f"the mesh gateway {self.id} in {self.datacenter}"
 
     @property
+    def key(self) -> str:
+        """What its registration goes by."""
+        return gateway_key(self.datacenter, self.id)
+
+    @property
     def directory(self) -> PurePosixPath:
         """Where its files are, below the adapter's directory."""
-        return PurePosixPath(self.datacenter, "gateways", self.id)
+        return PurePosixPath(self.key)
 
     @property
     def manifest_keys(self) -> tuple[str, ...]:
         """The keys of what says what it receives: its own manifest, then the one that it shares."""
-        return keys.gateway_manifest(self.datacenter, self.id), keys.gateways_manifest(self.datacenter)
+        return keys.manifest(self.key), keys.gateways_manifest(self.datacenter)
 
     def snapshot_key(self, cluster_id: str) -> str:
         """The key of the head of one of its clusters."""
-        return keys.snapshot(f"{self.datacenter}/gateway/{cluster_id}")
+        return keys.snapshot(gateway_plan_key(self.datacenter, cluster_id))
 
 
 ProxyId: TypeAlias = SidecarId | GatewayId
 
 
 def proxy_of(manifest_key: str) -> ProxyId | None:
-    """Whose own manifest is under this key; None for one that is shared, and for a key that could be nobody's.
+    """Whose own manifest is under this key; None for one that is shared, and for a key that could be nobody's."""
+    return read_proxy(keys.proxy_of(manifest_key))
+
+
+def read_proxy(key: str) -> ProxyId | None:
+    """The proxy whose registration goes by `key`; None where that is no such key.
 
     Names become paths, so what is not a name is not taken for a proxy.
     """
-    match manifest_key.removeprefix(keys.MANIFESTS).split("/"):
-        case [datacenter, "gateways", gateway_id] if is_label(datacenter) and is_identifier(gateway_id):
-            return GatewayId(datacenter, gateway_id)
-        case [datacenter, namespace, service] if all(map(is_label, (datacenter, namespace, service))):
-            return SidecarId(datacenter, namespace, service)
-        case _:
-            return None
+    if (service := sidecar_in(key)) is not None:
+        return SidecarId(datacenter_of(key), service.namespace, service.name)
+    if (gateway_id := gateway_in(key)) is not None:
+        return GatewayId(datacenter_of(key), gateway_id)
+    return None

@@ -1,12 +1,12 @@
 """What was read under a key of the store, checked, and never older than what was read there before."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
-
 from pointsman.model.errors import PointsmanError
+from pointsman.model.keys import cluster_of, gateway_in, is_gateways_key, sidecar_in
+from pointsman.model.stored import number as read_number
+from pointsman.model.stored import parse
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import InconsistentContent
@@ -18,19 +18,21 @@ Value = Snapshot | Manifest
 
 
 class Place(NamedTuple):
-    """Where an object stands among all that were ever written under its key: neither part ever goes down.
+    """Where an object stands among all that were ever written under its key.
 
-    `number` is the version of a snapshot, the generation of a manifest.
+    `epoch` is the store's, and never goes down; neither do the others within one. `number` is the version of a
+    snapshot, the generation of a manifest.
     """
 
+    epoch: int
     number: int
     serial: int
 
     def __str__(self) -> str:
-        return f"{self.number} (serial {self.serial})"
+        return f"{self.number} (epoch {self.epoch}, serial {self.serial})"
 
 
-_NOWHERE = Place(0, 0)
+_NOWHERE = Place(0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -84,21 +86,21 @@ class LastGood:
 
     def _readable(self, stored: Stored) -> tuple[Value, Place] | None:
         try:
-            body = orjson.loads(stored.data)
-            serial = int(body["serial"])
+            body = parse(stored.data)
             value, number = _read(stored.key, body)
+            serial = read_number(body, "serial")
         except Exception as error:
             # Whatever is wrong with one object must not end the reading of the others.
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
             self.problem = f"{stored.key} is not fit for use ({why}); {self._what_stays}"
             return None
-        return value, Place(number, serial)
+        return value, Place(value.era.epoch, number, serial)
 
     def _contradiction(self, place: Place, value: Value) -> str:
         """Why something in this place cannot come after what is here; "" if it can."""
-        if self.value is None:
+        if self.value is None or place.epoch > self.place.epoch:
             return ""
-        if place.number < self.place.number or place.serial < self.place.serial:
+        if place.epoch < self.place.epoch or place.number < self.place.number or place.serial < self.place.serial:
             return f"went back in the store, from {self.place} to {place}"
         if _other(self.value, value) or (place == self.place and not _equal(self.value, value)):
             return f"is another in the store than here, both {place}"
@@ -115,27 +117,28 @@ class LastGood:
         return stays if self.value is not None else "nothing was there before"
 
 
-def _read(key: str, body: Mapping[str, object]) -> tuple[Value, int]:
-    if key.startswith(keys.MANIFESTS):
+def _read(key: str, body: object) -> tuple[Value, int]:
+    if keys.is_manifest(key):
         manifest = read_manifest(body)
-        if not isinstance(manifest, _kind(key)):
+        if not _belongs(keys.proxy_of(key), manifest):
             raise InconsistentContent(f"a {type(manifest).__name__} stands there")
         check_manifest(manifest)
         return manifest, manifest.generation
     snapshot = read_snapshot(body)
-    # A key is `snapshots/dc1/sidecar/<cluster id>`, and the cluster must be the one that it is filed under.
-    check_snapshot(key.split("/", 3)[3], snapshot)
+    # The cluster must be the one that it is filed under.
+    check_snapshot(cluster_of(keys.plan_of(key)), snapshot)
     return snapshot, snapshot.version
 
 
-def _kind(manifest_key: str) -> type[Manifest]:
-    match manifest_key.removeprefix(keys.MANIFESTS).split("/"):
-        case [_, "gateways"]:
-            return GatewaysManifest
-        case [_, "gateways", _]:
-            return GatewayManifest
-        case _:
-            return SidecarManifest
+def _belongs(proxy_key: str, manifest: Manifest) -> bool:
+    """Whether such a manifest is what a key is for."""
+    match manifest:
+        case SidecarManifest():
+            return sidecar_in(proxy_key) is not None
+        case GatewayManifest():
+            return gateway_in(proxy_key) is not None
+        case GatewaysManifest():
+            return is_gateways_key(proxy_key)
 
 
 def _equal(old: Value | None, new: Value) -> bool:

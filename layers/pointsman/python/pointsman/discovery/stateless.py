@@ -214,7 +214,7 @@ class Discovery:
         parts = [self._kept.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
         by_name = {**{each.of.name: each for each in parts}, **answers.parts}
         # Of the same order as without them: neither is ahead of the other.
-        return make_answers(answers.clusters.version.order, by_name, answers.listeners, None).clusters
+        return make_answers(answers.clusters.version, by_name, answers.listeners, None).clusters
 
     def _seconds_since(self, change: Change) -> float:
         # Clocks differ: a change that is a little ahead of ours was just now.

@@ -1,15 +1,17 @@
 """What a resource's version tells: whether two are the same, and who of two is ahead, whichever adapter wrote it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
 from pointsman.discovery.view import Manifests
 from pointsman.model.canonical import digest
+from pointsman.model.era import NO_ERA, Era
 from pointsman.xds.manifest import SidecarManifest
 
-_TEXT = re.compile(r"(\d+)\.(\d+)\.(\d+)-([0-9a-f]{16})\Z")
+_TEXT = re.compile(r"([0-9a-f]{16})?\.(\d{1,10})\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})-([0-9a-f]{16})\Z", re.ASCII)
 
 Stamp = tuple[int, int]
 """How far the manifests of a proxy are: it grows with every change of them."""
@@ -26,7 +28,8 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`order` grows from one version of a thing to the next, `digest` is that of all that the version covers.
+    """`order` grows from one version of a thing to the next within an `era` of the store, `digest` is that of all that
+    the version covers. As text: `<identity>.<epoch>.<order, three numbers with dots>-<digest>`.
 
     The first of `order` is the number of the snapshot, and two more of the manifests that it was first sent under. A
     version of all resources of a kind together has the manifests first, then the sum of the snapshots' numbers: it
@@ -35,35 +38,52 @@ class Version:
 
     order: tuple[int, int, int]
     digest: str
+    era: Era = NO_ERA
 
     @classmethod
-    def of(cls, order: tuple[int, int, int], *covered: bytes) -> Self:
-        """The version of this `order` that covers these bytes."""
-        return cls(order, digest(b"".join(covered))[:16])
+    def of(cls, order: tuple[int, int, int], *covered: bytes, era: Era) -> Self:
+        """The version of this `order` in this `era` that covers these bytes."""
+        return cls(order, digest(b"".join(covered))[:16], era)
 
     @classmethod
     def read(cls, text: str) -> Self | None:
         """What `str` wrote; None for the version of another control plane."""
         found = _TEXT.match(text)
-        return cls((int(found[1]), int(found[2]), int(found[3])), found[4]) if found else None
+        if found is None:
+            return None
+        era = Era(found[1] or "", int(found[2]))
+        return cls((int(found[3]), int(found[4]), int(found[5])), found[6], era)
 
     def __str__(self) -> str:
-        return "{}.{}.{}-{}".format(*self.order, self.digest)
+        return "{}.{}.{}.{}.{}-{}".format(self.era.identity, self.era.epoch, *self.order, self.digest)
 
 
 def standing(ours: Version, theirs: Version | None) -> Standing:
     """How `ours` stands to `theirs` (None: they have nothing, or nothing of ours).
 
     What covers the same is the same, whatever its number: a snapshot moves on also where nothing of it that this
-    Envoy gets has changed.
+    Envoy gets has changed. A greater epoch of the store is newer. In the same epoch, what another store has published,
+    or other content under the same order, is of another past: neither is newer.
     """
     if theirs is None:
         return Standing.NEWER
     if ours.digest == theirs.digest:
         return Standing.SAME
-    if ours.order == theirs.order:
+    if ours.era.epoch != theirs.era.epoch:
+        return Standing.NEWER if ours.era.epoch > theirs.era.epoch else Standing.OLDER
+    if ours.era != theirs.era or ours.order == theirs.order:
         return Standing.CONFLICT
     return Standing.OLDER if ours.order < theirs.order else Standing.NEWER
+
+
+def latest(eras: Iterable[Era]) -> Era:
+    """The era of what is made of things of these eras: the one with the greatest epoch."""
+    return max(eras, key=lambda era: era.epoch, default=NO_ERA)
+
+
+def era_of(manifests: Manifests) -> Era:
+    """The era of `manifests`."""
+    return manifests.era if isinstance(manifests, SidecarManifest) else latest(each.era for each in manifests)
 
 
 def stamp(manifests: Manifests) -> Stamp:

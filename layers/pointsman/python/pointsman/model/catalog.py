@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.model.canonical import canonical
 from pointsman.model.instance import Instance, read_instance
+from pointsman.model.stored import Damaged, Kind, check_kind, mapping, number, shown, tagged
 
 if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent, Statement
@@ -178,9 +179,44 @@ def _above(floor: list[int] | None, registers: Body) -> Body:
 
 def catalog_json(catalog: Catalog) -> Body:
     """`catalog` as plain JSON values; `read_catalog` is its inverse."""
-    return {"revision": catalog.revision, "sources": catalog.sources}
+    return tagged(Kind.CATALOG, {"revision": catalog.revision, "sources": catalog.sources})
 
 
-def read_catalog(body: Mapping[str, Any]) -> Catalog:
-    """The catalog that `catalog_json` wrote."""
-    return Catalog(body["revision"], body["sources"])
+def read_catalog(body: object) -> Catalog:
+    """The catalog that `catalog_json` wrote. Raises Damaged or NewerSchema for anything else.
+
+    What stands inside a description or a check is left to who reads it: all of it is what `model.events` let in.
+    """
+    body = check_kind(body, Kind.CATALOG)
+    sources = mapping(body, "sources")
+    for name, source in sources.items():
+        sound = type(source) is dict and _is_floor(source.get("floor")) and _are_instances(source.get("instances"))
+        if not sound:
+            raise Damaged(f"what it has of the source {shown(name)} is not a floor and instances")
+    return Catalog(number(body, "revision"), sources)
+
+
+def _is_floor(floor: object) -> bool:
+    return floor is None or (type(floor) is list and len(floor) == 2 and all(type(each) is int for each in floor))
+
+
+def _are_instances(nodes: object) -> bool:
+    """Whether these are registers by node and id."""
+    if type(nodes) is not dict:
+        return False
+    for ids in nodes.values():
+        if type(ids) is not dict:
+            return False
+        for registers in ids.values():
+            if type(registers) is not dict or not registers.keys() <= _REGISTERS.keys():
+                return False
+            for name, value in registers.items():
+                if type(value) is not list or len(value) != 4 or type(value[3]) not in _REGISTERS[name]:
+                    return False
+                if not (type(value[0]) is type(value[1]) is type(value[2]) is int):
+                    return False
+    return True
+
+
+_REGISTERS: Mapping[str, tuple[type, ...]] = {"d": (dict, type(None)), "c": (list, type(None))}
+"""By the name of a register, what can stand in it."""

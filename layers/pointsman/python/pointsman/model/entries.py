@@ -21,10 +21,6 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-RESERVED_NAMESPACE = "gateways"
-"""No namespace has this name: it is where keys and paths keep a datacenter's mesh gateways."""
-
-
 class MeshGateway(Shape):
     """Through which mesh gateways the traffic to another datacenter goes."""
 
@@ -94,8 +90,6 @@ class Namespace(Unsupported):
         yield from self.unsupported("")
         if self.namespace != DEFAULT_NAMESPACE:
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces are not inside one another'
-        if self.name == RESERVED_NAMESPACE:
-            yield "Name", f'"{self.name}" is reserved: keys and paths have the mesh gateways there'
 
     def labels(self) -> Iterator[Complaint]:
         """No name in it refers to anything."""

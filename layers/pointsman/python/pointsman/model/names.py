@@ -57,6 +57,15 @@ class ServiceName:
         return f"{self.namespace}/{self.name}"
 
 
+def read_service_name(text: str) -> ServiceName | None:
+    """The service whose name is written `namespace/name`; None for anything else."""
+    match text.split("/"):
+        case [namespace, name] if is_label(namespace) and is_label(name):
+            return ServiceName(namespace, name)
+        case _:
+            return None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
     """What a resolver node sends traffic to (docs/semantics.md, section 2)."""

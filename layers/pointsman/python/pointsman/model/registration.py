@@ -9,6 +9,7 @@ from pointsman.model.complaints import problems_of
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_ip, is_label
 from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap
 
@@ -97,10 +98,10 @@ class Registration(Shape):
 
     @property
     def key(self) -> str:
-        """What a later registration replaces: `dc1/default/web` for a sidecar, `dc1/gateways/ID` for a gateway."""
+        """What a later registration replaces: `dc1/sidecar/default/web` of a sidecar, `dc1/gateway/ID` of a gateway."""
         if self.is_gateway:
-            return f"{self.datacenter}/gateways/{self.service.id}"
-        return f"{self.datacenter}/{self.destination.namespace}/{self.destination.name}"
+            return gateway_key(self.datacenter, self.service.id)
+        return sidecar_key(self.datacenter, self.destination)
 
     @property
     def listen(self) -> tuple[str, int]:

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from pointsman.chain.plan import Plan, plan_json, read_plan
+from pointsman.model.era import NO_ERA, Era, era_json, read_era
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.stored import Damaged, Kind, number, parse, tagged, text, texts
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.pipeline.shards import EMPTY, Shards
+from pointsman.store.bears import NOT_SAID, Bears, check_writer, read_bears
 from pointsman.store.protocol import Stored, StoreError
-from pointsman.xds.manifest import GatewayManifest, SidecarManifest
+from pointsman.xds.manifest import GatewayManifest, Moment, SidecarManifest
 
 if TYPE_CHECKING:
     from pointsman.chain.entryset import EntrySet
@@ -40,7 +41,10 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The config head: which root is the config, how far its consequences are published, and for which datacenters."""
+    """The config head: which root is the config, how far its consequences are published, and for which datacenters.
+
+    `era` is the store's, and `bears` says who may use it.
+    """
 
     generation: int
     root: str
@@ -49,38 +53,57 @@ class Head:
     serial: int
     etag: str | None
     scope: Scope = EVERYWHERE
+    era: Era = NO_ERA
+    bears: Bears = NOT_SAID
+
+    @property
+    def at(self) -> Moment:
+        """The moment that it stands for, among those of the config."""
+        return self.era.epoch, self.generation
 
     def json(self) -> dict[str, Any]:
         """The head's body, without serial and nonce."""
-        return {
-            "generation": self.generation,
-            "root": self.root,
-            "propagated": self.propagated,
-            "propagated_root": self.propagated_root,
-            "datacenters": list(self.scope.datacenters),
-        }
+        return tagged(
+            Kind.CONFIG_HEAD,
+            {
+                **era_json(self.era),
+                **self.bears.json(),
+                "generation": self.generation,
+                "root": self.root,
+                "propagated": self.propagated,
+                "propagated_root": self.propagated_root,
+                "datacenters": list(self.scope.datacenters),
+            },
+        )
 
 
 NO_HEAD = Head(0, "", 0, "", 0, None)
 
 
 def read_head(stored: Stored | None) -> Head:
-    """The config head in `stored`; NO_HEAD where nothing was configured yet. Raises StoreError if it is damaged."""
+    """The config head in `stored`; NO_HEAD where nothing was configured yet.
+
+    Raises StoreError if it is damaged, or does not bear this Pointsman.
+    """
     if stored is None:
         return NO_HEAD
     try:
-        body = orjson.loads(stored.data)
+        body = parse(stored.data)
+        bears = read_bears(body)
+        check_writer(bears)
         return Head(
-            body["generation"],
-            body["root"],
-            body["propagated"],
-            body["propagated_root"],
-            body["serial"],
+            number(body, "generation"),
+            text(body, "root"),
+            number(body, "propagated"),
+            text(body, "propagated_root"),
+            number(body, "serial"),
             stored.etag,
-            Scope(body.get("datacenters", ())),
+            Scope(texts(body, "datacenters")),
+            read_era(body),
+            bears,
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the config head ({stored.key}) cannot be read: {error!r}") from error
+    except Damaged as error:
+        raise StoreError(f"the config head ({stored.key}) cannot be read: {error}; restore it from a copy") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +124,17 @@ class Root:
 
     def json(self) -> dict[str, Any]:
         """The root's content; its digest is of this."""
-        return {
-            "generation": self.generation,
-            "trust_domain": self.trust_domain,
-            "namespaces": dict(self.namespaces),
-            "gateways": dict(self.gateways),
-            "maps": {name: shards.json() for name, shards in self.maps.items()},
-            "previous": dict(self.previous) if self.previous else None,
-        }
+        return tagged(
+            Kind.CONFIG_ROOT,
+            {
+                "generation": self.generation,
+                "trust_domain": self.trust_domain,
+                "namespaces": dict(self.namespaces),
+                "gateways": dict(self.gateways),
+                "maps": {name: shards.json() for name, shards in self.maps.items()},
+                "previous": dict(self.previous) if self.previous else None,
+            },
+        )
 
 
 NO_ROOT = Root(0, "", "", {DEFAULT_NAMESPACE: 0}, {}, dict.fromkeys(MAPS, EMPTY), None)
@@ -118,7 +144,7 @@ def load_root(objects: ObjectCache, digest: str) -> Root:
     """The root named `digest`; NO_ROOT for ""."""
     if not digest:
         return NO_ROOT
-    body = objects.get(digest)
+    body = objects.get(digest, Kind.CONFIG_ROOT)
     return Root(
         body["generation"],
         digest,

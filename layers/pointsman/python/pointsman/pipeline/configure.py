@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pointsman.chain.plan import is_gateways_key
 from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.entries import Entry, EntryKey, entry_json, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.keys import is_gateways_key
 from pointsman.model.names import is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import build

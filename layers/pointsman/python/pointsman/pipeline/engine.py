@@ -1,5 +1,6 @@
 """What the verbs share: the store, the identity of this writer, and the config it has in hand."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.objects import ObjectCache
@@ -15,10 +17,12 @@ from pointsman.pipeline.readings import Readings
 from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
-from pointsman.store.protocol import Store, StoreUnavailable
+from pointsman.store.protocol import Store, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from pointsman.pipeline.build import ChainMemo
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 64
 """How often a lost race is run again before the caller is told to come back later."""
@@ -69,12 +73,17 @@ def _random_nonce() -> str:
     return uuid4().hex
 
 
+def _random_identity() -> str:
+    return uuid4().hex[:16]
+
+
 class Engine:
     """One writer on one store. Safe for several threads.
 
-    `clock` tells the time for what is told to people, `nonce` makes the mark of one write, `notify` is told of every
-    head and manifest that moved before what is behind it is acknowledged: heads before the manifests that name them.
-    `scope` says for which datacenters this engine computes; None for those that the store was last said to be for.
+    `clock` tells the time for what is told to people and for epochs, `nonce` makes the mark of one write, `identity`
+    that of a new store (16 hexadecimal digits). `notify` is told of every head and manifest that moved before what is
+    behind it is acknowledged: heads before the manifests that name them. `scope` says for which datacenters this engine
+    computes; None for those that the store was last said to be for.
     """
 
     def __init__(
@@ -83,11 +92,13 @@ class Engine:
         *,
         clock: Callable[[], datetime] = _utc_now,
         nonce: Callable[[], str] = _random_nonce,
+        identity: Callable[[], str] = _random_identity,
         notify: Notify = _no_notice,
         scope: Scope | None = None,
     ) -> None:
         self.store = store
         self.nonce = nonce
+        self.identity = identity
         self.notify = notify
         self.untold = Untold(notify)
         self.objects = ObjectCache(store)
@@ -95,6 +106,7 @@ class Engine:
         self._clock = clock
         self._scope = scope
         self._lock = Lock()
+        self._said = False
         self._head: Head = NO_HEAD
         self._root: Root = NO_ROOT
         self._configs: list[Config] = []
@@ -116,20 +128,62 @@ class Engine:
         """The root in hand; `refresh` and `take` bring the current one."""
         return self._root
 
+    @property
+    def era(self) -> Era:
+        """The store's era, as of the config head in hand."""
+        return self._head.era
+
+    def next_era(self, before: Era, above: int = 0) -> Era:
+        """The era after `before`, of the same store if there was one, with an epoch that is greater than `above` too.
+
+        Raises StoreError where there is no greater one.
+        """
+        epoch = max(before.epoch + 1, above + 1, int(self._clock().timestamp()))
+        if epoch > LAST_EPOCH:
+            raise StoreError(f"the store's epoch cannot grow beyond {LAST_EPOCH}: make a new store")
+        return Era(before.identity or self.identity(), epoch)
+
     def refresh(self) -> Head:
         """Read the config head and take its root in hand."""
         return self.take(read_head(self.store.get(keys.CONFIG_HEAD)))
 
     def take(self, head: Head) -> Head:
-        """Take the root of `head` in hand, unless a newer one is there already."""
+        """Take `head` and its root in hand, and return it; the one in hand if that is newer.
+
+        One that is older than the one in hand was read before that, or the store went back. What is read from here on
+        tells: whatever the store says then is the config.
+        """
         with self._lock:
-            if head.serial > self._head.serial:
-                self._head = head
-        if head.root != self._root.digest and head.generation >= self._root.generation:
-            root = load_root(self.objects, head.root)
-            with self._lock:
-                if root.generation >= self._root.generation:
-                    self._root = root
+            known = self._head
+        back = _is_before(head, known)
+        if back:
+            head = read_head(self.store.get(keys.CONFIG_HEAD))
+            back = _is_before(head, known)
+        if head.etag is None:
+            head = self._first_head()
+        elif not self._said and (raises := head.bears.raises()):
+            self._said = True
+            _log.warning("%s", raises)
+        root = self._root if head.root == self._root.digest else load_root(self.objects, head.root)
+        with self._lock:
+            if self._head is known if back else _is_before(self._head, head):
+                self._head, self._root = head, root
+            return self._head
+
+    def _first_head(self) -> Head:
+        """What stands where no config head was found. Raises StoreError if one was lost: that is not the same as none.
+
+        What was published tells. Whoever published it just now has written a head before.
+        """
+        published = next(iter(self.store.list(keys.MANIFESTS)), None)
+        if published is None:
+            return NO_HEAD
+        head = read_head(self.store.get(keys.CONFIG_HEAD))
+        if head.etag is None:
+            raise StoreError(
+                f"{keys.CONFIG_HEAD} is missing, though {published.key} was published: restore it from a copy, or name "
+                "another store to begin anew"
+            )
         return head
 
     @property
@@ -156,6 +210,12 @@ class Engine:
         with self._lock:
             others = [kept for kept in self._configs if kept.root.digest != config.root.digest]
             self._configs = [*others[-1:], config]
+
+
+def _is_before(one: Head, other: Head) -> bool:
+    """Whether one head is older than the other, or of another past: no two writes have the same serial."""
+    ours, theirs = (one.era.epoch, one.serial), (other.era.epoch, other.serial)
+    return ours < theirs or (ours == theirs and one.etag != other.etag)
 
 
 class Contended(StoreUnavailable):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pointsman.chain.plan import gateways_key, service_key
 from pointsman.model.catalog import catalog_json, merge, vanished
 from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
+from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.stale import Stale, stale
 from pointsman.pipeline.config import PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pointsman.model.stored import Kind
 from pointsman.pipeline.config import NO_ROOT, Config, PlanEntry, Root
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest, read_manifest
@@ -12,8 +13,8 @@ def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
     """A whole map of `root`, as JSON values."""
     buckets = root.maps[name].buckets.values()
     out: dict[str, Any] = {}
-    for content in objects.get_many(buckets).values():
-        out.update(content)
+    for content in objects.get_many(buckets, Kind.CONFIG_MAP).values():
+        out.update(content["values"])
     return dict(sorted(out.items()))
 
 
@@ -61,13 +62,13 @@ def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> dict[str, 
     bucket = root.maps["index"].digest_for(catalog_key)
     if bucket is None:
         return {}
-    found: Mapping[str, Any] = objects.get(bucket).get(catalog_key) or {}
+    found: Mapping[str, Any] = objects.get(bucket, Kind.CONFIG_MAP)["values"].get(catalog_key) or {}
     bare = [key for key, body in found.items() if body is None]
     shards = root.maps["plans"]
     names = {key: shards.digest_for(key) for key in bare}
-    buckets = objects.get_many(name for name in names.values() if name)
+    buckets = objects.get_many((name for name in names.values() if name), Kind.CONFIG_MAP)
     out = {key: PlanEntry.of_json(body) for key, body in found.items() if body is not None}
     for key, name in names.items():
         if name:
-            out[key] = PlanEntry.of_json(buckets[name][key])
+            out[key] = PlanEntry.of_json(buckets[name]["values"][key])
     return dict(sorted(out.items()))

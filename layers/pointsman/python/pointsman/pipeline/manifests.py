@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 import orjson
 
+from pointsman.model.keys import datacenter_of, sidecar_plan_key
+from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config import SidecarOrGateway
 from pointsman.pipeline.engine import Engine, MovedManifest
 from pointsman.pipeline.objects import number_beyond, seal
@@ -28,12 +30,13 @@ class PublishedManifests:
 
 def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> PublishedManifests:
     """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand."""
-    by_key = {keys.sidecar_manifest(key): manifest for key, manifest in wanted.items()}
+    era = engine.era
+    by_key = {keys.manifest(key): replace(manifest, era=era) for key, manifest in wanted.items()}
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         current, serial = read_stored_manifest(stored, engine.now())
         manifest = by_key[key]
-        if current is not None and (current == manifest or current.generation > manifest.generation):
+        if current is not None and (current == manifest or current.at > manifest.at):
             return None
         if isinstance(manifest, SidecarManifest):
             manifest = replace(manifest, change=_change(current, manifest, engine.now()))
@@ -49,7 +52,7 @@ def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) 
         key: manifest
         for key, manifest in manifests.items()
         if not isinstance(manifest, SidecarManifest)
-        or not any(f"{key.partition('/')[0]}/sidecar/{cluster}" in absent for cluster in manifest.clusters)
+        or not any(sidecar_plan_key(datacenter_of(key), cluster) in absent for cluster in manifest.clusters)
     }
 
 
@@ -60,11 +63,12 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> list
         current, serial = read_stored_manifest(stored, engine.now())
         if current is None or current.retired or isinstance(current, GatewaysManifest):
             return None
-        if current.generation > generation:
+        if current.at > (era.epoch, generation):
             return None
-        return _write(engine, key, replace(current, generation=generation, retired=True), stored, serial)
+        return _write(engine, key, replace(current, generation=generation, retired=True, era=era), stored, serial)
 
-    return _told(swap_many(engine, map(keys.sidecar_manifest, names), swap).written)
+    era = engine.era
+    return _told(swap_many(engine, map(keys.manifest, names), swap).written)
 
 
 def _told(objects: Iterable[Write | Stored]) -> list[MovedManifest]:
@@ -73,8 +77,7 @@ def _told(objects: Iterable[Write | Stored]) -> list[MovedManifest]:
 
 def moved_manifest(key: str, data: bytes) -> MovedManifest:
     """What there is to tell of the manifest `data` under `key`."""
-    datacenter = key.removeprefix(keys.MANIFESTS).partition("/")[0]
-    return MovedManifest(key, datacenter, orjson.loads(data)["generation"], data)
+    return MovedManifest(key, datacenter_of(keys.proxy_of(key)), orjson.loads(data)["generation"], data)
 
 
 def _change(old: Manifest | None, new: SidecarManifest, now: str) -> Change | None:
@@ -89,10 +92,7 @@ def _change(old: Manifest | None, new: SidecarManifest, now: str) -> Change | No
 
 
 def _is_recent(change: Change, now: str) -> bool:
-    try:
-        return datetime.fromisoformat(now) - datetime.fromisoformat(change.at) <= REMEMBERED
-    except (TypeError, ValueError):
-        return False  # damaged, and about to be written over
+    return datetime.fromisoformat(now) - datetime.fromisoformat(change.at) <= REMEMBERED
 
 
 def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored | None, serial: int) -> Write:
@@ -103,12 +103,13 @@ def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored 
 def read_stored_manifest(stored: Stored | None, now: str) -> tuple[Manifest | None, int]:
     """The manifest in `stored` and its serial; None where there is none, or none that can be read.
 
-    The serial of one that cannot be read is beyond what it was, so that followers take what replaces it.
+    The serial of one that cannot be read is beyond what it was, so that followers take what replaces it. Raises
+    NewerSchema for one that a newer Pointsman wrote.
     """
     if stored is None:
         return None, 0
     try:
-        body = orjson.loads(stored.data)
-        return read_manifest(body), int(body["serial"])
-    except (ValueError, KeyError, TypeError):
+        body = parse(stored.data)
+        return read_manifest(body), number(body, "serial")
+    except Damaged:
         return None, number_beyond(now)

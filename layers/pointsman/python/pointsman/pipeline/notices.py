@@ -62,9 +62,9 @@ def read_notice(text: str) -> Notice | None:
     except ValueError:
         return None
     match body:
-        case {"key": str(key), "version": int(), **more} if key.startswith(keys.SNAPSHOTS):
+        case {"key": str(key), "version": int(), **more} if keys.is_snapshot(key):
             object_ = more.get("head")
-        case {"key": str(key), "generation": int(), **more} if key.startswith(keys.MANIFESTS):
+        case {"key": str(key), "generation": int(), **more} if keys.is_manifest(key):
             object_ = more.get("manifest")
         case _:
             return None

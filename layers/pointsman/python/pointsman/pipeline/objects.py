@@ -6,9 +6,8 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-import orjson
-
 from pointsman.model.canonical import canonical, digest
+from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, parse
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreError, Write
 
@@ -23,8 +22,8 @@ class ObjectCache:
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._lock = Lock()
 
-    def get_many(self, digests: Iterable[str]) -> dict[str, Any]:
-        """The objects under `digests`, parsed. Raises StoreError if one is missing or damaged."""
+    def get_many(self, digests: Iterable[str], kind: Kind) -> dict[str, Any]:
+        """The objects under `digests`, parsed. Raises StoreError if one is missing, damaged or not of this `kind`."""
         wanted = list(dict.fromkeys(digests))
         with self._lock:
             found = {name: self._kept[name] for name in wanted if name in self._kept}
@@ -36,7 +35,10 @@ class ObjectCache:
                 if stored is None or digest(stored.data) != name:
                     what = "is missing" if stored is None else "does not have the content that its name promises"
                     raise StoreError(f"the config object {name} {what}; restore it, or roll the config back")
-                found[name] = orjson.loads(stored.data)
+                try:
+                    found[name] = check_kind(parse(stored.data), kind)
+                except (Damaged, NewerSchema) as error:
+                    raise StoreError(f"the config object {name} cannot be read: {error}") from None
             with self._lock:
                 for name in missing:
                     self._kept[name] = found[name]
@@ -44,9 +46,9 @@ class ObjectCache:
                     self._kept.popitem(last=False)
         return found
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str, kind: Kind) -> Any:
         """One object, parsed."""
-        return self.get_many([name])[name]
+        return self.get_many([name], kind)[name]
 
     def put_many(self, objects: Mapping[str, bytes]) -> None:
         """Write objects by their digests; those that are there already are the same by definition."""
@@ -62,5 +64,11 @@ def number_beyond(now: str) -> int:
 
 
 def seal(body: Mapping[str, Any], serial: int, nonce: str) -> bytes:
-    """The bytes of a mutable object: its body, its serial and the nonce of this write."""
-    return canonical({**body, "serial": serial, "nonce": nonce})
+    """The bytes of a mutable object: its body, its serial and the nonce of this write. Raises StoreError.
+
+    What was read may be nested more deeply than can be written again.
+    """
+    try:
+        return canonical({**body, "serial": serial, "nonce": nonce})
+    except TypeError as error:
+        raise StoreError(f"a {body.get('kind', 'body')} cannot be written: {error}") from None

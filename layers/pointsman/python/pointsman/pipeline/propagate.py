@@ -7,6 +7,7 @@ whoever comes next finishes what a crash left.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from pointsman.model.era import NO_ERA
 from pointsman.pipeline.config import Config, Head, PlanEntry, Root, load_root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import nameable, publish_manifests
@@ -58,7 +59,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     gone = set(scope.keys(key for each in earlier for key in each.plans)) - config.plans.keys()
     progress(f"{len(changed)} clusters to compute, {len(gone)} to retire")
     out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
-    if engine.root.generation > config.root.generation:
+    if engine.root.digest != config.root.digest:
         # The newer config need not have every plan of this one, so some heads may not be published: name none of them.
         return out, False
     wanted = {key: each for key, each in config.manifests.items() if before.manifests.get(key) != each}
@@ -76,7 +77,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
         out += roster.settled
         if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
             told.append(roster.stands)
-    if engine.root.generation > config.root.generation:
+    if engine.root.digest != config.root.digest:
         # A roster of the newer config may name what this one does not have, with a head that is older than both.
         return out, False
     retire(engine, sorted(gone), config.root.generation)
@@ -95,11 +96,12 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> int:
     """Mark the heads of plans that `generation` does not have any more. How many were not marked yet."""
 
     def swap(key: str, stored: Stored | None) -> Write | None:
-        plan_key = key.removeprefix(keys.SNAPSHOTS)
+        plan_key = keys.plan_of(key)
         reading = read_head_object(engine.store, plan_key, stored, engine.now())
-        ended = retirement(reading.snapshot, generation)
+        ended = retirement(reading.snapshot, era, generation)
         return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
 
+    era = engine.era
     return len(swap_many(engine, map(keys.snapshot, plan_keys), swap).written)
 
 
@@ -118,9 +120,11 @@ def _mark(engine: Engine, root: Root) -> None:
 def write_config_head(engine: Engine, head: Head) -> Head | None:
     """Swap the config head that `head.etag` stands for; None if the race was lost.
 
-    Whoever is told for which datacenters to compute says so there, for those who are not.
+    Whoever is told for which datacenters to compute says so there, for those who are not. The first head of a store
+    begins its first era.
     """
-    head = replace(head, scope=engine.scope_beside(head))
+    era = head.era if head.etag is not None else engine.next_era(NO_ERA)
+    head = replace(head, scope=engine.scope_beside(head), era=era, bears=head.bears.raised())
     data = seal(head.json(), head.serial + 1, engine.nonce())
     written = engine.store.put(Write(keys.CONFIG_HEAD, data, head.etag))
     return replace(head, serial=head.serial + 1, etag=written.etag) if written.etag is not None else None

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import orjson
-
+from pointsman.model.era import Era
+from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, Write
@@ -40,47 +40,53 @@ def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: st
     One that cannot be read is treated as lost: what replaces it gets a version beyond all that were ever published,
     so that no Envoy is asked to go back. The history alone does not tell how far that is, for it expires, and a crash
     may have kept versions out of it; but no head moves every second, so the seconds since 1970 are beyond.
+    Raises NewerSchema for one that a newer Pointsman wrote, which is not lost.
     """
     if stored is None:
         return NO_HEAD_READING
     try:
-        body = orjson.loads(stored.data)
-        return HeadReading(read_snapshot(body), body["serial"], stored.etag, stored.data)
-    except (ValueError, KeyError, TypeError):
-        known = max((int(each.key.rsplit("/", 1)[1]) for each in store.list(f"history/{plan_key}/")), default=0)
+        body = parse(stored.data)
+        return HeadReading(read_snapshot(body), number(body, "serial"), stored.etag, stored.data)
+    except Damaged:
+        past = (keys.version_of(each.key) for each in store.list(keys.history_of(plan_key)))
+        known = max((version for version in past if version is not None), default=0)
         last = max(known + 1, number_beyond(now))
-        lost = Snapshot(last, Content(b"", b"", "", (), ""), Provenance(0, {}), "", "", retired=True)
+        lost = Snapshot(last, Content(b"", b"", "", (), ""), Provenance(0, 0, {}), "", "", retired=True)
         return HeadReading(lost, last, stored.etag, b"")
 
 
 def decide(
-    current: Snapshot | None, content: Content, provenance: Provenance, now: str
+    current: Snapshot | None, content: Content, provenance: Provenance, now: str, store: str = ""
 ) -> tuple[Verdict, Snapshot | None]:
     """What becomes of the head `current` when `content` was computed from `provenance`, and the head it becomes.
+
+    `store` is the identity of the store.
 
     A head moves only to a provenance that is older in no entry. With equal content the provenance alone is stamped in:
     left unstamped, a late slow computation could undo a newer one.
     """
     if current is None:
-        return Verdict.MOVE, Snapshot(1, content, provenance, now, now)
+        return Verdict.MOVE, Snapshot(1, content, provenance, now, now, store=store)
     relation = provenance.relation_to(current.provenance)
     if relation in (Relation.OLDER, Relation.INCOMPARABLE):
         return Verdict.READ_AGAIN, None
     if current.content.same_version(content) and not current.retired:
-        if relation is Relation.EQUAL and current.content == content:
+        if relation is Relation.EQUAL and current.content == content and current.store == store:
             return Verdict.STANDS, current
-        return Verdict.STAMP, replace(current, content=content, provenance=provenance)
+        return Verdict.STAMP, replace(current, content=content, provenance=provenance, store=store)
     if relation is Relation.EQUAL and current.retired and current.content.cluster:
         return Verdict.READ_AGAIN, None
     since = current.since if current.content.active == content.active and not current.retired else now
-    return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now)
+    return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now, store=store)
 
 
-def retirement(current: Snapshot | None, generation: int) -> Snapshot | None:
+def retirement(current: Snapshot | None, era: Era, generation: int) -> Snapshot | None:
     """The marker that ends `current` because no plan of `generation` has it; None where there is nothing to end."""
-    if current is None or current.retired or current.provenance.generation >= generation:
+    if current is None or current.retired:
         return None
-    return replace(current, retired=True, provenance=Provenance(generation, {}))
+    if (current.provenance.epoch, current.provenance.generation) >= (era.epoch, generation):
+        return None
+    return replace(current, retired=True, provenance=Provenance(era.epoch, generation, {}), store=era.identity)
 
 
 def head_write(plan_key: str, reading: HeadReading, snapshot: Snapshot, nonce: str) -> Write:
@@ -93,4 +99,4 @@ def history_write(plan_key: str, reading: HeadReading) -> Write | None:
     """The copy of a version that is superseded, for the history."""
     if reading.snapshot is None or not reading.data:
         return None
-    return Write(keys.history(plan_key, reading.snapshot.version), reading.data, None)
+    return Write(keys.history(plan_key, reading.snapshot.era, reading.snapshot.version), reading.data, None)

@@ -4,10 +4,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
-import orjson
-
 from pointsman.model.catalog import EMPTY, Catalog, read_catalog
 from pointsman.model.instance import Instance
+from pointsman.model.keys import service_in
+from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.store.protocol import Stored, StoreError
 
 _KEPT = 4096
@@ -22,8 +22,8 @@ class Reading:
         self.catalog = catalog
         self.serial = serial
         self.etag = etag
-        parts = key.split("/")
-        self.instances: Sequence[Instance] = catalog.instances(parts[2] if len(parts) == 3 else "")
+        service = service_in(key)
+        self.instances: Sequence[Instance] = catalog.instances(service.name if service else "")
 
 
 class Readings:
@@ -43,9 +43,12 @@ class Readings:
         if stored is None:
             return self.keep(key, EMPTY, 0, None)
         try:
-            body = orjson.loads(stored.data)
-            return self.keep(key, read_catalog(body), body["serial"], etag)
-        except (ValueError, KeyError, TypeError) as error:
+            body = parse(stored.data)
+            return self.keep(key, read_catalog(body), number(body, "serial"), etag)
+        except (Damaged, NewerSchema) as error:
+            raise StoreError(f"the catalog {stored.key} cannot be read: {error}") from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # What its descriptions and checks hold was checked when it came in: somebody has changed it since.
             raise StoreError(f"the catalog {stored.key} cannot be read: {error!r}") from error
 
     def keep(self, key: str, catalog: Catalog, serial: int, etag: str | None) -> Reading:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from pointsman.chain.plan import gateways_key, is_gateways_key
-from pointsman.model.names import ServiceName
+from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
 from pointsman.pipeline.manifests import end_manifests, nameable, publish_manifests
@@ -95,7 +94,7 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     strays = [key for key in named if key not in config.manifests and not is_gateways_key(key)]
     for ending in _steps(dict.fromkeys(strays)):
         _tell_of_manifests(engine, end_manifests(engine, ending, root.generation), found)
-    rosters = {key.partition("/")[0] for key in named if is_gateways_key(key)}
+    rosters = {datacenter_of(key) for key in named if is_gateways_key(key)}
     for datacenter in sorted(rosters | set(scope.keys(root.gateways))):
         roster = publish_roster(engine, datacenter)
         _tell_of_heads(engine, roster.settled, found)
@@ -142,10 +141,10 @@ def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanE
     """Every plan of `root` in scope, with those that mesh gateways have because a catalog (by its key) appeared."""
     jobs = dict(engine.config(root).plans)
     for source in appeared:
-        where, *rest = source.split("/")
-        if source == gateways_key(where):
+        where, service = datacenter_of(source), service_in(source)
+        if is_gateways_key(source):
             extra = [remote_job(root, datacenter, where) for datacenter in root.gateways]
         else:
-            extra = [service_job(root, where, ServiceName(*rest))]
+            extra = [service_job(root, where, service)] if service else []
         jobs |= {job.plan.key: job for job in extra if job is not None}
     return engine.scope.of(jobs)

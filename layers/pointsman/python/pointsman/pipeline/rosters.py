@@ -3,11 +3,12 @@
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
+from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
+from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_plan_key, is_gateways_key, service_in
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
 from pointsman.pipeline.manifests import moved_manifest
@@ -55,9 +56,9 @@ def read_roster(stored: Stored | None, now: str) -> tuple[GatewaysManifest | Non
     if stored is None:
         return None, 0, None
     try:
-        body = orjson.loads(stored.data)
-        manifest, serial = read_manifest(body), int(body["serial"])
-    except (ValueError, KeyError, TypeError):
+        body = parse(stored.data)
+        manifest, serial = read_manifest(body), number(body, "serial")
+    except Damaged:
         return None, number_beyond(now), stored.etag
     return (manifest if isinstance(manifest, GatewaysManifest) else None), serial, stored.etag
 
@@ -92,18 +93,18 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
     name = keys.gateways_manifest(datacenter)
     for _ in range(ATTEMPTS):
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
-        engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
+        head = engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
         old, serial, etag = read_roster(stored.get(name), engine.now())
-        if old is not None and old.generation > root.generation:
+        if old is not None and old.at > head.at:
             # Config head and manifest were read at two moments: somebody knows a newer config.
             continue
         if datacenter not in root.gateways:
-            new = _ended(old, root)
+            new = _ended(old, root, head.era)
         else:
-            new, left_out = _current(engine, root, datacenter, old)
+            new, left_out = _current(engine, root, head.era, datacenter, old)
             for cluster in left_out:
-                out.settled.failed[_head(datacenter, cluster)] = RosterFull(datacenter, cluster)
+                out.settled.failed[gateway_plan_key(datacenter, cluster)] = RosterFull(datacenter, cluster)
             known = old.clusters if old and not old.retired else ()
             out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known), since))
             new = _nameable(new, old, datacenter, out.settled.absent)
@@ -122,21 +123,21 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
     raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
 
 
-def _ended(old: GatewaysManifest | None, root: Root) -> GatewaysManifest | None:
+def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManifest | None:
     if old is None or old.retired:
         return old
-    return GatewaysManifest(root.generation, old.trust_domain, (), old.services, old.datacenters, retired=True)
+    return GatewaysManifest(root.generation, old.trust_domain, (), old.services, old.datacenters, True, era)
 
 
 def _current(
-    engine: Engine, root: Root, datacenter: str, old: GatewaysManifest | None
+    engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None
 ) -> tuple[GatewaysManifest, list[str]]:
     """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
     appeared, others = _appeared(engine, datacenter)
     if old is not None:
         appeared |= set(old.services)
         others |= set(old.datacenters)
-    jobs = {service: service_job(root, datacenter, ServiceName(*service.split("/"))) for service in appeared}
+    jobs = {service: service_job(root, datacenter, _name(service)) for service in appeared}
     services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
     named = _most(services, old.services if old else ())
     remotes = _most(others, old.datacenters if old else ())
@@ -148,6 +149,7 @@ def _current(
         clusters=tuple(sorted(clusters)),
         services=tuple(sorted(named)),
         datacenters=tuple(sorted(remotes)),
+        era=era,
     )
     return (old if old is not None and replace(old, generation=new.generation) == new else new), left_out
 
@@ -162,30 +164,34 @@ def _nameable(
     new: GatewaysManifest, old: GatewaysManifest | None, datacenter: str, absent: Container[str]
 ) -> GatewaysManifest:
     """`new` without what has no head that it could name."""
-    if new is old or not any(_head(datacenter, cluster) in absent for cluster in new.clusters):
+    if new is old or not any(gateway_plan_key(datacenter, cluster) in absent for cluster in new.clusters):
         return new
     services = {name: _service_cluster(datacenter, name) for name in new.services}
     left = replace(
         new,
-        clusters=tuple(each for each in new.clusters if _head(datacenter, each) not in absent),
-        services=tuple(name for name, cluster in services.items() if _head(datacenter, cluster) not in absent),
-        datacenters=tuple(each for each in new.datacenters if _head(datacenter, each) not in absent),
+        clusters=tuple(each for each in new.clusters if gateway_plan_key(datacenter, each) not in absent),
+        services=tuple(
+            name for name, cluster in services.items() if gateway_plan_key(datacenter, cluster) not in absent
+        ),
+        datacenters=tuple(each for each in new.datacenters if gateway_plan_key(datacenter, each) not in absent),
     )
     return old if old is not None and replace(old, generation=left.generation) == left else left
 
 
-def _head(datacenter: str, cluster: str) -> str:
-    return f"{datacenter}/gateway/{cluster}"
+def _name(service: str) -> ServiceName:
+    """The service that a roster has as `namespace/name`."""
+    namespace, _, name = service.partition("/")
+    return ServiceName(namespace, name)
 
 
 def _service_cluster(datacenter: str, service: str) -> str:
-    name = ServiceName(*service.split("/"))
+    name = _name(service)
     return Target(name.name, "", name.namespace, datacenter).id
 
 
 def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:
     for key, entry in config.plans.items():
-        if key.startswith(f"{datacenter}/gateway/"):
+        if is_gateway_plan_key(key, datacenter):
             yield entry.plan.cluster_id
 
 
@@ -194,11 +200,12 @@ def _appeared(engine: Engine, datacenter: str) -> tuple[set[str], set[str]]:
     services: set[str] = set()
     remotes: set[str] = set()
     for listed in engine.store.list(keys.CATALOG):
-        where, _, rest = listed.key.removeprefix(keys.CATALOG).partition("/")
-        if rest == "gateways":
+        source = keys.source_of(listed.key)
+        where, service = datacenter_of(source), service_in(source)
+        if is_gateways_key(source):
             remotes |= {where} - {datacenter}
-        elif where == datacenter:
-            services.add(rest)
+        elif where == datacenter and service is not None:
+            services.add(str(service))
     return services, remotes
 
 
@@ -207,13 +214,13 @@ def _jobs(
 ) -> Callable[[Root], Mapping[str, PlanEntry]]:
     def jobs(root: Root) -> dict[str, PlanEntry]:
         out: dict[str, PlanEntry] = {}
-        appeared = [service_job(root, datacenter, ServiceName(*service.split("/"))) for service in manifest.services]
+        appeared = [service_job(root, datacenter, _name(service)) for service in manifest.services]
         appeared += [remote_job(root, datacenter, remote) for remote in manifest.datacenters]
         for job in appeared:
             if job and (job.plan.cluster_id in clusters or (since is not None and job.generation > since)):
                 out[job.plan.key] = job
         for key, entry in engine.config(root).plans.items():
-            if key.startswith(f"{datacenter}/gateway/") and entry.plan.cluster_id in clusters:
+            if is_gateway_plan_key(key, datacenter) and entry.plan.cluster_id in clusters:
                 out[key] = entry
         return out
 

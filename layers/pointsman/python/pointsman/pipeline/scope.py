@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.keys import datacenter_of
 from pointsman.model.names import is_label
 
 _V = TypeVar("_V")
@@ -33,11 +34,11 @@ class Scope:
 
     def keys(self, keys: Iterable[str]) -> list[str]:
         """Those of the keys of plans, heads or manifests that are in scope."""
-        return [key for key in keys if self.has(key.partition("/")[0])]
+        return [key for key in keys if self.has(datacenter_of(key))]
 
     def of(self, things: Mapping[str, _V]) -> dict[str, _V]:
         """The same of what goes by such keys."""
-        return {key: thing for key, thing in things.items() if self.has(key.partition("/")[0])}
+        return {key: thing for key, thing in things.items() if self.has(datacenter_of(key))}
 
 
 EVERYWHERE = Scope()

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from pointsman.failover.selection import Instances
+from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
 from pointsman.pipeline.publish import (
+    NO_HEAD_READING,
     HeadReading,
     Verdict,
     decide,
@@ -93,14 +95,14 @@ def settle(
         batch = dict(islice(pending.items(), BATCH))
         beside = list(also(root))
         head, objects = _read(engine, batch, beside)
-        if head.generation > root.generation:
-            engine.take(head)
+        head = engine.take(head)
+        if engine.root is not root:
             root = engine.root
             pending = {key: job for key, job in jobs_of(root).items() if key not in done}
             fruitless += 1
             continue
         out.beside = {key: objects.get(key) for key in beside}
-        settled = _settle_batch(engine, root.trust_domain, batch, objects, out)
+        settled = _settle_batch(engine, head.era, root.trust_domain, batch, objects, out)
         for key in settled:
             del pending[key]
         if not pending:
@@ -119,7 +121,7 @@ def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str
 
 
 def _settle_batch(
-    engine: Engine, trust_domain: str, batch: Jobs, objects: Mapping[str, Stored], out: Settled
+    engine: Engine, era: Era, trust_domain: str, batch: Jobs, objects: Mapping[str, Stored], out: Settled
 ) -> set[str]:
     """Compute, decide and swap once; the plans whose heads now cover what was read, or cannot."""
     now = engine.now()
@@ -127,10 +129,11 @@ def _settle_batch(
     swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
     copies: list[Write] = []
     for key, job in batch.items():
-        reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
+        reading = NO_HEAD_READING
         try:
-            content, provenance = recompute(engine, job, objects, trust_domain)
-            verdict, snapshot = decide(reading.snapshot, content, provenance, now)
+            reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
+            content, provenance = recompute(engine, job, objects, trust_domain, era.epoch)
+            verdict, snapshot = decide(reading.snapshot, content, provenance, now, era.identity)
             if verdict is Verdict.MOVE:
                 content.check()
         except Exception as error:  # even a defect concerns this plan alone
@@ -169,7 +172,7 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], trust_domain: str
+    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], trust_domain: str, epoch: int
 ) -> tuple[Content, Provenance]:
     """What a plan comes to with the catalogs among `objects`, and what that was computed from."""
     instances: Instances
@@ -180,4 +183,4 @@ def recompute(
         readings[source] = reading
         revisions[source] = reading.catalog.revision
     instances = {source: reading.instances for source, reading in readings.items()}
-    return compute(job.plan, instances, trust_domain), Provenance(job.generation, revisions)
+    return compute(job.plan, instances, trust_domain), Provenance(epoch, job.generation, revisions)

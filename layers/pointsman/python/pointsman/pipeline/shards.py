@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.model.canonical import canonical, digest
+from pointsman.model.stored import Kind, tagged
 
 _PER_BUCKET = 32
 _MAX_BITS = 12
@@ -70,7 +71,7 @@ def write_map(
     for number, content in contents.items():
         buckets.pop(number, None)
         if content:
-            data = canonical(content)
+            data = canonical(tagged(Kind.CONFIG_MAP, {"values": content}))
             buckets[number] = digest(data)
             objects[buckets[number]] = data
     return Shards(bits, dict(sorted(buckets.items()))), objects

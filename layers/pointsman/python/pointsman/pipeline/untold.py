@@ -49,8 +49,8 @@ class Untold:
         """Tell of what is kept, heads before manifests. Raises StoreUnavailable if it is not taken; it stays then."""
         with self._lock:
             rest, self._kept = self._kept, {}
-        heads = [each for key, each in rest.items() if key.startswith(keys.SNAPSHOTS)]
-        manifests = [each for key, each in rest.items() if not key.startswith(keys.SNAPSHOTS)]
+        heads = [each for key, each in rest.items() if keys.is_snapshot(key)]
+        manifests = [each for key, each in rest.items() if not keys.is_snapshot(key)]
         try:
             for part in filter(None, (heads, manifests)):
                 self._notify(part)

@@ -1,4 +1,11 @@
-"""The key layout: a prefix per concern. Every name in a key was validated when it came in."""
+"""The key layout: a prefix per concern, and beneath it what things go by (`model/keys.py`).
+
+Every key of the store is built and taken apart here. Every name in a key was validated when it came in.
+"""
+
+from pointsman.model.era import Era
+from pointsman.model.keys import gateway_key, gateways_key, sidecar_key
+from pointsman.model.names import ServiceName
 
 CONFIG_HEAD = "config/head"
 """The one mutable object of the config."""
@@ -6,6 +13,7 @@ CONFIG_HEAD = "config/head"
 CATALOG = "catalog/"
 SNAPSHOTS = "snapshots/"
 MANIFESTS = "manifests/"
+HISTORY = "history/"
 
 
 def config_object(digest: str) -> str:
@@ -13,9 +21,14 @@ def config_object(digest: str) -> str:
     return f"config/objects/{digest}"
 
 
-def catalog(key: str) -> str:
-    """The catalog of a service (`dc1/default/web`) or of a datacenter's gateways (`dc1/gateways`)."""
-    return f"{CATALOG}{key}"
+def catalog(source: str) -> str:
+    """The catalog of a service (`dc1/service/default/web`) or of a datacenter's gateways (`dc1/gateways`)."""
+    return f"{CATALOG}{source}"
+
+
+def source_of(catalog_key: str) -> str:
+    """What the catalog under this key is of."""
+    return catalog_key.removeprefix(CATALOG)
 
 
 def snapshot(plan_key: str) -> str:
@@ -23,21 +36,62 @@ def snapshot(plan_key: str) -> str:
     return f"{SNAPSHOTS}{plan_key}"
 
 
-def history(plan_key: str, version: int) -> str:
-    """A superseded version of a snapshot."""
-    return f"history/{plan_key}/{version:010d}"
+def plan_of(snapshot_key: str) -> str:
+    """The plan's key of the head under this key."""
+    return snapshot_key.removeprefix(SNAPSHOTS)
 
 
-def sidecar_manifest(key: str) -> str:
-    """The manifest of a service's sidecars in a datacenter (`dc1/default/web`)."""
-    return f"{MANIFESTS}{key}"
+def datacenter_of(key: str) -> str:
+    """The datacenter of a catalog, a head or a manifest, by its key."""
+    return key.split("/", 2)[1]
+
+
+def is_snapshot(key: str) -> bool:
+    """Whether heads stand under such keys."""
+    return key.startswith(SNAPSHOTS)
+
+
+def is_manifest(key: str) -> bool:
+    """Whether manifests stand under such keys."""
+    return key.startswith(MANIFESTS)
+
+
+def manifest(proxy_key: str) -> str:
+    """The manifest of a service's sidecars, of one gateway, or of a datacenter's gateways, by what they go by."""
+    return f"{MANIFESTS}{proxy_key}"
+
+
+def proxy_of(manifest_key: str) -> str:
+    """What the manifest under this key is for; the inverse of `manifest`."""
+    return manifest_key.removeprefix(MANIFESTS)
+
+
+def sidecar_manifest(datacenter: str, service: ServiceName) -> str:
+    """The manifest of a service's sidecars in a datacenter."""
+    return manifest(sidecar_key(datacenter, service))
 
 
 def gateways_manifest(datacenter: str) -> str:
     """The manifest that all gateways of a datacenter share."""
-    return f"{MANIFESTS}{datacenter}/gateways"
+    return manifest(gateways_key(datacenter))
 
 
 def gateway_manifest(datacenter: str, gateway_id: str) -> str:
     """What one gateway has of its own."""
-    return f"{MANIFESTS}{datacenter}/gateways/{gateway_id}"
+    return manifest(gateway_key(datacenter, gateway_id))
+
+
+def history(plan_key: str, era: Era, version: int) -> str:
+    """A superseded version of a snapshot, published in `era`: numbers begin anew in a store that was made anew."""
+    return f"{history_of(plan_key)}{era.epoch:010d}-{era.identity}/{version:010d}"
+
+
+def history_of(plan_key: str) -> str:
+    """What the keys of all superseded versions of a snapshot begin with."""
+    return f"{HISTORY}{plan_key}/"
+
+
+def version_of(history_key: str) -> int | None:
+    """The version that this key of the history is for; None for what is no such key."""
+    number = history_key.rpartition("/")[2]
+    return int(number) if len(number) <= 20 and number.isascii() and number.isdecimal() else None

@@ -3,20 +3,29 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
+from pointsman.store.bears import check_adapter
+from pointsman.store.keys import CONFIG_HEAD
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError, StoreUnavailable, Write, Written
 
 
 class LateStore:
-    """The Store that `url` names. Every call tries to open it, and raises StoreUnavailable as long as that fails.
+    """The Store that `url` names, for adapters. What is not open yet is opened by the next call.
 
-    For who can do without it until then: `open_store` says at once what is wrong. A file is not made here.
+    Every call raises StoreUnavailable as long as the store cannot be opened, and TooOld where it does not bear this
+    adapter: from such a store nothing is read.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._opened: Store | None = None
+        self._bears = False
         self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Open it now, as `open_store` does: raises StoreError, which says what is wrong."""
+        with self._lock:
+            self._opened = open_store(self._url)
 
     def get(self, key: str) -> Stored | None:
         """The object under `key`, or None."""
@@ -59,4 +68,7 @@ class LateStore:
                     self._opened = open_store(self._url)
                 except StoreError as error:
                     raise StoreUnavailable(str(error)) from error
+            if not self._bears:
+                check_adapter(self._opened.get(CONFIG_HEAD))
+                self._bears = True
             return self._opened

@@ -1,9 +1,30 @@
 """Manifests: which clusters and listeners a proxy receives."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from binascii import Error
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from pointsman.model.era import NO_ERA, Era, era_json, read_era
+from pointsman.model.names import is_label, read_service_name
+from pointsman.model.stored import (
+    MANIFEST_KINDS,
+    Body,
+    Damaged,
+    Kind,
+    check_kind,
+    mapping,
+    number,
+    shown,
+    tagged,
+    text,
+    texts,
+    truth,
+)
+
+Moment = tuple[int, int]
+"""A moment of a store's config: epoch and generation. A later one is greater."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +44,8 @@ class Change:
 class SidecarManifest:
     """What the sidecars of one service in one datacenter receive.
 
+    `era` is that of the store which published it, as in the other manifests; none in a config.
+
     `clusters` are cluster ids (a cluster's name without its trust domain), sorted; `listeners` serialized Listeners.
     `change` is how it came to be, not what it says: two that differ in nothing else are equal.
     """
@@ -32,6 +55,12 @@ class SidecarManifest:
     listeners: tuple[bytes, ...]
     retired: bool = False
     change: Change | None = field(default=None, compare=False)
+    era: Era = NO_ERA
+
+    @property
+    def at(self) -> Moment:
+        """The config that it is of."""
+        return self.era.epoch, self.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +77,12 @@ class GatewaysManifest:
     services: tuple[str, ...]
     datacenters: tuple[str, ...]
     retired: bool = False
+    era: Era = NO_ERA
+
+    @property
+    def at(self) -> Moment:
+        """The config that it is of."""
+        return self.era.epoch, self.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +95,12 @@ class GatewayManifest:
     connect_timeout_ms: int
     access_log_path: str
     retired: bool = False
+    era: Era = NO_ERA
+
+    @property
+    def at(self) -> Moment:
+        """The config that it is of."""
+        return self.era.epoch, self.generation
 
 
 Manifest = SidecarManifest | GatewaysManifest | GatewayManifest
@@ -67,39 +108,70 @@ Manifest = SidecarManifest | GatewaysManifest | GatewayManifest
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """`manifest` as plain JSON values; `read_manifest` is its inverse."""
-    body: dict[str, Any] = {"generation": manifest.generation, "retired": manifest.retired}
+    body: dict[str, Any] = {
+        **era_json(manifest.era),
+        "generation": manifest.generation,
+        "retired": manifest.retired,
+    }
     if isinstance(manifest, SidecarManifest):
+        kind = Kind.SIDECAR_MANIFEST
         body["clusters"] = list(manifest.clusters)
         body["listeners"] = [b64encode(each).decode() for each in manifest.listeners]
         if (change := manifest.change) is not None:
             body["change"] = {"at": change.at, "came": list(change.came), "left": list(change.left)}
     elif isinstance(manifest, GatewaysManifest):
+        kind = Kind.GATEWAYS_MANIFEST
         body["trust_domain"] = manifest.trust_domain
         for name in ("clusters", "services", "datacenters"):
             body[name] = list(getattr(manifest, name))
     else:
+        kind = Kind.GATEWAY_MANIFEST
         for name in ("address", "port", "connect_timeout_ms", "access_log_path"):
             body[name] = getattr(manifest, name)
-    return body
+    return tagged(kind, body)
 
 
-def read_manifest(body: Mapping[str, Any]) -> Manifest:
-    """The manifest that `manifest_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-    generation, retired = body["generation"], body["retired"]
-    if "listeners" in body:
-        listeners = tuple(b64decode(each, validate=True) for each in body["listeners"])
-        told = body.get("change")
-        change = Change(told["at"], tuple(told["came"]), tuple(told["left"])) if told else None
-        return SidecarManifest(generation, tuple(body["clusters"]), listeners, retired, change)
-    if "services" in body:
-        return GatewaysManifest(
-            generation,
-            body["trust_domain"],
-            tuple(body["clusters"]),
-            tuple(body["services"]),
-            tuple(body["datacenters"]),
-            retired,
-        )
-    return GatewayManifest(
-        generation, body["address"], body["port"], body["connect_timeout_ms"], body["access_log_path"], retired
-    )
+def read_manifest(body: object) -> Manifest:
+    """The manifest that `manifest_json` wrote. Raises Damaged or NewerSchema for anything else."""
+    body = check_kind(body, *MANIFEST_KINDS)
+    generation, retired = number(body, "generation"), truth(body, "retired")
+    era = read_era(body)
+    match body["kind"]:
+        case Kind.SIDECAR_MANIFEST:
+            return SidecarManifest(
+                generation, texts(body, "clusters"), _listeners(body), retired, _read_change(body), era
+            )
+        case Kind.GATEWAYS_MANIFEST:
+            clusters, services, datacenters = (texts(body, each) for each in ("clusters", "services", "datacenters"))
+            if wrong := [each for each in services if read_service_name(each) is None]:
+                raise Damaged(f"one of its services is {shown(wrong[0])}, which is not NAMESPACE/NAME")
+            if wrong := [each for each in datacenters if not is_label(each)]:
+                raise Damaged(f"one of its datacenters is {shown(wrong[0])}")
+            return GatewaysManifest(
+                generation, text(body, "trust_domain"), clusters, services, datacenters, retired, era
+            )
+        case _:
+            place = text(body, "address"), number(body, "port")
+            timeout, log = number(body, "connect_timeout_ms"), text(body, "access_log_path")
+            return GatewayManifest(generation, *place, timeout, log, retired, era)
+
+
+def _listeners(body: Body) -> tuple[bytes, ...]:
+    try:
+        return tuple(b64decode(each, validate=True) for each in texts(body, "listeners"))
+    except (Error, ValueError):
+        raise Damaged("its listeners are not base64") from None
+
+
+def _read_change(body: Body) -> Change | None:
+    if "change" not in body:
+        return None
+    told = mapping(body, "change")
+    at = text(told, "at")
+    try:
+        zoned = datetime.fromisoformat(at).tzinfo is not None
+    except ValueError:
+        zoned = False
+    if not zoned:
+        raise Damaged(f"it was changed at {shown(at)}, which is not a time in a time zone")
+    return Change(at, texts(told, "came"), texts(told, "left"))

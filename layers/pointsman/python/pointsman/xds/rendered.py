@@ -15,14 +15,12 @@ from pointsman.chain.plan import (
     GatewayServicePlan,
     Plan,
     PlanTarget,
-    gateways_key,
-    is_gateways_key,
-    service_key,
     sidecar_plans,
 )
 from pointsman.chain.upstream import upstream_chain
 from pointsman.failover.selection import Instances
 from pointsman.model.instance import Instance, read_instance
+from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.registered import health_shapes, service_of
 from pointsman.model.registration import Registration
@@ -88,11 +86,9 @@ def render_gateway(entries: EntrySet, registration: Registration, instances: Ins
     """What the mesh gateway of `registration` gets."""
     out = Rendered()
     datacenter = registration.datacenter
-    remotes = sorted(key.split("/")[0] for key in instances if is_gateways_key(key) and key != gateways_key(datacenter))
+    remotes = sorted({datacenter_of(key) for key in instances if is_gateways_key(key)} - {datacenter})
     services = [
-        ServiceName(*key.split("/")[1:])
-        for key in instances
-        if key.startswith(f"{datacenter}/") and key != gateways_key(datacenter)
+        service for key in instances if datacenter_of(key) == datacenter and (service := service_in(key)) is not None
     ]
     plans: dict[str, Plan] = {**gateway_plans(entries, datacenter, services)}
     plans |= {plan.key: plan for plan in (GatewayRemotePlan(datacenter, remote) for remote in remotes)}

@@ -1,11 +1,14 @@
 """The snapshot of one cluster of one datacenter: what a head object holds, and when it may move."""
 
+import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from pointsman.model.era import Era, era_json, read_era
+from pointsman.model.stored import Body, Damaged, Kind, check_kind, number, numbers, shown, tagged, text, truth
 from pointsman.xds.content import Content, TargetHealth
 
 
@@ -22,18 +25,30 @@ class Relation(Enum):
 class Provenance:
     """What a snapshot was computed from: a vector that only grows.
 
-    `generation` is the config generation in which its plan last changed, `catalog` the revision of every catalog that
-    was read, by its key (0: it was not there).
+    `epoch` is the store's, `generation` the config generation in which its plan last changed, `catalog` the revision
+    of every catalog that was read, by its key (0: it was not there). Equal provenance means equal content.
     """
 
+    epoch: int
     generation: int
     catalog: Mapping[str, int]
 
     def relation_to(self, other: "Provenance") -> Relation:
-        """How this one stands to `other`, over the entries that both have."""
-        shared = self.catalog.keys() & other.catalog.keys()
-        pairs = [(self.generation, other.generation), *((self.catalog[key], other.catalog[key]) for key in shared)]
-        newer, older = any(a > b for a, b in pairs), any(a < b for a, b in pairs)
+        """How this one stands to `other`. A greater epoch is newer, whatever the rest says.
+
+        A catalog that one of them does not have counts as 0 there, except that a plan of a later generation may read
+        other catalogs than the one before: what it reads no more says nothing.
+        """
+        if self.epoch != other.epoch:
+            return Relation.NEWER if self.epoch > other.epoch else Relation.OLDER
+        later, earlier = self.generation > other.generation, self.generation < other.generation
+        newer, older = later, earlier
+        for key in self.catalog.keys() | other.catalog.keys():
+            ours, theirs = self.catalog.get(key), other.catalog.get(key)
+            if (ours is None and later) or (theirs is None and earlier):
+                continue
+            newer |= (ours or 0) > (theirs or 0)
+            older |= (ours or 0) < (theirs or 0)
         if newer and older:
             return Relation.INCOMPARABLE
         return Relation.NEWER if newer else Relation.OLDER if older else Relation.EQUAL
@@ -43,9 +58,9 @@ class Provenance:
 class Snapshot:
     """The current snapshot of one cluster.
 
-    `version` starts at 1 and is never reused. `retired` marks one whose plan ended: nothing names it any more. `since`
-    is when the active target last changed and `published` when the version came to be (RFC 3339, UTC); both are told
-    for information.
+    `version` starts at 1 and is never reused within an epoch. `retired` marks one whose plan ended: nothing names it
+    any more. `since` is when the active target last changed and `published` when the version came to be (RFC 3339,
+    UTC); both are told for information. `store` is the identity of the store that published it.
     """
 
     version: int
@@ -54,39 +69,76 @@ class Snapshot:
     since: str
     published: str
     retired: bool = False
+    store: str = ""
+
+    @property
+    def era(self) -> Era:
+        """The store's era that it was published in."""
+        return Era(self.store, self.provenance.epoch)
 
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """`snapshot` as plain JSON values; `read_snapshot` is its inverse."""
     content = snapshot.content
-    return {
-        "version": snapshot.version,
-        "cluster": b64encode(content.cluster).decode(),
-        "assignment": b64encode(content.assignment).decode(),
-        "active": content.active,
-        "targets": [[each.id, each.mode, each.healthy, each.total] for each in content.targets],
-        "sentence": content.sentence,
-        "generation": snapshot.provenance.generation,
-        "catalog": dict(snapshot.provenance.catalog),
-        "since": snapshot.since,
-        "published": snapshot.published,
-        "retired": snapshot.retired,
-    }
-
-
-def read_snapshot(body: Mapping[str, Any]) -> Snapshot:
-    """The snapshot that `snapshot_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-    return Snapshot(
-        version=body["version"],
-        content=Content(
-            cluster=b64decode(body["cluster"], validate=True),
-            assignment=b64decode(body["assignment"], validate=True),
-            active=body["active"],
-            targets=tuple(TargetHealth(*each) for each in body["targets"]),
-            sentence=body["sentence"],
-        ),
-        provenance=Provenance(body["generation"], body["catalog"]),
-        since=body["since"],
-        published=body["published"],
-        retired=body["retired"],
+    return tagged(
+        Kind.SNAPSHOT,
+        {
+            **era_json(snapshot.era),
+            "generation": snapshot.provenance.generation,
+            "catalog": dict(snapshot.provenance.catalog),
+            "version": snapshot.version,
+            "cluster": b64encode(content.cluster).decode(),
+            "assignment": b64encode(content.assignment).decode(),
+            "active": content.active,
+            "targets": [[each.id, each.mode, each.healthy, each.total] for each in content.targets],
+            "sentence": content.sentence,
+            "since": snapshot.since,
+            "published": snapshot.published,
+            "retired": snapshot.retired,
+        },
     )
+
+
+def read_snapshot(body: object) -> Snapshot:
+    """The snapshot that `snapshot_json` wrote. Raises Damaged or NewerSchema for anything else."""
+    body = check_kind(body, Kind.SNAPSHOT)
+    era = read_era(body)
+    return Snapshot(
+        version=number(body, "version"),
+        content=Content(
+            cluster=_serialized(body, "cluster"),
+            assignment=_serialized(body, "assignment"),
+            active=text(body, "active"),
+            targets=_targets(body),
+            sentence=text(body, "sentence"),
+        ),
+        provenance=Provenance(era.epoch, number(body, "generation"), numbers(body, "catalog")),
+        since=text(body, "since"),
+        published=text(body, "published"),
+        retired=truth(body, "retired"),
+        store=era.identity,
+    )
+
+
+def _serialized(body: Body, field: str) -> bytes:
+    """The bytes that are stored as base64. Raises Damaged."""
+    try:
+        return b64decode(text(body, field), validate=True)
+    except (binascii.Error, ValueError):
+        raise Damaged(f"its {field} is not base64") from None
+
+
+def _targets(body: Body) -> tuple[TargetHealth, ...]:
+    match body.get("targets"):
+        case list(found):
+            return tuple(map(_target, found))
+        case other:
+            raise Damaged(f"its targets are {shown(other)}, which is not a list")
+
+
+def _target(raw: object) -> TargetHealth:
+    match raw:
+        case [str(target), str(mode), int(healthy), int(total)]:
+            return TargetHealth(target, mode, healthy, total)
+        case other:
+            raise Damaged(f"one of its targets is {shown(other)}")

@@ -65,7 +65,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         """One that stays, under the present manifests: its version tells any other adapter that something has ended."""
         ours = resources.of[of.kind]
         stays = next((name for name in of.has if name in ours and name not in gone and name not in of.rejected), None)
-        return [] if stays is None else [restamped(ours[stays], resources.stamp)]
+        return [] if stays is None else [restamped(ours[stays], resources.era, resources.stamp)]
 
 
 def _unsubscribe(of: Subscription, name: str) -> None:

@@ -10,7 +10,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.any_pb2 import Any
 
-from pointsman.discovery.version import Stamp, Version
+from pointsman.discovery.version import Stamp, Version, latest
+from pointsman.model.era import Era
 from pointsman.xds.delivery import DeliveredCluster, Delivery
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
@@ -64,6 +65,7 @@ class Resources:
     """
 
     number: int
+    era: Era
     stamp: Stamp
     of: Mapping[Kind, Mapping[str, Resource]]
     before: int
@@ -80,6 +82,7 @@ class Resources:
             kind: Version.of(
                 (*self.stamp, 0 if kind is Kind.LISTENERS else numbers),
                 *(each.version.digest.encode() for each in of_it.values()),
+                era=latest([self.era, *(each.snapshot.era for each in self.delivery.clusters)]),
             )
             for kind, of_it in self.of.items()
         }
@@ -90,9 +93,9 @@ def told(name: str, version: Version | None) -> Resource:
     return Resource(name, version or Version((0, 0, 0), ""), b"", b"")
 
 
-def restamped(resource: Resource, at: Stamp) -> Resource:
-    """The same, as first sent under the manifests' stamp `at`: its version is later, what it covers is not."""
-    version = Version((resource.version.order[0], *at), resource.version.digest)
+def restamped(resource: Resource, era: Era, at: Stamp) -> Resource:
+    """The same, as first sent in `era` under the manifests' stamp `at`: its version is later, what it covers is not."""
+    version = Version((resource.version.order[0], *at), resource.version.digest, latest([era, resource.version.era]))
     (value,) = DiscoveryResponse.FromString(resource.whole).resources
     single = DeltaDiscoveryResponse(
         resources=[DeltaResource(name=resource.name, version=str(version), resource=value)]
@@ -100,28 +103,36 @@ def restamped(resource: Resource, at: Stamp) -> Resource:
     return replace(resource, version=version, single=bytes(single))
 
 
-def make_resources(number: int, at: Stamp, delivery: Delivery, previous: Resources | None = None) -> Resources:
-    """The resources of `delivery` under the manifests' stamp `at`. What `previous` has as well is taken from there."""
+def make_resources(
+    number: int, era: Era, at: Stamp, delivery: Delivery, previous: Resources | None = None
+) -> Resources:
+    """The resources of `delivery` under the manifests' `era` and stamp `at`.
+
+    What `previous` has as well is taken from there.
+    """
     # Whatever is made under later manifests is later, be it the same or not: another adapter may have sent what was in
     # between, which we have not seen.
-    same = previous if previous is not None and previous.stamp == at else None
+    same = previous if previous is not None and (previous.era, previous.stamp) == (era, at) else None
     kept: dict[int, tuple[Resource, Resource]] = {}
     if same is not None and same.delivery.form == delivery.form:
         clusters, endpoints = same.of[Kind.CLUSTERS], same.of[Kind.ENDPOINTS]
         kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in same.delivery.clusters}
     of: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
     for each in delivery.clusters:
-        of[Kind.CLUSTERS][each.name], of[Kind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(each, at)
+        of[Kind.CLUSTERS][each.name], of[Kind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(each, era, at)
     if same is not None and same.delivery.listeners == delivery.listeners:
         of[Kind.LISTENERS] = dict(same.of[Kind.LISTENERS])
     else:
         for serialized in delivery.listeners:
             name = str(Listener.FromString(serialized).name)
-            of[Kind.LISTENERS][name] = _resource(Kind.LISTENERS, name, Version.of((0, *at), serialized), serialized)
+            of[Kind.LISTENERS][name] = _resource(
+                Kind.LISTENERS, name, Version.of((0, *at), serialized, era=era), serialized
+            )
     past: Mapping[Kind, Mapping[str, Resource]] = previous.of if previous else {kind: {} for kind in Kind}
     moved = {kind: tuple(_moved(of[kind].values(), past[kind])) for kind in Kind}
     return Resources(
         number=number,
+        era=era,
         stamp=at,
         of=of,
         before=previous.number if previous else _NONE,
@@ -132,15 +143,17 @@ def make_resources(number: int, at: Stamp, delivery: Delivery, previous: Resourc
     )
 
 
-def _pair(delivered: DeliveredCluster, at: Stamp) -> tuple[Resource, Resource]:
-    order = (delivered.snapshot.version, *at)
+def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, Resource]:
+    order, era = (delivered.snapshot.version, *at), latest([era, delivered.snapshot.era])
     published = delivered.snapshot.published
     cluster, assignment = delivered.cluster, delivered.assignment
     # The version of endpoints covers their cluster too: a cluster that changes waits for its endpoints, which have to
     # be sent again even where they are what they were.
     return (
-        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster), cluster, published),
-        _resource(Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment), assignment, published),
+        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published),
+        _resource(
+            Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment, era=era), assignment, published
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from pointsman.adapter.ads.resources import Resources, make_resources
 from pointsman.adapter.follow.follower import Follower
 from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.version import stamp
+from pointsman.discovery.version import era_of, stamp
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 from pointsman.xds.endpoint_source import over_ads
 from pointsman.xds.secret_source import Sds, with_sds
@@ -28,5 +28,7 @@ class Shelf:
             made, view = self._made.get(key), self._follower.view(proxy)
             if view is not None and (made is None or made.number != view.version):
                 delivery = self._deliveries.make(proxy, view, envoy, made.delivery if made else None)
-                made = self._made[key] = make_resources(view.version, stamp(view.manifests), delivery, made)
+                made = self._made[key] = make_resources(
+                    view.version, era_of(view.manifests), stamp(view.manifests), delivery, made
+                )
             return made

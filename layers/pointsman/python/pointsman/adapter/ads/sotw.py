@@ -81,7 +81,9 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
         version = resources.versions[of.kind]
         if of.kind is not Kind.ENDPOINTS and len(of.has) != len(resources.of[of.kind]):
             # Some are leaving, or were not asked for: whoever has this has not what we have.
-            version = Version.of(version.order, *(each.version.digest.encode() for each in of.has.values()))
+            version = Version.of(
+                version.order, *(each.version.digest.encode() for each in of.has.values()), era=version.era
+            )
         rest = DiscoveryResponse(version_info=str(version), type_url=of.kind.value, nonce=nonce)
         return b"".join([*parts, rest.SerializeToString()])
 

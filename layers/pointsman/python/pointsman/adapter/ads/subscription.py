@@ -117,4 +117,5 @@ def _standing(ours: Resource, held: Resource | None) -> Standing:
 
 def _is_later(held: Resource, resources: Resources) -> bool:
     """Whether an Envoy was sent this under later manifests than those of `resources`, and not by us."""
-    return held.is_told and held.version.order[1:] > resources.stamp
+    theirs = held.version
+    return held.is_told and (theirs.era.epoch, theirs.order[1:]) > (resources.era.epoch, resources.stamp)

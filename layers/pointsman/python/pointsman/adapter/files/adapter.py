@@ -49,8 +49,8 @@ class _Kept:
 
 
 class FilesAdapter:
-    """Writes what a follower follows: DIR/<datacenter>/<namespace>/<service>/ for a sidecar, DIR/<datacenter>/gateways/
-    <id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
+    """Writes what a follower follows: DIR/<datacenter>/sidecar/<namespace>/<service>/ for a sidecar,
+    DIR/<datacenter>/gateway/<id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
 
     Files change only for something that is known: while the store is away, or a proxy has no complete view (any more),
     they stay. A proxy whose manifest is retired keeps its files as well: an Envoy may still be running on them. Until

@@ -88,7 +88,7 @@ class Kept:
 
     def proxies(self) -> Set[ProxyId]:
         """Whose own manifests were found here, and not taken yet."""
-        return {proxy for key in self._found if key.startswith(keys.MANIFESTS) and (proxy := proxy_of(key))}
+        return {proxy for key in self._found if keys.is_manifest(key) and (proxy := proxy_of(key))}
 
     @property
     def age(self) -> float | None:
@@ -189,7 +189,7 @@ class Kept:
         self._rest = []
         new = [each for each in wanted.values() if each is not None]
         for is_manifest in (False, True):
-            chosen = [each for each in new if each.key.startswith(keys.MANIFESTS) is is_manifest]
+            chosen = [each for each in new if keys.is_manifest(each.key) is is_manifest]
             for stored in chosen:
                 self._operations.replace(self._path(stored.key), self._record(stored))
             if chosen:
@@ -197,7 +197,7 @@ class Kept:
         gone = [key for key, stored in wanted.items() if stored is None]
         for is_manifest in (True, False):
             for key in gone:
-                if key.startswith(keys.MANIFESTS) is is_manifest:
+                if keys.is_manifest(key) is is_manifest:
                     self._operations.remove(self._path(key))
 
     @property

@@ -5,10 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
-import orjson
-
 from pointsman.adapter.follow.listener import PAUSES, Listener, share
 from pointsman.adapter.follow.queue import NoticeQueue, queue_maker
+from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.notices import read_notice
 from pointsman.pipeline.topic import MeshTopic
 from pointsman.store import keys
@@ -189,7 +188,7 @@ class NoticedStore:
             if key in known and serial > self._serials.get(key, 0):
                 self._serials[key] = serial
                 objects.append(Stored(key, data, _etag(data)))
-        manifests = any(key.startswith(keys.MANIFESTS) for key in (*heard, *large))
+        manifests = any(keys.is_manifest(key) for key in (*heard, *large))
         large &= known.keys()
         return objects, large, bool(objects or large or manifests)
 
@@ -211,16 +210,16 @@ class NoticedStore:
 
     def _is_heard_of(self, key: str) -> bool:
         """Whether notices tell of `key`, which is `snapshots/dc1/...` or `manifests/dc1/...`."""
-        return not self._datacenters or key.split("/")[1] in self._datacenters
+        return not self._datacenters or keys.datacenter_of(key) in self._datacenters
 
 
 def _serial(data: bytes) -> int:
     """The serial in an object, 0 where there is none that can be read."""
     try:
-        serial = orjson.loads(data)["serial"]
-    except (ValueError, KeyError, TypeError):
+        body = parse(data)
+        return number(body, "serial") if isinstance(body, dict) else 0
+    except Damaged:
         return 0
-    return serial if isinstance(serial, int) else 0
 
 
 def _etag(data: bytes) -> str:

@@ -44,6 +44,5 @@ class Stages:
             self._shown = wanted
         else:
             listeners = wanted.listeners if relistened else shown.listeners
-            order = wanted.clusters.version.order
-            self._shown = make_answers(order, {**leaving, **wanted.parts}, listeners, shown)
+            self._shown = make_answers(wanted.clusters.version, {**leaving, **wanted.parts}, listeners, shown)
         return self._shown
