@@ -136,7 +136,7 @@ def test_operators_are_told_what_is_withheld_from_envoys_and_why(store: Path, tm
         (("http", "--listen", "0.0.0.0:0"), "give --tls-cert, --tls-key and --client-ca"),
         (("http", "--listen", "here:1"), '--listen: "here:1" is neither IP:PORT nor unix:PATH'),
         (("http", "--listen", "127.0.0.1:0", "--tls-cert", "x.pem"), "--tls-cert, --tls-key and --client-ca together"),
-        (("http", "--listen", "127.0.0.1:0", "--proxy", "s1"), '"s1" is neither DC/NAMESPACE/SERVICE nor'),
+        (("http", "--listen", "127.0.0.1:0", "--proxy", "s1"), '"s1" is neither DC/sidecar/NAMESPACE/SERVICE nor'),
         (("files", "--files", "envoys", "--envoy-version", "new"), '"new" is not a version like 1.40.0'),
         (("files", "--files", "envoys", "--envoy-admin", "10.0.0.1:9901"), '--envoy-admin: "10.0.0.1:9901" is not on'),
         (("http", "--listen", "127.0.0.1:0", "--keep", "/proc/kept"), "/proc/kept: cannot be written to"),
