@@ -215,6 +215,26 @@ def test_a_way_to_fetch_that_is_none_is_one_clear_line(
     assert (said in told.err, told.out) == (True, "")
 
 
+def test_a_service_or_datacenter_that_nothing_names_is_a_typing_error(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR)]) == 0
+    assert run(["emit", "--store", str(store), write("event.json", event("dc4", "passing", 1))]) == 0
+    for known in (["s2", "--dc", "dc1"], ["s1", "--dc", "dc3"], ["s2", "--dc", "dc4"]):
+        assert run(["explain", *known]) == 0
+    assert run(["status", "--dc", "dc3"]) == 0
+    for wrong, said in {
+        ("explain", "nosuch", "--dc", "dc1"): 'service "nosuch": no entry, registration or health event names "nosuch"',
+        ("explain", "s2", "--dc", "dc9"): 'explain: --dc: no entry, registration or health event names "dc9"',
+        ("status", "--dc", "dc9"): 'status: --dc: no entry, registration or health event names "dc9"',
+    }.items():
+        capsys.readouterr()
+        assert run([*wrong]) == 1
+        out, err = capsys.readouterr()
+        assert (said in err, out) == (True, "")
+        assert "known are: " + ("s1, s2" if "nosuch" in wrong else "dc1, dc2, dc3, dc4") in err
+
+
 def test_an_option_that_takes_one_value_is_not_given_twice(capsys: pytest.CaptureFixture[str]) -> None:
     """Of every command and every option: the first of two values is never dropped without a word."""
 

@@ -13,6 +13,7 @@ from pointsman.failover.explain_text import explain_text
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.pipeline.config import Config, load_root
+from pointsman.pipeline.known import known_names
 from pointsman.store import keys
 
 
@@ -42,6 +43,9 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
         evaluated_in, over = _upstream(config, caller, dc, name) if caller else (dc, Overrides())
         if namespace not in config.entries.namespaces():
             raise InvalidInput.single("explain", "--namespace", f'"{namespace}" does not exist')
+        known = known_names(engine, config)
+        known.check_service(f'service "{service}"', name)
+        known.check_datacenter("explain", "--dc", dc)
         try:
             chain = compile_chain(config.entries, name, evaluated_in, dc, over)
         except ChainError as error:

@@ -8,6 +8,8 @@ import orjson
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.rejected import AdapterStatus, ask, read_place
+from pointsman.pipeline.config import load_root
+from pointsman.pipeline.known import known_names
 from pointsman.pipeline.status import ResolverStatus
 from pointsman.pipeline.status import status as read_status
 
@@ -37,6 +39,9 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
     places = [read_place(each) for each in adapters]
     with engine_on(store) as engine:
         found = read_status(engine)
+        if dc and all(each.datacenter != dc for each in found.resolvers):
+            config = engine.config(load_root(engine.objects, engine.refresh().root))
+            known_names(engine, config).check_datacenter("status", "--dc", dc)
     resolvers = [each for each in found.resolvers if dc in ("", each.datacenter)]
     asked = [ask(each) for each in places]
     code = 1 if any(each.error for each in asked) else 0
