@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-emit-index-url
 PIP_INSTALL = pip install -q --disable-pip-version-check
 
-.PHONY: demo test test-core soak simulate bench check wheels build lock clean help
+.PHONY: demo test test-core soak simulate mutants bench check wheels build lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -47,6 +47,9 @@ soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at
 
 simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes wrong is shrunk (SEED=20261127 LIVES=1000)
 	@$(BIN)/python -m tests.pipeline.simulate $(if $(SEED),--seed $(SEED)) $(if $(LIVES),--lives $(LIVES))
+
+mutants: $(VENV)/ready ## whether the tests of the pipeline notice when one of its promises is broken (an hour)
+	@$(BIN)/python -m tests.pipeline.mutants
 
 bench: $(VENV)/ready ## measure: event to Envoy, fan-out, answers and events a second (a few minutes, on an idle machine)
 	@$(BIN)/python -m tests.bench

@@ -1,0 +1,11 @@
+"""The mutants of `make mutants` can be made: each breaks a line that is there."""
+
+import pytest
+
+from tests.pipeline.mutants import mutated
+from tests.pipeline.mutations import MUTATIONS, Mutation
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda each: each.breaks)
+def test_what_a_mutation_breaks_is_there(mutation: Mutation) -> None:
+    compile(mutated(mutation), mutation.file, "exec")
