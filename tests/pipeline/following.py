@@ -7,6 +7,7 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.view import View, cluster_ids
 from pointsman.pipeline.config import Config
+from pointsman.pipeline.scope import Scope
 
 from tests.pipeline.memory import Connection
 
@@ -24,10 +25,11 @@ _LOOKS = 2
 
 
 class Followers:
-    """One follower of all PROXIES, and what was seen so far."""
+    """One follower of those PROXIES that the store is for, and what was seen so far."""
 
-    def __init__(self, store: Connection) -> None:
-        self._follower = Follower(store, PROXIES.values())
+    def __init__(self, store: Connection, scope: Scope) -> None:
+        self._proxies = {key: PROXIES[key] for key in scope.keys(PROXIES)}
+        self._follower = Follower(store, self._proxies.values())
         self._problems: list[str] = []
         self._seen: dict[tuple[ProxyId, str], int] = {}
         self._versions: dict[ProxyId, int] = {}
@@ -55,7 +57,7 @@ class Followers:
     def problems_at_the_end(self, config: Config, published: Mapping[str, Any]) -> list[str]:
         """What was not as it has to be, now that nobody writes any more."""
         self.look()
-        for key, proxy in PROXIES.items():
+        for key, proxy in self._proxies.items():
             view = self._follower.view(proxy)
             if key not in config.registrations:
                 if view is not None:

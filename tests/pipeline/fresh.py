@@ -13,6 +13,7 @@ from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.store.protocol import Stored
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.manifest import manifest_json, read_manifest
@@ -23,6 +24,9 @@ from tests.pipeline.memory import Connection, MemoryStore
 from tests.pipeline.meshes import engine_on
 
 Published = dict[str, Any]
+
+Delivered = dict[str, tuple[dict[str, bytes], list[bytes]]]
+"""By manifest key, clusters with their assignments (by name), and listeners."""
 
 
 def config_in(store: MemoryStore) -> Config:
@@ -59,13 +63,14 @@ def _sound(store: MemoryStore, prefix: str) -> list[tuple[str, Stored]]:
     return [(key, stored) for key, stored in store.under(prefix).items() if key not in store.damaged]
 
 
-def rebuilt(store: MemoryStore, config: Config | None = None) -> Published:
+def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Published:
     """What an empty store comes to publish when it is told the final state of `store` in one breath.
 
-    `config` is that of the store, for who has it in hand; so it is for `rendered` and `delivered`.
+    `config` is that of the store, for who has it in hand, and `scope` for which datacenters the store is; so they are
+    for `rendered` and `delivered`.
     """
     config, other = config or config_in(store), MemoryStore()
-    engine = engine_on(Connection(other))
+    engine = engine_on(Connection(other), scope=scope)
     if config.root.digest:
         registrations = list(config.registrations.values())
         configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
@@ -82,13 +87,14 @@ def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
     return HealthEvent("", "", "all", 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements)
 
 
-def rendered(store: MemoryStore, config: Config | None = None) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+def rendered(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Delivered:
     """By manifest key, the clusters (with their assignments, by name) and listeners of every registered proxy."""
     config = config or config_in(store)
     instances = {key: _instances(key, catalog) for key, catalog in catalogs_in(store).items()}
     passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
     out = {}
-    for key, registration in config.registrations.items():
+    for key in scope.keys(config.registrations):
+        registration = config.registrations[key]
         if registration.is_gateway:
             resources = render_gateway(config.entries, registration, passed_on, config.root.trust_domain)
         else:
@@ -101,12 +107,13 @@ def rendered(store: MemoryStore, config: Config | None = None) -> dict[str, tupl
     return out
 
 
-def delivered(store: MemoryStore, config: Config | None = None) -> dict[str, tuple[dict[str, bytes], list[bytes]]]:
+def delivered(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Delivered:
     """The same, put together from the manifests and heads of `store`."""
     config, found = config or config_in(store), published(store)
     trust_domain = config.root.trust_domain
     out = {}
-    for key, registration in config.registrations.items():
+    for key in scope.keys(config.registrations):
+        registration = config.registrations[key]
         own, datacenter = found[f"manifests/{key}"], registration.datacenter
         if registration.is_gateway:
             shared = found[f"manifests/{datacenter}/gateways"]

@@ -17,6 +17,7 @@ from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine, Moved, MovedManifest
 from pointsman.pipeline.ingest import Ingested, catalog_key, ingest, jobs_of
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.scope import Scope
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, StoreUnavailable
 from pointsman.xds.snapshot import read_snapshot
@@ -39,16 +40,16 @@ _PAGES = (3, 10, 1000)
 
 
 @cache
-def _beginning() -> dict[str, Stored]:
+def _beginning(scope: Scope) -> dict[str, Stored]:
     store = MemoryStore()
-    configure(engine_on(Connection(store)), parse_documents(BEGINNING.documents))
+    configure(engine_on(Connection(store), scope=scope), parse_documents(BEGINNING.documents))
     return store.objects
 
 
-def _begun() -> MemoryStore:
+def _begun(scope: Scope) -> MemoryStore:
     """A store in which BEGINNING is the config."""
     store = MemoryStore()
-    for key, stored in _beginning().items():
+    for key, stored in _beginning(scope).items():
         store.restore(key, stored.data)
     return store
 
@@ -57,7 +58,7 @@ class _Process(Engine):
     """An engine of this life. What several of them read of one root they read once: it is content-addressed."""
 
     def __init__(self, store: Store, life: "Life", name: int) -> None:
-        super().__init__(store, clock=lambda: life.time(name), nonce=life.nonce, notify=life.notify)
+        super().__init__(store, clock=lambda: life.time(name), nonce=life.nonce, notify=life.notify, scope=life.scope)
         self._life = life
 
     def config(self, root: Root) -> Config:
@@ -72,18 +73,19 @@ class Life:
     def __init__(self, story: Story) -> None:
         self.problems: list[str] = []
         self.configs: dict[str, Config] = {}
+        self.scope = Scope(story.datacenters)
         self._story = story
         self._random = Random(story.seed)
         self._interleaving = Interleaving(story.seed)
         self._seconds, self._nonces = count(), count()
         self._clocks = [0] * ENGINES
         self._heard: list[HealthEvent] = []
-        self.store = MemoryStore() if story.begins_empty else _begun()
+        self.store = MemoryStore() if story.begins_empty else _begun(self.scope)
         self.promises = Promises(self.store)
         self._notified = Notified(self.store, self._interleaving)
         self._observer = _Process(Connection(self.store), self, 0)
         self._engines = [self._new_engine(number) for number in range(ENGINES)]
-        self._followers = Followers(Connection(self.store, self._interleaving.step))
+        self._followers = Followers(Connection(self.store, self._interleaving.step), self.scope)
 
     def _new_engine(self, number: int) -> _Process:
         order = Random(self._random.random())
@@ -200,11 +202,13 @@ class Life:
         self._observer.refresh()
         config, found = self._observer.config(self._observer.root), published(self.store)
         if self._story.seed % _REBUILT == 0:
-            problems += _differences("published", found, rebuilt(self.store, config))
+            problems += _differences("published", found, rebuilt(self.store, config, self.scope))
             again = reconcile(_Process(Connection(self.store), self, 0))
             if again.repaired:
                 problems.append(f"a second reconcile found more to mend: {again}")
-        problems += _differences("delivered", delivered(self.store, config), rendered(self.store, config))
+        problems += _differences(
+            "delivered", delivered(self.store, config, self.scope), rendered(self.store, config, self.scope)
+        )
         problems += self._catalog_problems(catalogs_in(self.store))
         problems += self._notified.missing()
         problems += self._followers.problems_at_the_end(config, found)

@@ -90,12 +90,14 @@ class Act:
 class Story:
     """What happens in a life: the acts of one round at the same time, one round after another.
 
-    `seed` decides in which order the steps of acts are taken, and the pages in which a store lists.
+    `seed` decides in which order the steps of acts are taken, and the pages in which a store lists. The store is for
+    the proxies of `datacenters` (empty: of all).
     """
 
     seed: int
     rounds: Sequence[Sequence[Act]] = field(default_factory=list)
     begins_empty: bool = False
+    datacenters: Sequence[str] = ()
 
 
 BEGINNING = Batch(
@@ -133,14 +135,15 @@ class Teller:
         self._random = Random(seed)
 
     def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
-        """Every third one is of the same few things that come and go, from an empty store on."""
+        """Every third one is of the same few things that come and go, from an empty store on; in every fifth the store
+        is for one datacenter."""
         flips = self.seed % 3 == 0
         tell = self.flip if flips else self.act
         rounds = [
             [tell() for _ in range(self._random.randint(1, most_acts))]
             for _ in range(self._random.randint(1, most_rounds))
         ]
-        return Story(self.seed, rounds, flips)
+        return Story(self.seed, rounds, flips, () if self.seed % 5 else ("dc1",))
 
     def act(self) -> Act:
         """Anything."""
