@@ -10,12 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 from tests.pipeline.mutations import MUTATIONS, Mutation
+from tests.pipeline.simulate import SHRINK
 
 LONGEST = 900.0
 """Seconds that the tests of one mutant may take; one that takes longer was not caught."""
@@ -63,7 +63,7 @@ def _tests() -> list[Path]:
 
 def _run(place: str, tests: Sequence[Path], seconds: float) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *map(str, tests)]
-    environment = {**os.environ, "PYTHONPATH": place, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": place, "PYTHONDONTWRITEBYTECODE": "1", SHRINK: "0"}
     done = subprocess.run(
         command, cwd=_ROOT, env=environment, capture_output=True, timeout=max(1.0, seconds), check=False
     )
@@ -85,8 +85,9 @@ def main() -> int:
         return 1
     survivors = 0
     with ThreadPoolExecutor(told.processes) as pool:
-        outcomes = pool.map(partial(survives, seconds=told.seconds), chosen)
-        for each, why in zip(chosen, outcomes, strict=True):
+        running = {pool.submit(survives, each, told.seconds): each for each in chosen}
+        for done in as_completed(running):
+            each, why = running[done], done.result()
             survivors += bool(why)
             print("SURVIVED" if why else "caught  ", f"{each.file}: {each.breaks}", why and f"({why})", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} mutants were caught")

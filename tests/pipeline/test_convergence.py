@@ -22,7 +22,7 @@ from pointsman.store.sqlite import SQLiteStore
 from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.memory import copied
 from tests.pipeline.meshes import engine_on, event, gateway, instance, resolver, sidecar
-from tests.pipeline.simulate import failures
+from tests.pipeline.simulate import failure
 from tests.pipeline.stories import BEGINNING
 
 _LIVES = 125
@@ -30,8 +30,8 @@ _LIVES = 125
 
 @pytest.mark.parametrize("part", range(8))
 def test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says(part: int) -> None:
-    found = failures(part * _LIVES, _LIVES)
-    assert not found, f"make simulate SEED={part * _LIVES} LIVES={_LIVES}\n" + "\n\n".join(found)
+    found = failure(part * _LIVES, _LIVES)
+    assert not found, f"make simulate SEED={part * _LIVES} LIVES={_LIVES}\n{found}"
 
 
 def test_so_it_does_with_real_threads_on_a_real_store(tmp_path: Path) -> None:
