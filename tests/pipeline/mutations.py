@@ -60,13 +60,6 @@ _INGEST = [
         "for datacenter in root.gateways if datacenter == event.datacenter]",
         "test_ingest.py",
     ),
-    Mutation(
-        "what was heard of is in the catalog, even if it is an empty list",
-        "pipeline/ingest.py",
-        "if merged is before and reading.etag is not None:",
-        "if merged is before:",
-        "test_ingest.py",
-    ),
 ]
 _SETTLE = [
     Mutation(

@@ -64,6 +64,10 @@ def _tells(place: Place, crashed: Writer, after: Writer) -> None:
     for key, generation in manifests(place).items():
         if generation > 1:
             assert (key, generation) in {*crashed.named, *after.named}, key
+    told = {key for key, _ in (*crashed.told, *after.told)}
+    for key in place.objects.under("snapshots/"):
+        plan_key = key.removeprefix("snapshots/")
+        assert place.head(plan_key).provenance.generation == 1 or plan_key in told, key
 
 
 @pytest.mark.parametrize("next_verb", ["the same batch again", "reconcile"])

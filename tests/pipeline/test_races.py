@@ -8,7 +8,7 @@ from pointsman.pipeline.manifests import publish_manifests
 from pointsman.pipeline.propagate import retire
 from pointsman.pipeline.reconcile import reconcile
 
-from tests.pipeline.fresh import catalogs_in, config_in, published, rebuilt
+from tests.pipeline.fresh import catalogs_in, config_in, delivered, published, rebuilt, rendered
 from tests.pipeline.memory import Crash, Step
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place, Writer
@@ -214,10 +214,28 @@ def test_nothing_is_retired_that_a_config_accepted_meanwhile_brings_back(
         else:
             place.delete(registrations=("dc1/gateway/gw" if drop == "gateway" else "dc1/sidecar/default/shop",))
         overtaken = was_overtaken()
+        place.another().configure()
+        assert delivered(place.objects) == rendered(place.objects), "published without a reconcile"
         assert place.promises.broken == [], steps
         reconcile(place.engine)
         assert published(place.objects) == rebuilt(place.objects), steps
     assert steps > 20
+
+
+def test_what_a_config_changed_is_published_though_another_was_accepted_meanwhile() -> None:
+    steps, overtaken = 0, True
+    while overtaken:
+        steps += 1
+        place = Place()
+        place.configure(sidecar("shop", "api"), gateway("dc1"))
+        accept = partial(crashed_after_the_head, place.another(), sidecar("other", "api"))
+        was_overtaken = _overtake(place, steps, accept)
+        place.configure(resolver("web", Redirect={"Service": "db"}), sidecar("shop", "web"))
+        overtaken = was_overtaken()
+        place.another().configure()
+        assert delivered(place.objects) == rendered(place.objects), steps
+        assert place.promises.broken == [], steps
+    assert steps > 10
 
 
 def test_a_reconcile_overtaken_by_a_config_retires_nothing_that_it_brings_back() -> None:
