@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store import keys
 from pointsman.store.protocol import StoreError
 from pointsman.xds.content import InconsistentContent
 from pointsman.xds.manifest import SidecarManifest
 
-from tests.pipeline.fresh import published, rebuilt
+from tests.pipeline.fresh import config_in, published, rebuilt
 from tests.pipeline.memory import MemoryStore
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place
@@ -99,3 +100,14 @@ def test_the_gateways_are_not_told_of_what_was_never_published(place: Place) -> 
     damage.mend()
     reconcile(place.another().engine)
     assert place.roster("dc3").datacenters == ("dc1", "dc2")
+
+
+def test_a_config_object_that_is_not_what_its_name_promises_is_not_read(place: Place) -> None:
+    name = keys.config_object(config_in(place.objects).root.digest)
+    damage = Damage(place.objects, name, b'"generation":1', b'"generation":9')
+    before = place.head(SIDECARS)
+    with pytest.raises(StoreError, match=f"{name.rpartition('/')[2]} does not have the content that its name promises"):
+        place.another().ingest(SICK)
+    assert place.head(SIDECARS) == before
+    damage.mend()
+    assert place.another().ingest(SICK).moved
