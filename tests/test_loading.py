@@ -1,11 +1,13 @@
 """Config files: JSON, YAML and HCL say the same, and what is broken is refused with file, line and reason."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsman.model.entries import entry_json, parse_entry
 from pointsman.model.errors import InvalidInput
-from pointsman.model.hcl import Blocks
+from pointsman.model.hcl import Blocks, HclError, load_hcl
 from pointsman.model.loading import load_text
 
 RESOLVER: dict[str, Any] = {
@@ -262,6 +264,60 @@ def test_the_block_shorthand_of_consuls_router_files_is_read() -> None:
     ]
 
 
+def test_the_free_spelling_of_consuls_own_files_is_read() -> None:
+    text = """
+    /* as Consul's parser (HCL 1) takes it */ "Kind" =
+      "service-resolver", Name /* here, too */ = "web"
+    Meta { "team" = "a", a.b = "c" d = "e" }
+    Failover
+    {
+      "*" { Datacenters = ["dc2"] },
+      "v1" "deep" { x = 0x10 y = 0144 }
+    }
+    """
+    assert load_text(text, "web.hcl") == [
+        {
+            "Kind": "service-resolver",
+            "Name": "web",
+            "Meta": [{"team": "a", "a.b": "c", "d": "e"}],
+            "Failover": [{"*": [{"Datacenters": ["dc2"]}], "v1": {"deep": {"x": 16, "y": 100}}}],
+        }
+    ]
+    assert load_text('{"Kind": "service-resolver", "Name": "web"}', "web.hcl") == [
+        {"Kind": "service-resolver", "Name": "web"}
+    ]
+
+
+CASES = Path(__file__).parents[2] / "shared/cases/hcl1.jsonl"
+"""Texts with what Consul's own parser makes of them, where they are beside the checkout."""
+
+WIDER = {
+    "colon object", "dollar brace esc", "heredoc dollar", "heredoc end at eof", "null", "num key", "percent", "bom"
+}  # fmt: skip
+"""Cases that are read as HCL 2 has them: values that HCL 1 does not know, and templates."""
+
+
+def unwrapped(value: Any) -> Any:
+    """`value` with each list of one object as the object: HCL 1 does not tell them apart."""
+    if isinstance(value, list):
+        return unwrapped(value[0]) if len(value) == 1 and isinstance(value[0], dict) else [*map(unwrapped, value)]
+    return {key: unwrapped(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
+def test_consuls_own_parser_makes_the_same_of_a_text() -> None:
+    compared = 0
+    for case in map(json.loads, CASES.read_text().splitlines()):
+        try:
+            ours = unwrapped(load_hcl(case["text"]))
+        except HclError:
+            ours = None
+        if case["name"] not in WIDER:
+            assert ours == case["hcl1"], case["name"]
+            compared += 1
+    assert compared >= 35
+
+
 NOT_DATA = "has to be evaluated; only plain values can be read"
 EARLY = 'the text ends too early; is a "{", "[" or quote not closed?'
 
@@ -269,21 +325,25 @@ BROKEN: list[tuple[str, str, str]] = [
     ("a.json", "", "a.json: is empty; write a document, or [] for none"),
     ("a.yaml", "# nothing yet\n---\n", "a.yaml: is empty; write a document, or [] for none"),
     ("-", " \n", "standard input: is empty; write a document, or [] for none"),
-    ("a.json", '{"a": 1,\n "b": }', "a.json: line 2: not JSON: Expecting value (column 7)"),
-    ("a.json", "a: 1", "a.json: line 1: not JSON: Expecting value (column 1)"),
-    ("-", "{a: 1}", "standard input: line 1: not JSON: Expecting property name enclosed in double quotes (column 2)"),
+    (
+        "a.json",
+        '{"a": 1,\n "b": }',
+        "a.json: line 2: is not JSON: unexpected character, expected a JSON value (column 7)",
+    ),
+    ("a.json", "a: 1", "a.json: line 1: is not JSON: unexpected character, expected a JSON value (column 1)"),
+    ("-", "{a: 1}", "standard input: line 1: is not JSON: unexpected character, expected a string key (column 2)"),
     ("a.json", '{"a": 1, "a": 2}', 'a.json: the key "a" is given twice'),
-    ("a.json", '{"a": NaN}', "a.json: NaN is not a number that JSON has"),
+    ("a.json", '{"a": NaN}', "a.json: line 1: is not JSON: unexpected character, expected a JSON value (column 7)"),
     ("a.json", '[{"a": 1}, "b"]', 'a.json: the document: a mapping is wanted, not "b"'),
-    ("a.json", "[" * 100_000, "a.json: is nested too deeply"),
+    ("a.json", "[" * 100_000, "a.json: is nested too deeply: more than 64 levels"),
     ("a.json", '{"config_entries": 1}', "a.json: config_entries: a mapping is wanted, not 1"),
     ("a.yaml", "a: 1\nb: 2\na: 3", 'a.yaml: line 3: the key "a" is given twice'),
     ("a.yaml", "a:\n  1: x", 'a.yaml: line 2: 1 is not a string; quote it: "1"'),
     ("a.yaml", "? [a]\n: b", "a.yaml: line 1: a key is not a string"),
     ("a.yaml", "a: 1\n---\n- b", 'a.yaml: document 2: a mapping is wanted, not "b"'),
     ("a.txt", "hello", 'a.txt: the document: a mapping is wanted, not "hello"'),
-    ("a.yaml", "a: &x [*x]", "a.yaml: line 1: found unconstructable recursive node"),
-    ("a.yaml", "- " * 100_000, "a.yaml: line 1: is nested too deeply"),
+    ("a.yaml", "a: &x [*x]", "a.yaml: line 1: *x stands inside of what it stands for"),
+    ("a.yaml", "- " * 100_000, "a.yaml: line 1: is nested too deeply: more than 64 levels"),
     ("a.hcl", 'a = upper("x")', f"a.hcl: line 1: an expression {NOT_DATA}"),
     ("a.hcl", "a = 1\nb = 1 + 2", f"a.hcl: line 2: an expression {NOT_DATA}"),
     ("a.hcl", "a = !true", f"a.hcl: line 1: an expression {NOT_DATA}"),
@@ -307,11 +367,6 @@ BROKEN: list[tuple[str, str, str]] = [
     ("a.hcl", "a {\n b = 1\n", f"a.hcl: line 2: {EARLY}"),
     ("a.hcl", 'a = "b\n', f"a.hcl: line 1: {EARLY}"),
     ("a.hcl", "a = 1\nkind: x", "a.hcl: line 2: cannot be read as HCL: kind: x"),
-    (
-        "a.hcl",
-        'failover {\n  "*" { service = "x" }\n}',
-        'a.hcl: line 2: a quoted name cannot stand inside a block; write name = { … } around it, or name "label" { … }',
-    ),
     ("a.hcl", "config_entries = [1]", "a.hcl: config_entries: a mapping is wanted, not 1"),
 ]
 

@@ -20,6 +20,7 @@ import gc
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
 import os
+from base64 import b64decode
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -29,9 +30,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pointsman.model import keys
 from pointsman.model.canonical import canonical
+from pointsman.model.complaints import brief
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.loading import load_text
+from pointsman.model.loading import load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
@@ -47,6 +49,9 @@ from pointsman.store.protocol import StoreUnavailable
 
 LARGEST_ANSWER = 6_000_000
 """Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""
+
+LONGEST_GENERATION = 18
+"""Digits of a generation's number: no store sees so many."""
 
 _FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
 
@@ -83,7 +88,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def apply() -> Response[str]:
     """Write documents, all of them or none."""
     kind = str(app.current_event.headers.get("content-type", "")).partition(";")[0].rpartition("/")[2]
-    documents = load_text(app.current_event.decoded_body or "", _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
+    documents = load_bytes(body(), _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
     dry_run = app.current_event.get_query_string_value("dry_run", "") not in ("", "0", "false")
     return written(configure(engine, parse_documents(documents), trust_domain=trust_domain, dry_run=dry_run))
 
@@ -140,8 +145,8 @@ def delete(kind: str, name: str) -> Response[str]:
 @app.post("/v1/rollback/<generation>")
 def roll_back(generation: str) -> Response[str]:
     """Make an earlier generation the config again, as a new one."""
-    if not generation.isdecimal():
-        raise InvalidInput.single(f"generation {generation}", "", "is not a number")
+    if not generation.isdecimal() or len(generation) > LONGEST_GENERATION:
+        raise InvalidInput.single(f"generation {brief(generation)}", "", "is not the number of a generation")
     return written(rollback(engine, int(generation)))
 
 
@@ -185,6 +190,13 @@ def written(done: Configured) -> Response[str]:
         metrics.add_metric("HeadsFailed", MetricUnit.Count, len(failed))
         body["failed"] = failed
     return answer(200, body)
+
+
+def body() -> bytes:
+    """The request's body, of any content type, as it was sent."""
+    event = app.current_event
+    text = event.body or ""
+    return b64decode(text) if event.is_base64_encoded else text.encode(errors="replace")
 
 
 def current() -> Config:

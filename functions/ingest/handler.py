@@ -154,8 +154,15 @@ def deploy(upload: Upload) -> None:
     # Of two uploads to one key the first may be read before the second and applied after it: whoever comes last looks
     # again. An object that is gone by then was applied while it was there.
     while applied is None or content not in (applied, None):
-        documents = upload.documents(content)
-        done = configure(engine, parse_documents(documents), trust_domain=trust_domain)
+        try:
+            batch = parse_documents(upload.documents(content))
+        except (PointsmanError, MemoryError):
+            raise
+        except Exception as error:
+            # A defect, which the same content meets again: it must not come back for as long as the queue keeps it.
+            logger.exception("defect", upload=str(upload))
+            raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
+        done = configure(engine, batch, trust_domain=trust_domain)
         failing(done.settled.failed)
         moved = published(done.settled.moved)
         count("ConfigChanged", done.changed)

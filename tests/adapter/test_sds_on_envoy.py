@@ -22,7 +22,7 @@ from pointsman.adapter.bootstrap.document import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.bootstrap.sds_files import write_sds_files
+from pointsman.adapter.bootstrap.sds_files import LARGEST_PEM, write_sds_files
 from pointsman.adapter.bootstrap.secrets import Secrets
 from pointsman.cli.main import run
 from pointsman.model.errors import InvalidInput
@@ -209,6 +209,37 @@ def test_a_source_of_secrets_that_cannot_be_is_refused() -> None:
         with pytest.raises(InvalidInput) as refused:
             sidecar_bootstrap(node, ADMIN, fetch, secrets, PUBLIC)
         assert said in str(refused.value)
+
+
+def test_what_tools_write_around_certificates_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN)
+    issued = authority.issue("s1", "dc1")
+    where = tmp_path / "sds"
+
+    def secrets(comment: bytes) -> dict[str, bytes]:
+        options: list[str] = []
+        for name, path in (("certificate", issued.certificate), ("private-key", issued.private_key), ("ca", issued.ca)):
+            commented = tmp_path / f"{name}.pem"
+            commented.write_bytes(comment + path.read_bytes() + comment)
+            options += [f"--{name}", str(commented)]
+        assert run(["secrets", str(where), *options]) == 0
+        return {each.name: each.read_bytes() for each in where.iterdir()}
+
+    plain = secrets(b"")
+    assert b"BEGIN CERTIFICATE" in plain["trust.yaml"]
+    for comment in (
+        "# Autorité de Zürich\n".encode(),
+        "# Zürich\r\n".encode("latin-1"),
+        b"\xff\x00\n",
+        b"subject=CN = x\n",
+    ):
+        assert secrets(comment) == plain
+    assert capsys.readouterr().out.count("changed") == 2 + 4
+    huge = tmp_path / "huge"
+    huge.write_bytes(issued.ca.read_bytes() + b"#" * LARGEST_PEM)
+    given = ["--certificate", str(issued.certificate), "--private-key", str(issued.private_key), "--ca", str(huge)]
+    assert run(["secrets", str(where), *given]) == 1
+    assert f"is longer than {LARGEST_PEM} bytes" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_is_no_certificate_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,7 @@ import pointsman
 for module in pkgutil.walk_packages(pointsman.__path__, "pointsman."):
     importlib.import_module(module.name)
     print(module.name)
-import hcl2, yaml
+import re2, yaml
 """
     path = f"{lambda_like / 'opt/python'}:{lambda_like / 'runtime'}"
     done = subprocess.run(

@@ -18,7 +18,7 @@ FUNCTIONS = sorted(path.parent.name for path in (REPOSITORY / "functions").glob(
 NEVER = [
     *("boto3", "s3transfer", "aws_xray_sdk", "sqlite3", "grpc"),
     *("click", "starlette", "uvicorn", "moto", "pointsman.adapter", "pointsman.cli"),
-    *("hcl2", "lark", "yaml"),
+    *("lark", "yaml", "re2"),
 ]
 COMPILING = [
     "pointsman.model.entries",

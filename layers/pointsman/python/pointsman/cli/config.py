@@ -9,12 +9,12 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.options import engine_on, read_text, store_option, trust_domain_option
+from pointsman.cli.options import engine_on, read_bytes, store_option, trust_domain_option
 from pointsman.cli.output import progress
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import registration_key
-from pointsman.model.loading import load_text
+from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
@@ -43,7 +43,7 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
     """
     documents: list[dict[str, Any]] = []
     for name in files:
-        documents += load_text(read_text(name), name)
+        documents += load_bytes(read_bytes(name, MOST_BYTES), name)
     batch = parse_documents(documents)
     try:
         done = _apply(store, batch, trust_domain, dry_run)

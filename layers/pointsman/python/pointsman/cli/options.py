@@ -95,6 +95,14 @@ def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
         opened.close()
 
 
+def read_bytes(name: str, most: int) -> bytes:
+    """What is in a file, or on standard input for "-": `most` bytes and one more, so that a longer one shows."""
+    if name == "-":
+        return sys.stdin.buffer.read(most + 1)
+    with Path(name).open("rb") as file:
+        return file.read(most + 1)
+
+
 def read_text(name: str) -> str:
     """The text of a file, or of standard input for "-"."""
     try:

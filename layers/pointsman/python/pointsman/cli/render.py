@@ -10,12 +10,12 @@ import orjson
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
 from pointsman.cli.command import command
-from pointsman.cli.options import read_text, trust_domain_option
+from pointsman.cli.options import read_bytes, trust_domain_option
 from pointsman.cli.situation import as_json, rendered_lines
 from pointsman.model.entries import key_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import gateway_key, sidecar_key
-from pointsman.model.loading import load_text
+from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_trust_domain
 from pointsman.model.registration import Registration, is_registration, registration_thing
 from pointsman.pipeline.configure import DEFAULT_TRUST_DOMAIN, parse_documents
@@ -56,7 +56,7 @@ def render(
         return
     if not (files and proxy and dc):
         raise click.UsageError("give --proxy, --dc and the FILEs, or --jsonl")
-    documents = [document for name in files for document in load_text(read_text(name), name)]
+    documents = [document for name in files for document in load_bytes(read_bytes(name, MOST_BYTES), name)]
     answer = _render(documents, proxy, dc, namespace, gateway, trust_domain or DEFAULT_TRUST_DOMAIN)
     click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
 

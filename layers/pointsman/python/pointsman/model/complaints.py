@@ -1,6 +1,7 @@
 """Pydantic's complaints in our words."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,6 +34,9 @@ _MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta")
 
 _LONGEST_INPUT = 80
 
+MOST_PROBLEMS = 100
+"""Problems that one refusal tells: whoever has more has one mistake a hundred times."""
+
 
 def path_of(location: tuple[str | int, ...]) -> str:
     """A place in a structure as a person writes it: `Failover["*"].Datacenters[0]`."""
@@ -49,9 +53,9 @@ def path_of(location: tuple[str | int, ...]) -> str:
 
 
 def problems_of(error: ValidationError, thing: str) -> list[Problem]:
-    """Pydantic's complaints about `thing` in our words, one Problem each, in order."""
+    """Pydantic's complaints about `thing` in our words, one Problem each, in order, MOST_PROBLEMS of them."""
     out = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         reason = item["msg"].removeprefix("Value error, ")
         if item["type"] in _REASONS:
             context = {
@@ -62,7 +66,21 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
             if item["type"] not in ("extra_forbidden", "missing"):
                 reason += f", not {shown(item['input'])}"
         out.append(Problem(thing, path_of(item["loc"]), reason))
+    return cut(out)
+
+
+def cut(problems: Sequence[Problem]) -> list[Problem]:
+    """The first MOST_PROBLEMS of `problems`, and that there are more."""
+    out = list(problems[:MOST_PROBLEMS])
+    if len(problems) > MOST_PROBLEMS:
+        out.append(Problem(out[0].thing, "", f"has more than these {MOST_PROBLEMS} problems; mend them first"))
     return out
+
+
+def brief(name: Any) -> str:
+    """A name as a message has it, which need be neither short nor a name."""
+    text = name if isinstance(name, str) else shown(name)
+    return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
 
 
 def shown(value: Any) -> str:

@@ -1,16 +1,18 @@
 """Config entries: what users write, one by one (docs/semantics.md, section 1)."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationError
 
-from pointsman.model.complaints import problems_of, shown
+from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, shown
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
 from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
 from pointsman.model.router import ServiceRouter
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap
+from pointsman.model.size import check_size
 from pointsman.model.splitter import ServiceSplitter
 
 Mode = Literal["", "none", "local", "remote"]
@@ -122,9 +124,9 @@ def thing_of(raw: Mapping[str, Any]) -> str:
     """How messages name an entry: `service-resolver "s2"`, with its namespace if it is not the default one."""
     kind, name = raw.get("Kind", raw.get("kind")), raw.get("Name", raw.get("name"))
     namespace = raw.get("Namespace", raw.get("namespace"))
-    kind = kind if kind and isinstance(kind, str) else "entry"
-    text = f'{kind} "{name}"' if name else kind
-    return f'{text} in namespace "{namespace}"' if namespace and namespace != DEFAULT_NAMESPACE else text
+    kind = brief(kind) if kind and isinstance(kind, str) else "entry"
+    text = f'{kind} "{brief(name)}"' if name else kind
+    return f'{text} in namespace "{brief(namespace)}"' if namespace and namespace != DEFAULT_NAMESPACE else text
 
 
 def parse_entry(raw: Mapping[str, Any]) -> Entry:
@@ -139,6 +141,7 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
     if not isinstance(kind, str) or kind not in _KINDS:
         given = f"{shown(kind)} is not a kind" if kind else "is required"
         raise InvalidInput.single(thing, "Kind", f"{given}; kinds are {', '.join(KINDS)}")
+    check_size(raw, thing)
     dropped = ("CreateIndex", "ModifyIndex", "create_index", "modify_index")
     body = {str(key): value for key, value in raw.items() if key not in dropped}
     if body.get("Namespace", body.get("namespace")) in ("", None):
@@ -148,9 +151,9 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
         entry = _KINDS[kind].model_validate(body)
     except ValidationError as error:
         raise InvalidInput(problems_of(error, thing)) from None
-    problems = [Problem(thing, field, reason) for field, reason in _checks(entry)]
+    problems = [Problem(thing, field, reason) for field, reason in islice(_checks(entry), MOST_PROBLEMS + 1)]
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(cut(problems))
     return entry
 
 

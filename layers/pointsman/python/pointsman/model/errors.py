@@ -8,8 +8,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 """What would break a line of a log, or cannot be written as UTF-8 at all."""
 
 
+LONGEST_PART = 2000
+"""Characters of each part of a problem as it is told: what it quotes may be as long as somebody made it."""
+
+
 class PointsmanError(Exception):
     """Anything Pointsman refuses or cannot do. Its text is one line a user can act on."""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,8 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        text = f"{self.thing}: {self.field}: {self.reason}" if self.field else f"{self.thing}: {self.reason}"
+        thing, field, reason = (_cut(each) for each in (self.thing, self.field, self.reason))
+        text = f"{thing}: {field}: {reason}" if field else f"{thing}: {reason}"
         # What is quoted may have line feeds in it, the message is one line.
         return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 

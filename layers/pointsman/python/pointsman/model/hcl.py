@@ -1,17 +1,20 @@
 """HCL as data: the values of a file, without the language's expressions.
 
-Parsed by python-hcl2. Consul's own files are written in the older HCL 1, whose shorthand inside lists is rewritten
-first: `Routes = [{ Match { … } }]` stands for `Routes = [{ Match = { … } }]`.
+Read here and not by a library, because what is read comes from outside: in one pass, in time linear in the text, with
+bounds on its depth and on the number of its values. Consul's own files are HCL 1, whose blocks inside lists
+(`Routes = [{ Match { … } }]`), quoted names of blocks, commas and free white space are read; so is what HCL 2 adds to
+write plain values.
 """
 
+import math
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, NoReturn
 
-if TYPE_CHECKING:
-    from lark import Token, Tree
+from pointsman.model.bounded_json import MOST_DEPTH
+from pointsman.model.go_literals import LiteralError, parse_int
 
-    Node = Token | Tree[Token]
+MOST_HCL_VALUES: Final = 100_000
+"""Values and blocks in one text."""
 
 
 class HclError(ValueError):
@@ -35,205 +38,327 @@ def load_hcl(text: str) -> dict[str, Any]:
 
     An attribute (`name = value`) is its value. Blocks without labels are a `Blocks` list, also a single one. A label
     is a key: `failover "v1" { … }` and `failover "v2" { … }` together are `{"failover": {"v1": {…}, "v2": {…}}}`.
+    Whole numbers are read as HCL 1 reads them: `0x…` is hexadecimal, and one that begins with 0 octal.
+
     Raises HclError for what is not HCL, for anything that has to be evaluated (references, functions, templates,
-    operators), and for a name that is given twice.
+    operators), for a name that is given twice, for a number that no 64 bits hold, and for what is deeper than
+    MOST_DEPTH or has more than MOST_HCL_VALUES.
     """
-    import hcl2
-    from lark.exceptions import UnexpectedInput
-
-    try:
-        tree = cast("Tree[Token]", hcl2.parses_to_tree(_without_shorthand(text)))
-    except UnexpectedInput as error:
-        raise _syntax_error(text, error) from None
-    return _body(_child(tree, "body"))
+    return _Reader(text).document()
 
 
-def _syntax_error(text: str, error: Any) -> HclError:
-    lines = text.splitlines() or [""]
-    token = getattr(error, "token", None)
-    if (token is not None and token.type == "$END") or not 1 <= error.line <= len(lines):
-        return HclError(len(lines), 'the text ends too early; is a "{", "[" or quote not closed?')
-    if re.match(r'\s*"[^"]*"\s*[={]', lines[error.line - 1]):
-        return HclError(
-            error.line, 'a quoted name cannot stand inside a block; write name = { … } around it, or name "label" { … }'
-        )
-    return HclError(error.line, f"cannot be read as HCL: {lines[error.line - 1].strip()[:60]}")
-
-
-# --- the shorthand of HCL 1 ---
-
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|\#[^\n]*|//[^\n]*|/\*.*?\*/)
-    |(?P<heredoc><<-?(?P<tag>[A-Za-z][\w.-]*)\r?\n.*?^[ \t]*(?P=tag)[ \t\r]*$)
-    |(?P<name>[A-Za-z_][\w-]*|"(?:\\.|[^"\\\n])*")
-    |(?P<mark>.)""",
-    re.DOTALL | re.MULTILINE | re.VERBOSE,
+# Possessive throughout: no part of the text is looked at twice.
+_TOKEN: Final = re.compile(
+    r"""(?P<heredoc><<-?(?P<tag>[^\W\d][\w.-]*+)[ \t]*+\r?\n)
+    |(?P<string>"(?:[^"\\\r\n]++|\\.)*+")
+    |(?P<number>-?[0-9][0-9A-Za-z]*+(?:\.[0-9A-Za-z]++)?(?:(?<=[eE])[-+][0-9]++)?)
+    |(?P<name>[^\W\d][\w.-]*+)
+    |(?P<mark>[{}\[\](),=:])""",
+    re.VERBOSE | re.DOTALL,
 )
-
-
-def _without_shorthand(text: str) -> str:
-    """`text` with `name {` inside an object written as `name = {`; line numbers stay."""
-    out: list[str] = []
-    # What each open bracket encloses: the body of a block, an object, or something else.
-    inside = ["body"]
-    previous = ""
-    for match in _TOKEN.finditer(text):
-        token, kind = match[0], match.lastgroup
-        if kind == "skip":
-            out.append(token)
-            continue
-        if token == "{":
-            named = previous == "name"
-            if named and inside[-1] == "object":
-                out.append("= ")
-            inside.append("body" if named and inside[-1] == "body" else "object")
-        elif token in ("[", "("):
-            inside.append("other")
-        elif token in ("}", "]", ")") and len(inside) > 1:
-            inside.pop()
-        out.append(token)
-        previous = "name" if match["name"] is not None else token
-    return "".join(out)
-
-
-# --- the tree that python-hcl2's grammar makes ---
-
-_IGNORED: Final = frozenset(("new_line_or_comment",))
+_SKIP: Final = re.compile(r"(?:\s++|\#[^\n]*+|//[^\n]*+)++")
+_FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)\Z")
+_PART: Final = re.compile(
+    r"\\(?:(?P<simple>[nrt\"\\])|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8})|(?P<unknown>.?))"
+    r"|(?P<escaped>\$\$\{|%%\{)|(?P<template>[$%]\{)",
+    re.DOTALL,
+)
+_SIMPLE_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _LITERALS: Final = {"true": True, "false": False, "null": None}
 _NOT_DATA: Final = "has to be evaluated; only plain values can be read"
-_SIMPLE_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
-_ESCAPE = re.compile(r"\\(?:([nrt\"\\])|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", re.DOTALL)
+_TEMPLATE: Final = f"a template (${{…}} or %{{…}}) {_NOT_DATA}"
+_EARLY: Final = 'the text ends too early; is a "{", "[" or quote not closed?'
+_LONGEST_NUMBER: Final = 100
 
 
-def _trees(node: "Tree[Token]") -> Iterator["Tree[Token]"]:
-    for child in node.children:
-        if not isinstance(child, str) and child.data not in _IGNORED:
-            yield child
+class _Reader:
+    """The state of one reading: the token that is next, and how deep and how much it has been so far."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.end = 0  # of the token before
+        self.depth = 0
+        self.values = 0
+        self.kind = ""  # of the token that is next: string, number, name, a mark, or "" at the end
+        self.token = ""
+        self.at = 0
+        self.advance()
 
-def _child(node: "Tree[Token]", name: str) -> "Tree[Token]":
-    return next(child for child in _trees(node) if child.data == name)
+    # --- tokens ---
 
+    def advance(self) -> None:
+        """Go on to the next token."""
+        at = self.end = self.at + len(self.token)
+        while True:
+            if found := _SKIP.match(self.text, at):
+                at = found.end()
+            if not self.text.startswith("/*", at):
+                break
+            closed = self.text.find("*/", at + 2)
+            if closed < 0:
+                raise HclError(self.line(at), "a comment is not closed: there is no */")
+            at = closed + 2
+        self.at = at
+        match = _TOKEN.match(self.text, at)
+        if match is None:
+            self.kind, self.token = ("other", self.text[at]) if at < len(self.text) else ("", "")
+            return
+        self.kind, self.token = match.lastgroup or "", match[0]
+        if match["heredoc"]:
+            self.kind, self.token = "heredoc", self.heredoc(match)
+        elif self.kind == "mark":
+            self.kind = self.token
 
-def _body(body: "Tree[Token]") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    attributes: set[str] = set()
-    for item in _trees(body):
-        *names, last = _trees(item)
-        path = [_name(name) for name in names]
-        if path[0] in attributes or (item.data == "attribute" and path[0] in out):
-            raise HclError(_line(item), f'"{path[0]}" is given twice')
-        if item.data == "attribute":
-            attributes.add(path[0])
-            out[path[0]] = _value(last)
+    def heredoc(self, opening: re.Match[str]) -> str:
+        """The text of a heredoc, from its marker to the line that closes it."""
+        start, end = opening.end(), -1
+        while start < len(self.text):
+            end = self.text.find("\n", start)
+            end = end if end >= 0 else len(self.text)
+            if self.text[start:end].strip(" \t\r") == opening["tag"]:
+                return self.text[opening.start() : end]
+            start = end + 1
+        raise HclError(self.line(opening.start()), _EARLY)
+
+    def line(self, at: int | None = None) -> int:
+        """The line of an offset, of the next token without one."""
+        return self.text.count("\n", 0, self.at if at is None else at) + 1
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise HclError for the next token."""
+        raise HclError(self.line(), reason)
+
+    def unexpected(self) -> NoReturn:
+        """Raise HclError: the next token cannot stand where it does."""
+        if not self.kind or self.token == '"':
+            lines = self.text.splitlines() or [""]
+            raise HclError(self.line() if self.kind else len(lines), _EARLY)
+        if self.kind in ("[", "(", "other") and "\n" not in self.text[self.end : self.at]:
+            self.refuse(f"an expression {_NOT_DATA}")
+        start = self.text.rfind("\n", 0, self.at) + 1
+        shown = self.text[start : start + 200].partition("\n")[0].strip()[:60]
+        self.refuse(f"cannot be read as HCL: {shown}")
+
+    def take(self, kind: str) -> None:
+        """Go past a token of this kind."""
+        if self.kind != kind:
+            self.unexpected()
+        self.advance()
+
+    def enter(self) -> None:
+        """Go past an opening bracket."""
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            self.refuse(f"is nested too deeply: more than {MOST_DEPTH} levels")
+        self.advance()
+
+    def leave(self, kind: str) -> None:
+        """Go past a closing bracket."""
+        self.depth -= 1
+        self.take(kind)
+
+    def count(self) -> None:
+        """Note one more value or block."""
+        self.values += 1
+        if self.values > MOST_HCL_VALUES:
+            self.refuse(f"has more than {MOST_HCL_VALUES} values; split it, or write it as JSON")
+
+    # --- structure ---
+
+    def document(self) -> dict[str, Any]:
+        """All of the text."""
+        out = self.object() if self.kind == "{" else self.body("")
+        if self.kind:
+            self.unexpected()
+        return out
+
+    def body(self, closing: str) -> dict[str, Any]:
+        """Attributes and blocks up to `closing`."""
+        out: dict[str, Any] = {}
+        attributes: set[str] = set()
+        while self.kind != closing:
+            at = self.at
+            path = [self.name()]
+            while self.kind in ("name", "string"):
+                path.append(self.name())
+            self.count()
+            is_attribute = self.kind == "=" and len(path) == 1
+            if path[0] in attributes or (is_attribute and path[0] in out):
+                raise HclError(self.line(at), f'"{path[0]}" is given twice')
+            if is_attribute:
+                self.advance()
+                attributes.add(path[0])
+                out[path[0]] = self.value()
+            elif self.kind == "{":
+                self.enter()
+                inner = self.body("}")
+                self.leave("}")
+                self.add_block(out, path, inner, at)
+            else:
+                self.unexpected()
+            if self.kind == ",":
+                self.advance()
+        return out
+
+    def add_block(self, out: dict[str, Any], path: list[str], body: dict[str, Any], at: int) -> None:
+        """Put the block at the offset `at` among the others."""
+        blocks = out.setdefault(path[0], Blocks() if len(path) == 1 else {})
+        if isinstance(blocks, Blocks) != (len(path) == 1):
+            raise HclError(self.line(at), f'"{path[0]}" is given with and without a label')
+        if isinstance(blocks, Blocks):
+            blocks.append(body)
+            return
+        for label in path[1:-1]:
+            blocks = blocks.setdefault(label, {})
+        if path[-1] in blocks:
+            raise HclError(self.line(at), f'the block {path[0]} "{path[-1]}" is given twice')
+        blocks[path[-1]] = body
+
+    def name(self) -> str:
+        """The name of an attribute, or a name or label of a block."""
+        if self.kind == "string":
+            text = self.string()
+        elif self.kind == "name":
+            text = self.token
         else:
-            _add_block(out, path, _body(last), _line(item))
-    return out
+            self.unexpected()
+        self.advance()
+        return text
 
+    def value(self) -> Any:
+        """A value, and go past it."""
+        self.count()
+        if self.kind == "{":
+            return self.object()
+        if self.kind == "[":
+            return self.list()
+        if self.kind == "(":
+            self.enter()
+            value = self.value()
+            self.leave(")")
+            return value
+        value = self.scalar()
+        self.advance()
+        if self.kind in ("(", "[") and "\n" not in self.text[self.end : self.at]:
+            self.refuse(f"an expression {_NOT_DATA}")
+        return value
 
-def _add_block(out: dict[str, Any], path: list[str], body: dict[str, Any], line: int) -> None:
-    blocks = out.setdefault(path[0], Blocks() if len(path) == 1 else {})
-    if isinstance(blocks, Blocks) != (len(path) == 1):
-        raise HclError(line, f'"{path[0]}" is given with and without a label')
-    if isinstance(blocks, Blocks):
-        blocks.append(body)
-        return
-    for label in path[1:-1]:
-        blocks = blocks.setdefault(label, {})
-    if path[-1] in blocks:
-        raise HclError(line, f'the block {path[0]} "{path[-1]}" is given twice')
-    blocks[path[-1]] = body
+    def scalar(self) -> str | int | float | bool | None:
+        """The value that the next token is."""
+        if self.kind == "string":
+            return self.string()
+        if self.kind == "heredoc":
+            return self.heredoc_text()
+        if self.kind == "number":
+            return self.number()
+        if self.kind != "name" or self.token not in _LITERALS:
+            self.no_value()
+        return _LITERALS[self.token]
 
+    def no_value(self) -> NoReturn:
+        """Raise HclError: the next token is no value."""
+        if self.kind != "name":
+            self.unexpected()
+        if self.text.startswith("(", self.at + len(self.token)):
+            self.refuse(f"an expression {_NOT_DATA}")
+        self.refuse(f'{self.token[:60]} is not a value; quote it: "{self.token[:60]}"')
 
-def _name(node: "Tree[Token]") -> str:
-    return _string(node) if node.data == "string" else str(node.children[0])
+    def list(self) -> list[Any]:
+        """A list, and go past it."""
+        out: list[Any] = []
+        self.enter()
+        if self.kind == "name" and self.token == "for":
+            self.refuse(f"an expression {_NOT_DATA}")
+        while self.kind != "]":
+            out.append(self.value())
+            if self.kind == ",":
+                self.advance()
+            elif self.kind != "]":
+                self.unexpected()
+        self.leave("]")
+        return out
 
+    def object(self) -> dict[str, Any]:
+        """An object, and go past it. A block in it is an object, too."""
+        out: dict[str, Any] = {}
+        self.enter()
+        while self.kind != "}":
+            at = self.at
+            path = [self.key()]
+            while self.kind in ("name", "string"):
+                path.append(self.name())
+            inner = out
+            for name in path[:-1]:
+                inner = inner.setdefault(name, {})
+                if not isinstance(inner, dict):
+                    raise HclError(self.line(at), f'"{name}" is given twice')
+            if path[-1] in inner:
+                raise HclError(self.line(at), f'"{path[-1]}" is given twice')
+            if self.kind != "{":
+                if len(path) > 1 or self.kind not in ("=", ":"):
+                    self.unexpected()
+                self.advance()
+            inner[path[-1]] = self.value()
+            if self.kind == ",":
+                self.advance()
+        self.leave("}")
+        return out
 
-def _value(node: "Tree[Token]") -> Any:
-    if node.data == "expr_term":
-        parts = list(_trees(node))
-        if len(parts) == 1:
-            return _value(parts[0])
-    readers = {
-        "string": _string,
-        "int_lit": lambda node: int(str(node.children[0])),
-        "float_lit": lambda node: float(str(node.children[0])),
-        "literal_value": lambda node: _LITERALS[str(node.children[0])],
-        "unary_op": _negative,
-        "tuple": lambda node: [_value(item) for item in _trees(node)],
-        "object": _object,
-        "heredoc_template": _heredoc,
-        "heredoc_template_trim": _heredoc,
-    }
-    if node.data in readers:
-        return readers[node.data](node)
-    if node.data == "identifier":
-        raise HclError(_line(node), f'{node.children[0]} is not a value; quote it: "{node.children[0]}"')
-    raise HclError(_line(node), f"an expression {_NOT_DATA}")
+    def key(self) -> str:
+        """The key of an object's element, and go past it."""
+        if self.kind == "number":
+            text = self.token
+            self.advance()
+            return text
+        if self.kind == "(":
+            self.refuse(f"a key that {_NOT_DATA}")
+        return self.name()
 
+    # --- scalars ---
 
-def _negative(node: "Tree[Token]") -> Any:
-    value = _value(next(_trees(node)))
-    if str(node.children[0]) != "-" or isinstance(value, bool) or not isinstance(value, int | float):
-        raise HclError(_line(node), f"an expression {_NOT_DATA}")
-    return -value
-
-
-def _object(node: "Tree[Token]") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for element in _trees(node):
-        key_node, value_node = _trees(element)
-        key = _key(next(_trees(key_node)))
-        if key in out:
-            raise HclError(_line(element), f'"{key}" is given twice')
-        out[key] = _value(value_node)
-    return out
-
-
-def _key(node: "Tree[Token]") -> str:
-    if node.data == "expr_term":
-        parts = list(_trees(node))
-        if len(parts) == 1 and len(node.children) == 1:
-            return _key(parts[0])
-    if node.data == "string":
-        return _string(node)
-    if node.data in ("identifier", "keyword", "literal_value", "int_lit"):
-        return str(node.children[0])
-    raise HclError(_line(node), f"a key that {_NOT_DATA}")
-
-
-def _string(node: "Tree[Token]") -> str:
-    return "".join(_part(part.children[0], _line(node)) for part in _trees(node))
-
-
-def _part(part: "Node", line: int) -> str:
-    if not isinstance(part, str):
-        raise HclError(line, f"a template (${{…}} or %{{…}}) {_NOT_DATA}; a literal ${{ is written $${{")
-    if part.type in ("ESCAPED_INTERPOLATION", "ESCAPED_DIRECTIVE"):
-        return str(part)[1:]
-
-    def plain(escape: re.Match[str]) -> str:
-        simple, short, long, unknown = escape.groups()
-        if unknown is not None:
-            raise HclError(line, f'"{escape[0]}" is no escape; write a backslash twice')
+    def number(self) -> int | float:
+        """The number that the next token is."""
+        text = self.token
+        if len(text) > _LONGEST_NUMBER:
+            self.refuse("a number of more digits than any needs; quote it")
         try:
-            return _SIMPLE_ESCAPES[simple] if simple else chr(int(short or long, 16))
-        except (ValueError, OverflowError):
-            raise HclError(line, f'"{escape[0]}" is no character') from None
+            return parse_int(text)
+        except LiteralError as error:
+            if "64 bits" in str(error):
+                self.refuse(f"{error}; quote it")
+        if not _FLOAT.match(text):
+            self.refuse(f'{text} is not a value; quote it: "{text}"')
+        value = float(text)
+        if not math.isfinite(value):
+            self.refuse(f"{text} is beyond what a number holds; quote it")
+        return value
 
-    return _ESCAPE.sub(plain, str(part))
+    def string(self) -> str:
+        """The text that the next token, a quoted one, stands for."""
+        return _PART.sub(self.part, self.token[1:-1]) if "\\" in self.token or "{" in self.token else self.token[1:-1]
 
+    def part(self, part: re.Match[str]) -> str:
+        """What an escape stands for."""
+        if part["template"]:
+            self.refuse(f"{_TEMPLATE}; a literal ${{ is written $${{")
+        if part["escaped"]:
+            return part["escaped"][1:]
+        if part["unknown"] is not None:
+            self.refuse(f'"{part[0]}" is no escape; write a backslash twice')
+        if part["simple"]:
+            return _SIMPLE_ESCAPES[part["simple"]]
+        code = int(part["short"] or part["long"], 16)
+        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            self.refuse(f'"{part[0]}" is no character')
+        return chr(code)
 
-def _heredoc(node: "Tree[Token]") -> str:
-    marker, *lines = str(node.children[0]).rstrip().splitlines()
-    lines.pop()
-    if any(re.search(r"(?<![$%])[$%]\{", line) for line in lines):
-        raise HclError(_line(node), f"a template (${{…}} or %{{…}}) {_NOT_DATA}")
-    if marker.startswith("<<-"):
-        indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
-        lines = [line[min(indents, default=0) :] for line in lines]
-    return "".join(f"{line}\n" for line in lines).replace("$${", "${").replace("%%{", "%{")
-
-
-def _line(node: "Tree[Token]") -> int:
-    return getattr(node.meta, "line", 1)
+    def heredoc_text(self) -> str:
+        """The text of the heredoc that is next."""
+        marker, *lines = self.token.splitlines()
+        lines.pop()
+        if any(re.search(r"(?<![$%])[$%]\{", line) for line in lines):
+            self.refuse(_TEMPLATE)
+        if marker.startswith("<<-"):
+            indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
+            lines = [line[min(indents, default=0) :] for line in lines]
+        return "".join(f"{line}\n" for line in lines).replace("$${", "${").replace("%%{", "%{")

@@ -1,9 +1,11 @@
 """The documents of a config file: JSON, YAML or HCL, told apart by the file's name."""
 
-import json
 from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from pointsman.model.bounded_json import MOST_DEPTH, read_json
+from pointsman.model.complaints import shown
 from pointsman.model.errors import InvalidInput
 from pointsman.model.hcl import Blocks, HclError, load_hcl
 
@@ -13,8 +15,28 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _FORMATS: Final = {"json": "JSON", "yaml": "YAML", "yml": "YAML", "hcl": "HCL"}
-_DEEPEST: Final = 100
+
+LARGEST_FILE: Final = {"JSON": 6 * 1024 * 1024, "YAML": 2 * 1024 * 1024, "HCL": 1024 * 1024}
+"""Bytes of one file, by its format. JSON, which is read ten times as fast, is as long as a request may be."""
+
+MOST_BYTES: Final = max(LARGEST_FILE.values())
+"""Bytes of a file of any format: read no more of it than one byte beyond."""
+
+MOST_YAML_VALUES: Final = 100_000
+"""Values of one YAML file, keys included, where each alias counts as all that it stands for."""
+
+_LONGEST_NUMBER: Final = 100
 _EMPTY: Final = "is empty; write a document, or [] for none"
+
+
+def load_bytes(content: bytes, name: str) -> list[Document]:
+    """The documents of `content`, as `load_text` has them. Raises InvalidInput also for what is not UTF-8."""
+    if len(content) > MOST_BYTES:
+        _refuse(name, None, f"is longer than {MOST_BYTES} bytes; split it")
+    try:
+        return load_text(content.decode(), name)
+    except UnicodeDecodeError as error:
+        _refuse(name, None, f"is not UTF-8 (byte {error.start}); save it as that")
 
 
 def load_text(text: str, name: str) -> list[Document]:
@@ -28,25 +50,33 @@ def load_text(text: str, name: str) -> list[Document]:
     Blocks of HCL arrive as `pointsman.model.hcl.Blocks`: a list, of one element for a single block.
 
     Raises InvalidInput, which names the file, the line where it is known, and the reason; also for a key that is given
-    twice, for an empty file, and for values that JSON does not have. A date in YAML is a string, and so are `yes`,
-    `no`, `on` and `off`: country codes and switches keep their spelling.
+    twice, for an empty file, for values that JSON does not have, and beyond the bounds: LARGEST_FILE, MOST_DEPTH,
+    MOST_VALUES, MOST_YAML_VALUES, MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`:
+    country codes and switches keep their spelling.
     """
     text = text.removeprefix("\ufeff")
     if not text.strip():
         _refuse(name, None, _EMPTY)
     kind = _FORMATS.get(name.lower().rpartition(".")[2]) or ("JSON" if text.lstrip()[0] in "{[" else "YAML")
     try:
-        loaded = {"JSON": _json, "YAML": _yaml, "HCL": _hcl}[kind](text, name)
-        if not loaded:
-            _refuse(name, None, _EMPTY)
-        places = [f"document {i}" for i in range(1, len(loaded) + 1)] if len(loaded) > 1 else ["the document"]
-        return [item for value, place in zip(loaded, places, strict=True) for item in _documents(value, name, place)]
-    except RecursionError:
-        _refuse(name, None, "is nested too deeply")
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        _refuse(name, text.count("\n", 0, error.start) + 1, "has half of a surrogate pair, which is no character")
+    if size > LARGEST_FILE[kind]:
+        _refuse(name, None, f"is longer than {LARGEST_FILE[kind]} bytes, the most for {kind}; split it")
+    loaded = {"JSON": _json, "YAML": _yaml, "HCL": _hcl}[kind](text, name)
+    if not loaded:
+        _refuse(name, None, _EMPTY)
+    places = [f"document {i}" for i in range(1, len(loaded) + 1)] if len(loaded) > 1 else ["the document"]
+    return [item for value, place in zip(loaded, places, strict=True) for item in _documents(value, name, place)]
+
+
+def _thing(name: str) -> str:
+    return "standard input" if name == "-" else name
 
 
 def _refuse(name: str, line: int | None, reason: str) -> NoReturn:
-    raise InvalidInput.single("standard input" if name == "-" else name, f"line {line}" if line else "", reason)
+    raise InvalidInput.single(_thing(name), f"line {line}" if line else "", reason)
 
 
 def _documents(value: Any, name: str, place: str) -> list[Document]:
@@ -60,26 +90,12 @@ def _documents(value: Any, name: str, place: str) -> list[Document]:
     items = value if isinstance(value, list) else [value]
     for item in items:
         if not isinstance(item, dict):
-            _refuse(name, None, f"{place}: a mapping is wanted, not {json.dumps(item)[:60]}")
+            _refuse(name, None, f"{place}: a mapping is wanted, not {shown(item)}")
     return list(items)
 
 
 def _json(text: str, name: str) -> list[Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> Document:
-        out: Document = {}
-        for key, value in pairs:
-            if key in out:
-                _refuse(name, None, f'the key "{key}" is given twice')
-            out[key] = value
-        return out
-
-    def unknown(constant: str) -> NoReturn:
-        _refuse(name, None, f"{constant} is not a number that JSON has")
-
-    try:
-        return [json.loads(text, object_pairs_hook=unique, parse_constant=unknown)]
-    except json.JSONDecodeError as error:
-        _refuse(name, error.lineno, f"not JSON: {error.msg} (column {error.colno})")
+    return [read_json(text, _thing(name), most_bytes=LARGEST_FILE["JSON"], unique_keys=True)]
 
 
 def _hcl(text: str, name: str) -> list[Any]:
@@ -93,7 +109,7 @@ def _yaml(text: str, name: str) -> list[Any]:
     import yaml
 
     try:
-        _refuse_deep_yaml(text, name)
+        _check_yaml(text, name)
         return [document for document in yaml.load_all(text, Loader=_yaml_loader()) if document is not None]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
@@ -107,18 +123,40 @@ def _yaml(text: str, name: str) -> list[Any]:
         _refuse(name, None, f"not YAML: {' '.join(str(error).split())}")
 
 
-def _refuse_deep_yaml(text: str, name: str) -> None:
-    """The parser in C takes its stack for every level and would take the process down with it."""
+def _check_yaml(text: str, name: str) -> None:
+    """Refuse what is too deep or too much, before anything is built from it.
+
+    The parser in C takes its stack for every level and would take the process down with it. An alias is short, and
+    what it stands for may be long, and made of aliases: each counts as all that it stands for.
+    """
     import yaml
 
-    depth = 0
+    values = 0
+    sizes: dict[str, int] = {}
+    # Of each collection that is open: its anchor, and how many values there were before it.
+    within: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=_yaml_loader()):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEEPEST:
-                _refuse(name, event.start_mark.line + 1 if event.start_mark else None, "is nested too deeply")
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if isinstance(event, yaml.DocumentStartEvent):
+            sizes.clear()
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            anchor, before = within.pop()
+            if anchor is not None:
+                sizes[anchor] = values - before
+        elif isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.AliasEvent):
+                if any(event.anchor == anchor for anchor, _ in within):
+                    _refuse(name, line, f"*{event.anchor} stands inside of what it stands for")
+                values += sizes.get(event.anchor or "", 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                within.append((event.anchor, values))
+                values += 1
+                if len(within) > MOST_DEPTH:
+                    _refuse(name, line, f"is nested too deeply: more than {MOST_DEPTH} levels")
+            else:
+                values += 1
+            if values > MOST_YAML_VALUES:
+                _refuse(name, line, f"has more than {MOST_YAML_VALUES} values; split it, or write it as JSON")
 
 
 @cache
@@ -145,6 +183,16 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
                 seen.add(key)
             return dict(super().construct_mapping(node, deep=True))
 
+    def number(loader: Any, node: yaml.ScalarNode) -> int | float:
+        """A number that 64 bits hold: more digits take Python time without end, or raise something of its own."""
+        text = str(loader.construct_scalar(node))
+        problem = "a number that 64 bits do not hold; quote it"
+        if len(text) <= _LONGEST_NUMBER:
+            value = int(text) if node.tag.endswith(":int") else float(text)
+            if isfinite(value) and (isinstance(value, float) or -(2**63) <= value < 2**64):
+                return value
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
     prefix = "tag:yaml.org,2002:"
     Loader.yaml_implicit_resolvers = {}
     for kind, pattern, first in (
@@ -159,4 +207,5 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
     Loader.yaml_constructors = {
         tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag in kept
     }
+    Loader.yaml_constructors |= {prefix + "int": number, prefix + "float": number}
     return Loader

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pointsman.model.complaints import problems_of
+from pointsman.model.complaints import brief, cut, problems_of, shown
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_ip, is_label
 from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap
+from pointsman.model.size import check_size
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -131,12 +132,13 @@ def registration_thing(raw: Mapping[str, Any]) -> str:
     body: Mapping[str, Any] = service if isinstance(service, Mapping) else {}
     name = body.get("ID", body.get("id")) or body.get("Service", body.get("service")) or "?"
     where = raw.get("Datacenter", raw.get("datacenter"))
-    return f'registration "{name}"' + (f" in {where}" if where else "")
+    return f'registration "{brief(name)}"' + (f" in {brief(where)}" if where else "")
 
 
 def parse_registration(raw: Mapping[str, Any]) -> Registration:
     """The registration that `raw` describes. Raises InvalidInput with every problem of it."""
     thing = registration_thing(raw)
+    check_size(raw, thing)
     body = {key: value for key, value in raw.items() if key not in ("CreateIndex", "ModifyIndex", "ID")}
     try:
         registration = Registration.model_validate(body)
@@ -144,7 +146,7 @@ def parse_registration(raw: Mapping[str, Any]) -> Registration:
         raise InvalidInput(problems_of(error, thing)) from None
     problems = [Problem(thing, field, reason) for field, reason in _complaints(registration)]
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(cut(problems))
     return registration
 
 
@@ -154,11 +156,11 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
 
     def label(field: str, value: str) -> None:
         if not is_label(value):
-            out.append((field, f'"{value}" is not a lower-case DNS label'))
+            out.append((field, f"{shown(value)} is not a lower-case DNS label"))
 
     def address(field: str, value: str) -> None:
         if value and not is_ip(value):
-            out.append((field, f'"{value}" is not an IP address; Envoy takes only those here'))
+            out.append((field, f"{shown(value)} is not an IP address; Envoy takes only those here"))
 
     label("Datacenter", registration.datacenter)
     label("Service.Namespace", service.namespace)
@@ -166,17 +168,19 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
     address("Service.Address", service.address)
     if registration.is_gateway:
         if not is_identifier(service.id):
-            out.append(("Service.ID", f'"{service.id}" is not an id (letters, digits and ._:@- inside, 128 at most)'))
+            out.append(
+                ("Service.ID", f"{shown(service.id)} is not an id (letters, digits and ._:@- inside, 128 at most)")
+            )
         if not registration.listen[0]:
             out.append(("Service.Address", "is required for a mesh gateway: its listener binds to it"))
         if not service.port:
             out.append(("Service.Port", "is required for a mesh gateway"))
         timeout = service.proxy.config.get("connect_timeout_ms", 0)
         if isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_MS:
-            out.append(("Service.Proxy.Config.connect_timeout_ms", f"{timeout!r} is not a number of milliseconds"))
+            out.append(("Service.Proxy.Config.connect_timeout_ms", f"{shown(timeout)} is not a number of milliseconds"))
         path = service.proxy.config.get("access_log_path", "")
         if not isinstance(path, str) or (path and not path.startswith("/")):
-            out.append(("Service.Proxy.Config.access_log_path", f"{path!r} is not an absolute path"))
+            out.append(("Service.Proxy.Config.access_log_path", f"{shown(path)} is not an absolute path"))
     else:
         label("Service.Proxy.DestinationServiceName", service.proxy.destination_service_name)
     bound: dict[tuple[str, int], int] = {}

@@ -1,10 +1,11 @@
 """`service-resolver`: subsets, redirect, failover, load balancing (docs/semantics.md, section 1)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters import FilterError, parse
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
@@ -18,6 +19,13 @@ _UNSUPPORTED = {
     "sameness_group": "sameness groups are not supported; name their datacenters one by one",
     "partition": "admin partitions are not supported; use a Namespace",
 }
+
+
+MOST_SUBSETS: Final = 200
+"""Subsets of one service: each one's filter is asked of every instance."""
+
+MOST_FAILOVER_TARGETS: Final = 100
+"""Datacenters or targets of one failover: each is measured whenever one of them changes."""
 
 
 class Unsupported(Shape):
@@ -189,9 +197,12 @@ class ServiceResolver(Unsupported):
             yield from self.load_balancer.check("LoadBalancer")
 
     def _check_subsets(self) -> Iterator[Complaint]:
+        if len(self.subsets) > MOST_SUBSETS:
+            yield "Subsets", f"has {len(self.subsets)} subsets, {MOST_SUBSETS} are the most"
+            return
         for name, subset in self.subsets.items():
             if not is_label(name):
-                yield "Subsets", f'the subset name "{name}" is not a lower-case DNS label'
+                yield "Subsets", f"the subset name {shown(name)} is not a lower-case DNS label"
             try:
                 parse(subset.filter)
             except FilterError as error:
@@ -229,6 +240,9 @@ class ServiceResolver(Unsupported):
             )
         if failover.service_subset and self._is_own(failover.service, failover.namespace):
             yield from self._known_subset(f"{at}.ServiceSubset", failover.service_subset)
+        if (count := max(len(failover.datacenters), len(failover.targets))) > MOST_FAILOVER_TARGETS:
+            yield at, f"has {count} targets, {MOST_FAILOVER_TARGETS} are the most"
+            return
         for i, datacenter in enumerate(failover.datacenters):
             if not datacenter:
                 yield f"{at}.Datacenters[{i}]", "is empty"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,6 +15,12 @@ from pointsman.model.shape import Block, BlockList, Shape, StringMap, camel
 
 # RFC 9110, section 5.6.2: a method is a token.
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+\Z")
+
+MOST_ROUTE_INSTRUCTIONS: Final = 100_000
+"""RE2 instructions of all regular expressions of one router: every Envoy compiles and keeps them."""
+
+_REFUSED_INSTRUCTIONS: Final = 10_000
+"""What it costs to find that an expression is none, at the worst."""
 
 
 class HeaderMatch(Shape):
@@ -53,8 +59,19 @@ class HTTPMatch(Shape):
     def _upper(cls, methods: list[str]) -> list[str]:
         return [method.upper() for method in methods]
 
+    def regexes(self) -> Iterator[tuple[str, str]]:
+        """(field, expression) of every regular expression in it."""
+        if self.path_regex:
+            yield "PathRegex", self.path_regex
+        for i, header in enumerate(self.header):
+            if header.regex:
+                yield f"Header[{i}].Regex", header.regex
+        for i, param in enumerate(self.query_param):
+            if param.regex:
+                yield f"QueryParam[{i}].Regex", param.regex
+
     def check(self, at: str) -> Iterator[Complaint]:
-        """What is wrong with the match at path `at`."""
+        """What is wrong with the match at path `at`, apart from its regular expressions."""
         paths = {"PathExact": self.path_exact, "PathPrefix": self.path_prefix, "PathRegex": self.path_regex}
         given = [name for name, value in paths.items() if value]
         if len(given) > 1:
@@ -62,7 +79,6 @@ class HTTPMatch(Shape):
         for name in ("PathExact", "PathPrefix"):
             if paths[name] and not paths[name].startswith("/"):
                 yield f"{at}.{name}", f'"{paths[name]}" does not start with "/"'
-        yield from _check_regex(f"{at}.PathRegex", self.path_regex)
         for i, header in enumerate(self.header):
             yield from _one_condition(f"{at}.Header[{i}]", header, ("present", "exact", "prefix", "suffix", "regex"))
         for i, param in enumerate(self.query_param):
@@ -83,16 +99,6 @@ def _one_condition(at: str, match: HeaderMatch | QueryMatch, fields: tuple[str, 
     if len(given) != 1:
         names = ", ".join(camel(field) for field in fields)
         yield at, f"needs exactly one of {names}; it has {' and '.join(given) or 'none'}"
-    yield from _check_regex(f"{at}.Regex", match.regex)
-
-
-def _check_regex(at: str, pattern: str) -> Iterator[Complaint]:
-    """Envoy would refuse the whole listener for an expression that is none."""
-    try:
-        if pattern:
-            instructions(pattern)
-    except RegexError as error:
-        yield at, f"{shown(pattern)} is not a regular expression (RE2): {error}"
 
 
 class Match(Shape):
@@ -133,9 +139,22 @@ class ServiceRouter(Unsupported):
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
         yield from self.unsupported("")
+        spent = 0
         for i, route in enumerate(self.routes):
             match = route.match.http if route.match else None
             if match:
+                at = f"Routes[{i}].Match.HTTP"
+                for field, pattern in match.regexes():
+                    try:
+                        spent += instructions(pattern)
+                    except RegexError as error:
+                        # Envoy would refuse the whole listener for it.
+                        spent += _REFUSED_INSTRUCTIONS
+                        yield f"{at}.{field}", f"{shown(pattern)} is not a regular expression (RE2): {error}"
+                if spent > MOST_ROUTE_INSTRUCTIONS:
+                    reason = f"come to more than {MOST_ROUTE_INSTRUCTIONS} RE2 instructions; make them simpler"
+                    yield at, f"the regular expressions up to here {reason}"
+                    return
                 yield from match.check(f"Routes[{i}].Match.HTTP")
             if route.destination:
                 at = f"Routes[{i}].Destination"

@@ -6,6 +6,7 @@ from typing import Any
 
 from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical, digest
+from pointsman.model.complaints import MOST_PROBLEMS, cut
 from pointsman.model.entries import Entry, EntryKey, entry_json, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import is_gateways_key
@@ -20,6 +21,9 @@ from pointsman.pipeline.shards import Shards, write_map
 from pointsman.xds.manifest import manifest_json
 
 DEFAULT_TRUST_DOMAIN = "pointsman"
+
+MOST_DOCUMENTS = 50_000
+"""Entries and registrations of one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,17 @@ class Configured:
 def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
     """The batch that writes `documents` (config entries and registrations in Consul's shapes).
 
-    Raises InvalidInput with every problem of every document.
+    Raises InvalidInput with the problems of every document, MOST_PROBLEMS of them at most.
     """
+    if len(documents) > MOST_DOCUMENTS:
+        reason = f"has {len(documents)} documents, {MOST_DOCUMENTS} are the most; write them in several"
+        raise InvalidInput.single("the batch", "", reason)
     problems: list[Problem] = []
     entries: dict[EntryKey, Entry] = {}
     registrations: dict[str, Registration] = {}
     for document in documents:
+        if len(problems) > MOST_PROBLEMS:
+            break
         try:
             if is_registration(document):
                 registration = parse_registration(document)
@@ -65,7 +74,7 @@ def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
         except InvalidInput as error:
             problems += error.problems
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(cut(problems))
     return Batch(list(entries.values()), list(registrations.values()))
 
 
@@ -123,7 +132,7 @@ def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Confi
     problems += validate(after, [*(key_of(entry) for entry in batch.entries), *batch.delete_entries])
     problems += _registration_problems(after.namespaces(), registrations.values())
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(cut(problems))
     same = list(after) == list(old.entries) and registrations == dict(old.registrations)
     if same and old.root.trust_domain == named and old.root.digest:
         return None

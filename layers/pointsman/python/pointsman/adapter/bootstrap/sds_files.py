@@ -7,6 +7,7 @@ with another one's key for good (seen with 1.40: "KEY_VALUES_MISMATCH", and no f
 
 import contextlib
 import os
+import re
 import ssl
 import stat
 from pathlib import Path
@@ -21,6 +22,10 @@ from pointsman.model.errors import InvalidInput
 from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 from pointsman.xds.secret_source import SdsFiles
 
+LARGEST_PEM = 1024 * 1024
+"""Bytes of one file of certificates: the whole set of a public root program has a quarter of it."""
+
+_PEM_BLOCK = re.compile(rb"-----BEGIN [^\n]*+\n(?:(?!-----)[^\n]*+\n)*+-----END [^\r\n]*+")
 _SECRET = f"{TYPE}.transport_sockets.tls.v3.Secret"
 
 
@@ -58,7 +63,15 @@ def check_pem(files: SecretFiles) -> None:
 
 
 def _text(path: str) -> dict[str, Any]:
-    return {"inline_string": Path(path).read_text(encoding="ascii")}
+    """The PEM blocks of a file, without what tools write between them, which is in any encoding."""
+    with Path(path).open("rb") as file:
+        content = file.read(LARGEST_PEM + 1)
+    if len(content) > LARGEST_PEM:
+        raise InvalidInput.single(path, "", f"is longer than {LARGEST_PEM} bytes; leave out what no proxy needs")
+    try:
+        return {"inline_string": "".join(f"{block.decode('ascii')}\n" for block in _PEM_BLOCK.findall(content))}
+    except UnicodeDecodeError:
+        raise InvalidInput.single(path, "", "is not PEM: what is between BEGIN and END is not ASCII") from None
 
 
 def _as_readable_as(key: os.stat_result) -> Access:

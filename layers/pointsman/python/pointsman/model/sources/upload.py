@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput
-from pointsman.model.loading import Document, load_text
+from pointsman.model.loading import Document, load_bytes
 from pointsman.model.sources.refusal import shape_refusal, shown
 
 DETAIL_TYPE = "Object Created"
@@ -58,7 +58,7 @@ class Upload:
     def documents(self, content: bytes | None) -> list[Document]:
         """The documents in the object; `content` is what it holds, None if it is not there any more.
 
-        Raises InvalidInput if they cannot be read (`load_text`), or are longer than MAX_UPLOAD: read at most one byte
+        Raises InvalidInput if they cannot be read (`load_bytes`), or are longer than MAX_UPLOAD: read at most one byte
         more of the object than that.
         """
         name = shown(str(self))
@@ -67,11 +67,7 @@ class Upload:
         if len(content) > MAX_UPLOAD:
             reason = f"is longer than {MAX_UPLOAD} bytes; split it, whatever refers to each other in one object"
             raise InvalidInput.single(name, "", reason)
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidInput.single(name, "", f"is not UTF-8 (byte {error.start}); save it as that") from None
-        return load_text(text, self.key)
+        return load_bytes(content, self.key)
 
 
 def read_upload(raw: Any, bucket: str, prefix: str) -> Upload | None:
