@@ -14,6 +14,8 @@ from pointsman.chain.complaints import (
     missing_subset,
     not_http,
     too_deep,
+    too_large,
+    too_many_redirects,
 )
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import (
@@ -37,6 +39,15 @@ from pointsman.model.splitter import share
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
 MOST_SPLITTERS = 100
 """How many splitters a chain may go through one after another: nobody needs more, and the stack has an end."""
+
+MOST_REDIRECTS = 64
+"""How many redirects and default subsets a target may follow one after another."""
+
+MOST_SPLITS = 1000
+"""Splits of all splitters of a chain together: flattening multiplies them."""
+
+MOST_TARGETS = 10_000
+"""Targets of a chain, each as often as a resolver fails over to it."""
 
 NO_OVERRIDES = Overrides()
 
@@ -77,11 +88,12 @@ class _Compiler:
         self.nodes: dict[str, Node] = {}
         self.targets: dict[str, ChainTarget] = {}
         self.reads: set[ServiceName] = set()
+        self.splits = 0
+        self.target_count = 0
 
     def compile(self) -> Chain:
         start = self.assemble()
-        self.refuse_cycles(start)
-        self.flatten_splitters()
+        self.flatten_splitters(self.innermost_first(start))
         self.drop_unreached(start)
         assert self.spoken is not None, "every chain ends at a service"
         protocol = self.spoken.protocol
@@ -174,6 +186,9 @@ class _Compiler:
         self.advanced.append(entry)
         if depth > MOST_SPLITTERS:
             raise too_deep(self.service, self.advanced, MOST_SPLITTERS)
+        self.splits += len(splitter.splits)
+        if self.splits > MOST_SPLITS:
+            raise too_large(self.service, Place(entry, "Splits"), f"{MOST_SPLITS} splits")
         splits: list[tuple[int, str]] = []
         for i, split in enumerate(splitter.splits):
             place = Place(entry, f"Splits[{i}]")
@@ -209,6 +224,7 @@ class _Compiler:
             key = f"resolver:{target.id}"
             if key not in self.nodes:
                 # Known before its failover is: a failover target that is this one again is not loaded a second time.
+                self.count_target(target)
                 node = self.nodes[key] = self.load(target, resolver)
                 failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
                 self.nodes[key] = replace(node, failover=tuple(failover))
@@ -222,6 +238,7 @@ class _Compiler:
     def failover_target(self, target: Target, place: Place) -> str:
         """The id of what a failover target resolves to; it is not failed over again."""
         target, resolver = self.resolve(target, [place])
+        self.count_target(target)
         if f"resolver:{target.id}" not in self.nodes:
             self.load(target, resolver)
         return target.id
@@ -233,6 +250,8 @@ class _Compiler:
             if target.id in visited:
                 seen = list(visited)
                 raise circular_redirect([visited[each] for each in seen[seen.index(target.id) :]])
+            if len(visited) > MOST_REDIRECTS:
+                raise too_many_redirects(self.service, list(visited.values()), MOST_REDIRECTS)
             visited[target.id] = target
             self.record_protocol(target.name, places[-1])
             resolver = self.resolver_of(target)
@@ -275,6 +294,13 @@ class _Compiler:
         )
         return ResolverNode(target.id, target.id, (), timeout, resolver.load_balancer, resolver.request_timeout)
 
+    def count_target(self, target: Target) -> None:
+        """Note one more target, or one more use of it."""
+        self.target_count += 1
+        if self.target_count > MOST_TARGETS:
+            place = Place(_resolver_key(target), "Failover")
+            raise too_large(self.service, place, f"{MOST_TARGETS} targets, those of failover included")
+
     def mode(self, target: Target) -> tuple[Mode, str]:
         """The gateway mode of `target` and who set it."""
         if target.datacenter == self.used_from:
@@ -292,10 +318,13 @@ class _Compiler:
             mode, source = self.overrides.mode, self.overrides.mode_source or "override"
         return mode, source
 
-    def refuse_cycles(self, start: str) -> None:
-        """Splitters that lead back to themselves would be flattened for ever."""
+    def innermost_first(self, start: str) -> list[str]:
+        """The keys of all nodes that `start` reaches, each behind those that it leads to.
+
+        Raises ChainError for splitters that lead back to themselves: they would be flattened for ever.
+        """
         path: list[tuple[str, int]] = []
-        done: set[str] = set()
+        done: dict[str, None] = {}
 
         def visit(key: str) -> None:
             keys = [each for each, _ in path]
@@ -307,26 +336,27 @@ class _Compiler:
                 path.append((key, i))
                 visit(following)
                 path.pop()
-            done.add(key)
+            done[key] = None
 
         visit(start)
+        return list(done)
 
     def place(self, key: str, split: int) -> Place:
         """Where the splitter node under `key` is written that its `split`th share goes on."""
         return Place(("service-splitter", self.service.namespace, self.nodes[key].name), f"Splits[{split}]")
 
-    def flatten_splitters(self) -> None:
-        changed = True
-        while changed:
-            changed = False
-            for key, node in self.nodes.items():
-                if not isinstance(node, SplitterNode):
-                    continue
+    def flatten_splitters(self, innermost_first: list[str]) -> None:
+        """Put in the place of a split that leads to a splitter that splitter's own, which are flat already.
+
+        Consul multiplies in the order in which a map of Go happens to be walked, so that any order is as good.
+        """
+        for key in innermost_first:
+            node = self.nodes[key]
+            if isinstance(node, SplitterNode):
                 splits: list[tuple[int, str]] = []
                 for weight, following in node.splits:
                     inner = self.nodes[following]
                     if isinstance(inner, SplitterNode):
-                        changed = True
                         splits.extend((share(weight, part), last) for part, last in inner.splits)
                     else:
                         splits.append((weight, following))

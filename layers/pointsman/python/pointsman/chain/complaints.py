@@ -116,6 +116,19 @@ def too_deep(chain: ServiceName, passed: Sequence[EntryKey], limit: int) -> Chai
     return ChainError(text, [Culprit(key, "Splits", text) for key in reversed(passed)])
 
 
+def too_many_redirects(chain: ServiceName, passed: Sequence[Target], limit: int) -> ChainError:
+    """Redirects that go on and on, more than `limit` of them; `passed` are the targets on the way."""
+    text = f"discovery chain {shown(chain)} follows more than {limit} redirects, one after another"
+    keys = [("service-resolver", target.namespace, target.service) for target in passed]
+    return ChainError(text, [Culprit(key, "Redirect", text) for key in dict.fromkeys(keys)])
+
+
+def too_large(chain: ServiceName, place: Place, limit: str) -> ChainError:
+    """The chain has more than it may when it comes to `place`."""
+    text = f"discovery chain {shown(chain)} has more than {limit}; make several services of it"
+    return ChainError(text, [Culprit(place.key, place.field, text)])
+
+
 def _circle(names: Sequence[str]) -> str:
     """A circle, each of its names once, written from its smallest on: one circle, one text."""
     start = names.index(min(names))

@@ -35,12 +35,17 @@ class EntrySet:
         after = EntrySet(entries)
         if self._referring is not None:
             changed = [key for key in {*map(key_of, puts), *deletes} if entries.get(key) is not self._entries.get(key)]
-            after._referring = dict(self._referring)
+            gone: dict[ServiceName, set[EntryKey]] = {}
+            new: dict[ServiceName, set[EntryKey]] = {}
             for key in changed:
                 for service in _services(self._entries.get(key)):
-                    after._referring[service] -= {key}
+                    gone.setdefault(service, set()).add(key)
                 for service in _services(entries.get(key)):
-                    after._referring[service] = after._referring.get(service, frozenset()) | {key}
+                    new.setdefault(service, set()).add(key)
+            after._referring = dict(self._referring)
+            for service in gone.keys() | new.keys():
+                kept = after._referring.get(service, frozenset()) - gone.get(service, set())
+                after._referring[service] = kept | new.get(service, set())
         return after
 
     def __iter__(self) -> Iterator[Entry]:

@@ -1,11 +1,12 @@
 """May these entries become the state? Every chain that a change touches still has to compile."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.complaints import thing
 from pointsman.chain.entryset import EntrySet, references
 from pointsman.chain.graph import ChainError
+from pointsman.model.complaints import MOST_PROBLEMS
 from pointsman.model.entries import EntryKey, key_of
 from pointsman.model.errors import Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
@@ -16,7 +17,9 @@ _WITH_CHAINS = ("service-resolver", "service-router", "service-splitter")
 
 
 def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
-    """Everything wrong with the state `after`, reached by writing or deleting the entries under `changed`.
+    """What is wrong with the state `after`, reached by writing or deleting the entries under `changed`.
+
+    A few more problems than MOST_PROBLEMS at most: nobody reads on, and to look for them takes long.
 
     The chains compiled are those of docs/semantics.md, section 1: each changed service's own, those of the services
     with an entry that refers to it or, over any number of steps, to one that does, and for `proxy-defaults` those of
@@ -28,15 +31,18 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
         return problems
     # One mistake spoils every chain that it is part of: it is told once.
     told: dict[str, Problem] = {}
+    changed = frozenset(keys)
     for service, because in sorted(_touched(after, keys).items()):
         try:
             compile_chain(after, service, _ANYWHERE, _ANYWHERE)
         except ChainError as error:
-            told.setdefault(str(error), _problem(after, error, keys, because))
+            told.setdefault(str(error), _problem(after, error, changed, because))
+            if len(told) > MOST_PROBLEMS:
+                break
     return list(dict.fromkeys(told.values()))
 
 
-def _problem(after: EntrySet, error: ChainError, changed: Sequence[EntryKey], because: EntryKey) -> Problem:
+def _problem(after: EntrySet, error: ChainError, changed: frozenset[EntryKey], because: EntryKey) -> Problem:
     """`error` as a problem of the changed entry that it is about, else of the one that `because` names."""
     for culprit in error.culprits:
         if culprit.key in changed:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from math import floor
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ def scaled(percent: float) -> int:
     return floor(_single(_single(percent) * 100.0) + 0.5)
 
 
+@lru_cache(maxsize=4096)
 def share(outer: int, inner: int) -> int:
     """`inner` of `outer`, all in hundredths of a percent, as Consul multiplies the weights of nested splitters."""
     return scaled(_single(_single(outer / 100) * _single(inner / 100)) / 100)
