@@ -20,6 +20,7 @@ REFUSE: dict[str, list[str]] = {
     "adapter files": ["adapter", "files", "--files", "envoys"],
     "adapter grpc": ["adapter", "grpc", "--unix", "xds.sock"],
     "adapter http": ["adapter", "http", "--unix", "xds.sock"],
+    "backup": ["backup", "copy.db"],
     "bootstrap": ["bootstrap", "s1", "--dc", "dc1", "--files", "envoys"],
     "delete": ["delete", "service-resolver", "s2"],
     "emit": ["emit", "event.json"],

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import threading
 import time
 from http.client import HTTPException
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.cli.main import run
 
 from tests.fleet.control_plane import Pointsman
 from tests.fleet.mesh import Mesh
@@ -119,6 +121,43 @@ def test_what_was_acknowledged_outlives_a_log_that_was_deleted_under_a_running_u
         pointsman.start()
         wait_until(lambda: endpoint_port(pointsman, "web") >= 5, "the files to have the last event acknowledged")
         pointsman.send(event("web", 7))
+
+
+def test_a_backup_under_load_is_put_back_with_all_that_was_acknowledged_before_it(tmp_path: Path) -> None:
+    pointsman, copy = Pointsman(tmp_path, "td"), tmp_path / "copy.db"
+    pointsman.apply([sidecar(tmp_path)])
+    acknowledged = 0
+
+    def produce() -> None:
+        nonlocal acknowledged
+        for index in range(1, 65535):
+            try:
+                pointsman.send(event("web", index))
+            except (OSError, HTTPException):
+                return
+            acknowledged = index
+
+    with pointsman:
+        producer = threading.Thread(target=produce)
+        producer.start()
+        wait_until(lambda: acknowledged > 20, "events to be acknowledged")
+        before = acknowledged
+        assert run(["backup", "--store", str(pointsman.store), str(copy)]) == 0
+        wait_until(lambda: acknowledged > before + 20, "more events to be acknowledged")
+        pointsman.kill()
+        producer.join()
+        log, index = (tmp_path / f"store.db-{each}" for each in ("wal", "shm"))
+        assert log.stat().st_size, "what the copy must not be mixed with"
+        shutil.copy(copy, pointsman.store)
+        with pytest.raises(FleetError, match=r"the log of the file before it is there still: remove .*-wal and .*-shm"):
+            pointsman.start()
+        log.unlink()
+        index.unlink()
+        shutil.rmtree(pointsman.files)
+        pointsman.start()
+        wait_until(lambda: endpoint_port(pointsman, "web") >= before, "the files to have what the copy has")
+        pointsman.send(event("web", acknowledged + 1))
+        wait_until(lambda: endpoint_port(pointsman, "web") == acknowledged + 1, "the next event to take effect")
 
 
 @pytest.mark.envoy

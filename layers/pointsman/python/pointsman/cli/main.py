@@ -11,6 +11,7 @@ from pointsman.cli.output import report
 _COMMANDS = {
     "adapter": ("adapter", "adapter"),
     "apply": ("config", "apply"),
+    "backup": ("backup", "backup"),
     "bootstrap": ("bootstrap", "bootstrap"),
     "delete": ("config", "delete"),
     "emit": ("emit", "emit"),

@@ -34,12 +34,14 @@ def _line(text: str) -> None:
     click.echo(f"{label} {' '.join(text.split())}", err=True, color=None if sys.stderr.isatty() else False)
 
 
-def progress() -> Callable[[str], None]:
-    """A listener that tells on stderr what is being done once it has taken a second."""
-    started = time.monotonic()
+def progress(every: float = 0.0) -> Callable[[str], None]:
+    """A listener that tells on stderr what is being done once it has taken a second, then every `every` seconds."""
+    due = time.monotonic() + max(every, 1.0)
 
     def tell(text: str) -> None:
-        if time.monotonic() - started > 1:
+        nonlocal due
+        if (now := time.monotonic()) > due:
+            due = now + every
             click.echo(f"pointsman: {text}", err=True)
 
     return tell

@@ -26,15 +26,21 @@ def open_store(url: str, *, create: bool = False, hurried: bool = False) -> Stor
     botocore's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be
     opened, with the way out; StoreMissing where there is no such file.
     """
+    path = file_of(url)
+    return open_bucket(url, hurried=hurried) if path is None else _open_file(path, create)
+
+
+def file_of(url: str) -> str | None:
+    """The path of the file that `url` names; None where it names a bucket. Raises StoreError if neither."""
     scheme, separator, _ = url.partition("://")
     if not url.strip():
         raise StoreError(f"store: the name is empty: {_WAYS}")
     if not separator:
-        return _open_file(url, create)
+        return url
     if scheme == "sqlite":
-        return _open_file(_path(url), create)
+        return _path(url)
     if scheme == "s3":
-        return open_bucket(url, hurried=hurried)
+        return None
     raise StoreError(f"store {url}: there is no kind of store named {scheme}: {_WAYS}")
 
 

@@ -1,0 +1,36 @@
+"""`pointsman backup`: a copy of a store while it is in use."""
+
+import click
+
+from pointsman.cli.options import store_option
+from pointsman.cli.output import progress
+from pointsman.store.open import file_of
+from pointsman.store.protocol import StoreError
+
+_EVERY_S = 2.0
+
+
+@click.command()
+@store_option
+@click.argument("file", metavar="FILE")
+def backup(store: str, file: str) -> None:
+    """Copy the store to FILE, while `pointsman up` goes on.
+
+    The copy is of one moment: all that was acknowledged before the command began is there. It is checked, synced, for
+    this user alone, and never written over another file. To go back to it, stop everything that uses the store, remove
+    STORE-wal and STORE-shm, put the copy in the place of STORE, and start again.
+
+    \b
+      pointsman backup --store pointsman.db pointsman-$(date +%F).db
+    """
+    path = file_of(store)
+    if path is None:
+        raise StoreError(
+            f"{store} is a bucket, which keeps copies itself: switch versioning on (aws s3api put-bucket-versioning"
+            " --bucket BUCKET --versioning-configuration Status=Enabled), or copy it (aws s3 sync)"
+        )
+    # SQLite is imported when it is wanted.
+    from pointsman.store.sqlite_backup import back_up
+
+    done = back_up(path, file, progress(_EVERY_S))
+    click.echo(f"{file}: {done.objects} objects, {done.size / 1e6:.1f} MB")
