@@ -70,13 +70,14 @@ class Watch:
         self._main_greatest = 0
         self._lock = threading.Lock()
         try:
-            self._main = os.stat(path)
-            self._ids = [_id(os.stat(path + suffix)) for suffix in ("", LOG, INDEX)]
+            found = [os.stat(path + suffix) for suffix in ("", LOG, INDEX)]
             # SQLite holds no locks on the log, so closing this descriptor takes none away, as one on the others would.
             self._log_fd = os.open(path + LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise StoreUnavailable(f"store {path}: {error.strerror} ({error.filename}): try again") from error
-        self._log = self._read_log()
+        self._ids = [_id(each) for each in found]
+        self._main = found[0]
+        self._log = self._read_log(found[1].st_size)
         with _open_here_lock:
             _open_here[self._ids[0]] += 1
 
@@ -110,8 +111,8 @@ class Watch:
                 del _open_here[self._ids[0]]
 
     def _wrong(self, written: int) -> Moved | None:
-        main = self._look_at_names()
-        log = self._read_log()
+        main, size = self._look_at_names()
+        log = self._read_log(size)
         least = 0
         if log.header != self._log.header:
             # Either a new generation of the log began, for which all that stood in it is in the main file; or it was
@@ -131,7 +132,8 @@ class Watch:
         self._main, self._log = main, log
         return None
 
-    def _look_at_names(self) -> os.stat_result:
+    def _look_at_names(self) -> tuple[os.stat_result, int]:
+        """The main file as it stands, and the length of the log."""
         main = self._stat(self._path)
         if main is None:
             raise StoreUnavailable(
@@ -143,7 +145,8 @@ class Watch:
                 f"store {self._path}: another file stands there than was opened: restart, which opens that one",
                 whole=True,
             )
-        for suffix, known in ((LOG, self._ids[1]), (INDEX, self._ids[2])):
+        size = 0
+        for suffix, known in ((INDEX, self._ids[2]), (LOG, self._ids[1])):
             there = self._stat(self._path + suffix)
             if there is None:
                 # Nobody has opened the store since, which would have made the file anew.
@@ -154,7 +157,8 @@ class Watch:
                 )
             if _id(there) != known:
                 raise self._overwritten(f"{self._path}{suffix}")
-        return main
+            size = there.st_size
+        return main, size
 
     def _stat(self, path: str) -> os.stat_result | None:
         try:
@@ -164,8 +168,8 @@ class Watch:
         except OSError as error:
             raise StoreUnavailable(f"store {self._path}: {error.strerror}: make it accessible again") from error
 
-    def _read_log(self) -> _Log:
-        return _Log(os.pread(self._log_fd, _HEADER, 0), os.fstat(self._log_fd).st_size)
+    def _read_log(self, size: int) -> _Log:
+        return _Log(os.pread(self._log_fd, _HEADER, 0) if size else b"", size)
 
     def _overwritten(self, what: str) -> Moved:
         return overwritten(self._path, what)
