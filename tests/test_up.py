@@ -5,16 +5,20 @@ import random
 import shutil
 import threading
 import time
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsman.cli.main import run
+from pointsman.store import keys
+from pointsman.store.protocol import Write
+from pointsman.store.sqlite import SQLiteStore
 
-from tests.fleet.control_plane import Pointsman
+from tests.fleet.control_plane import POINTSMAN, Pointsman
 from tests.fleet.mesh import Mesh
-from tests.fleet.process import FleetError, wait_until
+from tests.fleet.process import Child, FleetError, wait_until
 
 SERVICES = ("web", "api", "db")
 
@@ -121,6 +125,23 @@ def test_what_was_acknowledged_outlives_a_log_that_was_deleted_under_a_running_u
         pointsman.start()
         wait_until(lambda: endpoint_port(pointsman, "web") >= 5, "the files to have the last event acknowledged")
         pointsman.send(event("web", 7))
+
+
+def test_a_running_up_forgets_old_versions_a_little_at_a_time(tmp_path: Path) -> None:
+    pointsman = Pointsman(tmp_path, "td")
+    pointsman.apply([sidecar(tmp_path)])
+    with closing(SQLiteStore(pointsman.store)) as store:
+        key = next(listed.key for listed in store.list(keys.SNAPSHOTS))
+        past = keys.history_of(keys.plan_of(key))
+        store.put_many([Write(f"{past}{number:010d}", bytes(9000), None) for number in range(1000)])
+        size = pointsman.store.stat().st_size
+        up = [POINTSMAN, "up", "--store", pointsman.store, "--listen", "127.0.0.1:0", "--reconcile-every", "1"]
+        with Child("retaining", up, tmp_path):
+            wait_until(
+                lambda: [listed.key for listed in store.list(past)] == [f"{past}{n:010d}" for n in range(800, 1000)],
+                "the last 200 to be left",
+            )
+            wait_until(lambda: pointsman.store.stat().st_size < size / 2, "their space to be given back")
 
 
 def test_a_backup_under_load_is_put_back_with_all_that_was_acknowledged_before_it(tmp_path: Path) -> None:

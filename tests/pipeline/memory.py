@@ -44,6 +44,9 @@ class MemoryStore:
         self.damaged: set[str] = set()
         """What somebody damaged and nobody has written over since."""
         self.sequence = 0
+        self.now = 0.0
+        """Seconds on the clock of this store."""
+        self.times: dict[str, float] = {}
         self.written = threading.Condition()
 
     def write(self, write: Write) -> str | None:
@@ -76,6 +79,7 @@ class MemoryStore:
     def _put(self, key: str, data: bytes) -> Stored:
         self.sequence += 1
         stored = self.objects[key] = Stored(key, data, f"e{self.sequence}")
+        self.times[key] = self.now
         return stored
 
 
@@ -157,10 +161,24 @@ class Connection:
                 found = [each for key, each in self.objects.under(prefix).items() if last is None or key > last]
             self.step(Step("list", prefix, "after"))
             page = found[: self.page]
-            yield from (Listed(each.key, each.etag) for each in page)
+            yield from (Listed(each.key, each.etag, self.objects.times.get(each.key, 0.0)) for each in page)
             if len(found) <= self.page:
                 return
             last = page[-1].key
+
+    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
+        """All at one moment, as a file does it."""
+        self._call("remove", keys)
+        with self.objects.written:
+            outcome = None if swap is None else Written(swap.key, self.objects.write(swap))
+            if outcome is None or outcome.etag is not None:
+                for key in keys:
+                    self.objects.objects.pop(key, None)
+        return outcome
+
+    def tidy(self) -> bool:
+        """Memory has no space to give back."""
+        return False
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
         """Every object that is not as it was known."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from pointsman.store import sqlite, sqlite_wakeup
-from pointsman.store.protocol import Changes, StoreError, StoreUnavailable, Write
+from pointsman.store.protocol import Changes, Stored, StoreError, StoreUnavailable, Write, Written
 from pointsman.store.sqlite import SQLiteStore
 
 PRELUDE = """
@@ -268,3 +268,48 @@ def test_threads_that_end_leave_no_connection_behind(path: Path) -> None:
             thread.join()
         assert len(store._idle) == 1
     assert sorted(each.name for each in path.parent.iterdir()) == ["store.db"], "closed by the last one"
+
+
+def test_what_is_removed_goes_with_the_swap_or_not_at_all_and_its_space_is_given_back(path: Path) -> None:
+    with closing(SQLiteStore(path)) as store:
+        head = store.put(Write("head", b"1", None)).etag
+        store.put_many([Write(f"old/{number:04}", bytes(9000), None) for number in range(1000)])
+        keys = [f"old/{number:04}" for number in range(1000)]
+        newest = store.get("old/0999")
+        assert store.remove(keys, Write("head", b"2", "0-nobody's")) == Written("head", None)
+        assert len(list(store.list("old/"))) == 1000
+        swapped = store.remove(keys[:998], Write("head", b"2", head))
+        assert swapped is not None
+        assert store.get("head") == Stored("head", b"2", str(swapped.etag))
+        assert [listed.key for listed in store.list("old/")] == keys[998:]
+        assert store.remove(keys) is None
+        cursor = store.changes({}).cursor
+        assert store.remove(["head"]) is None
+        assert store.get("head"), "the newest stays, so that its number is not given out again"
+        written = store.put(Write("old/0999", b"", None))
+        assert written.etag not in (None, newest and newest.etag)
+        assert [one.key for one in store.changes({"old/0999": None, "head": swapped.etag}, cursor).objects] == [
+            "old/0999"
+        ]
+        size = path.stat().st_size
+        while store.tidy():
+            pass
+    assert path.stat().st_size < size / 5
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (sqlite._FREE_PAGES,)
+
+
+def test_a_log_that_grew_while_somebody_read_is_cut_when_that_is_over(path: Path) -> None:
+    with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        store.put(Write("k", b"", None))
+        reader.execute("BEGIN")
+        reader.execute("SELECT key FROM objects").fetchall()
+        store.put_many([Write(f"k/{number}", bytes(500_000), None) for number in range(40)])
+        store.tidy()
+        assert path.with_name("store.db-wal").stat().st_size > sqlite._LONG_LOG_BYTES, "not under the reader's feet"
+        reader.execute("COMMIT")
+        store.tidy()
+        assert path.with_name("store.db-wal").stat().st_size == 0
+        assert store.put(Write("l", b"", None)).etag
+        assert len(list(store.list("k/"))) == 40

@@ -27,6 +27,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.retention import Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
@@ -179,9 +180,11 @@ class Machine:
             report(f"reconciled: {done.moved} snapshots, {done.manifests} manifests, {done.retired} retired")
 
     def _keep_reconciling(self, engine: Engine) -> None:
+        retention = Retention(engine, pause=self._stop.wait)
         while not self._stop.wait(self._settings.reconcile_every):
             try:
                 self._reconcile(engine)
+                retention.run()
             except PointsmanError as error:
                 report(f"reconcile: {error}")
 

@@ -177,6 +177,8 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
 def rollback(store: str, generation: int) -> None:
     """Make an earlier config GENERATION the config again, as a new, higher generation.
 
+    A file keeps the last 20 generations, and up to 200 of the last 90 days; a bucket keeps all.
+
     \b
       pointsman rollback --store pointsman.db 41
     """

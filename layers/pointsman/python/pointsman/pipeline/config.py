@@ -43,7 +43,8 @@ class PlanEntry:
 class Head:
     """The config head: which root is the config, how far its consequences are published, and for which datacenters.
 
-    `era` is the store's, and `bears` says who may use it.
+    `era` is the store's, and `bears` says who may use it; `oldest` is the generation before which none is kept any more
+    (`retention`).
     """
 
     generation: int
@@ -55,6 +56,7 @@ class Head:
     scope: Scope = EVERYWHERE
     era: Era = NO_ERA
     bears: Bears = NOT_SAID
+    oldest: int = 0
 
     @property
     def at(self) -> Moment:
@@ -73,6 +75,7 @@ class Head:
                 "propagated": self.propagated,
                 "propagated_root": self.propagated_root,
                 "datacenters": list(self.scope.datacenters),
+                "oldest": self.oldest,
             },
         )
 
@@ -101,6 +104,7 @@ def read_head(stored: Stored | None) -> Head:
             Scope(texts(body, "datacenters")),
             read_era(body),
             bears,
+            number(body, "oldest"),
         )
     except Damaged as error:
         raise StoreError(f"the config head ({stored.key}) cannot be read: {error}; restore it from a copy") from None
@@ -135,6 +139,10 @@ class Root:
                 "previous": dict(self.previous) if self.previous else None,
             },
         )
+
+    def objects(self) -> set[str]:
+        """The digests of all that this root reaches, itself among them, without those before it."""
+        return {self.digest, *(name for shards in self.maps.values() for name in shards.buckets.values())}
 
 
 NO_ROOT = Root(0, "", "", {DEFAULT_NAMESPACE: 0}, {}, dict.fromkeys(MAPS, EMPTY), None)

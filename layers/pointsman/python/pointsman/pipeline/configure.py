@@ -13,11 +13,12 @@ from pointsman.model.keys import is_gateways_key
 from pointsman.model.names import is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import build
-from pointsman.pipeline.config import MAPS, Config, PlanEntry, Root, load_root
+from pointsman.pipeline.config import MAPS, Config, Head, PlanEntry, Root, load_root
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.propagate import Progress, propagate, write_config_head
 from pointsman.pipeline.settle import Settled
 from pointsman.pipeline.shards import Shards, write_map
+from pointsman.store.protocol import StoreError
 from pointsman.xds.manifest import manifest_json
 
 DEFAULT_TRUST_DOMAIN = "pointsman"
@@ -215,14 +216,16 @@ def _values(config: Config, name: str) -> Mapping[str, Any]:
 
 
 def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
-    """Make the entries and registrations of an earlier `generation` the config again, as a new generation."""
-    head = engine.refresh()
-    root: Root = load_root(engine.objects, head.root)
-    while root.generation > generation and root.previous:
-        root = load_root(engine.objects, root.previous["root"])
-    if root.generation != generation:
-        raise InvalidInput.single(f"generation {generation}", "", f"is not in the history of {head.generation}")
-    wanted = engine.config(root)
+    """Make the entries and registrations of an earlier `generation` the config again, as a new generation.
+
+    Raises InvalidInput where there was none, or it is not kept any more (`retention`).
+    """
+    try:
+        wanted = _earlier(engine, generation)
+    except StoreError:
+        # It may have been removed while it was read: then say so.
+        _check_kept(engine.refresh(), generation)
+        raise
 
     def batch_for(current: Config) -> Batch:
         return Batch(
@@ -233,3 +236,20 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
         )
 
     return _accept(engine, batch_for, "", False, progress)
+
+
+def _earlier(engine: Engine, generation: int) -> Config:
+    head = engine.refresh()
+    _check_kept(head, generation)
+    root: Root = load_root(engine.objects, head.root)
+    while root.generation > generation and root.previous:
+        root = load_root(engine.objects, root.previous["root"])
+    if root.generation != generation:
+        raise InvalidInput.single(f"generation {generation}", "", f"is not in the history of {head.generation}")
+    return engine.config(root)
+
+
+def _check_kept(head: Head, generation: int) -> None:
+    if generation < head.oldest:
+        reason = f"is not kept any more; the oldest that is kept is {head.oldest}"
+        raise InvalidInput.single(f"generation {generation}", "", reason)

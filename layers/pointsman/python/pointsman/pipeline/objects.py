@@ -17,8 +17,10 @@ _KEPT = 8192
 class ObjectCache:
     """The config's content-addressed objects, parsed. Safe for several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, most: int = _KEPT) -> None:
+        """Of `store`; at most `most` are kept, those that were read last."""
         self._store = store
+        self._most = most
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._lock = Lock()
 
@@ -42,7 +44,7 @@ class ObjectCache:
             with self._lock:
                 for name in missing:
                     self._kept[name] = found[name]
-                while len(self._kept) > _KEPT:
+                while len(self._kept) > self._most:
                     self._kept.popitem(last=False)
         return found
 

@@ -123,8 +123,14 @@ def write_config_head(engine: Engine, head: Head) -> Head | None:
     Whoever is told for which datacenters to compute says so there, for those who are not. The first head of a store
     begins its first era.
     """
+    after, write = config_head_swap(engine, head)
+    written = engine.store.put(write)
+    return replace(after, etag=written.etag) if written.etag is not None else None
+
+
+def config_head_swap(engine: Engine, head: Head) -> tuple[Head, Write]:
+    """The swap of the config head that `head.etag` stands for, and the head that it makes, without its etag still."""
     era = head.era if head.etag is not None else engine.next_era(NO_ERA)
-    head = replace(head, scope=engine.scope_beside(head), era=era, bears=head.bears.raised())
-    data = seal(head.json(), head.serial + 1, engine.nonce())
-    written = engine.store.put(Write(keys.CONFIG_HEAD, data, head.etag))
-    return replace(head, serial=head.serial + 1, etag=written.etag) if written.etag is not None else None
+    scope, bears = engine.scope_beside(head), head.bears.raised()
+    after = replace(head, scope=scope, era=era, bears=bears, serial=head.serial + 1, etag=None)
+    return after, Write(keys.CONFIG_HEAD, seal(after.json(), after.serial, engine.nonce()), head.etag)

@@ -14,11 +14,12 @@ CATALOG = "catalog/"
 SNAPSHOTS = "snapshots/"
 MANIFESTS = "manifests/"
 HISTORY = "history/"
+CONFIG_OBJECTS = "config/objects/"
 
 
 def config_object(digest: str) -> str:
     """An immutable, content-addressed part of the config."""
-    return f"config/objects/{digest}"
+    return f"{CONFIG_OBJECTS}{digest}"
 
 
 def catalog(source: str) -> str:

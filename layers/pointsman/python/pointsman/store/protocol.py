@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pointsman.model.errors import PointsmanError
 
@@ -66,7 +66,7 @@ class Changes:
 
 
 class Store(Protocol):
-    """Objects under keys, changed by compare-and-set only and never deleted.
+    """Objects under keys, changed by compare-and-set only and never deleted (but see Forgetful).
 
     Every mutable object carries a serial and a nonce inside its bytes, so no two writers ever write equal bytes. A
     conditional write whose outcome is unknown (a timeout, a retried request, S3's 409) is settled by reading back: own
@@ -113,4 +113,27 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back what the store holds open. Further calls are errors."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """What a Store can do besides that keeps old versions only as long as it is told to.
+
+    Only immutable objects may be removed: a mutable one that is gone would begin anew with serials and versions that
+    were there before.
+    """
+
+    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
+        """Remove the objects under `keys`; where `swap` is given, make that write, and remove them only if it wins.
+
+        All of it happens at one moment, or nothing does. The outcome of `swap`, None where none was given. Whoever
+        relies on an object that it did not write itself, because one with the same content was there, has to make a
+        write that contends with `swap`: it then loses, and writes the object again.
+        """
+        ...
+
+    def tidy(self) -> bool:
+        """Give some of the space back that removed objects had; whether there is more to give. Holds up a write by
+        milliseconds."""
         ...

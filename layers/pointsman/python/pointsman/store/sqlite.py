@@ -13,7 +13,7 @@ import orjson
 from pointsman.store.protocol import Changes, Listed, Stored, StoreError, Write, Written
 from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file
 from pointsman.store.sqlite_wakeup import wakeup_of
-from pointsman.store.sqlite_watch import Moved, Watch
+from pointsman.store.sqlite_watch import LOG, Moved, Watch
 
 _INSERT = """
     INSERT INTO objects (key, seq, tag, written, data)
@@ -36,7 +36,18 @@ _LIST = """
     SELECT key, seq, tag, written FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
     ORDER BY key LIMIT ?"""
 
+# The newest stays, whatever it is: its number must not be given out again.
+_REMOVE = """
+    DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?)) AND seq < (SELECT max(seq) FROM objects)"""
+
 _LIST_PAGE = 1000
+
+_FREE_PAGES = 256
+"""How many pages that hold nothing stay in the file, for what is written next: 1 MiB."""
+_TIDIED_PAGES = 64
+"""How many pages one call of `tidy` gives back: about a millisecond, and a sync."""
+_LONG_LOG_BYTES = 16 * 1024 * 1024
+"""From which length on `tidy` cuts the log. SQLite begins it anew at 4 MiB, unless somebody reads for that long."""
 
 
 class SQLiteStore:
@@ -166,6 +177,36 @@ class SQLiteStore:
             if self._closed:
                 return False
             raise
+
+    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
+        """Remove the immutable objects under `keys`, with `swap` if and only if that wins: in one transaction."""
+        with self._writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            outcome, seq = (None, 0) if swap is None else _apply(connection, swap)
+            if outcome is None or outcome.etag is not None:
+                connection.execute(_REMOVE, (_json(keys),))
+            connection.execute("COMMIT")
+            self._look(seq)
+        self._wakeup.written(seq)
+        return outcome
+
+    def tidy(self) -> bool:
+        """Give free pages back to the file system, a few at a time, and cut a log that grew; whether there are more."""
+        with self._writing() as connection:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if free > _FREE_PAGES:
+                connection.execute(f"PRAGMA incremental_vacuum({min(_TIDIED_PAGES, free - _FREE_PAGES)})").fetchall()
+            self._look()
+        if free > _FREE_PAGES + _TIDIED_PAGES:
+            return True
+        long = os.stat(self._path + LOG).st_size > _LONG_LOG_BYTES
+        if long or free > _FREE_PAGES:
+            # The file gets shorter when the log is written into it. Not now, where somebody reads or writes.
+            with self._connection() as connection:
+                connection.execute("PRAGMA busy_timeout=0")
+                connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if long else 'PASSIVE'})").fetchall()
+                connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
+        return False
 
     def close(self) -> None:
         """Close every connection (one that is in use: when its call returns) and wake who waits."""

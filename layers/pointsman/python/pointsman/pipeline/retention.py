@@ -1,0 +1,164 @@
+"""Retention: what was superseded is kept by number and by age, and then removed, off the path of every event.
+
+Where the store can forget (a file; a bucket has a lifecycle rule for the history, and keeps every config). A config
+object goes only when no root that is kept reaches it, together with a swap of the config head: a `configure` that found
+that object there, and did not write it, contends for the same head, loses, and writes it again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from pointsman.pipeline.config import Head, Root, load_root
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.objects import ObjectCache
+from pointsman.pipeline.propagate import config_head_swap
+from pointsman.store import keys
+from pointsman.store.protocol import Forgetful, Listed
+
+_DAY_S = 86400
+GRACE_S = 3600
+"""Seconds for which what was superseded stays whatever its number: somebody may still work with it."""
+REMOVED_AT_ONCE = 100
+"""Objects that one transaction removes: it holds up a write by a few milliseconds."""
+BATCHES = 50
+"""Transactions that one run makes for each kind at most, and steps in which it gives space back."""
+PLANS = 500
+"""Clusters whose history one run looks at; the next run goes on with the next ones."""
+SLACK = 10
+"""Generations that come between two looks at the config, which reads every root that is kept; at least one a day."""
+PAUSE_S = 0.05
+"""Seconds between two transactions, for others to write in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The last `least` always, and of the last `days` days up to `most`."""
+
+    least: int
+    most: int
+    days: int
+
+    def keeps(self, rank: int, age_s: float) -> bool:
+        """Whether it keeps what was superseded `age_s` seconds ago and is the `rank`th before the current one."""
+        return rank <= self.least or (rank <= self.most and age_s <= self.days * _DAY_S)
+
+
+HISTORY = Keep(least=10, most=200, days=90)
+"""Superseded versions of one cluster."""
+
+GENERATIONS = Keep(least=20, most=200, days=90)
+"""Superseded generations of the config, which `pointsman rollback` reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a run removed."""
+
+    versions: int = 0
+    config_objects: int = 0
+
+
+class Retention:
+    """Keeps what `history` and `generations` say, a little at a time. One thread at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        history: Keep = HISTORY,
+        generations: Keep = GENERATIONS,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """On the store of `engine`. `clock` is the store's, in seconds since 1970; `pause` waits that many seconds."""
+        self._engine = engine
+        self._history = history
+        self._generations = generations
+        self._clock = clock
+        self._pause = pause
+        self._plans: Iterator[Listed] = iter(())
+        self._looked_at = (-SLACK, 0.0)
+
+    def run(self) -> Removed:
+        """Remove some of what is not kept any more, and give its space back; nothing where the store cannot forget.
+
+        Bounded: what is left over is for the next run. Raises StoreError.
+        """
+        store = self._engine.store
+        if not isinstance(store, Forgetful):
+            return Removed()
+        removed = Removed(self._forget_versions(store), self._forget_config(store))
+        for _ in range(BATCHES):
+            if not store.tidy():
+                break
+            self._pause(PAUSE_S)
+        return removed
+
+    def _forget_versions(self, store: Forgetful) -> int:
+        now = self._clock()
+        plans = list(islice(self._plans, PLANS))
+        if len(plans) < PLANS:  # all have been looked at: begin again, with those that came since
+            self._plans = self._engine.store.list(keys.SNAPSHOTS)
+            plans += islice(self._plans, PLANS - len(plans))
+        removed = 0
+        gone: list[str] = []
+        for plan in plans:
+            past = sorted(
+                self._engine.store.list(keys.history_of(keys.plan_of(plan.key))),
+                key=lambda each: (each.written, each.key),
+                reverse=True,
+            )
+            gone += [each.key for rank, each in enumerate(past, 1) if not self._history.keeps(rank, now - each.written)]
+            while len(gone) >= REMOVED_AT_ONCE and removed < BATCHES * REMOVED_AT_ONCE:
+                removed += self._remove(store, gone[:REMOVED_AT_ONCE])
+                del gone[:REMOVED_AT_ONCE]
+        return removed + (self._remove(store, gone[:REMOVED_AT_ONCE]) if gone else 0)
+
+    def _remove(self, store: Forgetful, names: Sequence[str]) -> int:
+        store.remove(names)
+        self._pause(PAUSE_S)
+        return len(names)
+
+    def _forget_config(self, store: Forgetful) -> int:
+        now = self._clock()
+        head = self._engine.refresh()
+        generation, then = self._looked_at
+        if head.etag is None or (head.generation < generation + SLACK and now - then < _DAY_S):
+            return 0
+        listed = {each.key: each.written for each in self._engine.store.list(keys.CONFIG_OBJECTS)}
+        kept = list(self._kept_roots(head, listed, now))
+        reached = {keys.config_object(name) for root in kept for name in root.objects()}
+        gone = [key for key, written in listed.items() if key not in reached and now - written > GRACE_S]
+        current = replace(head, oldest=kept[-1].generation)
+        removed = 0
+        for start in range(0, min(len(gone), BATCHES * REMOVED_AT_ONCE), REMOVED_AT_ONCE):
+            batch = gone[start : start + REMOVED_AT_ONCE]
+            swapped, write = config_head_swap(self._engine, current)
+            outcome = store.remove(batch, write)
+            if outcome is None or outcome.etag is None:
+                return removed  # the config moved on, so what it reaches may be more: the next run looks again
+            current = replace(swapped, etag=outcome.etag)
+            removed += len(batch)
+            self._pause(PAUSE_S)
+        if removed == len(gone):
+            self._looked_at = (head.generation, now)
+        return removed
+
+    def _kept_roots(self, head: Head, listed: dict[str, float], now: float) -> Iterator[Root]:
+        """The current root and those before it that are kept, newest first. What is not published yet is."""
+        objects = ObjectCache(self._engine.store, most=1)
+        root = load_root(objects, head.root)
+        rank = 0
+        while True:
+            yield root
+            rank += 1
+            if root.previous is None or root.generation <= head.oldest:
+                return
+            age = now - listed.get(keys.config_object(root.digest), now)  # superseded when this one was written
+            before = load_root(objects, root.previous["root"])
+            needed = before.generation >= head.propagated or age <= GRACE_S
+            if not needed and not self._generations.keeps(rank, age):
+                return
+            root = before
