@@ -2,6 +2,7 @@
 
 import click
 
+from pointsman.cli.command import command
 from pointsman.cli.options import store_option
 from pointsman.cli.output import progress
 from pointsman.store.open import file_of
@@ -10,7 +11,7 @@ from pointsman.store.protocol import StoreError
 _EVERY_S = 2.0
 
 
-@click.command()
+@command()
 @store_option
 @click.argument("file", metavar="FILE")
 def backup(store: str, file: str) -> None:
