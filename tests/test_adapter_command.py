@@ -162,6 +162,7 @@ def test_envoys_are_told_of_secrets_that_rotate_as_their_bootstraps_are(
     assert run(["apply", "--store", str(mesh), str(registered)]) == 0
     capsys.readouterr()
     arguments = ["bootstrap", "s1", "--store", str(mesh), "--dc", "dc1", "--http", "127.0.0.1:8421", "--sds", sds]
+    arguments.append("--elsewhere")
     assert run(arguments) == 0
     bootstrap = json.loads(capsys.readouterr().out)
     (listener,) = bootstrap["static_resources"]["listeners"]

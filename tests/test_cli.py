@@ -165,7 +165,12 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         1,
         'sidecar of "s9": is not registered in dc1; registered are: none',
     ),
-    "a port out of range": (["up", "--listen", "127.0.0.1:99999"], {}, 1, '"127.0.0.1:99999" is not IP:PORT'),
+    "a port out of range": (
+        ["up", "--listen", "127.0.0.1:99999"],
+        {},
+        1,
+        '"127.0.0.1:99999" has no port',
+    ),
     "a door open to the network": (["up", "--listen", "0.0.0.0:0"], {}, 1, "is not a loopback address"),
     "an unknown command": (["aply"], {}, 2, "No such command"),
     "an option that is missing": (["bootstrap", "s1"], {}, 2, "--dc"),

@@ -58,7 +58,10 @@ class Door:
             "path": path,
             "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+            "headers": [
+                (name.lower().encode(), value.encode())
+                for name, value in {"content-type": "application/json", **headers}.items()
+            ],
         }
 
         async def receive() -> dict[str, Any]:

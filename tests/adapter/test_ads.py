@@ -338,7 +338,7 @@ def test_a_client_fetches_only_what_its_certificate_names(store: Remote, publish
     ("proxy", "uris", "allowed"),
     [
         (S1, ["spiffe://td/ns/default/dc/dc1/svc/s1"], True),
-        (S1, ["spiffe://td/ns/default/dc/dc1/svc/s1", "https://s1.example"], True),
+        (S1, ["spiffe://td/ns/default/dc/dc1/svc/s1", "https://s1.example"], False),
         (S1, ["spiffe://td/ns/default/dc/dc1/svc/s1", "spiffe://td/ns/default/dc/dc1/svc/s2"], False),
         (S1, ["spiffe://elsewhere/ns/default/dc/dc1/svc/s1"], False),
         (S1, ["spiffe://td/ns/default/dc/dc2/svc/s1"], False),

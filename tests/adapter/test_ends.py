@@ -64,7 +64,7 @@ def held(url: str) -> int:
     return round(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("pointsman_subscriptions{")))
 
 
-@pytest.mark.parametrize("command", ["adapter"])
+@pytest.mark.parametrize("command", ["up", "adapter"])
 def test_a_process_that_is_told_to_end_answers_every_poll_that_it_holds(command: str, store: Path) -> None:
     with serving(command, store) as child:
         url = address(child)

@@ -43,7 +43,7 @@ def test_a_unix_socket_is_taken_over_from_the_dead_and_not_from_the_living(
     with Adapter(store, f"unix:{path}"):
         assert Envoy(path).ask("clusters").status == 200
         with pytest.raises(PointsmanError, match="somebody listens there"):
-            Listen.read(f"unix:{path}", "--unix").bind()
+            Listen.read(f"unix:{path}", "--unix").bind("--unix")
     assert not path.exists()
 
 

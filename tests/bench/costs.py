@@ -177,7 +177,8 @@ async def _send(port: int, seconds: float, rate: int, services: int) -> tuple[fl
 async def _post(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], event: dict[str, Any]) -> None:
     reader, writer = connection
     body = json.dumps(event).encode()
-    writer.write(b"POST /v1/events HTTP/1.1\r\nhost: pointsman\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    writer.write(head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(int(each[15:]) for each in head.lower().split(b"\r\n") if each.startswith(b"content-length:"))
     answer = await reader.readexactly(length)

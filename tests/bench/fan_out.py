@@ -120,7 +120,7 @@ async def _until_held(port: int, expected: str) -> None:
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
-            writer.write(b"GET /metrics HTTP/1.1\r\nhost: pointsman\r\nconnection: close\r\n\r\n")
+            writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             text = (await reader.read()).decode()
         if expected in text:
             return

@@ -1,6 +1,7 @@
 """A certificate authority that lives for one run, and the certificates it gives to services."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _LIFETIME = timedelta(days=1)
 
@@ -61,24 +62,31 @@ class CertificateAuthority:
         """The identity of `service`: `spiffe://<trust domain>/ns/<namespace>/dc/<datacenter>/svc/<service>`."""
         trust_domain = trust_domain or self._trust_domain
         spiffe_id = f"spiffe://{trust_domain}/ns/{namespace}/dc/{datacenter}/svc/{service}"
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
+        return self._issue(service, f"{trust_domain}-{datacenter}-{namespace}-{service}", names)
+
+    def issue_as(self, stem: str, names: Sequence[tuple[int, bytes]]) -> Identity:
+        """A certificate with these subjectAltNames, each with its tag (1 e-mail, 2 DNS, 6 URI, 7 IP address) and its
+        bytes, which need not be fit for that."""
+        parts = b"".join(_der(0x80 | tag, value) for tag, value in names)
+        extension = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, _der(0x30, parts))
+        return self._issue(stem, stem, extension)
+
+    def _issue(self, name: str, stem: str, names: x509.ExtensionType) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         both_ends = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = (
-            _certificate(_name(service), self._name, key.public_key())
+            _certificate(_name(name), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(both_ends), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)]),
-                critical=False,
-            )
+            .add_extension(names, critical=False)
         )
         if self._key_identifiers:
             # Without it Python's own clients refuse the certificate from 3.13 on.
             signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
             builder = builder.add_extension(signer, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        stem = f"{trust_domain}-{datacenter}-{namespace}-{service}"
         identity = Identity(self._directory / f"{stem}.pem", self._directory / f"{stem}.key", self.file)
         identity.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         identity.private_key.touch(mode=0o600)
@@ -88,6 +96,12 @@ class CertificateAuthority:
             )
         )
         return identity
+
+
+def _der(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    length = bytes([size]) if size < 0x80 else bytes([0x82, *size.to_bytes(2)])
+    return bytes([tag]) + length + value
 
 
 def _name(common_name: str) -> x509.Name:

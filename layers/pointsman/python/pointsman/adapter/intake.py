@@ -1,19 +1,22 @@
 """The HTTP endpoint of `pointsman up`: health events and Consul watches in, status out."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from logging import getLogger
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from pointsman.adapter.serve.body import BodyRefused, ClientGone, read_body
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -25,8 +28,15 @@ from pointsman.pipeline.status import status
 from pointsman.pipeline.told import answer, remarks
 from pointsman.store.protocol import StoreUnavailable
 
+_log = getLogger(__name__)
+
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of the largest event: a list of ten thousand instances with long check outputs fits."""
+
+MOST_WAITING = 256 * 1024 * 1024
+"""Bytes of all events that have come and are not taken in yet."""
+
+_JSON = re.compile(r"application/(json|[a-z0-9!#$&^_.+-]+\+json)\Z")
 
 
 def intake(
@@ -39,13 +49,14 @@ def intake(
     takers: int = 16,
     metrics: Metrics | None = None,
 ) -> Starlette:
-    """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`, `GET /healthz`.
+    """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`.
 
     An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
     URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
     (`passed_over` then has the reasons), or nothing that is believed (`stale`); 400 with the reasons if it is invalid
-    (sending it again cannot help), 413 if it is too large, 503 if the store is away (send it again). `report` is told
-    of what went wrong, one line each.
+    (sending it again cannot help), 413 if it is too large, 415 if it is not said to be JSON (a page in a browser cannot
+    say so of what it sends elsewhere), 503 if the store is away or too much is waiting (send it again). `report` is
+    told of what went wrong, one line each.
 
     The status has the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
     `takers` events are taken in at a time: one where the store is a file, which takes one write at a time anyway (on
@@ -54,6 +65,7 @@ def intake(
     """
 
     taking = ThreadPoolExecutor(takers, "intake")
+    waiting = 0
 
     async def events(request: Request) -> Response:
         return await receive(request, lambda body: body)
@@ -63,15 +75,26 @@ def intake(
         return await receive(request, partial(watch_event, parameters, index))
 
     async def receive(request: Request, event_of: Callable[[Any], Any]) -> Response:
+        nonlocal waiting
+        told, _, _ = request.headers.get("content-type", "").partition(";")
+        if not _JSON.match(told.strip().lower()):
+            reason = f'the content type is "{told[:100]}"' if told else "there is no content type"
+            return _answer(415, {"error": f"{reason}; say that it is JSON: -H 'content-type: application/json'"})
         try:
-            body = await _body(request)
-        except ClientDisconnect:
+            body = await read_body(request.scope, request.receive, MAX_BODY, "send single instances")
+        except ClientGone:
             return Response(status_code=400)
-        if body is None:
-            return _answer(413, {"error": f"the body is larger than {MAX_BODY} bytes; send single instances"})
-        return await asyncio.get_running_loop().run_in_executor(
-            taking, _guarded, lambda: _take_in(engine, event_of(read_json(body)), settings, report, metrics), report
-        )
+        except BodyRefused as error:
+            return _answer(error.status, {"error": str(error)})
+        if waiting + len(body) > MOST_WAITING:
+            return _later("too many events are waiting; send it again")
+        size, take = len(body), partial(_take_in, engine, body, event_of, settings, report, metrics)
+        del body
+        waiting += size
+        try:
+            return await asyncio.get_running_loop().run_in_executor(taking, _guarded, take, report)
+        finally:
+            waiting -= size
 
     async def show(request: Request) -> Response:
         return await run_in_threadpool(_guarded, lambda: _answer(200, told()), report)
@@ -79,34 +102,25 @@ def intake(
     def told() -> dict[str, Any]:
         return status(engine).json() | {"rejections": [each.json() for each in rejections()]}
 
-    async def alive(request: Request) -> Response:
-        return _answer(200, {"alive": True})
-
     return Starlette(
         routes=[
             Route("/v1/events", events, methods=["POST"]),
             Route("/v1/consul/watch", consul_watch, methods=["POST"]),
             Route("/v1/status", show),
-            Route("/healthz", alive),
             *([Mount("/", others)] if others else []),
         ]
     )
 
 
-async def _body(request: Request) -> bytes | None:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
 def _take_in(
-    engine: Engine, raw: Any, settings: Settings, report: Callable[[str], None], metrics: Metrics | None
+    engine: Engine,
+    body: bytes,
+    event_of: Callable[[Any], Any],
+    settings: Settings,
+    report: Callable[[str], None],
+    metrics: Metrics | None,
 ) -> Response:
-    reading = read_events(raw, settings)
+    reading = read_events(event_of(read_json(body)), settings)
     told = answer(reading, [ingest(engine, event) for event in reading.events])
     for line in remarks(told):
         report(line)
@@ -123,10 +137,22 @@ def _guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Resp
         return _answer(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
     except StoreUnavailable as error:
         report(str(error))
-        return _answer(503, {"error": str(error)}, {"retry-after": "1"})
+        return _later(str(error))
     except PointsmanError as error:
         report(str(error))
         return _answer(500, {"error": str(error)})
+    except MemoryError:
+        report("out of memory: what was sent is not taken in")
+        return _later("out of memory; send it again")
+    except Exception as error:
+        _log.exception("a request could not be answered")
+        return _answer(500, {"error": f"a defect of ours, which the log has: {type(error).__name__}"})
+
+
+def _later(reason: str) -> Response:
+    return _answer(
+        503, {"error": reason if reason.endswith("again") else f"{reason}; send it again"}, {"retry-after": "1"}
+    )
 
 
 def _answer(code: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -1,29 +1,29 @@
 """One machine: the verbs, the HTTP intake and the ways to Envoys, in one process on one store."""
 
-import errno
 import logging
-import os
 import re
 import socket
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 import orjson
-import uvicorn
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.files.access import read_group
 from pointsman.adapter.intake import intake
-from pointsman.adapter.process import AdapterProcess
+from pointsman.adapter.process import AdapterProcess, stop_on_signals
 from pointsman.adapter.process import Settings as AdapterSettings
+from pointsman.adapter.reconciling import Reconciling
+from pointsman.adapter.serve.crowd import FOR_PRODUCERS, MOST_CONNECTIONS
+from pointsman.adapter.serve.files import allow_files
+from pointsman.adapter.serve.http import HttpServer
 from pointsman.adapter.serve.listen import Listen
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.adapter.serve.log import KIND, start_log
+from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile
@@ -33,6 +33,8 @@ from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.secret_source import read_sds
+
+_log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL = 0.001
 """Seconds that a thread may compute while others want to. Who takes an event in goes on computing when its change is
@@ -51,8 +53,7 @@ class Settings:
 
     store: str
     trust_domain: str
-    address: str
-    port: int
+    listen: Listen
     reconcile_every: int
     adapter: AdapterSettings
     scope: Scope = EVERYWHERE
@@ -73,17 +74,13 @@ class Settings:
         datacenters: str = "",
         sds: str = "",
         group: str = "",
+        hosts: Sequence[str] = (),
+        max_connections: int = MOST_CONNECTIONS,
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
-        address, _, port = listen.rpartition(":")
-        try:
-            loopback = ip_address(address.strip("[]")).is_loopback
-        except ValueError:
-            raise InvalidInput.single("--listen", "", f'"{listen}" is not IP:PORT') from None
-        if not port.isdecimal() or int(port) > 65535:
-            raise InvalidInput.single("--listen", "", f'"{listen}" is not IP:PORT')
-        if not loopback:
-            reason = f'"{address}" is not a loopback address: whoever reaches the port decides where traffic goes'
+        place = Listen.read(listen, "--listen")
+        if not place.local:
+            reason = f'"{place.host}" is not a loopback address: whoever reaches the port decides where traffic goes'
             raise InvalidInput.single("--listen", "", f"{reason}; put a proxy with authentication before it")
         version = _VERSION.match(envoy_version)
         if envoy_version and not version:
@@ -91,8 +88,7 @@ class Settings:
         return cls(
             store,
             trust_domain,
-            address.strip("[]"),
-            int(port),
+            place,
             reconcile_every,
             AdapterSettings(
                 http=_local(http, "http") if http else "",
@@ -103,6 +99,8 @@ class Settings:
                 refresh_delay_ms=refresh_delay_ms,
                 admins=[Admin.read(each) for each in admins],
                 sds=read_sds(sds) if sds else None,
+                hosts=tuple(hosts),
+                max_connections=max_connections,
             ),
             read_scope(datacenters, "--datacenters"),
         )
@@ -113,60 +111,70 @@ class Machine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
 
     def run(self) -> None:
-        """Serve until a signal ends it. Raises PointsmanError if it cannot start; then nothing was changed."""
+        """Serve until a signal ends it.
+
+        Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it has ended that should
+        not.
+        """
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        listener = _bound(self._settings.address, self._settings.port)
-        try:
+        start_log()
+        allow_files()
+        with ExitStack() as opened:
+            listener = self._settings.listen.bind("--listen")
+            opened.callback(listener.close)
+            opened.callback(lambda: self._settings.listen.leave() if listener.fileno() >= 0 else None)
             store = open_store(self._settings.store, create=True)
-            try:
-                self._serve(store, listener)
-            finally:
-                store.close()
-        finally:
-            listener.close()
+            opened.callback(store.close)
+            self._serve(store, listener)
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
         engine = Engine(store, scope=self._settings.scope)
         configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         self._reconcile(engine)
-        reconciling = threading.Thread(target=self._keep_reconciling, args=(engine,), name="reconcile", daemon=True)
+
+        def turn() -> None:
+            self._reconcile(engine)
+            retention.run()
+
+        reconciling = Reconciling(turn, self._settings.reconcile_every)
+        retention = Retention(engine, pause=reconciling.pause)
         adapter = AdapterProcess(store, self._settings.adapter)
-        takers = 1 if isinstance(store, SQLiteStore) else 16
+        adapter.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
+        adapter.metrics.gauge(
+            "pointsman_reconcile_age_seconds",
+            "Since everything was last recomputed and repaired to the end.",
+            lambda: reconciling.age,
+        )
         app = intake(
             engine,
             report,
             rejections=adapter.rejections,
             others=adapter.ops(),
-            takers=takers,
+            takers=1 if isinstance(store, SQLiteStore) else 16,
             metrics=adapter.metrics,
         )
+        stop = stop_on_signals()
         with ExitStack() as serving:
             where = adapter.start(serving)
-            server = _Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=5,
-                    ws="none",
-                ),
-                lambda: self._ready(listener, where),
+            server = HttpServer(
+                app,
+                self._settings.listen,
+                name="intake",
+                bounds=FOR_PRODUCERS,
+                hosts=self._settings.adapter.hosts,
+                metrics=adapter.metrics,
+                listener=listener,
             )
+            serving.callback(reconciling.stop)
             reconciling.start()
-            try:
-                server.run(sockets=[listener])
-            finally:
-                self._stop.set()
-                reconciling.join(timeout=5)
+            # Last, so that it ends first: what is acknowledged is passed on to the Envoys that ask.
+            adapter.serve(serving, "intake", server)
+            self._ready(server.address, where)
+            adapter.wait(stop)
 
-    def _ready(self, listener: socket.socket, where: Mapping[str, str]) -> None:
-        host, port = listener.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def _ready(self, url: str, where: Mapping[str, str]) -> None:
         ways = {way: where.get(way) for way in ("files", "grpc", "http")}
         line = {"ready": True, "url": url, **ways, "store": self._settings.store}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
@@ -179,28 +187,6 @@ class Machine:
         if done.repaired:
             report(f"reconciled: {done.moved} snapshots, {done.manifests} manifests, {done.retired} retired")
 
-    def _keep_reconciling(self, engine: Engine) -> None:
-        retention = Retention(engine, pause=self._stop.wait)
-        while not self._stop.wait(self._settings.reconcile_every):
-            try:
-                self._reconcile(engine)
-                retention.run()
-            except PointsmanError as error:
-                report(f"reconcile: {error}")
-
-
-class _Server(uvicorn.Server):
-    """A server that says when it is up."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            self._ready()
-
 
 def _local(place: str, way: str) -> str:
     listen = Listen.read(place, f"--{way}")
@@ -212,24 +198,6 @@ def _local(place: str, way: str) -> str:
     return place
 
 
-def _bound(address: str, port: int) -> socket.socket:
-    """A listening socket, or one clear line about why there is none."""
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            reason = "the port is in use; is another `pointsman up` running? Choose another with --listen"
-        else:
-            reason = f"cannot listen there: {os.strerror(error.errno or 0)}"
-        raise PointsmanError(f"{address}:{port}: {reason}") from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
 def report(text: str) -> None:
-    """One line on stderr."""
-    print(f"pointsman: {text}", file=sys.stderr, flush=True)
+    """One line in the log; of those that begin alike, few."""
+    _log.warning("%s", text, extra={KIND: text.partition(":")[0]})

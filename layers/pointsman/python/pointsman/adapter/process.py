@@ -1,10 +1,11 @@
 """An adapter's process: the ways to Envoys that were asked for, and the pages for operators, on one store."""
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from pointsman.adapter.files.adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.lock import DirectoryLock
+from pointsman.adapter.serve.crowd import FOR_ENVOYS, FOR_OPERATORS, MOST_CONNECTIONS
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, standing
+from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls, TlsFiles
+from pointsman.adapter.turns import Turns
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
@@ -44,9 +48,10 @@ class Settings:
 
     `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
     all) or ask. `trust_domain` is that of
-    clients' certificates, "" any that their CA vouches for. `refresh_delay_ms` is between two requests over HTTP for
+    clients' certificates, "" the store's. `refresh_delay_ms` is between two requests over HTTP for
     the same endpoints. `admins` are the Envoys to watch for what they reject. `sds` is how
-    Envoys' secrets come, None: they are in their bootstraps.
+    Envoys' secrets come, None: they are in their bootstraps. `hosts` are names of this machine under which its pages
+    are asked for; `max_connections` is how many Envoys' connections are held over HTTP.
     """
 
     http: str = ""
@@ -62,6 +67,15 @@ class Settings:
     refresh_delay_ms: int = 1000
     admins: Sequence[Admin] = ()
     sds: Sds | None = None
+    hosts: Sequence[str] = ()
+    max_connections: int = MOST_CONNECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    alive: Callable[[], bool]
+    problem: Callable[[], str]
 
 
 class AdapterProcess:
@@ -105,7 +119,7 @@ class AdapterProcess:
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
         self._judges: list[Callable[[ProxyId, str, str, str], bool | None]] = []
         self._addresses: dict[str, str] = {}
-        self._alive: list[Callable[[], bool]] = []
+        self._parts: list[_Part] = []
 
     def start(self, serving: ExitStack) -> dict[str, str]:
         """Serve for as long as `serving` lasts: where, by what it is for (`files`, `http`, `grpc`, `ops`).
@@ -120,6 +134,7 @@ class AdapterProcess:
                 "Whether what is kept on disk could not be written.",
                 lambda: bool(kept.problem),
             )
+            self.watch("kept", lambda: kept.alive)
         if settings.files is not None:
             self._start_files(serving, ended, settings.files)
         if settings.grpc or settings.http:
@@ -136,19 +151,42 @@ class AdapterProcess:
             watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)
             self._dumps["admin"] = watch.dump
-            self._alive.append(lambda: watch.alive)
+            self.watch("admin", lambda: watch.alive)
             serving.enter_context(watch)
         if settings.ops:
             from pointsman.adapter.serve.http import HttpServer
 
-            server = HttpServer(self.ops(), Listen.read(settings.ops, "--ops"), option="--ops")
-            self._start(serving, "ops", server)
+            server = HttpServer(
+                self.ops(),
+                Listen.read(settings.ops, "--ops"),
+                name="ops",
+                option="--ops",
+                bounds=FOR_OPERATORS,
+                hosts=settings.hosts,
+                metrics=self.metrics,
+            )
+            self.serve(serving, "ops", server)
         return self._addresses
 
+    def serve(self, serving: ExitStack, what: str, server: ThreadedServer) -> None:
+        """Start a server that has to go on for as long as `serving` lasts. Raises PointsmanError if it cannot."""
+        serving.enter_context(server)
+        self.watch(what, lambda: server.alive)
+        self._addresses[what] = server.address
+
+    def watch(self, what: str, alive: Callable[[], bool], problem: Callable[[], str] = str) -> None:
+        """Have a part that must not end watched too; `problem` is why it does not do what it should, "" if it does."""
+        self._parts.append(_Part(what, alive, problem))
+
     @property
-    def alive(self) -> bool:
-        """Whether everything that was started still runs."""
-        return all(alive() for alive in self._alive)
+    def ended(self) -> str:
+        """Which parts have ended that should not, "" if none has."""
+        return ", ".join(part.name for part in self._parts if not part.alive())
+
+    @property
+    def failing(self) -> str:
+        """What does not do what it should, and why; "" if all does."""
+        return "; ".join(filter(None, (part.problem() for part in self._parts)))
 
     def rejections(self) -> list[Rejection]:
         """What Envoys reject, and do not have."""
@@ -174,8 +212,16 @@ class AdapterProcess:
         """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
         from pointsman.adapter.serve.ops import ops
 
-        dump = self._config_dump if with_dump else None
-        return ops(self.metrics, self._waiting_for, dump, self.rejections, self.ahead, self.resets)
+        return ops(
+            self.metrics,
+            self._waiting_for,
+            self._config_dump if with_dump else None,
+            self.rejections,
+            self.ahead,
+            self.resets,
+            ended=lambda: self.ended,
+            failing=lambda: self.failing,
+        )
 
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
         """Serve until `stop` is set; `ready` is told where.
@@ -184,9 +230,13 @@ class AdapterProcess:
         """
         with ExitStack() as serving:
             ready(self.start(serving))
-            while not stop.wait(_WATCH):
-                if not self.alive:
-                    raise PointsmanError("a part of the adapter has ended unexpectedly; start it again")
+            self.wait(stop)
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when `stop` is set. Raises PointsmanError if a part has ended that should not."""
+        while not stop.wait(_WATCH):
+            if ended := self.ended:
+                raise PointsmanError(f"a part has ended unexpectedly: {ended} (the log says why); start it again")
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
         follower, settings = self._follower(), self._settings
@@ -231,9 +281,18 @@ class AdapterProcess:
         self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
         self._judges.append(adapter.has)
-        server = HttpServer(adapter, listen, tls, drain=adapter.drain)
+        server = HttpServer(
+            adapter,
+            listen,
+            tls,
+            drain=adapter.drain,
+            option="--http",
+            bounds=replace(FOR_ENVOYS, connections=settings.max_connections),
+            hosts=settings.hosts,
+            metrics=self.metrics,
+        )
         serving.callback(adapter.close)
-        self._start(serving, "http", server)
+        self.serve(serving, "http", server)
 
     def _start_grpc(self, serving: ExitStack, follower: Follower) -> None:
         # Who has no use for gRPC does not load it.
@@ -253,18 +312,13 @@ class AdapterProcess:
         self._dumps["ads"] = adapter.config_dump
         self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
-        self._start(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
-
-    def _start(self, serving: ExitStack, what: str, server: Any) -> None:
-        serving.enter_context(server)
-        self._alive.append(lambda: server.alive)
-        self._addresses[what] = server.address
+        self.serve(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
 
     def _start_thread(self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None]) -> None:
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        thread.start()
-        self._alive.append(thread.is_alive)
-        serving.callback(thread.join, 5.0)
+        turns = Turns(name, ended, run)
+        turns.start()
+        self.watch(name, lambda: turns.alive, lambda: turns.problem)
+        serving.callback(turns.join, 5.0)
         serving.callback(ended.set)
 
     def _follower(self) -> Follower:
@@ -314,3 +368,16 @@ class AdapterProcess:
             except Exception:
                 # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
                 _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
+
+
+def stop_on_signals() -> threading.Event:
+    """Set when somebody asks this process to end (SIGTERM, Ctrl-C); who asks a second time ends it at once."""
+    stop = threading.Event()
+
+    def told(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    return stop

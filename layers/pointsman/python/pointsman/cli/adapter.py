@@ -2,10 +2,8 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +13,15 @@ import click
 import orjson
 
 from pointsman.cli.command import Group
-from pointsman.cli.options import envoy_admin_option, group_option, refresh_delay_option, sds_option, store_option
+from pointsman.cli.options import (
+    envoy_admin_option,
+    group_option,
+    host_option,
+    max_connections_option,
+    refresh_delay_option,
+    sds_option,
+    store_option,
+)
 from pointsman.discovery.proxy import ProxyId, read_proxy
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import is_label
@@ -102,11 +108,16 @@ def _network_options(command: _Command) -> _Command:
             click.option("--listen", default="", metavar="IP:PORT", help="Where Envoys come; port 0 picks a free one."),
             click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
             _ops_option,
+            host_option,
+            max_connections_option,
             click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --listen."),
             click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM)."),
             click.option("--client-ca", default="", metavar="FILE", help="The CAs of the Envoys' certificates (PEM)."),
             click.option(
-                "--trust-domain", default="", metavar="NAME", help="Only certificates of this one (default: any)."
+                "--trust-domain",
+                default="",
+                metavar="NAME",
+                help="Only certificates of this one (default: the store's).",
             ),
             refresh_delay_option,
             _keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
@@ -131,6 +142,7 @@ def _network_options(command: _Command) -> _Command:
     help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
 )
 @_ops_option
+@host_option
 @_keep_option("DIR/.pointsman/kept below --files")
 @envoy_admin_option
 @sds_option
@@ -143,6 +155,7 @@ def files(
     group: str,
     envoy_version: str,
     ops: str,
+    hosts: tuple[str, ...],
     keep: str,
     envoy_admins: tuple[str, ...],
     sds: str,
@@ -171,6 +184,7 @@ def files(
     where = shared_directory(Path(directory), readers)
     settings = Settings(
         ops=ops,
+        hosts=hosts,
         files=where,
         group=readers,
         envoy_version=_version(envoy_version),
@@ -220,6 +234,8 @@ def _serve(
     http: str,
     grpc: str,
     ops: str,
+    hosts: tuple[str, ...],
+    max_connections: int,
     tls_cert: str,
     tls_key: str,
     client_ca: str,
@@ -243,6 +259,8 @@ def _serve(
         http=http,
         grpc=grpc,
         ops=ops,
+        hosts=hosts,
+        max_connections=max_connections,
         tls=TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca)) if all(given) else None,
         trust_domain=trust_domain,
         proxies=_proxies(proxies),
@@ -258,9 +276,13 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
     from pointsman.adapter.follow.kept import Kept
-    from pointsman.adapter.process import AdapterProcess
+    from pointsman.adapter.process import AdapterProcess, stop_on_signals
+    from pointsman.adapter.serve.files import allow_files
+    from pointsman.adapter.serve.log import start_log
 
-    stop = _stopping()
+    start_log()
+    allow_files()
+    stop = stop_on_signals()
     kept = Kept(Path(keep), store) if keep else None
     opened, hearing = _open(store, notices, settings, kept)
     try:
@@ -350,15 +372,6 @@ def _version(text: str) -> tuple[int, int, int] | None:
         raise InvalidInput.single("--envoy-version", "", f'"{text}" is not a version like 1.40.0')
     major, minor, patch = (*map(int, parts), 0)[:3]
     return major, minor, patch
-
-
-def _stopping() -> threading.Event:
-    """Set when somebody asks this process to end."""
-    logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _ready(addresses: dict[str, str]) -> None:

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import parse_qsl
-from urllib.request import Request, urlopen
+from urllib.parse import parse_qsl, urlsplit
 
 import click
 import orjson
 
+from pointsman.adapter.serve.ask import NoAnswer, ask
+from pointsman.adapter.serve.listen import Listen
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -21,9 +21,18 @@ from pointsman.pipeline.told import PASSED_OVER, answer, effect, remarks
 STALE = 3
 """The exit code for events that were taken in, but are outranked by what their source said before."""
 
+_PATIENCE = 30.0
+"""Seconds for an event to be acknowledged."""
+
 
 @command()
-@click.option("--url", envvar="POINTSMAN_URL", default="", metavar="URL", help="A running `pointsman up` to send to.")
+@click.option(
+    "--url",
+    envvar="POINTSMAN_URL",
+    default="",
+    metavar="URL|unix:PATH",
+    help="A running `pointsman up` to send to.",
+)
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
 @click.option(
     "--watch",
@@ -44,6 +53,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
+      pointsman emit --url unix:/run/pointsman/events.sock events/service-health-changed.json
       producer | pointsman emit --store pointsman.db -
       consul watch -type service -service web-sidecar-proxy \\
           "pointsman emit --store pointsman.db --watch 'type=service&dc=dc1&service=web' -"
@@ -80,21 +90,27 @@ def _tell(told: Mapping[str, Any]) -> int:
 
 
 def _post(url: str, event: Any) -> Any:
-    request = Request(
-        url.rstrip("/") + "/v1/events", orjson.dumps(event), {"content-type": "application/json"}, method="POST"
-    )
-    if request.type not in ("http", "https"):
-        raise PointsmanError(f"{url} is not an http or https URL")
+    place: Listen | tuple[str, int]
+    if url.startswith("unix:"):
+        place, prefix, host, tls = Listen.read(url, "--url"), "", "localhost", False
+    else:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise PointsmanError(f"{url} is neither an http or https URL nor unix:PATH")
+        tls = parts.scheme == "https"
+        place, prefix, host = (parts.hostname, parts.port or (443 if tls else 80)), parts.path.rstrip("/"), parts.netloc
+    headers = {"host": host.rpartition("@")[2], "content-type": "application/json"}
     try:
-        with urlopen(request, timeout=30) as response:
-            return orjson.loads(response.read())
-    except HTTPError as error:
-        body = error.read()
-        try:
-            reason = orjson.loads(body)["error"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            reason = body.decode(errors="replace")[:200]
-        raise PointsmanError(f"{url} answered {error.code}: {reason}") from None
-    except (URLError, TimeoutError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise PointsmanError(f"{url} cannot be reached: {reason}; is `pointsman up` running there?") from None
+        status, body = ask(
+            place, "POST", f"{prefix}/v1/events", orjson.dumps(event), timeout=_PATIENCE, headers=headers, tls=tls
+        )
+    except NoAnswer as error:
+        raise PointsmanError(f"{url} cannot be reached: {error}; is `pointsman up` running there?") from None
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        told = None
+    if status == 200 and isinstance(told, dict):
+        return told
+    reason = told.get("error") if isinstance(told, dict) else None
+    raise PointsmanError(f"{url} answered {status}: {reason or body.decode(errors='replace')[:200]}")

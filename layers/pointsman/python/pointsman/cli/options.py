@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pointsman.adapter.serve.crowd import MOST_CONNECTIONS
 from pointsman.model.errors import InvalidInput
 from pointsman.store.open import open_store
 
@@ -47,6 +48,31 @@ def envoy_admin_option(command: _Command) -> _Command:
         multiple=True,
         metavar="IP:PORT|unix:PATH",
         help="The admin of an Envoy on this machine, to see what it rejects; may be repeated.",
+    )(command)
+
+
+def host_option(command: _Command) -> _Command:
+    """`--host`, once for each name."""
+    return click.option(
+        "--host",
+        "hosts",
+        multiple=True,
+        metavar="NAME",
+        help="A name under which this machine is asked over HTTP, beside localhost and its loopback addresses; may be"
+        " repeated.",
+    )(command)
+
+
+def max_connections_option(command: _Command) -> _Command:
+    """`--max-connections`."""
+    return click.option(
+        "--max-connections",
+        default=MOST_CONNECTIONS,
+        show_default=True,
+        type=click.IntRange(min=1),
+        metavar="COUNT",
+        help="Over HTTP, how many connections Envoys may have, one for each cluster; half of the files that the process"
+        " may open are the most.",
     )(command)
 
 

@@ -6,6 +6,8 @@ from pointsman.cli.command import command
 from pointsman.cli.options import (
     envoy_admin_option,
     group_option,
+    host_option,
+    max_connections_option,
     refresh_delay_option,
     sds_option,
     store_option,
@@ -20,9 +22,11 @@ from pointsman.cli.options import (
     "--listen",
     default="127.0.0.1:8420",
     show_default=True,
-    metavar="IP:PORT",
-    help="Where health events are taken in over HTTP; port 0 picks a free one.",
+    metavar="IP:PORT|unix:PATH[?mode=0660]",
+    help="Where health events are taken in over HTTP; port 0 picks a free one. A unix socket is for those whom its mode"
+    " lets in; on an address it is everybody on this machine.",
 )
+@host_option
 @click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
 @group_option
 @click.option(
@@ -32,6 +36,7 @@ from pointsman.cli.options import (
     "--http", default="", metavar="IP:PORT|unix:PATH", help="Serve every registered proxy over HTTP (REST xDS) as well."
 )
 @refresh_delay_option
+@max_connections_option
 @envoy_admin_option
 @sds_option
 @click.option(
@@ -60,11 +65,13 @@ def up(
     store: str,
     trust_domain: str,
     listen: str,
+    hosts: tuple[str, ...],
     files: str,
     group: str,
     grpc: str,
     http: str,
     refresh_delay: int,
+    max_connections: int,
     envoy_admins: tuple[str, ...],
     sds: str,
     envoy_version: str,
@@ -75,12 +82,14 @@ def up(
 
     Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
     "http": ..., "store": ...}. Beside events, --listen has /v1/status, /metrics, /readyz, /config_dump and /rejections.
-    What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away.
+    What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away. SIGTERM ends it with
+    exit code 0, and whoever polls is answered. If a part of it ends, it exits with 1: let a supervisor start it again.
 
     \b
       pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420
       pointsman up --store pointsman.db --http 127.0.0.1:8421 --grpc unix:/run/pointsman.sock
-      curl --data @event.json http://127.0.0.1:8420/v1/events
+      curl -H 'content-type: application/json' --data @event.json http://127.0.0.1:8420/v1/events
+      pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
     """
     # The web server and what it brings are imported when it is wanted.
     from pointsman.adapter.machine import Machine, Settings
@@ -99,5 +108,7 @@ def up(
         datacenters,
         sds,
         group,
+        hosts=hosts,
+        max_connections=max_connections,
     )
     Machine(settings).run()

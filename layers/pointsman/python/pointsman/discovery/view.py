@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
@@ -58,3 +60,16 @@ def are_retired(manifests: Manifests) -> bool:
     if isinstance(manifests, SidecarManifest):
         return manifests.retired
     return any(each.retired for each in manifests)
+
+
+def trust_domain_of(view: View) -> str | None:
+    """The trust domain of the mesh; None for a sidecar that nothing is published for."""
+    if not isinstance(view.manifests, SidecarManifest):
+        return view.manifests[1].trust_domain
+    for snapshot in view.snapshots.values():
+        # <cluster id>.internal.<trust domain> (docs/semantics.md, section 5)
+        domain: str
+        _, internal, domain = Cluster.FromString(snapshot.content.cluster).name.partition(".internal.")
+        if internal:
+            return domain
+    return None

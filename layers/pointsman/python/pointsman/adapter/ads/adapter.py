@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -11,15 +12,26 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
 
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
-from pointsman.adapter.ads.stream import WAY, AnyConversation, Channel, Context, Stream, StreamFailed
+from pointsman.adapter.ads.stream import (
+    UNREADABLE,
+    WAY,
+    AnyConversation,
+    Channel,
+    Context,
+    RequestUnreadable,
+    Stream,
+    StreamFailed,
+)
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.serve.identity import may_fetch
+from pointsman.adapter.serve.certificate import certificate_uris
+from pointsman.adapter.serve.identity import Gate
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.discovery.node import read_node
@@ -30,6 +42,11 @@ from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 from pointsman.xds.secret_source import Sds
 
 _log = logging.getLogger(__name__)
+
+FIRST_REQUEST_SECONDS = 10.0
+"""From the start of a stream to its first request."""
+
+NO_REQUEST = "what was sent is no discovery request"
 
 HOLD = 10.0
 """Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
@@ -59,13 +76,14 @@ class AdsAdapter:
         clock: Callable[[], float] = time.monotonic,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`trust_domain` is that of clients' certificates, None: any that their CA vouches for. `sds`
+        """`trust_domain` is that of clients' certificates, None: the store's. `sds`
         is how Envoys' secrets come, None: they are in their bootstraps.
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
         self._follower, self._store, self._metrics = follower, store, metrics
-        self._trust_domain, self._hold, self._clock = trust_domain, hold, clock
+        self._gate = Gate(follower.view, trust_domain)
+        self._hold, self._clock = hold, clock
         self._announce = announce or self.on_change
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
         self._shelf = Shelf(follower, sds)
@@ -111,10 +129,10 @@ class AdsAdapter:
         self._loop = asyncio.get_running_loop()
         return {
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                self._delta, request_deserializer=DeltaDiscoveryRequest.FromString
+                self._delta, request_deserializer=_reader(DeltaDiscoveryRequest)
             ),
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                self._state_of_the_world, request_deserializer=DiscoveryRequest.FromString
+                self._state_of_the_world, request_deserializer=_reader(DiscoveryRequest)
             ),
         }
 
@@ -140,17 +158,26 @@ class AdsAdapter:
         await self._serve(StateOfTheWorldConversation(self._clock()), context)
 
     async def _serve(self, conversation: AnyConversation, context: Context) -> None:
-        first = await context.read()
+        try:
+            async with asyncio.timeout(FIRST_REQUEST_SECONDS):
+                first = await context.read()
+        except TimeoutError:
+            reason = f"no request came within {FIRST_REQUEST_SECONDS:g} s"
+            await self._refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, reason, "late", pause=0.0)
+            return
         if first is grpc.aio.EOF:
+            return
+        if first is UNREADABLE:
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, "garbage")
             return
         try:
             proxy, envoy = read_node(first.node)
         except InvalidInput as error:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), "node")
             return
-        if not self._may_fetch(context, proxy):
-            reason = f"the client's certificate does not name {proxy}"
-            await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason, "certificate")
+        uris = _client_uris(context)
+        if problem := self._gate.problem(proxy, uris):
+            await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, "certificate")
             return
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
@@ -170,11 +197,16 @@ class AdsAdapter:
         channel.wakes.add(stream.wake)
         self._streams.add(stream)
         try:
-            problem = await self._find(proxy, envoy, channel)
-            if problem is not None:
-                await self._refuse(context, *problem, "unknown", pause=0.0)
+            missing = await self._find(proxy, envoy, channel)
+            if missing is not None:
+                await self._refuse(context, *missing, "unknown", pause=0.0)
+                return
+            if problem := self._gate.problem(proxy, uris):
+                await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, "certificate")
                 return
             await stream.run(first)
+        except RequestUnreadable:
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, "garbage")
         except StreamFailed as error:
             await self._refuse(context, grpc.StatusCode.INTERNAL, str(error), "defect")
         finally:
@@ -230,13 +262,6 @@ class AdsAdapter:
             if resources and (channel.resources is None or channel.resources.number < resources.number):
                 channel.resources = resources
 
-    def _may_fetch(self, context: Context, proxy: ProxyId) -> bool:
-        peer = context.auth_context()
-        if peer.get("transport_security_type") != [b"ssl"]:
-            return True  # loopback or a unix socket: the server listens nowhere else without certificates
-        uris = [bytes(each).decode(errors="replace") for each in peer.get("x509_subject_alternative_name", ())]
-        return may_fetch(proxy, uris, self._trust_domain)
-
     async def _refuse(
         self, context: Context, status: grpc.StatusCode, reason: str, label: str, pause: float | None = None
     ) -> None:
@@ -246,6 +271,31 @@ class AdsAdapter:
             self._metrics.refused.labels(WAY, label).inc()
         await asyncio.sleep(min(1.0, self._hold) if pause is None else pause)
         await context.abort(status, reason)
+
+
+def _reader(message: Any) -> Callable[[bytes], Any]:
+    """What reads requests: UNREADABLE for what is none, for which gRPC would log a traceback."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return message.FromString(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return read
+
+
+def _client_uris(context: Context) -> tuple[str, ...] | None:
+    """The URI SANs of the client's certificate; None on loopback or a unix socket: the server listens nowhere else
+    without certificates."""
+    peer = context.auth_context()
+    if peer.get("transport_security_type") != [b"ssl"]:
+        return None
+    (pem,) = peer.get("x509_pem_cert", [b""])
+    try:
+        return certificate_uris(ssl.PEM_cert_to_DER_cert(bytes(pem).decode("ascii")))
+    except ValueError:
+        return ()
 
 
 def _wake(channels: Iterable[Channel]) -> None:

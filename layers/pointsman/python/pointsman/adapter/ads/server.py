@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import os
-import socket
+import tempfile
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
 from pointsman.adapter.ads.adapter import AdsAdapter
+from pointsman.adapter.serve.crowd import Bounds
+from pointsman.adapter.serve.files import within_files
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import TlsFiles
@@ -18,13 +20,22 @@ _log = logging.getLogger(__name__)
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
-_SOCKET_MODE = 0o660
+MOST_STREAMS = 16_384
+"""Streams at a time, over all connections; an Envoy has one. Beyond it they end with RESOURCE_EXHAUSTED."""
+
+MOST_CONNECTIONS = 16_384
+"""Connections at a time, as long as they are no more than half of the files that the process may open."""
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of a request. A node is 77 KB; an Envoy that comes back tells the version of every resource, 30,000 of them."""
+
+MAX_METADATA = 16 * 1024
+"""Bytes of a stream's metadata, beyond which gRPC begins to refuse it; beyond four times as many it always does."""
 
 _OPTIONS = [
     # Two adapters on one port by accident would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
-    # A node is 77 KB, and an Envoy that comes back tells the version of every resource.
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", -1),
     # Streams are silent for days; whoever is gone is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
@@ -33,7 +44,13 @@ _OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
     # The Envoys' own keepalive comes every 30 s; by default gRPC takes more than one in five minutes for an attack.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_metadata_size", MAX_METADATA),
+    ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA),
+    ("grpc.max_concurrent_streams", 1024),
+    # Whoever connects says something within ten seconds, and has a stream within five minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 ]
 
 
@@ -62,29 +79,41 @@ class AdsServer(ThreadedServer):
 
     async def _serve_until_told(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(options=_OPTIONS)
+        bounds = within_files(Bounds(MOST_CONNECTIONS, 0, 0.5))
+        options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", bounds.connections)]
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_STREAMS)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict(self._adapter.handlers()))])
         self._port = self._bind(server)
         await server.start()
         self._ready()
         await self._stopping.wait()
         self._adapter.drain()
+        if self._listen.path:
+            self._listen.leave()
         await server.stop(self._grace)
         self._adapter.close()
 
     def _bind(self, server: Any) -> int:
+        if self._listen.path:
+            return self._bind_path(server)
         target = _target(self._listen, self._listen.port)
-        credentials = _credentials(self._tls) if self._tls is not None and not self._listen.path else None
-        # gRPC would take the socket of one that runs away from it.
-        if self._listen.path and _answers(self._listen.path):
-            raise PointsmanError(f"{target}: somebody listens there; is another adapter running?")
+        credentials = _credentials(self._tls) if self._tls is not None else None
         try:
             port = server.add_secure_port(target, credentials) if credentials else server.add_insecure_port(target)
         except RuntimeError as error:
             raise PointsmanError(f"{target}: cannot listen there; is another adapter running? ({error})") from None
-        if self._listen.path:
-            os.chmod(self._listen.path, _SOCKET_MODE)
         return int(port)
+
+    def _bind_path(self, server: Any) -> int:
+        # gRPC would take the socket of one that runs away from it, and give it a mode only when it listens.
+        try:
+            with tempfile.TemporaryDirectory(prefix=".", dir=os.path.dirname(self._listen.path)) as within:
+                beside = os.path.join(within, "s")
+                server.add_insecure_port(f"unix:{beside}")
+                self._listen.name(beside, self._option)
+        except (OSError, RuntimeError) as error:
+            raise PointsmanError(f"{self._listen}: cannot listen there ({error})") from None
+        return 0
 
 
 def _target(listen: Listen, port: int) -> str:
@@ -92,11 +121,6 @@ def _target(listen: Listen, port: int) -> str:
     if listen.path:
         return f"unix:{listen.path}"
     return f"[{listen.host}]:{port}" if ":" in listen.host else f"{listen.host}:{port}"
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
 
 
 def _credentials(files: TlsFiles) -> Any:

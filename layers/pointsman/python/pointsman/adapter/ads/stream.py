@@ -33,6 +33,14 @@ class StreamFailed(Exception):
     """What a stream should carry could not be worked out: it ends, and its Envoy comes back after a while."""
 
 
+class RequestUnreadable(Exception):
+    """What an Envoy sent is no request."""
+
+
+UNREADABLE = object()
+"""What stands for such a request."""
+
+
 @dataclass(slots=True)
 class Channel:
     """What all streams of one proxy and one form of delivery share; `wakes` wake those that are open."""
@@ -65,7 +73,7 @@ class Stream:
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
         self._delivered, self._defects = delivered, defects
-        self._failed = ""
+        self._failed, self._unreadable = "", False
         self._wake = asyncio.Event()
         self._ended = False
         self._ahead: Set[Kind] = frozenset()
@@ -83,7 +91,8 @@ class Stream:
         self._wake.set()
 
     async def run(self, first: Any) -> None:
-        """Answer `first` and what follows until the Envoy hangs up, or `end` is called. Raises StreamFailed."""
+        """Answer `first` and what follows until the Envoy hangs up, or `end` is called. Raises StreamFailed, or
+        RequestUnreadable."""
         self._receive(first)
         reading = asyncio.ensure_future(self._read())
         try:
@@ -95,6 +104,8 @@ class Stream:
                     await self._rest()
             if self._failed:
                 raise StreamFailed(self._failed)
+            if self._unreadable:
+                raise RequestUnreadable
         finally:
             reading.cancel()
             self._meetings.end()
@@ -123,6 +134,9 @@ class Stream:
     async def _read(self) -> None:
         try:
             while (request := await self._context.read()) is not grpc.aio.EOF:
+                if request is UNREADABLE:
+                    self._unreadable = True
+                    return
                 if self._receive(request):
                     self._wake.set()
         finally:

@@ -131,6 +131,11 @@ class Confirming:
             self._changed.wait_for(lambda: self._news or self._closed, GAP if self._meetings or self._doubts else None)
             return not self._closed
 
+    def open(self) -> None:
+        """Begin to wait, also once more after it was closed."""
+        with self._changed:
+            self._closed = False
+
     def close(self) -> None:
         """Have nobody wait any more."""
         with self._changed:

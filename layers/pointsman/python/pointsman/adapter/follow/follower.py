@@ -251,6 +251,7 @@ class Follower:
         written meanwhile.
         """
         on_change(self.recall())
+        self._confirming.open()
         confirming = threading.Thread(target=self._keep_confirming, args=(on_change,), name="confirming", daemon=True)
         confirming.start()
         try:

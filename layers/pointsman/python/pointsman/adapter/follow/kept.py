@@ -91,6 +91,11 @@ class Kept:
         return {proxy for key in self._found if keys.is_manifest(key) and (proxy := proxy_of(key))}
 
     @property
+    def alive(self) -> bool:
+        """Whether what is put here is written."""
+        return self._thread.is_alive()
+
+    @property
     def age(self) -> float | None:
         """For how many seconds, at the start, the store had not been seen; None if that is not known."""
         return None if self._seen is None else max(0.0, self._now() - self._seen)

@@ -22,13 +22,14 @@ from pointsman.adapter.rest.held import Channel, Woken, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
 from pointsman.adapter.rest.rejections import Rejections
 from pointsman.adapter.rest.stages import SETTLE
-from pointsman.adapter.rest.wire import BodyRefused, ClientGone, client_uris, on_client_gone, read_body, reply
-from pointsman.adapter.serve.identity import may_fetch
+from pointsman.adapter.rest.wire import client_uris, on_client_gone, reply
+from pointsman.adapter.serve.body import BodyRefused, ClientGone, read_body
+from pointsman.adapter.serve.identity import Gate
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.discovery.answers import Answer, Answers, Kind
 from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.request import Asker, DiscoveryRequest, read_request
+from pointsman.discovery.request import MAX_BODY, Asker, DiscoveryRequest, read_request
 from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
 from pointsman.store.protocol import Store
@@ -83,13 +84,14 @@ class RestAdapter:
         settle: float = SETTLE,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: any that
-        their CA vouches for. `source` is how Envoys are told to ask for endpoints and secrets.
+        """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: the
+        store's. `source` is how Envoys are told to ask for endpoints and secrets.
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
         self._follower = follower
-        self._metrics, self._others, self._trust_domain = metrics, others or Starlette(), trust_domain
+        self._metrics, self._others = metrics, others or Starlette()
+        self._gate = Gate(follower.view, trust_domain)
         self._delivered = {kind: metrics.deliverer(WAY, kind.value) for kind in Kind}
         self._hold, self._pause = hold, pause
         source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
@@ -132,15 +134,12 @@ class RestAdapter:
             await self._refuse(send, 405, "Envoys ask with POST", "method", pause=0.0)
             return
         try:
-            request = read_request(kind, await read_body(receive))
-            asker = request.asker
-            uris = client_uris(scope)
-            if uris is not None and not may_fetch(asker.proxy, uris, self._trust_domain):
-                reason = f"the client's certificate does not name {asker.proxy}"
-                await self._refuse(send, 403, reason, "certificate")
+            request = read_request(kind, await read_body(scope, receive, MAX_BODY))
+            if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
+                await self._refuse(send, 403, problem, "certificate")
                 return
             asked = f"answering over HTTP who asks for {request.kind.value} {request.name}".rstrip()
-            with self._defects.of(asker.proxy, asked) as attempt:
+            with self._defects.of(request.asker.proxy, asked) as attempt:
                 await self._answer(request, scope, send)
             if attempt.problem:
                 await self._refuse(send, 500, attempt.problem, "defect")
@@ -205,6 +204,9 @@ class RestAdapter:
     async def _answer(self, request: DiscoveryRequest, scope: Scope, send: Send) -> None:
         channel = await self._channel(request.asker, send)
         if channel is None or channel.answers is None:
+            return
+        if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
+            await self._refuse(send, 403, problem, "certificate")
             return
         kind, theirs = request.kind, Version.read(request.version)
         if self._rejections.asked(request, time.time()):

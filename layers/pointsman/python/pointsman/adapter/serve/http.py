@@ -1,4 +1,4 @@
-"""The HTTP server before an adapter: where it listens, whom it lets in, how it ends.
+"""The HTTP server before an application: where it listens, whom it lets in, what it takes on, how it ends.
 
 It is uvicorn with httptools: it is embedded in a few lines, drains, and its connection class can be extended to tell
 who the client is. In one short run on a busy machine, with requests of 77 KB and a client that was itself part of the
@@ -9,20 +9,21 @@ requests the last was released after 0.2 s, granian's after 0.27 s.
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import ssl
+from collections.abc import Callable, Iterable
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pointsman.adapter.rest.wire import GONE, URIS
-from pointsman.adapter.serve.joined import JoinedWrites
+from pointsman.adapter.serve.accept import Acceptor
+from pointsman.adapter.serve.connection import Connection
+from pointsman.adapter.serve.crowd import FOR_ENVOYS, Bounds, Crowd
+from pointsman.adapter.serve.files import within_files
 from pointsman.adapter.serve.listen import Listen
+from pointsman.adapter.serve.local import LocalOnly
+from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls
-from pointsman.discovery.request import MAX_BODY
 from pointsman.model.errors import PointsmanError
 
 _log = logging.getLogger(__name__)
@@ -30,67 +31,62 @@ _log = logging.getLogger(__name__)
 _GRACE = 5
 """Seconds that answers under way get when the server ends."""
 
-_IDLE = 120
-"""Seconds that a connection may be idle: longer than an Envoy waits between two requests, so that it is hardly ever
-closed just as the next one comes."""
+_UNFINISHED = 1.0
+"""Seconds that requests which are not complete get when the server ends."""
+
+IDLE_SECONDS = 120
+"""That a connection may be idle: longer than an Envoy waits between two requests, so that it is hardly ever closed just
+as the next one comes."""
+
+_SWEEP = 1.0
+"""Seconds between two looks for who takes too long."""
 
 _LOOK_AT_CERTIFICATES = 30.0
 
 
-class _Connection(HttpToolsProtocol):
-    """A connection that tells the application who is at the other end, and when that hangs up."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
-        self._gone: list[Callable[[], None]] = []
-        own: dict[str, Any] = {GONE: self._gone}
-        tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            names = (tls.getpeercert() or {}).get("subjectAltName", ())
-            own[URIS] = tuple(value for kind, value in names if kind == "URI")
-        self.app_state = {**self.app_state, **own}
-
-    def on_body(self, body: bytes) -> None:
-        # uvicorn stops reading above 64 KB, and every request of an Envoy is larger: two system calls each.
-        if not self.cycle.response_complete:
-            self.cycle.body += body
-            if len(self.cycle.body) > MAX_BODY:
-                self.flow.pause_reading()
-            self.cycle.message_event.set()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        # uvicorn may have stopped reading in the middle of a large request, and would not see the client hang up.
-        self.flow.resume_reading()
-
-    def on_response_complete(self) -> None:
-        self._gone.clear()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        for call in self._gone:
-            call()
-
-
 class _Server(uvicorn.Server):
-    """A server that says that it ends before it waits for what is under way, and tells when it has started."""
+    """A server that takes connections itself, says that it ends before it waits for what is under way, and tells when
+    it has started."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Callable[[], None], started: Callable[[], None], tls: ServerTls | None
+        self,
+        config: uvicorn.Config,
+        crowd: Crowd,
+        drain: Callable[[], None],
+        started: Callable[[], None],
+        tls: ServerTls | None,
     ) -> None:
         super().__init__(config)
-        self._drain, self._told, self._tls = drain, started, tls
+        self._crowd, self._drain, self._told, self._tls = crowd, drain, started, tls
+        self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=[])
         if self._tls is not None:
             self._refresh(self._tls)
+        for listener in sockets or []:
+            acceptor = Acceptor(listener, self._crowd, self._connection, self._context)
+            self._acceptors.append(acceptor)
+            acceptor.start()
+        self._sweep()
         self._told()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.stop()
         self._drain()
+        asyncio.get_running_loop().call_later(_UNFINISHED, self._crowd.end_unfinished)
         await super().shutdown(sockets=sockets)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self._crowd)
+
+    def _context(self) -> ssl.SSLContext | None:
+        return self._tls.context if self._tls is not None else None
+
+    def _sweep(self) -> None:
+        self._crowd.sweep()
+        asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
 
     def _refresh(self, tls: ServerTls) -> None:
         try:
@@ -109,20 +105,25 @@ class HttpServer(ThreadedServer):
         listen: Listen,
         tls: ServerTls | None = None,
         *,
+        name: str = "http",
         drain: Callable[[], None] = lambda: None,
         option: str = "--listen",
+        bounds: Bounds = FOR_ENVOYS,
+        hosts: Iterable[str] = (),
+        metrics: Metrics | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         """`drain` is called on the loop when the server is told to end: let go of who is held. `option` is how people
-        say where it listens.
+        say where it listens. `hosts` are names by which this machine is asked besides localhost and its addresses.
+        `listener` listens there already.
 
         Raises InvalidInput without `tls` on an address that others than this machine reach.
         """
-        super().__init__("http", listen, tls=tls is not None, grace=_GRACE, option=option)
+        super().__init__(name, listen, tls=tls is not None, grace=_GRACE, option=option)
         self._tls = None if listen.path else tls
-        self._socket: socket.socket | None = None
+        self._socket = listener
         config = uvicorn.Config(
-            app,
-            http=_Connection,
+            app if self._tls is not None else LocalOnly(app, None if listen.path else hosts),
             log_config=None,
             log_level=logging.ERROR,
             access_log=False,
@@ -130,13 +131,14 @@ class HttpServer(ThreadedServer):
             ws="none",
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_IDLE,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=_GRACE,
         )
-        if self._tls is not None:
-            context = self._tls.context
-            config.ssl_context_factory = lambda config, default: context
-        self._server = _Server(config, drain, self._ready, self._tls)
+        told = metrics.turning_away(name) if metrics is not None else lambda reason: None
+        crowd = Crowd(f"{option} {listen}", within_files(bounds), told)
+        if metrics is not None:
+            metrics.connections(name, lambda: len(crowd))
+        self._server = _Server(config, crowd, drain, self._ready, self._tls)
 
     @property
     def address(self) -> str:
@@ -149,14 +151,14 @@ class HttpServer(ThreadedServer):
 
     def start(self) -> None:
         """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
-        self._socket = self._listen.bind()
+        self._socket = self._socket or self._listen.bind(self._option)
         super().start()
 
     def stop(self) -> None:
         """Turn new connections away, answer who is held, and return when that is done."""
+        if self._socket is not None and self._socket.fileno() >= 0:
+            self._listen.leave()
         super().stop()
-        if self._listen.path:
-            Path(self._listen.path).unlink(missing_ok=True)
 
     def _serve(self) -> None:
         assert self._socket is not None

@@ -30,6 +30,11 @@ class JoinedWrites:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Write what is left, and that no more comes."""
+        self._flush()
+        self._transport.write_eof()
+
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():

@@ -1,8 +1,12 @@
 """Where a server listens: an address or a unix socket, and whether it is one of this machine alone."""
 
+import contextlib
 import errno
 import os
+import re
+import secrets
 import socket
+import tempfile
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +15,10 @@ from typing import Self
 from pointsman.model.errors import InvalidInput, PointsmanError
 
 _SOCKET_MODE = 0o660
+_ANOTHER = "is another adapter running, or `pointsman up`? Choose another with"
+_TRIES = 3
+"""To take the place of a dead one, while others may be trying as well."""
+
 _LONGEST = 107
 _BACKLOG = 4096
 """An Envoy with a thousand clusters opens a thousand connections at once."""
@@ -18,21 +26,23 @@ _BACKLOG = 4096
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """`path` of a unix socket, or `host` and `port` (0: a free one)."""
+    """`path` of a unix socket and its `mode`, or `host` and `port` (0: a free one)."""
 
     host: str
     port: int
     path: str = ""
+    mode: int = _SOCKET_MODE
 
     @classmethod
     def read(cls, text: str, option: str) -> Self:
-        """From IP:PORT or unix:PATH, as `option` has it. Raises InvalidInput."""
+        """From IP:PORT or unix:PATH, perhaps with ?mode=MODE, as `option` has it. Raises InvalidInput."""
         if text.startswith("unix:"):
+            text, with_mode, mode = text.partition("?mode=")
             path = os.path.abspath(text.removeprefix("unix:"))
             if text == "unix:" or len(path.encode()) > _LONGEST:
                 reason = f'"{text}" is not the path of a socket, {_LONGEST} bytes at most; say unix:/run/pointsman.sock'
                 raise InvalidInput.single(option, "", reason)
-            return cls("", 0, path)
+            return cls("", 0, path, _read_mode(mode, option) if with_mode else _SOCKET_MODE)
         host, _, port = text.rpartition(":")
         try:
             ip = ip_address(host.strip("[]"))
@@ -52,33 +62,91 @@ class Listen:
         """Whether nobody outside this machine gets there."""
         return bool(self.path) or ip_address(self.host).is_loopback
 
-    def bind(self) -> socket.socket:
-        """A socket that listens there. Raises PointsmanError, with the way out."""
+    def bind(self, option: str) -> socket.socket:
+        """A socket that listens there, which `option` says. Raises PointsmanError, with the way out."""
         if self.path:
-            return self._bind_path()
+            return self._bind_path(option)
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._listening(listener, (self.host, self.port))
-
-    def _bind_path(self) -> socket.socket:
-        # The socket of one that was killed stays behind; that of one that runs is not taken from it.
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(self.path) == 0:
-                raise PointsmanError(f"unix:{self.path}: somebody listens there; is another adapter running?")
-        if Path(self.path).is_socket():
-            Path(self.path).unlink(missing_ok=True)
-        listener = self._listening(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), self.path)
-        os.chmod(self.path, _SOCKET_MODE)
-        return listener
-
-    def _listening(self, listener: socket.socket, place: str | tuple[str, int]) -> socket.socket:
         try:
-            listener.bind(place)
+            listener.bind((self.host, self.port))
             listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
-            in_use = "it is in use; is another adapter running? Choose another with --listen"
-            reason = in_use if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            raise PointsmanError(f"{place if self.path else f'{self.host}:{self.port}'}: {reason}") from None
+            raise self._cannot(error, option) from None
         return listener
+
+    def leave(self) -> None:
+        """Give the place up. While its listener is open still: after that it may be another's already."""
+        if self.path:
+            Path(self.path).unlink(missing_ok=True)
+
+    def name(self, beside: str, option: str) -> None:
+        """Give a unix socket that listens as `beside` its mode and its name, if nobody listens under that.
+
+        It listens already: so there is no moment in which others can connect, and whatever has the name and refuses
+        connections is dead. Raises PointsmanError or OSError.
+        """
+        os.chmod(beside, self.mode)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, self.path)
+                return
+            self._clear(option)
+        raise self._in_use(option)
+
+    def _bind_path(self, option: str) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # In a directory that nobody else may enter.
+            with tempfile.TemporaryDirectory(prefix=".", dir=os.path.dirname(self.path)) as within:
+                listener.bind(os.path.join(within, "s"))
+                listener.listen(_BACKLOG)
+                self.name(os.path.join(within, "s"), option)
+        except OSError as error:
+            listener.close()
+            raise self._cannot(error, option) from None
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _clear(self, option: str) -> None:
+        """Remove the socket of one that was killed. Raises PointsmanError where one listens, or it is no socket."""
+        if not Path(self.path).is_socket():
+            if os.path.lexists(self.path):
+                raise PointsmanError(f"{self}: there is something there that is no socket")
+            return
+        if answers(self.path):
+            raise self._in_use(option)
+        # Away with it first: meanwhile another one may have put its own there.
+        aside = os.path.join(os.path.dirname(self.path), f".{secrets.token_hex(4)}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, aside)
+            try:
+                if answers(aside):
+                    os.link(aside, self.path)
+                    raise self._in_use(option)
+            finally:
+                os.unlink(aside)
+
+    def _in_use(self, option: str) -> PointsmanError:
+        return PointsmanError(f"{self}: somebody listens there; {_ANOTHER} {option}")
+
+    def _cannot(self, error: OSError, option: str) -> PointsmanError:
+        if error.errno == errno.EADDRINUSE:
+            return PointsmanError(f"{self}: the port is in use; {_ANOTHER} {option}")
+        return PointsmanError(f"{self}: {error.strerror or error}")
+
+
+def answers(path: str) -> bool:
+    """Whether somebody listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
+
+
+def _read_mode(text: str, option: str) -> int:
+    if not re.fullmatch("0?[0-7]{3}", text):
+        raise InvalidInput.single(option, "", f'"{text}" is no mode of a socket, such as 0660')
+    return int(text, 8)

@@ -63,6 +63,15 @@ class Metrics:
             "Events that were answered as stale: their source said something else with a greater index before.",
             registry=self._registry,
         )
+        self._turned_away = Counter(
+            "pointsman_connections_turned_away",
+            "Connections that were refused, or ended because they were too slow, held too much, or had to make room.",
+            ("door", "reason"),
+            registry=self._registry,
+        )
+        self._connections = Gauge(
+            "pointsman_connections", "Connections that are open, now.", ("door",), registry=self._registry
+        )
         self._delay = Histogram(
             "pointsman_publish_to_delivery_seconds",
             "From the moment a change was published to the moment it was sent to an Envoy that waited for it.",
@@ -93,6 +102,14 @@ class Metrics:
                 yield CounterMetricFamily(name, what, value=value())
 
         self._registry.register(Total())
+
+    def connections(self, door: str, count: Callable[[], int]) -> None:
+        """Tell as well how many connections a server has."""
+        self._connections.labels(door).set_function(count)
+
+    def turning_away(self, door: str) -> Callable[[str], None]:
+        """What counts a connection of a server that is turned away, called with the reason."""
+        return lambda reason: self._turned_away.labels(door, reason).inc()
 
     def watch_notices(self, hearing: Callable[[], bool]) -> None:
         """Tell as well whether notices are heard, where a store is followed by them."""

@@ -23,11 +23,16 @@ def ops(
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     ahead: Callable[[], Sequence[str]] = tuple,
     resets: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    *,
+    ended: Callable[[], str] = str,
+    failing: Callable[[], str] = str,
 ) -> Starlette:
     """The application: `GET /healthz`, `/readyz`, `/metrics`, `/config_dump`, `/rejections`.
 
-    `/healthz` is 200 as long as the process answers. `/readyz` is 200 as soon as there is something to serve, and stays
-    so while the store is away: what is served then is the last known good, `/metrics` tells how old it is.
+    `/healthz` is 200 as long as the process answers and no part of it has `ended`; else 503, and the process ends by
+    itself. `/readyz` is 200 as soon as there is something to serve, and stays
+    so while the store is away: what is served then is the last known good, `/metrics` tells how old it is. What is
+    `failing` and tried again is told there as well; to send the Envoys elsewhere would not help.
     `waiting_for` is what is missing, "" if nothing is. `ahead` are the Envoys that have something newer than what is
     here while the store has not said what is right, which leaves the others served; `resets` what went back with the
     store. Without a `config_dump` there are no pages with it and with the
@@ -36,12 +41,19 @@ def ops(
     # Not coroutines: a follower that reads a slow store must not hold up the loop.
 
     def healthz(request: Request) -> Response:
-        return _json({"alive": True})
+        dead = ended()
+        return _json({"alive": not dead, "ended": dead}, 503 if dead else 200)
 
     def readyz(request: Request) -> Response:
-        missing = waiting_for()
-        body = {"ready": not missing, "waiting_for": missing, "ahead": list(ahead()[:MOST_AHEAD])}
-        return _json(body, 503 if missing else 200)
+        missing, dead = waiting_for(), ended()
+        body = {
+            "ready": not (missing or dead),
+            "waiting_for": missing,
+            "ended": dead,
+            "failing": failing(),
+            "ahead": list(ahead()[:MOST_AHEAD]),
+        }
+        return _json(body, 200 if body["ready"] else 503)
 
     def show_metrics(request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})

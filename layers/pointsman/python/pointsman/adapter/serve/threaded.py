@@ -1,11 +1,14 @@
 """A server with a thread of its own: how it starts, says that it did not, and ends."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from typing import Self
 
 from pointsman.adapter.serve.listen import Listen
 from pointsman.model.errors import InvalidInput, PointsmanError
+
+_log = logging.getLogger(__name__)
 
 
 class ThreadedServer(ABC):
@@ -24,7 +27,7 @@ class ThreadedServer(ABC):
             reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
             way_out = "give --tls-cert, --tls-key and --client-ca, or listen on loopback or a unix socket"
             raise InvalidInput.single(option, "", f"{reason}; {way_out}")
-        self._listen, self._grace = listen, grace
+        self._listen, self._grace, self._option = listen, grace, option
         self._started, self._took = threading.Event(), False
         self._problem: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -76,5 +79,7 @@ class ThreadedServer(ABC):
             self._serve()
         except BaseException as error:
             self._problem = error
+            if self._took:
+                _log.exception("%s: the server has ended", self._thread.name)
         finally:
             self._started.set()

@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pointsman.model.errors import PointsmanError
 
@@ -16,31 +17,51 @@ class TlsFiles:
     client_ca: Path
 
 
+class _Peer(ssl.SSLObject):
+    """asyncio asks for the names in every client's certificate, and fails where one of them is no UTF-8."""
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        try:
+            return super().getpeercert(binary_form)
+        except UnicodeDecodeError:
+            return {}
+
+
 class ServerTls:
-    """A context from files. Certificates of a mesh live for hours: `refresh` takes up those that are new."""
+    """The context of a server, from files. Certificates of a mesh live for hours: `refresh` takes up those that are
+    new, and forgets CAs that are gone."""
 
     def __init__(self, files: TlsFiles) -> None:
         """Raises PointsmanError where a file cannot be read or used."""
         self._files = files
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.verify_mode = ssl.CERT_REQUIRED
         self._loaded: tuple[int, ...] = ()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        """For the next handshake. Another one when the files are: a context cannot be made to forget a CA, and would
+        go on resuming sessions of clients of that."""
         self.refresh()
 
     def refresh(self) -> None:
         """Read the files again if they have changed; connections that stand keep what they have.
 
-        Raises PointsmanError; then everything stays as it was, but a CA that was read stays trusted.
+        Raises PointsmanError; then everything stays as it was.
         """
         files = self._files
         try:
-            now = tuple(each.stat().st_mtime_ns for each in (files.certificate, files.private_key, files.client_ca))
+            now = tuple(
+                number
+                for each in (files.certificate, files.private_key, files.client_ca)
+                for found in [each.stat()]
+                for number in (found.st_mtime_ns, found.st_ino, found.st_size)
+            )
             if now == self._loaded:
                 return
-            self.context.load_verify_locations(files.client_ca)
-            self.context.load_cert_chain(files.certificate, files.private_key)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.sslobject_class = _Peer
+            context.load_verify_locations(files.client_ca)
+            context.load_cert_chain(files.certificate, files.private_key)
         except (OSError, ssl.SSLError) as error:
             what = getattr(error, "filename", None) or f"{files.certificate}, {files.private_key}, {files.client_ca}"
             raise PointsmanError(f"TLS: {what}: {error.strerror or error}") from None
-        self._loaded = now
+        self.context, self._loaded = context, now

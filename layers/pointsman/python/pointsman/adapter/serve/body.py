@@ -1,0 +1,38 @@
+"""The body of a request, within its limit."""
+
+from starlette.types import Receive, Scope
+
+
+class ClientGone(Exception):
+    """There is no client any more to be answered."""
+
+
+class BodyRefused(Exception):
+    """A body that is too large; `status` is the answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+async def read_body(scope: Scope, receive: Receive, most: int, way_out: str = "") -> bytes:
+    """The request's body, of `most` bytes. Raises ClientGone, or BodyRefused with the `way_out`.
+
+    The server sees to it that it comes in time (`serve/crowd.py`).
+    """
+    refused = BodyRefused(413, f"the body is larger than {most} bytes{way_out and f'; {way_out}'}")
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    # httptools has checked that it is a number.
+    if len(length) > 18 or int(length) > most:
+        raise refused
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > most:
+            raise refused
+        if not message.get("more_body"):
+            return bytes(body + part) if body else part
+        body += part

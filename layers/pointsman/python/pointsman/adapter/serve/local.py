@@ -1,0 +1,68 @@
+"""For servers without certificates: only those who mean this machine are answered.
+
+A server on loopback is open to whatever runs on the machine, and that includes the pages of strangers in a browser. A
+browser says by `Host` for whom it takes the server, and by `Origin` whose page asks, and pages can change neither: not
+for a server that they reach by a name of their own (DNS rebinding), nor across sites
+(https://fetch.spec.whatwg.org/#forbidden-request-header).
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_FOR_ENVOYS = "/v3/discovery:"
+"""An Envoy's `Host` is whatever its bootstrap calls the cluster; it never has an `Origin`."""
+
+
+class LocalOnly:
+    """`app` for requests whose `Host` is this machine, and which no page of another server makes; others get 403."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
+        """`hosts` are this machine's names besides localhost and loopback addresses; None: every `Host` will do, since
+        no browser gets here (a unix socket)."""
+        self._app = app
+        self._hosts = None if hosts is None else {"localhost", *(each.lower() for each in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        problem = self._problem(scope) if scope["type"] == "http" else ""
+        if not problem:
+            await self._app(scope, receive, send)
+            return
+        body = orjson.dumps({"error": problem})
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _problem(self, scope: Scope) -> str:
+        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        origins = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
+        host = hosts[0] if hosts else ""
+        if self._hosts is not None and not scope["path"].startswith(_FOR_ENVOYS):
+            if len(hosts) > 1:
+                return "several Host headers"
+            if hosts and not self._is_ours(_without_port(host)):
+                return (
+                    f'the Host "{host[:200]}" is not this machine, as whose this address is reached; '
+                    "ask for localhost, or start with --host NAME"
+                )
+        own = {f"http://{host}", f"https://{host}"} if host else set()
+        if any(each not in own for each in origins):
+            return f'the Origin "{origins[0][:200]}" is another server\'s page'
+        return ""
+
+    def _is_ours(self, host: str) -> bool:
+        assert self._hosts is not None
+        if host in self._hosts:
+            return True
+        try:
+            return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+        except ValueError:
+            return False
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and (port.isdecimal() or not port) and (":" not in name or name.endswith("]")) else host

@@ -1,0 +1,71 @@
+"""The log of a process: lines on stderr, and few of a kind, however often something happens."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LINES = 20
+"""Lines of one kind that are printed in a minute; those beyond are counted."""
+
+_MINUTE = 60.0
+_KINDS = 1000
+"""Kinds that are counted apart; the one that was seen first makes room for a new one."""
+
+KIND, FEW = "kind", "few"
+"""What a record may carry (`extra`): its kind where that is not its text before anything is filled in, and how many of
+it are printed in a minute where that is not LINES."""
+
+ONE = {FEW: 1}
+"""For `extra`: one line in a minute, for what clients bring about as often as they like."""
+
+
+@dataclass(slots=True)
+class _Window:
+    began: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class Few(logging.Filter):
+    """Lets so many lines of a kind through in a minute. The last one says that more are left out, and the first of the
+    next minute how many were. Safe for several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to print it."""
+        most = getattr(record, FEW, LINES)
+        kind = record.name, str(getattr(record, KIND, record.msg))[:200]
+        with self._lock:
+            now, window = self._clock(), self._windows.get(kind)
+            before = 0
+            if window is None or now - window.began >= _MINUTE:
+                before = window.left_out if window else 0
+                if window is None and len(self._windows) >= _KINDS:
+                    del self._windows[next(iter(self._windows))]
+                window = self._windows[kind] = _Window(now)
+            window.lines += 1
+            if window.lines > most:
+                window.left_out += 1
+                return False
+            notes = [f"{before} more like this were left out before"] if before else []
+            if window.lines == most:
+                notes.append("more like this are left out for a minute")
+        if notes and most > 0:
+            record.msg, record.args = f"{record.getMessage()} ({'; '.join(notes)})", None
+        return True
+
+
+def start_log() -> None:
+    """Have warnings and errors of this process printed on stderr, few of a kind."""
+    logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, Few) for each in handler.filters):
+            handler.addFilter(Few())

@@ -1,0 +1,52 @@
+"""A thread that goes on, whatever what it does raises."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds until what failed is begun again."""
+
+_FAILING = 10.0
+"""Seconds after a failure in which it is shown: longer than AGAIN, so that what fails every time is always shown."""
+
+
+class Turns:
+    """Runs `run`, which goes on until `ended` is set. What it raises is logged, with its traceback where that is new,
+    and it is begun again."""
+
+    def __init__(self, name: str, ended: threading.Event, run: Callable[[], None]) -> None:
+        self._name, self._ended, self._run = name, ended, run
+        self._failure, self._failed = "", 0.0
+        self._thread = threading.Thread(target=self._go_on, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it is over, `seconds` at most."""
+        self._thread.join(seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
+    @property
+    def problem(self) -> str:
+        """Why it failed just now; "" if it did not."""
+        return self._failure if self._failure and time.monotonic() - self._failed < _FAILING else ""
+
+    def _go_on(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._run()
+            except Exception as error:
+                failure = f"{self._name}: {type(error).__name__}: {error}"
+                _log.warning("%s; it is tried again", failure, exc_info=failure != self._failure)
+                self._failure, self._failed = failure, time.monotonic()
+                self._ended.wait(AGAIN)
