@@ -1,14 +1,16 @@
 """What ADS promises on the wire, in both protocols: over a real channel to a real server."""
 
 import contextlib
+import queue
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.ads.resources import Kind
-from pointsman.adapter.ads.server import AdsServer
+from pointsman.adapter.ads.server import MAX_MESSAGE, MAX_METADATA, SERVICE, AdsServer
 from pointsman.adapter.serve.identity import may_fetch
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.tls import TlsFiles
@@ -375,3 +377,66 @@ def _port_of(adapter: Adapter, store: Remote) -> str:
     server = AdsServer(adapter.adapter, Listen.read("127.0.0.1:0", "--grpc"))
     server.start()
     return server.address
+
+
+GARBAGE = [b"\xff", b"\x0a\xff\xff\xff\xff\x7f", b"\x12\x02\xff\xfe", bytes(range(256)), b"\x0a\x04\x0a\x02\xff\xfe"]
+
+
+@pytest.mark.parametrize("method", ["DeltaAggregatedResources", "StreamAggregatedResources"])
+def test_what_is_no_request_ends_its_stream_with_the_reason_and_no_traceback(
+    method: str, store: Remote, published: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = DeltaDiscoveryRequest(node=node((1, 40, 0)), type_url=CLUSTERS.value).SerializeToString()
+    with Adapter(store, hold=0.01) as adapter, grpc.insecure_channel(adapter.server.address) as channel:
+        call = channel.stream_stream(f"/{SERVICE}/{method}")
+        for garbage in GARBAGE:
+            with pytest.raises(grpc.RpcError) as refused:
+                next(call(iter([garbage]), timeout=60))
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        if method.startswith("Delta"):
+            later: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+            later.put(good)
+            answers = call(iter(later.get, None), timeout=60)
+            next(answers)
+            later.put(GARBAGE[0])
+            with pytest.raises(grpc.RpcError) as refused:
+                list(answers)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            later.put(None)  # type: ignore[arg-type]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_stream_on_which_nothing_is_asked_ends(
+    store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.adapter.ads.adapter.FIRST_REQUEST_SECONDS", 0.1)
+    with Adapter(store) as adapter, stream(adapter.server.address) as silent:
+        with pytest.raises(grpc.RpcError) as ended:
+            silent.hear()
+        assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "no request came" in ended.value.details()
+
+
+def test_more_than_is_said_is_refused_and_the_others_are_served(
+    store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.adapter.ads.server.MOST_STREAMS", 3)
+    with Adapter(store) as adapter, contextlib.ExitStack() as held:
+        for number in range(5):
+            spoken = held.enter_context(stream(adapter.server.address))
+            spoken.say(CLUSTERS, node=node((1, 40, 0)))
+            if number < 3:
+                assert spoken.hear().resources
+            else:
+                with pytest.raises(grpc.RpcError) as refused:
+                    spoken.hear()
+                assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_request_or_metadata_that_is_too_large_is_refused(store: Remote, published: Publisher) -> None:
+    with Adapter(store) as adapter, grpc.insecure_channel(adapter.server.address) as channel:
+        call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")
+        for body, metadata in ((bytes(MAX_MESSAGE + 1), ()), (b"", (("x", "x" * 5 * MAX_METADATA),))):
+            with pytest.raises(grpc.RpcError) as refused:
+                next(call(iter([body]), timeout=60, metadata=metadata))
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

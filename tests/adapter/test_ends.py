@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,7 +70,7 @@ def test_a_process_that_is_told_to_end_answers_every_poll_that_it_holds(command:
         for poll in polls:
             hold(poll)
         wait_until(lambda: held(url) == POLLS, "all of them to be held", children=[child])
-        os.kill(child.pid, signal.SIGTERM)
+        child.terminate()
         answers = [poll.getresponse() for poll in polls]
         assert {(answer.status, answer.read()) for answer in answers} == {(304, b"")}
         assert child.wait() == 0

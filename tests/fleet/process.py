@@ -65,7 +65,11 @@ class Child:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def terminate(self) -> None:
+        """Ask it to end; it is still to be waited for."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, timeout: float = 60.0) -> int:
         """Its exit code once it has ended by itself, or the signal that ended it, as a negative number."""
         wait_until(lambda: not self.alive, f"{self.name} to end", timeout=timeout)
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)

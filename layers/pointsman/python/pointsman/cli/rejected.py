@@ -8,6 +8,9 @@ from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.rejection import what
 from pointsman.model.errors import InvalidInput
 
+_PATIENCE = 5.0
+"""Seconds for an adapter's whole answer."""
+
 _FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
 
 
@@ -60,7 +63,7 @@ def read_place(text: str) -> Listen:
 def ask(place: Listen) -> AdapterStatus:
     """What the adapter there tells. One that is away is no error of ours: it is told."""
     try:
-        answer = get_json(place, "/rejections", timeout=5.0)
+        answer = get_json(place, "/rejections", timeout=_PATIENCE)
     except NoAnswer as error:
         return AdapterStatus(str(place), str(error).removeprefix(f"{place}: "))
     rejections = answer.get("rejections") if isinstance(answer, dict) else None

@@ -49,10 +49,11 @@ class Acceptor:
         self,
         listener: socket.socket,
         crowd: Crowd,
-        make: Callable[[], asyncio.Protocol],
+        make: Callable[[Callable[[], None]], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext | None],
     ) -> None:
-        """`make` makes what speaks with one client; `context` is for the next handshake, None without TLS."""
+        """`make` makes what speaks with one client, and calls what it is given when it does; `context` is for the next
+        handshake, None without TLS."""
         self._listener, self._crowd, self._make, self._context = listener, crowd, make, context
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
@@ -95,23 +96,25 @@ class Acceptor:
         self._crowd.place(opening, Stage.NEW)
         task = opening.task = self._loop.create_task(self._connect(connection, opening))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._opening.discard(task)
+            self._crowd.leave(opening)
+            if task.cancelled():
+                connection.close()
+
+        task.add_done_callback(over)
 
     async def _connect(self, connection: socket.socket, opening: _Opening) -> None:
         context = self._context()
-        try:
-            # What fails here is what clients do: no certificate, one of a stranger, no TLS at all, too slow.
-            with contextlib.suppress(OSError):
-                await self._loop.connect_accepted_socket(
-                    self._make,
-                    connection,
-                    ssl=context,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
-                )
-        except asyncio.CancelledError:
-            connection.close()
-        finally:
-            self._crowd.leave(opening)
+        # What fails here is what clients do: no certificate, one of a stranger, no TLS at all, too slow.
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                lambda: self._make(lambda: self._crowd.leave(opening)),
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+            )
 
     def _turn_away(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

@@ -37,9 +37,12 @@ _ENOUGH = 1024 * 1024
 class Connection(HttpToolsProtocol):
     """A connection that is part of a crowd."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState, crowd: Crowd) -> None:
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, crowd: Crowd, opened: Callable[[], None] = lambda: None
+    ) -> None:
+        """`opened` is called when it is part of the crowd."""
         super().__init__(config=config, server_state=state, app_state={})
-        self._crowd = crowd
+        self._crowd, self._opened = crowd, opened
         self._reading = Stage.NEW
         self._head = 0
         self._refused = False
@@ -52,6 +55,7 @@ class Connection(HttpToolsProtocol):
         if tls is not None:
             own[URIS] = certificate_uris(tls.getpeercert(binary_form=True) or b"")
         self.app_state = own
+        self._opened()
         self._crowd.place(self, Stage.NEW)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -78,8 +78,8 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(_UNFINISHED, self._crowd.end_unfinished)
         await super().shutdown(sockets=sockets)
 
-    def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, self._crowd)
+    def _connection(self, opened: Callable[[], None]) -> Connection:
+        return Connection(self.config, self.server_state, self._crowd, opened)
 
     def _context(self) -> ssl.SSLContext | None:
         return self._tls.context if self._tls is not None else None
