@@ -171,6 +171,8 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         1,
         '"127.0.0.1:99999" has no port',
     ),
+    "a port of many digits": (["up", "--listen", f"127.0.0.1:{'9' * 5000}"], {}, 1, "has no port"),
+    "an Envoy version of many digits": (["up", "--envoy-version", f"1.{'9' * 5000}"], {}, 1, "is not a version"),
     "a door open to the network": (["up", "--listen", "0.0.0.0:0"], {}, 1, "is not a loopback address"),
     "an unknown command": (["aply"], {}, 2, "No such command"),
     "an option that is missing": (["bootstrap", "s1"], {}, 2, "--dc"),

@@ -196,7 +196,10 @@ def body() -> bytes:
     """The request's body, of any content type, as it was sent."""
     event = app.current_event
     text = event.body or ""
-    return b64decode(text) if event.is_base64_encoded else text.encode(errors="replace")
+    try:
+        return b64decode(text) if event.is_base64_encoded else text.encode(errors="replace")
+    except ValueError as error:
+        raise InvalidInput.single("the body", "", f"is no base64: {error}") from None
 
 
 def current() -> Config:

@@ -91,7 +91,10 @@ def answering(kind: Kind) -> Callable[[], Response[str]]:
         event = app.current_event
         text = event.body or ""
         # What is no text of UTF-8 comes in base64, and what is no text of anything is for the parser to refuse.
-        body = b64decode(text) if event.is_base64_encoded else text.encode(errors="surrogatepass")
+        try:
+            body = b64decode(text) if event.is_base64_encoded else text.encode(errors="surrogatepass")
+        except ValueError as error:
+            return refused(400, f"the request is no base64: {error}")
         if len(body) > MAX_BODY:
             return refused(413, f"the request is larger than {MAX_BODY} bytes")
         request = read_request(kind, body)

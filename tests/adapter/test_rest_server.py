@@ -48,7 +48,16 @@ def test_a_unix_socket_is_taken_over_from_the_dead_and_not_from_the_living(
 
 
 @pytest.mark.parametrize(
-    "text", ["localhost:1", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "unix:", "unix:" + "x" * 120]
+    "text",
+    [
+        "localhost:1",
+        "127.0.0.1",
+        "127.0.0.1:x",
+        "127.0.0.1:65536",
+        "127.0.0.1:" + "9" * 5000,
+        "unix:",
+        "unix:" + "x" * 120,
+    ],
 )
 def test_a_place_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="--listen"):

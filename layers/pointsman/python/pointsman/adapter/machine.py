@@ -41,7 +41,7 @@ _SWITCH_INTERVAL = 0.001
 written, and who tells the Envoys waits for that: with Python's five milliseconds, a held poll was answered three
 milliseconds later at the median."""
 
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?\Z")
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)

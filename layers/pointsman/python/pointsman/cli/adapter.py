@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -368,7 +369,7 @@ def _version(text: str) -> tuple[int, int, int] | None:
     if not text:
         return None
     parts = text.split(".")
-    if len(parts) not in (2, 3) or not all(part.isdecimal() for part in parts):
+    if len(parts) not in (2, 3) or not all(re.fullmatch("[0-9]{1,4}", part) for part in parts):
         raise InvalidInput.single("--envoy-version", "", f'"{text}" is not a version like 1.40.0')
     major, minor, patch = (*map(int, parts), 0)[:3]
     return major, minor, patch

@@ -39,7 +39,7 @@ from pointsman.xds.secret_source import read_sds
 
 def _address(field: str, text: str) -> Address:
     ip, _, port = text.rpartition(":")
-    if not ip or not port.isdecimal():
+    if not ip or not (port.isdecimal() and len(port) <= 5):
         raise click.BadParameter(f'"{text}" is not IP:PORT', param_hint=field)
     return Address(ip.strip("[]"), int(port))
 
