@@ -230,8 +230,8 @@ _PROPAGATE = [
     Mutation(
         "a config head that another writer swapped is not written over",
         "pipeline/propagate.py",
-        "Write(keys.CONFIG_HEAD, data, head.etag)",
-        "Write(keys.CONFIG_HEAD, data, (engine.store.get(keys.CONFIG_HEAD) or head).etag)",
+        "after.serial, engine.nonce()), head.etag)",
+        "after.serial, engine.nonce()), (engine.store.get(keys.CONFIG_HEAD) or head).etag)",
         "test_configure.py",
     ),
 ]
