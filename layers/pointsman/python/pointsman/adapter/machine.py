@@ -14,6 +14,7 @@ import orjson
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.files.access import read_group
+from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.intake import intake
 from pointsman.adapter.process import AdapterProcess, stop_on_signals
 from pointsman.adapter.process import Settings as AdapterSettings
@@ -24,13 +25,14 @@ from pointsman.adapter.serve.http import HttpServer
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.log import KIND, start_log
 from pointsman.model.errors import InvalidInput
+from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.retention import Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.store.open import open_store
-from pointsman.store.protocol import Store
+from pointsman.store.protocol import Store, StoreUnavailable
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.secret_source import read_sds
 
@@ -48,7 +50,8 @@ _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
 class Settings:
     """What `pointsman up` is told, checked.
 
-    `adapter` is how Envoys fetch, if at all.
+    `adapter` is how Envoys fetch, if at all. What they get is kept in `keep` as well, to serve it while the store is
+    away.
     """
 
     store: str
@@ -57,6 +60,7 @@ class Settings:
     reconcile_every: int
     adapter: AdapterSettings
     scope: Scope = EVERYWHERE
+    keep: Path | None = None
 
     @classmethod
     def read(
@@ -76,6 +80,7 @@ class Settings:
         group: str = "",
         hosts: Sequence[str] = (),
         max_connections: int = MOST_CONNECTIONS,
+        keep: str = "",
     ) -> Self:
         """From the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
@@ -103,6 +108,7 @@ class Settings:
                 max_connections=max_connections,
             ),
             read_scope(datacenters, "--datacenters"),
+            Path(keep) if keep else None,
         )
 
 
@@ -131,16 +137,18 @@ class Machine:
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
         engine = Engine(store, scope=self._settings.scope)
-        configure(engine, Batch(), trust_domain=self._settings.trust_domain)
-        self._reconcile(engine)
+        kept = Kept(self._settings.keep, self._settings.store) if self._settings.keep else None
+        is_away = self._begin(engine, kept)
 
         def turn() -> None:
+            if engine.root is NO_ROOT:
+                configure(engine, Batch(), trust_domain=self._settings.trust_domain)
             self._reconcile(engine)
             retention.run()
 
         reconciling = Reconciling(turn, self._settings.reconcile_every)
         retention = Retention(engine, pause=reconciling.pause)
-        adapter = AdapterProcess(store, self._settings.adapter)
+        adapter = AdapterProcess(store, self._settings.adapter, kept)
         adapter.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
             "pointsman_reconcile_age_seconds",
@@ -168,11 +176,23 @@ class Machine:
                 listener=listener,
             )
             serving.callback(reconciling.stop)
-            reconciling.start()
+            reconciling.start(soon=is_away)
             # Last, so that it ends first: what is acknowledged is passed on to the Envoys that ask.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)
             adapter.wait(stop)
+
+    def _begin(self, engine: Engine, kept: Kept | None) -> bool:
+        """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""
+        try:
+            configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+            self._reconcile(engine)
+        except StoreUnavailable as error:
+            if kept is None or not kept.proxies():
+                raise
+            report(f"{error}; Envoys get what is kept in {kept} until the store is back")
+            return True
+        return False
 
     def _ready(self, url: str, where: Mapping[str, str]) -> None:
         ways = {way: where.get(way) for way in ("files", "grpc", "http")}

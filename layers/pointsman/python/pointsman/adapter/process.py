@@ -138,7 +138,7 @@ class AdapterProcess:
         if settings.files is not None:
             self._start_files(serving, ended, settings.files)
         if settings.grpc or settings.http:
-            follower = self._follower()
+            follower = self._follower(self._kept)
             self._problems.append(follower.all_problems)
             # Before anybody asks: what is kept needs no store.
             follower.recall()
@@ -239,7 +239,9 @@ class AdapterProcess:
                 raise PointsmanError(f"a part has ended unexpectedly: {ended} (the log says why); start it again")
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
-        follower, settings = self._follower(), self._settings
+        settings = self._settings
+        # Who keeps is one, since two would sweep what the other has: files last by themselves, what is served does not.
+        follower = self._follower(None if settings.grpc or settings.http else self._kept)
         root = shared_directory(root, settings.group)
         adapter = FilesAdapter(
             follower,
@@ -321,9 +323,7 @@ class AdapterProcess:
         serving.callback(turns.join, 5.0)
         serving.callback(ended.set)
 
-    def _follower(self) -> Follower:
-        # Who keeps is one: two would sweep what the other has.
-        kept = None if self._followers else self._kept
+    def _follower(self, kept: Kept | None) -> Follower:
         follower = Follower(self._store, self._settings.proxies, datacenters=self._settings.datacenters, kept=kept)
         self._followers.append(follower)
         return follower

@@ -12,6 +12,9 @@ _log = logging.getLogger(__name__)
 LATE = 3
 """Periods without a reconcile that came to its end, after which that is shown as a problem."""
 
+SOON = 1.0
+"""Seconds between two tries of a reconcile that did not come to its end at the start."""
+
 
 class Reconciling:
     """Calls `reconcile` every `period` seconds, from `start` to `stop`. What it raises is logged, and tried again at
@@ -22,11 +25,12 @@ class Reconciling:
     ) -> None:
         self._reconcile, self._period, self._clock = reconcile, period, clock
         self._stop = threading.Event()
-        self._done, self._failure = clock(), ""
+        self._done, self._failure, self._soon = clock(), "", False
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
-    def start(self) -> None:
-        """Begin; the first turn is after one period."""
+    def start(self, *, soon: bool = False) -> None:
+        """Begin; the first turn is after one period, or `soon`, and until one comes to its end every SOON seconds."""
+        self._soon = soon
         self._thread.start()
 
     def stop(self) -> None:
@@ -57,7 +61,7 @@ class Reconciling:
         return f"no reconcile for {self.age:.0f} s: {self._failure or 'one is under way'}"
 
     def _run(self) -> None:
-        while not self._stop.wait(self._period):
+        while not self._stop.wait(min(SOON, self._period) if self._soon else self._period):
             try:
                 self._reconcile()
             except PointsmanError as error:
@@ -65,7 +69,7 @@ class Reconciling:
             except Exception as error:
                 self._fail(f"reconcile: {type(error).__name__}: {error}", defect=True)
             else:
-                self._done, self._failure = self._clock(), ""
+                self._done, self._failure, self._soon = self._clock(), "", False
 
     def _fail(self, failure: str, defect: bool = False) -> None:
         # A defect's traceback once; that it goes on every time.

@@ -18,6 +18,7 @@ from pointsman.cli.options import (
     envoy_admin_option,
     group_option,
     host_option,
+    keep_option,
     max_connections_option,
     refresh_delay_option,
     sds_option,
@@ -88,19 +89,6 @@ def _ops_option(command: _Command) -> _Command:
     return click.option("--ops", default="", metavar="IP:PORT|unix:PATH", help=pages)(command)
 
 
-def _keep_option(default: str) -> Callable[[_Command], _Command]:
-    def keep_option(command: _Command) -> _Command:
-        return click.option(
-            "--keep",
-            envvar="POINTSMAN_KEEP",
-            default="",
-            metavar="DIR",
-            help=f"Keep the last known good in DIR, to start from it while the store is away (default: {default}).",
-        )(command)
-
-    return keep_option
-
-
 def _network_options(command: _Command) -> _Command:
     for option in reversed(
         (
@@ -121,7 +109,7 @@ def _network_options(command: _Command) -> _Command:
                 help="Only certificates of this one (default: the store's).",
             ),
             refresh_delay_option,
-            _keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
+            keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
             envoy_admin_option,
             sds_option,
             _proxy_option,
@@ -144,7 +132,7 @@ def _network_options(command: _Command) -> _Command:
 )
 @_ops_option
 @host_option
-@_keep_option("DIR/.pointsman/kept below --files")
+@keep_option("DIR/.pointsman/kept below --files")
 @envoy_admin_option
 @sds_option
 @_proxy_option

@@ -108,6 +108,21 @@ def group_option(command: _Command) -> _Command:
     )(command)
 
 
+def keep_option(default: str) -> Callable[[_Command], _Command]:
+    """`--keep`, also by environment; `default` says what is kept where without it."""
+
+    def decorated(command: _Command) -> _Command:
+        return click.option(
+            "--keep",
+            envvar="POINTSMAN_KEEP",
+            default="",
+            metavar="DIR",
+            help=f"Keep the last known good in DIR, to start from it while the store is away (default: {default}).",
+        )(command)
+
+    return decorated
+
+
 @contextmanager
 def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end. Only what writes config may `create` one that is not there."""

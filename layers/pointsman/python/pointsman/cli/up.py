@@ -7,6 +7,7 @@ from pointsman.cli.options import (
     envoy_admin_option,
     group_option,
     host_option,
+    keep_option,
     max_connections_option,
     refresh_delay_option,
     sds_option,
@@ -61,6 +62,7 @@ from pointsman.cli.options import (
     metavar="SECONDS",
     help="How often everything is recomputed, whatever was lost.",
 )
+@keep_option("nothing is kept")
 def up(
     store: str,
     trust_domain: str,
@@ -77,6 +79,7 @@ def up(
     envoy_version: str,
     datacenters: str,
     reconcile_every: int,
+    keep: str,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
@@ -87,6 +90,7 @@ def up(
 
     \b
       pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420
+      pointsman up --store s3://BUCKET --grpc unix:/run/pointsman.sock --keep /var/lib/pointsman
       pointsman up --store pointsman.db --http 127.0.0.1:8421 --grpc unix:/run/pointsman.sock
       curl -H 'content-type: application/json' --data @event.json http://127.0.0.1:8420/v1/events
       pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
@@ -110,5 +114,6 @@ def up(
         group,
         hosts=hosts,
         max_connections=max_connections,
+        keep=keep,
     )
     Machine(settings).run()
