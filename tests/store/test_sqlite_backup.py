@@ -58,7 +58,7 @@ def test_a_copy_under_load_has_all_that_was_acknowledged_before_it_began_and_is_
     finally:
         os.umask(before)
     assert {each.name for each in path.parent.iterdir()} >= {"copy0.db", "copy1.db", "copy2.db"}
-    assert not list(path.parent.glob("*.new*"))
+    assert not list(path.parent.glob(".*"))
 
 
 def test_a_copy_is_never_put_over_anything_and_a_failed_one_leaves_nothing(

@@ -168,8 +168,8 @@ def test_a_store_is_its_owners_alone_whatever_the_umask(tmp_path: Path, mask: in
 
 def test_what_a_crash_left_of_making_a_store_is_in_nobodys_way(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    for left in ("new", "new-wal", "new-journal"):
-        path.with_name(f"store.db.{left}").write_bytes(b"half")
+    for left in ("", "-wal", "-journal"):
+        path.with_name(f".store.db.unfinished{left}").write_bytes(b"half")
     with closing(SQLiteStore(path)) as store:
         assert store.put(Write("k", b"", None)).etag
     assert [each.name for each in tmp_path.iterdir()] == ["store.db"]

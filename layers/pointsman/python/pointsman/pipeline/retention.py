@@ -72,12 +72,16 @@ class Retention:
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
-        """On the store of `engine`. `clock` is the store's, in seconds since 1970; `pause` waits that many seconds."""
+        """On the store of `engine`. `clock` is the store's, in seconds since 1970.
+
+        `pause` waits that many seconds; what it returns says whether to stop there.
+        """
         self._engine = engine
         self._history = history
         self._generations = generations
         self._clock = clock
         self._pause = pause
+        self._stopped = False
         self._plans: Iterator[Listed] = iter(())
         self._looked_at = (-SLACK, 0.0)
 
@@ -91,9 +95,9 @@ class Retention:
             return Removed()
         removed = Removed(self._forget_versions(store), self._forget_config(store))
         for _ in range(BATCHES):
-            if not store.tidy():
+            if self._stopped or not store.tidy():
                 break
-            self._pause(PAUSE_S)
+            self._rest()
         return removed
 
     def _forget_versions(self, store: Forgetful) -> int:
@@ -111,15 +115,24 @@ class Retention:
                 reverse=True,
             )
             gone += [each.key for rank, each in enumerate(past, 1) if not self._history.keeps(rank, now - each.written)]
-            while len(gone) >= REMOVED_AT_ONCE and removed < BATCHES * REMOVED_AT_ONCE:
-                removed += self._remove(store, gone[:REMOVED_AT_ONCE])
-                del gone[:REMOVED_AT_ONCE]
-        return removed + (self._remove(store, gone[:REMOVED_AT_ONCE]) if gone else 0)
+            if len(gone) >= REMOVED_AT_ONCE:
+                removed += self._remove(store, gone, BATCHES * REMOVED_AT_ONCE - removed)
+                gone = []
+            if self._stopped or removed >= BATCHES * REMOVED_AT_ONCE:
+                return removed
+        return removed + self._remove(store, gone, REMOVED_AT_ONCE)
 
-    def _remove(self, store: Forgetful, names: Sequence[str]) -> int:
-        store.remove(names)
-        self._pause(PAUSE_S)
-        return len(names)
+    def _remove(self, store: Forgetful, names: Sequence[str], most: int) -> int:
+        removed = 0
+        while removed < min(len(names), most) and not self._stopped:
+            batch = names[removed : removed + REMOVED_AT_ONCE]
+            store.remove(batch)
+            removed += len(batch)
+            self._rest()
+        return removed
+
+    def _rest(self) -> None:
+        self._stopped = bool(self._pause(PAUSE_S))
 
     def _forget_config(self, store: Forgetful) -> int:
         now = self._clock()
@@ -128,10 +141,12 @@ class Retention:
         if head.etag is None or (head.generation < generation + SLACK and now - then < _DAY_S):
             return 0
         listed = {each.key: each.written for each in self._engine.store.list(keys.CONFIG_OBJECTS)}
-        kept = list(self._kept_roots(head, listed, now))
-        reached = {keys.config_object(name) for root in kept for name in root.objects()}
+        reached: set[str] = set()
+        for root in self._kept_roots(head, listed, now):
+            reached.update(map(keys.config_object, root.objects()))
+            oldest = root.generation
         gone = [key for key, written in listed.items() if key not in reached and now - written > GRACE_S]
-        current = replace(head, oldest=kept[-1].generation)
+        current = replace(head, oldest=oldest)
         removed = 0
         for start in range(0, min(len(gone), BATCHES * REMOVED_AT_ONCE), REMOVED_AT_ONCE):
             batch = gone[start : start + REMOVED_AT_ONCE]
@@ -141,7 +156,9 @@ class Retention:
                 return removed  # the config moved on, so what it reaches may be more: the next run looks again
             current = replace(swapped, etag=outcome.etag)
             removed += len(batch)
-            self._pause(PAUSE_S)
+            self._rest()
+            if self._stopped:
+                return removed
         if removed == len(gone):
             self._looked_at = (head.generation, now)
         return removed

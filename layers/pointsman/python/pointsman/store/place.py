@@ -15,12 +15,13 @@ _BESIDE = ("", "-journal", "-wal", "-shm")
 def new_file(path: str, patience: float) -> Iterator[str]:
     """The name of an empty file to fill, which stands under `path` once the block ends well, synced.
 
-    It has the mode 0600 whatever the umask. Until then it is called `path` with `.new` behind, and what a crash left
-    under that name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
+    It has the mode 0600 whatever the umask. Until then it is called `.NAME.unfinished`, and what a crash left under that
+    name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
     Raises FileExistsError where something stands under `path`, TimeoutError and other OSErrors; then nothing is left.
     """
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    unfinished = f"{path}.new"
+    parent, name = os.path.split(path)
+    directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    unfinished = os.path.join(parent, f".{name}.unfinished")
     try:
         _lock(directory, patience)
         _refuse_other(path)
