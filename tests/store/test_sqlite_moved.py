@@ -207,6 +207,43 @@ while True:
         assert sum(1 for _ in store.list("")) == 180
 
 
+def test_nor_is_it_when_they_are_killed_while_they_write_forget_and_give_space_back(path: Path) -> None:
+    churn = """
+store = SQLiteStore(path, patience=60)
+keys = [f"{os.getpid()}/{number}" for number in range(150)]
+while True:
+    store.put_many([Write(key, os.urandom(9000), None) for key in keys])
+    store.remove(keys)
+    while store.tidy(): pass
+    print("round", flush=True)
+"""
+    chance = random.Random(2)
+    reads = "BEGIN; SELECT max(seq) FROM objects"
+    with (
+        closing(SQLiteStore(path, patience=60)) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as reader,
+    ):
+        written = 0
+        for _ in range(8):
+            with child(churn, path) as one, child(churn, path) as other:
+                for process in (one, other):
+                    assert line(process) == "round"
+                for statement in reads.split(";"):
+                    reader.execute(statement).fetchall()
+                for _ in range(chance.randrange(1, 4)):
+                    assert line(one) == "round"
+                    assert store.put(Write(f"here/{written}", bytes(20000), None)).etag
+                    written += 1
+                reader.execute("COMMIT")
+                assert len(list(store.list("here/"))) == written
+                for process in (one, other):
+                    process.kill()
+                    process.wait()
+        assert store.get("here/0")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 def test_a_disk_that_fills_in_the_middle_of_a_batch_takes_all_of_it_or_nothing(path: Path) -> None:
     script = """
 import resource, signal

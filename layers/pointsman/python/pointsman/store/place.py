@@ -15,8 +15,8 @@ _BESIDE = ("", "-journal", "-wal", "-shm")
 def new_file(path: str, patience: float) -> Iterator[str]:
     """The name of an empty file to fill, which stands under `path` once the block ends well, synced.
 
-    It has the mode 0600 whatever the umask. Until then it is called `.NAME.unfinished`, and what a crash left under that
-    name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
+    It has the mode 0600 whatever the umask. Until then it is called `.NAME.unfinished`, and what a crash left under
+    that name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
     Raises FileExistsError where something stands under `path`, TimeoutError and other OSErrors; then nothing is left.
     """
     parent, name = os.path.split(path)

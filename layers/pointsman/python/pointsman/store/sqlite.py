@@ -16,13 +16,13 @@ from pointsman.store.sqlite_wakeup import wakeup_of
 from pointsman.store.sqlite_watch import LOG, Moved, Watch
 
 _INSERT = """
-    INSERT INTO objects (key, seq, tag, written, data)
-    VALUES (?, (SELECT coalesce(max(seq), 0) + 1 FROM objects), ?, ?, ?)
+    INSERT INTO objects (seq, tag, written, data, key) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (key) DO NOTHING RETURNING seq"""
 _UPDATE = """
-    UPDATE objects SET seq = (SELECT max(seq) + 1 FROM objects), tag = ?, written = ?, data = ?
+    UPDATE objects SET seq = ?, tag = ?, written = ?, data = ?
     WHERE key = ? AND seq = ? AND tag = ? RETURNING seq"""
-_GREATEST = "SELECT coalesce(max(seq), 0) FROM objects"
+_GREATEST = "SELECT seq FROM store"
+_COUNT = "UPDATE store SET seq = ?"
 _GET = "SELECT key, seq, tag, data FROM objects WHERE key = ?"
 # One parameter holds any number of keys, so that the statement is prepared once whatever their number.
 _GET_MANY = """
@@ -36,11 +36,11 @@ _LIST = """
     SELECT key, seq, tag, written FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
     ORDER BY key LIMIT ?"""
 
-# The newest stays, whatever it is: its number must not be given out again.
-_REMOVE = """
-    DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?)) AND seq < (SELECT max(seq) FROM objects)"""
+_REMOVE = "DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?))"
 
 _LIST_PAGE = 1000
+_MOST_DIGITS = 18
+"""Of the number in an etag: more are none of ours, and none that SQLite could take."""
 
 _FREE_PAGES = 256
 """How many pages that hold nothing stay in the file, for what is written next: 1 MiB."""
@@ -105,11 +105,7 @@ class SQLiteStore:
 
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns."""
-        with self._writing() as connection:
-            written, seq = _apply(connection, write)  # a transaction by itself
-            self._look(seq)
-        self._wakeup.written(seq)
-        return written
+        return self.put_many([write])[0]
 
     def put_many(self, writes: Sequence[Write]) -> list[Written]:
         """Independent conditional writes in one transaction, so in one sync; outcomes in the order of `writes`.
@@ -120,12 +116,11 @@ class SQLiteStore:
             return []
         with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [_apply(connection, write) for write in writes]
+            outcomes, last = _apply(connection, writes)
             connection.execute("COMMIT")
-            last = max(seq for _, seq in outcomes)
             self._look(last)
         self._wakeup.written(last)
-        return [written for written, _ in outcomes]
+        return outcomes
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes.
@@ -182,13 +177,13 @@ class SQLiteStore:
         """Remove the immutable objects under `keys`, with `swap` if and only if that wins: in one transaction."""
         with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            outcome, seq = (None, 0) if swap is None else _apply(connection, swap)
-            if outcome is None or outcome.etag is not None:
+            outcomes, last = _apply(connection, [] if swap is None else [swap])
+            if swap is None or last:
                 connection.execute(_REMOVE, (_json(keys),))
             connection.execute("COMMIT")
-            self._look(seq)
-        self._wakeup.written(seq)
-        return outcome
+            self._look(last)
+        self._wakeup.written(last)
+        return outcomes[0] if outcomes else None
 
     def tidy(self) -> bool:
         """Give free pages back to the file system, a few at a time, and cut a log that grew; whether there are more."""
@@ -296,17 +291,26 @@ class SQLiteStore:
         return int(seq) if opening == self._opening and seq.isdecimal() else None
 
 
-def _apply(connection: sqlite3.Connection, write: Write) -> tuple[Written, int]:
-    """Make `write`; what became of it, and its number (0 if it was lost)."""
-    tag, now = secrets.token_hex(8), int(time.time())
-    if write.if_etag is None:
-        rows = connection.execute(_INSERT, (write.key, tag, now, write.data)).fetchall()
-    else:
-        seq, _, was = write.if_etag.partition("-")
-        if not seq.isdecimal() or len(seq) > 18:
-            return Written(write.key, None), 0
-        rows = connection.execute(_UPDATE, (tag, now, write.data, write.key, int(seq), was)).fetchall()
-    return (Written(write.key, _etag(rows[0][0], tag)), rows[0][0]) if rows else (Written(write.key, None), 0)
+def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Written], int]:
+    """Make `writes`, in a transaction that has begun; what became of them, and the number of the last (0 for none)."""
+    (before,) = connection.execute(_GREATEST).fetchone()
+    last, now, outcomes = before, int(time.time()), []
+    for write in writes:
+        tag = secrets.token_hex(8)
+        values = (last + 1, tag, now, write.data, write.key)
+        won = False
+        if write.if_etag is None:
+            won = bool(connection.execute(_INSERT, values).fetchall())
+        else:
+            seq, _, was = write.if_etag.partition("-")
+            if seq.isdecimal() and len(seq) <= _MOST_DIGITS:
+                won = bool(connection.execute(_UPDATE, (*values, int(seq), was)).fetchall())
+        last += won
+        outcomes.append(Written(write.key, _etag(last, tag) if won else None))
+    if last == before:
+        return outcomes, 0
+    connection.execute(_COUNT, (last,))
+    return outcomes, last
 
 
 def _etag(seq: int, tag: str) -> str:

@@ -27,7 +27,9 @@ _TABLES = (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL UNIQUE, tag TEXT NOT NULL,
         written INTEGER NOT NULL, data BLOB NOT NULL
     )""",
-    "CREATE TABLE store (identity TEXT NOT NULL)",
+    # One row. `seq` is the number of the last write, in a page of its own that never moves, so that it can be read
+    # from the main file whatever a checkpoint has left there of the others.
+    "CREATE TABLE store (identity TEXT NOT NULL, seq INTEGER NOT NULL)",
 )
 
 _PRIMARY_CODE = 0xFF  # the low byte of an extended result code: https://www.sqlite.org/rescode.html
@@ -206,7 +208,7 @@ def _make(path: str, patience: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             for table in _TABLES:
                 connection.execute(table)
-            connection.execute("INSERT INTO store (identity) VALUES (?)", (secrets.token_hex(8),))
+            connection.execute("INSERT INTO store (identity, seq) VALUES (?, 0)", (secrets.token_hex(8),))
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA}")
             connection.execute("COMMIT")

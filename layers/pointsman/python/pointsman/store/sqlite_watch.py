@@ -68,6 +68,7 @@ class Watch:
         self._identity = identity
         self._greatest = greatest
         self._main_greatest = 0
+        self._schema: int | None = None
         self._lock = threading.Lock()
         try:
             found = [os.stat(path + suffix) for suffix in ("", LOG, INDEX)]
@@ -125,10 +126,16 @@ class Watch:
         if written and not log.size:
             least = written
         if least or _written(main) != _written(self._main):
-            found = _in_main_file(self._path)
-            if found is None or found[0] != self._identity or found[1] < max(least, self._main_greatest):
+            # It gets shorter only by a checkpoint that went to its end.
+            found = _in_main_file(self._path, whole=main.st_size < self._main.st_size)
+            if (
+                found is None
+                or found.identity != self._identity
+                or found.schema != (self._schema or found.schema)
+                or found.greatest < max(least, self._main_greatest)
+            ):
                 return self._overwritten(f"its log {self._path}{LOG}" if least else "it")
-            self._main_greatest = found[1]
+            self._main_greatest, self._schema = found.greatest, found.schema
         self._main, self._log = main, log
         return None
 
@@ -200,15 +207,28 @@ def _written(found: os.stat_result) -> tuple[int, int]:
     return found.st_ctime_ns, found.st_size
 
 
-def _in_main_file(path: str) -> tuple[str, int] | None:
-    """Identity and greatest write in the main file alone, without its log; None if it cannot be read like that.
+@dataclass(frozen=True, slots=True)
+class _Main:
+    """What the main file says by itself: whose it is, how often its schema was changed, and the last write in it."""
 
-    `immutable` has SQLite read past log and locks: https://www.sqlite.org/c3ref/open.html.
+    identity: str
+    schema: int
+    greatest: int
+
+
+def _in_main_file(path: str, *, whole: bool) -> _Main | None:
+    """What the main file says without its log; None if it cannot be read or, where it has to be `whole`, ends too soon.
+
+    Only the first page is read, and that of the table `store`: a checkpoint that somebody did not live to finish leaves
+    each page as it was or as it is now, and some missing at the end. `immutable` has SQLite read past log and locks
+    (https://www.sqlite.org/c3ref/open.html), `writable_schema` past missing pages.
     """
     try:
         with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            (identity,) = connection.execute("SELECT identity FROM store").fetchone()
-            (greatest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM objects").fetchone()
-            return str(identity), int(greatest)
-    except (sqlite3.Error, TypeError):
+            if not whole:
+                connection.execute("PRAGMA writable_schema=ON")
+            identity, greatest = connection.execute("SELECT identity, seq FROM store").fetchone()
+            (schema,) = connection.execute("PRAGMA schema_version").fetchone()
+            return _Main(str(identity), int(schema), int(greatest))
+    except (sqlite3.Error, TypeError, ValueError):
         return None
