@@ -17,7 +17,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent, parse_event
 from pointsman.model.filter_schema import INSTANCE, Field, ListOf, MapOf, Scalar, Structure
 from pointsman.model.names import Target
-from pointsman.model.sources.recognise import read_json
+from pointsman.model.sources.text import MOST_BYTES, MOST_VALUES, read_json
 from pointsman.xds.content import compute
 
 Path = tuple[str | int, ...]
@@ -240,20 +240,26 @@ def test_what_is_refused_is_told_with_its_field_and_reason(raw: Any, said: str) 
     assert said in str(error.value)
 
 
-NO_JSON = {
-    "empty": b"",
-    "cut off": b'{"Source": "a"',
-    "not a number": b'{"Source": "a", "Index": NaN}',
-    "no UTF-8": b'{"Source": "\xff"}',
-    "a lone surrogate": b'{"Source": "\\ud800"}',
-    "too deep": b"[" * 100_000 + b"]" * 100_000,
+NO_JSON: dict[str, tuple[bytes | str, str]] = {
+    "empty": (b"", "line 1: is not JSON: "),
+    "cut off": (b'{"Source": "a"', "line 1: is not JSON: "),
+    "not a number": (b'{"Source": "a", "Index": NaN}', "line 1: is not JSON: "),
+    "no UTF-8": (b'{"Source": "\xff"}', "is not UTF-8"),
+    "a lone surrogate": (b'{"Source": "\\ud800"}', "line 1: is not JSON: "),
+    "a lone surrogate as it is": ('{"Source": "\ud800"}', "is not UTF-8"),
+    "too deep": (b"[" * 100_000 + b"]" * 100_000, "is nested too deeply: more than 64 levels"),
+    "a number of 5,000 digits": (b'{"Index": ' + b"9" * 5000 + b"}", "is not JSON: "),
+    "too many values": (b"[" + b"0," * MOST_VALUES + b"0]", f"{MOST_VALUES} are the most"),
+    "too long": (b" " * (MOST_BYTES + 1), f"is longer than {MOST_BYTES} bytes"),
 }
 
 
-@pytest.mark.parametrize("text", NO_JSON.values(), ids=NO_JSON.keys())
-def test_what_is_no_json_is_refused(text: bytes) -> None:
-    with pytest.raises(InvalidInput, match=r"^event: is not JSON: "):
+@pytest.mark.parametrize(("text", "said"), NO_JSON.values(), ids=NO_JSON.keys())
+def test_what_is_no_json_is_refused(text: bytes | str, said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
         read_json(text)
+    assert str(refused.value).startswith("event: ")
+    assert said in str(refused.value)
 
 
 def nested(depth: int) -> Any:

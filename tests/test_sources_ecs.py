@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pointsman.model.catalog import EMPTY, merge
+from pointsman.model.errors import InvalidInput
 from pointsman.model.names import ServiceName
 from pointsman.model.sources.recognise import Settings, read_events
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
@@ -206,3 +208,16 @@ def test_a_port_of_the_host_counts_where_the_event_says_its_address() -> None:
 def test_other_events_of_ecs_are_passed_over() -> None:
     other = {"source": "aws.ecs", "detail-type": "ECS Service Action", "detail": {"eventName": "SERVICE_STEADY_STATE"}}
     assert "says nothing of a task" in read_events(other).passed_over[0]
+
+
+def test_by_hand_a_task_is_removed_with_a_time_and_never_listed() -> None:
+    (running,) = read_events(task()).events
+    node, stamp = running.statements[0].node, {"Source": running.source, "Index": running.index + 1}
+    detail = {**stamp, "Datacenter": running.datacenter, "Service": "api", "Removed": {"Node": node, "ID": node}}
+    (removed,) = read_events({"detail": detail, "time": "2026-03-02T12:00:00Z"}).events
+    assert list(merge(merge(EMPTY, running), removed).visible()) == []
+    assert (running.moment or 0) < (removed.moment or 0)
+    with pytest.raises(InvalidInput, match="event: time: is required with the source"):
+        read_events({"detail": detail})
+    with pytest.raises(InvalidInput, match="counts by task, so a list of it has no index; send Instance or Removed"):
+        read_events({"detail": {**stamp, "Datacenter": "dc2", "Service": "api", "Instances": []}})

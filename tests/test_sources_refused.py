@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.model.errors import InvalidInput
 from pointsman.model.sources.consul_watch import watch_event
-from pointsman.model.sources.pointer import MAX_LIST, Pointer
+from pointsman.model.sources.pointer import Pointer
 from pointsman.model.sources.recognise import read_events
 from pointsman.model.sources.task_claim import read_task_settings
+from pointsman.model.sources.text import MOST_BYTES
 
 from tests.reported import LISTS, changed, checks, entries, sample, task, watch
 
 BRIDGE = [{"name": "envoy", "networkBindings": [{"bindIP": "0.0.0.0", "containerPort": 21000, "hostPort": 32768}]}]
+OF_API = {"ServiceID": "api-1", "ServiceName": "api-sidecar-proxy"}
 NODE = {"Node": "n1", "CheckID": "serfHealth", "Status": "passing"}
 
 
@@ -51,7 +53,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "null for a list": (watched(None), "Result: must be a list, not null"),
     "checks where instances should be": (watched(checks()), "Result[0].Node: must be a mapping"),
     "instances where checks should be": (watched(entries(), type="checks"), "Result[0].Status: is required"),
-    "an instance without a port": (watched(entries(**{"0__Service__Port": 0})), "Result[0].Service.Port: is required"),
+    "an instance without a port": (
+        watched(entries(**{"0__Service__Port": 0})[:1]),
+        "Result[0].Service.Port: is required",
+    ),
     "the checks of one service": (
         watched([{**NODE, "ServiceID": "x", "ServiceName": "api-sidecar-proxy"}], type="checks"),
         "watch all checks, without -service",
@@ -59,7 +64,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no checks at all": (watched([], type="checks"), "watch all checks, without -service"),
     "a check without a node": (watched([NODE, {"Status": "passing"}], type="checks"), "Result[1].Node: is required"),
     "a check with an unknown status": (
-        watched([{**NODE, "Status": "fine"}], type="checks"),
+        watched([{**NODE, "Status": "fine"}, {**NODE, **OF_API}], type="checks"),
         'Result[0].Status: must be "passing"',
     ),
     "a task that is no mapping": (
@@ -127,7 +132,7 @@ def test_where_no_objects_are_fetched_a_pointer_is_refused() -> None:
         (None, "api.json: is not there, or empty; write the object before its event"),
         (b"", "is not JSON"),
         (b'{"Instances": []}', "does not hold a list; the object is the value of Instances as JSON"),
-        (b" " * (MAX_LIST + 1), f"is longer than {MAX_LIST} bytes"),
+        (b" " * (MOST_BYTES + 1), f"is longer than {MOST_BYTES} bytes"),
     ],
 )
 def test_an_object_that_is_not_the_list_is_refused(content: bytes | None, message: str) -> None:

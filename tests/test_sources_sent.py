@@ -109,7 +109,7 @@ def test_a_watch_that_cannot_be_meant_is_answered_400_and_changes_nothing(store:
         (WATCHED, entries(), "Consul Watch: Index: is required: Consul gives it as the header X-Consul-Index"),
         (WATCHED + "&index=7&tag=v1", entries(), "Consul Watch: tag: is no parameter of a watch"),
         (WATCHED + "&index=7", {}, "Consul Watch: Result: must be a list"),
-        (WATCHED + "&index=7", b"[", "event: is not JSON"),
+        (WATCHED + "&index=7", b"[", "event: line 1: is not JSON"),
         ("", [], "Consul Watch: "),
     ]:
         code, answer = door.post("/v1/consul/watch", body, query)

@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    opened = open_store(str(path))
+    opened = open_store(str(path), create=True)
     configure(Engine(opened), parse_documents(DOCUMENTS))
     yield opened
     opened.close()

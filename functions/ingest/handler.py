@@ -30,11 +30,13 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.sources.pointer import MAX_LIST, ListsAt, Pointer
+from pointsman.model.events import MAX_PROBLEMS, HealthEvent
+from pointsman.model.sources.pointer import ListsAt, Pointer
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import Settings, read_events, read_json
+from pointsman.model.sources.recognise import Settings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
+from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
 from pointsman.pipeline.engine import Engine, Moved
 from pointsman.pipeline.ingest import catalog_key, ingest
@@ -101,38 +103,14 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
                 deploy(upload)
                 return
             reading = read(raw, lambda_context.invoked_function_arn.split(":")[4])
+            if reading.passed_over:
+                logger.info("passed over", reasons=reading.passed_over)
+                count("EventsPassedOver", not reading.events)
+            for each in reading.events:
+                logger.set_correlation_id(each.id or record.message_id)
+                take_event(each)
         except InvalidInput as error:
             refuse(record, error)
-            return
-        if reading.passed_over:
-            logger.info("passed over", reasons=reading.passed_over)
-            count("EventsPassedOver", not reading.events)
-        for event in reading.events:
-            logger.set_correlation_id(event.id or record.message_id)
-            done = ingest(engine, event)
-            count("EventsIngested")
-            count("EventsDuplicate", not done.new and done.stale is None)
-            if done.stale is not None:
-                # A queue delivers late and twice, so most of these are harmless. To deliver them again would not help.
-                count("EventsStale")
-                logger.info("stale", catalog=catalog_key(event), **done.stale.json())
-            if done.doubt:
-                count("IndexesDoubted")
-                logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
-            count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
-            if done.vanished:
-                count("InstancesVanished", done.vanished)
-                logger.warning(
-                    "most of a catalog vanished at once",
-                    source=event.source,
-                    catalog=catalog_key(event),
-                    vanished=done.vanished,
-                )
-            failing(done.failed)
-            moved = published(done.moved)
-            if moved:
-                late(event.time)
-                logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
     except Exception as error:
         count("EventsFailed")
         # What the project raises itself says all there is to say; anything else is a defect or a missing permission.
@@ -140,6 +118,38 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
             "failed, to be delivered again", reason=str(error), exc_info=not isinstance(error, PointsmanError)
         )
         raise
+
+
+def take_event(event: HealthEvent) -> None:
+    """Take in one health event, and tell what became of it. Raises InvalidInput if its catalog has no room for it."""
+    done = ingest(engine, event)
+    count("EventsIngested")
+    count("EventsDuplicate", not done.new and done.stale is None)
+    if done.stale is not None:
+        # A queue delivers late and twice, so most of these are harmless. To deliver them again would not help.
+        count("EventsStale")
+        logger.info("stale", catalog=catalog_key(event), **done.stale.json())
+    if event.refused:
+        count("InstancesRefused", len(event.refused))
+        told = [each.json() for each in event.refused[:MAX_PROBLEMS]]
+        logger.error("instances refused", catalog=catalog_key(event), refused=len(event.refused), first=told)
+    if done.doubt:
+        count("IndexesDoubted")
+        logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
+    count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
+    if done.vanished:
+        count("InstancesVanished", done.vanished)
+        logger.warning(
+            "most of a catalog vanished at once",
+            source=event.source,
+            catalog=catalog_key(event),
+            vanished=done.vanished,
+        )
+    failing(done.failed)
+    moved = published(done.moved)
+    if moved:
+        late(event.time)
+        logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 
 
 def deploy(upload: Upload) -> None:
@@ -186,7 +196,7 @@ def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
         ask = {"cluster": missing.cluster, "tasks": [missing.task], "include": ["TAGS"]}
         tasks = _unless_absent(["ClusterNotFoundException"], lambda: ecs(missing.region).describe_tasks(**ask)["tasks"])
         return missing.filled([tag for task in tasks or () for tag in task.get("tags", ())])
-    return missing.filled(content_of(missing.key, MAX_LIST))
+    return missing.filled(content_of(missing.key, MOST_BYTES))
 
 
 def content_of(key: str, most: int) -> bytes | None:

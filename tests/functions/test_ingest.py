@@ -87,7 +87,9 @@ def test_a_poisoned_record_among_good_ones_fails_alone(cloud: Cloud, capsys: pyt
         "{not json": "is not JSON",
         '{"hello": "world"}': "event: is of no known shape",
         json.dumps(wrong_type): 'Index: must be a whole number, not "48213"',
-        "[" * 2000 + "]" * 2000: "is not JSON",
+        "[" * 2000 + "]" * 2000: "is nested too deeply",
+        '{"Index": ' + "9" * 5000 + "}": "is not JSON",
+        r'{"Source": "\ud800"}': "is not JSON",
         '{"detail-type": "EC2 Instance State-change Notification", "detail": {}}': "is no known shape",
         json.dumps({**sample("bare-detail"), "Service": "a\uffff\n"}): r'"a?\n" is not a lower-case DNS label',
     }

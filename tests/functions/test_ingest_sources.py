@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from pointsman.model.sources.pointer import MAX_LIST
 from pointsman.model.sources.recognise import Settings
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
+from pointsman.model.sources.text import MOST_BYTES
 
 from tests.functions.cloud import BUCKET, CONTEXT, Cloud, aws_client
 from tests.functions.mesh import API, sample, sample_text
@@ -81,7 +81,7 @@ def test_tags_are_asked_of_ecs_where_the_stack_says_so(cloud: Cloud, monkeypatch
         (b"", "is not there, or empty"),
         (b"{}", "does not hold a list"),
         (b"[1]", "Instances[0]: must be a mapping, not 1"),
-        (b" " * (MAX_LIST + 1), "is longer than"),
+        (b" " * (MOST_BYTES + 1), "is longer than"),
     ],
 )
 def test_a_pointer_to_no_list_is_a_dead_letter(cloud: Cloud, content: bytes | None, reason: str) -> None:

@@ -10,8 +10,9 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_catalog, vanished
+from pointsman.model.catalog import EMPTY, MOST_GONE, NO_SOURCE, Catalog, catalog_json, merge, read_catalog, vanished
 from pointsman.model.events import HealthEvent, Statement
+from pointsman.model.listed import Refused
 from pointsman.model.stale import stale
 
 from tests.pipeline.meshes import event, instance
@@ -26,8 +27,13 @@ _ids = st.sampled_from(["a", "b", "c"])
 
 @st.composite
 def _events(draw: st.DrawFn) -> HealthEvent:
-    """Any event that a translator can make, also one that speaks of checks alone, or of no checks at all."""
-    kind = draw(st.sampled_from(["list", "one", "removed", "checks"]))
+    """Any event that a translator can make, also one that speaks of checks alone, or of no checks at all.
+
+    Lists may lack instances that were refused by themselves, and one of which nobody can tell which it was. One source
+    counts by instance: it sends no lists.
+    """
+    source = draw(st.sampled_from(["consul", "consul", "ecs"]))
+    kind = draw(st.sampled_from(["list", "one", "removed", "checks"] if source == "consul" else ["one", "removed"]))
     ids = draw(st.lists(_ids, unique=True, max_size=3)) if kind == "list" else [draw(_ids)]
     statements = tuple(
         Statement(
@@ -38,9 +44,22 @@ def _events(draw: st.DrawFn) -> HealthEvent:
         )
         for id_ in ids
     )
+    refused = draw(st.lists(st.sampled_from(["a", "b", "c", ""]), unique=True, max_size=2)) if kind == "list" else []
     epoch, index = draw(_stamps)
-    source = draw(st.sampled_from(["consul", "consul", "ecs"]))
-    return HealthEvent("", "", source, epoch, index, "dc1", None, kind == "list", statements, kind == "checks")
+    return HealthEvent(
+        id="",
+        time="",
+        source=source,
+        epoch=epoch,
+        index=index,
+        datacenter="dc1",
+        service=None,
+        full=kind == "list",
+        statements=statements,
+        checks_only=kind == "checks",
+        refused=tuple(Refused(0, "node", id_, "", "") for id_ in refused if id_ not in ids),
+        moment=draw(st.integers(1, 9)) if source == "ecs" else None,
+    )
 
 
 def merged(events: Iterable[HealthEvent], start: Catalog = EMPTY) -> Catalog:
@@ -93,10 +112,10 @@ def test_an_event_is_stale_exactly_where_the_catalog_says_something_else(events:
         if each.checks_only:
             continue
         differs = {one.id for one in each.statements if not _agrees(one, seen.get(one.id))}
-        if each.full:
-            differs |= seen.keys() - {one.id for one in each.statements}
+        if each.states_absence:
+            differs |= seen.keys() - {id_ for _, id_ in each.left_out} - {one.id for one in each.statements}
         assert (sorted(id_ for _, id_ in found.instances) if found else []) == sorted(differs)
-        if found:
+        if found and found.known and found.heard_from:
             assert found.known >= (each.epoch, each.index), "nothing older outranks it"
             heard = replace(each, epoch=found.heard_from[0], index=found.heard_from[1])
             assert stale(merge(catalog, heard), heard) is None
@@ -112,13 +131,13 @@ def _by_the_rules(events: Sequence[HealthEvent]) -> Iterable[dict[str, Any]]:
     """The rules of the design once more, over all that was ever said at once."""
     for source in sorted({each.source for each in events}):
         mine = [each for each in events if each.source == source]
-        lists = [each for each in mine if each.full]
         for id_ in "abc":
+            lists = [each for each in mine if each.states_absence and ("node", id_) not in each.left_out]
             said: dict[str, list[Any]] = {"description": [], "checks": []}
             for each in mine:
                 stamp = (each.epoch, each.index, 0 if each.full else 1)
                 about = [statement for statement in each.statements if statement.id == id_]
-                if each.full and not about:
+                if each in lists and not about:
                     said["description"].append((*stamp, False, b"", None))
                     said["checks"].append((*stamp, False, b"", None))
                 for statement in about:
@@ -270,3 +289,95 @@ def test_most_of_a_catalog_vanishing_at_once_is_counted(
 ) -> None:
     catalog = merged(before)
     assert vanished(catalog, merge(catalog, then), then.source) == gone
+
+
+def _tasks(count: int, start: int = 0) -> list[HealthEvent]:
+    """Tasks that came and went one after the other, as ECS tells: each counts its own versions."""
+    out = []
+    for number in range(start, start + count):
+        for version, there in ((3, True), (7, False)):
+            statement = Statement(f"t{number}", f"t{number}", {"Service": {"Port": 1}} if there else None, None)
+            out.append(_of_task(statement, version, 1000 * number + version))
+    return out
+
+
+def _of_task(statement: Statement, version: int, moment: int) -> HealthEvent:
+    return HealthEvent("", "", "ecs", 0, version, "dc1", None, full=False, statements=(statement,), moment=moment)
+
+
+def test_what_is_stored_of_tasks_that_are_gone_is_bounded() -> None:
+    catalog = reduce(merge, _tasks(MOST_GONE), EMPTY)
+    at_the_bound = len(stored(catalog))
+    late = _tasks(1)[0]
+    assert stale(merge(catalog, late), late) is not None
+    catalog = reduce(merge, _tasks(MOST_GONE, start=MOST_GONE), catalog)
+    assert len(catalog.sources["ecs"]["instances"]) == MOST_GONE
+    assert len(stored(catalog)) < at_the_bound * 1.1
+    assert list(catalog.visible()) == []
+    # Whatever comes late of one that is forgotten brings it back as little, and is told of.
+    for each in _tasks(2 * MOST_GONE)[::2]:
+        assert merge(catalog, each) is catalog
+        found = stale(catalog, each)
+        assert found is not None
+        assert (found.heard_from is None) == (found.known is None) == (found.forgotten is not None)
+    for each in _tasks(2 * MOST_GONE)[1::2]:
+        assert merge(catalog, each) is catalog
+        assert stale(catalog, each) is None, "that they are gone is what is known"
+    # A new one is heard though its version is smaller than that of any that went; so is one that is known all along.
+    new = _of_task(Statement("new", "new", {"Service": {"Port": 1}}, None), 1, 2000 * MOST_GONE)
+    assert len(list(merge(catalog, new).visible())) == 1
+
+
+def test_the_bound_holds_for_checks_that_nobody_said_the_place_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.model.catalog.MOST_ORPHANS", 3)
+    catalog = EMPTY
+    for number in range(10):
+        statement = Statement("node", f"i{number}", None, [{"Status": "critical"}])
+        one = HealthEvent("", "", "s", 0, number, "dc1", None, full=False, statements=(statement,), checks_only=True)
+        catalog = merge(catalog, one)
+    assert sorted(catalog.sources["s"]["instances"]["node"]) == ["i7", "i8", "i9"]
+
+
+@pytest.mark.parametrize("bound", [0, 1, 2])
+@_SETTINGS
+@given(events=st.lists(_events(), max_size=9), data=st.data())
+def test_with_the_bound_nothing_that_is_gone_comes_back_and_nothing_is_refused_in_silence(
+    bound: int, events: list[HealthEvent], data: st.DataObject
+) -> None:
+    """Against a catalog that forgets nothing: whatever is seen is what that one says, or what was refused is told.
+
+    Without a refusal by what is forgotten, the two say the same, in any order and any number of deliveries.
+    """
+    other = data.draw(st.permutations([*events, *events]))
+    # What the source of these says of one instance comes with moments in the order of its versions, as from ECS.
+    events = [replace(each, moment=each.epoch * 10 + each.index) if each.source == "ecs" else each for each in other]
+    whole = merged(events)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pointsman.model.catalog.MOST_GONE", bound)
+        patch.setattr("pointsman.model.catalog.MOST_ORPHANS", bound)
+        catalog = EMPTY
+        for each in events:
+            catalog = merged([each], catalog)
+            assert merge(catalog, each) is catalog, "what was heard says nothing new"
+    for source in whole.sources:
+        kept = catalog.sources.get(source, NO_SOURCE)["instances"].get("node", {})
+        gone = [id_ for id_ in kept if not any(name == "d" and value[3] for name, value in kept[id_].items())]
+        assert sum("d" in kept[id_] for id_ in gone) <= bound
+        for id_ in "abc":
+            expected, seen = _seen(whole, source, id_), _seen(catalog, source, id_)
+            assert seen == expected or any(_told(catalog, each, id_) for each in events if each.source == source)
+            assert expected is not None or seen is None, "gone is gone"
+
+
+def _told(catalog: Catalog, event: HealthEvent, id_: str) -> bool:
+    """Whether the event states the instance there, and is answered that this has no effect."""
+    found = stale(catalog, event)
+    stated = any(each.id == id_ and (each.description or each.checks) for each in event.statements)
+    return stated and found is not None and ("node", id_) in found.instances
+
+
+def _seen(catalog: Catalog, source: str, id_: str) -> Any:
+    registers = catalog.sources.get(source, NO_SOURCE)["instances"].get("node", {}).get(id_, {})
+    return (
+        registers["d"][3] and (registers["d"][3], registers.get("c", [None] * 4)[3] or []) if "d" in registers else None
+    )

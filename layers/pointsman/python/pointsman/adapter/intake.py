@@ -21,7 +21,8 @@ from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
-from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events, read_json
+from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events
+from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.status import status
@@ -126,6 +127,7 @@ def _take_in(
         report(line)
     if metrics is not None:
         metrics.events_stale.inc(len(told["stale"]))
+        metrics.instances_refused.inc(len(told["refused"]))
     return _answer(200, told)
 
 

@@ -12,14 +12,18 @@ from pointsman.adapter.serve.ask import NoAnswer, ask
 from pointsman.adapter.serve.listen import Listen
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import read_events
+from pointsman.model.sources.text import read_json
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.told import PASSED_OVER, answer, effect, remarks
 
 STALE = 3
 """The exit code for events that were taken in, but are outranked by what their source said before."""
+
+REFUSED = 4
+"""The exit code for lists of which some instances were refused, while the others were taken in."""
 
 _PATIENCE = 30.0
 """Seconds for an event to be acknowledged."""
@@ -49,7 +53,8 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
 
     Exit codes: 0 each was taken in; 1 one is refused (then none is sent), or could not be sent; 3 one is stale: its
     source said something else with a greater Index before, so it has no effect (stderr says from which Index on it will
-    have). With --watch what is stale exits with 0, for to run again does not help.
+    have); 4 some instances of a list are refused (stderr says which and why), the others were taken in. With --watch 3
+    and 4 are 0: a watch ends with its program, and to begin it anew would help neither.
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
@@ -60,10 +65,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
     """
     if not (url or store):
         raise click.UsageError("give --url or --store")
-    try:
-        loaded = orjson.loads(read_text(file))
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput.single("standard input" if file == "-" else file, "", f"is not JSON: {error}") from None
+    loaded = read_json(read_text(file), "standard input" if file == "-" else file)
     if watch:
         parameters = dict(parse_qsl(watch, keep_blank_values=True))
         loaded = [watch_event(parameters, os.environ.get("CONSUL_INDEX"), loaded)]
@@ -76,7 +78,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
             outcomes = [
                 _tell(answer(reading, [ingest(engine, event) for event in reading.events])) for reading in readings
             ]
-    # Where a watch's program fails the watch ends, and to begin anew with the same list helps nobody.
+    # Where a watch's program fails the watch ends, and to begin it anew with the same list helps nobody.
     return 0 if watch else max(outcomes, default=0)
 
 
@@ -86,7 +88,7 @@ def _tell(told: Mapping[str, Any]) -> int:
         click.echo(line, err=not line.startswith(PASSED_OVER))
     if told["revision"] is not None:
         click.echo(effect(told))
-    return STALE if told["stale"] else 0
+    return REFUSED if told["refused"] else STALE if told["stale"] else 0
 
 
 def _post(url: str, event: Any) -> Any:

@@ -7,11 +7,8 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label
+from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, is_identifier, is_label
 from pointsman.xds.delivery import EnvoyVersion
-
-GATEWAY_CLUSTER = "mesh-gateway"
-"""The `node.cluster` of every mesh gateway, where a sidecar has its service."""
 
 _ENVOY = "envoy"
 
@@ -29,7 +26,7 @@ def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | N
     metadata = _mapping(fields.get("metadata"))
     datacenter, cluster, node_id = metadata.get("datacenter"), fields.get("cluster"), fields.get("id")
     namespace = metadata.get("namespace") or DEFAULT_NAMESPACE
-    gateway = cluster == GATEWAY_CLUSTER
+    gateway = cluster == GATEWAYS
     wrong = [
         Problem("node", field, f"{value!r} is not a lower-case DNS label; `pointsman bootstrap` writes a fitting node")
         for field, value in (

@@ -3,11 +3,15 @@
 Merging is idempotent and commutative, so the order and the number of deliveries do not matter (docs/architecture.md,
 "Catalog"): description and checks of an instance are two last-writer-wins registers, and a full list leaves a floor
 below which every instance that is not in it is gone.
+
+What is gone leaves a tombstone, so that no late word brings it back. Of those MOST_GONE are kept by source, the newest;
+of the others only the place of the newest of them in the source's order, and what is not newer than that brings nobody
+back either.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.canonical import canonical
 from pointsman.model.instance import Instance, read_instance
@@ -16,18 +20,30 @@ from pointsman.model.stored import Damaged, Kind, check_kind, mapping, number, s
 if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent, Statement
 
-# A register is [epoch, index, rank, value]: rank 0 for a statement in a list, 1 for one about a single instance.
+# A register is [epoch, index, rank, value]: rank 0 for a statement in a list, 1 for one about a single instance. Where
+# the source counts its indexes by instance, the moment of the statement follows (HealthEvent.moment).
 Register = list[Any]
 Body = dict[str, Any]
+Stamp = list[int]
+
+MOST_GONE: Final = 1000
+"""Instances that are gone, by source of a catalog, about which a late word is recognised whatever its index."""
+
+MOST_ORPHANS: Final = 20_000
+"""Instances, by source of a catalog, of which only checks are known and nobody said where they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """One catalog object, as it is stored.
 
-    `revision` grows by one whenever what the instances say changed, and only then. `sources` has, by source, its
-    `floor` ([epoch, index] of its newest full list, or null) and its `instances` by node and id, each with the
-    registers `d` (description; null: gone) and `c` (checks).
+    `revision` grows by one whenever what the instances say changed, and only then. `sources` has, by source:
+
+    - `floor`, the [epoch, index] of its newest full list, or null;
+    - `forgotten`, the [epoch, index], or [0, moment], of the newest instance that was gone and is forgotten; absent
+      while none is;
+    - `instances`, by node and id: the registers `d` (description; null: gone) and `c` (checks), and `f`, the floor of
+      this one instance, where newer lists left it out because their word of it was refused.
     """
 
     revision: int
@@ -45,6 +61,7 @@ class Catalog:
 
 
 EMPTY = Catalog(0, {})
+NO_SOURCE: Final[Body] = {"floor": None, "instances": {}}
 
 
 def _visible(source: Body) -> Iterator[Body]:
@@ -68,43 +85,83 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     """`catalog` after `event`; the same object if the event says nothing new.
 
     What the event does not touch is neither compared nor copied, but for one table of the source's nodes: a statement
-    about one of ten thousand instances costs no more than one about one of three.
+    about one of ten thousand instances costs no more than one about one of three. (Where something is gone, those that
+    are gone are counted.)
     """
-    before = catalog.sources.get(event.source) or {"floor": None, "instances": {}}
-    floor = before["floor"]
-    raised = event.full and (floor is None or [event.epoch, event.index] > floor)
-    if raised:
-        floor = [event.epoch, event.index]
+    before = catalog.sources.get(event.source) or NO_SOURCE
     known: dict[str, Body] = before["instances"]
+    floor, forgotten = before["floor"], before.get("forgotten")
+    if event.states_absence:
+        floor = _later(floor, [event.epoch, event.index])
+
+    def after(node: str, id_: str, registers: Body, statement: "Statement | None" = None) -> Body:
+        own = registers.get("f", before["floor"])
+        if event.states_absence and (node, id_) not in left_out:
+            own = _later(own, [event.epoch, event.index])
+        if statement is not None:
+            registers = _with(registers, event, statement, forgotten)
+        return _above(own, registers) | ({} if own == floor else {"f": own})
+
+    left_out = event.left_out
     written: dict[tuple[str, str], Body] = {}
     for statement in event.statements:
         key = statement.node, statement.id
         old = written[key] if key in written else known.get(statement.node, {}).get(statement.id, {})
-        written[key] = _above(floor, _with(old, event, statement))
-    if raised:
-        others = ((node, id_) for node in known for id_ in known[node] if (node, id_) not in written)
-        written |= {(node, id_): _above(floor, known[node][id_]) for node, id_ in others}
+        written[key] = after(*key, old, statement)
+    if event.states_absence:
+        others = {(node, id_) for node in known for id_ in known[node]} | left_out
+        for node, id_ in others - written.keys():
+            written[node, id_] = after(node, id_, known.get(node, {}).get(id_, {}))
     differences = [
         (node, id_, old, new)
         for (node, id_), new in written.items()
         if (old := known.get(node, {}).get(id_, {})) != new
     ]
-    if not raised and not differences:
+    if floor == before["floor"] and not differences:
         return catalog
     changed = any(_shown(old) != _shown(new) for _, _, old, new in differences)
-    after = {"floor": floor, "instances": _replaced(known, ((node, id_, new) for node, id_, _, new in differences))}
-    return Catalog(catalog.revision + changed, {**catalog.sources, event.source: after})
+    instances = _replaced(known, ((node, id_, new) for node, id_, _, new in differences))
+    if any(new and _shown(new) is None for _, _, _, new in differences):
+        instances, forgotten = _bounded(instances, forgotten)
+    source: Body = {"floor": floor, "instances": instances}
+    if forgotten is not None:
+        source["forgotten"] = forgotten
+    if source == before:
+        return catalog
+    return Catalog(catalog.revision + changed, {**catalog.sources, event.source: source})
 
 
-def effective(source: Body, node: str, id_: str, name: str) -> Register | None:
-    """What holds for the register `name` of an instance of `source`, where it has none of its own: the floor's "gone".
+def _bounded(instances: dict[str, Body], forgotten: Stamp | None) -> tuple[dict[str, Body], Stamp | None]:
+    """`instances` with at most MOST_GONE that are gone and MOST_ORPHANS without a description, the newest of each.
 
-    None where nothing was ever said.
+    And the place, in the source's order, up to which some are forgotten.
     """
-    register: Register | None = source["instances"].get(node, {}).get(id_, {}).get(name)
-    if register is None and source["floor"] is not None:
-        return [*source["floor"], 0, None]
-    return register
+    kinds: tuple[list[tuple[Stamp, str, str]], ...] = ([], [])
+    for node, ids in instances.items():
+        for id_, registers in ids.items():
+            stamps = [order_of(registers[name]) for name in ("d", "c") if name in registers]
+            if stamps and _shown(registers) is None:
+                kinds["d" not in registers].append((max(stamps), node, id_))
+    dropped: list[tuple[str, str, Body]] = []
+    for each, most in zip(kinds, (MOST_GONE, MOST_ORPHANS), strict=True):
+        for stamp, node, id_ in sorted(each)[: max(len(each) - most, 0)]:
+            dropped.append((node, id_, {name: own for name, own in instances[node][id_].items() if name == "f"}))
+            forgotten = _later(forgotten, stamp)
+    return (_replaced(instances, dropped) if dropped else instances), forgotten
+
+
+def order_of(register: Register) -> Stamp:
+    """Where the statement of `register` is in the order of all that its source says, of whatever instance."""
+    return [0, register[4]] if len(register) > 4 else register[:2]
+
+
+def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
+    return other if one is None or (other is not None and other > one) else one
+
+
+def is_forgotten(forgotten: Stamp | None, register: Register) -> bool:
+    """Whether `register`, where its instance has none, may be an old word about one that is gone and forgotten."""
+    return forgotten is not None and order_of(register) <= forgotten
 
 
 def vanished(before: Catalog, after: Catalog, source: str) -> int:
@@ -144,37 +201,40 @@ def _replaced(known: Mapping[str, Body], changes: Iterable[tuple[str, str, Body]
     return nodes
 
 
-def _with(registers: Body, event: "HealthEvent", statement: "Statement") -> Body:
+def _with(registers: Body, event: "HealthEvent", statement: "Statement", forgotten: Stamp | None) -> Body:
     """`registers` after what `event` states of their instance."""
-    stamp = [event.epoch, event.index, 0 if event.full else 1]
     registers = dict(registers)
-    if not event.checks_only:
-        _write(registers, "d", [*stamp, statement.description])
-    if statement.checks is not None or statement.description is None:
-        _write(registers, "c", [*stamp, statement.checks])
+    for name, new in stated(event, statement):
+        old = registers.get(name)
+        if _greater(new, old) if old is not None else not is_forgotten(forgotten, new):
+            registers[name] = new
     return registers
 
 
-def _write(registers: Body, name: str, new: Register) -> None:
-    old = registers.get(name)
-    if old is None or _greater(new, old):
-        registers[name] = new
+def stated(event: "HealthEvent", statement: "Statement") -> Iterator[tuple[str, Register]]:
+    """What `event` writes into which registers of the instance that `statement` is about."""
+    stamp, moment = (
+        [event.epoch, event.index, 0 if event.full else 1],
+        [event.moment] if event.moment is not None else [],
+    )
+    if not event.checks_only:
+        yield "d", [*stamp, statement.description, *moment]
+    if statement.checks is not None or statement.description is None:
+        yield "c", [*stamp, statement.checks, *moment]
 
 
 def _greater(one: Register, other: Register) -> bool:
     if one[:3] != other[:3]:
         return bool(one[:3] > other[:3])
     if one[3] is None or other[3] is None:
-        return one[3] is not None and other[3] is None
-    return one[3] != other[3] and canonical(one[3]) > canonical(other[3])
+        return (one[3] is not None, one[4:]) > (other[3] is not None, other[4:])
+    return (canonical(one[3]), one[4:]) > (canonical(other[3]), other[4:])
 
 
-def _above(floor: list[int] | None, registers: Body) -> Body:
-    """`registers` without those that the floor's "gone" outranks: [epoch, index, 0, null] stands in their place."""
-    if floor is None:
-        return registers
-    gone: Register = [*floor, 0, None]
-    return {name: value for name, value in registers.items() if _greater(value, gone)}
+def _above(floor: Stamp | None, registers: Body) -> Body:
+    """The registers without those that the floor's "gone" outranks: [epoch, index, 0, null] stands in their place."""
+    gone: Register = [*(floor or (-1, -1)), 0, None]
+    return {name: registers[name] for name in ("d", "c") if name in registers and _greater(registers[name], gone)}
 
 
 def catalog_json(catalog: Catalog) -> Body:
@@ -190,7 +250,11 @@ def read_catalog(body: object) -> Catalog:
     body = check_kind(body, Kind.CATALOG)
     sources = mapping(body, "sources")
     for name, source in sources.items():
-        sound = type(source) is dict and _is_floor(source.get("floor")) and _are_instances(source.get("instances"))
+        sound = (
+            type(source) is dict
+            and all(_is_floor(source.get(place)) for place in ("floor", "forgotten"))
+            and _are_instances(source.get("instances"))
+        )
         if not sound:
             raise Damaged(f"what it has of the source {shown(name)} is not a floor and instances")
     return Catalog(number(body, "revision"), sources)
@@ -208,14 +272,22 @@ def _are_instances(nodes: object) -> bool:
         if type(ids) is not dict:
             return False
         for registers in ids.values():
-            if type(registers) is not dict or not registers.keys() <= _REGISTERS.keys():
+            if type(registers) is not dict or not registers.keys() <= _REGISTERS.keys() | {"f"}:
                 return False
-            for name, value in registers.items():
-                if type(value) is not list or len(value) != 4 or type(value[3]) not in _REGISTERS[name]:
-                    return False
-                if not (type(value[0]) is type(value[1]) is type(value[2]) is int):
-                    return False
+            if not _is_floor(registers.get("f")):
+                return False
+            if not all(_is_register(name, value) for name, value in registers.items() if name != "f"):
+                return False
     return True
+
+
+def _is_register(name: str, value: object) -> bool:
+    return (
+        type(value) is list
+        and len(value) in (4, 5)
+        and type(value[3]) in _REGISTERS[name]
+        and all(type(each) is int for each in (*value[:3], *value[4:]))
+    )
 
 
 _REGISTERS: Mapping[str, tuple[type, ...]] = {"d": (dict, type(None)), "c": (list, type(None))}

@@ -1,7 +1,8 @@
 """Pydantic's complaints in our words."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,7 +42,8 @@ MOST_PROBLEMS = 100
 def path_of(location: tuple[str | int, ...]) -> str:
     """A place in a structure as a person writes it: `Failover["*"].Datacenters[0]`."""
     path, outer = "", ""
-    for step in location:
+    for place in location:
+        step = place if isinstance(place, int) else place[:_LONGEST_INPUT]
         if isinstance(step, int):
             path += f"[{step}]"
         elif path and (outer in _MAPS or not step.isidentifier()):
@@ -84,10 +86,25 @@ def brief(name: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` as JSON has it, cut where it gets long."""
+    """`value` as JSON has it, cut where it gets long: no more of it is looked at than is shown."""
+    head = _head(value, [_LONGEST_INPUT])
     try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        # No value of JSON: a number of thousands of digits, which Python does not even write, or one inside itself.
+        text = json.dumps(head, ensure_ascii=False)
+    except (TypeError, ValueError):
+        # No value of JSON, or a number of thousands of digits, which Python does not even write.
         text = type(value).__name__
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
+
+
+def _head(value: Any, left: list[int]) -> Any:
+    """`value` with no more in it than `left` says, which counts down: enough for as many characters of its JSON."""
+    left[0] -= 1
+    if isinstance(value, str | bytes):
+        return value[: _LONGEST_INPUT + 1]
+    if isinstance(value, Mapping):
+        return {
+            _head(key, left): _head(inner, left) for key, inner in islice(value.items(), max(left[0], 0)) if left[0] > 0
+        }
+    if isinstance(value, list):
+        return [_head(inner, left) for inner in islice(value, max(left[0], 0)) if left[0] > 0]
+    return value

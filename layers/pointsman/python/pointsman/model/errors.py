@@ -3,9 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 """What would break a line of a log, or cannot be written as UTF-8 at all."""
+
+MOST_REASON: Final = 300
+"""Characters of a field or a reason that may quote what somebody sent."""
+
+
+def shortened(text: str) -> str:
+    """`text`, which may quote what somebody sent, cut to MOST_REASON; half a surrogate pair is written out."""
+    return text[:MOST_REASON].encode(errors="backslashreplace").decode()
 
 
 LONGEST_PART = 2000

@@ -2,23 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Annotated, Any, Literal, Required
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Required
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.complaints import problems_of
-from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
-from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of, complaints_of, description_of
+from pointsman.model.errors import InvalidInput, Problem, shortened
+from pointsman.model.listed import MOST_INSTANCES, MOST_REFUSED, Refused, read_instance_part, read_instances
+from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, GATEWAYS_REASON, ServiceName, is_label
+from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of, description_of
 
 DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed")
 MAX_NUMBER = 2**63 - 1
 MAX_PROBLEMS = 20
-"""How many problems of one event are told: ten thousand instances may have the same one ten thousand times."""
+"""How many problems of one event that is refused are told: all of its instances may have the same one."""
 
-_LONGEST = 300
+MOST_NAME: Final = 512
+"""Characters of an event's id and time."""
+
 _Number = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
 
@@ -30,8 +33,8 @@ class _Detail(TypedDict, total=False):
     Namespace: Text | None
     Kind: Literal["", "service", "mesh-gateway"] | None
     Service: Text | None
-    Instances: list[InstancePart] | None
-    Instance: InstancePart | None
+    Instances: list[Any] | None
+    Instance: Any
     Removed: RemovedPart | None
 
 
@@ -52,9 +55,12 @@ class Statement:
 class HealthEvent:
     """One change of health, checked.
 
-    `service` is None for a datacenter's mesh gateways. With `full` the statements are all instances that `source` has
-    of it at `index`: whoever is not among them is gone. With `checks_only` no address is moved. `time` is when the
-    producer says it happened (RFC 3339), "" if it does not say.
+    `service` is None for a datacenter's mesh gateways. With `full` the event is a list: the statements are all
+    instances that `source` has of it at `index`, but for those that are `refused`. With `checks_only` no address is
+    moved. `time` is when the producer says it happened (RFC 3339), "" if it does not say.
+
+    `moment` is given where the source counts its indexes by instance, so that those of two instances say nothing of
+    each other: the milliseconds since 1970 by the source's clock, which order what it says of all of them.
     """
 
     id: str
@@ -67,6 +73,21 @@ class HealthEvent:
     full: bool
     statements: tuple[Statement, ...]
     checks_only: bool = False
+    refused: tuple[Refused, ...] = ()
+    moment: int | None = None
+
+    @property
+    def states_absence(self) -> bool:
+        """Whether it is a list that says of an instance that is not in it that it is gone.
+
+        One with an instance in it of which nobody can tell which it is does not: it may be any of those known.
+        """
+        return self.full and all(each.is_named for each in self.refused)
+
+    @property
+    def left_out(self) -> frozenset[tuple[str, str]]:
+        """(node, id) of those of which the list says nothing, neither that they are there nor that they are gone."""
+        return frozenset((each.node, each.id) for each in self.refused if each.is_named)
 
 
 def parse_event(raw: Any) -> HealthEvent:
@@ -89,9 +110,11 @@ def parse_event(raw: Any) -> HealthEvent:
     try:
         detail = _DETAIL.validate_python(body)
     except ValidationError as error:
-        raise InvalidInput(_type_problems(error, thing)) from None
-    if problems := list(islice(_complaints(detail, detail_type), MAX_PROBLEMS + 1)):
+        problems = [(problem.field, problem.reason) for problem in problems_of(error, thing)]
+        raise _refusal(thing, problems) from None
+    if problems := list(_complaints(detail, detail_type)):
         raise _refusal(thing, problems)
+    parts, refused = _read_parts(detail, thing)
     gateways = detail.get("Kind") == "mesh-gateway"
     service = ServiceName(detail.get("Namespace") or DEFAULT_NAMESPACE, detail.get("Service") or "")
     return HealthEvent(
@@ -103,25 +126,48 @@ def parse_event(raw: Any) -> HealthEvent:
         datacenter=detail["Datacenter"],
         service=None if gateways else service,
         full=detail.get("Instances") is not None,
-        statements=_statements(detail),
+        statements=_statements(detail, parts),
+        refused=tuple(refused),
     )
 
 
-def _statements(detail: _Detail) -> tuple[Statement, ...]:
+def moment_of(time: str | None) -> int | None:
+    """A time (RFC 3339) as milliseconds since 1970; None if it is none, or has no offset, or is before."""
+    try:
+        parsed = datetime.fromisoformat(time or "")
+    except ValueError:
+        return None
+    if parsed.tzinfo is None or parsed.timestamp() < 0:
+        return None
+    return int(parsed.timestamp() * 1000)
+
+
+def _statements(detail: _Detail, parts: Sequence[InstancePart]) -> tuple[Statement, ...]:
     if removed := detail.get("Removed"):
         return (Statement(removed["Node"], removed["ID"], None, None),)
     return tuple(
-        Statement(part["Node"]["Node"], part["Service"]["ID"], description_of(part), checks_of(part))
-        for _, part in _parts(detail)
+        Statement(part["Node"]["Node"], part["Service"]["ID"], description_of(part), checks_of(part)) for part in parts
     )
 
 
-def _parts(detail: _Detail) -> Iterator[tuple[str, InstancePart]]:
-    """Every instance that the event describes, with its place in it."""
+def _read_parts(detail: _Detail, thing: str) -> tuple[list[InstancePart], list[Refused]]:
+    """The instances that the event describes, and those of its list that are refused by themselves.
+
+    Raises InvalidInput if none of them can be taken, or more than MOST_REFUSED cannot.
+    """
     if (instance := detail.get("Instance")) is not None:
-        yield "Instance", instance
-    for i, part in enumerate(detail.get("Instances") or ()):
-        yield f"Instances[{i}]", part
+        part, problems = read_instance_part(instance)
+        if part is None:
+            raise _refusal(
+                thing, [(f"Instance.{field}" if field else "Instance", reason) for field, reason in problems]
+            )
+        return [part], []
+    listed = detail.get("Instances") or []
+    parts, refused = read_instances(listed)
+    if refused and (not parts or len(refused) > MOST_REFUSED):
+        places = [f"Instances[{each.index}]" + (f".{each.field}" if each.field else "") for each in refused]
+        raise _refusal(thing, [(place, each.reason) for place, each in zip(places, refused, strict=True)])
+    return parts, refused
 
 
 def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -129,6 +175,8 @@ def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str
         value = envelope.get(field)
         if value is not None and not isinstance(value, str):
             yield field, f"must be a string, not {_kind(value)}"
+        elif value and len(value) > MOST_NAME:
+            yield field, f"has {len(value)} characters; {MOST_NAME} are the most"
         elif value and not value.isprintable():
             yield field, "has characters that cannot be shown"
         elif field == "detail-type" and value is not None and value not in DETAIL_TYPES:
@@ -146,6 +194,8 @@ def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str,
     for field, value in labels:
         if not is_label(value):
             yield field, f'"{value[:64]}" is not a lower-case DNS label'
+        elif field == "Service" and value == GATEWAYS:
+            yield field, f'{GATEWAYS_REASON}, or send what it is of: "Kind": "mesh-gateway"'
     if not detail["Source"].isprintable():
         yield "Source", "has characters that cannot be shown"
     given = [name for name in ("Instances", "Instance", "Removed") if detail.get(name) is not None]
@@ -154,34 +204,16 @@ def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str,
     elif detail_type and (given == ["Instances"]) != (detail_type == DETAIL_TYPES[0]):
         expected = "Instances" if detail_type == DETAIL_TYPES[0] else "Instance or Removed"
         yield "detail-type", f'"{detail_type}" goes with {expected}, not with {given[0]}'
-    seen: set[tuple[str, str]] = set()
-    for at, part in _parts(detail):
-        for field, reason in complaints_of(part):
-            yield f"{at}.{field}", reason
-        key = part["Node"]["Node"], part["Service"]["ID"]
-        if key in seen:
-            yield at, f'the instance "{key[1]}" on node "{key[0]}" is listed twice'
-        seen.add(key)
-
-
-def _type_problems(error: ValidationError, thing: str) -> list[Problem]:
-    try:
-        problems = problems_of(error, thing)
-    except RecursionError:  # a value that is nested too deeply cannot even be shown
-        return [Problem(thing, "", "is nested too deeply; docs/events.md shows the shapes")]
-    return _refusal(thing, [(problem.field, problem.reason) for problem in problems]).problems
+    if (count := len(detail.get("Instances") or ())) > MOST_INSTANCES:
+        yield "Instances", f"has {count} instances; {MOST_INSTANCES} are the most"
 
 
 def _refusal(thing: str, problems: Sequence[tuple[str, str]]) -> InvalidInput:
     """The problems as (field, reason), cut to what a person reads and a log takes."""
-    out = [Problem(thing, _shown(field), _shown(reason)) for field, reason in problems[:MAX_PROBLEMS]]
+    out = [Problem(thing, shortened(field), shortened(reason)) for field, reason in problems[:MAX_PROBLEMS]]
     if len(problems) > MAX_PROBLEMS:
         out.append(Problem(thing, "", f"has more than these {MAX_PROBLEMS} problems"))
     return InvalidInput(out)
-
-
-def _shown(text: str) -> str:
-    return text[:_LONGEST].encode(errors="backslashreplace").decode()
 
 
 def _kind(value: Any) -> str:

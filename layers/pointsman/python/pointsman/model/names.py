@@ -6,7 +6,7 @@ lower-case DNS label (docs/semantics.md, section 1).
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
@@ -15,6 +15,22 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._:@-]{0,126}[A-Za-z0-9_])?\Z"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 DEFAULT_NAMESPACE = "default"
+
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+_BROADCAST = IPv4Address("255.255.255.255")
+
+GATEWAYS = "mesh-gateway"
+"""What mesh gateways register under, and the `node.cluster` of their Envoys, where a sidecar has its service. So a
+service of that name could not have sidecars: they would be taken for gateways."""
+
+GATEWAYS_REASON = f'is "{GATEWAYS}", the name of mesh gateways; no service of that name has sidecars, rename it'
+
+SHARED_GATEWAY_ID = "mesh"
+"""In the SPIFFE id of a certificate that all gateways of a datacenter share, the place of a gateway's own id."""
+
+SHARED_GATEWAY_REASON = (
+    f'is "{SHARED_GATEWAY_ID}", which stands for all mesh gateways in their certificates; give the gateway another ID'
+)
 
 
 def is_label(name: str) -> bool:
@@ -39,6 +55,28 @@ def is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def unreachable(ip: str) -> str:
+    """Why no other machine can connect to an IP address, "" if one may: what `is_ip` has accepted."""
+    if "%" in ip:
+        return "has a zone, which means something on one machine only; leave it out"
+    address = _address(ip)
+    if address.is_unspecified or (isinstance(address, IPv4Address) and address in _THIS_NETWORK):
+        return "is where one listens on every address, and no address of anything; give the machine's own"
+    return "is a group of machines; give the address of one" if is_group(ip) else ""
+
+
+def is_group(ip: str) -> bool:
+    """Whether an IP address is one of many machines: multicast, or the broadcast address."""
+    address = _address(ip)
+    return address.is_multicast or address == _BROADCAST
+
+
+def _address(ip: str) -> IPv4Address | IPv6Address:
+    """An IP address; the IPv4 address in an IPv6 one that only holds that."""
+    address = ip_address(ip)
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def is_plain_text(text: str) -> bool:

@@ -10,18 +10,29 @@ from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import gateway_key, sidecar_key
-from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_identifier, is_ip, is_label
-from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap
+from pointsman.model.names import (
+    DEFAULT_NAMESPACE,
+    GATEWAYS,
+    GATEWAYS_REASON,
+    SHARED_GATEWAY_ID,
+    SHARED_GATEWAY_REASON,
+    ServiceName,
+    is_group,
+    is_identifier,
+    is_ip,
+    is_label,
+)
+from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, Whole
 from pointsman.model.size import check_size
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
 
 
 class UpstreamConfig(Shape):
     """What an upstream sets over the config entries."""
 
     protocol: Annotated[str, Field(alias="protocol")] = ""
-    connect_timeout_ms: Annotated[int, Field(alias="connect_timeout_ms", ge=0, le=LONGEST_MS)] = 0
+    connect_timeout_ms: Annotated[Whole, Field(alias="connect_timeout_ms", ge=0, le=LONGEST_MS)] = 0
 
 
 class Upstream(Shape):
@@ -43,7 +54,7 @@ class Proxy(Shape):
     destination_service_name: str = ""
     destination_service_id: str = ""
     local_service_address: str = "127.0.0.1"
-    local_service_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     upstreams: Annotated[list[Upstream], BlockList] = []
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     config: AnyMap = {}
@@ -53,7 +64,7 @@ class TaggedAddress(Shape):
     """An address of a service for some of its callers; port 0 means the service's own."""
 
     address: str = ""
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 0
 
 
 class RegisteredService(Shape):
@@ -64,7 +75,7 @@ class RegisteredService(Shape):
     id: str = ""
     namespace: str = DEFAULT_NAMESPACE
     address: str = ""
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     tagged_addresses: dict[str, TaggedAddress] = {}
     tags: list[str] | None = None
     meta: StringMap | None = None
@@ -161,6 +172,8 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
     def address(field: str, value: str) -> None:
         if value and not is_ip(value):
             out.append((field, f"{shown(value)} is not an IP address; Envoy takes only those here"))
+        elif value and is_group(value):
+            out.append((field, f'"{value}" is a group of machines; nothing can listen on it'))
 
     label("Datacenter", registration.datacenter)
     label("Service.Namespace", service.namespace)
@@ -171,6 +184,8 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
             out.append(
                 ("Service.ID", f"{shown(service.id)} is not an id (letters, digits and ._:@- inside, 128 at most)")
             )
+        if service.id == SHARED_GATEWAY_ID:
+            out.append(("Service.ID", SHARED_GATEWAY_REASON))
         if not registration.listen[0]:
             out.append(("Service.Address", "is required for a mesh gateway: its listener binds to it"))
         if not service.port:
@@ -183,6 +198,8 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
             out.append(("Service.Proxy.Config.access_log_path", f"{shown(path)} is not an absolute path"))
     else:
         label("Service.Proxy.DestinationServiceName", service.proxy.destination_service_name)
+        if service.proxy.destination_service_name == GATEWAYS:
+            out.append(("Service.Proxy.DestinationServiceName", GATEWAYS_REASON))
     bound: dict[tuple[str, int], int] = {}
     for i, upstream in enumerate(service.proxy.upstreams):
         at = f"Service.Proxy.Upstreams[{i}]"

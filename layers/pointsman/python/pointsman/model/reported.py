@@ -6,21 +6,48 @@ as null, so null is the same as not given wherever a field is not required.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Final, Literal, Required
 
-from pydantic import Field
+from pydantic import BeforeValidator, FailFast, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.canonical import canonical
-from pointsman.model.names import is_ip
+from pointsman.model.names import (
+    GATEWAYS,
+    GATEWAYS_REASON,
+    SHARED_GATEWAY_ID,
+    SHARED_GATEWAY_REASON,
+    is_ip,
+    unreachable,
+)
+
+MOST_TEXT: Final = 4096
+"""Characters of one string of an instance, as in Consul, whose longest are the outputs of checks."""
+
+MOST_ENTRIES: Final = 1024
+"""Entries of one list or map of an instance: checks, tags, meta, upstreams."""
+
+
+def _few(value: Any) -> Any:
+    """A map of at most MOST_ENTRIES: pydantic looks at every entry of a map before it tells of the first."""
+    if isinstance(value, Mapping) and len(value) > MOST_ENTRIES:
+        raise PydanticCustomError("too_many", f"has {len(value)} entries; {MOST_ENTRIES} are the most")
+    return value
+
 
 # A constraint, even one that always holds, makes pydantic refuse lone surrogates, which no JSON can carry on.
-Text = Annotated[str, Field(strict=True, min_length=0)]
+Text = Annotated[str, Field(strict=True, max_length=MOST_TEXT)]
+LongText = Annotated[str, Field(strict=True, min_length=0)]
+"""A string that is cut to MOST_TEXT: what a check printed decides nothing."""
+
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=512)]
 Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
 Weight = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
 Switch = Annotated[bool, Field(strict=True)]
-Texts = dict[Text, Text]
+Texts = Annotated[dict[Text, Text], BeforeValidator(_few)]
+_Several = Field(max_length=MOST_ENTRIES)
+TextList = Annotated[list[Text], FailFast(), _Several]
 
 
 class TaggedAddressPart(TypedDict, total=False):
@@ -63,7 +90,7 @@ class ProxyPart(TypedDict, total=False):
     LocalServiceAddress: Text | None
     LocalServicePort: Port | None
     MeshGateway: MeshGatewayPart | None
-    Upstreams: list[UpstreamPart] | None
+    Upstreams: Annotated[list[UpstreamPart], FailFast(), _Several] | None
 
 
 class ConnectPart(TypedDict, total=False):
@@ -91,8 +118,8 @@ class ServicePart(TypedDict, total=False):
     Kind: Text | None
     Address: Text | None
     Port: Port | None
-    TaggedAddresses: dict[Text, TaggedAddressPart] | None
-    Tags: list[Text] | None
+    TaggedAddresses: Annotated[dict[Text, TaggedAddressPart], BeforeValidator(_few)] | None
+    Tags: TextList | None
     Meta: Texts | None
     Weights: WeightsPart | None
     EnableTagOverride: Switch | None
@@ -107,11 +134,11 @@ class CheckPart(TypedDict, total=False):
     CheckID: Text | None
     Node: Text | None
     Name: Text | None
-    Notes: Text | None
-    Output: Text | None
+    Notes: LongText | None
+    Output: LongText | None
     ServiceID: Text | None
     ServiceName: Text | None
-    ServiceTags: list[Text] | None
+    ServiceTags: TextList | None
 
 
 class InstancePart(TypedDict, total=False):
@@ -119,7 +146,7 @@ class InstancePart(TypedDict, total=False):
 
     Node: Required[NodePart]
     Service: Required[ServicePart]
-    Checks: list[CheckPart] | None
+    Checks: Annotated[list[CheckPart], FailFast(), _Several] | None
 
 
 class RemovedPart(TypedDict):
@@ -165,19 +192,29 @@ def _mode(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def checks_of(part: InstancePart) -> list[dict[str, Any]]:
     """The instance's checks, each in one form for one meaning, in an order that depends on nothing but themselves."""
-    checks = [_given(check) for check in part.get("Checks") or ()]
+    checks = [_short(_given(check)) for check in part.get("Checks") or ()]
     if len(checks) > 1:
         checks.sort(key=lambda check: (check.get("ServiceID", ""), check.get("CheckID", ""), canonical(check)))
     return checks
 
 
+def _short(check: dict[str, Any]) -> dict[str, Any]:
+    return check | {
+        name: check[name][:MOST_TEXT] for name in ("Notes", "Output") if len(check.get(name, "")) > MOST_TEXT
+    }
+
+
 def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
     """(field, reason) of what no endpoint could be made of, where the instance can be one at all."""
     node, service = part["Node"], part["Service"]
-    if service.get("Kind") not in ("connect-proxy", "mesh-gateway") and not (service.get("Connect") or {}).get(
-        "Native"
-    ):
+    kind = service.get("Kind")
+    if kind not in ("connect-proxy", "mesh-gateway") and not (service.get("Connect") or {}).get("Native"):
         return
+    if kind == "mesh-gateway" and service["ID"] == SHARED_GATEWAY_ID:
+        yield "Service.ID", SHARED_GATEWAY_REASON
+    beside = (service.get("Proxy") or {}).get("DestinationServiceName")
+    if kind == "connect-proxy" and beside == GATEWAYS:
+        yield "Service.Proxy.DestinationServiceName", GATEWAYS_REASON
     address = service.get("Address")
     if not service.get("Port"):
         yield "Service.Port", "is required: without it there is no endpoint"
@@ -192,6 +229,6 @@ def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
         if not value:
             continue
         if not is_ip(value):
-            yield field, f'"{value}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
-        elif "%" in value:
-            yield field, f'"{value}" has a zone, which means something on one machine only; leave it out'
+            yield field, f'"{value[:64]}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
+        elif reason := unreachable(value):
+            yield field, f'"{value}" {reason}'

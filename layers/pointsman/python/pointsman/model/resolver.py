@@ -9,7 +9,7 @@ from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters import FilterError, parse
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
-from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, camel
+from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, Whole, camel
 
 Complaint = tuple[str, str]
 """A field's path and what is wrong with it."""
@@ -86,7 +86,7 @@ class Failover(Unsupported):
 class LeastRequestConfig(Shape):
     """Options of the `least_request` policy."""
 
-    choice_count: int = Field(default=0, ge=0, le=2**32 - 1)
+    choice_count: Whole = Field(default=0, ge=0, le=2**32 - 1)
 
 
 ENVOY_RING_SIZES = (1024, 8 * 1024 * 1024)
@@ -96,8 +96,8 @@ ENVOY_RING_SIZES = (1024, 8 * 1024 * 1024)
 class RingHashConfig(Shape):
     """Options of the `ring_hash` policy; 0 leaves a size to Envoy."""
 
-    minimum_ring_size: int = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
-    maximum_ring_size: int = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
+    minimum_ring_size: Whole = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
+    maximum_ring_size: Whole = Field(default=0, ge=0, le=ENVOY_RING_SIZES[1])
 
 
 class CookieConfig(Shape):

@@ -11,7 +11,7 @@ from pointsman.model.duration import Nanoseconds
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.regex import RegexError, instructions
 from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import Block, BlockList, Shape, StringMap, camel
+from pointsman.model.shape import Block, BlockList, Shape, StringMap, Whole, camel
 
 # RFC 9110, section 5.6.2: a method is a token.
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -115,9 +115,9 @@ class Destination(Unsupported):
     namespace: str = ""
     prefix_rewrite: str = ""
     request_timeout: Nanoseconds = 0
-    num_retries: int = Field(default=0, ge=0, le=2**32 - 1)
+    num_retries: Whole = Field(default=0, ge=0, le=2**32 - 1)
     retry_on_connect_failure: bool = False
-    retry_on_status_codes: list[int] = []
+    retry_on_status_codes: list[Whole] = []
 
 
 class Route(Shape):

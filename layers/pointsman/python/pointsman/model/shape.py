@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 _ACRONYMS = {"http": "HTTP", "id": "ID", "sni": "SNI", "ip": "IP", "ttl": "TTL"}
 
@@ -59,6 +60,13 @@ def _names(shape: type[Shape]) -> frozenset[str]:
     return frozenset(name for field in shape.model_fields for name in (field, camel(field)))
 
 
+def _no_switch(value: Any) -> Any:
+    """Python takes true for 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", f"must be a number, not {str(value).lower()}")
+    return value
+
+
 def single_block(value: Any) -> Any:
     """A block written once in HCL (`subsets { … }`) reads as a list of one: here a mapping is meant."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
@@ -78,6 +86,12 @@ def block_list(value: Any) -> Any:
     """A block written once inside an object (`Match = { HTTP = { Header { … } } }`), where a list is meant."""
     return [value] if isinstance(value, Mapping) else value
 
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+"""A whole number; digits in quotes are one too, as HCL has them, true and false are not."""
+
+Number = Annotated[float, BeforeValidator(_no_switch)]
+"""A number, read in the same way."""
 
 Block = BeforeValidator(single_block)
 BlockMap = BeforeValidator(block_map)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import BlockList, StringMap
+from pointsman.model.shape import BlockList, Number, StringMap
 
 
 def scaled(percent: float) -> int:
@@ -32,7 +32,7 @@ def _single(value: float) -> float:
 class Split(Unsupported):
     """One share: `weight` in percent, to two digits."""
 
-    weight: float = Field(ge=0, le=100, allow_inf_nan=False)
+    weight: Number = Field(ge=0, le=100, allow_inf_nan=False)
     service: str = ""
     service_subset: str = ""
     namespace: str = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pointsman.model.catalog import Body, Catalog, Register, effective
+from pointsman.model.catalog import NO_SOURCE, Body, Catalog, Stamp, is_forgotten, stated
 
 if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent
@@ -25,18 +25,23 @@ class Stale:
     """What of one event had no effect.
 
     `instances` are (node, id) of those that the event is outranked about, the first MOST_NAMED of `count`. `known` is
-    the greatest (epoch, index) that outranks it, `heard_from` the smallest with which all of it would have been heard.
+    the greatest (epoch, index) that outranks it. Where the source counts its indexes by instance, an event may come
+    after so many instances went that its own may be one of those that are forgotten: then `forgotten` is the moment (ms
+    since 1970) up to which they are.
     """
 
     source: str
     sent: tuple[int, int]
     instances: tuple[tuple[str, str], ...]
     count: int
-    known: tuple[int, int]
+    known: tuple[int, int] | None
+    forgotten: int | None = None
 
     @property
-    def heard_from(self) -> tuple[int, int]:
-        """The smallest (epoch, index) at which the source is heard about all of them."""
+    def heard_from(self) -> tuple[int, int] | None:
+        """The smallest (epoch, index) at which the source is heard about all of them; None where no index helps."""
+        if self.known is None or self.forgotten is not None:
+            return None
         epoch, index = self.known
         return (epoch, index + 1) if index < _MOST_INDEX else (epoch + 1, 0)
 
@@ -47,26 +52,34 @@ class Stale:
             "sent": _stamp(self.sent),
             "known": _stamp(self.known),
             "heard_from": _stamp(self.heard_from),
+            "forgotten": self.forgotten,
             "count": self.count,
             "instances": [{"node": node, "id": id_} for node, id_ in self.instances],
         }
 
 
-def _stamp(stamp: tuple[int, int]) -> dict[str, int]:
-    return {"epoch": stamp[0], "index": stamp[1]}
+def _stamp(stamp: tuple[int, int] | None) -> dict[str, int] | None:
+    return stamp and {"epoch": stamp[0], "index": stamp[1]}
 
 
 def stale_line(stale: Mapping[str, Any]) -> str:
     """What `Stale.json` says, as one line for a person."""
-    sent, known, heard = (
-        "epoch {epoch}, index {index}".format_map(stale[name]) for name in ("sent", "known", "heard_from")
-    )
     count, first = stale["count"], stale["instances"][0]
     named = f'"{first["id"]}" on node "{first["node"]}"' + (f" and {count - 1} more" if count > 1 else "")
+    what = f'stale: what "{stale["source"]}" says of {named} at {_text(stale["sent"])} has no effect'
+    if stale["heard_from"] is None:
+        return (
+            f"{what}: what was gone by then is forgotten here, and it may be one of those. It is heard with the next "
+            "event about it"
+        )
     return (
-        f'stale: what "{stale["source"]}" says of {named} at {sent} has no effect: it said something else at {known} '
-        f"already. It is heard from {heard} on, or with a greater Epoch"
+        f"{what}: it said something else at {_text(stale['known'])} already. It is heard from "
+        f"{_text(stale['heard_from'])} on, or with a greater Epoch"
     )
+
+
+def _text(stamp: Mapping[str, int]) -> str:
+    return "epoch {epoch}, index {index}".format_map(stamp)
 
 
 def stale(catalog: Catalog, event: "HealthEvent") -> Stale | None:
@@ -74,32 +87,40 @@ def stale(catalog: Catalog, event: "HealthEvent") -> Stale | None:
 
     None if the catalog says all of it, be it new or a duplicate.
     """
-    outranked = list(_outranked(catalog, event))
+    source = catalog.sources.get(event.source) or NO_SOURCE
+    outranked = list(_outranked(source, event))
     if not outranked:
         return None
     names = sorted({(node, id_) for node, id_, _ in outranked})
-    epoch, index = max(tuple(register[:2]) for _, _, register in outranked)
-    return Stale(event.source, (event.epoch, event.index), tuple(names[:MOST_NAMED]), len(names), (epoch, index))
+    known = max(((stamp[0], stamp[1]) for _, _, stamp in outranked if stamp is not None), default=None)
+    forgotten = source["forgotten"][1] if any(stamp is None for _, _, stamp in outranked) else None
+    return Stale(event.source, (event.epoch, event.index), tuple(names[:MOST_NAMED]), len(names), known, forgotten)
 
 
-def _outranked(catalog: Catalog, event: "HealthEvent") -> Iterator[tuple[str, str, Register]]:
-    """(node, id, what is known instead) of everything that `event` states and `catalog` does not say."""
-    source: Body = catalog.sources.get(event.source) or {"floor": None, "instances": {}}
+def _outranked(source: Body, event: "HealthEvent") -> Iterator[tuple[str, str, Stamp | None]]:
+    """(node, id, where it was said) of everything known that differs from what `event` states.
+
+    None where the moment of the event says that it may be about an instance that is forgotten.
+    """
+    forgotten = source.get("forgotten")
+    instances: Mapping[str, Body] = source["instances"]
     for statement in event.statements:
-        said: dict[str, Any] = {}
-        if not event.checks_only:
-            said["d"] = statement.description
-        if statement.checks is not None:
-            said["c"] = statement.checks
-        for name, value in said.items():
-            known = effective(source, statement.node, statement.id, name)
-            # No checks and no word of checks come to the same.
-            if known is not None and (known[3] or None) != (value or None):
-                yield statement.node, statement.id, known
-    if event.full:
-        listed = {(statement.node, statement.id) for statement in event.statements}
-        for node, ids in source["instances"].items():
+        known = instances.get(statement.node, {}).get(statement.id, {})
+        floor = known.get("f", source["floor"])
+        for name, said in stated(event, statement):
+            if name in known:
+                # No checks and no word of checks come to the same, and those of what is gone do not matter.
+                if (known[name][3] or None) != (said[3] or None) and (name == "d" or said[3] is not None):
+                    yield statement.node, statement.id, known[name][:2]
+            elif said[3]:
+                if floor is not None and floor >= said[:2]:
+                    yield statement.node, statement.id, floor
+                if is_forgotten(forgotten, said):
+                    yield statement.node, statement.id, None if event.moment is not None else forgotten
+    if event.states_absence:
+        said_of = event.left_out | {(statement.node, statement.id) for statement in event.statements}
+        for node, ids in instances.items():
             for id_, registers in ids.items():
-                known = registers.get("d")
-                if known is not None and known[3] is not None and (node, id_) not in listed:
-                    yield node, id_, known
+                there = registers.get("d")
+                if there is not None and there[3] is not None and (node, id_) not in said_of:
+                    yield node, id_, there[:2]

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from pointsman.model.catalog import catalog_json, merge, vanished
+from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
@@ -17,6 +19,9 @@ from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remo
 from pointsman.pipeline.settle import settle
 from pointsman.store import keys
 from pointsman.store.protocol import Write
+
+MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of the instances of one service in one datacenter, of all sources together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 
     First the catalog is written; only then config head, the plans' other inputs and the current heads are read. An
     event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
-    Raises StoreUnavailable when the store cannot be reached: run it again.
+    Raises StoreUnavailable when the store cannot be reached: run it again. Raises InvalidInput, and nothing was
+    changed, when its catalog would be larger than MOST_CATALOG_BYTES.
     """
     done = _record(engine, catalog_key(event), event)
 
@@ -117,6 +123,10 @@ def _record(engine: Engine, key: str, event: HealthEvent) -> Ingested:
             return Ingested(merged.revision, new=False, stale=outranked, doubt=doubt)
         serial = reading.serial + 1
         data = seal(catalog_json(merged), serial, engine.nonce())
+        stored = read.get(keys.catalog(key))
+        if len(data) > max(MOST_CATALOG_BYTES, len(stored.data) if stored else 0):
+            reason = f"with this event its catalog {key} is larger than {MOST_CATALOG_BYTES} bytes; nothing was changed"
+            raise InvalidInput.single(f'event of "{event.source}"', "", f"{reason}; remove instances from it first")
         written = engine.store.put(Write(keys.catalog(key), data, reading.etag))
         if written.etag is not None:
             engine.readings.keep(key, merged, serial, written.etag)

@@ -19,6 +19,7 @@ def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
         "new": any(each.new for each in done),
         "changed": any(each.changed for each in done),
         "moved": [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
+        "refused": [one.json() for event in reading.events for one in event.refused],
         "stale": [each.stale.json() for each in done if each.stale],
         "warnings": [line for event, each in zip(reading.events, done, strict=True) for line in _warnings(event, each)],
         "passed_over": list(reading.passed_over),
@@ -41,9 +42,17 @@ def remarks(told: Mapping[str, Any]) -> list[str]:
     """Everything in an `answer` that is no plain success, a line each."""
     return [
         *(f"{PASSED_OVER}{reason}" for reason in told.get("passed_over", ())),
+        *(refused_line(each) for each in told.get("refused", ())),
         *(stale_line(each) for each in told.get("stale", ())),
         *told.get("warnings", ()),
     ]
+
+
+def refused_line(refused: Mapping[str, Any]) -> str:
+    """An instance that was refused by itself, as one line for a person."""
+    place = f"[{refused['index']}]" + (f".{refused['field']}" if refused["field"] else "")
+    which = f'"{refused["id"]}" on node "{refused["node"]}"' if refused["id"] and refused["node"] else "an instance"
+    return f"refused: {which}: {place}: {refused['reason']}; the others were taken in"
 
 
 def effect(told: Mapping[str, Any]) -> str:

@@ -72,6 +72,11 @@ class Metrics:
         self._connections = Gauge(
             "pointsman_connections", "Connections that are open, now.", ("door",), registry=self._registry
         )
+        self.instances_refused = Counter(
+            "pointsman_instances_refused",
+            "Instances of lists that were refused by themselves, while the others of their list were taken in.",
+            registry=self._registry,
+        )
         self._delay = Histogram(
             "pointsman_publish_to_delivery_seconds",
             "From the moment a change was published to the moment it was sent to an Envoy that waited for it.",

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal, Required, cast
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
-from pointsman.model.errors import InvalidInput
-from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, parse_event
+from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.events import DETAIL_TYPES, MAX_PROBLEMS, HealthEvent, Statement, parse_event
 from pointsman.model.instance import read_instance
-from pointsman.model.names import is_label
+from pointsman.model.listed import MOST_REFUSED, Refused
+from pointsman.model.names import GATEWAYS, is_label
 from pointsman.model.reported import CheckPart, InstancePart, Text, checks_of
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.refusal import retold, shape_refusal, shown
@@ -37,8 +38,6 @@ _PARAMETERS = {
     "index": "Index",
 }
 """What the parameters of a URL are called in the detail of an event."""
-
-_GATEWAYS = "mesh-gateway"
 
 
 class _Detail(TypedDict, total=False):
@@ -60,8 +59,8 @@ def _detail() -> TypeAdapter[_Detail]:
 
 
 @cache
-def _checks() -> TypeAdapter[list[CheckPart]]:
-    return TypeAdapter(list[CheckPart])
+def _check() -> TypeAdapter[CheckPart]:
+    return TypeAdapter(CheckPart)
 
 
 def watch_event(parameters: Mapping[str, str], index: str | None, result: Any) -> dict[str, Any]:
@@ -110,7 +109,9 @@ def read_watch(envelope: Mapping[str, Any]) -> Reading:
 
 def _of_service(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     event = _event(envelope, detail, detail["Result"])
-    for i, statement in enumerate(event.statements):
+    without = {each.index for each in event.refused}
+    places = [i for i in range(len(detail["Result"])) if i not in without]
+    for i, statement in zip(places, event.statements, strict=True):
         there = (statement.description or {})["Node"].get("Datacenter", event.datacenter)
         # A name that cannot stand here has to be given another one; one that can is the wrong watch.
         if there != event.datacenter and is_label(there):
@@ -129,14 +130,24 @@ def _of_service(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
 
 def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     event = _event(envelope, detail, [])
-    try:
-        checks = _checks().validate_python(detail["Result"])
-    except ValidationError as error:
-        raise shape_refusal(error, DETAIL_TYPE, "Result") from None
     of_nodes: dict[str, list[CheckPart]] = {}
     own: dict[tuple[str, str], list[CheckPart]] = {}
+    bad: dict[tuple[str, str], Refused] = {}
     registered = _registered(detail)
-    for i, check in enumerate(checks):
+    for i, raw in enumerate(detail["Result"]):
+        try:
+            check = _check().validate_python(raw)
+        except ValidationError as error:
+            names = _names(raw)
+            # Where nobody can tell whose it is, it may be anybody's, who would be without it.
+            if names is None or len(bad) == MOST_REFUSED:
+                raise shape_refusal(error, DETAIL_TYPE, f"Result[{i}]") from None
+            if not names[1]:
+                of_nodes.setdefault(names[0], [])
+            if not names[1] or raw.get("ServiceName") in (registered, None):
+                (problem, *_) = shape_refusal(error, DETAIL_TYPE).problems
+                bad.setdefault(names, Refused(i, *names, problem.field, problem.reason))
+            continue
         node, id_ = check.get("Node") or "", check.get("ServiceID") or ""
         if not node:
             raise InvalidInput.single(DETAIL_TYPE, f"Result[{i}].Node", "is required")
@@ -149,21 +160,37 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     if not of_nodes:
         reason = "has no check of a node, so a node that went dark would not show; watch all checks, without -service"
         raise InvalidInput.single(DETAIL_TYPE, "Result", reason)
-    if not own:
-        reason = f'no check in Result is of a service registered as "{shown(registered)}"'
-        return Reading(passed_over=(f"{DETAIL_TYPE}: {reason}",))
+    # An instance is refused for a check of its own, or for one of its node.
+    refused = {(node, id_): bad.get((node, id_)) or bad.get((node, "")) for node, id_ in own}
+    refused |= {names: each for names, each in bad.items() if names[1]}
+    told = tuple(replace(each, node=node, id=id_) for (node, id_), each in refused.items() if each is not None)
     statements = tuple(
         Statement(node, id_, None, checks_of(cast(InstancePart, {"Checks": of_nodes.get(node, []) + own[node, id_]})))
         for node, id_ in sorted(own)
+        if refused[node, id_] is None
     )
-    return Reading((replace(event, full=False, checks_only=True, statements=statements),))
+    if told and not statements:
+        problems = [Problem(DETAIL_TYPE, f"Result[{each.index}].{each.field}", each.reason) for each in told]
+        raise InvalidInput(problems[:MAX_PROBLEMS])
+    if not own:
+        reason = f'no check in Result is of a service registered as "{shown(registered)}"'
+        return Reading(passed_over=(f"{DETAIL_TYPE}: {reason}",))
+    return Reading((replace(event, full=False, checks_only=True, statements=statements, refused=told),))
+
+
+def _names(raw: Any) -> tuple[str, str] | None:
+    """The node and the instance ("" for a check of the node) of a check that is refused; None if they are not told."""
+    if not isinstance(raw, Mapping):
+        return None
+    node, id_ = raw.get("Node"), raw.get("ServiceID") or ""
+    return (node, id_) if isinstance(node, str) and node and isinstance(id_, str) else None
 
 
 def _registered(detail: _Detail) -> str:
     """The name under which Consul has the instances."""
     if named := detail.get("Registered"):
         return named
-    return _GATEWAYS if detail.get("Kind") == _GATEWAYS else f"{detail.get('Service')}-sidecar-proxy"
+    return GATEWAYS if detail.get("Kind") == "mesh-gateway" else f"{detail.get('Service')}-sidecar-proxy"
 
 
 def _event(envelope: Mapping[str, Any], detail: _Detail, instances: list[Any]) -> HealthEvent:

@@ -10,20 +10,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
-from typing import Annotated, Any, Required, cast
+from typing import Annotated, Any, Required, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput
-from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, parse_event
-from pointsman.model.reported import InstancePart, Name, Port, Text, checks_of
+from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, moment_of, parse_event
+from pointsman.model.reported import MOST_ENTRIES, InstancePart, LongText, Name, Port, Text, checks_of
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.refusal import retold, shape_refusal, shown
 from pointsman.model.sources.task_claim import Claim, TaskSettings, claim_of, pairs
 from pointsman.model.sources.task_tags import TaskTags
 
 DETAIL_TYPE = "ECS Task State Change"
+
+SOURCES = "ecs/"
+"""How the sources begin that count their indexes by instance: those of ECS, ecs/<region>/<account>/<cluster>."""
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 _NOT_YET = ("PROVISIONING", "PENDING", "ACTIVATING")
@@ -36,17 +39,20 @@ _INTERFACES = ("eni", "ElasticNetworkInterface")
 _STATUS_OF_HEALTH = {"HEALTHY": "passing", "UNHEALTHY": "critical"}
 """UNKNOWN is what ECS says where no health check is defined, or none was made yet: it is no news."""
 
+_Item = TypeVar("_Item")
+_Several = Annotated[list[_Item], FailFast(), Field(max_length=MOST_ENTRIES)]
+
 
 class _Pair(TypedDict, total=False):
     key: Text | None
     name: Text | None
-    value: Text | None
+    value: LongText | None
 
 
 class _Attachment(TypedDict, total=False):
     type: Text | None
     status: Text | None
-    details: list[_Pair] | None
+    details: _Several[_Pair] | None
 
 
 class _Interface(TypedDict, total=False):
@@ -64,16 +70,16 @@ class _Container(TypedDict, total=False):
     name: Text | None
     lastStatus: Text | None
     healthStatus: Text | None
-    networkInterfaces: list[_Interface] | None
-    networkBindings: list[_Binding] | None
+    networkInterfaces: _Several[_Interface] | None
+    networkBindings: _Several[_Binding] | None
 
 
 class _ContainerOverride(TypedDict, total=False):
-    environment: list[_Pair] | None
+    environment: _Several[_Pair] | None
 
 
 class _Overrides(TypedDict, total=False):
-    containerOverrides: list[_ContainerOverride] | None
+    containerOverrides: _Several[_ContainerOverride] | None
 
 
 class _Task(TypedDict, total=False):
@@ -81,15 +87,16 @@ class _Task(TypedDict, total=False):
     clusterArn: Required[Name]
     lastStatus: Required[Name]
     version: Required[Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
+    updatedAt: Text | None
     desiredStatus: Text | None
     healthStatus: Text | None
     group: Text | None
     availabilityZone: Text | None
     taskDefinitionArn: Text | None
-    attachments: list[_Attachment] | None
-    containers: list[_Container] | None
+    attachments: _Several[_Attachment] | None
+    containers: _Several[_Container] | None
     overrides: _Overrides | None
-    tags: list[_Pair] | None
+    tags: _Several[_Pair] | None
 
 
 @cache
@@ -131,14 +138,19 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
             return Reading(missing=TaskTags(account, region, task["clusterArn"], task["taskArn"], envelope))
         reason = 'has no tag "pointsman:service" and no POINTSMAN_SERVICE in its overrides'
         return Reading(passed_over=(f'{thing}: {reason}, and its group "{shown(group)}" is nobody\'s',))
-    source = f"ecs/{region}/{account}/{cluster[1]}"
+    source = f"{SOURCES}{region}/{account}/{cluster[1]}"
     try:
         event = _event(envelope, task, claim, id_, source)
     except InvalidInput as error:
         if not claim.by_name:
             raise retold(error, thing, lambda field: field if field in ("id", "time") else "") from None
         return Reading(passed_over=tuple(f"{thing}: {problem.reason}" for problem in error.problems))
-    return Reading((event,))
+    return Reading((replace(event, moment=_moment(task, envelope)),))
+
+
+def _moment(task: _Task, envelope: Mapping[str, Any]) -> int:
+    """When ECS says that the task came to be so: its version orders the events of one task and no others."""
+    return moment_of(task.get("updatedAt")) or moment_of(envelope.get("time")) or 0
 
 
 def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, id_: str, source: str) -> HealthEvent:

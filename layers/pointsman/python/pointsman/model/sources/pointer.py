@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Required
 
-import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput
 from pointsman.model.sources.refusal import shape_refusal, shown
-
-MAX_LIST = 64 * 1024 * 1024
-"""Bytes of the longest list: ten thousand instances with long check outputs fit."""
+from pointsman.model.sources.text import read_json
 
 _LISTS = ("Instances", "Result")
 
@@ -55,16 +52,11 @@ class Pointer:
     def filled(self, content: bytes | None) -> dict[str, Any]:
         """The event with the list in it, to be read again; `content` is the object's, None if there is none.
 
-        Raises InvalidInput if it is no list, or longer than MAX_LIST: read at most one byte more of it than that.
+        Raises InvalidInput if it is no list, or longer than MOST_BYTES: read at most one byte more of it than that.
         """
         if content is None:
             raise self._refusal("is not there, or empty; write the object before its event")
-        if len(content) > MAX_LIST:
-            raise self._refusal(f"is longer than {MAX_LIST} bytes; send single instances")
-        try:
-            found = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise self._refusal(f"is not JSON: {error}") from None
+        found = read_json(content, shown(str(self)))
         if not isinstance(found, list):
             raise self._refusal(f"does not hold a list; the object is the value of {self.list} as JSON")
         return with_list(self.event, self.list, found)

@@ -1,13 +1,11 @@
 """What somebody sent, recognised: the one way in for everything that reports health."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from pointsman.model.errors import InvalidInput
-from pointsman.model.events import DETAIL_TYPES, parse_event
+from pointsman.model.events import DETAIL_TYPES, HealthEvent, moment_of, parse_event
 from pointsman.model.sources import consul_watch, ecs_task
 from pointsman.model.sources.pointer import ListsAt, read_pointer
 from pointsman.model.sources.reading import Reading
@@ -26,14 +24,6 @@ class Settings:
 
 
 DEFAULTS = Settings()
-
-
-def read_json(text: bytes | str) -> Any:
-    """The value that `text` holds. Raises InvalidInput if it is no JSON."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput.single("event", "", f"is not JSON: {error}") from None
 
 
 def read_events(raw: Any, settings: Settings = DEFAULTS) -> Reading:
@@ -59,4 +49,19 @@ def read_events(raw: Any, settings: Settings = DEFAULTS) -> Reading:
             known = ", ".join(f'"{each}"' for each in _KNOWN)
             reason = f'"{shown(detail_type)}" is no known shape; known are {known}'
             raise InvalidInput.single("event", "detail-type", reason)
-    return Reading((parse_event(raw),))
+    return Reading((_ordered(parse_event(raw)),))
+
+
+def _ordered(event: HealthEvent) -> HealthEvent:
+    """`event`, with the moment that orders it where its source counts by instance."""
+    if not event.source.startswith(ecs_task.SOURCES):
+        return event
+    if event.full:
+        reason = f'"{shown(event.source)}" counts by task, so a list of it has no index; send Instance or Removed'
+        raise InvalidInput.single("event", "Source", reason)
+    if (moment := moment_of(event.time)) is None:
+        reason = (
+            f'is required with the source "{shown(event.source)}", which counts by task (RFC 3339, in the envelope)'
+        )
+        raise InvalidInput.single("event", "time", reason)
+    return replace(event, moment=moment)

@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from pointsman.model.complaints import problems_of
-from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.errors import InvalidInput, Problem, shortened
 from pointsman.model.events import MAX_PROBLEMS
-
-_LONGEST = 300
 
 
 def shape_refusal(error: ValidationError, thing: str, field: str = "") -> InvalidInput:
@@ -16,11 +14,7 @@ def shape_refusal(error: ValidationError, thing: str, field: str = "") -> Invali
 
     `field` is the place in `thing` of the value that was validated.
     """
-    try:
-        problems = problems_of(error, thing)
-    except RecursionError:  # a value that is nested too deeply cannot even be shown
-        return InvalidInput.single(thing, field, "is nested too deeply")
-    return InvalidInput(_cut(problems, lambda inner: _joined(field, inner)))
+    return InvalidInput(_cut(problems_of(error, thing), lambda inner: _joined(field, inner)))
 
 
 def retold(error: InvalidInput, thing: str, places: Callable[[str], str]) -> InvalidInput:
@@ -35,7 +29,7 @@ def shown(text: str) -> str:
 
 def _cut(problems: Sequence[Problem], places: Callable[[str], str]) -> list[Problem]:
     out = [
-        Problem(each.thing, places(each.field)[:_LONGEST], each.reason[:_LONGEST]) for each in problems[:MAX_PROBLEMS]
+        Problem(each.thing, shortened(places(each.field)), shortened(each.reason)) for each in problems[:MAX_PROBLEMS]
     ]
     if len(problems) > MAX_PROBLEMS:
         out.append(Problem(out[0].thing, "", f"has more than these {MAX_PROBLEMS} problems"))

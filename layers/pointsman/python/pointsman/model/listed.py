@@ -1,0 +1,108 @@
+"""The instances of a list, each taken or refused by itself: what is wrong with one says nothing of the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from pointsman.model.complaints import problems_of
+from pointsman.model.errors import shortened
+from pointsman.model.reported import InstancePart, Name, complaints_of
+
+MOST_INSTANCES: Final = 20_000
+"""Instances in one list."""
+
+MOST_REFUSED: Final = 1000
+"""Instances of one list that are refused by themselves. With more of them the list is refused as a whole: it is its
+producer that has a defect, and the rest is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One instance of a list that was not taken in: its place, its names ("" if they cannot be read), and why."""
+
+    index: int
+    node: str
+    id: str
+    field: str
+    reason: str
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it can be told which instance it is."""
+        return bool(self.node and self.id)
+
+    def json(self) -> dict[str, Any]:
+        """As answers have it."""
+        return {"index": self.index, "node": self.node, "id": self.id, "field": self.field, "reason": self.reason}
+
+
+@cache
+def _instance() -> TypeAdapter[InstancePart]:
+    return TypeAdapter(InstancePart)
+
+
+@cache
+def _name() -> TypeAdapter[str]:
+    return TypeAdapter(Name)
+
+
+def read_instances(raw: Sequence[Any]) -> tuple[list[InstancePart], list[Refused]]:
+    """The instances of a list that can be taken, in order, and those that cannot, by their place.
+
+    Of instances that a list has more than once none is taken. Ends after MOST_REFUSED + 1 that are refused.
+    """
+    taken: dict[tuple[str, str], tuple[int, InstancePart]] = {}
+    first: dict[tuple[str, str], int] = {}
+    refused: list[Refused] = []
+    for index, each in enumerate(raw):
+        if len(refused) > MOST_REFUSED:
+            break
+        part, problems = read_instance_part(each)
+        names = _names(each) if part is None else (part["Node"]["Node"], part["Service"]["ID"])
+        if all(names) and names in first:
+            if names in taken:
+                refused.append(_refused(taken.pop(names)[0], names, [_twice(names, index)]))
+            refused.append(_refused(index, names, [_twice(names, first[names])]))
+        elif part is None:
+            refused.append(_refused(index, names, problems))
+        else:
+            taken[names] = index, part
+        first.setdefault(names, index)
+    return [part for _, part in taken.values()], sorted(refused, key=lambda each: each.index)
+
+
+def _twice(names: tuple[str, str], other: int) -> tuple[str, str]:
+    return "", f'the instance "{names[1][:64]}" on node "{names[0][:64]}" is listed twice, at [{other}] as well'
+
+
+def read_instance_part(raw: Any) -> tuple[InstancePart | None, list[tuple[str, str]]]:
+    """The instance that `raw` describes, or None and what is wrong with it, as (field, reason)."""
+    try:
+        part = _instance().validate_python(raw)
+    except ValidationError as error:
+        return None, [(problem.field, problem.reason) for problem in problems_of(error, "")]
+    problems = list(complaints_of(part))
+    return (None if problems else part), problems
+
+
+def _names(raw: Any) -> tuple[str, str]:
+    """The node and the id of an instance that is refused, as far as they can be read."""
+    return _text(raw, "Node", "Node"), _text(raw, "Service", "ID")
+
+
+def _text(raw: Any, outer: str, inner: str) -> str:
+    part = raw.get(outer) if isinstance(raw, Mapping) else None
+    try:
+        return _name().validate_python(part.get(inner) if isinstance(part, Mapping) else None)
+    except ValidationError:
+        return ""
+
+
+def _refused(index: int, names: tuple[str, str], problems: Sequence[tuple[str, str]]) -> Refused:
+    (field, reason), more = problems[0], len(problems) - 1
+    if more:
+        reason += f" (and {more} more {'problem' if more == 1 else 'problems'})"
+    return Refused(index, *names, shortened(field), shortened(reason))

@@ -1,0 +1,16 @@
+"""The JSON of what somebody sent: an event, or the list that one points to."""
+
+from typing import Any, Final
+
+from pointsman.model import bounded_json
+
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of one event, or of a list that it points to: ten thousand instances with long check outputs fit."""
+
+MOST_VALUES: Final = 750_000
+"""Values in one of them, as model/bounded_json.py counts: ten thousand instances as Consul lists them fit."""
+
+
+def read_json(text: bytes | str, thing: str = "event") -> Any:
+    """The value that `text` holds. Raises InvalidInput, which names `thing`, for what is no JSON or beyond bounds."""
+    return bounded_json.read_json(text, thing, most_bytes=MOST_BYTES, most_values=MOST_VALUES)
