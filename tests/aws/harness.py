@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -386,7 +387,7 @@ def sqs_event(messages: Sequence[Mapping[str, Any]], queue_arn: str) -> Json:
 
 def url_event(method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
     """The event of a request to a function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html."""
-    text = body if isinstance(body, str) else json.dumps(body)
+    text = body if isinstance(body, str) else b64encode(body).decode() if isinstance(body, bytes) else json.dumps(body)
     return {
         "version": "2.0",
         "routeKey": "$default",
@@ -407,5 +408,5 @@ def url_event(method: str, path: str, body: Any = None, query: Mapping[str, str]
             "timeEpoch": 1583348638390,
         },
         "body": None if body is None else text,
-        "isBase64Encoded": False,
+        "isBase64Encoded": isinstance(body, bytes),
     }

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from pointsman.model.sources.upload import MAX_UPLOAD
+from pointsman.model.sources.upload import MAX_UPLOAD, Upload
 
 from tests.aws.harness import Aws, sqs_event
 from tests.aws.mesh import RESOLVER, active, s2
@@ -67,8 +67,16 @@ def test_what_is_uploaded_is_the_config_and_published_and_told(mesh: Aws, key: s
         ("deploy/s2.json", b"\xff\xfe{}", "is not UTF-8 (byte 0)"),
         ("deploy/s2.json", b" " * (MAX_UPLOAD + 1), f"is longer than {MAX_UPLOAD} bytes"),
         ("deploy/s2.json", b"", "is not there any more, or empty"),
+        ("deploy/s2.json", b'{"Kind": ' + b"9" * 5000 + b"}", "is not JSON"),
+        ("deploy/s2.yaml", b"a: " + b"9" * 5000, "64 bits do not hold"),
+        ("deploy/s2.hcl", b"a = " + b"9" * 5000, "more digits than any needs"),
+        ("deploy/s2.json", b'{"Kind": "\\ud800"}', "is not JSON"),
+        ("deploy/s2.yaml", b"&a [*a]", "inside of what it stands for"),
     ],
-    ids=["no HCL", "one of three is no kind", "no duration", "no such subset", "no text", "too large", "empty"],
+    ids=[
+        *("no HCL", "one of three is no kind", "no duration", "no such subset", "no text", "too large", "empty"),
+        *("digits in JSON", "digits in YAML", "digits in HCL", "half a pair", "a list inside itself"),
+    ],
 )
 def test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing(
     mesh: Aws, key: str, content: str | bytes, reason: str
@@ -83,6 +91,51 @@ def test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing(
     config = {name: data for name, data in mesh.objects().items() if name.startswith("config/")}
     assert config == {name: data for name, data in before.items() if name.startswith("config/")}
     assert active(mesh) == "dc1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "reason"),
+    [
+        ("PUT", "/v1/config", b"\xff\xfe{}", "is not UTF-8 (byte 0)"),
+        ("PUT", "/v1/config", b'{"Kind": ' + b"9" * 5000 + b"}", "is not JSON"),
+        ("PUT", "/v1/config", b'{"Kind": "\\ud800"}', "is not JSON"),
+        ("PUT", "/v1/config", '{"Kind": "\ud800"}', "is not"),
+        ("PUT", "/v1/config", b"[" * 100_000, "is nested too deeply"),
+        ("PUT", "/v1/config", "a = " + "9" * 5000, "more digits than any needs"),
+        ("PUT", "/v1/config", None, "is empty"),
+        ("POST", "/v1/rollback/" + "9" * 5000, None, "is not the number of a generation"),
+        ("POST", "/v1/rollback/x", None, "is not the number of a generation"),
+    ],
+    ids=[
+        "no UTF-8",
+        "digits",
+        "half a pair",
+        "half a pair as text",
+        "deep",
+        "digits in HCL",
+        "none",
+        "rollback",
+        "word",
+    ],
+)
+def test_what_a_request_cannot_mean_is_answered_400_with_the_reason(
+    mesh: Aws, method: str, path: str, body: Any, reason: str
+) -> None:
+    status, answer = mesh.request("Configure", method, path, body)
+    assert status == 400
+    assert reason in answer["error"]
+    assert len(answer["error"]) < 1000
+
+
+def test_an_upload_that_meets_a_defect_is_not_delivered_again(mesh: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(upload: Upload, content: bytes | None) -> Any:
+        raise ZeroDivisionError("so it is")
+
+    monkeypatch.setattr(Upload, "documents", defect)
+    upload(mesh, "deploy/s2.hcl", HCL)
+    assert mesh.pump() == 0
+    (dead,) = mesh.messages("DeadLetters")
+    assert "cannot be read: ZeroDivisionError: so it is" in dead["MessageAttributes"]["reason"]["StringValue"]
 
 
 def test_the_object_counts_as_it_is_when_it_is_read_not_when_it_was_told_of(mesh: Aws) -> None:
