@@ -70,3 +70,30 @@ class Remote(SQLiteStore):
         """As the store does."""
         self.listed.append(prefix)
         return super().list(prefix)
+
+
+class Stale(SQLiteStore):
+    """The store at `path`, of whose changes one hears as of the store at `earlier`: old notices, a copy that lags."""
+
+    def __init__(self, path: Path, earlier: Path) -> None:
+        super().__init__(path)
+        self._earlier = SQLiteStore(earlier)
+        self.read: list[Sequence[str]] = []
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """As of now; what was asked for is remembered."""
+        self.read.append(keys)
+        return super().get_many(keys)
+
+    def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
+        """As of earlier."""
+        return self._earlier.changes(known, cursor)
+
+    def wait(self, cursor: str, timeout: float) -> bool:
+        """As of earlier."""
+        return self._earlier.wait(cursor, timeout)
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._earlier.close()

@@ -15,6 +15,7 @@ from pointsman.chain.plan import (
 from pointsman.failover.selection import Instances
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import Mode
+from pointsman.model.era import NO_ERA, Era, era_json
 from pointsman.model.instance import Instance, read_instance
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.names import ServiceName, Target
@@ -72,23 +73,26 @@ def content(healthy: Iterable[str] = DATACENTERS, mode: Mode = "remote", service
 
 def snapshot(of: Content, version: int = 1) -> Snapshot:
     """`of` as a version of its cluster."""
-    return Snapshot(version, of, Provenance(1, 1, {}), "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
+    return Snapshot(version, of, Provenance(0, 1, {}), "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
 
 
 class Publisher:
-    """Writes heads and manifests into `store`, each with the next version and serial."""
+    """Writes heads and manifests into `store`, each with the next version and serial, in the `era` of the moment."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, era: Era = NO_ERA) -> None:
         self._store = store
+        self.era = era
 
     def head(self, plan: Plan, of: Content, version: int | None = None) -> None:
         """Move the head of `plan`, to `version` if one is given."""
         body = self.body(keys.snapshot(plan.key)) or {"version": 0}
-        self.put(keys.snapshot(plan.key), snapshot_json(snapshot(of, version or body["version"] + 1)))
+        self.put(
+            keys.snapshot(plan.key), snapshot_json(snapshot(of, version or body["version"] + 1)) | era_json(self.era)
+        )
 
     def manifest(self, key: str, manifest: Manifest) -> None:
         """Put a manifest under `key`."""
-        self.put(key, manifest_json(manifest))
+        self.put(key, manifest_json(manifest) | era_json(self.era))
 
     def body(self, key: str) -> dict[str, Any] | None:
         """What stands under `key`."""

@@ -292,6 +292,22 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         *[("switch", ("s2", "dc3")), ("look", 1)],
     ],
 )
+@example(
+    # A cluster becomes again what it was before its successor has warmed: on the endpoints that the Envoy has.
+    version=NEW,
+    steps=[
+        *[("backup", None), ("deliver", 100), ("config", ({"s2", "s3"}, [])), ("confirm", 0), ("deliver", 1)],
+        *[("restore", None), ("confirm", 0)],
+    ],
+)
+@example(
+    # It comes back to an adapter that is as far, and goes back with the store then.
+    version=OLD,
+    steps=[
+        *[("backup", None), ("config", ({"s3", "s4"}, [])), ("confirm", 0), ("fetch", 0), ("fetch", 0)],
+        *[("restore", None), ("confirm", 0), ("deliver", 100)],
+    ],
+)
 @settings(max_examples=100, deadline=None)
 @given(version=st.sampled_from([NEW, OLD]), steps=st.lists(STEPS, max_size=40))
 def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_store_and_all_arrives(

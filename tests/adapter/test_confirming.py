@@ -105,8 +105,13 @@ def test_a_restored_store_is_followed_back_at_once_and_that_is_said_once_for_eac
     with caplog.at_level(logging.WARNING):
         assert adapter.confirm() == [{MANIFEST, HEAD}]
     assert (adapter.serving(), adapter.changed, adapter.follower.problems(S1)) == ("dc1", [{S1}], ())
-    assert f"reset: {HEAD} went from 6 (serial 6) to 1 (serial 1)" in caplog.text
-    assert f"reset: {MANIFEST} went from 2 (serial 2) to 1 (serial 1)" in caplog.text
+    assert (
+        f"reset: {HEAD} went from 6 (serial 6, epoch 0 of no store) to 1 (serial 1, epoch 0 of no store)" in caplog.text
+    )
+    assert (
+        f"reset: {MANIFEST} went from 2 (serial 2, epoch 0 of no store) to 1 (serial 1, epoch 0 of no store)"
+        in caplog.text
+    )
     assert [each["what"] for each in adapter.follower.resets.all()] == [MANIFEST, HEAD]
     # From there it goes on, also under numbers that were used before.
     published.head(sidecar_plan(), content(["dc3"]))

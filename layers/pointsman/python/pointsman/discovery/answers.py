@@ -9,7 +9,7 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from pointsman.discovery.version import Standing, Version, era_of, latest, stamp, standing
+from pointsman.discovery.version import Standing, Version, era_of, joined, stamp, standing
 from pointsman.discovery.view import Manifests
 from pointsman.xds.delivery import DeliveredCluster
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
@@ -119,9 +119,9 @@ def view_answers(
     manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
 ) -> Answers:
     """What a view of these `manifests` comes to: its clusters, by name, as `parts`."""
-    numbers = sum(each.of.snapshot.version for each in parts.values())
-    era = latest([era_of(manifests), *(each.of.snapshot.era for each in parts.values())])
-    return make_answers(Version((*stamp(manifests), numbers), "", era), parts, listeners, previous)
+    numbers = ((each.of.snapshot.era, each.of.snapshot.version) for each in parts.values())
+    era, at, number = joined(era_of(manifests), stamp(manifests), numbers)
+    return make_answers(Version((*at, number), "", era), parts, listeners, previous)
 
 
 def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:

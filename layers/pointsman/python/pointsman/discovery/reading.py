@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pointsman.model.era import NO_ERA, Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import cluster_of, gateway_in, is_gateways_key, sidecar_in
 from pointsman.model.stored import number as read_number
@@ -20,19 +21,19 @@ Value = Snapshot | Manifest
 class Place(NamedTuple):
     """Where an object stands among all that were ever written under its key.
 
-    `epoch` is the store's, and never goes down; neither do the others within one. `number` is the version of a
-    snapshot, the generation of a manifest.
+    The epoch of its `era` never goes down; neither do the others within an era, and of two eras with one epoch neither
+    is newer. `number` is the version of a snapshot, the generation of a manifest.
     """
 
-    epoch: int
+    era: Era
     number: int
     serial: int
 
     def __str__(self) -> str:
-        return f"{self.number} (epoch {self.epoch}, serial {self.serial})"
+        return f"{self.number} (serial {self.serial}, epoch {self.era.epoch} of {self.era.identity or 'no store'})"
 
 
-_NOWHERE = Place(0, 0, 0)
+_NOWHERE = Place(NO_ERA, 0, 0)
 
 
 @dataclass(slots=True)
@@ -94,14 +95,19 @@ class LastGood:
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
             self.problem = f"{stored.key} is not fit for use ({why}); {self._what_stays}"
             return None
-        return value, Place(value.era.epoch, number, serial)
+        return value, Place(value.era, number, serial)
 
     def _contradiction(self, place: Place, value: Value) -> str:
         """Why something in this place cannot come after what is here; "" if it can."""
-        if self.value is None or place.epoch > self.place.epoch:
+        here = self.place
+        if self.value is None or place.era.epoch > here.era.epoch:
             return ""
-        if place.epoch < self.place.epoch or place.number < self.place.number or place.serial < self.place.serial:
-            return f"went back in the store, from {self.place} to {place}"
+        if place.era.epoch < here.era.epoch or (
+            place.era == here.era and (place.number < here.number or place.serial < here.serial)
+        ):
+            return f"went back in the store, from {here} to {place}"
+        if place.era != here.era:
+            return f"is another store's than what is here, {place} and not {here}"
         if _other(self.value, value) or (place == self.place and not _equal(self.value, value)):
             return f"is another in the store than here, both {place}"
         return ""
@@ -142,9 +148,10 @@ def _belongs(proxy_key: str, manifest: Manifest) -> bool:
 
 
 def _equal(old: Value | None, new: Value) -> bool:
-    """Whether no proxy could tell the two apart: a stamp of newer provenance is not a change."""
+    """Whether no proxy could tell the two apart: a stamp of newer provenance is not a change, but in a new era."""
     if isinstance(old, Snapshot) and isinstance(new, Snapshot):
-        return (old.version, old.retired) == (new.version, new.retired) and old.content.same_version(new.content)
+        same = (old.version, old.retired, old.era) == (new.version, new.retired, new.era)
+        return same and old.content.same_version(new.content)
     return old == new
 
 

@@ -4,6 +4,7 @@ Requests, versions and answers are those of the adapter over REST, so an Envoy m
 docs/envoy.md says what differs.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,16 +89,17 @@ class Discovery:
         settle: float,
         most_bytes: int = MOST_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """`source` is how Envoys are told to ask for endpoints and secrets; `most_bytes` of stored objects are kept in
         memory.
 
         `settle` is the seconds in which every Envoy has polled, and what came by it has warmed: so long after a change
         of the config the listeners that may need new clusters are held back, and the clusters that old listeners may
-        need stay.
+        need stay. `seconds` is a clock that only goes forward, in seconds.
         """
         self._source, self._settle, self._clock = source, settle, clock
-        self._kept = Kept(store, most_bytes)
+        self._kept = Kept(store, most_bytes, clock=seconds)
         self._listeners: OrderedDict[ProxyId, tuple[Manifests, Answer]] = OrderedDict()
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
 

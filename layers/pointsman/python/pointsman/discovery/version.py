@@ -14,7 +14,10 @@ from pointsman.xds.manifest import SidecarManifest
 _TEXT = re.compile(r"([0-9a-f]{16})?\.(\d{1,10})\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})-([0-9a-f]{16})\Z", re.ASCII)
 
 Stamp = tuple[int, int]
-"""How far the manifests of a proxy are: it grows with every change of them."""
+"""How far the manifests of a proxy are: it grows with every change of them, within an epoch of the store."""
+
+NO_STAMP: Stamp = (0, 0)
+"""Before any manifest: of those of an earlier epoch than what else a version covers."""
 
 
 class Standing(Enum):
@@ -90,6 +93,21 @@ def stamp(manifests: Manifests) -> Stamp:
     """How far `manifests` are."""
     if isinstance(manifests, SidecarManifest):
         return manifests.generation, 0
-    own, shared = manifests
+    _, shared = manifests
+    epoch = era_of(manifests).epoch
+    generation = sum(each.generation for each in manifests if each.era.epoch == epoch)
     # Within a generation of the config, what the gateways of a datacenter share only grows.
-    return own.generation + shared.generation, len(shared.services) + len(shared.datacenters)
+    return generation, len(shared.services) + len(shared.datacenters) if shared.era.epoch == epoch else 0
+
+
+def joined(era: Era, at: Stamp, numbers: Iterable[tuple[Era, int]]) -> tuple[Era, Stamp, int]:
+    """The era, the stamp and the sum of the snapshots' numbers of what is made of manifests of this `era` and stamp
+    `at`, and of snapshots, each with its era and number.
+
+    Numbers may begin anew with an epoch, and one object comes to it after the other: only what is of the latest epoch
+    counts, so that the order grows while the others follow.
+    """
+    numbers = list(numbers)
+    now = latest([era, *(each for each, _ in numbers)])
+    total = sum(number for each, number in numbers if each.epoch == now.epoch)
+    return now, at if era.epoch == now.epoch else NO_STAMP, total

@@ -108,6 +108,9 @@ class Conversation(ABC, Generic[Request]):
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
         self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
+        if (endpoints := self.subscriptions.get(Kind.ENDPOINTS)) is not None:
+            # A cluster that is what it was before the last one warms anew, on endpoints that the Envoy has already.
+            endpoints.owe(resources, (resources.endpoints_of[each.name] for each in changed))
         return changed
 
     def _changed(self, of: Subscription, resources: Resources) -> list[Resource]:

@@ -10,7 +10,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.any_pb2 import Any
 
-from pointsman.discovery.version import Stamp, Version, latest
+from pointsman.discovery.version import Stamp, Version, joined
 from pointsman.model.era import Era
 from pointsman.xds.delivery import DeliveredCluster, Delivery
 from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
@@ -77,12 +77,13 @@ class Resources:
     @cached_property
     def versions(self) -> Mapping[Kind, Version]:
         """By kind, the version of everything of it together."""
-        numbers = sum(each.snapshot.version for each in self.delivery.clusters)
+        numbers = ((each.snapshot.era, each.snapshot.version) for each in self.delivery.clusters)
+        era, at, number = joined(self.era, self.stamp, numbers)
         return {
             kind: Version.of(
-                (*self.stamp, 0 if kind is Kind.LISTENERS else numbers),
+                (*self.stamp, 0) if kind is Kind.LISTENERS else (*at, number),
                 *(each.version.digest.encode() for each in of_it.values()),
-                era=latest([self.era, *(each.snapshot.era for each in self.delivery.clusters)]),
+                era=self.era if kind is Kind.LISTENERS else era,
             )
             for kind, of_it in self.of.items()
         }
@@ -95,7 +96,8 @@ def told(name: str, version: Version | None) -> Resource:
 
 def restamped(resource: Resource, era: Era, at: Stamp) -> Resource:
     """The same, as first sent in `era` under the manifests' stamp `at`: its version is later, what it covers is not."""
-    version = Version((resource.version.order[0], *at), resource.version.digest, latest([era, resource.version.era]))
+    now, at, number = joined(era, at, [(resource.version.era, resource.version.order[0])])
+    version = Version((number, *at), resource.version.digest, now)
     (value,) = DiscoveryResponse.FromString(resource.whole).resources
     single = DeltaDiscoveryResponse(
         resources=[DeltaResource(name=resource.name, version=str(version), resource=value)]
@@ -144,7 +146,8 @@ def make_resources(
 
 
 def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, Resource]:
-    order, era = (delivered.snapshot.version, *at), latest([era, delivered.snapshot.era])
+    era, at, number = joined(era, at, [(delivered.snapshot.era, delivered.snapshot.version)])
+    order = (number, *at)
     published = delivered.snapshot.published
     cluster, assignment = delivered.cluster, delivered.assignment
     # The version of endpoints covers their cluster too: a cluster that changes waits for its endpoints, which have to

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pointsman.adapter.ads.resources import Kind, Resource, Resources
 from pointsman.adapter.ads.resources import told as unknown
-from pointsman.discovery.version import Standing, Version, standing
+from pointsman.discovery.version import NO_STAMP, Standing, Version, standing
 
 
 @dataclass(slots=True)
@@ -69,6 +69,8 @@ class Subscription:
             if self.wants(each.name) and each.name not in self.owed:
                 held = self.has.get(each.name)
                 stands = _standing(each, held)
+                if held and held.version == each.version:
+                    self.has[each.name] = each  # as if it came from here
                 if stands in (Standing.OLDER, Standing.CONFLICT):
                     ahead.add(each.name)
                 elif stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
@@ -79,6 +81,15 @@ class Subscription:
             else:
                 out.append(ours[name])
         return out, ahead if ahead or behind else None
+
+    def owe(self, resources: Resources, names: Iterable[str]) -> None:
+        """Have these sent again, where the Envoy has them as they are."""
+        ours = resources.of[self.kind]
+        self.owed |= {
+            name
+            for name in names
+            if self.wants(name) and (held := self.has.get(name)) and held.version.digest == ours[name].version.digest
+        }
 
     def forget(self) -> dict[str, Version]:
         """Nothing counts any more of what the Envoy said that it has: what that was, by name, "" for all of it."""
@@ -91,10 +102,15 @@ class Subscription:
     def gone(self, resources: Resources) -> list[str]:
         """What the Envoy has and should not have any more.
 
-        What it was sent under later manifests than those of `resources` is not gone: we are behind.
+        What it was sent under later manifests than those of `resources` is not gone as long as we are behind. If we
+        were not, and are now, it is the store that went back.
         """
         ours = resources.of[self.kind]
-        return [name for name, held in self.has.items() if name not in ours and not _is_later(held, resources)]
+        return [
+            name
+            for name, held in self.has.items()
+            if name not in ours and not (self.returning and _is_later(held, resources))
+        ]
 
     def take(self, nonce: str, sent: Sequence[Resource], gone: Iterable[str], number: int) -> None:
         """Note that these went out in one response."""
@@ -118,4 +134,9 @@ def _standing(ours: Resource, held: Resource | None) -> Standing:
 def _is_later(held: Resource, resources: Resources) -> bool:
     """Whether an Envoy was sent this under later manifests than those of `resources`, and not by us."""
     theirs = held.version
-    return held.is_told and (theirs.era.epoch, theirs.order[1:]) > (resources.era.epoch, resources.stamp)
+    # Without a stamp, the manifests were of an earlier epoch than what it tells.
+    return (
+        held.is_told
+        and theirs.order[1:] != NO_STAMP
+        and (theirs.era.epoch, theirs.order[1:]) > (resources.era.epoch, resources.stamp)
+    )

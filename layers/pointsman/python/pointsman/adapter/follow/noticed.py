@@ -15,6 +15,11 @@ from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError,
 
 _Objects = list[Stored]
 
+_Age = tuple[int, int]
+"""How new an object is: the epoch in which it was written, and its serial."""
+
+_NONE: _Age = (0, 0)
+
 REREAD = (30.0, 60.0)
 """Seconds after which everything followed is read again in case a notice got lost, chosen between by identity."""
 
@@ -52,9 +57,9 @@ class NoticedStore:
         self._store, self._datacenters, self._clock = store, datacenters, clock
         self._reread = reread[0] + (reread[1] - reread[0]) * share(identity)
         self._changed = threading.Condition()
-        self._heard: dict[str, tuple[int, bytes]] = {}
+        self._heard: dict[str, tuple[_Age, bytes]] = {}
         self._large: set[str] = set()
-        self._serials: dict[str, int] = {}
+        self._ages: dict[str, _Age] = {}
         self._compared = (0, 0.0)
         self._cursor = 1
         self._closed = False
@@ -167,10 +172,10 @@ class NoticedStore:
                 if notice.data is None:
                     self._large.add(notice.key)
                     continue
-                serial = _serial(notice.data)
+                age = _age(notice.data)
                 known = self._heard.get(notice.key)
-                if serial and (known is None or known[0] < serial):
-                    self._heard[notice.key] = serial, notice.data
+                if age > _NONE and (known is None or known[0] < age):
+                    self._heard[notice.key] = age, notice.data
             self._changed.notify_all()
 
     def _wake(self) -> None:
@@ -184,22 +189,22 @@ class NoticedStore:
             heard, self._heard = self._heard, {}
             large, self._large = self._large, set()
         objects = []
-        for key, (serial, data) in heard.items():
-            if key in known and serial > self._serials.get(key, 0):
-                self._serials[key] = serial
+        for key, (age, data) in heard.items():
+            if key in known and age > self._ages.get(key, _NONE):
+                self._ages[key] = age
                 objects.append(Stored(key, data, _etag(data)))
         manifests = any(keys.is_manifest(key) for key in (*heard, *large))
         large &= known.keys()
         return objects, large, bool(objects or large or manifests)
 
     def _noted(self, objects: Sequence[Stored]) -> _Objects:
-        """`objects`, which the store has, with their serials noted: the store is right about what is older."""
+        """`objects`, which the store has, with their ages noted: the store is right about what is older."""
         for each in objects:
-            self._serials[each.key] = _serial(each.data)
+            self._ages[each.key] = _age(each.data)
         return [*objects]
 
     def _forget(self, known: Mapping[str, str | None]) -> None:
-        self._serials = {key: serial for key, serial in self._serials.items() if key in known}
+        self._ages = {key: age for key, age in self._ages.items() if key in known}
 
     def _is_due(self, turn: int, now: float) -> bool:
         """Whether the store has to be asked for everything: what was written before one heard, or went unheard."""
@@ -213,13 +218,13 @@ class NoticedStore:
         return not self._datacenters or keys.datacenter_of(key) in self._datacenters
 
 
-def _serial(data: bytes) -> int:
-    """The serial in an object, 0 where there is none that can be read."""
+def _age(data: bytes) -> _Age:
+    """The epoch and the serial in an object, 0 where there are none that can be read."""
     try:
         body = parse(data)
-        return number(body, "serial") if isinstance(body, dict) else 0
+        return (number(body, "epoch"), number(body, "serial")) if isinstance(body, dict) else _NONE
     except Damaged:
-        return 0
+        return _NONE
 
 
 def _etag(data: bytes) -> str:
