@@ -139,7 +139,7 @@ _PUBLISH = [
         "pipeline/publish.py",
         "retired=True, provenance=Provenance(era.epoch, generation, {}), store=era.identity)",
         "retired=True)",
-        "test_crashes.py",
+        "test_races.py",
     ),
     Mutation(
         "what replaces a lost head is beyond every version that there was",
@@ -218,7 +218,7 @@ _PROPAGATE = [
         "pipeline/propagate.py",
         "if heads := out.notices():",
         "if heads := out.moved:",
-        "test_",
+        "test_notify.py",
     ),
     Mutation(
         "heads that gateways newly name are told of again where a notice was lost",
@@ -262,7 +262,7 @@ _MANIFESTS = [
         "pipeline/swaps.py",
         "pending = lost + pending",
         "pending = pending",
-        "test_",
+        "test_races.py",
     ),
 ]
 _ROSTERS = [

@@ -278,6 +278,18 @@ def test_a_head_that_was_computed_for_a_newer_config_is_not_retired_for_an_older
     assert retire(place.engine, [HEAD], 4) == 1
 
 
+def test_a_head_that_is_retired_while_an_event_is_taken_in_stays_retired() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    place.ingest(event("web", 1, [instance("web")]))
+    other, key = place.another(), f"snapshots/{HEAD}"
+    # The config was read before it was changed, the head after.
+    place.once("get", key, "before", lambda: other.delete(registrations=("dc1/sidecar/default/shop",)))
+    place.ingest(event("web", 2, [instance("web", status="critical")]))
+    assert place.head(HEAD).retired
+    assert published(place.objects) == rebuilt(place.objects)
+
+
 @pytest.mark.parametrize("meanwhile", [["api"], ["api", "api", "api"]])
 def test_a_catalog_write_that_was_lost_is_written_again(meanwhile: list[str]) -> None:
     """Another writer is in between reading and writing, once or several times."""
