@@ -3,6 +3,7 @@
 What follows for Envoys is in the tests of each way to fetch.
 """
 
+import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,10 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.resets import MOST_KNOWN, Resets
 from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.version import Stamp, Standing, Version, joined, standing
+from pointsman.model.era import Era, era_json
 from pointsman.store import keys
+from pointsman.xds.manifest import manifest_json
 from pointsman.xds.snapshot import snapshot_json
 
 from tests.adapter.doubles import Clock, Remote
@@ -130,6 +134,52 @@ def test_another_content_under_a_number_that_was_taken_is_the_stores_to_decide(
     assert "is another in the store than here" in adapter.follower.problems(S1)[0]
     adapter.confirm()
     assert (adapter.serving(), adapter.follower.resets.total) == ("dc3", 1)
+
+
+@pytest.mark.parametrize(
+    ("era", "at_once", "resets"),
+    [
+        (Era("b" * 16, 2000), True, 0),
+        (Era("a" * 16, 2000), True, 0),
+        (Era("a" * 16, 500), False, 2),
+        (Era("b" * 16, 1000), False, 2),
+    ],
+    ids=["made anew", "recovered", "an older one", "another one of the same second"],
+)
+def test_an_epoch_counts_before_any_number_and_another_store_of_the_same_epoch_is_the_stores_to_decide(
+    tmp_path: Path, clock: Clock, era: Era, at_once: bool, resets: int
+) -> None:
+    store = Remote(tmp_path / "store.db")
+    publisher = Publisher(store, Era("a" * 16, 1000))
+    for _ in range(5):
+        publisher.head(sidecar_plan(), content(["dc1"]))
+    publisher.manifest(MANIFEST, manifest("s2", generation=7))
+    adapter = Adapter(store, clock)
+    publisher.era = era
+    publisher.put(MANIFEST, manifest_json(manifest("s2")) | era_json(era), serial=1)
+    publisher.put(HEAD, snapshot_json(snapshot(content(["dc2"]), 1)) | era_json(era), serial=1)
+    changed = adapter.follower.refresh()
+    assert (changed == {S1}, adapter.serving() == "dc2") == (at_once, at_once)
+    adapter.confirm()
+    assert (adapter.serving(), adapter.follower.resets.total, adapter.follower.problems(S1)) == ("dc2", resets, ())
+    store.close()
+
+
+def test_the_order_of_what_many_objects_make_grows_while_one_after_the_other_comes_to_a_new_epoch() -> None:
+    old, new = Era("a" * 16, 1000), Era("b" * 16, 2000)
+    steps: list[tuple[Era, Stamp, list[tuple[Era, int]]]] = [
+        (old, (50, 3), [(old, 90), (old, 7)]),
+        (old, (50, 3), [(old, 90), (old, 8)]),
+        (old, (50, 3), [(new, 1), (old, 8)]),
+        (new, (1, 0), [(new, 1), (old, 8)]),
+        (new, (1, 0), [(new, 1), (new, 1)]),
+        (new, (1, 0), [(new, 2), (new, 1)]),
+    ]
+    made = [joined(era, at, numbers) for era, at, numbers in steps]
+    versions = [Version((*at, number), str(each), era) for each, (era, at, number) in enumerate(made)]
+    for earlier, later in itertools.pairwise(versions):
+        assert standing(later, earlier) is Standing.NEWER
+        assert standing(earlier, later) is Standing.OLDER
 
 
 @pytest.mark.parametrize("kind", ["missing", "unfit", "away"])
