@@ -1,6 +1,5 @@
 """What goes wrong for one proxy, of whatever kind, is that proxy's alone: the others fail over, and people are told."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,20 @@ from pointsman.adapter.ads import conversation, shelf
 from pointsman.adapter.files import adapter as files_adapter
 from pointsman.adapter.files.proxy_files import ProxyFiles
 from pointsman.adapter.follow import defects, follower
-from pointsman.adapter.process import AdapterProcess, Settings
+from pointsman.adapter.process import AdapterProcess
 from pointsman.adapter.rest import adapter as rest_adapter
 from pointsman.adapter.rest import book
 from pointsman.discovery import deliveries
 from pointsman.discovery.proxy import SidecarId
 from pointsman.store import keys
-from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter.doubles import Remote
-from tests.adapter.node import MANIFEST, NEW, S1, listener, serving
-from tests.adapter.published import DATACENTERS, Publisher, content, sidecar_plan
-from tests.adapter.rest import NODE, Envoy
-from tests.adapter.streams import CLUSTERS, ENDPOINTS, asks, messages, node, serves, stream
+from tests.adapter.node import MANIFEST, NEW, S1
+from tests.adapter.published import Publisher, content, sidecar_plan
+from tests.adapter.rest import Envoy
+from tests.adapter.streams import CLUSTERS, node, stream
+from tests.adapter.three_ways import OF_S1, Seen, three_ways
 from tests.fleet.process import wait_until
-
-S9 = SidecarId("dc1", "default", "s9")
-OF_S1 = "of-s1"
-"""A listener that S1 alone has: by it a planted defect knows its proxy."""
-
-CLUSTER = "s2.default.dc1"
 
 
 def _has_it(argument: Any) -> bool:
@@ -57,50 +50,11 @@ PLACES: dict[str, tuple[list[tuple[Any, str]], str]] = {
 }
 
 
-class Seen:
-    """What the three ways bring to the Envoys of one service."""
-
-    def __init__(self, service: str, files: Path, http: Path, grpc: str, open_streams: contextlib.ExitStack) -> None:
-        self._files = files / "dc1/sidecar/default" / service
-        self._http = Envoy(http, {**NODE, "id": f"{service}-1", "cluster": service})
-        self._grpc = open_streams.enter_context(stream(grpc))
-        self._grpc.say(CLUSTERS, node=node(NEW, service))
-        self._grpc.accept(clusters := self._grpc.hear())
-        self._grpc.say(ENDPOINTS, resource_names_subscribe=asks(clusters))
-        self._streamed = ""
-        self._place = asks(clusters)[0]
-
-    def files(self) -> str:
-        return serving(self._files)
-
-    def http(self) -> str:
-        (found,) = self._http.ask("endpoints", name=self._place).resources
-        address = found["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
-        return {ip: datacenter for datacenter, ip in DATACENTERS.items()}[address]
-
-    def grpc(self) -> str:
-        """Where the next response on the stream sends to."""
-        response = self._grpc.hear()
-        self._grpc.accept(response)
-        return serves(messages(response)[0])
-
-
 @pytest.fixture
 def process(store: Remote, publisher: Publisher, tmp_path: Path) -> Iterator[tuple[AdapterProcess, Seen, Seen]]:
     """All three ways in one process, at work for s1 and s9."""
-    publisher.head(sidecar_plan(), content())
-    publisher.manifest(MANIFEST, SidecarManifest(1, (CLUSTER,), (listener(OF_S1),)))
-    publisher.manifest(*S9.manifest_keys, SidecarManifest(1, (CLUSTER,), (listener("s2"),)))
-    sockets = tmp_path / "http", tmp_path / "grpc"
-    http, grpc = (f"unix:{each}" for each in sockets)
-    made = AdapterProcess(store, Settings(http=http, grpc=grpc, files=tmp_path / "envoys", envoy_version=NEW))
-    with contextlib.ExitStack() as serving_now:
-        made.start(serving_now)
-        s1, s9 = (Seen(each, tmp_path / "envoys", sockets[0], grpc, serving_now) for each in ("s1", "s9"))
-        for each in (s1, s9):
-            wait_until(lambda each=each: (each._files / "lds.pb").exists(), "the files")  # type: ignore[misc]
-            assert (each.files(), each.http(), each.grpc()) == ("dc1", "dc1", "dc1")
-        yield made, s1, s9
+    with three_ways(store, publisher, tmp_path) as found:
+        yield found
 
 
 @pytest.mark.parametrize("place", PLACES)

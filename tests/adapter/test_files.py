@@ -145,13 +145,32 @@ def test_endpoints_stay_for_a_grace_time_and_as_long_as_the_cds_before_names_the
     assert len(list((root / WHERE / "eds").iterdir())) == 2
 
 
-def test_a_proxy_that_is_no_more_keeps_its_files(store: Remote, root: Path, clock: Clock, published: Publisher) -> None:
-    node = Node(store, root, clock)
+def test_of_a_proxy_that_is_no_more_nothing_is_left_that_an_envoy_could_start_on(
+    store: Remote, root: Path, clock: Clock, published: Publisher
+) -> None:
+    node = Node(store, root, clock, proxies=())
+    node.follower.discover()
     node.turn()
     published.manifest(MANIFEST, replace(manifest(generation=2), retired=True))
-    assert node.turn() == []
-    assert node.turn(after=3600) == []
+    assert node.turn() == ["write RETIRED", "remove lds.pb", "remove cds.pb"]
+    assert "pointsman apply" in (root / WHERE / "RETIRED").read_text()
+    # An Envoy that runs watches these directories: registered again, it gets what there is.
+    published.manifest(MANIFEST, manifest("s2", generation=3))
+    node.follower.discover()
+    assert node.turn() == ["write cds.pb", "write lds.pb", "remove RETIRED"]
     assert serving(root / WHERE) == "dc1"
+    published.manifest(MANIFEST, replace(manifest(generation=4), retired=True))
+    node.turn()
+    assert sorted(node.turn(after=61)) == ["remove s2", "remove s3"]
+    assert [each.name for each in (root / WHERE).iterdir() if each.is_file()] == ["RETIRED"]
+    # One that is started later finds it so, and a day after that nothing is left.
+    again = Node(store, root, clock, proxies=())
+    again.follower.discover()
+    assert again.turn() == []
+    assert [each[1] for each in again.adapter.fetching()] == [S1]
+    assert again.turn(after=86_400) == ["remove RETIRED"]
+    assert again.adapter.fetching() == []
+    assert not (root / WHERE).exists()
 
 
 def test_many_proxies_have_a_directory_each(store: Remote, root: Path, clock: Clock, published: Publisher) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
@@ -16,12 +16,14 @@ from pointsman.adapter.admin.watch import AdminWatch
 from pointsman.adapter.files.access import shared_directory
 from pointsman.adapter.files.adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.idle import Idle
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.lock import DirectoryLock
 from pointsman.adapter.serve.crowd import FOR_ENVOYS, FOR_OPERATORS, MOST_CONNECTIONS
 from pointsman.adapter.serve.listen import Listen
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, standing
+from pointsman.adapter.serve.retired import RetiredProxies
 from pointsman.adapter.serve.threaded import ThreadedServer
 from pointsman.adapter.serve.tls import ServerTls, TlsFiles
 from pointsman.adapter.turns import Turns
@@ -30,6 +32,10 @@ from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
 from pointsman.xds.delivery import EnvoyVersion
 from pointsman.xds.secret_source import Sds, with_sds
+
+if TYPE_CHECKING:
+    from pointsman.adapter.ads.adapter import AdsAdapter
+    from pointsman.adapter.rest.adapter import RestAdapter
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +120,18 @@ class AdapterProcess:
             "What went back, objects and what Envoys had of them, because the store itself did.",
             lambda: sum(each.resets.total for each in self._followers),
         )
+        self.retired = RetiredProxies()
+        self.metrics.gauge(
+            "pointsman_retired_proxies",
+            "Proxies that Envoys fetch as, or that have files here, though their registrations were deleted.",
+            lambda: len({each.proxy for each in self.retired.all()}),
+        )
+        self._users: list[AdsAdapter | RestAdapter] = []
+        self.metrics.gauge(
+            "pointsman_joins_waiting",
+            "Envoys whose first stream or request waits for its turn to be prepared for.",
+            lambda: sum(each.waiting for each in self._users),
+        )
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
@@ -146,7 +164,14 @@ class AdapterProcess:
                 self._start_grpc(serving, follower)
             if settings.http:
                 self._start_http(serving, follower)
-            self._start_thread(serving, ended, "follower", lambda: follower.run(ended, self._on_change))
+            idle = Idle(follower, self._users)
+
+            def on_change(changed: set[ProxyId]) -> None:
+                self._on_change(changed)
+                idle.look()
+                self.retired.all()
+
+            self._start_thread(serving, ended, "follower", lambda: follower.run(ended, on_change))
         if settings.admins:
             watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)
@@ -219,6 +244,7 @@ class AdapterProcess:
             self.rejections,
             self.ahead,
             self.resets,
+            self.retired.dump,
             ended=lambda: self.ended,
             failing=lambda: self.failing,
         )
@@ -258,8 +284,11 @@ class AdapterProcess:
         self.metrics.gauge(
             "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
         )
+        self.retired.watch(adapter.fetching)
         period = None if settings.proxies else _DISCOVERY_SECONDS
-        self._start_thread(serving, ended, "files", lambda: adapter.run(ended, discovery_period=period))
+        self._start_thread(
+            serving, ended, "files", lambda: adapter.run(ended, discovery_period=period, on_turn=self.retired.all)
+        )
         self._addresses["files"] = str(root)
 
     def _start_http(self, serving: ExitStack, follower: Follower) -> None:
@@ -279,6 +308,8 @@ class AdapterProcess:
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)
+        self._users.append(adapter)
+        self.retired.watch(adapter.fetching)
         self._dumps["rest"] = adapter.config_dump
         self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
@@ -311,6 +342,8 @@ class AdapterProcess:
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)
+        self._users.append(adapter)
+        self.retired.watch(adapter.fetching)
         self._dumps["ads"] = adapter.config_dump
         self._problems.append(adapter.problems)
         self._rejections.append(adapter.rejections)
@@ -359,7 +392,8 @@ class AdapterProcess:
 
     def _config_dump(self) -> dict[str, Any]:
         problems = {str(proxy.directory): lines for proxy, lines in self.problems().items()}
-        return {way: dump() for way, dump in self._dumps.items()} | {"problems": dict(sorted(problems.items()))}
+        found = {way: dump() for way, dump in self._dumps.items()}
+        return found | {"problems": dict(sorted(problems.items())), "retired": self.retired.dump()}
 
     def _on_change(self, changed: set[ProxyId]) -> None:
         for listener in self._listeners:

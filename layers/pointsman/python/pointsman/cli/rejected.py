@@ -1,4 +1,4 @@
-"""What the Envoys behind an adapter reject, which are ahead of it, and what went back: for `pointsman status`."""
+"""What Envoys behind an adapter reject, which are ahead or deleted, and what went back: for `pointsman status`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ _PATIENCE = 5.0
 """Seconds for an adapter's whole answer."""
 
 _FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
+_RETIRED_FIELDS = ("way", "proxy", "node", "since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class AdapterStatus:
     rejections: tuple[dict[str, str], ...] = ()
     ahead: tuple[str, ...] = ()
     resets: tuple[dict[str, str], ...] = ()
+    retired: tuple[dict[str, str], ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -32,13 +34,14 @@ class AdapterStatus:
             "rejections": list(self.rejections),
             "ahead": list(self.ahead),
             "resets": list(self.resets),
+            "retired": list(self.retired),
         }
 
     def lines(self) -> list[str]:
         """For people."""
         if self.error:
             return [f"adapter {self.place}: {self.error}"]
-        if not (self.rejections or self.ahead or self.resets):
+        if not (self.rejections or self.ahead or self.resets or self.retired):
             return [f"adapter {self.place}: nothing is rejected"]
         found = [f"adapter {self.place}:"]
         for each in self.rejections:
@@ -47,6 +50,9 @@ class AdapterStatus:
             found += [f"    {line}" for line in each["reason"].splitlines()]
         found += [f"  {each}; the store cannot be read to confirm it" for each in self.ahead]
         found += [f"  the store went back: {each['what']} {each['went']} at {each['at']}" for each in self.resets]
+        for each in self.retired:
+            who = f"{each['node']} ({each['proxy']}) still fetches" if each["node"] else f"files of {each['proxy']}"
+            found.append(f"  {who}, deleted from the config, since {each['since']}")
         return found
 
 
@@ -70,16 +76,16 @@ def ask(place: Listen) -> AdapterStatus:
     if not isinstance(rejections, list):
         reason = "it has no /rejections: name the address that it was given with --ops"
         return AdapterStatus(str(place), reason)
-    found = tuple({name: str(each.get(name, "")) for name in _FIELDS} for each in rejections if isinstance(each, dict))
     ahead = tuple(each for each in _list(answer, "ahead") if isinstance(each, str))
-    resets = tuple(
-        {name: str(each.get(name, "")) for name in ("what", "went", "at")}
-        for each in _list(answer, "resets")
-        if isinstance(each, dict)
-    )
-    return AdapterStatus(str(place), "", found, ahead, resets)
+    resets = _texts(_list(answer, "resets"), ("what", "went", "at"))
+    retired = _texts(_list(answer, "retired"), _RETIRED_FIELDS)
+    return AdapterStatus(str(place), "", _texts(rejections, _FIELDS), ahead, resets, retired)
 
 
 def _list(answer: dict[str, Any], name: str) -> list[Any]:
     found = answer.get(name)
     return found if isinstance(found, list) else []
+
+
+def _texts(found: list[Any], names: tuple[str, ...]) -> tuple[dict[str, str], ...]:
+    return tuple({name: str(each.get(name, "")) for name in names} for each in found if isinstance(each, dict))

@@ -82,7 +82,7 @@ class Answer:
         return orjson.Fragment(self.body)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Part:
     """A delivered cluster, it as a resource, and its endpoints as an answer."""
 

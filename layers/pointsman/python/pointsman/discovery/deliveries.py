@@ -1,5 +1,7 @@
 """What proxies get by one way of asking for endpoints; what two of them, or two views, have in common is made once."""
 
+import weakref
+from collections.abc import MutableMapping
 from dataclasses import replace
 
 from pointsman.discovery.proxy import ProxyId
@@ -25,7 +27,8 @@ class Deliveries:
 
     def __init__(self, source: ResourceSource) -> None:
         self._source = source
-        self._clusters: dict[tuple[Form, str], DeliveredCluster] = {}
+        # Only as long as somebody's delivery has them: what is shared among those that are, and no more.
+        self._clusters: MutableMapping[tuple[Form, str], DeliveredCluster] = weakref.WeakValueDictionary()
 
     def make(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, previous: Delivery | None) -> Delivery:
         """What `view` comes to for an Envoy of `proxy`; `previous` is what was made for the same proxy before."""

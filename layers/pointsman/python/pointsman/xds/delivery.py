@@ -48,7 +48,7 @@ class Form:
     connect_timeout_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class DeliveredCluster:
     """A cluster and its endpoints as one Envoy gets them, serialized.
 

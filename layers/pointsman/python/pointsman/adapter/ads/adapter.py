@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -30,10 +30,12 @@ from pointsman.adapter.ads.stream import (
 )
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.joins import Joins
 from pointsman.adapter.serve.certificate import certificate_uris
 from pointsman.adapter.serve.identity import Gate
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
+from pointsman.adapter.serve.retired import Fetching, retired
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
@@ -93,7 +95,7 @@ class AdsAdapter:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = False
-        self._pool = ThreadPoolExecutor(1, "ads-reader")
+        self._joins = Joins("ads-reader")
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
         """Send what the views of these proxies have by now."""
@@ -107,6 +109,30 @@ class AdsAdapter:
             woken.append(channel)
         if woken:
             self._in_loop(lambda: _wake(woken))
+
+    @property
+    def waiting(self) -> int:
+        """How many Envoys wait for their turn to be prepared for."""
+        return self._joins.waiting
+
+    def in_use(self) -> set[ProxyId]:
+        """Who has a stream."""
+        return {stream.proxy for stream in self._streams.copy()}
+
+    def release(self, proxies: Iterable[ProxyId]) -> None:
+        """Keep nothing of these, unless they have a stream again."""
+        proxies = set(proxies)
+        with self._lock:
+            for key in [key for key, channel in self._channels.items() if key[0] in proxies and not channel.wakes]:
+                del self._channels[key]
+        self._shelf.forget(proxies)
+        for proxy in proxies:
+            self._defects.forget(proxy)
+
+    def fetching(self) -> list[Fetching]:
+        """Who has a stream though it is retired."""
+        streams = self._streams.copy()
+        return [(WAY, each.proxy, each.node) for each in streams if self._follower.is_retired(each.proxy)]
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """By proxy, what fails for it alone and is tried again."""
@@ -144,7 +170,7 @@ class AdsAdapter:
 
     def close(self) -> None:
         """Give back what is held open."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._joins.close()
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is not None:
@@ -181,23 +207,23 @@ class AdsAdapter:
             return
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
-        stream = Stream(
-            proxy,
-            first.node.id,
-            conversation,
-            channel,
-            context,
-            self._metrics,
-            self._delivered,
-            self._clock,
-            self._defects,
-            self._follower,
-            self._in_loop,
-        )
-        channel.wakes.add(stream.wake)
-        self._streams.add(stream)
+            stream = Stream(
+                proxy,
+                first.node.id,
+                conversation,
+                channel,
+                context,
+                self._metrics,
+                self._delivered,
+                self._clock,
+                self._defects,
+                self._follower,
+                self._in_loop,
+            )
+            channel.wakes.add(stream.wake)
+            self._streams.add(stream)
         try:
-            missing = await self._find(proxy, envoy, channel)
+            missing = await self._find(proxy, envoy, channel, _has_something(first))
             if missing is not None:
                 await self._refuse(context, *missing, "unknown", pause=0.0)
                 return
@@ -217,17 +243,19 @@ class AdsAdapter:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over")
 
     async def _find(
-        self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel
+        self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel, has_something: bool
     ) -> tuple[grpc.StatusCode, str] | None:
-        """Wait until there is something to send to `proxy`: None, or why there is not."""
-        loop = asyncio.get_running_loop()
+        """Wait until there is something to send to `proxy`: None, or why there is not.
+
+        An Envoy that `has_something` keeps it when its registration was deleted: its stream is held.
+        """
         deadline = self._clock() + self._hold
         while not self._draining:
             # What is there is kept up with the store, and does not wait for one that is slow just now.
-            if channel.resources is not None:
+            if self._may_run(proxy, channel, has_something):
                 return None
-            status, problem = await loop.run_in_executor(self._pool, self._look_for, proxy, envoy, channel)
-            if channel.resources is None:
+            status, problem = await self._joins.run(partial(self._look_for, proxy, envoy, channel))
+            if not self._may_run(proxy, channel, has_something):
                 if self._clock() >= deadline:
                     return status, problem
                 await asyncio.sleep(min(_LOOK, self._hold))
@@ -237,19 +265,24 @@ class AdsAdapter:
         """Put into `channel` what there is; otherwise, why there is nothing."""
         status, problem = grpc.StatusCode.NOT_FOUND, f"{proxy} is not registered; `pointsman apply` does that"
         try:
-            if proxy not in self._follower.proxies and self._store.get(proxy.manifest_keys[0]) is not None:
-                self._follower.add([proxy])
-                self._announce(self._follower.refresh())
+            changed = self._follower.join(proxy)
+            if changed:
+                self._announce(changed)
         except StoreError as error:
             status, problem = grpc.StatusCode.UNAVAILABLE, f"the store cannot be read: {error}"
         with self._defects.of(proxy, _MAKING) as attempt:
             self._put(channel, self._shelf.resources(proxy, envoy))
         if attempt.problem:
             status, problem = grpc.StatusCode.INTERNAL, attempt.problem
+        elif self._follower.is_retired(proxy):
+            problem = retired(proxy)
         elif channel.resources is None and proxy in self._follower.proxies:
             reasons = [*self._follower.problems(proxy), self._follower.unreachable]
-            problem = f"{proxy} has no complete view yet: {'; '.join(filter(None, reasons)) or 'it is retired'}"
+            problem = f"{proxy} has no complete view yet: {'; '.join(filter(None, reasons)) or 'it is not registered'}"
         return status, problem
+
+    def _may_run(self, proxy: ProxyId, channel: Channel, has_something: bool) -> bool:
+        return has_something if self._follower.is_retired(proxy) else channel.resources is not None
 
     def _forget(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> None:
         """Keep nothing of a proxy that nobody knows."""
@@ -296,6 +329,13 @@ def _client_uris(context: Context) -> tuple[str, ...] | None:
         return certificate_uris(ssl.PEM_cert_to_DER_cert(bytes(pem).decode("ascii")))
     except ValueError:
         return ()
+
+
+def _has_something(first: Any) -> bool:
+    """Whether an Envoy whose stream begins with this request has resources from an earlier one."""
+    if isinstance(first, DeltaDiscoveryRequest):
+        return bool(first.initial_resource_versions)
+    return bool(first.version_info)
 
 
 def _wake(channels: Iterable[Channel]) -> None:

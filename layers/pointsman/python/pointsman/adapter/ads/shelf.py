@@ -1,6 +1,7 @@
 """The resources of every proxy that somebody streams, made once for all of its Envoys."""
 
 import threading
+from collections.abc import Iterable
 
 from pointsman.adapter.ads.resources import Resources, make_resources
 from pointsman.adapter.follow.follower import Follower
@@ -32,3 +33,10 @@ class Shelf:
                     view.version, era_of(view.manifests), stamp(view.manifests), delivery, made
                 )
             return made
+
+    def forget(self, proxies: Iterable[ProxyId]) -> None:
+        """Nobody streams these any more."""
+        with self._lock:
+            for proxy in proxies:
+                for hostnames in (False, True):
+                    self._made.pop((proxy, hostnames), None)

@@ -17,6 +17,7 @@ from pointsman.adapter.follow.defects import AGAIN, Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.lock import DirectoryLock
 from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.serve.retired import Fetching, retired
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
 from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
@@ -53,9 +54,9 @@ class FilesAdapter:
     DIR/<datacenter>/gateway/<id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
 
     Files change only for something that is known: while the store is away, or a proxy has no complete view (any more),
-    they stay. A proxy whose manifest is retired keeps its files as well: an Envoy may still be running on them. Until
-    the store was seen for the first time, files that are whole are not touched: they are at least as new as what is
-    kept.
+    they stay. Of a proxy whose registration was deleted cds.pb and lds.pb go: an Envoy that runs keeps what it has, and
+    one that starts says that there are none. Until the store was seen for the first time, files that are whole are not
+    touched: they are at least as new as what is kept.
 
     With a `lock`, one process at a time writes: another one stands by, follows, and goes on when that ends.
 
@@ -132,12 +133,25 @@ class FilesAdapter:
         self._follower.discover()
         self.on_change(self._follower.refresh())
 
-    def run(self, stop: threading.Event, *, period: float = _UPKEEP, discovery_period: float | None = None) -> None:
-        """Follow and write until `stop` is set; see `Follower.run` for the periods."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        period: float = _UPKEEP,
+        discovery_period: float | None = None,
+        on_turn: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Follow and write until `stop` is set, and call `on_turn` after every look; see `Follower.run` for the
+        periods."""
+
+        def on_change(changed: set[ProxyId]) -> None:
+            self.on_change(changed)
+            on_turn()
+
         with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
             try:
                 self._take_over(stop)
-                self._follower.run(stop, self.on_change, period=period, discovery_period=discovery_period)
+                self._follower.run(stop, on_change, period=period, discovery_period=discovery_period)
             finally:
                 with self._lock:
                     self._pool = None
@@ -153,6 +167,11 @@ class FilesAdapter:
             for proxy, lines in problems.items():
                 found[proxy] = found.get(proxy, ()) + lines
         return found
+
+    def fetching(self) -> list[Fetching]:
+        """Whose files were here until the registration was deleted."""
+        found = self._kept.copy().items()
+        return [(WAY, proxy, "") for proxy, each in found if each.files and each.files.retired_since is not None]
 
     def config_dump(self) -> dict[str, Any]:
         """By proxy, what its files hold by which version, and why they stay behind if they do, for `/config_dump`."""
@@ -203,7 +222,7 @@ class FilesAdapter:
 
     def _write(self, proxy: ProxyId) -> None:
         view = self._follower.view(proxy)
-        if view is None:
+        if view is None and not self._follower.is_retired(proxy):
             return
         kept, directory = self._kept.setdefault(proxy, _Kept()), self.directory(proxy)
         kept.tried = self._clock()
@@ -217,6 +236,10 @@ class FilesAdapter:
                     grace=self._grace,
                     wrote=self._wrote,
                 )
+            if view is None:
+                kept.files.retire(retired(proxy))
+                kept.delivery, kept.problem = None, ""
+                return
             if not self._follower.seen and kept.files.whole:
                 self._passed_over.add(proxy)
                 return
@@ -234,13 +257,17 @@ class FilesAdapter:
     def _look_after(self) -> None:
         """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""
         due = self._defects.due
-        for proxy, kept in self._kept.items():
+        for proxy, kept in list(self._kept.items()):
             again = kept.problem and self._clock() - kept.tried >= AGAIN
             if again or proxy in due or (kept.files and kept.files.unfinished):
                 self._bring(proxy)
             with self._defects.of(proxy, "removing what is left over of its files"):
                 if kept.files:
                     kept.files.sweep()
+                gone = kept.files is None or kept.files.end() or not kept.files.any
+                if gone and self._follower.view(proxy) is None and not kept.problem:
+                    del self._kept[proxy]
+                    self._defects.forget(proxy)
 
 
 def _note(kept: _Kept, problem: str) -> None:

@@ -49,6 +49,11 @@ class FileOperations:
         with contextlib.suppress(FileNotFoundError), opened(path.parent) as at, about(path):
             os.unlink(path.name, dir_fd=at)
 
+    def remove_directory(self, directory: Path) -> None:
+        """Remove a directory, if it is there and empty."""
+        with contextlib.suppress(FileNotFoundError), opened(directory.parent) as at, about(directory):
+            os.rmdir(directory.name, dir_fd=at)
+
     def read(self, path: Path) -> bytes:
         """What stands in a file. Raises FileNotFoundError, and NotOurs for what nobody but another user put there."""
         return read_file(path, self._access)

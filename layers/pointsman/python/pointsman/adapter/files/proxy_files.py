@@ -23,6 +23,12 @@ _log = logging.getLogger(__name__)
 SETTLE = 1.0
 """Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
 
+RETIRED = "RETIRED"
+"""The file that says of a directory that its proxy's registration was deleted."""
+
+RETIRED_SECONDS = 86_400.0
+"""For so long, counted anew by an adapter that starts, that file and the directory stay."""
+
 GRACE = 60.0
 """Seconds that an endpoint file stays after the last cluster that named it went."""
 
@@ -55,6 +61,8 @@ class ProxyFiles:
         self._cds, self._lds, self._eds = directory / "cds.pb", directory / "lds.pb", directory / "eds"
         self._inotify, self._operations, self._clock, self._grace = inotify, operations, clock, grace
         self._wrote, self._brought = wrote, False
+        self._directory = directory
+        self.retired_since = clock() if RETIRED in operations.names(directory) else None
         self._clusters = _clusters_in(self._read(self._cds))
         self._listeners = _resources_in(self._read(self._lds))
         self._endpoints = self._read_endpoints()
@@ -88,8 +96,43 @@ class ProxyFiles:
             self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
             self._listeners, self._relistened = step.listeners, self._clock()
             self._wrote("listeners", "")
+        if self.retired_since is not None and step.listeners is not None:
+            self._operations.remove(self._directory / RETIRED)
+            self.retired_since = None
         self._leaving, self._brought = step.leaving, True
         return step.refused
+
+    def retire(self, why: str) -> None:
+        """Take away what an Envoy would start on, and say `why`; one that runs on it keeps what it has, and takes up
+        what comes if the proxy is registered again. Endpoint files follow after the grace time. Raises OSError."""
+        if self._clusters is None and self._listeners is None and not self._endpoints:
+            return
+        if self.retired_since is None:
+            self._operations.replace(self._directory / RETIRED, f"{why}\n".encode())
+            self.retired_since = self._clock()
+        self._operations.remove(self._lds)
+        self._operations.remove(self._cds)
+        self._clusters = self._listeners = None
+        self._previous, self._leaving = set(), False
+        for file in self._endpoints:
+            self._unneeded.setdefault(file, self._clock())
+
+    def end(self) -> bool:
+        """Remove what is left of the directory if it was retired long ago; whether nothing is. Raises OSError."""
+        since = self.retired_since
+        if since is None or self._clock() - since < RETIRED_SECONDS or self._endpoints or self._clusters is not None:
+            return False
+        self._operations.remove(self._directory / RETIRED)
+        for directory in (self._eds, self._directory):
+            if not self._operations.names(directory):
+                self._operations.remove_directory(directory)
+        return True
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything of it."""
+        there = self._clusters, self._listeners, self.retired_since
+        return bool(self._endpoints) or any(each is not None for each in there)
 
     @property
     def whole(self) -> bool:

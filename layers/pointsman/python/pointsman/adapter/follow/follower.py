@@ -29,13 +29,18 @@ _PATIENCE = 5.0
 """Seconds that a reading of the store may still take when everything ends."""
 
 
+MOST_ENDED = 100_000
+"""Deleted registrations that are remembered, so that a listing does not have them read again; beyond that the oldest
+are, with every listing."""
+
+
 @dataclass(slots=True)
 class _Followed:
-    """`keys` is all that is followed for the proxy; `version` outlives a view that ended."""
+    """`keys` is all that is followed for the proxy; `retired` says that its registration was deleted."""
 
     keys: frozenset[str] = frozenset()
     view: View | None = None
-    version: int = 0
+    retired: bool = False
 
 
 class Follower:
@@ -79,6 +84,10 @@ class Follower:
         self._confirming = Confirming(clock)
         self.resets = Resets()
         self._proxies: dict[ProxyId, _Followed] = {}
+        self._asked: set[ProxyId] = set()
+        self._reading, self._reading_failed = 0, ""
+        self._versions = 0
+        self._ended: dict[ProxyId, str] | None = None
         self._users: dict[str, set[ProxyId]] = {}
         self._added: set[ProxyId] = set()
         self._unsettled: set[ProxyId] = set()
@@ -89,7 +98,7 @@ class Follower:
         self._unreachable = ""
         self._undiscoverable = ""
         self._discovered: tuple[float, str] | None = None
-        proxies = set(proxies)
+        proxies = self.named = frozenset(proxies)
         known = kept.proxies() if kept else frozenset()
         self.add(proxies or (each for each in known if not datacenters or each.datacenter in datacenters))
 
@@ -100,17 +109,58 @@ class Follower:
             self._proxies |= new
             self._added |= new.keys()
 
+    def join(self, proxy: ProxyId) -> set[ProxyId]:
+        """Follow `proxy`, for which somebody asks, and read what is new with it: the proxies whose views changed.
+
+        However many are asked for at a time, one reading serves them all, and it asks for nothing that is followed
+        already. A proxy that has no manifest is not followed on. Raises StoreError.
+        """
+        with self._adding:
+            if proxy in self._proxies and proxy not in self._asked:
+                return set()
+            if proxy not in self._proxies:
+                self._proxies[proxy] = _Followed()
+                self._added.add(proxy)
+                self._asked.add(proxy)
+            reading = self._reading + 1
+        with self._lock:
+            if self._reading < reading:
+                self._take_up()
+                return self._read_joined()
+            if self._reading_failed and proxy not in self._proxies:
+                raise StoreError(self._reading_failed)
+            return set()
+
+    def forget(self, proxies: Iterable[ProxyId]) -> None:
+        """Follow these no longer, unless they are `named`."""
+        with self._lock:
+            for proxy in proxies:
+                if proxy not in self.named:
+                    self._forget(proxy)
+
     def discover(self) -> set[ProxyId]:
         """Follow every proxy that may be discovered and has a manifest; those that are new here. Raises StoreError.
 
+        One that turns out to be retired is followed no longer, and again only when its manifest has changed.
+
         The one thing here that lists: its cost grows with the number of proxies in the store.
         """
-        found = {proxy for each in self._store.list(keys.MANIFESTS) if (proxy := proxy_of(each.key))}
+        ended = self._ended = self._ended if self._ended is not None else {}
+        found = {
+            proxy
+            for each in self._store.list(keys.MANIFESTS)
+            if (proxy := proxy_of(each.key)) and ended.get(proxy) != each.etag
+        }
         if self._datacenters:
             found = {proxy for proxy in found if proxy.datacenter in self._datacenters}
         new = found - self.proxies
         self.add(new)
         return new
+
+    def is_retired(self, proxy: ProxyId) -> bool:
+        """Whether the registration of `proxy` was deleted, as far as that was read."""
+        followed = self._proxies.get(proxy)
+        return followed.retired if followed else proxy in (self._ended or ())
 
     @property
     def proxies(self) -> Set[ProxyId]:
@@ -177,7 +227,7 @@ class Follower:
     def recall(self) -> set[ProxyId]:
         """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
         with self._lock:
-            self._take_up()
+            self._take_up(reads=False)
             changed = self._rebuilt()
             return changed | {proxy for proxy in self._unsettled if self.view(proxy)}
 
@@ -195,13 +245,13 @@ class Follower:
                     _log.warning("the store cannot be read, everything stays as it is: %s", error)
                 self._unreachable = str(error)
                 # What was read before it failed counts; what was not is read when the store is back.
-                return self._rebuilt()
+                self._reading_failed = str(error)
+                return self._settle(False)
             if self._unreachable:
                 _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
             self._looked, self._seen, self._unreachable = self._clock(), True, ""
             self._confirming.doubt(self._replica.contradicted())
-            changed = self._rebuilt()
-            self._unsettled.clear()
+            changed = self._settle()
             if self._kept is not None:
                 self._kept.sweep()
                 self._kept.saw()
@@ -329,9 +379,11 @@ class Follower:
         # The cursor from before: what was written while it listed may have come too late for it.
         self._discovered = (self._clock(), cursor)
 
-    def _take_up(self) -> None:
+    def _take_up(self, reads: bool = True) -> None:
         """Follow what the proxies need that are new here, as far as that is known without the store."""
         with self._adding:
+            if reads:
+                self._reading, self._reading_failed = self._reading + 1, ""
             self._unsettled |= self._added | self._defects.due
             self._added.clear()
         self._follow_unsettled()
@@ -340,6 +392,17 @@ class Follower:
         """Bring the replica up to date, and with it what is followed for whom."""
         self._touch(self._replica.read_changed())
         self._read_new()
+
+    def _read_joined(self) -> set[ProxyId]:
+        """Read what was not followed so far, and nothing else: the proxies whose views changed. Raises StoreError."""
+        try:
+            self._read_new()
+        except StoreError as error:
+            self._reading_failed = str(error)
+            self._settle(False)
+            raise
+        self._confirming.doubt(self._replica.contradicted())
+        return self._settle()
 
     def _read_new(self) -> None:
         """Read what is followed and was not read yet."""
@@ -390,6 +453,46 @@ class Follower:
     def _manifests(self, proxy: ProxyId) -> Manifests | None:
         return manifests_of([self._replica.value(key) for key in proxy.manifest_keys])
 
+    def _settle(self, complete: bool = True) -> set[ProxyId]:
+        """Make the views anew after a reading, a `complete` one or one that failed on the way; those that changed. Who
+        was asked for and has no manifest, or has ended where proxies are discovered, is followed no longer."""
+        changed = self._rebuilt()
+        with self._adding:
+            met = self._asked - self._added
+            self._asked -= met
+        for proxy in met:
+            followed = self._proxies[proxy]
+            if followed.view is None and self._replica.is_missing(proxy.manifest_keys[0]):
+                self._forget(proxy)
+        if complete:
+            if self._ended is not None:
+                for proxy in self._unsettled - self.named:
+                    self._end(proxy, self._ended)
+            self._unsettled.clear()
+        return changed
+
+    def _end(self, proxy: ProxyId, ended: dict[ProxyId, str]) -> None:
+        """Follow `proxy` no longer if its own manifest is retired."""
+        (key, *_) = proxy.manifest_keys
+        manifest = self._replica.value(key)
+        if manifest is None or not manifest.retired:
+            ended.pop(proxy, None)
+            return
+        ended[proxy] = self._replica.etag(key)
+        if len(ended) > MOST_ENDED:
+            del ended[next(iter(ended))]
+        self._forget(proxy)
+
+    def _forget(self, proxy: ProxyId) -> None:
+        with self._adding:
+            followed = self._proxies.pop(proxy, None)
+            self._added.discard(proxy)
+            self._asked.discard(proxy)
+        self._unsettled.discard(proxy)
+        self._defects.forget(proxy)
+        if followed is not None:
+            self._leave(proxy, followed.keys)
+
     def _rebuilt(self) -> set[ProxyId]:
         """Make the views of who is unsettled anew: those that changed."""
         changed = set()
@@ -404,17 +507,20 @@ class Follower:
         followed = self._proxies[proxy]
         wanted, old = self._manifests(proxy), followed.view
         if wanted is not None and are_retired(wanted):
-            followed.view = None
+            known, followed.view, followed.retired = followed.retired, None, True
             self._replica.drop(proxy.manifest_keys[:1])
-            return old is not None
+            return not known
+        if wanted is not None:
+            followed.retired = False
         for manifests in (wanted, old.manifests if old else None):
             snapshots = self._snapshots(proxy, manifests)
             if manifests is not None and snapshots is not None:
                 if old is not None and old.is_of(manifests, snapshots):
                     return False
                 self._keep(proxy, manifests, snapshots, old)
-                followed.version += 1
-                followed.view = make_view(followed.version, manifests, snapshots)
+                # One count for all: it does not begin anew with a proxy that was let go and comes back.
+                self._versions += 1
+                followed.view = make_view(self._versions, manifests, snapshots)
                 return True
         return False
 

@@ -86,6 +86,14 @@ class Replica:
         held = self._held.get(key)
         return held.value if held else None
 
+    def etag(self, key: str) -> str:
+        """That of what was last read under `key`, "" if nothing was."""
+        return self._known.get(key) or ""
+
+    def is_missing(self, key: str) -> bool:
+        """Whether there is nothing under `key`, as far as is known, be it good or not."""
+        return self.value(key) is None and not self.problem(key)
+
     def problem(self, key: str) -> str:
         """Why what the store has under `key` was not taken; empty if it was, or if nothing is there."""
         held = self._held.get(key)

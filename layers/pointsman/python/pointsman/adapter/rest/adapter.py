@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.idle import LOOK_SECONDS
 from pointsman.adapter.rest.ahead import Ahead
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, Woken, render_awaited
@@ -27,6 +28,7 @@ from pointsman.adapter.serve.body import BodyRefused, ClientGone, read_body
 from pointsman.adapter.serve.identity import Gate
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection
+from pointsman.adapter.serve.retired import Fetching, retired
 from pointsman.discovery.answers import Answer, Answers, Kind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import MAX_BODY, Asker, DiscoveryRequest, read_request
@@ -95,8 +97,9 @@ class RestAdapter:
         self._delivered = {kind: metrics.deliverer(WAY, kind.value) for kind in Kind}
         self._hold, self._pause = hold, pause
         source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
+        self._follower = follower
         self._book = AnswerBook(follower, source, settle=settle)
-        self._lookup = Lookup(follower, store, self._book, announce or self.on_change, pause)
+        self._lookup = Lookup(follower, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
         self._defects = Defects()
         self._channels: dict[Key, Channel] = {}
@@ -160,6 +163,34 @@ class RestAdapter:
         """Give back what is held open."""
         self._lookup.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many Envoys wait for their turn to be looked for."""
+        return self._lookup.waiting
+
+    def in_use(self) -> set[ProxyId]:
+        """Who is held, or has asked of late."""
+        with self._lock:
+            channels = list(self._channels.items())
+        recent = time.monotonic() - 2 * LOOK_SECONDS
+        return {proxy for (proxy, _), channel in channels if channel.held or channel.asked >= recent}
+
+    def release(self, proxies: Iterable[ProxyId]) -> None:
+        """Keep nothing of these: they have not asked for long."""
+        proxies = set(proxies)
+        with self._lock:
+            for key in [key for key, channel in self._channels.items() if key[0] in proxies and not channel.held]:
+                del self._channels[key]
+        self._book.forget(proxies)
+        for proxy in proxies:
+            self._defects.forget(proxy)
+
+    def fetching(self) -> list[Fetching]:
+        """Who has asked of late though it is retired, with the Envoy that asked last."""
+        in_use = {proxy for proxy in self.in_use() if self._follower.is_retired(proxy)}
+        with self._lock:
+            return [(WAY, proxy, each.node) for (proxy, _), each in self._channels.items() if proxy in in_use]
+
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """By proxy, what fails for it alone and is tried again."""
         return self._defects.problems()
@@ -203,7 +234,13 @@ class RestAdapter:
 
     async def _answer(self, request: DiscoveryRequest, scope: Scope, send: Send) -> None:
         channel = await self._channel(request.asker, send)
-        if channel is None or channel.answers is None:
+        if channel is None:
+            return
+        channel.asked, channel.node = time.monotonic(), request.asker.node_id
+        starts = not request.version and request.kind is not Kind.ENDPOINTS
+        if starts and self._follower.is_retired(request.asker.proxy):
+            # One that runs says what it has, and keeps it.
+            await self._refuse(send, 404, retired(request.asker.proxy), "retired")
             return
         if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
             await self._refuse(send, 403, problem, "certificate")
@@ -212,7 +249,7 @@ class RestAdapter:
         if self._rejections.asked(request, time.time()):
             self._metrics.rejected.labels(WAY, kind.value).inc()
             await asyncio.sleep(self._pause)
-        answer = channel.answers.get(kind, request.name)
+        answer = channel.answers.get(kind, request.name) if channel.answers else None
         waited = answer is None or answer.stands(theirs) is not Standing.NEWER
         if waited:
             # Endpoints that nobody is to ask for (any more, or yet) are not given to whoever has none either: there
@@ -270,6 +307,9 @@ class RestAdapter:
         if channel is not None and channel.answers is not None:
             return channel
         found = await self._lookup.find(asker.proxy, asker.envoy)
+        if not isinstance(found, Answers) and self._follower.is_retired(asker.proxy):
+            with self._lock:
+                return self._channels.setdefault(key, Channel())
         if not isinstance(found, Answers):
             status, reason = found
             # The pause was spent looking.

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Set
+import weakref
+from collections.abc import Callable, Iterable, MutableMapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.follower import Follower
@@ -47,7 +48,8 @@ class AnswerBook:
         self._follower, self._clock, self._settle = follower, clock, settle
         self._deliveries = Deliveries(source)
         self._entries: dict[Key, _Entry] = {}
-        self._parts: dict[tuple[str, bool, int], Part] = {}
+        # Only as long as somebody's answers have them.
+        self._parts: MutableMapping[tuple[str, bool, int], Part] = weakref.WeakValueDictionary()
         self._unsettled: set[Key] = set()
         self._lock = threading.Lock()
 
@@ -77,6 +79,13 @@ class AnswerBook:
             else:
                 self._unsettled.add(key)
             return entry.shown
+
+    def forget(self, proxies: Iterable[ProxyId]) -> None:
+        """Nobody asks for these any more."""
+        with self._lock:
+            for key in [(proxy, hostnames) for proxy in proxies for hostnames in (False, True)]:
+                self._entries.pop(key, None)
+                self._unsettled.discard(key)
 
     def _entry(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, old: _Entry | None) -> _Entry:
         delivery = self._deliveries.make(proxy, view, envoy, old.delivery if old else None)

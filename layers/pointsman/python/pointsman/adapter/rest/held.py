@@ -38,10 +38,14 @@ class Held:
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """What Envoys of one kind are answered, and who waits for something else. It belongs to the server's loop."""
+    """What Envoys of one kind are answered, and who waits for something else. It belongs to the server's loop.
+
+    `node` asked last, at the moment `asked` (seconds, monotonic)."""
 
     answers: Answers | None = None
     held: dict[Asked, set[Held]] = field(default_factory=dict)
+    asked: float = float("-inf")
+    node: str = ""
 
     def take(self, answers: Answers) -> None:
         """Answer with these from now on, and at once to those who waited for them."""

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.joins import Joins
 from pointsman.adapter.rest.book import AnswerBook
+from pointsman.adapter.serve.retired import retired
 from pointsman.discovery.answers import Answers
 from pointsman.discovery.proxy import ProxyId
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import StoreError
 from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 
 Problem = tuple[int, str]
@@ -24,16 +26,20 @@ class Lookup:
     def __init__(
         self,
         follower: Follower,
-        store: Store,
         book: AnswerBook,
         announce: Callable[[set[ProxyId]], None],
         patience: float,
     ) -> None:
         """Look for `patience` seconds at most; `announce` is told which views changed meanwhile."""
-        self._follower, self._store, self._book = follower, store, book
+        self._follower, self._book = follower, book
         self._announce, self._patience = announce, patience
         self._looking: dict[tuple[ProxyId, bool], asyncio.Task[Answers | Problem]] = {}
-        self._pool = ThreadPoolExecutor(1, "rest-lookup")
+        self._joins = Joins("rest-lookup")
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn to be looked for."""
+        return self._joins.waiting
 
     async def find(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
         """What an Envoy of this version is answered as `proxy`, or why there is nothing.
@@ -49,13 +55,13 @@ class Lookup:
 
     def close(self) -> None:
         """Give back what is held open."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._joins.close()
 
     async def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
         while True:
-            found = await loop.run_in_executor(self._pool, self._look, proxy, envoy)
+            found = await self._joins.run(partial(self._look, proxy, envoy))
             left = deadline - loop.time()
             if isinstance(found, Answers) or left <= 0:
                 return found
@@ -64,15 +70,17 @@ class Lookup:
     def _look(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
         problem = 404, f"{proxy} is not registered; `pointsman apply` does that"
         try:
-            if proxy not in self._follower.proxies and self._store.get(proxy.manifest_keys[0]) is not None:
-                self._follower.add([proxy])
-                self._announce(self._follower.refresh())
+            changed = self._follower.join(proxy)
+            if changed:
+                self._announce(changed)
         except StoreError as error:
             problem = 503, f"the store cannot be read: {error}"
         found = self._book.answers(proxy, envoy)
         if found is not None:
             return found
+        if self._follower.is_retired(proxy):
+            return 404, retired(proxy)
         if proxy in self._follower.proxies:
             reasons = filter(None, [*self._follower.problems(proxy), self._follower.unreachable])
-            problem = 503, f"{proxy} has no complete view: {'; '.join(reasons) or 'it is not registered (any more)'}"
+            problem = 503, f"{proxy} has no complete view: {'; '.join(reasons) or 'it is not registered'}"
         return problem

@@ -23,6 +23,7 @@ def ops(
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     ahead: Callable[[], Sequence[str]] = tuple,
     resets: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    retired: Callable[[], Iterable[Mapping[str, str]]] = tuple,
     *,
     ended: Callable[[], str] = str,
     failing: Callable[[], str] = str,
@@ -35,8 +36,8 @@ def ops(
     `failing` and tried again is told there as well; to send the Envoys elsewhere would not help.
     `waiting_for` is what is missing, "" if nothing is. `ahead` are the Envoys that have something newer than what is
     here while the store has not said what is right, which leaves the others served; `resets` what went back with the
-    store. Without a `config_dump` there are no pages with it and with the
-    `rejections`: they show what proxies get, which is not for everybody.
+    store; `retired` who fetches though the registration was deleted. Without a `config_dump` there are no pages with it
+    and with the `rejections`: they show what proxies get, which is not for everybody.
     """
     # Not coroutines: a follower that reads a slow store must not hold up the loop.
 
@@ -63,7 +64,9 @@ def ops(
 
     def show_rejections(request: Request) -> Response:
         found = [each.json() for each in rejections()]
-        return _json({"rejections": found, "ahead": list(ahead()), "resets": list(resets())})
+        return _json(
+            {"rejections": found, "ahead": list(ahead()), "resets": list(resets()), "retired": list(retired())}
+        )
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
     if config_dump:
