@@ -12,6 +12,9 @@ from pointsman.xds.delivery import EnvoyVersion
 
 _ENVOY = "envoy"
 
+LONGEST_ID = 256
+"""Characters of `node.id`, which only people and, of gateways, registrations read."""
+
 
 def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | None]:
     """The proxy that `node` names, and its Envoy's version, None where that is not told.
@@ -38,6 +41,8 @@ def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | N
     ]
     if gateway and not (isinstance(node_id, str) and is_identifier(node_id)):
         wrong.append(Problem("node", "id", f"{node_id!r} is not the ID of a mesh gateway's registration"))
+    if isinstance(node_id, str) and len(node_id) > LONGEST_ID:
+        wrong.append(Problem("node", "id", f"has {len(node_id)} characters, {LONGEST_ID} at most are taken"))
     if wrong:
         raise InvalidInput(wrong)
     proxy = GatewayId(str(datacenter), str(node_id)) if gateway else SidecarId(str(datacenter), namespace, str(cluster))

@@ -16,6 +16,9 @@ from pointsman.xds.delivery import EnvoyVersion
 MAX_BODY = 1024 * 1024
 """Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
 
+LONGEST_TEXT = 1024
+"""Characters of a version or of a name. Ours have a few hundred at most."""
+
 _EXTENSIONS = b'"extensions":['
 _END = b"}]"
 
@@ -110,6 +113,10 @@ def _request(kind: Kind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRe
     elif kind is Kind.ENDPOINTS and len(names) != 1:
         reason = f"has {len(names)} names: each cluster asks for its own endpoints, and gets nothing else"
         wrong.append(Problem("request", "resource_names", reason))
+    first = names[0] if isinstance(names, list) and names else ""
+    for field, text in (("version_info", version), ("resource_names", first)):
+        if isinstance(text, str) and len(text) > LONGEST_TEXT:
+            wrong.append(Problem("request", field, f"has {len(text)} characters, {LONGEST_TEXT} at most are taken"))
     if type_url not in ("", kind.type_url):
         wrong.append(Problem("request", "type_url", f"{type_url!r} is not what is asked for here: {kind.type_url}"))
     if wrong:

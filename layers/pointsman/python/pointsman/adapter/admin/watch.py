@@ -37,6 +37,10 @@ PERIOD = 2.0
 """Seconds between two looks at an Envoy. One costs an Envoy 12 ms with a thousand clusters."""
 
 
+MOST_REJECTED = 1000
+"""Subscriptions of one Envoy that are looked at because something of them was ever rejected; the first by name."""
+
+
 @dataclass(slots=True)
 class _Watched:
     """One Envoy: who it is, its counters at the last look (None: there was none), and what it rejects."""
@@ -141,7 +145,7 @@ class AdminWatch:
         envoy.up = up
         if envoy.proxy is None:
             return
-        rejected = rejected_counts(answer)
+        rejected = dict(sorted(rejected_counts(answer).items())[:MOST_REJECTED])
         found = counts(rejected, envoy.admin.get(details_path(rejected)) if rejected else {})
         standing = {}
         for subscription, count in found.items():

@@ -55,6 +55,9 @@ HOLD = 10.0
 
 _MAKING = "making what it gets over gRPC"
 
+MOST_STREAMS = 20_000
+"""At one adapter; the others are refused, for another adapter to take."""
+
 _LOOK = 0.25
 """Seconds between two looks for a proxy that is not registered."""
 
@@ -205,6 +208,10 @@ class AdsAdapter:
         if problem := self._gate.problem(proxy, uris):
             await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, "certificate")
             return
+        if len(self._streams) >= MOST_STREAMS:
+            reason = f"there are {MOST_STREAMS} streams already"
+            await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, "full")
+            return
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
             stream = Stream(
@@ -234,7 +241,7 @@ class AdsAdapter:
         except RequestUnreadable:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, "garbage")
         except StreamFailed as error:
-            await self._refuse(context, grpc.StatusCode.INTERNAL, str(error), "defect")
+            await self._refuse(context, error.status, str(error), "stream")
         finally:
             channel.wakes.discard(stream.wake)
             self._streams.discard(stream)

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
 from pointsman.adapter.ads.resources import Kind, Resource, Resources
-from pointsman.adapter.ads.subscription import Subscription
+from pointsman.adapter.ads.subscription import MOST_REASON, Subscription
 from pointsman.discovery.version import Version
 
 SETTLE = 1.0
@@ -199,7 +199,7 @@ class Conversation(ABC, Generic[Request]):
             middle = len(names) // 2
             of.apart += [names[:middle], names[middle:]]
         else:
-            of.rejected[names[0] if len(names) == 1 else ""] = error.message
+            of.rejected[names[0] if len(names) == 1 else ""] = error.message[:MOST_REASON]
         return True
 
     @staticmethod

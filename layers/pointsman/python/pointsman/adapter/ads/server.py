@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from pointsman.adapter.ads.adapter import AdsAdapter
+from pointsman.adapter.ads.adapter import MOST_STREAMS, AdsAdapter
 from pointsman.adapter.serve.crowd import Bounds
 from pointsman.adapter.serve.files import within_files
 from pointsman.adapter.serve.listen import Listen
@@ -20,9 +20,6 @@ _log = logging.getLogger(__name__)
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
-MOST_STREAMS = 16_384
-"""Streams at a time, over all connections; an Envoy has one. Beyond it they end with RESOURCE_EXHAUSTED."""
-
 MOST_CONNECTIONS = 16_384
 """Connections at a time, as long as they are no more than half of the files that the process may open."""
 
@@ -31,6 +28,9 @@ MAX_MESSAGE = 4 * 1024 * 1024
 
 MAX_METADATA = 16 * 1024
 """Bytes of a stream's metadata, beyond which gRPC begins to refuse it; beyond four times as many it always does."""
+
+_MOST_REFUSED = 1000
+"""Streams that are told why they are refused, at a time; gRPC turns more away without a word."""
 
 _OPTIONS = [
     # Two adapters on one port by accident would each get some of the Envoys.
@@ -81,7 +81,7 @@ class AdsServer(ThreadedServer):
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         bounds = within_files(Bounds(MOST_CONNECTIONS, 0, 0.5))
         options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", bounds.connections)]
-        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_STREAMS)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_STREAMS + _MOST_REFUSED)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict(self._adapter.handlers()))])
         self._port = self._bind(server)
         await server.start()

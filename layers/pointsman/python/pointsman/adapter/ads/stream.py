@@ -14,6 +14,7 @@ from pointsman.adapter.ads.conversation import Conversation, Response
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
+from pointsman.adapter.ads.subscription import MOST_NAMES
 from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.serve.metrics import Metrics
@@ -30,7 +31,12 @@ Context: TypeAlias = Any  # grpc.aio.ServicerContext: the package is not typed
 
 
 class StreamFailed(Exception):
-    """What a stream should carry could not be worked out: it ends, and its Envoy comes back after a while."""
+    """What a stream should carry could not be worked out, or is more than one may hold: it ends with this `status`, and
+    its Envoy comes back after a while."""
+
+    def __init__(self, status: grpc.StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class RequestUnreadable(Exception):
@@ -73,7 +79,8 @@ class Stream:
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
         self._delivered, self._defects = delivered, defects
-        self._failed, self._unreadable = "", False
+        self._failed: StreamFailed | None = None
+        self._unreadable = False
         self._wake = asyncio.Event()
         self._ended = False
         self._ahead: Set[Kind] = frozenset()
@@ -102,8 +109,8 @@ class Stream:
                 sent = resources is not None and await self._send(resources)
                 if not sent and not self._wake.is_set():
                     await self._rest()
-            if self._failed:
-                raise StreamFailed(self._failed)
+            if self._failed is not None:
+                raise self._failed
             if self._unreadable:
                 raise RequestUnreadable
         finally:
@@ -149,8 +156,8 @@ class Stream:
         self._fail(attempt.problem)
         return False
 
-    def _fail(self, problem: str) -> None:
-        self._failed = problem
+    def _fail(self, problem: str, status: grpc.StatusCode = grpc.StatusCode.INTERNAL) -> None:
+        self._failed = StreamFailed(status, problem)
         self.end()
 
     def _take_in(self, request: Any) -> bool:
@@ -158,6 +165,9 @@ class Stream:
         changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
             self._metrics.subscriptions.labels(WAY, Kind(request.type_url).label).inc()
+        if sum(each.size for each in self._conversation.subscriptions.values()) > MOST_NAMES:
+            reason = f"{self.node} holds more than {MOST_NAMES} names on one stream"
+            self._fail(reason, grpc.StatusCode.RESOURCE_EXHAUSTED)
         if request.HasField("error_detail") or self._rejections:
             self._note_rejections()
         return changed

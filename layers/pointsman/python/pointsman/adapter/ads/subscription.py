@@ -7,6 +7,16 @@ from pointsman.adapter.ads.resources import Kind, Resource, Resources
 from pointsman.adapter.ads.resources import told as unknown
 from pointsman.discovery.version import NO_STAMP, Standing, Version, standing
 
+MOST_NAMES = 100_000
+"""Names that the subscriptions of one stream hold: asked for, and told or sent. A mesh gateway with 5,000 clusters has
+30,000."""
+
+MOST_UNANSWERED = 1000
+"""Responses of one kind that an Envoy has yet to answer; what it says to older ones is ignored."""
+
+MOST_REASON = 4096
+"""Characters of the reason for a rejection."""
+
 
 @dataclass(slots=True)
 class Subscription:
@@ -122,6 +132,13 @@ class Subscription:
             self.rejected.pop(name, None)
         self.nonce, self.at = nonce, number
         self.unanswered[nonce] = tuple(each.name for each in sent)
+        if len(self.unanswered) > MOST_UNANSWERED:
+            del self.unanswered[next(iter(self.unanswered))]
+
+    @property
+    def size(self) -> int:
+        """How many names it holds."""
+        return len(self.names) + len(self.has)
 
 
 def _standing(ours: Resource, held: Resource | None) -> Standing:

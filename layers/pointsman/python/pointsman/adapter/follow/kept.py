@@ -69,6 +69,8 @@ class Kept:
         self._read()
         self._seen = self._read_seen()
         self._saw, self._noted = 0.0, 0.0
+        # What is to be removed from the disk has to be there: the rest is not written in the first place.
+        self._there = set(self._found)
         self._pending: dict[str, Stored | None] = {}
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -111,11 +113,19 @@ class Kept:
 
     def put(self, objects: Iterable[Stored]) -> None:
         """Keep these in place of what is there."""
-        self._want({each.key: each for each in objects})
+        with self._changed:
+            self._pending |= {each.key: each for each in objects}
+            self._changed.notify_all()
 
     def drop(self, unwanted: Iterable[str]) -> None:
         """Keep these keys no longer."""
-        self._want(dict.fromkeys(unwanted))
+        with self._changed:
+            for key in unwanted:
+                if key in self._there:
+                    self._pending[key] = None
+                else:
+                    self._pending.pop(key, None)
+            self._changed.notify_all()
 
     def sweep(self) -> None:
         """Remove what was found at the start and nobody took: nobody follows it any more."""
@@ -137,6 +147,7 @@ class Kept:
                 return False
             with self._changed:
                 wanted, self._pending = self._pending, {}
+                self._there |= {key for key, stored in wanted.items() if stored is not None}
             try:
                 self._write(wanted)
                 self._write_seen()
@@ -146,6 +157,8 @@ class Kept:
                 with self._changed:
                     self._pending = wanted | self._pending
                 return False
+            with self._changed:
+                self._there -= {key for key, stored in wanted.items() if stored is None}
             self._say("")
             return True
 
@@ -160,11 +173,6 @@ class Kept:
             self._thread.join(5.0)
         self.flush()
         self._lock.release()
-
-    def _want(self, wanted: dict[str, Stored | None]) -> None:
-        with self._changed:
-            self._pending |= wanted
-            self._changed.notify_all()
 
     def _work(self) -> None:
         said = False

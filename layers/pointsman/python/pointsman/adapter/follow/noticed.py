@@ -29,6 +29,13 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html.
 three times as often."""
 
 
+MOST_HEARD_BYTES = 64 * 1024 * 1024
+"""Of objects that notices brought and that wait to be taken; beyond that everything is read from the store instead."""
+
+_KEY_BYTES = 1024
+"""What a notice counts for that names its object alone."""
+
+
 class NoticedStore:
     """The store within, for one follower that hears of its `datacenters` (empty: of all) by notices.
 
@@ -59,6 +66,7 @@ class NoticedStore:
         self._changed = threading.Condition()
         self._heard: dict[str, tuple[_Age, bytes]] = {}
         self._large: set[str] = set()
+        self._heard_bytes, self._lost = 0, False
         self._ages: dict[str, _Age] = {}
         self._compared = (0, 0.0)
         self._cursor = 1
@@ -126,7 +134,8 @@ class NoticedStore:
             timeout = max(0.0, min(timeout, self._compared[1] + self._period() - now))
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or self._heard or self._large or self._listener.hearing != turn, timeout
+                lambda: self._closed or self._heard or self._large or self._lost or self._listener.hearing != turn,
+                timeout,
             )
             return not self._closed
 
@@ -169,6 +178,10 @@ class NoticedStore:
                 notice = read_notice(text)
                 if notice is None:
                     continue
+                self._heard_bytes += len(notice.data) if notice.data is not None else _KEY_BYTES
+                if self._heard_bytes > MOST_HEARD_BYTES:
+                    self._heard, self._large, self._heard_bytes, self._lost = {}, set(), 0, True
+                    continue
                 if notice.data is None:
                     self._large.add(notice.key)
                     continue
@@ -188,6 +201,9 @@ class NoticedStore:
         with self._changed:
             heard, self._heard = self._heard, {}
             large, self._large = self._large, set()
+            if self._lost:
+                self._compared = (0, 0.0)
+            self._heard_bytes, self._lost = 0, False
         objects = []
         for key, (age, data) in heard.items():
             if key in known and age > self._ages.get(key, _NONE):

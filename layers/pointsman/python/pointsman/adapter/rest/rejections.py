@@ -16,6 +16,9 @@ _Subscription = tuple[ProxyId, str, Kind, str]
 _MOST = 100_000
 """Answers that are remembered, each only until the Envoy's next request."""
 
+_MOST_FOUND = 10_000
+"""Rejections that are kept; beyond that the oldest is not shown until it comes again."""
+
 _FORGOTTEN = 300.0
 """Seconds."""
 
@@ -56,6 +59,8 @@ class Rejections:
                 before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
                 times = 0
             self._found[key] = before, had, now, times + 1
+            if len(self._found) > _MOST_FOUND:
+                del self._found[next(iter(self._found))]
         if times == 1:  # once may be a restart
             _log.warning("%s", before)
         return True
