@@ -55,7 +55,7 @@ HOLD = 10.0
 
 _MAKING = "making what it gets over gRPC"
 
-MOST_STREAMS = 20_000
+MOST_STREAMS = 16_384
 """At one adapter; the others are refused, for another adapter to take."""
 
 _LOOK = 0.25
