@@ -185,6 +185,11 @@ def written(done: Configured) -> Response[str]:
         metrics.add_metric("ConfigChanged", MetricUnit.Count, 1)
         metrics.add_metric("SnapshotsPublished", MetricUnit.Count, len(moved))
     body: dict[str, Any] = {"generation": done.generation, "changed": done.changed, "published": moved}
+    for reason in done.settled.warnings:
+        logger.warning("the store went back", reason=reason)
+        metrics.add_metric("StoreWentBack", MetricUnit.Count, 1)
+    if done.settled.warnings:
+        body["warnings"] = done.settled.warnings
     if failed := done.settled.failures():
         logger.error("cannot be computed", reasons=failed)
         metrics.add_metric("HeadsFailed", MetricUnit.Count, len(failed))

@@ -145,6 +145,7 @@ def take_event(event: HealthEvent) -> None:
             catalog=catalog_key(event),
             vanished=done.vanished,
         )
+    warn(done.warnings)
     failing(done.failed)
     moved = published(done.moved)
     if moved:
@@ -173,6 +174,7 @@ def deploy(upload: Upload) -> None:
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
         done = configure(engine, batch, trust_domain=trust_domain)
+        warn(done.settled.warnings)
         failing(done.settled.failed)
         moved = published(done.settled.moved)
         count("ConfigChanged", done.changed)
@@ -234,6 +236,13 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
         sqs.send_message(QueueUrl=dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
     count("EventsRefused")
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """Tell that the store went back, where it was found to have."""
+    for reason in warnings:
+        logger.warning("the store went back", reason=reason)
+        count("StoreWentBack")
 
 
 def failing(failed: Mapping[str, Exception]) -> None:

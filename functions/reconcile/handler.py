@@ -59,6 +59,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     # Zero as well: an alarm on it needs to see that a reconcile ran.
     metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
     metrics.add_metric("HeadsFailed", MetricUnit.Count, len(done.failed))
+    for reason in done.warnings:
+        logger.warning("the store went back", reason=reason)
+        metrics.add_metric("StoreWentBack", MetricUnit.Count, 1)
     if done.failed:
         logger.error("cannot be computed", reasons=done.failed[:MOST_REASONS], heads=len(done.failed))
     if done.repaired:

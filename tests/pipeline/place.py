@@ -111,10 +111,10 @@ class Writer:
 
 
 class Place(Writer):
-    """An empty store with one writer; others can be had."""
+    """A store, an empty one if none is given, with one writer; others can be had."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryStore())
+    def __init__(self, objects: MemoryStore | None = None) -> None:
+        super().__init__(objects or MemoryStore())
         self.promises = Promises(self.objects)
 
     def another(self) -> Writer:

@@ -142,7 +142,7 @@ class Machine:
 
         def turn() -> None:
             if engine.root is NO_ROOT:
-                configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+                self._begin_config(engine)
             self._reconcile(engine)
             retention.run()
 
@@ -185,7 +185,7 @@ class Machine:
     def _begin(self, engine: Engine, kept: Kept | None) -> bool:
         """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""
         try:
-            configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+            self._begin_config(engine)
             self._reconcile(engine)
         except StoreUnavailable as error:
             if kept is None or not kept.proxies():
@@ -193,6 +193,11 @@ class Machine:
             report(f"{error}; Envoys get what is kept in {kept} until the store is back")
             return True
         return False
+
+    def _begin_config(self, engine: Engine) -> None:
+        done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+        for warning in done.settled.warnings:
+            report(warning)
 
     def _ready(self, url: str, where: Mapping[str, str]) -> None:
         ways = {way: where.get(way) for way in ("files", "grpc", "http")}
@@ -202,6 +207,8 @@ class Machine:
 
     def _reconcile(self, engine: Engine) -> None:
         done = reconcile(engine, report if sys.stderr.isatty() else lambda text: None)
+        for warning in done.warnings:
+            report(warning)
         for failure in done.failed:
             report(f"cannot be computed and stays as it is: {failure}")
         if done.repaired:

@@ -72,6 +72,8 @@ def _tell(done: Configured, dry_run: bool, documents: int) -> None:
         )
     else:
         click.echo(f"generation {done.generation}: nothing to change")
+    for warning in done.settled.warnings:
+        click.echo(f"pointsman: {warning}", err=True)
     for failure in done.settled.failures():
         click.echo(f"cannot be computed and stays as it is: {failure}", err=True)
 

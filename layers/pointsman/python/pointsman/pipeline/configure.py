@@ -14,8 +14,9 @@ from pointsman.model.names import is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import build
 from pointsman.pipeline.config import MAPS, Config, Head, PlanEntry, Root, load_root
+from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
-from pointsman.pipeline.propagate import Progress, propagate, write_config_head
+from pointsman.pipeline.propagate import Progress, propagate
 from pointsman.pipeline.settle import Settled
 from pointsman.pipeline.shards import Shards, write_map
 from pointsman.store.protocol import StoreError

@@ -10,6 +10,7 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.stale import Stale, stale
+from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.config import PlanEntry, Root, read_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest
 from pointsman.pipeline.load import readers_of
@@ -36,7 +37,7 @@ class Ingested:
     the event already, `stamped` those that came to the same version from it. `vanished` counts the instances that a
     full list took away, if those were most of what its source had. `failed` are the heads that cannot be computed, each
     with the reason: the event is in the catalog, and they stay as they are until a later event or reconcile can compute
-    them.
+    them. `warnings` say what else people should know, that the store went back for one.
     """
 
     revision: int
@@ -49,6 +50,7 @@ class Ingested:
     stamped: list[Moved] = field(default_factory=list)
     vanished: int = 0
     failed: dict[str, Exception] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -76,7 +78,11 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     told: list[MovedManifest] = []
     for datacenter in _gateways_of(engine, root, event):
         stored = settled.beside.get(keys.gateways_manifest(datacenter))
-        manifest, _, _ = read_roster(stored, engine.now())
+        try:
+            manifest, _, _ = read_roster(stored, engine.now())
+        except NewerSchema as error:
+            settled.failed[keys.gateways_manifest(datacenter)] = error
+            continue
         if not covers(root, manifest, event.service, event.datacenter):
             published = publish_roster(engine, datacenter)
             settled += published.settled
@@ -88,7 +94,14 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
         engine.notify(heads)
     if told:
         engine.notify(told)
-    return replace(done, moved=settled.moved, stood=settled.stood, stamped=settled.stamped, failed=settled.failed)
+    return replace(
+        done,
+        moved=settled.moved,
+        stood=settled.stood,
+        stamped=settled.stamped,
+        failed=settled.failed,
+        warnings=tuple(settled.warnings),
+    )
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:

@@ -9,9 +9,10 @@ import orjson
 from pointsman.model.keys import datacenter_of, sidecar_plan_key
 from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config import SidecarOrGateway
+from pointsman.pipeline.config_head import Latest, WentBack
 from pointsman.pipeline.engine import Engine, MovedManifest
 from pointsman.pipeline.objects import number_beyond, seal
-from pointsman.pipeline.swaps import swap_many
+from pointsman.pipeline.swaps import Swapped, swap_many
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 from pointsman.xds.manifest import Change, GatewaysManifest, Manifest, SidecarManifest, manifest_json, read_manifest
@@ -22,28 +23,33 @@ REMEMBERED = timedelta(minutes=10)
 
 @dataclass(slots=True)
 class PublishedManifests:
-    """Manifests that moved, and those that stood already."""
+    """Manifests that moved, and those that stood already.
+
+    `failed` are those that could not be written, by their keys. `raised` is the warning that the store went back, where
+    its epoch was raised because of one of them: what is wanted has to be published anew then.
+    """
 
     moved: list[MovedManifest] = field(default_factory=list)
     stood: list[MovedManifest] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    raised: str = ""
 
 
 def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> PublishedManifests:
     """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand."""
-    era = engine.era
+    era, latest = engine.era, Latest()
     by_key = {keys.manifest(key): replace(manifest, era=era) for key, manifest in wanted.items()}
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         current, serial = read_stored_manifest(stored, engine.now())
         manifest = by_key[key]
-        if current is not None and (current == manifest or current.at > manifest.at):
+        if current is not None and (current == manifest or latest.note(key, current.at, manifest.at)):
             return None
         if isinstance(manifest, SidecarManifest):
             manifest = replace(manifest, change=_change(current, manifest, engine.now()))
         return _write(engine, key, manifest, stored, serial)
 
-    swapped = swap_many(engine, by_key, swap)
-    return PublishedManifests(_told(swapped.written), _told(swapped.stood))
+    return _published(engine, swap_many(engine, by_key, swap), latest)
 
 
 def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) -> dict[str, SidecarOrGateway]:
@@ -56,19 +62,29 @@ def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) 
     }
 
 
-def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> list[MovedManifest]:
-    """Mark manifests, by their keys in a config, which `generation` does not have. Those that were not marked yet."""
+def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> PublishedManifests:
+    """Mark manifests, by their keys in a config, which `generation` does not have."""
+    era, latest = engine.era, Latest()
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         current, serial = read_stored_manifest(stored, engine.now())
         if current is None or current.retired or isinstance(current, GatewaysManifest):
             return None
-        if current.at > (era.epoch, generation):
+        if latest.note(key, current.at, (era.epoch, generation)):
             return None
         return _write(engine, key, replace(current, generation=generation, retired=True, era=era), stored, serial)
 
-    era = engine.era
-    return _told(swap_many(engine, map(keys.manifest, names), swap).written)
+    swapped = swap_many(engine, map(keys.manifest, names), swap)
+    return _published(engine, Swapped(swapped.written, failed=swapped.failed), latest)
+
+
+def _published(engine: Engine, swapped: Swapped, latest: Latest) -> PublishedManifests:
+    out = PublishedManifests(_told(swapped.written), _told(swapped.stood), swapped.failed)
+    try:
+        out.raised = latest.raise_above(engine)
+    except WentBack as error:
+        out.failed[latest.thing] = error
+    return out
 
 
 def _told(objects: Iterable[Write | Stored]) -> list[MovedManifest]:

@@ -70,7 +70,10 @@ def read_notice(text: str) -> Notice | None:
             return None
     if object_ is None:
         return Notice(key, None)
-    return Notice(key, canonical(object_)) if isinstance(object_, dict) else None
+    try:
+        return Notice(key, canonical(object_)) if isinstance(object_, dict) else None
+    except TypeError:  # nested more deeply than anything that was written
+        return None
 
 
 class Notices:

@@ -4,14 +4,13 @@ Heads are published before a manifest names them and retired after. The config h
 whoever comes next finishes what a crash left.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pointsman.model.era import NO_ERA
 from pointsman.pipeline.config import Config, Head, PlanEntry, Root, load_root, read_head
+from pointsman.pipeline.config_head import Latest, WentBack, write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import nameable, publish_manifests
-from pointsman.pipeline.objects import seal
 from pointsman.pipeline.publish import head_write, read_head_object, retirement
 from pointsman.pipeline.rosters import publish_roster
 from pointsman.pipeline.settle import Settled, settle
@@ -71,6 +70,8 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
         }
     # Those that stand already are told of as well: whoever published them may have crashed before telling.
     manifests = publish_manifests(engine, nameable(dict(sorted(scope.of(wanted).items())), out.absent))
+    if out.note(manifests.failed, manifests.raised):
+        return out, False
     told = [*manifests.moved, *manifests.stood]
     for datacenter in sorted(scope.keys({name for each in [*earlier, config] for name in each.root.gateways})):
         roster = publish_roster(engine, datacenter, before.root.generation)
@@ -80,7 +81,9 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     if engine.root.digest != config.root.digest:
         # A roster of the newer config may name what this one does not have, with a head that is older than both.
         return out, False
-    retire(engine, sorted(gone), config.root.generation)
+    retired = retire(engine, sorted(gone), config.root.generation)
+    if out.note(retired.failed, retired.raised):
+        return out, False
     if heads := out.notices():
         engine.notify(heads)
     if told:
@@ -92,45 +95,45 @@ def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
     return dict(engine.config(root).plans)
 
 
-def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> int:
-    """Mark the heads of plans that `generation` does not have any more. How many were not marked yet."""
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """How many heads were marked, which could not be, and the warning that the store went back, if its epoch was raised
+    because of one of them."""
+
+    marked: int
+    failed: Mapping[str, Exception]
+    raised: str = ""
+
+
+def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired:
+    """Mark the heads of plans that `generation` does not have any more, unless they are marked."""
+    era, latest = engine.era, Latest()
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         plan_key = keys.plan_of(key)
         reading = read_head_object(engine.store, plan_key, stored, engine.now())
-        ended = retirement(reading.snapshot, era, generation)
+        current = reading.snapshot
+        # What this very generation has published is not for it to end: it would have to be of another one.
+        if current is not None and not current.retired and current.at >= (era.epoch, generation):
+            latest.note(plan_key, (current.at[0], current.at[1] + 1), (era.epoch, generation))
+        ended = retirement(current, era, generation)
         return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
 
-    era = engine.era
-    return len(swap_many(engine, map(keys.snapshot, plan_keys), swap).written)
+    swapped = swap_many(engine, map(keys.snapshot, plan_keys), swap)
+    failed = {keys.plan_of(key): error for key, error in swapped.failed.items()}
+    try:
+        return Retired(len(swapped.written), failed, latest.raise_above(engine))
+    except WentBack as error:
+        return Retired(len(swapped.written), failed | {latest.thing: error})
 
 
 def _mark(engine: Engine, root: Root) -> None:
     """Note in the config head that the consequences of `root` are published."""
     for _ in range(ATTEMPTS):
         head = read_head(engine.store.get(keys.CONFIG_HEAD))
-        if head.propagated >= root.generation:
-            return
+        if head.propagated >= root.generation or head.generation < root.generation:
+            return  # somebody noted it, or the config went back meanwhile
         marked = replace(head, propagated=root.generation, propagated_root=root.digest)
         if write_config_head(engine, marked) is not None:
             return
     raise Contended("the config head is contended; run it again")
-
-
-def write_config_head(engine: Engine, head: Head) -> Head | None:
-    """Swap the config head that `head.etag` stands for; None if the race was lost.
-
-    Whoever is told for which datacenters to compute says so there, for those who are not. The first head of a store
-    begins its first era.
-    """
-    after, write = config_head_swap(engine, head)
-    written = engine.store.put(write)
-    return replace(after, etag=written.etag) if written.etag is not None else None
-
-
-def config_head_swap(engine: Engine, head: Head) -> tuple[Head, Write]:
-    """The swap of the config head that `head.etag` stands for, and the head that it makes, without its etag still."""
-    era = head.era if head.etag is not None else engine.next_era(NO_ERA)
-    scope, bears = engine.scope_beside(head), head.bears.raised()
-    after = replace(head, scope=scope, era=era, bears=bears, serial=head.serial + 1, etag=None)
-    return after, Write(keys.CONFIG_HEAD, seal(after.json(), after.serial, engine.nonce()), head.etag)

@@ -5,6 +5,7 @@ from enum import Enum
 
 from pointsman.model.era import Era
 from pointsman.model.stored import Damaged, number, parse
+from pointsman.pipeline.config_head import Behind
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, Write
@@ -18,7 +19,7 @@ class Verdict(Enum):
     MOVE = "a new version"
     STAMP = "the same version with a newer provenance"
     STANDS = "it stands already"
-    READ_AGAIN = "somebody knows what we do not"
+    READ_AGAIN = "somebody knows what we do not, or knew: the store went back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +75,33 @@ def decide(
         if relation is Relation.EQUAL and current.content == content and current.store == store:
             return Verdict.STANDS, current
         return Verdict.STAMP, replace(current, content=content, provenance=provenance, store=store)
-    if relation is Relation.EQUAL and current.retired and current.content.cluster:
+    if relation is Relation.EQUAL:
+        # Equal provenance means equal content: one of the two is of another past.
         return Verdict.READ_AGAIN, None
     since = current.since if current.content.active == content.active and not current.retired else now
     return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now, store=store)
+
+
+def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:
+    """In what `provenance` is older than what `current` was computed from."""
+    known = current.provenance
+    if known.epoch > provenance.epoch:
+        why = f"the store's epoch is {provenance.epoch}, which is older than that of what was published ({known.epoch})"
+    elif known.generation > provenance.generation:
+        why = f"its config is older (generation {provenance.generation}) than what was published ({known.generation})"
+    elif older := [key for key in sorted(known.catalog) if known.catalog[key] > provenance.catalog.get(key, 0)]:
+        ours, theirs = provenance.catalog.get(older[0], 0), known.catalog[older[0]]
+        why = f"its catalog {older[0]} is older (revision {ours}) than what was published ({theirs})"
+    else:
+        why = "what was published from the same config and catalogs is not what they come to"
+    return Behind(plan_key, why, max(known.epoch, provenance.epoch))
 
 
 def retirement(current: Snapshot | None, era: Era, generation: int) -> Snapshot | None:
     """The marker that ends `current` because no plan of `generation` has it; None where there is nothing to end."""
     if current is None or current.retired:
         return None
-    if (current.provenance.epoch, current.provenance.generation) >= (era.epoch, generation):
+    if current.at >= (era.epoch, generation):
         return None
     return replace(current, retired=True, provenance=Provenance(era.epoch, generation, {}), store=era.identity)
 

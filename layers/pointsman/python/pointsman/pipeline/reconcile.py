@@ -1,16 +1,19 @@
 """Reconcile: after it has run once, every head is what a fresh computation gives."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
+from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
+from pointsman.model.names import read_service_name
+from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.config import PlanEntry, Root
+from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
-from pointsman.pipeline.manifests import end_manifests, nameable, publish_manifests
-from pointsman.pipeline.propagate import Progress, propagate, retire, write_config_head
-from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
+from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests
+from pointsman.pipeline.propagate import Progress, propagate, retire
+from pointsman.pipeline.rosters import publish_roster, read_roster, remote_job, service_job
 from pointsman.pipeline.settle import BATCH, Jobs, Settled, settle
 from pointsman.store import keys
 
@@ -19,7 +22,8 @@ from pointsman.store import keys
 class Reconciled:
     """What a reconcile found to mend: heads that moved, manifests rewritten, heads retired. All zero: nothing.
 
-    `failed` are the heads that cannot be computed, each with the reason; they stay as they are.
+    `failed` are the heads and manifests that cannot be published, each with the reason; they stay as they are.
+    `warnings` say what else people should know, that the store went back for one.
     """
 
     checked: int
@@ -27,6 +31,7 @@ class Reconciled:
     manifests: int
     retired: int
     failed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def repaired(self) -> int:
@@ -40,14 +45,23 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
     It tells of what it moved step by step, so that followers hear of what was done before a crash. A notice that is
     not taken holds up no repair. Raises Contended when the config moves again and again meanwhile, and StoreUnavailable
     when everything is repaired but not all of it was told: the next reconcile of this engine tells the rest.
+
+    What another epoch has published is published anew, also where it is the same.
     """
     found = _Found()
     for _ in range(ATTEMPTS):
         _say_for_whom(engine)
-        propagate(engine, progress)
+        found.warnings += propagate(engine, progress).warnings
         if _reconcile(engine, engine.root, found, progress):
             engine.untold.tell_rest()
-            return Reconciled(found.checked, found.moved, found.manifests, found.retired, tuple(found.failed))
+            return Reconciled(
+                found.checked,
+                found.moved,
+                found.manifests,
+                found.retired,
+                tuple(found.failed),
+                tuple(found.warnings),
+            )
     raise Contended("the config changes faster than it can be reconciled; run it again")
 
 
@@ -60,6 +74,7 @@ class _Found:
     manifests: int = 0
     retired: int = 0
     failed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def _say_for_whom(engine: Engine) -> None:
@@ -71,12 +86,13 @@ def _say_for_whom(engine: Engine) -> None:
 
 
 def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) -> bool:
-    """Everything checked against `root`; False if the config moved on, before anything of `root` could be wrong."""
+    """Everything checked against `root`; False if the config or the epoch moved on, before anything of `root` could be
+    wrong."""
     # What may have to end is listed before the catalogs: whatever exists because of a catalog is then listed with it.
-    scope = engine.scope
+    scope, era = engine.scope, engine.era
     heads = scope.keys(_listed(engine, keys.SNAPSHOTS))
     named = scope.keys(_listed(engine, keys.MANIFESTS))
-    appeared = _listed(engine, keys.CATALOG)
+    appeared = [*_listed(engine, keys.CATALOG), *_passed_on(engine, named)]
     config = engine.config(root)
     known = all_jobs(engine, root, appeared)
     found.checked = len(known)
@@ -85,27 +101,45 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     for step in _steps(known):
         some = settle(engine, _while_current(root, step))
         _tell_of_heads(engine, some, found)
-        settled.failed |= some.failed
-        settled.absent |= some.absent
-        if engine.root is not root:
+        _note(settled, some, found)
+        if engine.root is not root or engine.era != era:
             return False
     for wanted in _steps(nameable(scope.of(config.manifests), settled.absent)):
-        _tell_of_manifests(engine, publish_manifests(engine, wanted).moved, found)
+        if not _take_manifests(engine, publish_manifests(engine, wanted), settled, found):
+            return False
     strays = [key for key in named if key not in config.manifests and not is_gateways_key(key)]
     for ending in _steps(dict.fromkeys(strays)):
-        _tell_of_manifests(engine, end_manifests(engine, ending, root.generation), found)
+        if not _take_manifests(engine, end_manifests(engine, ending, root.generation), settled, found):
+            return False
     rosters = {datacenter_of(key) for key in named if is_gateways_key(key)}
     for datacenter in sorted(rosters | set(scope.keys(root.gateways))):
         roster = publish_roster(engine, datacenter)
         _tell_of_heads(engine, roster.settled, found)
-        settled.failed |= roster.settled.failed
+        _note(settled, roster.settled, found)
         _tell_of_manifests(engine, [roster.stands] if roster.changed and roster.stands else [], found)
-    found.failed = settled.failures()
-    if engine.root is not root:
+    if engine.root is not root or engine.era != era:
         # The rosters may be of the newer config, and name what `root` does not have.
         return False
-    found.retired += retire(engine, [key for key in heads if key not in known], root.generation)
-    return True
+    retired = retire(engine, [key for key in heads if key not in known], root.generation)
+    found.retired += retired.marked
+    settled.failed |= retired.failed
+    found.warnings += filter(None, [retired.raised])
+    found.failed = settled.failures()
+    return not retired.raised
+
+
+def _note(settled: Settled, some: Settled, found: _Found) -> None:
+    settled.failed |= some.failed
+    settled.absent |= some.absent
+    found.warnings += some.warnings
+
+
+def _take_manifests(engine: Engine, done: PublishedManifests, settled: Settled, found: _Found) -> bool:
+    """Tell of the manifests that moved; False where all has to be done again in a new epoch."""
+    _tell_of_manifests(engine, done.moved, found)
+    settled.failed |= done.failed
+    found.warnings += filter(None, [done.raised])
+    return not done.raised
 
 
 _T = TypeVar("_T")
@@ -135,6 +169,20 @@ def _tell_of_manifests(engine: Engine, moved: list[MovedManifest], found: _Found
 
 def _listed(engine: Engine, prefix: str) -> list[str]:
     return [each.key.removeprefix(prefix) for each in engine.store.list(prefix)]
+
+
+def _passed_on(engine: Engine, named: Iterable[str]) -> Iterator[str]:
+    """The catalogs of what the gateways among `named` pass on in this era: they were there once."""
+    rosters = [keys.manifest(key) for key in named if is_gateways_key(key)]
+    for key, stored in engine.store.get_many(rosters).items():
+        try:
+            roster, _, _ = read_roster(stored, engine.now())
+        except NewerSchema:
+            continue  # whoever publishes it says so
+        if roster is not None and not roster.retired and roster.era == engine.era:
+            where = keys.datacenter_of(key)
+            yield from map(gateways_key, roster.datacenters)
+            yield from (service_key(where, service) for each in roster.services if (service := read_service_name(each)))
 
 
 def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanEntry]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from pointsman.pipeline.config import Head, Root, load_root
+from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import ObjectCache
-from pointsman.pipeline.propagate import config_head_swap
 from pointsman.store import keys
 from pointsman.store.protocol import Forgetful, Listed
 

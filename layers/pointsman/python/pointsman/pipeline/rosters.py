@@ -8,8 +8,9 @@ from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_plan_key, is_gateways_key, service_in
 from pointsman.model.names import ServiceName, Target
-from pointsman.model.stored import Damaged, number, parse
+from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
+from pointsman.pipeline.config_head import WentBack, raise_above
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
 from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.objects import number_beyond, seal
@@ -95,10 +96,16 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
         head = engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
-        old, serial, etag = read_roster(stored.get(name), engine.now())
-        if old is not None and old.at > head.at:
-            # Config head and manifest were read at two moments: somebody knows a newer config.
-            continue
+        try:
+            old, serial, etag = read_roster(stored.get(name), engine.now())
+            if old is not None and old.at > head.at:
+                # Config head and manifest were read at two moments: somebody knows a newer config, or the store went
+                # back.
+                out.settled.warnings += filter(None, [raise_above(engine, old.at, name)])
+                continue
+        except (NewerSchema, WentBack) as error:
+            out.settled.failed[name] = error
+            return out
         if datacenter not in root.gateways:
             new = _ended(old, root, head.era)
         else:
@@ -134,7 +141,7 @@ def _current(
 ) -> tuple[GatewaysManifest, list[str]]:
     """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
     appeared, others = _appeared(engine, datacenter)
-    if old is not None:
+    if old is not None and old.era == era:
         appeared |= set(old.services)
         others |= set(old.datacenters)
     jobs = {service: service_job(root, datacenter, _name(service)) for service in appeared}

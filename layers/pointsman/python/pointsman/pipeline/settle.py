@@ -8,11 +8,13 @@ from pointsman.failover.selection import Instances
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
+from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
 from pointsman.pipeline.publish import (
     NO_HEAD_READING,
     HeadReading,
     Verdict,
+    behind,
     decide,
     head_write,
     history_write,
@@ -36,7 +38,7 @@ class Settled:
     """What settling came to: heads that moved, heads that were stamped, heads that stood already.
 
     `failed` has, by plan, why it could not be computed: its head stays as it is. Those of them without a head that may
-    stay are `absent`, and no manifest may name them.
+    stay are `absent`, and no manifest may name them. `warnings` are for people: the store went back, say.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Settled:
     beside: dict[str, Stored | None] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "Settled") -> "Settled":
         mine = {each.plan_key for each in (*self.moved, *self.stamped, *self.stood)}
@@ -53,7 +56,14 @@ class Settled:
         self.stood += [each for each in other.stood if each.plan_key not in mine]
         self.failed |= other.failed
         self.absent |= other.absent
+        self.warnings += other.warnings
         return self
+
+    def note(self, failed: Mapping[str, Exception], raised: str) -> bool:
+        """Note what failed besides, and the warning that the store's epoch was raised: whether it was."""
+        self.failed |= failed
+        self.warnings += filter(None, [raised])
+        return bool(raised)
 
     def failures(self) -> list[str]:
         """One line for every plan that could not be computed, for people."""
@@ -84,6 +94,9 @@ def settle(
     the root in hand, the new one is taken and everything is read again. The keys that `also` names are read along;
     `beside` of the result has what was found there. A plan that cannot be computed (a catalog that is damaged, say)
     keeps no other back: its head stays as it is, `failed` says why, and whoever comes next tries again.
+
+    A head that is newer than what was read says that somebody else was faster, and all is read again. If it is the same
+    head then, it was published before what was read this time: the store went back, and its epoch is raised.
     Raises Contended when races are lost again and again.
     """
     out = Settled()
@@ -91,6 +104,7 @@ def settle(
     root = engine.root
     pending = dict(jobs_of(root))
     fruitless = 0
+    newer: dict[str, _Newer] = {}
     while fruitless < ATTEMPTS:
         batch = dict(islice(pending.items(), BATCH))
         beside = list(also(root))
@@ -102,7 +116,7 @@ def settle(
             fruitless += 1
             continue
         out.beside = {key: objects.get(key) for key in beside}
-        settled = _settle_batch(engine, head.era, root.trust_domain, batch, objects, out)
+        settled, newer = _settle_batch(engine, head.era, root.trust_domain, batch, objects, newer, out)
         for key in settled:
             del pending[key]
         if not pending:
@@ -120,12 +134,31 @@ def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str
     return read_head(objects.get(keys.CONFIG_HEAD)), objects
 
 
+@dataclass(frozen=True, slots=True)
+class _Newer:
+    """A head that was found newer than what was computed beside it."""
+
+    etag: str | None
+    provenance: Provenance
+    content: Content
+
+
 def _settle_batch(
-    engine: Engine, era: Era, trust_domain: str, batch: Jobs, objects: Mapping[str, Stored], out: Settled
-) -> set[str]:
-    """Compute, decide and swap once; the plans whose heads now cover what was read, or cannot."""
+    engine: Engine,
+    era: Era,
+    trust_domain: str,
+    batch: Jobs,
+    objects: Mapping[str, Stored],
+    newer: Mapping[str, _Newer],
+    out: Settled,
+) -> tuple[set[str], dict[str, _Newer]]:
+    """Compute, decide and swap once; the plans whose heads now cover what was read, or cannot, and the heads that are
+    newer. Those that were `newer` before and are the same still tell that the store went back."""
     now = engine.now()
     done: set[str] = set()
+    found: dict[str, _Newer] = {}
+    gone_back: list[Behind] = []
+    retired: set[str] = set()
     swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
     copies: list[Write] = []
     for key, job in batch.items():
@@ -136,6 +169,13 @@ def _settle_batch(
             verdict, snapshot = decide(reading.snapshot, content, provenance, now, era.identity)
             if verdict is Verdict.MOVE:
                 content.check()
+            if verdict is Verdict.READ_AGAIN and reading.snapshot is not None:
+                found[key] = _Newer(reading.etag, provenance, content)
+                before = newer.get(key)
+                if before is not None and before.etag == reading.etag:
+                    _check_function(key, before, found[key])
+                    gone_back.append(behind(key, reading.snapshot, provenance))
+                    retired |= {key} if reading.snapshot.retired else set()
         except Exception as error:  # even a defect concerns this plan alone
             done.add(key)
             out.failed[key] = error
@@ -163,7 +203,21 @@ def _settle_batch(
                 out.moved.append(moved)
             else:
                 out.stamped.append(moved)
-    return done
+    if gone_back:
+        try:
+            out.warnings += filter(None, [raise_epoch(engine, gone_back)])
+        except WentBack as error:
+            stuck = {each.thing for each in gone_back}
+            out.failed |= {each.thing: WentBack(each, error.cause) for each in gone_back}
+            out.absent |= stuck & retired
+            done |= stuck
+    return done, found
+
+
+def _check_function(key: str, before: _Newer, now: _Newer) -> None:
+    """Raise if two computations from the same came to something else: then it is not the store that is wrong."""
+    if before.provenance == now.provenance and before.content != now.content:
+        raise AssertionError(f"{key} was computed twice from the same config and catalogs, and came to two results")
 
 
 def _switched(before: Snapshot | None, after: Snapshot) -> bool:

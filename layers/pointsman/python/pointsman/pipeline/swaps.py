@@ -10,10 +10,12 @@ from pointsman.store.protocol import Stored, Write
 
 @dataclass(slots=True)
 class Swapped:
-    """What became of many objects: those that were written, and those that stood as they may."""
+    """What became of many objects: those that were written, those that stood as they may, and by their keys those for
+    which nothing could be said, a newer Pointsman's for one."""
 
     written: list[Write] = field(default_factory=list)
     stood: list[Stored] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
 
 
 def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored | None], Write | None]) -> Swapped:
@@ -26,7 +28,12 @@ def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored 
     while pending and fruitless < ATTEMPTS:
         batch, pending = pending[:BATCH], pending[BATCH:]
         found = engine.store.get_many(batch)
-        wanted = {name: swap(name, found.get(name)) for name in batch}
+        wanted: dict[str, Write | None] = {}
+        for name in batch:
+            try:
+                wanted[name] = swap(name, found.get(name))
+            except Exception as error:  # even a defect concerns this object alone
+                out.failed[name] = error
         out.stood += [found[name] for name, write in wanted.items() if write is None and name in found]
         writes = [write for write in wanted.values() if write is not None]
         outcomes = engine.store.put_many(writes) if writes else []

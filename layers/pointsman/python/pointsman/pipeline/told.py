@@ -29,6 +29,7 @@ def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
 def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
     if done.doubt:
         yield done.doubt
+    yield from done.warnings
     for plan, error in done.failed.items():
         yield f"{plan} cannot be computed and stays as it is: {error}"
     if done.vanished:

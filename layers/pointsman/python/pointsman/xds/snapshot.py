@@ -76,6 +76,11 @@ class Snapshot:
         """The store's era that it was published in."""
         return Era(self.store, self.provenance.epoch)
 
+    @property
+    def at(self) -> tuple[int, int]:
+        """The moment of the store's config that it is of: epoch and generation."""
+        return self.provenance.epoch, self.provenance.generation
+
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """`snapshot` as plain JSON values; `read_snapshot` is its inverse."""

@@ -1,0 +1,41 @@
+"""`pointsman recover`: after a store was restored from a copy."""
+
+import click
+
+from pointsman.cli.command import command
+from pointsman.cli.options import engine_on, store_option
+from pointsman.cli.output import progress
+
+
+@command()
+@store_option
+def recover(store: str) -> int:
+    """Make a store that was restored from a copy count as newer than what was published after the copy was made.
+
+    The store gets a new identity and a greater epoch, and everything is computed and published anew. Run it once after
+    a restore, before or after `pointsman up` or the functions work on the store again. Adapters and Envoys then take
+    what the store says, also where it is older than what they have. Then have every source state its full lists again:
+    what was said between the copy and the restore is not in the store.
+
+    The exit code is 1 if something cannot be published.
+
+    \b
+      cp backup.db pointsman.db
+      pointsman recover --store pointsman.db
+      pointsman status --store pointsman.db
+    """
+    from pointsman.pipeline.recover import recover as recover_store
+
+    with engine_on(store) as engine:
+        done = recover_store(engine, progress())
+    before, after, found = done.before, done.after, done.reconciled
+    click.echo(
+        f"epoch {after.epoch} (was {before.epoch}), identity {after.identity} (was {before.identity}): "
+        f"{found.checked} clusters checked, {found.moved} moved, {found.manifests} manifests written, "
+        f"{found.retired} retired"
+    )
+    for line in found.warnings:
+        click.echo(f"pointsman: {line}", err=True)
+    for line in found.failed:
+        click.echo(f"cannot be published and stays as it is: {line}", err=True)
+    return 1 if found.failed else 0

@@ -1,0 +1,38 @@
+"""Recover: after a restore, the store is another one that begins where the copy ended."""
+
+from dataclasses import dataclass, replace
+
+from pointsman.model.era import Era
+from pointsman.pipeline.config_head import write_config_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.propagate import Progress
+from pointsman.pipeline.reconcile import Reconciled, reconcile
+from pointsman.store.protocol import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The store's era before and after, and what was found to mend."""
+
+    before: Era
+    after: Era
+    reconciled: Reconciled
+
+
+def recover(engine: Engine, progress: Progress = lambda text: None) -> Recovered:
+    """Give the store a new identity and a greater epoch, and publish everything anew in it.
+
+    Whatever was published after the copy was made counts as older then, and so do the caches of whoever saw it. Raises
+    StoreError where nothing was ever configured, and Contended when others write all the time.
+    """
+    for _ in range(ATTEMPTS):
+        head = engine.refresh()
+        if head.etag is None:
+            raise StoreError("the store has no config: there is nothing to recover; `pointsman apply` writes one")
+        after = Era(engine.identity(), engine.next_era(head.era).epoch)
+        written = write_config_head(engine, replace(head, era=after))
+        if written is not None:
+            engine.take(written)
+            done = reconcile(engine, progress)
+            return Recovered(head.era, engine.era, done)
+    raise Contended("the config head is contended; run it again")
