@@ -501,22 +501,22 @@ _MERGE = [
     Mutation(
         "a late statement does not win over a newer one",
         "model/catalog.py",
-        "    if old is None or _greater(new, old):\n",
-        "    if True:\n",
+        "        if _greater(new, old) if old is not None else not is_forgotten(forgotten, new):\n",
+        "        if True:\n",
         "test_catalog.py",
     ),
     Mutation(
         "an instance that a full list does not name is gone",
         "model/catalog.py",
-        "    if raised:\n        others",
-        "    if False:\n        others",
+        "        for node, id_ in others - written.keys():\n",
+        "        for node, id_ in left_out - written.keys():\n",
         "test_catalog.py",
     ),
     Mutation(
         "a late statement brings nobody back whom a list said to be gone",
         "model/catalog.py",
-        "_above(floor, _with(old, event, statement))",
-        "_with(old, event, statement)",
+        "return _above(own, registers) | (",
+        "return registers | (",
         "test_catalog.py",
     ),
     Mutation(
@@ -529,8 +529,8 @@ _MERGE = [
     Mutation(
         "of two statements at one index the same wins in any order",
         "model/catalog.py",
-        "one[3] != other[3] and canonical(one[3]) > canonical(other[3])",
-        "one[3] != other[3]",
+        "return (canonical(one[3]), one[4:]) > (canonical(other[3]), other[4:])",
+        "return one[3] != other[3]",
         "test_catalog.py",
     ),
     Mutation(
