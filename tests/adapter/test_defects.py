@@ -85,7 +85,7 @@ def test_a_defect_is_one_proxys_and_the_others_fail_over(
         for way in ways.split():
             if way != "grpc":
                 assert getattr(s1, way)() == "dc1"
-        assert adapter.alive
+        assert not adapter.ended
         told = [each for each in caplog.records if each.levelname == "ERROR"]
         assert 1 <= len(told) <= len(ways.split())
         assert all(str(S1) in each.getMessage() for each in told)
@@ -128,7 +128,7 @@ def test_an_object_of_whatever_kind_is_no_others_concern(
     publisher.head(sidecar_plan(), content(["dc2"]))
     assert s9.grpc() == "dc2"
     wait_until(lambda: S1 in adapter.problems(), "the problem of s1 to be told")
-    assert adapter.alive
+    assert not adapter.ended
 
 
 def test_what_fails_is_kept_within_a_bound_and_let_go_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from pointsman.adapter.serve.ask import get_json
 from pointsman.adapter.serve.listen import Listen
-from pointsman.cli.main import run
+from pointsman.cli.rejected import ask, read_place
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter import streams
@@ -31,7 +31,6 @@ def test_who_still_fetches_by_whatever_way_is_listed_counted_and_logged_once(
     publisher: Publisher,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     place = f"unix:{tmp_path / 'ops'}"
     ops = Listen.read(place, "--ops")
@@ -41,16 +40,15 @@ def test_who_still_fetches_by_whatever_way_is_listed_counted_and_logged_once(
         wait_until(lambda: len(process.retired.all()) == 3, "all three ways to be listed")
         listed = {(each["way"], each["proxy"], each["node"]) for each in get_json(ops, "/rejections")["retired"]}
         assert listed == {
-            (way, "dc1/default/s1", node) for way, node in {"ads": "s1-1", "rest": "s1-1", "files": ""}.items()
+            (way, "dc1/sidecar/default/s1", node) for way, node in {"ads": "s1-1", "rest": "s1-1", "files": ""}.items()
         }
         assert len(get_json(ops, "/config_dump")["retired"]) == 3
         assert "pointsman_retired_proxies 1.0" in process.metrics.text().decode()
         told = [each.getMessage() for each in caplog.records if "registration was deleted" in each.getMessage()]
         assert len(told) == len(set(told)) == 3
-        assert run(["status", "--store", str(tmp_path / "store.db"), "--adapter", place]) == 0
-        said = capsys.readouterr().out
-        assert "s1-1 (dc1/default/s1) still fetches, deleted from the config, since 20" in said
-        assert "files of dc1/default/s1, deleted from the config, since 20" in said
+        said = "\n".join(ask(read_place(place)).lines())
+        assert "s1-1 (dc1/sidecar/default/s1) still fetches, deleted from the config, since 20" in said
+        assert "files of dc1/sidecar/default/s1, deleted from the config, since 20" in said
         # Nobody else is touched.
         publisher.head(sidecar_plan(), content(["dc2"]))
         assert s9.grpc() == "dc2"
