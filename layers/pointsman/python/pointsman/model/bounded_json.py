@@ -75,13 +75,14 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
     What strings hold may look like brackets and commas. It is taken out only where the count with it is too high,
     which it hardly ever is.
     """
-    if _depth_is_bounded(data) and _values(data) <= most_values:
+    # Values first: to look for depth takes a round for each level, of as many brackets as there are.
+    if _values(data) <= most_values and _depth_is_bounded(data):
         return
     bare = _without_strings(data)
-    if not _depth_is_bounded(bare):
-        raise InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
     if (values := _values(bare)) > most_values:
         raise InvalidInput.single(thing, "", f"has {values} values; {most_values} are the most, split it")
+    if not _depth_is_bounded(bare):
+        raise InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
 
 
 def _without_strings(data: bytes) -> bytes:

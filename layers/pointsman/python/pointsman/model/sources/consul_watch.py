@@ -133,14 +133,16 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     of_nodes: dict[str, list[CheckPart]] = {}
     own: dict[tuple[str, str], list[CheckPart]] = {}
     bad: dict[tuple[str, str], Refused] = {}
+    unread = 0
     registered = _registered(detail)
     for i, raw in enumerate(detail["Result"]):
         try:
             check = _check().validate_python(raw)
         except ValidationError as error:
             names = _names(raw)
+            unread += 1
             # Where nobody can tell whose it is, it may be anybody's, who would be without it.
-            if names is None or len(bad) == MOST_REFUSED:
+            if names is None or unread > MOST_REFUSED:
                 raise shape_refusal(error, DETAIL_TYPE, f"Result[{i}]") from None
             if not names[1]:
                 of_nodes.setdefault(names[0], [])
