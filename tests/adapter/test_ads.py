@@ -420,7 +420,7 @@ def test_a_stream_on_which_nothing_is_asked_ends(
 def test_more_than_is_said_is_refused_and_the_others_are_served(
     store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.adapter.ads.server.MOST_STREAMS", 3)
+    monkeypatch.setattr("pointsman.adapter.ads.adapter.MOST_STREAMS", 3)
     with Adapter(store) as adapter, contextlib.ExitStack() as held:
         for number in range(5):
             spoken = held.enter_context(stream(adapter.server.address))
