@@ -113,9 +113,11 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
         plan_key = keys.plan_of(key)
         reading = read_head_object(engine.store, plan_key, stored, engine.now())
         current = reading.snapshot
-        # What this very generation has published is not for it to end: it would have to be of another one.
-        if current is not None and not current.retired and current.at >= (era.epoch, generation):
-            latest.note(plan_key, (current.at[0], current.at[1] + 1), (era.epoch, generation))
+        at = era.epoch, generation
+        if current is not None and not current.retired and current.at >= at:
+            # A newer config published it meanwhile. What this very generation has published is not for it to end: then
+            # there has to be a later one.
+            latest.note(plan_key, current.at if current.at > at else (at[0], generation + 1), at)
         ended = retirement(current, era, generation)
         return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
 
