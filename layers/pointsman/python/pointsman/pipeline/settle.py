@@ -167,12 +167,14 @@ def _settle_batch(
             reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
             content, provenance = recompute(engine, job, objects, trust_domain, era.epoch)
             verdict, snapshot = decide(reading.snapshot, content, provenance, now, era.identity)
-            if verdict is Verdict.MOVE:
+            # The same head as before: it was published before what was read this time.
+            before = newer.get(key)
+            is_back = verdict is Verdict.READ_AGAIN and before is not None and before.etag == reading.etag
+            if verdict is Verdict.MOVE or is_back:
                 content.check()
             if verdict is Verdict.READ_AGAIN and reading.snapshot is not None:
                 found[key] = _Newer(reading.etag, provenance, content)
-                before = newer.get(key)
-                if before is not None and before.etag == reading.etag:
+                if before is not None and is_back:
                     _check_function(key, before, found[key])
                     gone_back.append(behind(key, reading.snapshot, provenance))
                     retired |= {key} if reading.snapshot.retired else set()
