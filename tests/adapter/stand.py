@@ -142,18 +142,13 @@ class Stand:
 
     def page(self, name: str, ops: str = "") -> Any:
         """A page of the adapter's for operators: text, or JSON parsed."""
-        from pointsman.adapter.serve.ask import _Connection
+        from pointsman.adapter.serve.ask import ask
         from pointsman.adapter.serve.listen import Listen
 
-        connection = _Connection(Listen.read(ops or self.ops, "ops"), 5.0)
-        try:
-            connection.request("GET", f"/{name}", headers={"host": "test"})
-            answer = connection.getresponse()
-            body = answer.read()
-            assert answer.status == 200, (answer.status, body)
-            return body.decode() if name == "metrics" else json.loads(body)
-        finally:
-            connection.close()
+        place = Listen.read(ops or self.ops, "ops")
+        status, body = ask(place, "GET", f"/{name}", timeout=5.0, headers={"host": "localhost"})
+        assert status == 200, (status, body)
+        return body.decode() if name == "metrics" else json.loads(body)
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, by its beginning; 0 if it is not there."""
