@@ -1,5 +1,6 @@
 """Regular expressions mean here what they mean in Go and in Envoy, or are refused, and cost no more than their text."""
 
+import itertools
 import json
 import resource
 import subprocess
@@ -15,8 +16,15 @@ from hypothesis import strategies as st
 from pointsman.failover.filters import predicate
 from pointsman.model.entries import parse_entry
 from pointsman.model.errors import InvalidInput
-from pointsman.model.filters import FilterError
-from pointsman.model.regex import LONGEST_REGEX, RegexError, instructions, searcher
+from pointsman.model.filters import MOST_INSTRUCTIONS, FilterError
+from pointsman.model.regex import LONGEST_REGEX, MOST_STEPS, RegexError, instructions, searcher
+from pointsman.model.reported import MOST_TEXT
+from pointsman.model.sources.recognise import read_events
+from pointsman.pipeline.configure import configure, parse_documents
+from pointsman.pipeline.ingest import Ingested, ingest
+
+from tests.pipeline.memory import Connection, MemoryStore
+from tests.pipeline.meshes import engine_on
 
 MATCHES: list[tuple[str, str, bool]] = [
     ("a$", "a\n", False),
@@ -196,3 +204,44 @@ def test_no_filter_and_no_event_stop_the_control_plane(tmp_path: Path) -> None:
     detail = {"Source": "test", "Index": 1, "Datacenter": "dc1", "Service": "web", "Instances": [listed]}
     run("emit", {"detail-type": "Service Health Changed", "detail": detail})
     run("emit", {"detail-type": "Service Health Changed", "detail": detail | {"Index": 2}})
+
+
+def test_filters_that_would_take_minutes_stop_their_own_cluster_alone() -> None:
+    """The largest expression, on the longest values, of as many instances as it takes: the others are served."""
+    expression = "^(" + "|".join(f"[a-z]{{{i},40}}x" for i in range(1, 30)) + ")+$"
+    size = instructions(expression)
+    assert 500 < size <= MOST_INSTRUCTIONS
+    count = MOST_STEPS // (size * MOST_TEXT) + 2
+    engine, indexes = engine_on(Connection(MemoryStore())), itertools.count(1)
+    subset = {"slow": {"Filter": f'Service.Meta.version matches "{expression}"'}}
+    resolver = {"Kind": "service-resolver", "Name": "s2", "Subsets": subset, "DefaultSubset": "slow"}
+    upstreams = [{"DestinationName": name, "LocalBindPort": port} for name, port in (("s2", 5000), ("s3", 5001))]
+    proxy = {"DestinationServiceName": "s1", "Upstreams": upstreams}
+    sidecar = {"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "ID": "s1", "Proxy": proxy}}
+    configure(engine, parse_documents([resolver, sidecar]))
+
+    def told(service: str, instances: int, version: str) -> Ingested:
+        listed = [
+            {
+                "Node": {"Node": "n"},
+                "Service": {
+                    "ID": f"{service}-{i}",
+                    "Kind": "connect-proxy",
+                    "Address": "10.0.0.1",
+                    "Port": 1 + i,
+                    "Meta": {"version": version},
+                    "Proxy": {"DestinationServiceName": service},
+                },
+                "Checks": [],
+            }
+            for i in range(instances)
+        ]
+        detail = {"Source": "t", "Index": next(indexes), "Datacenter": "dc1", "Service": service, "Instances": listed}
+        (event,) = read_events({"detail-type": "Service Health Changed", "detail": detail}).events
+        return ingest(engine, event)
+
+    assert told("s2", 1, "a" * 9 + "x").failed == {}
+    failed = told("s2", count, "a" * MOST_TEXT).failed
+    assert ["is too costly for so many instances" in str(each) for each in failed.values()] == [True]
+    assert told("s3", 1, "1").failed == {}
+    assert len(told("s2", 2, "b" * 9 + "x").moved) == 1

@@ -4,9 +4,13 @@ Source of the syntax: https://github.com/google/re2/wiki/Syntax. Go's package re
 what one of the two takes and the other refuses (RE2 takes `\\C` and two groups of one name) is taken here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from pointsman.model.errors import PointsmanError
 
 if TYPE_CHECKING:
     import re2
@@ -23,9 +27,29 @@ _SEARCH_BYTES: Final = 1024 * 1024
 _MOST_COMPILED: Final = 128
 """Expressions that are kept compiled: as many as the package re2 keeps itself."""
 
+MOST_STEPS: Final = 1_000_000_000
+"""Instructions times bytes that the filters of one plan may cost, over all its instances: at worst, seven seconds."""
+
+_left: ContextVar[list[int] | None] = ContextVar("steps left", default=None)
+"""What is left of the bound that `bounded` sets, in a list of one number; None where none is set."""
+
 
 class RegexError(ValueError):
     """A regular expression that RE2 refuses."""
+
+
+class TooManySteps(PointsmanError):
+    """Filters that would hold up everything else if they were evaluated to the end."""
+
+
+@contextmanager
+def bounded(steps: int = MOST_STEPS) -> Iterator[None]:
+    """Within it, all searches together cost `steps` instructions times bytes at most; then one raises TooManySteps."""
+    token = _left.set([steps])
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 def instructions(pattern: str) -> int:
@@ -41,8 +65,23 @@ def instructions(pattern: str) -> int:
 @lru_cache(maxsize=_MOST_COMPILED)
 def searcher(pattern: str) -> Callable[[str], bool]:
     """A function that says whether `pattern` is found anywhere in a text: Go's MatchString. Raises RegexError."""
-    search = _compiled(pattern, _SEARCH_BYTES).search
-    return lambda text: search(text.encode(errors="surrogatepass")) is not None
+    compiled = _compiled(pattern, _SEARCH_BYTES)
+    search, size = compiled.search, int(compiled.programsize)
+
+    def found(text: str) -> bool:
+        data = text.encode(errors="surrogatepass")
+        left = _left.get()
+        if left is not None:
+            left[0] -= size * len(data)
+            if left[0] < 0:
+                start = f"{pattern[:40]}…" if len(pattern) > 40 else pattern
+                raise TooManySteps(
+                    f'the filter with "{start}" is too costly for so many instances: simplify the expression, or '
+                    "shorten the values that it looks at"
+                )
+        return search(data) is not None
+
+    return found
 
 
 def _compiled(pattern: str, memory: int) -> "re2._Regexp":

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from pointsman.chain.plan import Plan, SidecarPlan
 from pointsman.failover.selection import Instances, select, sentence
 from pointsman.model.errors import PointsmanError
+from pointsman.model.regex import bounded
 from pointsman.xds.assignment import gateway_assignment, sidecar_assignment
 from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
 
@@ -102,7 +103,15 @@ def check_assignment(assignment: ClusterLoadAssignment) -> None:
 
 
 def compute(plan: Plan, instances: Instances, trust_domain: str) -> Content:
-    """What `plan` comes to with these `instances`: a function of its arguments alone."""
+    """What `plan` comes to with these `instances`: a function of its arguments alone.
+
+    Raises TooManySteps where its filters cost more than MOST_STEPS of `pointsman.model.regex`.
+    """
+    with bounded():
+        return _content(plan, instances, trust_domain)
+
+
+def _content(plan: Plan, instances: Instances, trust_domain: str) -> Content:
     if isinstance(plan, SidecarPlan):
         selection = select(plan, instances)
         return Content(
