@@ -79,10 +79,11 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
     if _values(data) <= most_values and _depth_is_bounded(data):
         return
     bare = _without_strings(data)
-    if (values := _values(bare)) > most_values:
-        raise InvalidInput.single(thing, "", f"has {values} values; {most_values} are the most, split it")
-    if not _depth_is_bounded(bare):
+    values = _values(bare)
+    if _opens_too_many(bare) or (values <= most_values and not _depth_is_bounded(bare)):
         raise InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
+    if values > most_values:
+        raise InvalidInput.single(thing, "", f"has {values} values; {most_values} are the most, split it")
 
 
 def _without_strings(data: bytes) -> bytes:
@@ -109,6 +110,11 @@ def _depth_is_bounded(data: bytes) -> bool:
         brackets = brackets.replace(b"[]", b"")
     # What is left over is no JSON; the parser says so, and says where.
     return b"[]" not in brackets and brackets.count(b"[") <= MOST_DEPTH
+
+
+def _opens_too_many(data: bytes) -> bool:
+    """Whether more than MOST_DEPTH brackets open one after the other: the plainest way to be nested too deeply."""
+    return b"[" * (MOST_DEPTH + 1) in data.translate(_SQUARE, _NO_BRACKETS)
 
 
 def _check_keys(data: bytes, thing: str) -> None:
