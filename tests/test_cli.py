@@ -148,7 +148,12 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         "pointsman: event: is of no known shape: it has neither a detail-type nor a Source; docs/events.md shows the "
         "shapes",
     ),
-    "an event that is not JSON": (["emit", "--store", "new.db", "e.json"], {"e.json": "{"}, 1, "e.json: is not JSON"),
+    "an event that is not JSON": (
+        ["emit", "--store", "new.db", "e.json"],
+        {"e.json": "{"},
+        1,
+        "line 1: is not JSON",
+    ),
     "a file that is not there": (["apply", "none.json"], {}, 1, "pointsman: none.json: No such file or directory"),
     "a store that cannot be opened": (["status", "--store", "no/such/dir/p.db"], {}, 1, "no/such/dir"),
     "a store that is no database": (["status", "--store", "e.json"], {"e.json": "not a database" * 100}, 1, "e.json"),

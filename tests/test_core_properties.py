@@ -196,8 +196,11 @@ def test_plans_and_entries_are_read_back(state: EntrySet, changed: Overrides) ->
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
-numbers = st.integers(0, 2**53)
+numbers = st.integers(0, 2**53 - 1)
 names = st.lists(texts, max_size=3).map(tuple)
+labels = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+datacenters = st.lists(labels, max_size=3).map(tuple)
+services = st.lists(st.builds("{}/{}".format, labels, labels), max_size=3).map(tuple)
 snapshots = st.builds(
     Snapshot,
     version=numbers,
@@ -209,14 +212,14 @@ snapshots = st.builds(
         targets=st.lists(st.builds(TargetHealth, texts, texts, numbers, numbers), max_size=3).map(tuple),
         sentence=texts,
     ),
-    provenance=st.builds(Provenance, numbers, st.dictionaries(texts, numbers, max_size=3)),
+    provenance=st.builds(Provenance, st.integers(0, 10**10 - 1), numbers, st.dictionaries(texts, numbers, max_size=3)),
     since=texts,
     published=texts,
     retired=st.booleans(),
 )
 manifests: st.SearchStrategy[Manifest] = st.one_of(
     st.builds(SidecarManifest, numbers, names, st.lists(st.binary(max_size=30), max_size=2).map(tuple), st.booleans()),
-    st.builds(GatewaysManifest, numbers, texts, names, names, names, st.booleans()),
+    st.builds(GatewaysManifest, numbers, texts, names, services, datacenters, st.booleans()),
     st.builds(GatewayManifest, numbers, texts, numbers, numbers, texts, st.booleans()),
 )
 

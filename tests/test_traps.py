@@ -15,7 +15,7 @@ TRAPS = {
     "of two adapters behind one address one is stale": [
         "adapter.test_rest.test_an_answer_is_never_older_than_what_the_request_has",
         "adapter.test_rest_on_envoy.test_two_adapters_one_of_them_stale_behind_one_address",
-        "adapter.test_ads.test_what_an_envoy_has_that_is_newer_stays_until_we_catch_up",
+        "adapter.test_ads.test_what_an_envoy_has_that_is_newer_stays_until_the_store_has_said_what_is_right",
     ],
     "an EDS answer over REST with more than the one resource": [
         "adapter.test_rest.test_an_answer_with_endpoints_has_exactly_the_one_resource_that_was_asked_for",

@@ -1,6 +1,7 @@
 """What a real Envoy rejects is seen, in its own words where it has them, whatever the way to it; and is over when it
 takes something better."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from pointsman.cli.status import status
+from pointsman.pipeline.configure import Batch, configure
+from pointsman.pipeline.engine import Engine
+from pointsman.store.sqlite import SQLiteStore
 
 from tests.adapter.doubles import Remote
 from tests.adapter.stand import CLUSTER, Stand, Way
@@ -35,8 +39,11 @@ def _told(stand: Stand, store: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("way", ["files", "http", "grpc"])
 def test_a_rejected_configuration_is_told_and_the_envoy_serves_on(way: Way, store: Remote, tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    with Stand(way, store, str(path), tmp_path) as stand:
+    # What is published here has no config behind it, which `status` would refuse: it is asked with another store.
+    path = tmp_path / "config.db"
+    with contextlib.closing(SQLiteStore(path)) as other:
+        configure(Engine(other), Batch())
+    with Stand(way, store, str(tmp_path / "store.db"), tmp_path) as stand:
         assert _told(stand, path) == []
         stand.publish("dc2", timeout=0)
         stand.listen(2, listener_filters={"name": "nope"})

@@ -56,7 +56,7 @@ def test_what_a_key_names_is_read_back_from_it(dc: str, namespace: str, name: st
 
 def test_so_it_is_with_all_that_a_mesh_writes() -> None:
     place = Place()
-    ids = ("gw", "gateways", "mesh")
+    ids = ("gw", "gateways", "gateway")
     place.configure(
         proxy_defaults(mode="local"),
         namespace("gateways"),

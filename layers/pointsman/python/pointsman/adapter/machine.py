@@ -89,7 +89,7 @@ class Settings:
             raise InvalidInput.single("--listen", "", f"{reason}; put a proxy with authentication before it")
         version = _VERSION.match(envoy_version)
         if envoy_version and not version:
-            raise InvalidInput.single("--envoy-version", "", f'"{envoy_version}" is not a version like 1.40.0')
+            raise InvalidInput.single("--envoy-version", "", f'"{envoy_version[:80]}" is not a version like 1.40.0')
         return cls(
             store,
             trust_domain,

@@ -47,9 +47,9 @@ class Listen:
         try:
             ip = ip_address(host.strip("[]"))
         except ValueError:
-            raise InvalidInput.single(option, "", f'"{text}" is neither IP:PORT nor unix:PATH') from None
+            raise InvalidInput.single(option, "", f'"{text[:80]}" is neither IP:PORT nor unix:PATH') from None
         if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-            raise InvalidInput.single(option, "", f'"{text}" has no port between 0 and 65535')
+            raise InvalidInput.single(option, "", f'"{text[:80]}" has no port between 0 and 65535')
         return cls(str(ip), int(port))
 
     def __str__(self) -> str:
