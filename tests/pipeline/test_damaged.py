@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.discovery.reading import LastGood
+from pointsman.model.era import LAST_EPOCH
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.notices import read_notice
 from pointsman.pipeline.reconcile import reconcile
@@ -84,6 +85,14 @@ def _store_with(key: str, data: bytes) -> MemoryStore:
     return store
 
 
+@pytest.mark.parametrize("key", _replaceable())
+@pytest.mark.parametrize("change", [{"schema": 2}, {"epoch": LAST_EPOCH}], ids=str)
+def test_what_is_not_for_us_to_write_over_fails_alone(key: str, change: dict[str, int]) -> None:
+    body = orjson.loads(_mesh().objects[key].data)
+    if change.keys() <= body.keys():
+        _goes_on(_store_with(key, orjson.dumps(body | change)), key)
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_only_what_depends_on_a_damaged_object_fails(data: st.DataObject) -> None:
@@ -126,8 +135,11 @@ def _goes_on(store: MemoryStore, key: str) -> None:
         assert published(store) == rebuilt(store)
         assert delivered(store) == rendered(store)
     else:
-        # Only catalogs cannot be made anew of anything else.
-        assert key.startswith("catalog/")
+        # Catalogs cannot be made anew of anything else. What a newer Pointsman wrote, or what is of the last epoch that
+        # there can be, is not written over.
+        if not key.startswith("catalog/"):
+            name, kept = key.removeprefix(keys.SNAPSHOTS), ("upgrade Pointsman", "cannot grow beyond")
+            assert all(name in line and any(why in line for why in kept) for line in done.failed)
         assert all("dc2/sidecar/web" not in line for line in done.failed)
     again = reconcile(place.another().engine)
     assert (again.repaired, again.failed) == (0, done.failed)
