@@ -64,6 +64,7 @@ def test_an_event_is_four_round_trips_and_no_more_requests_than_it_has_to_be(
     assert path(mesh, known if event is s2 else event())[:2] == (chain, requests)
 
 
+@pytest.mark.soak
 def test_a_failover_is_published_within_150_ms_where_s3_takes_20_ms(mesh: Aws) -> None:
     mesh.put_event(s2())
     assert mesh.pump() == 0
