@@ -47,7 +47,19 @@ Weight = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
 Switch = Annotated[bool, Field(strict=True)]
 Texts = Annotated[dict[Text, Text], BeforeValidator(_few)]
 _Several = Field(max_length=MOST_ENTRIES)
-TextList = Annotated[list[Text], FailFast(), _Several]
+
+
+class _FirstFault(FailFast):
+    """Pydantic's own cannot be hashed, as Python 3.11 does with what an optional type is made of."""
+
+    def __hash__(self) -> int:
+        return hash(self.fail_fast)
+
+
+FIRST_FAULT: Final = _FirstFault()
+"""A list is read up to its first fault: the others are not told of and cost nothing."""
+
+TextList = Annotated[list[Text], FIRST_FAULT, _Several]
 
 
 class TaggedAddressPart(TypedDict, total=False):
@@ -90,7 +102,7 @@ class ProxyPart(TypedDict, total=False):
     LocalServiceAddress: Text | None
     LocalServicePort: Port | None
     MeshGateway: MeshGatewayPart | None
-    Upstreams: Annotated[list[UpstreamPart], FailFast(), _Several] | None
+    Upstreams: Annotated[list[UpstreamPart], FIRST_FAULT, _Several] | None
 
 
 class ConnectPart(TypedDict, total=False):
@@ -146,7 +158,7 @@ class InstancePart(TypedDict, total=False):
 
     Node: Required[NodePart]
     Service: Required[ServicePart]
-    Checks: Annotated[list[CheckPart], FailFast(), _Several] | None
+    Checks: Annotated[list[CheckPart], FIRST_FAULT, _Several] | None
 
 
 class RemovedPart(TypedDict):

@@ -12,12 +12,12 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Required, TypeVar, cast
 
-from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, moment_of, parse_event
-from pointsman.model.reported import MOST_ENTRIES, InstancePart, LongText, Name, Port, Text, checks_of
+from pointsman.model.reported import FIRST_FAULT, MOST_ENTRIES, InstancePart, LongText, Name, Port, Text, checks_of
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.refusal import retold, shape_refusal, shown
 from pointsman.model.sources.task_claim import Claim, TaskSettings, claim_of, pairs
@@ -40,7 +40,7 @@ _STATUS_OF_HEALTH = {"HEALTHY": "passing", "UNHEALTHY": "critical"}
 """UNKNOWN is what ECS says where no health check is defined, or none was made yet: it is no news."""
 
 _Item = TypeVar("_Item")
-_Several = Annotated[list[_Item], FailFast(), Field(max_length=MOST_ENTRIES)]
+_Several = Annotated[list[_Item], FIRST_FAULT, Field(max_length=MOST_ENTRIES)]
 
 
 class _Pair(TypedDict, total=False):
