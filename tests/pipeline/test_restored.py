@@ -72,17 +72,13 @@ def _lived() -> tuple[MemoryStore, Past]:
 
 
 def _earlier() -> list[tuple[str, int | None]]:
-    """Every object with every version that it had before; None: it was not there yet.
-
-    The config head always was. So were catalogs: what gateways pass on only grows with them, and does not follow one
-    that vanishes.
-    """
+    """Every object with every version that it had before; None: it was not there yet. The config head always was."""
     _, past = _lived()
     return [
         (key, version)
         for key, versions in sorted(past.items())
         for version in [
-            *([] if key.startswith((keys.CONFIG_HEAD, keys.CATALOG)) else [None]),
+            *([] if key == keys.CONFIG_HEAD else [None]),
             *range(len(versions) - 1),
         ]
     ]

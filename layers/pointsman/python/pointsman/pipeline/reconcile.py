@@ -1,19 +1,17 @@
 """Reconcile: after it has run once, every head is what a fresh computation gives."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
-from pointsman.model.names import read_service_name
-from pointsman.model.stored import NewerSchema
+from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
 from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests
 from pointsman.pipeline.propagate import Progress, propagate, retire
-from pointsman.pipeline.rosters import publish_roster, read_roster, remote_job, service_job
+from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import BATCH, Jobs, Settled, settle
 from pointsman.store import keys
 
@@ -92,9 +90,8 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     scope, era = engine.scope, engine.era
     heads = scope.keys(_listed(engine, keys.SNAPSHOTS))
     named = scope.keys(_listed(engine, keys.MANIFESTS))
-    appeared = [*_listed(engine, keys.CATALOG), *_passed_on(engine, named)]
     config = engine.config(root)
-    known = all_jobs(engine, root, appeared)
+    known = all_jobs(engine, root, _listed(engine, keys.CATALOG))
     found.checked = len(known)
     progress(f"{len(known)} clusters to check")
     settled = Settled()
@@ -169,20 +166,6 @@ def _tell_of_manifests(engine: Engine, moved: list[MovedManifest], found: _Found
 
 def _listed(engine: Engine, prefix: str) -> list[str]:
     return [each.key.removeprefix(prefix) for each in engine.store.list(prefix)]
-
-
-def _passed_on(engine: Engine, named: Iterable[str]) -> Iterator[str]:
-    """The catalogs of what the gateways among `named` pass on in this era: they were there once."""
-    rosters = [keys.manifest(key) for key in named if is_gateways_key(key)]
-    for key, stored in engine.store.get_many(rosters).items():
-        try:
-            roster, _, _ = read_roster(stored, engine.now())
-        except NewerSchema:
-            continue  # whoever publishes it says so
-        if roster is not None and not roster.retired and roster.era == engine.era:
-            where = keys.datacenter_of(key)
-            yield from map(gateways_key, roster.datacenters)
-            yield from (service_key(where, service) for each in roster.services if (service := read_service_name(each)))
 
 
 def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanEntry]:

@@ -10,7 +10,7 @@ from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_pla
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
-from pointsman.pipeline.config_head import WentBack, raise_above
+from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
 from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.objects import number_beyond, seal
@@ -109,7 +109,13 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
         if datacenter not in root.gateways:
             new = _ended(old, root, head.era)
         else:
-            new, left_out = _current(engine, root, head.era, datacenter, old)
+            appeared = _appeared(engine, datacenter)
+            if old is not None and old.era == head.era and (gone := appeared.vanished(old)):
+                # The roster was read before the catalogs were listed, and no catalog is ever deleted.
+                why = f"it names {gone}, of which there is no catalog any more"
+                out.settled.warnings += filter(None, [raise_epoch(engine, [Behind(name, why, head.era.epoch)])])
+                continue
+            new, left_out = _current(engine, root, head.era, datacenter, old, appeared)
             for cluster in left_out:
                 out.settled.failed[gateway_plan_key(datacenter, cluster)] = RosterFull(datacenter, cluster)
             known = old.clusters if old and not old.retired else ()
@@ -137,18 +143,14 @@ def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManife
 
 
 def _current(
-    engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None
+    engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None, appeared: "_Appeared"
 ) -> tuple[GatewaysManifest, list[str]]:
     """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
-    appeared, others = _appeared(engine, datacenter)
-    if old is not None and old.era == era:
-        appeared |= set(old.services)
-        others |= set(old.datacenters)
-    jobs = {service: service_job(root, datacenter, _name(service)) for service in appeared}
+    jobs = {service: service_job(root, datacenter, _name(service)) for service in appeared.services}
     services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
     named = _most(services, old.services if old else ())
-    remotes = _most(others, old.datacenters if old else ())
-    left_out = [services[each] for each in sorted(services.keys() - named)] + sorted(others - remotes)
+    remotes = _most(appeared.datacenters, old.datacenters if old else ())
+    left_out = [services[each] for each in sorted(services.keys() - named)] + sorted(appeared.datacenters - remotes)
     clusters = {*_static_clusters(engine.config(root), datacenter), *(services[each] for each in named), *remotes}
     new = GatewaysManifest(
         generation=root.generation,
@@ -202,8 +204,22 @@ def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:
             yield entry.plan.cluster_id
 
 
-def _appeared(engine: Engine, datacenter: str) -> tuple[set[str], set[str]]:
-    """The services of `datacenter` and the other datacenters with gateways that the catalog has ever heard of."""
+@dataclass(frozen=True, slots=True)
+class _Appeared:
+    """What the gateways of a datacenter could pass on: its `services` that have a catalog, as `namespace/name`, and the
+    other `datacenters` whose gateways have one."""
+
+    services: set[str]
+    datacenters: set[str]
+
+    def vanished(self, roster: GatewaysManifest) -> str:
+        """The first service or datacenter of `roster` that has no catalog; "" where every one has."""
+        gone = [*(set(roster.services) - self.services), *(set(roster.datacenters) - self.datacenters)]
+        return min(gone, default="")
+
+
+def _appeared(engine: Engine, datacenter: str) -> _Appeared:
+    """What the catalog has heard of, which it never forgets."""
     services: set[str] = set()
     remotes: set[str] = set()
     for listed in engine.store.list(keys.CATALOG):
@@ -213,7 +229,7 @@ def _appeared(engine: Engine, datacenter: str) -> tuple[set[str], set[str]]:
             remotes |= {where} - {datacenter}
         elif where == datacenter and service is not None:
             services.add(str(service))
-    return services, remotes
+    return _Appeared(services, remotes)
 
 
 def _jobs(
