@@ -4,7 +4,9 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -24,7 +26,23 @@ SHRINK = "POINTSMAN_TESTS_SHRINK"
 
 def failure(first: int, lives: int, most_rounds: int = 4, most_acts: int = 4) -> str:
     """Live the lives of `lives` seeds from `first` on, until one goes wrong: a text about it, "" if none does."""
-    logging.getLogger("pointsman").setLevel(logging.CRITICAL)  # followers say what is damaged, over and over
+    with _quiet():
+        return _failure(first, lives, most_rounds, most_acts)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing in the log: followers say what is damaged, over and over."""
+    log = logging.getLogger("pointsman")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _failure(first: int, lives: int, most_rounds: int, most_acts: int) -> str:
     for seed in range(first, first + lives):
         story = Teller(seed).story(most_rounds, most_acts)
         if problems := problems_of(story):
