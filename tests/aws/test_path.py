@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from pointsman.store.protocol import Write
+from pointsman.store.s3 import S3Store
 
 from tests.aws.aws_wire import one_after_another, rounds
 from tests.aws.harness import Aws, sqs_event
@@ -64,18 +66,37 @@ def test_an_event_is_four_round_trips_and_no_more_requests_than_it_has_to_be(
     assert path(mesh, known if event is s2 else event())[:2] == (chain, requests)
 
 
-@pytest.mark.soak
-def test_a_failover_is_published_within_150_ms_where_s3_takes_20_ms(mesh: Aws) -> None:
+def test_a_failover_where_s3_takes_20_ms_takes_little_longer_than_its_requests_alone(mesh: Aws) -> None:
     mesh.put_event(s2())
     assert mesh.pump() == 0
-    # A busy machine takes its own time for what the mock does; how fast it goes when left alone is the path's.
-    took = []
-    for number in range(20):
+    # What the mock takes depends on the machine and on what else it does. So it is asked for the same requests alone,
+    # in turns with the function.
+    took, alone = [], []
+    for number in range(10):
         took.append(path(mesh, s2("passing" if number % 2 else "critical"), LATENCY)[2])
         assert active(mesh) == ("dc1" if number % 2 else "dc2")
-        if took[-1] < 0.15:
-            return
-    pytest.fail(f"the fastest of {len(took)} took {min(took) * 1000:.0f} ms")
+        alone.append(requests_alone(mesh, number))
+    print(f"a failover takes {min(took) * 1000:.0f} ms, its requests alone {min(alone) * 1000:.0f} ms")
+    assert min(took) < 1.3 * min(alone)
+
+
+def requests_alone(aws: Aws, turn: int) -> float:
+    """Seconds that the store takes for as many requests as a failover needs, as many of them at a time."""
+    aws.wire.reset()
+    client = aws.client("s3", "test")
+    store = S3Store(client, aws.stack.refs["Bucket"])
+    written = [f"alone/{turn}/{number}" for number in range(5)]
+    store.put_many([Write(key, bytes(1500), None) for key in written])
+    found = store.get_many(written)
+    with aws.wire.slow(LATENCY):
+        began = time.perf_counter()
+        store.get_many(written[:2])
+        store.put(Write(written[0], bytes(1500), found[written[0]].etag))
+        store.get_many([*written, *("manifests/dc1/gateways", "config/head")])
+        store.put_many([Write(key, bytes(1501), found[key].etag) for key in written[1:]])
+        took = time.perf_counter() - began
+    store.close()
+    return took
 
 
 def test_a_lost_race_costs_two_more_round_trips(mesh: Aws) -> None:
