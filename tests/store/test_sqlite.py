@@ -299,6 +299,22 @@ def test_what_is_removed_goes_with_the_swap_or_not_at_all_and_its_space_is_given
         assert connection.execute("PRAGMA freelist_count").fetchone() == (sqlite._FREE_PAGES,)
 
 
+def test_space_that_a_reader_kept_from_being_given_back_is_given_back_when_the_reader_is_gone(path: Path) -> None:
+    old = [Write(f"old/{number:04}", bytes(9000), None) for number in range(1000)]
+    with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        store.put_many(old)
+        reader.execute("BEGIN")
+        reader.execute("SELECT key FROM objects").fetchall()
+        store.remove([write.key for write in old])
+        size = path.stat().st_size
+        while store.tidy():
+            pass
+        assert path.stat().st_size == size, "the reader still reads what was there"
+        reader.execute("COMMIT")
+        assert not store.tidy()
+        assert path.stat().st_size <= (sqlite._FREE_PAGES + 10) * 4096 < size
+
+
 def test_a_log_that_grew_while_somebody_read_is_cut_when_that_is_over(path: Path) -> None:
     with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
         store.put(Write("k", b"", None))
