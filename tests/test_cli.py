@@ -15,6 +15,7 @@ from pointsman.cli.main import group, run
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.fleet.ca import CertificateAuthority
+from tests.fleet.process import Ports
 
 POINTSMAN = Path(sys.executable).parent / "pointsman"
 CASES = Path(__file__).parent / "conformance"
@@ -168,7 +169,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         ["bootstrap", "s9", "--dc", "dc1", "--files", "envoys"],
         {},
         1,
-        'sidecar of "s9": is not registered in dc1; registered are: none',
+        'proxy "s9": is not registered in dc1; registered are: none',
     ),
     "a port out of range": (
         ["up", "--listen", "127.0.0.1:99999"],
@@ -270,14 +271,26 @@ def test_an_option_that_takes_one_value_is_not_given_twice(capsys: pytest.Captur
     assert run(["list", "--json", "--json", "--help"]) == 0
 
 
+@pytest.fixture
+def free_ports() -> Iterator[list[str]]:
+    """Options of `bootstrap`: ports that nobody takes while the test runs."""
+    with Ports() as ports:
+        admin, public = ports.take("127.0.0.1"), ports.take("127.0.0.1")
+        yield ["--admin", f"127.0.0.1:{admin}", "--public", f"127.0.0.1:{public}"]
+
+
 def test_a_bootstrap_names_only_files_that_are_there(
-    store: Path, write: Callable[[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path,
+    write: Callable[[str, Any], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    free_ports: list[str],
 ) -> None:
     assert run(["apply", write("s1.json", SIDECAR)]) == 0
     authority = CertificateAuthority(tmp_path / "ca", "pointsman")
     own, others = authority.issue("s1", "dc1"), authority.issue("s2", "dc1")
     good = ["--certificate", str(own.certificate), "--private-key", str(own.private_key), "--ca", str(own.ca)]
-    here = ["bootstrap", "s1", "--dc", "dc1", "--grpc", "127.0.0.1:1"]
+    here = ["bootstrap", "s1", "--dc", "dc1", "--grpc", "127.0.0.1:1", *free_ports]
 
     def told(*options: str, code: int = 1) -> str:
         capsys.readouterr()
@@ -300,8 +313,82 @@ def test_a_bootstrap_names_only_files_that_are_there(
     assert told("--sds", str(tmp_path / "sds"), code=0) == ""
     assert f"--access-log: there is no directory {tmp_path}/nowhere" in told(*good, "--access-log", nowhere)
     function = ["--function-url", "https://abc.lambda-url.eu-central-1.on.aws", "--ca-bundle", nowhere]
-    here = ["bootstrap", "s1", "--dc", "dc1"]
+    here = ["bootstrap", "s1", "--dc", "dc1", *free_ports]
     assert f"--ca-bundle: there is no file {nowhere}" in told(*good, *function)
+
+
+def test_a_bootstrap_tells_of_what_has_to_be_there_when_envoy_starts(
+    store: Path,
+    write: Callable[[str, Any], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    free_ports: list[str],
+) -> None:
+    assert run(["apply", write("s1.json", SIDECAR)]) == 0
+    own = CertificateAuthority(tmp_path / "ca", "pointsman").issue("s1", "dc1")
+    certificates = ["--certificate", str(own.certificate), "--private-key", str(own.private_key), "--ca", str(own.ca)]
+
+    def told(*options: str) -> list[str]:
+        capsys.readouterr()
+        assert run(["bootstrap", "s1", "--dc", "dc1", *certificates, *options]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["node"]["cluster"] == "s1"
+        return err.splitlines()
+
+    grpc = ["--grpc", "127.0.0.1:1"]
+    assert told(*grpc, *free_ports) == []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        (line,) = told(*grpc, "--admin", at, *free_ports[2:])
+        assert line.startswith(f"pointsman: --admin: {at} is taken on this machine, maybe by another Envoy; give this")
+        assert told(*grpc, *free_ports[:2], "--public", at)[0].startswith(f"pointsman: --public: {at} is taken")
+        assert told(*grpc, "--admin", at, "--public", at, "--elsewhere") == []
+    assert (
+        "192.0.2.1:20000 is no address of this machine"
+        in told(*grpc, *free_ports[:2], "--public", "192.0.2.1:20000")[0]
+    )
+
+    files = ["--files", str(tmp_path / "envoys"), *free_ports]
+    directory = tmp_path / "envoys/dc1/sidecar/default/s1"
+    reason = "is not there yet; start `pointsman up --files` before this Envoy"
+    assert told(*files) == [f"pointsman: --files: {directory / name} {reason}" for name in ("cds.pb", "lds.pb")]
+    assert told(*files, "--elsewhere") == []
+    directory.mkdir(parents=True)
+    (directory / "cds.pb").touch()
+    (directory / "lds.pb").touch()
+    assert told(*files) == []
+
+
+def test_a_bootstrap_knows_a_gateway_by_its_name(
+    store: Path,
+    write: Callable[[str, Any], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    free_ports: list[str],
+) -> None:
+    gateway = {"Kind": "mesh-gateway", "Service": "mesh-gateway", "Address": "127.0.0.1", "Port": 8443}
+    services = [{**gateway, "ID": "edge"}, {**gateway, "ID": "s1"}]
+    assert (
+        run(["apply", write("s.json", [SIDECAR, *({"Datacenter": "dc1", "Service": each} for each in services)])]) == 0
+    )
+    own = CertificateAuthority(tmp_path / "ca", "pointsman").issue("s1", "dc1")
+    certificates = ["--certificate", str(own.certificate), "--private-key", str(own.private_key), "--ca", str(own.ca)]
+
+    def node(name: str, *options: str) -> tuple[str, str]:
+        capsys.readouterr()
+        assert run(["bootstrap", name, "--dc", "dc1", "--grpc", "127.0.0.1:1", *free_ports, *options]) == 0
+        found = json.loads(capsys.readouterr().out)["node"]
+        return found["id"], found["cluster"]
+
+    assert node("edge") == node("edge", "--gateway") == ("edge", "mesh-gateway")
+    assert node("s1", "--gateway") == ("s1", "mesh-gateway")
+    assert node("s1", "--sidecar", *certificates) == ("s1-sidecar-proxy", "s1")
+    assert run(["bootstrap", "s1", "--dc", "dc1", "--grpc", "127.0.0.1:1", *certificates]) == 2
+    assert '"s1" is a mesh gateway and a service in dc1; say --gateway or --sidecar' in capsys.readouterr().err
+    assert run(["bootstrap", "edge", "--sidecar", "--dc", "dc1", "--grpc", "127.0.0.1:1"]) == 1
+    assert 'sidecar of "edge": is not registered in dc1; registered are: ' in capsys.readouterr().err
 
 
 def test_every_problem_of_a_batch_is_listed_and_none_of_it_is_written(

@@ -25,7 +25,7 @@ from pointsman.adapter.bootstrap.document import (
     sidecar_bootstrap,
 )
 from pointsman.adapter.bootstrap.function import CA_BUNDLE, region_of
-from pointsman.adapter.bootstrap.here import check_here
+from pointsman.adapter.bootstrap.here import check_here, remarks_here
 from pointsman.adapter.bootstrap.secrets import SPIRE_SOCKET, Secrets
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
@@ -33,7 +33,7 @@ from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
-from pointsman.pipeline.config import load_root
+from pointsman.pipeline.config import Config, load_root
 from pointsman.xds.secret_source import read_sds
 
 
@@ -48,7 +48,11 @@ def _address(field: str, text: str) -> Address:
 @store_option
 @click.option("--dc", required=True, metavar="DC", help="The proxy's datacenter.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
-@click.option("--gateway", is_flag=True, help="PROXY is a mesh gateway's id, not a service.")
+@click.option(
+    "--gateway/--sidecar",
+    default=None,
+    help="Whether PROXY is a mesh gateway's id or a service; needed only where both are registered.",
+)
 @click.option("--files", default="", metavar="DIR", help="Fetch from the directory that `pointsman up --files` keeps.")
 @click.option("--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: where `pointsman adapter http` is.")
 @click.option("--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: where `pointsman adapter grpc` is.")
@@ -77,13 +81,15 @@ def _address(field: str, text: str) -> Address:
 )
 @click.option("--sds-socket", default=SPIRE_SOCKET, show_default=True, metavar="PATH", help="Where that agent is.")
 @click.option("--access-log", default="", metavar="FILE", help="Log a sidecar's incoming connections, as JSON lines.")
-@click.option("--elsewhere", is_flag=True, help="For an Envoy on another machine: do not look for its files here.")
+@click.option(
+    "--elsewhere", is_flag=True, help="For an Envoy on another machine: do not look for its files and ports here."
+)
 @click.argument("proxy")
 def bootstrap(
     store: str,
     dc: str,
     namespace: str,
-    gateway: bool,
+    gateway: bool | None,
     files: str,
     http: str,
     grpc: str,
@@ -112,7 +118,12 @@ def bootstrap(
     machine, elsewhere at https://IP:PORT with the proxy's certificate. Without an adapter, on AWS, from the
     stack's function, by requests that Envoy signs with the credentials of the role that it runs with.
 
-    The files that the bootstrap names have to be here, unless the Envoy runs --elsewhere.
+    The certificates that the bootstrap names have to be here, unless the Envoy runs --elsewhere. What only has to be
+    there when Envoy starts is told on stderr: files that `pointsman up` has yet to write, ports that are taken.
+
+    Several Envoys on one machine each need an --admin of their own, and on Envoy's command line a --base-id of their
+    own (any number) or --disable-hot-restart. When routes change, connections that are open keep the old ones for up to
+    --drain-time-s, which is 600 seconds if Envoy is not told.
 
     Certificates in files are read once, at Envoy's start. With --sds they rotate; the adapter, or `pointsman up`, has
     to be told the same. A SPIRE agent is asked for `default` and `ROOTCA`, or, with spire:IDENTITY,TRUST, for those.
@@ -120,29 +131,25 @@ def bootstrap(
     \b
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
           --certificate s1.pem --private-key s1.key --ca ca.pem > s1.json
-      pointsman bootstrap gateway-1 --gateway --store pointsman.db --dc dc1 --files envoys > gateway.json
-      pointsman bootstrap gateway-1 --gateway --store s3://BUCKET --dc dc1 \\
+      pointsman bootstrap gateway-1 --store pointsman.db --dc dc1 --files envoys > gateway.json
+      pointsman bootstrap gateway-1 --store s3://BUCKET --dc dc1 \\
           --function-url https://ID.lambda-url.eu-central-1.on.aws --refresh-delay 5 > gateway.json
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --grpc unix:/run/pointsman.sock --sds spire > s1.json
-      envoy -c s1.json
+      envoy -c s1.json --base-id 1 --drain-time-s 60
     """
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
-    who: ProxyId = GatewayId(dc, proxy) if gateway else SidecarId(dc, namespace, proxy)
-    registration = config.registrations.get(who.key)
-    if registration is None:
-        known = ", ".join(config.registrations) or "none"
-        reason = f"is not registered in {dc}; registered are: {known}"
-        raise InvalidInput.single(f'{"mesh gateway" if gateway else "sidecar of"} "{proxy}"', "", reason)
+    who, registration = _registered(config, dc, namespace, proxy, gateway)
     identity = _Identity({"--certificate": certificate, "--private-key": private_key, "--ca": ca}, sds, sds_socket)
     fetch = _fetch(files, http, grpc, function_url, adapter_id, identity, who)
     fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
     at = _address("--admin", admin)
-    secrets = None if gateway else identity.secrets("a sidecar")
+    secrets = None if isinstance(who, GatewayId) else identity.secrets("a sidecar")
     if not elsewhere:
         needed = secrets or (fetch.tls.secrets if isinstance(fetch, FetchHttp | FetchGrpc) and fetch.tls else None)
         bundle = fetch.ca_bundle if isinstance(fetch, FetchFunction) else ""
-        check_here(f'bootstrap of "{proxy}"', needed, bundle, "" if gateway else access_log)
+        check_here(f'bootstrap of "{proxy}"', needed, bundle, access_log if secrets else "")
+    listens = {"--admin": at}
     if secrets is None:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
     else:
@@ -152,9 +159,32 @@ def bootstrap(
             config.root.trust_domain,
             _absolute(access_log) if access_log else None,
         )
+        listens["--public"] = listener.address
         node = Node(node_id or registration.service.id or f"{proxy}-sidecar-proxy", proxy, dc, namespace)
         made = sidecar_bootstrap(node, at, fetch, secrets, listener)
+    if not elsewhere:
+        for remark in remarks_here(fetch, listens):
+            click.echo(f"pointsman: {remark}", err=True)
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
+
+
+def _registered(
+    config: Config, dc: str, namespace: str, name: str, gateway: bool | None
+) -> tuple[ProxyId, Registration]:
+    """The one proxy of this name and its registration; `gateway` says which of two, None that there is but one.
+
+    Raises InvalidInput where none is registered, UsageError where both are.
+    """
+    candidates: dict[bool, ProxyId] = {True: GatewayId(dc, name), False: SidecarId(dc, namespace, name)}
+    wanted = candidates.values() if gateway is None else [candidates[gateway]]
+    found = [(who, config.registrations[who.key]) for who in wanted if who.key in config.registrations]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise click.UsageError(f'"{name}" is a mesh gateway and a service in {dc}; say --gateway or --sidecar')
+    kind = {True: "mesh gateway", False: "sidecar of", None: "proxy"}[gateway]
+    known = ", ".join(config.registrations) or "none"
+    raise InvalidInput.single(f'{kind} "{name}"', "", f"is not registered in {dc}; registered are: {known}")
 
 
 @dataclass(frozen=True, slots=True)

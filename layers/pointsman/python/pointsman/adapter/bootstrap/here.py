@@ -1,10 +1,13 @@
-"""Whether the files that a bootstrap names are on this machine: an Envoy without them does not start."""
+"""Whether the files and ports that a bootstrap names are there on this machine: an Envoy without does not start."""
 
+import errno
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pointsman.adapter.bootstrap.parts import SecretFiles
+from pointsman.adapter.bootstrap.document import Fetch, FetchFiles
+from pointsman.adapter.bootstrap.parts import Address, SecretFiles
 from pointsman.adapter.bootstrap.sds_files import check_pem
 from pointsman.adapter.bootstrap.secrets import Secrets
 from pointsman.model.errors import InvalidInput, Problem
@@ -22,6 +25,38 @@ def check_here(thing: str, secrets: Secrets | None, ca_bundle: str = "", access_
         raise InvalidInput(problems)
     if isinstance(secrets, SecretFiles):
         check_pem(secrets)
+
+
+def remarks_here(fetch: Fetch, listens: Mapping[str, Address]) -> Iterator[str]:
+    """A line for everything that would keep Envoy from starting now, and may be otherwise when it does start.
+
+    `listens` are the addresses that it listens on, by the options that set them.
+    """
+    if isinstance(fetch, FetchFiles):
+        for path in (Path(fetch.directory, name) for name in ("cds.pb", "lds.pb")):
+            if not path.is_file():
+                yield f"--files: {path} is not there yet; start `pointsman up --files` before this Envoy"
+    for option, address in listens.items():
+        reason = _unusable(address)
+        if reason:
+            yield f"{option}: {reason}"
+
+
+def _unusable(address: Address) -> str:
+    """Why Envoy could not listen on `address`; empty if it can."""
+    at = f"{address.ip}:{address.port}"
+    with socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET) as tried:
+        # As Envoy does: what is left of connections that are over does not hold a port.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((address.ip, address.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"{at} is taken on this machine, maybe by another Envoy; give this one a port of its own"
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"{at} is no address of this machine; if Envoy runs on another one, say --elsewhere"
+            return f"{at} cannot be listened on here: {error.strerror}"
+    return ""
 
 
 def _problems(secrets: Secrets | None, ca_bundle: str, access_log: str) -> Iterator[tuple[str, str]]:
