@@ -417,22 +417,6 @@ def test_a_stream_on_which_nothing_is_asked_ends(
         assert "no request came" in ended.value.details()
 
 
-def test_more_than_is_said_is_refused_and_the_others_are_served(
-    store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pointsman.adapter.ads.adapter.MOST_STREAMS", 3)
-    with Adapter(store) as adapter, contextlib.ExitStack() as held:
-        for number in range(5):
-            spoken = held.enter_context(stream(adapter.server.address))
-            spoken.say(CLUSTERS, node=node((1, 40, 0)))
-            if number < 3:
-                assert spoken.hear().resources
-            else:
-                with pytest.raises(grpc.RpcError) as refused:
-                    spoken.hear()
-                assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
 def test_a_request_or_metadata_that_is_too_large_is_refused(store: Remote, published: Publisher) -> None:
     with Adapter(store) as adapter, grpc.insecure_channel(adapter.server.address) as channel:
         call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")

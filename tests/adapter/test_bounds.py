@@ -3,18 +3,22 @@
 import contextlib
 import gc
 import os
+import queue
 import random
 import types
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import grpc
 import orjson
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.admin import watch
 from pointsman.adapter.ads import adapter as ads_adapter
 from pointsman.adapter.ads import stream as ads_stream
 from pointsman.adapter.ads import subscription
+from pointsman.adapter.ads.server import MOST_STREAMS_OF_ONE, SERVICE
 from pointsman.adapter.follow import follower as follower_module
 from pointsman.adapter.follow import noticed
 from pointsman.adapter.follow.follower import Follower
@@ -314,6 +318,31 @@ def test_so_many_streams_and_the_others_are_told(store: Remote, published: Publi
         assert names(fourth.hear()) == ["s2", "s3"]
 
 
+def test_one_connection_has_so_many_streams_and_the_next_waits_for_one_to_end(
+    store: Remote, published: Publisher
+) -> None:
+    message = DeltaDiscoveryRequest(type_url=CLUSTERS.value, node=node(NEW)).SerializeToString()
+    with streams.Adapter(store) as adapter, grpc.insecure_channel(adapter.server.address) as channel:
+        call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")
+        later: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+        def open_one() -> Any:
+            return call(chain([message], iter(later.get, b"")), timeout=60)
+
+        first, *others = [open_one() for _ in range(MOST_STREAMS_OF_ONE)]
+        for each in (first, *others):
+            next(each)
+        beyond = [open_one() for _ in range(20)]
+        with stream(adapter.server.address) as another:
+            another.say(CLUSTERS, node=node(NEW))
+            another.hear()
+            assert len(adapter.adapter._streams) == MOST_STREAMS_OF_ONE + 1
+        first.cancel()
+        assert next(beyond[0])
+        for _ in range(MOST_STREAMS_OF_ONE + 20):
+            later.put(b"")
+
+
 def ended(envoy: streams.Spoken) -> str:
     """Why a stream ends for which there is too much, whatever comes before."""
     with pytest.raises(grpc.RpcError) as refused:
@@ -365,6 +394,7 @@ def test_an_envoy_that_reads_and_never_answers_is_remembered_so_much_of(store: R
 
 @pytest.mark.parametrize("way", ["ads", "rest"])
 def test_a_node_id_a_version_and_a_name_have_a_length(way: str, store: Remote, published: Publisher) -> None:
+    long = "x" * (LONGEST_TEXT + 1)
     if way == "ads":
         with streams.Adapter(store) as adapter, stream(adapter.server.address) as envoy:
             who = node(NEW)
@@ -372,9 +402,16 @@ def test_a_node_id_a_version_and_a_name_have_a_length(way: str, store: Remote, p
             envoy.say(CLUSTERS, node=who)
             with pytest.raises(grpc.RpcError, match="257 characters, 256 at most"):
                 envoy.hear()
+            for delta in (True, False):
+                fields = ["resource_names_subscribe", "initial_resource_versions"] if delta else ["resource_names"]
+                for field in fields:
+                    names_ = {long: "1"} if field.startswith("initial") else [long]
+                    with stream(adapter.server.address, delta) as envoy:
+                        envoy.say(ENDPOINTS, node=node(NEW), **{field: names_})
+                        with pytest.raises(grpc.RpcError, match="a name of 1025 characters, 1024 at most"):
+                            envoy.hear()
         return
     with rest.Adapter(store) as adapter_:
-        long = "x" * (LONGEST_TEXT + 1)
         for reply in (
             rest.Envoy(adapter_, {**rest.NODE, "id": "x" * 257}).ask("clusters"),
             rest.Envoy(adapter_).ask("clusters", long),

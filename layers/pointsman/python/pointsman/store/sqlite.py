@@ -190,7 +190,7 @@ class SQLiteStore:
         with self._writing() as connection:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES:
-                # As a script: the pragma gives back one page a step, and Python 3.11 steps a statement of no columns once.
+                # As a script: it gives back one page a step, and Python 3.11 steps what has no columns only once.
                 connection.executescript(f"PRAGMA incremental_vacuum({min(_TIDIED_PAGES, free - _FREE_PAGES)})")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()

@@ -26,6 +26,13 @@ MOST_CONNECTIONS = 16_384
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of a request. A node is 77 KB; an Envoy that comes back tells the version of every resource, 30,000 of them."""
 
+MOST_STREAMS_OF_ONE = 100
+"""Streams at a time on one connection, which so holds 400 MiB of requests that are not complete. An Envoy has one.
+
+gRPC has no bound in Python on what all of them hold together (a C++ server has its ResourceQuota). What bounds it is
+the number of streams, and the limit of memory that the process is given.
+"""
+
 MAX_METADATA = 16 * 1024
 """Bytes of a stream's metadata, beyond which gRPC begins to refuse it; beyond four times as many it always does."""
 
@@ -47,7 +54,7 @@ _OPTIONS = [
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_metadata_size", MAX_METADATA),
     ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA),
-    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_concurrent_streams", MOST_STREAMS_OF_ONE),
     # Whoever connects says something within ten seconds, and has a stream within five minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from pointsman.adapter.ads.ahead import Ahead
 from pointsman.adapter.ads.conversation import Conversation, Response
@@ -20,6 +22,7 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.serve.metrics import Metrics
 from pointsman.adapter.serve.rejection import Rejection, moment
 from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.request import LONGEST_TEXT
 
 _log = logging.getLogger(__name__)
 
@@ -161,6 +164,11 @@ class Stream:
         self.end()
 
     def _take_in(self, request: Any) -> bool:
+        longest = max(map(len, _names(request)), default=0)
+        if longest > LONGEST_TEXT:
+            reason = f"{self.node} sends a name of {longest} characters, {LONGEST_TEXT} at most are taken"
+            self._fail(reason, grpc.StatusCode.INVALID_ARGUMENT)
+            return False
         before = len(self._conversation.subscriptions)
         changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
@@ -218,3 +226,10 @@ class Stream:
                 if self._metrics:
                     self._metrics.rejected.labels(WAY, kind.label).inc()
         self._rejections = now
+
+
+def _names(request: Any) -> Iterable[str]:
+    """The names that a request asks for, or says that the Envoy has."""
+    if isinstance(request, DeltaDiscoveryRequest):
+        return chain(request.resource_names_subscribe, request.initial_resource_versions)
+    return tuple(request.resource_names)
