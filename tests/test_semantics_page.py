@@ -13,7 +13,7 @@ from pointsman.chain.validate import validate
 from pointsman.failover.selection import select, sentence
 from pointsman.model.entries import Entry, key_of, parse_entry
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.filters import parse
+from pointsman.model.filters.language import parse
 from pointsman.model.loading import load_text
 from pointsman.model.names import ServiceName
 from pointsman.xds.rendered import instances_of

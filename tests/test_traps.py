@@ -6,7 +6,7 @@ import pytest
 
 TRAPS = {
     "a host in two priority tiers under one address exists only in the first": [
-        "adapter.test_tiers.test_a_host_in_two_priority_tiers_takes_over_in_the_second",
+        "delivery.test_tiers.test_a_host_in_two_priority_tiers_takes_over_in_the_second",
     ],
     "a cluster that changed warms until its endpoints come": [
         "adapter.test_rest.test_a_first_request_is_never_held_and_never_answered_empty",
@@ -39,10 +39,10 @@ TRAPS = {
         "functions.test_ingest.test_most_of_a_catalog_vanishing_at_once_is_a_loud_metric",
     ],
     "ECS events come twice and out of order": [
-        "test_sources_ecs.test_the_order_and_the_number_of_a_tasks_events_do_not_matter",
+        "model.test_sources_ecs.test_the_order_and_the_number_of_a_tasks_events_do_not_matter",
     ],
     "a gateway's address is a DNS name": [
-        "test_events.test_a_gateway_whose_address_is_a_dns_name_is_refused_with_the_way_out",
+        "model.test_events.test_a_gateway_whose_address_is_a_dns_name_is_refused_with_the_way_out",
         "adapter.test_harm_on_envoy.test_a_planted_head_never_reaches_an_envoy_and_the_last_good_one_stays",
     ],
     "only ADS tells why an Envoy rejected something": [

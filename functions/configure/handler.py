@@ -28,6 +28,8 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.aws.notices import notices_to
+from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.model import keys
 from pointsman.model.canonical import canonical
 from pointsman.model.complaints import brief
@@ -39,13 +41,11 @@ from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.notices import notices_to
 from pointsman.pipeline.scope import read_scope
-from pointsman.pipeline.snapstart import around_the_snapshot, import_config
 from pointsman.pipeline.status import status
-from pointsman.store.aws import new_session
 from pointsman.store.open import open_bucket
 from pointsman.store.protocol import StoreUnavailable
+from pointsman.store.session import new_session
 
 LARGEST_ANSWER = 6_000_000
 """Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""

@@ -28,15 +28,15 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.aws.snapstart import around_the_snapshot
+from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.delivery.secret_source import read_sds, with_sds
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.request import MAX_BODY, DiscoveryRequest, read_request
 from pointsman.discovery.stateless import Discovery, NotReady, NotRegistered, Outcome
 from pointsman.discovery.version import Version
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.pipeline.snapstart import around_the_snapshot
 from pointsman.store.open import open_bucket
-from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
-from pointsman.xds.secret_source import read_sds, with_sds
 
 LARGEST_ANSWER = 6_000_000
 """Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""

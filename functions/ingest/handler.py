@@ -29,6 +29,8 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
+from pointsman.aws.notices import notices_to
+from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
@@ -38,13 +40,12 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
-from pointsman.pipeline.engine import Engine, Moved
+from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import catalog_key, ingest
-from pointsman.pipeline.notices import notices_to
+from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.scope import read_scope
-from pointsman.pipeline.snapstart import around_the_snapshot, import_config
-from pointsman.store.aws import new_client, new_session
 from pointsman.store.open import open_bucket
+from pointsman.store.session import new_client, new_session
 
 LISTS = "incoming/"
 """Where in the store's bucket producers put the lists that are too long for the bus."""

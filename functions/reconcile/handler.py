@@ -19,15 +19,15 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
+from pointsman.aws.notices import notices_to
+from pointsman.aws.snapstart import around_the_snapshot, import_config
+from pointsman.aws.sweep import sweep_of
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.notices import notices_to
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.scope import read_scope
-from pointsman.pipeline.snapstart import around_the_snapshot, import_config
-from pointsman.pipeline.sweep import sweep_of
-from pointsman.store.aws import new_session
 from pointsman.store.open import open_bucket
+from pointsman.store.session import new_session
 
 MOST_REASONS = 20
 """How many of the heads that cannot be computed are told of in one log line."""

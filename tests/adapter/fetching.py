@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pointsman.adapter.bootstrap.document import (
+from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.follow.follower import Follower
+from pointsman.bootstrap.document import (
     Address,
     Fetch,
     FetchFiles,
@@ -18,10 +20,8 @@ from pointsman.adapter.bootstrap.document import (
     UnixSocket,
     sidecar_bootstrap,
 )
-from pointsman.adapter.files.adapter import FilesAdapter
-from pointsman.adapter.follow.follower import Follower
+from pointsman.delivery.endpoint_source import over_rest
 from pointsman.store.protocol import Store
-from pointsman.xds.endpoint_source import over_rest
 
 from tests.adapter import rest, streams
 from tests.adapter.node import NEW, OLD, S1

@@ -10,13 +10,13 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from pointsman.adapter.files.adapter import OURS, FilesAdapter
 from pointsman.adapter.files.inotify import Inotify, Usage
-from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
-from pointsman.adapter.lock import DirectoryLock
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import ProxyId, SidecarId
+from pointsman.disk.lock import DirectoryLock
+from pointsman.disk.operations import FileOperations
 from pointsman.store.sqlite import SQLiteStore
-from pointsman.xds.delivery import EnvoyVersion
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter.doubles import Clock

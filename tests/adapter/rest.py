@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import orjson
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.ops import ops
 from pointsman.adapter.rest.adapter import RestAdapter
-from pointsman.adapter.serve.http import HttpServer
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.ops import ops
-from pointsman.adapter.serve.tls import ServerTls
 from pointsman.discovery.proxy import ProxyId
+from pointsman.serve.http import HttpServer
+from pointsman.serve.listen import Listen
+from pointsman.serve.tls import ServerTls
 from pointsman.store.protocol import Store
 
 NODE: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
-from pointsman.adapter.bootstrap.document import Fetch, FetchFiles, FetchGrpc, FetchHttp, UnixSocket
+from pointsman.bootstrap.document import Fetch, FetchFiles, FetchGrpc, FetchHttp, UnixSocket
 from pointsman.store.protocol import Store
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import SidecarManifest
@@ -142,8 +142,8 @@ class Stand:
 
     def page(self, name: str, ops: str = "") -> Any:
         """A page of the adapter's for operators: text, or JSON parsed."""
-        from pointsman.adapter.serve.ask import ask
-        from pointsman.adapter.serve.listen import Listen
+        from pointsman.serve.ask import ask
+        from pointsman.serve.listen import Listen
 
         place = Listen.read(ops or self.ops, "ops")
         status, body = ask(place, "GET", f"/{name}", timeout=5.0, headers={"host": "localhost"})

@@ -18,11 +18,11 @@ from pointsman.adapter.ads.adapter import AdsAdapter
 from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import AdsServer
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.tls import TlsFiles
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.delivery.secret_source import Sds
+from pointsman.serve.listen import Listen
+from pointsman.serve.tls import TlsFiles
 from pointsman.store.protocol import Store
-from pointsman.xds.secret_source import Sds
 
 from tests.adapter.published import DATACENTERS
 

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap.parts import SecretFiles
-from pointsman.adapter.bootstrap.sds_files import write_sds_files
-from pointsman.adapter.files import access
-from pointsman.adapter.files.access import PRIVATE, SHARED, read_group, shared_directory, without_links
 from pointsman.adapter.files.adapter import OURS
-from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
-from pointsman.adapter.lock import DirectoryLock
+from pointsman.bootstrap.parts import SecretFiles
+from pointsman.bootstrap.sds_files import write_sds_files
+from pointsman.delivery.secret_source import SdsFiles
+from pointsman.disk import access
+from pointsman.disk.access import PRIVATE, SHARED, read_group, shared_directory, without_links
+from pointsman.disk.lock import DirectoryLock
+from pointsman.disk.operations import FileOperations
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.xds.secret_source import SdsFiles
 
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import S1, WHERE, Node, serving

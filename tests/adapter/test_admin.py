@@ -11,8 +11,8 @@ import orjson
 import pytest
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.admin.watch import AdminWatch
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.rejection import Rejection, standing
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection, standing
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
 

@@ -11,13 +11,13 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import MAX_MESSAGE, MAX_METADATA, SERVICE, AdsServer
-from pointsman.adapter.serve.identity import may_fetch
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.tls import TlsFiles
+from pointsman.discovery.identity import may_fetch
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.version import Version
 from pointsman.model.era import Era
 from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.serve.listen import Listen
+from pointsman.serve.tls import TlsFiles
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest

@@ -25,10 +25,10 @@ from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.follow.confirming import GAP
 from pointsman.adapter.follow.follower import Follower
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.store import keys
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
-from pointsman.xds.delivery import EnvoyVersion
 
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest

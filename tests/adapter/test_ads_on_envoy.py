@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap.document import (
+from pointsman.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,
     SecretFiles,
 )
-from pointsman.adapter.serve.tls import TlsFiles
+from pointsman.serve.tls import TlsFiles
 
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import sidecar

@@ -20,13 +20,13 @@ from pointsman.adapter.ads import stream as ads_stream
 from pointsman.adapter.ads import subscription
 from pointsman.adapter.ads.server import MOST_STREAMS_OF_ONE, SERVICE
 from pointsman.adapter.follow import follower as follower_module
-from pointsman.adapter.follow import noticed
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import IDLE_SECONDS, LOOK_SECONDS, Idle
 from pointsman.adapter.follow.kept import Kept
-from pointsman.adapter.follow.noticed import NoticedStore
 from pointsman.adapter.rest import rejections
 from pointsman.adapter.rest.held import Channel as PollChannel
+from pointsman.aws import noticed
+from pointsman.aws.noticed import NoticedStore
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.discovery.request import LONGEST_TEXT, Asker, DiscoveryRequest

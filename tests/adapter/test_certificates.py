@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
-from pointsman.adapter.serve.certificate import certificate_uris
-from pointsman.adapter.serve.tls import ServerTls, TlsFiles
+from pointsman.serve.certificate import certificate_uris
+from pointsman.serve.tls import ServerTls, TlsFiles
 
 from tests.adapter import rest, streams
 from tests.adapter.doubles import Remote

@@ -12,7 +12,7 @@ import pytest
 from pointsman.adapter.follow.confirming import GAP, MOST_KEYS, Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.kept import Kept
-from pointsman.adapter.follow.resets import MOST_KNOWN, Resets
+from pointsman.adapter.report.resets import MOST_KNOWN, Resets
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import Stamp, Standing, Version, joined, standing
 from pointsman.model.era import Era, era_json

@@ -8,12 +8,13 @@ import pytest
 from pointsman.adapter.ads import conversation, shelf
 from pointsman.adapter.files import adapter as files_adapter
 from pointsman.adapter.files.proxy_files import ProxyFiles
-from pointsman.adapter.follow import defects, follower
-from pointsman.adapter.process import AdapterProcess
+from pointsman.adapter.follow import follower
+from pointsman.adapter.report import defects
 from pointsman.adapter.rest import adapter as rest_adapter
 from pointsman.adapter.rest import book
 from pointsman.discovery import deliveries
 from pointsman.discovery.proxy import SidecarId
+from pointsman.machine.process import AdapterProcess
 from pointsman.store import keys
 
 from tests.adapter.doubles import Remote

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.follow.kept import Kept
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import GatewayId, SidecarId
+from pointsman.disk.operations import FileOperations
 from pointsman.store import keys
 from pointsman.xds.content import compute
-from pointsman.xds.delivery import EnvoyVersion
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
 
 from tests.adapter.doubles import Clock, Remote

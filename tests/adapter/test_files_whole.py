@@ -6,10 +6,10 @@ import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.model.entries import Mode
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
-from pointsman.xds.delivery import EnvoyVersion
 
 from tests.adapter.doubles import Clock
 from tests.adapter.node import MANIFEST, NEW, OLD, WHERE, Node, Recorder, clusters, manifest, resources, serving

@@ -10,7 +10,7 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.duration_pb2 import Duration
 from pointsman.adapter.files.inotify import Inotify, Usage, count_usage
-from pointsman.adapter.serve.rejection import Rejection
+from pointsman.adapter.report.rejection import Rejection
 from pointsman.store import keys
 from pointsman.xds.content import Content, compute
 from pointsman.xds.manifest import SidecarManifest
@@ -22,7 +22,7 @@ from tests.adapter.node import MANIFEST, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances, sidecar_plan, snapshot
 from tests.adapter.switching import failures, wait_for_switch
 from tests.adapter.targets import gateways, places
-from tests.adapter.test_delivery import HARMFUL
+from tests.delivery.test_delivery import HARMFUL
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import patient
 from tests.fleet.envoy import Envoy

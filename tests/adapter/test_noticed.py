@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pointsman.adapter.follow.confirming import GAP, Meeting
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.noticed import REREAD, NoticedStore
-from pointsman.adapter.follow.queue import NoticeQueue, QueueError, QueueLost
-from pointsman.adapter.serve.metrics import Metrics
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.aws.noticed import REREAD, NoticedStore
+from pointsman.aws.notices import notice
+from pointsman.aws.queue import NoticeQueue, QueueError, QueueLost
 from pointsman.discovery.proxy import SidecarId
-from pointsman.pipeline.engine import Moved, MovedManifest
-from pointsman.pipeline.notices import notice
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError
 from pointsman.xds.manifest import SidecarManifest
@@ -250,7 +250,7 @@ def test_while_the_store_is_away_notices_are_taken_all_the_same(
     assert noticed.follower.refresh() == set()
     assert "gone for now" in noticed.follower.unreachable
     # What has to be read is read when the store is back, though nobody tells of it again.
-    monkeypatch.setattr("pointsman.pipeline.notices.LARGEST", 10)
+    monkeypatch.setattr("pointsman.aws.notices.LARGEST", 10)
     noticed.inner.come_back()
     assert noticed.follower.refresh() == set()
     noticed.publisher.head(PLAN, content(["dc3"]))

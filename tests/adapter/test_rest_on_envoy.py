@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.bootstrap.document import Address, FetchHttp
+from pointsman.bootstrap.document import Address, FetchHttp
 
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import OVER_REST, balanced, sidecar

@@ -6,10 +6,10 @@ import ssl
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.serve.http import HttpServer
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.tls import ServerTls, TlsFiles
 from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.serve.http import HttpServer
+from pointsman.serve.listen import Listen
+from pointsman.serve.tls import ServerTls, TlsFiles
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import manifest

@@ -24,7 +24,6 @@ from tests.adapter.fetching import Fetching
 from tests.adapter.node import MANIFEST, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, Publisher, instances, sidecar_plan
 from tests.adapter.targets import gateways, places
-from tests.adapter.test_up_on_envoy import Up
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import patient
 from tests.fleet.documents import RESOLVER, Caller, Site, gateway_health, proxy_defaults, s1_sidecar, s2_health
@@ -32,6 +31,7 @@ from tests.fleet.envoy import ENVOY_1_39, Envoy
 from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.ways import Tongue, Way
+from tests.machine.test_up_on_envoy import Up
 
 pytestmark = pytest.mark.envoy
 

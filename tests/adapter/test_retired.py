@@ -7,9 +7,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from pointsman.adapter.serve.ask import get_json
-from pointsman.adapter.serve.listen import Listen
 from pointsman.cli.rejected import ask, read_place
+from pointsman.serve.ask import get_json
+from pointsman.serve.listen import Listen
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter import streams

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.serve.ask import NoAnswer
+from pointsman.serve.ask import NoAnswer
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.manifest import read_manifest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.bootstrap.document import (
+from pointsman.bootstrap.document import (
     Address,
     Fetch,
     FetchGrpc,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.bootstrap.document import (
+from pointsman.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,
@@ -22,13 +22,13 @@ from pointsman.adapter.bootstrap.document import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.bootstrap.sds_files import LARGEST_PEM, write_sds_files
-from pointsman.adapter.bootstrap.secrets import Secrets
+from pointsman.bootstrap.sds_files import LARGEST_PEM, write_sds_files
+from pointsman.bootstrap.secrets import Secrets
 from pointsman.cli.main import run
+from pointsman.delivery.secret_source import Sds, SdsServer
 from pointsman.model.errors import InvalidInput
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import SidecarManifest
-from pointsman.xds.secret_source import Sds, SdsServer
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import MANIFEST

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.follow.kept import Kept
-from pointsman.adapter.process import AdapterProcess, Settings
-from pointsman.adapter.serve.ask import get_json
-from pointsman.adapter.serve.listen import Listen
+from pointsman.disk.operations import FileOperations
+from pointsman.machine.process import AdapterProcess, Settings
+from pointsman.serve.ask import get_json
+from pointsman.serve.listen import Listen
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import NEW, S1

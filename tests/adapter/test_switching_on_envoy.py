@@ -1,7 +1,7 @@
 """Targets switch back and forth under load, in every way to fetch: nothing fails, and no SNI meets another's endpoints.
 
-What stands behind the sidecar here are TLS servers in the place of gateways; tests/test_planned_failovers.py does the
-same in a whole mesh, with every combination.
+What stands behind the sidecar here are TLS servers in the place of gateways; tests/fleet/test_planned_failovers.py
+does the same in a whole mesh, with every combination.
 """
 
 import contextlib

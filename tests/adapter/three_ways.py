@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pointsman.adapter.process import AdapterProcess, Settings
 from pointsman.discovery.proxy import SidecarId
+from pointsman.machine.process import AdapterProcess, Settings
 from pointsman.store.protocol import Store
 from pointsman.xds.manifest import SidecarManifest
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.noticed import NoticedStore
-from pointsman.adapter.follow.queue import NoticeQueue
+from pointsman.aws.noticed import NoticedStore
+from pointsman.aws.queue import NoticeQueue
+from pointsman.aws.topic import read_topic
 from pointsman.discovery.proxy import ProxyId, SidecarId
-from pointsman.pipeline.topic import read_topic
 from pointsman.store.s3 import S3Store
 
 from tests.adapter.doubles import Clock

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from pointsman.adapter.follow.queue import NoticeQueue, QueueError
+from pointsman.aws import notices
+from pointsman.aws.queue import NoticeQueue, QueueError
+from pointsman.aws.topic import read_topic
 from pointsman.cli.main import run
 from pointsman.discovery.proxy import GatewayId, SidecarId
-from pointsman.pipeline import notices
-from pointsman.pipeline.topic import read_topic
 
 from tests.adapter.rest import Envoy
 from tests.aws.adapter import S1, Adapter, following, queues, subscriptions

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pointsman.delivery.endpoint_source import over_rest
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.kept import Kept
 from pointsman.discovery.names import cluster_ids_in
@@ -18,7 +19,6 @@ from pointsman.discovery.stateless import Discovery
 from pointsman.store.keys import snapshot as snapshot_key
 from pointsman.store.s3 import S3Store
 from pointsman.store.sqlite import SQLiteStore
-from pointsman.xds.endpoint_source import over_rest
 
 from tests.adapter.node import manifest
 from tests.adapter.published import Publisher, content, sidecar_plan

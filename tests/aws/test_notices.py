@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 import pytest
+from pointsman.aws.notices import LARGEST, Notice, Notices, notice, read_notice
 from pointsman.model.canonical import canonical
-from pointsman.pipeline.engine import Moved, MovedManifest
-from pointsman.pipeline.notices import LARGEST, Notice, Notices, notice, read_notice
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.store.protocol import StoreUnavailable
 
 _KB_256 = 256 * 1024

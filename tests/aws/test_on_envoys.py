@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from pointsman.adapter.files.adapter import FilesAdapter
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.noticed import NoticedStore
-from pointsman.adapter.follow.queue import NoticeQueue
+from pointsman.aws.noticed import NoticedStore
+from pointsman.aws.queue import NoticeQueue
+from pointsman.aws.topic import read_topic
 from pointsman.cli.bootstrap import bootstrap
-from pointsman.pipeline.topic import read_topic
 from pointsman.store.s3 import S3Store
 
 from tests.aws.harness import Aws

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 from moto.sqs.models import sqs_backends
-from pointsman.pipeline.sweep import ALIVE, Life, Sweep, Swept, is_orphan
-from pointsman.pipeline.topic import read_topic
+from pointsman.aws.sweep import ALIVE, Life, Sweep, Swept, is_orphan
+from pointsman.aws.topic import read_topic
 
 from tests.aws.adapter import following, queues, subscriptions
 from tests.aws.harness import Aws

@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
-from pointsman.adapter.bootstrap.function import FetchFunction
+from pointsman.bootstrap.function import FetchFunction
 
 from tests.adapter.rest import NODE
 from tests.aws.harness import Aws

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
-from pointsman.adapter.bootstrap.document import Node
+from pointsman.bootstrap.document import Node
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE
 from pointsman.model.instance import read_instance
 from pointsman.model.keys import service_key
 from pointsman.model.names import ServiceName
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import Content, compute
-from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE
 
 from tests.adapter.node import MANIFEST, manifest
 from tests.adapter.published import TRUST_DOMAIN, Publisher, sidecar_plan

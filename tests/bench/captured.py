@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from pointsman.adapter.bootstrap.document import Address, FetchHttp, Node, gateway_bootstrap
+from pointsman.bootstrap.document import Address, FetchHttp, Node, gateway_bootstrap
 
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports

@@ -8,7 +8,7 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE
 
 # RFC 9113, section 6: the types of frames, and flags.
 _DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 4, 6, 7, 8

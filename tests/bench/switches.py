@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pointsman.adapter.bootstrap.document import (
+from pointsman.bootstrap.document import (
     Address,
     Fetch,
     FetchFiles,

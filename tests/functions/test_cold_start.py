@@ -17,7 +17,7 @@ FUNCTIONS = sorted(path.parent.name for path in (REPOSITORY / "functions").glob(
 # people, for tests, and for texts that only who configures sends.
 NEVER = [
     *("boto3", "s3transfer", "aws_xray_sdk", "sqlite3", "grpc"),
-    *("click", "starlette", "uvicorn", "moto", "pointsman.adapter", "pointsman.cli"),
+    *("click", "starlette", "uvicorn", "moto", "pointsman.adapter", "pointsman.cli", "pointsman.machine"),
     *("lark", "yaml", "re2"),
 ]
 COMPILING = [

@@ -14,8 +14,9 @@ from pointsman.model.events import HealthEvent
 from pointsman.pipeline.config import Config, Root, read_head
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
-from pointsman.pipeline.engine import Engine, Moved, MovedManifest
+from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, catalog_key, ingest, jobs_of
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.scope import Scope
 from pointsman.store import keys

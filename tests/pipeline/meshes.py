@@ -6,7 +6,8 @@ from itertools import count
 from typing import Any
 
 from pointsman.model.events import HealthEvent, parse_event
-from pointsman.pipeline.engine import Engine, Notify
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.moved import Notify
 from pointsman.pipeline.scope import Scope
 from pointsman.store.protocol import Store
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import orjson
-from pointsman.pipeline.engine import Moved, MovedManifest
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.manifest import read_manifest

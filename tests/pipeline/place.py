@@ -8,8 +8,9 @@ import orjson
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
-from pointsman.pipeline.engine import Engine, Moved, MovedManifest
+from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
 from pointsman.xds.manifest import GatewaysManifest, Manifest, read_manifest

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from pointsman.cli.main import run
+from pointsman.delivery.endpoint_source import over_rest
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery, NotReady
@@ -21,7 +22,6 @@ from pointsman.store.bears import TooOld, check_adapter
 from pointsman.store.late import LateStore
 from pointsman.store.protocol import Write
 from pointsman.store.sqlite import SQLiteStore
-from pointsman.xds.endpoint_source import over_rest
 
 from tests.pipeline.meshes import event, instance, sidecar
 

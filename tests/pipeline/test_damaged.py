@@ -8,11 +8,11 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pointsman.aws.notices import read_notice
 from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.discovery.reading import LastGood
 from pointsman.model.era import LAST_EPOCH
 from pointsman.model.errors import PointsmanError
-from pointsman.pipeline.notices import read_notice
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable

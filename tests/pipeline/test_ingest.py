@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import orjson
 import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from pointsman.pipeline.engine import Moved
 from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable

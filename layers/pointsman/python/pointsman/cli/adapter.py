@@ -34,8 +34,8 @@ from pointsman.store.protocol import Store, StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from pointsman.adapter.admin.client import Admin
     from pointsman.adapter.follow.kept import Kept
-    from pointsman.adapter.process import Settings
-    from pointsman.xds.secret_source import Sds
+    from pointsman.delivery.secret_source import Sds
+    from pointsman.machine.process import Settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -164,9 +164,9 @@ def files(
       pointsman adapter files --store s3://bucket/dc1 --files /var/lib/envoys --ops 127.0.0.1:8423 \\
           --envoy-admin 127.0.0.1:9901
     """
-    from pointsman.adapter.files.access import read_group, shared_directory
     from pointsman.adapter.files.adapter import OURS
-    from pointsman.adapter.process import Settings
+    from pointsman.disk.access import read_group, shared_directory
+    from pointsman.machine.process import Settings
 
     readers = read_group(group)
     # Before anything is kept below it: this one is for others to read.
@@ -236,8 +236,8 @@ def _serve(
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
-    from pointsman.adapter.process import Settings
-    from pointsman.adapter.serve.tls import TlsFiles
+    from pointsman.machine.process import Settings
+    from pointsman.serve.tls import TlsFiles
 
     given = (tls_cert, tls_key, client_ca)
     if any(given) and not all(given):
@@ -265,9 +265,9 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
     from pointsman.adapter.follow.kept import Kept
-    from pointsman.adapter.process import AdapterProcess, stop_on_signals
-    from pointsman.adapter.serve.files import allow_files
-    from pointsman.adapter.serve.log import start_log
+    from pointsman.machine.process import AdapterProcess, stop_on_signals
+    from pointsman.serve.files import allow_files
+    from pointsman.serve.log import start_log
 
     start_log()
     allow_files()
@@ -292,8 +292,8 @@ def _open(
     if not notices:
         return _open_store(store, kept), None
     # Who has no use for notices does not load what they take.
-    from pointsman.adapter.follow.noticed import noticed
-    from pointsman.pipeline.topic import read_topic
+    from pointsman.aws.noticed import noticed
+    from pointsman.aws.topic import read_topic
 
     topic = read_topic(notices, "--notices")
     if not store.startswith("s3://"):
@@ -348,7 +348,7 @@ def _admins(texts: tuple[str, ...]) -> "list[Admin]":
 
 
 def _sds(text: str) -> "Sds | None":
-    from pointsman.xds.secret_source import read_sds
+    from pointsman.delivery.secret_source import read_sds
 
     return read_sds(text) if text else None
 

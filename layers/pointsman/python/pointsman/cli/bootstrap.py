@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
-from pointsman.adapter.bootstrap.document import (
+from pointsman.bootstrap.document import (
     AdapterTls,
     Address,
     Fetch,
@@ -24,17 +24,17 @@ from pointsman.adapter.bootstrap.document import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.adapter.bootstrap.function import CA_BUNDLE, region_of
-from pointsman.adapter.bootstrap.here import check_here, remarks_here
-from pointsman.adapter.bootstrap.secrets import SPIRE_SOCKET, Secrets
+from pointsman.bootstrap.function import CA_BUNDLE, region_of
+from pointsman.bootstrap.here import check_here, remarks_here
+from pointsman.bootstrap.secrets import SPIRE_SOCKET, Secrets
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
+from pointsman.delivery.secret_source import read_sds
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
-from pointsman.xds.secret_source import read_sds
 
 
 def _address(field: str, text: str) -> Address:

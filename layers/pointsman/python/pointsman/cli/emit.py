@@ -8,8 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 import click
 import orjson
 
-from pointsman.adapter.serve.ask import NoAnswer, ask
-from pointsman.adapter.serve.listen import Listen
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import PointsmanError
@@ -18,6 +16,8 @@ from pointsman.model.sources.recognise import read_events
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.told import PASSED_OVER, answer, effect, remarks
+from pointsman.serve.ask import NoAnswer, ask
+from pointsman.serve.listen import Listen
 
 STALE = 3
 """The exit code for events that were taken in, but are outranked by what their source said before."""

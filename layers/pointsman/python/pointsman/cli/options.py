@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pointsman.adapter.serve.crowd import MOST_CONNECTIONS
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.crowd import MOST_CONNECTIONS
 from pointsman.store.open import open_store
 
 if TYPE_CHECKING:

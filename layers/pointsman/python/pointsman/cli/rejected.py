@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.adapter.serve.ask import NoAnswer, get_json
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.rejection import what
+from pointsman.adapter.report.rejection import what
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.ask import NoAnswer, get_json
+from pointsman.serve.listen import Listen
 
 _PATIENCE = 5.0
 """Seconds for an adapter's whole answer."""

@@ -22,10 +22,10 @@ def secrets(certificate: str, private_key: str, ca: str, directory: str) -> None
       pointsman secrets /run/certs/s1 --certificate s1.pem --private-key s1.key --ca ca.pem
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --grpc unix:/run/pointsman.sock --sds /run/certs/s1
     """
-    from pointsman.adapter.bootstrap.parts import SecretFiles
-    from pointsman.adapter.bootstrap.sds_files import write_sds_files
-    from pointsman.adapter.files.access import without_links
-    from pointsman.xds.secret_source import SdsFiles
+    from pointsman.bootstrap.parts import SecretFiles
+    from pointsman.bootstrap.sds_files import write_sds_files
+    from pointsman.delivery.secret_source import SdsFiles
+    from pointsman.disk.access import without_links
 
     changed = write_sds_files(SecretFiles(certificate, private_key, ca), SdsFiles(str(without_links(Path(directory)))))
     for path in changed:

@@ -96,7 +96,7 @@ def up(
       pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
     """
     # The web server and what it brings are imported when it is wanted.
-    from pointsman.adapter.machine import Machine, Settings
+    from pointsman.machine.machine import Machine, Settings
 
     settings = Settings.read(
         store,

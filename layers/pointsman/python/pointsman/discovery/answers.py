@@ -9,10 +9,10 @@ import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
+from pointsman.delivery.deliver import DeliveredCluster
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 from pointsman.discovery.version import Standing, Version, era_of, joined, stamp, standing
 from pointsman.discovery.view import Manifests
-from pointsman.xds.delivery import DeliveredCluster
-from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
 MOST_PAST = 4
 """Versions that an answer knows to come before it although they are as far."""

@@ -4,9 +4,7 @@ import weakref
 from collections.abc import MutableMapping
 from dataclasses import replace
 
-from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.view import Manifests, View, cluster_ids
-from pointsman.xds.delivery import (
+from pointsman.delivery.deliver import (
     DeliveredCluster,
     Delivery,
     EnvoyVersion,
@@ -15,8 +13,10 @@ from pointsman.xds.delivery import (
     deliver_sidecar,
     takes_hostnames,
 )
+from pointsman.delivery.secret_source import ResourceSource
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.view import Manifests, View, cluster_ids
 from pointsman.xds.manifest import SidecarManifest
-from pointsman.xds.secret_source import ResourceSource
 
 
 class Deliveries:

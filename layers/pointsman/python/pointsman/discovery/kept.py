@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from pointsman.delivery.deliver import Form, deliver_cluster
 from pointsman.discovery.answers import Part, make_part
 from pointsman.discovery.reading import LastGood, Value
 from pointsman.store.bears import check_adapter
 from pointsman.store.keys import CONFIG_HEAD
 from pointsman.store.protocol import Store, Stored, StoreError
-from pointsman.xds.delivery import Form, deliver_cluster
 from pointsman.xds.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)

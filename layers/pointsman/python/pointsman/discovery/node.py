@@ -5,10 +5,10 @@ from typing import Any
 
 from envoy.config.core.v3.base_pb2 import Node
 
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, is_identifier, is_label
-from pointsman.xds.delivery import EnvoyVersion
 
 _ENVOY = "envoy"
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pointsman.delivery.deliverable import check_manifest, check_snapshot
 from pointsman.model.era import NO_ERA, Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import cluster_of, gateway_in, is_gateways_key, sidecar_in
@@ -11,7 +12,6 @@ from pointsman.model.stored import parse
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import InconsistentContent
-from pointsman.xds.deliverable import check_manifest, check_snapshot
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, Manifest, SidecarManifest, read_manifest
 from pointsman.xds.snapshot import Snapshot, read_snapshot
 

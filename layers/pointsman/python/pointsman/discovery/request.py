@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
+from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.xds.delivery import EnvoyVersion
 
 MAX_BODY = 1024 * 1024
 """Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""

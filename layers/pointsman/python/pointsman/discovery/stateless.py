@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from pointsman.delivery.deliver import Form, gateway_listeners, sidecar_listeners, takes_hostnames
+from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
 from pointsman.discovery.kept import MOST_BYTES, Kept
 from pointsman.discovery.names import cluster_ids_in
@@ -20,9 +22,7 @@ from pointsman.discovery.version import Standing, Version
 from pointsman.discovery.view import Manifests, are_retired, cluster_ids, manifests_of
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
-from pointsman.xds.delivery import Form, gateway_listeners, sidecar_listeners, takes_hostnames
 from pointsman.xds.manifest import Change, SidecarManifest
-from pointsman.xds.secret_source import ResourceSource
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256

@@ -1,4 +1,4 @@
-"""Which instances a subset filter keeps: the conditions of `pointsman.model.filters` as functions of an instance.
+"""Which instances a subset filter keeps: the conditions of a filter (`model/filters/`) as functions of an instance.
 
 What go-bexpr does in Consul 1.6 (docs/semantics.md, section 3):
 
@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from pointsman.model.filter_schema import INSTANCE, Field, ListOf, MapOf, Operator, Scalar, step
-from pointsman.model.filters import And, Condition, Filter, Not, parse
+from pointsman.model.filters.language import And, Condition, Filter, Not, parse
+from pointsman.model.filters.schema import INSTANCE, Field, ListOf, MapOf, Operator, Scalar, step
 from pointsman.model.regex import searcher
 
 Predicate = Callable[[Mapping[str, Any]], bool]

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
-from pointsman.model.filters import FilterError, parse
+from pointsman.model.filters.language import FilterError, parse
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
 from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, Whole, camel
 

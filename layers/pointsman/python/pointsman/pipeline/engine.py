@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
@@ -12,6 +11,7 @@ from uuid import uuid4
 from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
 from pointsman.pipeline.load import load_config
+from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import Readings
 from pointsman.pipeline.scope import Scope
@@ -26,39 +26,6 @@ _log = logging.getLogger(__name__)
 
 ATTEMPTS = 64
 """How often a lost race is run again before the caller is told to come back later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes.
-
-    `switched` says whether this version has another active target than the one that it superseded.
-    """
-
-    plan_key: str
-    datacenter: str
-    version: int
-    data: bytes
-    switched: bool = False
-
-    @property
-    def key(self) -> str:
-        """Where it stands in the store."""
-        return keys.snapshot(self.plan_key)
-
-
-@dataclass(frozen=True, slots=True)
-class MovedManifest:
-    """A manifest that a proxy should know of: its key in the store, its datacenter, its generation and its bytes."""
-
-    key: str
-    datacenter: str
-    generation: int
-    data: bytes
-
-
-Notify = Callable[[Sequence[Moved | MovedManifest]], None]
-"""Told of what moved. What one call names may be told in any order; of two calls the first is told first."""
 
 
 def _no_notice(moved: Sequence[Moved | MovedManifest]) -> None:

@@ -12,9 +12,10 @@ from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.stale import Stale, stale
 from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.config import PlanEntry, Root, read_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved, MovedManifest
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.manifests import moved_manifest
+from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remote_job, service_job
 from pointsman.pipeline.settle import settle

@@ -10,7 +10,8 @@ from pointsman.model.keys import datacenter_of, sidecar_plan_key
 from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config import SidecarOrGateway
 from pointsman.pipeline.config_head import Latest, WentBack
-from pointsman.pipeline.engine import Engine, MovedManifest
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.moved import MovedManifest
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.swaps import Swapped, swap_many
 from pointsman.store import keys

@@ -8,8 +8,9 @@ from typing import TypeVar
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.config_head import write_config_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests
+from pointsman.pipeline.moved import MovedManifest
 from pointsman.pipeline.propagate import Progress, propagate, retire
 from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import BATCH, Jobs, Settled, settle

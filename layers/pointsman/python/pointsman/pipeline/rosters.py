@@ -11,8 +11,9 @@ from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, MovedManifest
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import moved_manifest
+from pointsman.pipeline.moved import MovedManifest
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys

@@ -9,7 +9,8 @@ from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine, Moved
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.publish import (
     NO_HEAD_READING,
     HeadReading,

@@ -3,13 +3,10 @@
 import logging
 from collections.abc import Iterable
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
-
-if TYPE_CHECKING:
-    from pointsman.pipeline.engine import Moved, MovedManifest, Notify
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +17,7 @@ MOST_UNTOLD = 4096
 class Untold:
     """What `notify` did not take, by key, each as it stood last. Safe for several threads."""
 
-    def __init__(self, notify: "Notify") -> None:
+    def __init__(self, notify: Notify) -> None:
         self._notify = notify
         self._kept: dict[str, Moved | MovedManifest] = {}
         self._lock = Lock()
@@ -31,7 +28,7 @@ class Untold:
         with self._lock:
             return frozenset(self._kept)
 
-    def tell(self, moved: "Iterable[Moved | MovedManifest]") -> None:
+    def tell(self, moved: Iterable[Moved | MovedManifest]) -> None:
         """Tell of `moved` at once. What is not taken is kept, and so is all that follows, until `tell_rest`."""
         news = list(moved)
         if not news:
@@ -60,7 +57,7 @@ class Untold:
             self._keep([*rest.values(), *newer.values()])
             raise
 
-    def _keep(self, news: "Iterable[Moved | MovedManifest]") -> None:
+    def _keep(self, news: Iterable[Moved | MovedManifest]) -> None:
         lost = 0
         with self._lock:
             for each in news:

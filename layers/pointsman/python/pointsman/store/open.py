@@ -68,8 +68,8 @@ def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = F
         raise StoreError(f"store {url}: not s3://bucket/prefix: {_WAYS}")
 
     # botocore takes a quarter of a second to import, which who keeps objects in a file should not pay.
-    from pointsman.store.aws import new_client, new_session
     from pointsman.store.s3 import PAUSES, S3Store
+    from pointsman.store.session import new_client, new_session
 
     # The store itself tries again, knowing what a repeated write means.
     client = new_client(session or new_session(), "s3", connections=_CONNECTIONS, attempts=1, hurried=hurried)

@@ -2,9 +2,9 @@
 
 from typing import Any, Self
 
-from pointsman.adapter.serve.ask import get_json
-from pointsman.adapter.serve.listen import Listen
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.ask import get_json
+from pointsman.serve.listen import Listen
 
 
 class Admin:

@@ -21,12 +21,12 @@ from pointsman.adapter.admin.counters import (
     stat_name,
     uptime,
 )
-from pointsman.adapter.serve.ask import NoAnswer
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.rejection import Rejection, moment
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.ask import NoAnswer
 
 _log = logging.getLogger(__name__)
 

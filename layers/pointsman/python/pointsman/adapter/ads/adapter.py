@@ -28,20 +28,20 @@ from pointsman.adapter.ads.stream import (
     Stream,
     StreamFailed,
 )
-from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.joins import Joins
-from pointsman.adapter.serve.certificate import certificate_uris
-from pointsman.adapter.serve.identity import Gate
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.rejection import Rejection
-from pointsman.adapter.serve.retired import Fetching, retired
+from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection
+from pointsman.adapter.report.retired import Fetching, retired
+from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
+from pointsman.delivery.secret_source import Sds
+from pointsman.discovery.identity import Gate
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.certificate import certificate_uris
 from pointsman.store.protocol import Store, StoreError
-from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
-from pointsman.xds.secret_source import Sds
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pointsman.adapter.ads.conversation import Conversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.follow.confirming import Meeting
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.serve.rejection import what
+from pointsman.adapter.report.rejection import what
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import Standing, standing

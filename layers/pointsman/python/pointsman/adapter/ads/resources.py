@@ -10,10 +10,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.any_pb2 import Any
 
+from pointsman.delivery.deliver import DeliveredCluster, Delivery
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 from pointsman.discovery.version import Stamp, Version, joined
 from pointsman.model.era import Era
-from pointsman.xds.delivery import DeliveredCluster, Delivery
-from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 
 _NONE = -2
 """The number of no Resources; -1 is that of a subscription that was brought nothing yet."""

@@ -9,12 +9,12 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from pointsman.adapter.ads.adapter import MOST_STREAMS, AdsAdapter
-from pointsman.adapter.serve.crowd import Bounds
-from pointsman.adapter.serve.files import within_files
-from pointsman.adapter.serve.listen import Listen
-from pointsman.adapter.serve.threaded import ThreadedServer
-from pointsman.adapter.serve.tls import TlsFiles
 from pointsman.model.errors import PointsmanError
+from pointsman.serve.crowd import Bounds
+from pointsman.serve.files import within_files
+from pointsman.serve.listen import Listen
+from pointsman.serve.threaded import ThreadedServer
+from pointsman.serve.tls import TlsFiles
 
 _log = logging.getLogger(__name__)
 

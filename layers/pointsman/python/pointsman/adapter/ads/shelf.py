@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from pointsman.adapter.ads.resources import Resources, make_resources
 from pointsman.adapter.follow.follower import Follower
+from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
+from pointsman.delivery.endpoint_source import over_ads
+from pointsman.delivery.secret_source import Sds, with_sds
 from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import era_of, stamp
-from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
-from pointsman.xds.endpoint_source import over_ads
-from pointsman.xds.secret_source import Sds, with_sds
 
 
 class Shelf:

@@ -17,10 +17,10 @@ from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.ads.subscription import MOST_NAMES
-from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.rejection import Rejection, moment
+from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import LONGEST_TEXT
 

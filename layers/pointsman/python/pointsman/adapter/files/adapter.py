@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pointsman.adapter.files.access import SHARED, without_links
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.operations import FileOperations
 from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
-from pointsman.adapter.follow.defects import AGAIN, Defects
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.lock import DirectoryLock
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.retired import Fetching, retired
+from pointsman.adapter.report.defects import AGAIN, Defects
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.retired import Fetching, retired
+from pointsman.delivery.deliver import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
+from pointsman.delivery.secret_source import ResourceSource, Sds, with_sds
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
-from pointsman.xds.delivery import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
+from pointsman.disk.access import SHARED, without_links
+from pointsman.disk.lock import DirectoryLock
+from pointsman.disk.operations import FileOperations
 from pointsman.xds.manifest import SidecarManifest
-from pointsman.xds.secret_source import ResourceSource, Sds, with_sds
 
 _log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
-from pointsman.adapter.files.access import NotOurs
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.operations import ON_ITS_WAY, FileOperations
 from pointsman.adapter.files.step import Clusters, NamedCluster, next_step
+from pointsman.delivery.deliver import DeliveredCluster, Delivery
+from pointsman.delivery.endpoint_source import EndpointFiles
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, response
+from pointsman.disk.access import NotOurs
+from pointsman.disk.operations import ON_ITS_WAY, FileOperations
 from pointsman.model.canonical import digest
-from pointsman.xds.delivery import DeliveredCluster, Delivery
-from pointsman.xds.endpoint_source import EndpointFiles
-from pointsman.xds.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, response
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pointsman.xds.delivery import Delivery
+from pointsman.delivery.deliver import Delivery
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.confirming import Confirming, Meeting, Need
-from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.replica import Replica
-from pointsman.adapter.follow.resets import Resets
+from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.resets import Resets
 from pointsman.discovery.proxy import ProxyId, proxy_of
 from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view, manifests_of
 from pointsman.store import keys

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import orjson
 
-from pointsman.adapter.files.access import PRIVATE, NotOurs, without_links
-from pointsman.adapter.files.operations import ON_ITS_WAY, FileOperations
-from pointsman.adapter.lock import DirectoryLock
 from pointsman.discovery.proxy import ProxyId, proxy_of
+from pointsman.disk.access import PRIVATE, NotOurs, without_links
+from pointsman.disk.lock import DirectoryLock
+from pointsman.disk.operations import ON_ITS_WAY, FileOperations
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.errors import PointsmanError
 from pointsman.store import keys

@@ -14,9 +14,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pointsman.adapter.follow.defects import Defects
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import LOOK_SECONDS
+from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection
+from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.adapter.rest.ahead import Ahead
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, Woken, render_awaited
@@ -24,20 +27,17 @@ from pointsman.adapter.rest.lookup import Lookup
 from pointsman.adapter.rest.rejections import Rejections
 from pointsman.adapter.rest.stages import SETTLE
 from pointsman.adapter.rest.wire import client_uris, on_client_gone, reply
-from pointsman.adapter.serve.body import BodyRefused, ClientGone, read_body
-from pointsman.adapter.serve.identity import Gate
-from pointsman.adapter.serve.metrics import Metrics
-from pointsman.adapter.serve.rejection import Rejection
-from pointsman.adapter.serve.retired import Fetching, retired
+from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
+from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answer, Answers, Kind
+from pointsman.discovery.identity import Gate
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import MAX_BODY, Asker, DiscoveryRequest, read_request
 from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
+from pointsman.serve.body import BodyRefused, ClientGone, read_body
 from pointsman.store.protocol import Store
-from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
-from pointsman.xds.endpoint_source import XDS_CLUSTER, over_rest
-from pointsman.xds.secret_source import ResourceSource
 
 _log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from pointsman.adapter.follow.confirming import Meeting
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.report.rejection import what
 from pointsman.adapter.rest.held import Held, Woken
-from pointsman.adapter.serve.rejection import what
 from pointsman.discovery.answers import Answer, Kind
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.request import DiscoveryRequest

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.rest.stages import SETTLE, Stages
+from pointsman.delivery.deliver import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
+from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answers, Part, make_part, view_answers, view_listeners
 from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
-from pointsman.xds.delivery import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
-from pointsman.xds.secret_source import ResourceSource
 
 Key = tuple[ProxyId, bool]
 """A proxy, and whether its Envoy takes hostnames: all that an answer depends on beside the view."""

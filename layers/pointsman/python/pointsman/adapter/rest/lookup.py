@@ -6,12 +6,12 @@ from functools import partial
 
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.joins import Joins
+from pointsman.adapter.report.retired import retired
 from pointsman.adapter.rest.book import AnswerBook
-from pointsman.adapter.serve.retired import retired
+from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
 from pointsman.discovery.answers import Answers
 from pointsman.discovery.proxy import ProxyId
 from pointsman.store.protocol import StoreError
-from pointsman.xds.delivery import EnvoyVersion, takes_hostnames
 
 Problem = tuple[int, str]
 """An HTTP status and the reason."""

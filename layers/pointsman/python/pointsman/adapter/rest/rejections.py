@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from pointsman.adapter.serve.rejection import Rejection, moment
+from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.discovery.answers import Kind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import DiscoveryRequest

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import orjson
 from starlette.types import Scope, Send
 
-from pointsman.adapter.serve.connection import GONE, URIS
+from pointsman.serve.connection import GONE, URIS
 
 
 async def reply(send: Send, status: int, body: bytes = b"", *, error: str = "") -> None:

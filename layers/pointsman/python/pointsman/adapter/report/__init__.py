@@ -1,0 +1,1 @@
+"""What an adapter tells of itself and of its Envoys."""

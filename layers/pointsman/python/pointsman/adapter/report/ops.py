@@ -1,0 +1,78 @@
+"""What operators and their tools ask of an adapter over HTTP."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pointsman.adapter.report.metrics import CONTENT_TYPE, Metrics
+from pointsman.adapter.report.rejection import Rejection
+
+MOST_AHEAD = 10
+"""Envoys that are ahead which `/readyz` names; `/rejections` names all of them, `pointsman_unconfirmed` counts."""
+
+
+def ops(
+    metrics: Metrics,
+    waiting_for: Callable[[], str],
+    config_dump: Callable[[], Any] | None,
+    rejections: Callable[[], Iterable[Rejection]] = tuple,
+    ahead: Callable[[], Sequence[str]] = tuple,
+    resets: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    retired: Callable[[], Iterable[Mapping[str, str]]] = tuple,
+    *,
+    ended: Callable[[], str] = str,
+    failing: Callable[[], str] = str,
+) -> Starlette:
+    """The application: `GET /healthz`, `/readyz`, `/metrics`, `/config_dump`, `/rejections`.
+
+    `/healthz` is 200 as long as the process answers and no part of it has `ended`; else 503, and the process ends by
+    itself. `/readyz` is 200 as soon as there is something to serve, and stays
+    so while the store is away: what is served then is the last known good, `/metrics` tells how old it is. What is
+    `failing` and tried again is told there as well; to send the Envoys elsewhere would not help.
+    `waiting_for` is what is missing, "" if nothing is. `ahead` are the Envoys that have something newer than what is
+    here while the store has not said what is right, which leaves the others served; `resets` what went back with the
+    store; `retired` who fetches though the registration was deleted. Without a `config_dump` there are no pages with it
+    and with the `rejections`: they show what proxies get, which is not for everybody.
+    """
+    # Not coroutines: a follower that reads a slow store must not hold up the loop.
+
+    def healthz(request: Request) -> Response:
+        dead = ended()
+        return _json({"alive": not dead, "ended": dead}, 503 if dead else 200)
+
+    def readyz(request: Request) -> Response:
+        missing, dead = waiting_for(), ended()
+        body = {
+            "ready": not (missing or dead),
+            "waiting_for": missing,
+            "ended": dead,
+            "failing": failing(),
+            "ahead": list(ahead()[:MOST_AHEAD]),
+        }
+        return _json(body, 200 if body["ready"] else 503)
+
+    def show_metrics(request: Request) -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    def dump(request: Request) -> Response:
+        return _json(config_dump() if config_dump else {})
+
+    def show_rejections(request: Request) -> Response:
+        found = [each.json() for each in rejections()]
+        return _json(
+            {"rejections": found, "ahead": list(ahead()), "resets": list(resets()), "retired": list(retired())}
+        )
+
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
+    if config_dump:
+        routes += [Route("/config_dump", dump), Route("/rejections", show_rejections)]
+    return Starlette(routes=routes)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json")

@@ -1,0 +1,141 @@
+"""Notices: telling who follows that heads and manifests moved, each notice with the moved object itself."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from pointsman.model.canonical import canonical
+from pointsman.pipeline.moved import Moved, MovedManifest, Notify
+from pointsman.store import keys
+from pointsman.store.protocol import StoreUnavailable
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+LARGEST = 200_000
+"""Bytes of the largest object that travels inside its notice."""
+
+_LARGEST_REQUEST = 256_000
+"""Bytes of all messages in one request: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html, 256 KB."""
+
+_ENTRIES = 10
+_OVERHEAD = 256
+_THREADS = 8
+
+
+class Topic(Protocol):
+    """What is used of boto3's SNS client."""
+
+    def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Sequence[Any]) -> Any:
+        """https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html."""
+        ...
+
+
+def notice(moved: Moved | MovedManifest) -> bytes:
+    """The message about one object, JSON: its `key`, and the object as it stands under that key.
+
+    A head comes with its `version` and as `head`, a manifest with its `generation` and as `manifest`. One that is
+    larger than LARGEST is left out: whoever wants it reads the store.
+    """
+    body: dict[str, Any] = {"key": moved.key}
+    body |= {"version": moved.version} if isinstance(moved, Moved) else {"generation": moved.generation}
+    if len(moved.data) <= LARGEST:
+        body["head" if isinstance(moved, Moved) else "manifest"] = orjson.Fragment(moved.data)
+    return canonical(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a notice says: the key of what moved, and its bytes, None where the store has to be asked."""
+
+    key: str
+    data: bytes | None
+
+
+def read_notice(text: str) -> Notice | None:
+    """The notice that `notice` wrote; None for anything else, which says nothing."""
+    try:
+        body = orjson.loads(text)
+    except ValueError:
+        return None
+    match body:
+        case {"key": str(key), "version": int(), **more} if keys.is_snapshot(key):
+            object_ = more.get("head")
+        case {"key": str(key), "generation": int(), **more} if keys.is_manifest(key):
+            object_ = more.get("manifest")
+        case _:
+            return None
+    if object_ is None:
+        return Notice(key, None)
+    try:
+        return Notice(key, canonical(object_)) if isinstance(object_, dict) else None
+    except TypeError:  # nested more deeply than anything that was written
+        return None
+
+
+class Notices:
+    """Publishes notices to an SNS topic, as an Engine's `notify`.
+
+    A message has one attribute, `datacenter`: whoever follows one datacenter filters by it. Notices come more than
+    once and out of order; the serial inside the object tells.
+    """
+
+    def __init__(self, client: Topic, topic: str) -> None:
+        """`client` is boto3's SNS client, with at least eight connections; `topic` the ARN of the topic."""
+        self._client = client
+        self._topic = topic
+
+    def __call__(self, moved: Sequence[Moved | MovedManifest]) -> None:
+        """Tell of each of them. Raises StoreUnavailable if SNS did not take them all: tell of all again."""
+        batches = list(_batches(moved))
+        if len(batches) < 2:
+            for batch in batches:
+                self._publish(batch)
+            return
+        with ThreadPoolExecutor(min(_THREADS, len(batches)), thread_name_prefix="notices") as pool:
+            for _ in pool.map(self._publish, batches):
+                pass
+
+    def _publish(self, entries: Sequence[Any]) -> None:
+        # botocore is here only where there is a client.
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._client.publish_batch(TopicArn=self._topic, PublishBatchRequestEntries=entries)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable(f"notices {self._topic}: SNS did not take them ({error}): try again") from error
+        if failed := answer.get("Failed"):
+            raise StoreUnavailable(
+                f"notices {self._topic}: SNS did not take {len(failed)} ({failed[0].get('Code')}): try again"
+            )
+
+
+def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    size = 0
+    for one in moved:
+        message = notice(one).decode()
+        cost = len(message.encode()) + _OVERHEAD
+        if batch and (len(batch) == _ENTRIES or size + cost > _LARGEST_REQUEST):
+            yield batch
+            batch, size = [], 0
+        attribute = {"DataType": "String", "StringValue": one.datacenter}
+        batch.append({"Id": str(len(batch)), "Message": message, "MessageAttributes": {"datacenter": attribute}})
+        size += cost
+    if batch:
+        yield batch
+
+
+def notices_to(topic: str, session: "Session | None" = None) -> Notify:
+    """What an Engine on AWS has as `notify`: notices to the topic with the ARN `topic`, or to nobody for "".
+
+    `session` is botocore's, for who makes more clients with it.
+    """
+    if not topic:
+        return lambda moved: None
+    from pointsman.store.session import new_client, new_session
+
+    return Notices(new_client(session or new_session(), "sns", connections=_THREADS), topic)

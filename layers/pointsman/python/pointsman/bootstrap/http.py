@@ -1,0 +1,77 @@
+"""The part of a bootstrap that fetches over HTTP (REST xDS)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.bootstrap.parts import Address, UnixSocket
+from pointsman.bootstrap.server import AdapterTls, adapter_cluster, adapter_problems
+from pointsman.delivery.endpoint_source import XDS_CLUSTER
+
+
+@dataclass(frozen=True, slots=True)
+class FetchHttp:
+    """Poll the adapter at `at` over HTTP; `tls` where that is not on this machine.
+
+    The adapter holds a poll until something changes, for less than `request_timeout_ms`. `refresh_delay_ms` is the
+    pause between an answer and the next poll (Envoy waits once to twice as long): all the pacing there is when an
+    adapter is away. Both are for clusters and listeners; the adapter says how endpoints are polled for.
+    """
+
+    at: Address | UnixSocket
+    tls: AdapterTls | None = None
+    refresh_delay_ms: int = 500
+    request_timeout_ms: int = 60_000
+
+
+def http_dynamic_resources(fetch: FetchHttp) -> dict[str, Any]:
+    """Clusters and listeners; endpoints are asked for as the clusters say."""
+    # The static listeners of an Envoy open when this is over, so that it cannot be for ever.
+    return rest_dynamic_resources(fetch.refresh_delay_ms, fetch.request_timeout_ms, "5s")
+
+
+def rest_dynamic_resources(
+    refresh_delay_ms: int, request_timeout_ms: int, initial_fetch_timeout: str
+) -> dict[str, Any]:
+    """Clusters and listeners are polled for at the bootstrap's xDS cluster."""
+    source = {
+        "api_config_source": {
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": [XDS_CLUSTER],
+            "refresh_delay": _seconds(refresh_delay_ms),
+            "request_timeout": _seconds(request_timeout_ms),
+        },
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": initial_fetch_timeout,
+    }
+    return {"cds_config": source, "lds_config": source}
+
+
+def http_cluster(fetch: FetchHttp) -> dict[str, Any]:
+    """The cluster of the adapter itself."""
+    cluster = adapter_cluster(fetch.at, fetch.tls, {"http_protocol_options": {}}, "http/1.1")
+    # At its start an Envoy opens a connection for each of its clusters, and is busy with writing requests of 77 KB:
+    # a shorter time is over before it looks again, and everything begins anew.
+    cluster["connect_timeout"] = "10s"
+    if isinstance(fetch.at, Address):
+        # Held polls are silent: without probes, an adapter that is gone without a word is noticed after a timeout.
+        keepalive = {"keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 5}
+        cluster["upstream_connection_options"] = {"tcp_keepalive": keepalive}
+    return cluster
+
+
+def http_problems(fetch: FetchHttp) -> Iterator[tuple[str, str]]:
+    """What is wrong with `fetch`: a field and a reason each."""
+    yield from adapter_problems("HTTP", fetch.at, fetch.tls)
+    if fetch.refresh_delay_ms < 10:
+        yield (
+            "refresh delay",
+            f"{fetch.refresh_delay_ms} ms: Envoy would do nothing but ask; 10 ms is the least",
+        )
+    if fetch.request_timeout_ms < 1000:
+        yield "request timeout", f"{fetch.request_timeout_ms} ms: no poll could be held; give a second at least"
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:g}s"

@@ -1,0 +1,1 @@
+"""What does one Envoy get of what is published, how does it ask, and what comes before what?"""

@@ -1,0 +1,171 @@
+"""From the canonical form to what one Envoy gets (docs/architecture.md, "How Envoys get it").
+
+What differs between Envoys is how a measured cluster learns that another target serves. Both ways keep the SNI of one
+target and the endpoints of another apart:
+
+- Envoy 1.40 and later: each endpoint carries the target's SNI as its `hostname`, and the cluster, which never changes
+  with health, takes the SNI from there (`auto_host_sni`).
+- Older ones, and where the version is not known: the cluster carries the SNI. Its endpoints are called by a name that
+  changes with it, so that the new cluster warms on its own endpoints while the old one still has those before.
+
+What is the same for all: an address that stands in several priority tiers goes out once, where it is healthy
+(`pointsman.delivery.hosts`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+
+from pointsman.delivery.hosts import keep_each_host_once
+from pointsman.delivery.limits import set_limits
+from pointsman.delivery.secret_source import ResourceSource
+from pointsman.model.canonical import digest
+from pointsman.xds.content import Content
+from pointsman.xds.gateway_listener import gateway_listener
+from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
+from pointsman.xds.pack import milliseconds, packed
+from pointsman.xds.snapshot import Snapshot
+
+EnvoyVersion = tuple[int, int, int]
+"""Major, minor, patch, as `node.user_agent_build_version` has them."""
+
+_HOSTNAMES_SINCE: EnvoyVersion = (1, 40, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a delivery depends on beside what is delivered.
+
+    `hostnames` is whether the SNI goes with the endpoints, `connect_timeout_ms` a gateway's own (0: as stored).
+    """
+
+    hostnames: bool
+    source: ResourceSource
+    connect_timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class DeliveredCluster:
+    """A cluster and its endpoints as one Envoy gets them, serialized.
+
+    `place` is where the cluster says its endpoints are: what the source made of their name. `snapshot` is what all
+    this was made from.
+    """
+
+    name: str
+    cluster: bytes
+    place: str
+    assignment: bytes
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """All that one Envoy gets: clusters and serialized listeners, each sorted by name."""
+
+    form: Form
+    clusters: tuple[DeliveredCluster, ...]
+    listeners: tuple[bytes, ...]
+
+
+def takes_hostnames(envoy: EnvoyVersion | None) -> bool:
+    """Whether an Envoy of this version (None: not known) takes the SNI from an endpoint's hostname, and a new one
+    also where the address stays the same."""
+    return envoy is not None and envoy >= _HOSTNAMES_SINCE
+
+
+def deliver_sidecar(
+    manifest: SidecarManifest,
+    snapshots: Mapping[str, Snapshot],
+    envoy: EnvoyVersion | None,
+    source: ResourceSource,
+    previous: Delivery | None = None,
+) -> Delivery:
+    """What the sidecar of `manifest` gets. `snapshots` are by cluster id and have all that the manifest names.
+
+    What `previous`, an earlier delivery to the same proxy, made from the very same snapshots is taken over from there.
+    All snapshots must have passed `check_snapshot`, the manifest `check_manifest`.
+    """
+    form = Form(takes_hostnames(envoy), source)
+    clusters = _clusters((snapshots[each] for each in manifest.clusters), form, previous)
+    return Delivery(form, clusters, _sorted_listeners(manifest.listeners, previous))
+
+
+def deliver_gateway(
+    own: GatewayManifest,
+    shared: GatewaysManifest,
+    snapshots: Mapping[str, Snapshot],
+    envoy: EnvoyVersion | None,
+    source: ResourceSource,
+    previous: Delivery | None = None,
+) -> Delivery:
+    """What the mesh gateway of `own` gets, one of the datacenter of `shared`. Otherwise as `deliver_sidecar`."""
+    form = Form(takes_hostnames(envoy), source, own.connect_timeout_ms)
+    clusters = _clusters((snapshots[each] for each in shared.clusters), form, previous)
+    return Delivery(form, clusters, gateway_listeners(own, shared))
+
+
+def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
+    """The serialized listeners of `deliver_sidecar`, sorted by name."""
+    return _sorted_listeners(manifest.listeners, None)
+
+
+def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
+    """The serialized listeners of `deliver_gateway`: it has one."""
+    listener = gateway_listener((own.address, own.port), shared.datacenters, shared.trust_domain, own.access_log_path)
+    # Two gateways that are told to listen on one port must not share its connections unnoticed.
+    listener.enable_reuse_port.value = False
+    return (bytes(listener.SerializeToString(deterministic=True)),)
+
+
+def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
+    """One cluster and its endpoints in `form`."""
+    content = snapshot.content
+    cluster = Cluster.FromString(content.cluster)
+    assignment = ClusterLoadAssignment.FromString(content.assignment)
+    keep_each_host_once(assignment)
+    endpoints = cluster.name
+    if content.measured:
+        if form.hostnames:
+            _take_sni_from_endpoints(cluster, assignment, content)
+        # The name of the endpoints carries whatever of the cluster they have to agree with: the SNI where it stands
+        # there, and the identities that a server may have. A change of those can tear as well.
+        endpoints = f"{cluster.name}@{digest(_bytes(cluster))[:16]}"
+    if form.connect_timeout_ms:
+        cluster.connect_timeout.CopyFrom(milliseconds(form.connect_timeout_ms))
+    set_limits(cluster)
+    place, assignment.cluster_name = form.source.ask(cluster, endpoints)
+    return DeliveredCluster(cluster.name, _bytes(cluster), place, _bytes(assignment), snapshot)
+
+
+def _clusters(snapshots: Iterable[Snapshot], form: Form, previous: Delivery | None) -> tuple[DeliveredCluster, ...]:
+    made = {id(each.snapshot): each for each in previous.clusters} if previous and previous.form == form else {}
+    delivered = (made.get(id(snapshot)) or deliver_cluster(snapshot, form) for snapshot in snapshots)
+    return tuple(sorted(delivered, key=lambda each: each.name))
+
+
+def _take_sni_from_endpoints(cluster: Cluster, assignment: ClusterLoadAssignment, content: Content) -> None:
+    tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
+    serving = tls.sni
+    # What stands in the cluster counts only for an endpoint without a hostname, of which there is none; it must not
+    # follow the selection.
+    tls.sni = content.targets[0].id + serving.removeprefix(content.active)
+    tls.auto_host_sni = True
+    cluster.transport_socket.typed_config.CopyFrom(packed(tls))
+    for group in assignment.endpoints:
+        for endpoint in group.lb_endpoints:
+            endpoint.endpoint.hostname = serving
+
+
+def _sorted_listeners(listeners: tuple[bytes, ...], previous: Delivery | None) -> tuple[bytes, ...]:
+    if previous and sorted(previous.listeners) == sorted(listeners):
+        return previous.listeners
+    return tuple(sorted(listeners, key=lambda each: str(Listener.FromString(each).name)))
+
+
+def _bytes(message: Cluster | ClusterLoadAssignment) -> bytes:
+    return bytes(message.SerializeToString(deterministic=True))

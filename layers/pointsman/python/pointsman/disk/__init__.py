@@ -1,0 +1,1 @@
+"""How are files written whole, for whom, and by one process at a time?"""

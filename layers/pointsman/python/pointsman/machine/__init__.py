@@ -1,0 +1,1 @@
+"""The processes of one machine: `pointsman up`, and an adapter alone."""

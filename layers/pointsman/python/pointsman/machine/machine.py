@@ -1,0 +1,230 @@
+"""One machine: the verbs, the HTTP intake and the ways to Envoys, in one process on one store."""
+
+import logging
+import re
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import orjson
+
+from pointsman.adapter.admin.client import Admin
+from pointsman.adapter.follow.kept import Kept
+from pointsman.delivery.secret_source import read_sds
+from pointsman.disk.access import read_group
+from pointsman.machine.intake import intake
+from pointsman.machine.process import AdapterProcess, stop_on_signals
+from pointsman.machine.process import Settings as AdapterSettings
+from pointsman.machine.reconciling import Reconciling
+from pointsman.model.errors import InvalidInput
+from pointsman.pipeline.config import NO_ROOT
+from pointsman.pipeline.configure import Batch, configure
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.retention import Retention
+from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
+from pointsman.serve.crowd import FOR_PRODUCERS, MOST_CONNECTIONS
+from pointsman.serve.files import allow_files
+from pointsman.serve.http import HttpServer
+from pointsman.serve.listen import Listen
+from pointsman.serve.log import KIND, start_log
+from pointsman.store.open import open_store
+from pointsman.store.protocol import Store, StoreUnavailable
+from pointsman.store.sqlite import SQLiteStore
+
+_log = logging.getLogger(__name__)
+
+_SWITCH_INTERVAL = 0.001
+"""Seconds that a thread may compute while others want to. Who takes an event in goes on computing when its change is
+written, and who tells the Envoys waits for that: with Python's five milliseconds, a held poll was answered three
+milliseconds later at the median."""
+
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `pointsman up` is told, checked.
+
+    `adapter` is how Envoys fetch, if at all. What they get is kept in `keep` as well, to serve it while the store is
+    away.
+    """
+
+    store: str
+    trust_domain: str
+    listen: Listen
+    reconcile_every: int
+    adapter: AdapterSettings
+    scope: Scope = EVERYWHERE
+    keep: Path | None = None
+
+    @classmethod
+    def read(
+        cls,
+        store: str,
+        trust_domain: str,
+        listen: str,
+        files: str,
+        envoy_version: str,
+        reconcile_every: int,
+        grpc: str = "",
+        http: str = "",
+        admins: Sequence[str] = (),
+        refresh_delay_ms: int = 1000,
+        datacenters: str = "",
+        sds: str = "",
+        group: str = "",
+        hosts: Sequence[str] = (),
+        max_connections: int = MOST_CONNECTIONS,
+        keep: str = "",
+    ) -> Self:
+        """From the command line's texts. Raises InvalidInput."""
+        place = Listen.read(listen, "--listen")
+        if not place.local:
+            reason = f'"{place.host}" is not a loopback address: whoever reaches the port decides where traffic goes'
+            raise InvalidInput.single("--listen", "", f"{reason}; put a proxy with authentication before it")
+        version = _VERSION.match(envoy_version)
+        if envoy_version and not version:
+            raise InvalidInput.single("--envoy-version", "", f'"{envoy_version[:80]}" is not a version like 1.40.0')
+        return cls(
+            store,
+            trust_domain,
+            place,
+            reconcile_every,
+            AdapterSettings(
+                http=_local(http, "http") if http else "",
+                grpc=_local(grpc, "grpc") if grpc else "",
+                files=Path(files).absolute() if files else None,
+                group=read_group(group),
+                envoy_version=(int(version[1]), int(version[2]), int(version[3] or 0)) if version else None,
+                refresh_delay_ms=refresh_delay_ms,
+                admins=[Admin.read(each) for each in admins],
+                sds=read_sds(sds) if sds else None,
+                hosts=tuple(hosts),
+                max_connections=max_connections,
+            ),
+            read_scope(datacenters, "--datacenters"),
+            Path(keep) if keep else None,
+        )
+
+
+class Machine:
+    """The process behind `pointsman up`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self) -> None:
+        """Serve until a signal ends it.
+
+        Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it has ended that should
+        not.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        start_log()
+        allow_files()
+        with ExitStack() as opened:
+            listener = self._settings.listen.bind("--listen")
+            opened.callback(listener.close)
+            opened.callback(lambda: self._settings.listen.leave() if listener.fileno() >= 0 else None)
+            store = open_store(self._settings.store, create=True)
+            opened.callback(store.close)
+            self._serve(store, listener)
+
+    def _serve(self, store: Store, listener: socket.socket) -> None:
+        engine = Engine(store, scope=self._settings.scope)
+        kept = Kept(self._settings.keep, self._settings.store) if self._settings.keep else None
+        is_away = self._begin(engine, kept)
+
+        def turn() -> None:
+            if engine.root is NO_ROOT:
+                self._begin_config(engine)
+            self._reconcile(engine)
+            retention.run()
+
+        reconciling = Reconciling(turn, self._settings.reconcile_every)
+        retention = Retention(engine, pause=reconciling.pause)
+        adapter = AdapterProcess(store, self._settings.adapter, kept)
+        adapter.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
+        adapter.metrics.gauge(
+            "pointsman_reconcile_age_seconds",
+            "Since everything was last recomputed and repaired to the end.",
+            lambda: reconciling.age,
+        )
+        app = intake(
+            engine,
+            report,
+            rejections=adapter.rejections,
+            others=adapter.ops(),
+            takers=1 if isinstance(store, SQLiteStore) else 16,
+            metrics=adapter.metrics,
+        )
+        stop = stop_on_signals()
+        with ExitStack() as serving:
+            where = adapter.start(serving)
+            server = HttpServer(
+                app,
+                self._settings.listen,
+                name="intake",
+                bounds=FOR_PRODUCERS,
+                hosts=self._settings.adapter.hosts,
+                metrics=adapter.metrics,
+                listener=listener,
+            )
+            serving.callback(reconciling.stop)
+            reconciling.start(soon=is_away)
+            # Last, so that it ends first: what is acknowledged is passed on to the Envoys that ask.
+            adapter.serve(serving, "intake", server)
+            self._ready(server.address, where)
+            adapter.wait(stop)
+
+    def _begin(self, engine: Engine, kept: Kept | None) -> bool:
+        """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""
+        try:
+            self._begin_config(engine)
+            self._reconcile(engine)
+        except StoreUnavailable as error:
+            if kept is None or not kept.proxies():
+                raise
+            report(f"{error}; Envoys get what is kept in {kept} until the store is back")
+            return True
+        return False
+
+    def _begin_config(self, engine: Engine) -> None:
+        done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+        for warning in done.settled.warnings:
+            report(warning)
+
+    def _ready(self, url: str, where: Mapping[str, str]) -> None:
+        ways = {way: where.get(way) for way in ("files", "grpc", "http")}
+        line = {"ready": True, "url": url, **ways, "store": self._settings.store}
+        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+        sys.stdout.flush()
+
+    def _reconcile(self, engine: Engine) -> None:
+        done = reconcile(engine, report if sys.stderr.isatty() else lambda text: None)
+        for warning in done.warnings:
+            report(warning)
+        for failure in done.failed:
+            report(f"cannot be computed and stays as it is: {failure}")
+        if done.repaired:
+            report(f"reconciled: {done.moved} snapshots, {done.manifests} manifests, {done.retired} retired")
+
+
+def _local(place: str, way: str) -> str:
+    listen = Listen.read(place, f"--{way}")
+    if not listen.local:
+        reason = (
+            f'"{listen.host}" is not a loopback address; `pointsman adapter {way}` serves others, with certificates'
+        )
+        raise InvalidInput.single(f"--{way}", "", reason)
+    return place
+
+
+def report(text: str) -> None:
+    """One line in the log; of those that begin alike, few."""
+    _log.warning("%s", text, extra={KIND: text.partition(":")[0]})

@@ -1,0 +1,417 @@
+"""An adapter's process: the ways to Envoys that were asked for, and the pages for operators, on one store."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from pointsman.adapter.admin.client import Admin
+from pointsman.adapter.admin.watch import AdminWatch
+from pointsman.adapter.files.adapter import OURS, FilesAdapter
+from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.idle import Idle
+from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.rejection import Rejection, standing
+from pointsman.adapter.report.retired import RetiredProxies
+from pointsman.delivery.deliver import EnvoyVersion
+from pointsman.delivery.secret_source import Sds, with_sds
+from pointsman.discovery.proxy import ProxyId
+from pointsman.disk.access import shared_directory
+from pointsman.disk.lock import DirectoryLock
+from pointsman.machine.turns import Turns
+from pointsman.model.errors import PointsmanError
+from pointsman.serve.crowd import FOR_ENVOYS, FOR_OPERATORS, MOST_CONNECTIONS
+from pointsman.serve.listen import Listen
+from pointsman.serve.threaded import ThreadedServer
+from pointsman.serve.tls import ServerTls, TlsFiles
+from pointsman.store.protocol import Store
+
+if TYPE_CHECKING:
+    from pointsman.adapter.ads.adapter import AdsAdapter
+    from pointsman.adapter.rest.adapter import RestAdapter
+
+_log = logging.getLogger(__name__)
+
+_WATCH = 1.0
+"""Seconds between two looks whether all threads are there."""
+
+_DISCOVERY_SECONDS = 0.5
+"""How soon a proxy that somebody registered gets its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
+    and later, for `group` to read (None: the process's own); `http` and `grpc` for Envoys that ask, `ops` for operators
+    (IP:PORT or unix:PATH).
+
+    `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
+    all) or ask. `trust_domain` is that of
+    clients' certificates, "" the store's. `refresh_delay_ms` is between two requests over HTTP for
+    the same endpoints. `admins` are the Envoys to watch for what they reject. `sds` is how
+    Envoys' secrets come, None: they are in their bootstraps. `hosts` are names of this machine under which its pages
+    are asked for; `max_connections` is how many Envoys' connections are held over HTTP.
+    """
+
+    http: str = ""
+    grpc: str = ""
+    ops: str = ""
+    files: Path | None = None
+    group: int | None = None
+    envoy_version: EnvoyVersion | None = None
+    tls: TlsFiles | None = None
+    trust_domain: str = ""
+    proxies: Sequence[ProxyId] = ()
+    datacenters: frozenset[str] = frozenset()
+    refresh_delay_ms: int = 1000
+    admins: Sequence[Admin] = ()
+    sds: Sds | None = None
+    hosts: Sequence[str] = ()
+    max_connections: int = MOST_CONNECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    alive: Callable[[], bool]
+    problem: Callable[[], str]
+
+
+class AdapterProcess:
+    """Serves as `settings` say, from the store, and from what is `kept` while that is away.
+
+    Files and the network have a follower each: who waits for a disk does not hold up who does not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        kept: Kept | None = None,
+        hearing: Callable[[], bool] | None = None,
+    ) -> None:
+        """Raises PointsmanError for settings that cannot be; nothing listens yet.
+
+        `hearing` tells whether notices are heard, where the store is followed by them.
+        """
+        self._settings, self._store, self._kept = settings, store, kept
+        self._followers: list[Follower] = []
+        self._problems: list[Callable[[], Mapping[ProxyId, Sequence[str]]]] = []
+        self.metrics = Metrics(self._staleness, self._unreachable, self.problems)
+        if hearing is not None:
+            self.metrics.watch_notices(hearing)
+        self.metrics.gauge(
+            "pointsman_proxies_behind", "Proxies that do not get what the store has.", lambda: len(self.problems())
+        )
+        self.metrics.gauge(
+            "pointsman_unconfirmed",
+            "What Envoys have that is newer than what is here, while the store has not been read since.",
+            lambda: len(self.ahead()),
+        )
+        self.metrics.total(
+            "pointsman_resets",
+            "What went back, objects and what Envoys had of them, because the store itself did.",
+            lambda: sum(each.resets.total for each in self._followers),
+        )
+        self.retired = RetiredProxies()
+        self.metrics.gauge(
+            "pointsman_retired_proxies",
+            "Proxies that Envoys fetch as, or that have files here, though their registrations were deleted.",
+            lambda: len({each.proxy for each in self.retired.all()}),
+        )
+        self._users: list[AdsAdapter | RestAdapter] = []
+        self.metrics.gauge(
+            "pointsman_joins_waiting",
+            "Envoys whose first stream or request waits for its turn to be prepared for.",
+            lambda: sum(each.waiting for each in self._users),
+        )
+        self._listeners: list[Callable[[set[ProxyId]], None]] = []
+        self._dumps: dict[str, Callable[[], Any]] = {}
+        self._rejections: list[Callable[[], Iterable[Rejection]]] = []
+        self._judges: list[Callable[[ProxyId, str, str, str], bool | None]] = []
+        self._addresses: dict[str, str] = {}
+        self._parts: list[_Part] = []
+
+    def start(self, serving: ExitStack) -> dict[str, str]:
+        """Serve for as long as `serving` lasts: where, by what it is for (`files`, `http`, `grpc`, `ops`).
+
+        Raises PointsmanError if it cannot listen or write.
+        """
+        settings, ended = self._settings, threading.Event()
+        if self._kept is not None:
+            kept = serving.enter_context(self._kept)
+            self.metrics.gauge(
+                "pointsman_kept_behind",
+                "Whether what is kept on disk could not be written.",
+                lambda: bool(kept.problem),
+            )
+            self.watch("kept", lambda: kept.alive)
+        if settings.files is not None:
+            self._start_files(serving, ended, settings.files)
+        if settings.grpc or settings.http:
+            follower = self._follower(self._kept)
+            self._problems.append(follower.all_problems)
+            # Before anybody asks: what is kept needs no store.
+            follower.recall()
+            if settings.grpc:
+                self._start_grpc(serving, follower)
+            if settings.http:
+                self._start_http(serving, follower)
+            idle = Idle(follower, self._users)
+
+            def on_change(changed: set[ProxyId]) -> None:
+                self._on_change(changed)
+                idle.look()
+                self.retired.all()
+
+            self._start_thread(serving, ended, "follower", lambda: follower.run(ended, on_change))
+        if settings.admins:
+            watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
+            self._rejections.append(watch.rejections)
+            self._dumps["admin"] = watch.dump
+            self.watch("admin", lambda: watch.alive)
+            serving.enter_context(watch)
+        if settings.ops:
+            from pointsman.serve.http import HttpServer
+
+            server = HttpServer(
+                self.ops(),
+                Listen.read(settings.ops, "--ops"),
+                name="ops",
+                option="--ops",
+                bounds=FOR_OPERATORS,
+                hosts=settings.hosts,
+                metrics=self.metrics,
+            )
+            self.serve(serving, "ops", server)
+        return self._addresses
+
+    def serve(self, serving: ExitStack, what: str, server: ThreadedServer) -> None:
+        """Start a server that has to go on for as long as `serving` lasts. Raises PointsmanError if it cannot."""
+        serving.enter_context(server)
+        self.watch(what, lambda: server.alive)
+        self._addresses[what] = server.address
+
+    def watch(self, what: str, alive: Callable[[], bool], problem: Callable[[], str] = str) -> None:
+        """Have a part that must not end watched too; `problem` is why it does not do what it should, "" if it does."""
+        self._parts.append(_Part(what, alive, problem))
+
+    @property
+    def ended(self) -> str:
+        """Which parts have ended that should not, "" if none has."""
+        return ", ".join(part.name for part in self._parts if not part.alive())
+
+    @property
+    def failing(self) -> str:
+        """What does not do what it should, and why; "" if all does."""
+        return "; ".join(filter(None, (part.problem() for part in self._parts)))
+
+    def rejections(self) -> list[Rejection]:
+        """What Envoys reject, and do not have."""
+        return standing(each for found in self._rejections for each in found())
+
+    def ahead(self) -> list[str]:
+        """Which Envoys have something newer than what is here, while the store has not been read since."""
+        return [each for follower in self._followers for each in follower.ahead]
+
+    def resets(self) -> list[dict[str, str]]:
+        """What went back lately because the store itself did: what, from where to where, and when."""
+        return [each for follower in self._followers for each in follower.resets.all()]
+
+    def problems(self) -> dict[ProxyId, list[str]]:
+        """By proxy, why it does not get what the store has; those without any are left out."""
+        found: dict[ProxyId, list[str]] = {}
+        for problems in self._problems:
+            for proxy, lines in problems().items():
+                found.setdefault(proxy, []).extend(lines)
+        return found
+
+    def ops(self, with_dump: bool = True) -> Any:
+        """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
+        from pointsman.adapter.report.ops import ops
+
+        return ops(
+            self.metrics,
+            self._waiting_for,
+            self._config_dump if with_dump else None,
+            self.rejections,
+            self.ahead,
+            self.resets,
+            self.retired.dump,
+            ended=lambda: self.ended,
+            failing=lambda: self.failing,
+        )
+
+    def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
+        """Serve until `stop` is set; `ready` is told where.
+
+        Raises PointsmanError if it cannot listen or write, or if a part of it has ended that should not.
+        """
+        with ExitStack() as serving:
+            ready(self.start(serving))
+            self.wait(stop)
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when `stop` is set. Raises PointsmanError if a part has ended that should not."""
+        while not stop.wait(_WATCH):
+            if ended := self.ended:
+                raise PointsmanError(f"a part has ended unexpectedly: {ended} (the log says why); start it again")
+
+    def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
+        settings = self._settings
+        # Who keeps is one, since two would sweep what the other has: files last by themselves, what is served does not.
+        follower = self._follower(None if settings.grpc or settings.http else self._kept)
+        root = shared_directory(root, settings.group)
+        adapter = FilesAdapter(
+            follower,
+            root,
+            settings.envoy_version,
+            sds=settings.sds,
+            group=settings.group,
+            metrics=self.metrics,
+            lock=DirectoryLock(root / OURS),
+        )
+        self._dumps["files"] = adapter.config_dump
+        self._judges.append(adapter.has)
+        self._problems.append(adapter.problems)
+        self.metrics.gauge(
+            "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
+        )
+        self.retired.watch(adapter.fetching)
+        period = None if settings.proxies else _DISCOVERY_SECONDS
+        self._start_thread(
+            serving, ended, "files", lambda: adapter.run(ended, discovery_period=period, on_turn=self.retired.all)
+        )
+        self._addresses["files"] = str(root)
+
+    def _start_http(self, serving: ExitStack, follower: Follower) -> None:
+        from pointsman.adapter.rest.adapter import REQUEST_TIMEOUT_MS, RestAdapter
+        from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
+        from pointsman.serve.http import HttpServer
+
+        settings, listen = self._settings, Listen.read(self._settings.http, "--listen")
+        tls = ServerTls(settings.tls) if settings.tls and not listen.path else None
+        adapter = RestAdapter(
+            follower,
+            self._store,
+            self.metrics,
+            others=self.ops(tls is None),
+            trust_domain=settings.trust_domain or None,
+            source=with_sds(over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS), settings.sds),
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._users.append(adapter)
+        self.retired.watch(adapter.fetching)
+        self._dumps["rest"] = adapter.config_dump
+        self._problems.append(adapter.problems)
+        self._rejections.append(adapter.rejections)
+        self._judges.append(adapter.has)
+        server = HttpServer(
+            adapter,
+            listen,
+            tls,
+            drain=adapter.drain,
+            option="--http",
+            bounds=replace(FOR_ENVOYS, connections=settings.max_connections),
+            hosts=settings.hosts,
+            metrics=self.metrics,
+        )
+        serving.callback(adapter.close)
+        self.serve(serving, "http", server)
+
+    def _start_grpc(self, serving: ExitStack, follower: Follower) -> None:
+        # Who has no use for gRPC does not load it.
+        from pointsman.adapter.ads.adapter import AdsAdapter
+        from pointsman.adapter.ads.server import AdsServer
+
+        settings = self._settings
+        adapter = AdsAdapter(
+            follower,
+            self._store,
+            self.metrics,
+            trust_domain=settings.trust_domain or None,
+            sds=settings.sds,
+            announce=self._on_change,
+        )
+        self._listeners.append(adapter.on_change)
+        self._users.append(adapter)
+        self.retired.watch(adapter.fetching)
+        self._dumps["ads"] = adapter.config_dump
+        self._problems.append(adapter.problems)
+        self._rejections.append(adapter.rejections)
+        self.serve(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
+
+    def _start_thread(self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None]) -> None:
+        turns = Turns(name, ended, run)
+        turns.start()
+        self.watch(name, lambda: turns.alive, lambda: turns.problem)
+        serving.callback(turns.join, 5.0)
+        serving.callback(ended.set)
+
+    def _follower(self, kept: Kept | None) -> Follower:
+        follower = Follower(self._store, self._settings.proxies, datacenters=self._settings.datacenters, kept=kept)
+        self._followers.append(follower)
+        return follower
+
+    def _clusters_of(self, proxy: ProxyId) -> list[str]:
+        views = (follower.view(proxy) for follower in self._followers)
+        return [
+            Cluster.FromString(each.content.cluster).name for view in views if view for each in view.snapshots.values()
+        ]
+
+    def _has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
+        found = [judge(proxy, kind, name, version) for judge in self._judges]
+        return True if True in found else False if False in found else None
+
+    def _staleness(self) -> float:
+        return max((each.staleness for each in self._followers), default=0.0)
+
+    def _unreachable(self) -> str:
+        return next((each.unreachable for each in self._followers if each.unreachable), "")
+
+    def _waiting_for(self) -> str:
+        missing = [
+            proxy
+            for proxy in self._settings.proxies
+            if any(follower.view(proxy) is None for follower in self._followers)
+        ]
+        if missing:
+            problems = self.problems()
+            why = [line for proxy in missing for line in problems.get(proxy, ())]
+            return "; ".join([", ".join(map(str, missing)), *dict.fromkeys(why)])
+        served = any(each.view(proxy) is not None for each in self._followers for proxy in each.proxies)
+        return "" if served else self._unreachable()
+
+    def _config_dump(self) -> dict[str, Any]:
+        problems = {str(proxy.directory): lines for proxy, lines in self.problems().items()}
+        found = {way: dump() for way, dump in self._dumps.items()}
+        return found | {"problems": dict(sorted(problems.items())), "retired": self.retired.dump()}
+
+    def _on_change(self, changed: set[ProxyId]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(changed)
+            except Exception:
+                # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
+                _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
+
+
+def stop_on_signals() -> threading.Event:
+    """Set when somebody asks this process to end (SIGTERM, Ctrl-C); who asks a second time ends it at once."""
+    stop = threading.Event()
+
+    def told(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    return stop

@@ -1,0 +1,1 @@
+"""The subset filter language."""

@@ -1,0 +1,144 @@
+"""Asking an HTTP server for JSON, over TCP, TLS or a unix socket: so long, and so much, and no more."""
+
+import http.client
+import socket
+import ssl
+import time
+from typing import Any
+
+import orjson
+
+from pointsman.model.errors import PointsmanError
+from pointsman.serve.listen import Listen
+
+MOST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer. A thousand clusters have three thousand counters of ours, in half a megabyte."""
+
+_PIECE = 256 * 1024
+
+
+class NoAnswer(PointsmanError):
+    """There was no answer, or another one than what was asked for."""
+
+
+def get_json(place: Listen, path: str, timeout: float = 2.0) -> Any:
+    """The JSON that stands under `path`; None if there is no such thing there (4xx).
+
+    `timeout` is in seconds, for all of it. Raises NoAnswer.
+    """
+    host = "localhost" if place.path else str(place)
+    status, body = ask(place, "GET", path, timeout=timeout, headers={"host": host})
+    if 400 <= status < 500:
+        return None
+    if status != 200:
+        raise NoAnswer(f"{place}: {path} was answered {status}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NoAnswer(f"{place}: {path} was not answered with JSON: {error}") from None
+
+
+def ask(
+    place: Listen | tuple[str, int],
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    *,
+    timeout: float,
+    headers: dict[str, str],
+    tls: bool = False,
+) -> tuple[int, bytes]:
+    """Status and body of the answer to one request; `place` may be a name with its port.
+
+    `timeout` is in seconds, for all of it. Raises NoAnswer, also where the answer has more than MOST_ANSWER bytes.
+    """
+    if isinstance(place, tuple):
+        host, port = place
+        where, unix = f"{host}:{port}", ""
+    else:
+        host, port, where, unix = place.host, place.port, str(place), place.path
+    connection = _Connection(host or "localhost", port or None, unix, time.monotonic() + timeout, tls)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        found = bytearray()
+        while piece := answer.read(_PIECE):
+            found += piece
+            if len(found) > MOST_ANSWER:
+                raise NoAnswer(f"{where}: {path} was answered with more than {MOST_ANSWER} bytes")
+        return answer.status, bytes(found)
+    except TimeoutError:
+        raise NoAnswer(f"{where}: there was no whole answer within {timeout:g} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}") from None
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection on which everything is over at `deadline`, by `time.monotonic`, however slowly something comes."""
+
+    def __init__(self, host: str, port: int | None, unix: str, deadline: float, tls: bool) -> None:
+        super().__init__(host, port)
+        self._unix, self._deadline, self._tls = unix, deadline, tls
+
+    def connect(self) -> None:
+        self.sock = self._connected()
+        if self._tls:
+            context = ssl.create_default_context()
+            context.sslsocket_class = _UntilTls
+            self.sock.settimeout(_left(self._deadline))
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+        self.sock.deadline = self._deadline  # type: ignore[attr-defined]
+
+    def _connected(self) -> socket.socket:
+        if self._unix:
+            sock: socket.socket = _Until(socket.AF_UNIX)
+            sock.settimeout(_left(self._deadline))
+            sock.connect(self._unix)
+            return sock
+        problem: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            sock = _Until(family, kind, protocol)
+            try:
+                sock.settimeout(_left(self._deadline))
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+            except OSError as error:
+                sock.close()
+                problem = error
+        raise problem or OSError("it has no address")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class _Until(socket.socket):
+    """A socket whose every step has only the time that is left."""
+
+    deadline = float("inf")
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(_left(self.deadline))
+        super().sendall(*args)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(*args, **kwargs)
+
+
+class _UntilTls(ssl.SSLSocket):
+    deadline = float("inf")
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(_left(self.deadline))
+        super().sendall(*args)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(*args, **kwargs)
