@@ -1,0 +1,86 @@
+"""docs/config.md has every field of config entries and registrations, and no other."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+from pointsman.model.entries import KINDS, Namespace, ProxyDefaults, ServiceDefaults, ServiceResolver, parse_entry
+from pointsman.model.loading import load_text
+from pointsman.model.registration import Registration, parse_registration
+from pointsman.model.resolver import Unsupported
+from pointsman.model.router import ServiceRouter
+from pointsman.model.shape import Shape
+from pointsman.model.splitter import ServiceSplitter
+
+PAGE = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
+SECTIONS = {part.partition("\n")[0].strip("`"): part for part in PAGE.split("\n## ")[1:]}
+OF_EVERY_ENTRY = {"Kind", "Name", "Namespace", "Meta"}
+SHAPES: dict[str, type[Shape]] = {
+    "proxy-defaults": ProxyDefaults,
+    "service-defaults": ServiceDefaults,
+    "service-resolver": ServiceResolver,
+    "service-splitter": ServiceSplitter,
+    "service-router": ServiceRouter,
+    "namespace": Namespace,
+    "Registrations": Registration,
+}
+
+
+def paths(shape: type[Shape], before: str = "") -> Iterator[str]:
+    """The paths of all fields of `shape` that hold a value, a list or a map: of blocks only what is in them."""
+    for name, field in shape.model_fields.items():
+        if issubclass(shape, Unsupported) and name in Unsupported.model_fields:
+            continue
+        path = f"{before}{field.serialization_alias}"
+        suffix, inner = shape_in(field.annotation)
+        if inner is None or suffix:
+            yield path
+        if inner is not None:
+            yield from paths(inner, f"{path}{suffix}.")
+
+
+def shape_in(annotation: Any) -> tuple[str, type[Shape] | None]:
+    """The shape that a field holds, if any, and how a path goes on to its fields."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return next((found for found in map(shape_in, inside) if found[1]), ("", None))
+    if origin in (list, dict):
+        return "[]" if origin is list else ".*", shape_in(inside[-1])[1]
+    return "", annotation if isinstance(annotation, type) and issubclass(annotation, Shape) else None
+
+
+def told(section: str) -> set[str]:
+    """The paths in the first column of a section's table."""
+    cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    return {path for cell in cells for path in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_page_has_every_field_and_no_other(name: str) -> None:
+    shape = SHAPES[name]
+    read = set(paths(shape))
+    if shape is not Registration:
+        read -= OF_EVERY_ENTRY
+    blocks = {"Redirect", "LoadBalancer"}
+
+    assert told(SECTIONS[name]) - blocks == read
+
+
+def test_every_kind_has_a_section() -> None:
+    assert set(SECTIONS) == {"Conventions", "Registrations", *KINDS}
+
+
+def test_the_examples_are_registrations() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+    sidecar, gateway = map(parse_registration, load_text(example, "page.yaml"))
+
+    assert (sidecar.is_gateway, gateway.is_gateway) == (False, True)
+    assert gateway.gateway_connect_timeout_ms == 2000
+
+
+def test_a_map_of_settings_takes_what_the_page_says() -> None:
+    assert parse_entry({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http", "other": 1}})

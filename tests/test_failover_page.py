@@ -1,0 +1,93 @@
+"""docs/failover.md tells situations as a real Consul answered them."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pointsman.chain.entryset import EntrySet
+from pointsman.chain.plan import SidecarPlan, sidecar_plans
+from pointsman.chain.upstream import upstream_chain
+from pointsman.failover.selection import Selection, select
+from pointsman.model.entries import parse_entry
+from pointsman.model.registration import parse_registration
+from pointsman.xds.rendered import instances_of
+
+from tests.conformance.test_conformance import GATEWAYS, SIDECARS
+
+JSON = dict[str, Any]
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "failover.md").read_text(encoding="utf-8")
+CASES = {case["name"]: case for case in SIDECARS}
+
+
+class Row(NamedTuple):
+    """A row of the page: the recorded case, the cluster (`*`: customized), and its targets as the page has them."""
+
+    case: str
+    cluster: str
+    targets: str
+
+
+ROWS = [Row(*found) for found in re.findall(r"^\| .* \| `([a-z]+-\d+)` `(\S+)` \| (.*) \|$", PAGE, re.MULTILINE)]
+
+
+def plans_of(case: JSON) -> dict[str, tuple[SidecarPlan, Selection]]:
+    """Every plan of a recorded case with what it selects, by the name that the page has for its cluster."""
+    entries = EntrySet.of(parse_entry(write["entry"]) for write in case["writes"] if write["accepted"])
+    proxy = {name: value for name, value in case["proxy"].items() if name not in ("service", "id")}
+    sidecar = parse_registration(
+        {"Datacenter": case["datacenter"], "Service": {"Kind": "connect-proxy", "Proxy": proxy}}
+    )
+    chains = [upstream_chain(entries, sidecar, upstream) for upstream in sidecar.service.proxy.upstreams]
+    plans = [plan for chain in chains for plan in sidecar_plans(chain)]
+    instances = instances_of(case["registrations"])
+    return {starred(plan.cluster_id): (plan, select(plan, instances)) for plan in plans}
+
+
+def starred(cluster: str) -> str:
+    """The value of a customization hash is ours to choose; that there is one is not."""
+    return re.sub(r"^[0-9a-f]{8}:", "*", cluster)
+
+
+def told(selection: Selection) -> str:
+    """The targets of a selection as the page has them."""
+    cells = [
+        f"`{each.target.target.id}` {each.healthy}/{len(each.instances)} "
+        f"{each.target.mode if each.target.mode in ('local', 'remote') else 'direct'}"
+        for each in selection.measured
+    ]
+    return ", ".join(f"**{cell}**" if i == selection.active else cell for i, cell in enumerate(cells))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.case} {row.cluster}")
+def test_a_recorded_case_goes_where_the_page_says(row: Row) -> None:
+    case = CASES[row.case]
+    plan, selection = plans_of(case)[row.cluster]
+    named = {starred(name).partition(".internal.")[0]: name for name in case["cds"]}[row.cluster]
+    groups = case["eds"][named]["groups"]
+
+    assert told(selection) == row.targets
+    serving = plan.targets[selection.active if plan.measured else 0].target.id
+    assert case["cds"][named]["sni"].startswith(f"{serving}.internal.")
+    assert len(groups) == (1 if plan.measured else len(plan.targets))
+    if not plan.measured and len(groups) > 1:
+        healthy = [any(each["health"] == "HEALTHY" for each in group["endpoints"]) for group in groups]
+        assert healthy.index(True) == selection.active
+
+
+def test_the_page_says_who_chooses() -> None:
+    chosen = {heading: section for heading, _, section in (part.partition("\n") for part in PAGE.split("\n### "))}
+    by = {
+        heading: [plans_of(CASES[row.case])[row.cluster][0] for row in ROWS if row.targets in section]
+        for heading, section in chosen.items()
+    }
+
+    assert len(ROWS) > 20
+    assert all(len(plan.targets) == 1 for plan in by["Without failover"])
+    assert all(plan.measured for plan in by["Pointsman chooses"])
+    assert all(not plan.measured and len(plan.targets) > 1 for plan in by["Envoy chooses"])
+
+
+def test_the_pages_tell_how_many_situations_were_recorded() -> None:
+    assert f"{len(SIDECARS) + len(GATEWAYS)} situations" in (DOCS / "guarantees.md").read_text().replace("\n", " ")
