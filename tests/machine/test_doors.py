@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 from pointsman.cli.main import run
+from pointsman.discovery.request import MAX_BODY
 from pointsman.model.errors import PointsmanError
+from pointsman.model.sources.text import MOST_BYTES
 from pointsman.serve import ask as asking
 from pointsman.serve.ask import NoAnswer, get_json
 from pointsman.serve.listen import Listen
@@ -130,8 +132,8 @@ def test_bodies_that_do_not_end_take_no_more_memory_than_is_said(store: Path) ->
         before = up.peak()
         for door, path in (("intake", "/v1/events"), ("http", "/v3/discovery:clusters")):
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            size = 63 * MEBIBYTE if door == "intake" else MEBIBYTE - 1
-            for _ in range(6 if door == "intake" else 280):
+            size = (MOST_BYTES if door == "intake" else MAX_BODY) - 1
+            for _ in range(24 if door == "intake" else 280):
                 connection = held.enter_context(up.connect(door))
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(f"{head}content-length: {size + 1}\r\n\r\n".encode() + b" " * size)

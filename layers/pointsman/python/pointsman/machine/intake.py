@@ -21,7 +21,7 @@ from pointsman.adapter.report.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events
-from pointsman.model.sources.text import read_json
+from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.status import status
@@ -30,9 +30,6 @@ from pointsman.serve.body import BodyRefused, ClientGone, read_body
 from pointsman.store.protocol import StoreUnavailable
 
 _log = getLogger(__name__)
-
-MAX_BODY = 64 * 1024 * 1024
-"""Bytes of the largest event: a list of ten thousand instances with long check outputs fits."""
 
 MOST_WAITING = 256 * 1024 * 1024
 """Bytes of all events that have come and are not taken in yet."""
@@ -82,7 +79,7 @@ def intake(
             reason = f'the content type is "{told[:100]}"' if told else "there is no content type"
             return _answer(415, {"error": f"{reason}; say that it is JSON: -H 'content-type: application/json'"})
         try:
-            body = await read_body(request.scope, request.receive, MAX_BODY, "send single instances")
+            body = await read_body(request.scope, request.receive, MOST_BYTES, "send single instances")
         except ClientGone:
             return Response(status_code=400)
         except BodyRefused as error:

@@ -5,6 +5,7 @@ costs a fraction of what it would have cost to read.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -39,7 +40,7 @@ def read_json(
     more values, for what is no JSON, no UTF-8 or half a surrogate pair, for a number that no double holds. Raises
     MemoryError where there is no memory left to read it: the content is not to blame.
     """
-    data = _utf8(content, thing)
+    data = content if isinstance(content, bytes) else _utf8(content, thing)
     if len(data) > most_bytes:
         raise InvalidInput.single(thing, "", f"is longer than {most_bytes} bytes; split it")
     _check_shape(data, thing, most_values)
@@ -48,21 +49,29 @@ def read_json(
     except orjson.JSONDecodeError as error:
         if "memory" in error.msg:
             raise MemoryError(error.msg) from None
+        _check_utf8(data, thing)
         _refuse(thing, error.lineno, f"is not JSON: {error.msg} (column {error.colno})")
     if unique_keys:
         _check_keys(data, thing)
     return value
 
 
-def _utf8(content: bytes | str, thing: str) -> bytes:
+def _utf8(content: str, thing: str) -> bytes:
     try:
-        if isinstance(content, str):
-            return content.encode()
-        content.decode()
-    except UnicodeError as error:
-        at = error.start if isinstance(error, UnicodeDecodeError | UnicodeEncodeError) else 0
-        raise InvalidInput.single(thing, "", f"is not UTF-8 (at {at}); save it as that") from None
-    return content
+        return content.encode()
+    except UnicodeEncodeError as error:
+        _refuse_encoding(thing, error.start)
+
+
+def _check_utf8(data: bytes, thing: str) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        _refuse_encoding(thing, error.start)
+
+
+def _refuse_encoding(thing: str, at: int) -> NoReturn:
+    raise InvalidInput.single(thing, "", f"is not UTF-8 (at {at}); save it as that") from None
 
 
 def _refuse(thing: str, line: int, reason: str) -> NoReturn:
@@ -76,45 +85,52 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
     which it hardly ever is.
     """
     # Values first: to look for depth takes a round for each level, of as many brackets as there are.
-    if _values(data) <= most_values and _depth_is_bounded(data):
+    if 1 + _values(data) <= most_values and _depth_is_bounded(_brackets(data)):
         return
-    bare = _without_strings(data)
-    values = _values(bare)
-    if _opens_too_many(bare) or (values <= most_values and not _depth_is_bounded(bare)):
-        raise InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
-    if values > most_values:
-        raise InvalidInput.single(thing, "", f"has {values} values; {most_values} are the most, split it")
+    too_deep = InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
+    values, brackets = 1, b""
+    for piece in _without_strings(data):
+        values += _values(piece)
+        new = _brackets(piece)
+        # More than MOST_DEPTH that open one after the other are the plainest way to be nested too deeply.
+        if b"[" * (MOST_DEPTH + 1) in brackets[-MOST_DEPTH:] + new:
+            raise too_deep
+        if values > most_values:
+            raise InvalidInput.single(thing, "", f"has too many values; {most_values} are the most, split it")
+        brackets += new
+    if not _depth_is_bounded(brackets):
+        raise too_deep
 
 
-def _without_strings(data: bytes) -> bytes:
-    """`data` without what is in quotes, piece by piece: the parts of all of it at once would take far more memory."""
-    data = data.replace(rb"\\", b"").replace(rb"\"", b"")
-    out = bytearray()
-    inside = 0
-    for start in range(0, len(data), _PIECE_BYTES):
-        parts = data[start : start + _PIECE_BYTES].split(b'"')
-        out += b"".join(parts[inside::2])
+def _without_strings(data: bytes) -> Iterator[bytes]:
+    """`data` without what is in quotes, piece by piece, so that nobody has to read on who has seen enough."""
+    start = inside = 0
+    while start < len(data):
+        piece = data[start : start + _PIECE_BYTES]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
+            piece = piece[:-1]  # what it escapes is in the next one
+        start += len(piece)
+        parts = piece.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
+        yield b"".join(parts[inside::2])
         inside ^= (len(parts) - 1) % 2
-    return bytes(out)
 
 
 def _values(data: bytes) -> int:
-    """How many values and containers `data` has, at most."""
-    return 1 + data.count(b",") + data.count(b"[") + data.count(b"{")
+    """How many values and containers `data` has beside the first, at most."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
-def _depth_is_bounded(data: bytes) -> bool:
-    """Whether no more than MOST_DEPTH brackets are open at once: each round takes away the innermost of all."""
-    brackets = data.translate(_SQUARE, _NO_BRACKETS)
+def _brackets(data: bytes) -> bytes:
+    """The brackets of `data`, all of them square."""
+    return data.translate(_SQUARE, _NO_BRACKETS)
+
+
+def _depth_is_bounded(brackets: bytes) -> bool:
+    """Whether no more than MOST_DEPTH are open at once: each round takes away the innermost of all."""
     for _ in range(MOST_DEPTH):
         brackets = brackets.replace(b"[]", b"")
     # What is left over is no JSON; the parser says so, and says where.
     return b"[]" not in brackets and brackets.count(b"[") <= MOST_DEPTH
-
-
-def _opens_too_many(data: bytes) -> bool:
-    """Whether more than MOST_DEPTH brackets open one after the other: the plainest way to be nested too deeply."""
-    return b"[" * (MOST_DEPTH + 1) in data.translate(_SQUARE, _NO_BRACKETS)
 
 
 def _check_keys(data: bytes, thing: str) -> None:

@@ -33,6 +33,9 @@ async def read_body(scope: Scope, receive: Receive, most: int, way_out: str = ""
         part: bytes = message.get("body", b"")
         if len(body) + len(part) > most:
             raise refused
-        if not message.get("more_body"):
-            return bytes(body + part) if body else part
+        more = message.get("more_body")
+        if not body and not more:
+            return part
         body += part
+        if not more:
+            return bytes(body)

@@ -4,11 +4,12 @@ from typing import Any, Final
 
 from pointsman.model import bounded_json
 
-MOST_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of one event, or of a list that it points to: ten thousand instances with long check outputs fit."""
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one event, or of a list that it points to: as many instances as Consul lists them as MOST_VALUES has room
+for. What is refused is in memory twice, and four times as large in Python if it has a rare letter."""
 
 MOST_VALUES: Final = 750_000
-"""Values in one of them, as model/bounded_json.py counts: ten thousand instances as Consul lists them fit."""
+"""Values in one of them, as model/bounded_json.py counts: seven thousand instances as Consul lists them fit."""
 
 
 def read_json(text: bytes | str, thing: str = "event") -> Any:
