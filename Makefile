@@ -48,7 +48,7 @@ soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at
 simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes wrong is shrunk (SEED=20261127 LIVES=1000)
 	@$(BIN)/python -m tests.pipeline.simulate $(if $(SEED),--seed $(SEED)) $(if $(LIVES),--lives $(LIVES))
 
-mutants: $(VENV)/ready ## whether the tests of the pipeline notice when one of its promises is broken (an hour)
+mutants: $(VENV)/ready ## whether the tests of the pipeline notice when one of its promises is broken (a quarter of an hour)
 	@$(BIN)/python -m tests.pipeline.mutants
 
 bench: $(VENV)/ready ## measure: event to Envoy, fan-out, answers and events a second (a few minutes, on an idle machine)

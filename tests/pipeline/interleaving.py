@@ -12,6 +12,13 @@ _PATIENCE = 60.0
 """Seconds after which a writer that does not come to its next step counts as hanging."""
 
 
+def _held() -> threading.Lock:
+    """A lock that the next who comes waits for. It costs a tenth of a semaphore, and steps are many."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True, eq=False)
 class Task:
     """One writer: `work` runs in a thread of its own, but only while it has the baton."""
@@ -22,7 +29,7 @@ class Task:
     pace: float
     result: Any = None
     error: BaseException | None = None
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    turn: threading.Lock = field(default_factory=_held)
 
 
 class Interleaving:
@@ -36,7 +43,7 @@ class Interleaving:
         """Who has the baton."""
         self._random = Random(seed)
         self._tasks: list[Task] = []
-        self._done = threading.Semaphore(0)
+        self._done = _held()
 
     def add(self, name: str, work: Callable[[], Any], fault: Callable[[Step], None] | None = None) -> Task:
         """Have `work` done at the same time as all other tasks; `fault` sees each of its steps and may raise."""

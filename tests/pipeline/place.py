@@ -20,6 +20,16 @@ from tests.pipeline.memory import Connection, Crash, MemoryStore, Step
 from tests.pipeline.meshes import Document, engine_on
 from tests.pipeline.promises import Promises
 
+_awaited: list[Step] = []
+"""Where something is to happen that has not happened yet, of all writers of the test that runs."""
+
+
+def awaited() -> list[Step]:
+    """The steps at which `Writer.once` was to have something happen, and to which no writer came; none from here on."""
+    left = list(_awaited)
+    _awaited.clear()
+    return left
+
 
 class Writer:
     """One process: an engine, its connection, every step that it took and all that it told of.
@@ -76,14 +86,19 @@ class Writer:
         *,
         time: int = 1,
     ) -> None:
-        """Have `then` happen the `time`th time that this writer comes to where it reads, lists or writes `key`."""
-        awaited, met = Step(action, key, moment), itertools.count(1)
+        """Have `then` happen the `time`th time that this writer comes to where it reads, lists or writes `key`.
+
+        A test whose writer never comes there fails: it would show nothing.
+        """
+        where, met = Step(action, key, moment), itertools.count(1)
 
         def look(step: Step) -> None:
-            if step == awaited and next(met) == time:
+            if step == where and next(met) == time:
                 self.at = lambda step: None
+                _awaited.remove(where)
                 then()
 
+        _awaited.append(where)
         self.at = look
 
     def crash(self, action: Literal["get", "put"], key: str, moment: Literal["before", "after"]) -> None:

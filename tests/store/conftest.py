@@ -35,13 +35,15 @@ def s3_client() -> "Iterator[S3Client]":
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """What stands between the client and the mocked S3."""
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """What stands between the client and the mocked S3. A test with a fault that no request met fails."""
     wire, pass_on = Wire(), BotocoreStubber.process_request
     monkeypatch.setattr(
         BotocoreStubber, "process_request", lambda self, request: wire(lambda it: pass_on(self, it), request)
     )
-    return wire
+    yield wire
+    left = {method: len(faults) for method, faults in wire.faults.items() if faults}
+    assert not left, f"no request met these faults: {left}"
 
 
 @pytest.fixture

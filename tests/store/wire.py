@@ -1,7 +1,7 @@
 """The way to a mocked S3, where a test can put what goes wrong on it."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,19 +59,30 @@ class Wire:
     """
 
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
+    lasting: dict[str, Fault] = field(default_factory=dict)
+    met: Counter[str] = field(default_factory=Counter)
     statuses: list[tuple[str, int]] = field(default_factory=list)
     around: Callable[[], object] = lambda: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def will(self, method: str, *faults: Fault) -> None:
-        """The next requests with this HTTP method meet these faults, one each."""
+        """The next requests with this HTTP method meet these faults, one each; all have to be met."""
         self.faults.setdefault(method, deque()).extend(faults)
+
+    def always(self, method: str, fault: Fault) -> None:
+        """Every further request with this HTTP method meets this fault; `met` counts them."""
+
+        def counted(passed: Pass) -> Answer:
+            self.met[method] += 1
+            return fault(passed)
+
+        self.lasting[method] = counted
 
     def __call__(self, pass_on: Callable[[AWSPreparedRequest], Any], request: AWSPreparedRequest) -> Answer:
         self.around()
         with self.lock:
             waiting = self.faults.get(request.method)
-            fault = waiting.popleft() if waiting else lambda passed: passed()
+            fault = waiting.popleft() if waiting else self.lasting.get(request.method, lambda passed: passed())
             answer = fault(lambda: pass_on(request))
             self.statuses.append((request.method, answer[0]))
             return answer
