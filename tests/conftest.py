@@ -1,7 +1,9 @@
 """What holds for all tests."""
 
 import os
+from functools import cache
 
+import botocore.loaders
 from hypothesis import Phase, settings
 
 # Tests start processes while gRPC servers run beside them. gRPC's handlers for a fork wake its threads in the child,
@@ -17,3 +19,7 @@ if os.environ.get("CI"):
 settings.register_profile("unread", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 if os.environ.get("POINTSMAN_TESTS_SHRINK") == "0":
     settings.load_profile("unread")
+
+# A session reads botocore's descriptions of the services from disk for itself. There is a session for each cold start
+# of a function, and for hundreds of clients beside them.
+botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
