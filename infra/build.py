@@ -30,7 +30,9 @@ _GLIBC = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 LARGEST_LAYER = 20_000_000
 """Bytes of the zipped layer; more makes cold starts slow long before Lambda's own limit."""
 
-NOT_SHIPPED = tuple(f"pointsman/{room}/" for room in ("adapter", "bootstrap", "cli", "disk", "machine", "serve"))
+NOT_SHIPPED = tuple(
+    f"pointsman/{room}/" for room in ("adapter", "bootstrap", "cli", "disk", "machine", "quickstart", "serve")
+)
 """Parts of the library that no function runs."""
 
 _NOT_OURS = ("bin/", "cli/", "test/", "tests/")

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_ROWS_TRIED = 100
 
 
 class FleetError(Exception):
@@ -181,14 +183,37 @@ class Ports:
 
     def take(self, ip: str) -> int:
         """A port on `ip` that nobody uses."""
+        return self._hold(ip, 0)
+
+    def take_row(self, ips: Sequence[str], count: int) -> int:
+        """The first of `count` ports that follow one another and that nobody uses, on every one of `ips`.
+
+        They are below those that the kernel gives to outgoing connections.
+        """
+        for _ in range(_ROWS_TRIED):
+            base = random.randrange(15000, 30000)
+            before = len(self._held)
+            try:
+                for ip in ips:
+                    for port in range(base, base + count):
+                        self._hold(ip, port)
+            except OSError:
+                for held in self._held[before:]:
+                    held.close()
+                del self._held[before:]
+            else:
+                return base
+        raise FleetError(f"no {count} free ports in a row on {', '.join(ips)} in {_ROWS_TRIED} tries")
+
+    def _hold(self, ip: str, port: int) -> int:
         held = socket.socket()
         self._held.append(held)
-        held.bind((ip, 0))
+        held.bind((ip, port))
         # After binding: the bind itself has to be exclusive, against others who pick ports as we do.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        port: int = held.getsockname()[1]
-        return port
+        taken: int = held.getsockname()[1]
+        return taken
 
     def close(self) -> None:
         """Let go of all of them."""

@@ -18,6 +18,7 @@ _COMMANDS = {
     "explain": ("explain", "explain"),
     "get": ("config", "get"),
     "list": ("config", "list_"),
+    "quickstart": ("quickstart", "quickstart"),
     "recover": ("recover", "recover"),
     "render": ("render", "render"),
     "rollback": ("config", "rollback"),
