@@ -6,14 +6,16 @@ from functools import cache
 import botocore.loaders
 from hypothesis import Phase, settings
 
+from tests.share import share_of
+
 # Tests start processes while gRPC servers run beside them. gRPC's handlers for a fork wake its threads in the child,
 # which may kill it before it has become the program that it was started for.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # A change lands or not by what it is, not by luck: in CI the properties are tried on the same examples every time.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("here", max_examples=share_of(100))
+settings.register_profile("ci", max_examples=share_of(100), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 # Nor is a shorter example looked for, or kept for the next time, where nobody reads what went wrong.
 settings.register_profile("unread", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])

@@ -29,12 +29,13 @@ from pointsman.xds.rendered import gateway_plans, instances_of
 from pointsman.xds.snapshot import Provenance, Snapshot, read_snapshot, snapshot_json
 
 from tests.entry_strategies import DATACENTERS, JSON, NAMES, accepted_sets, catalogs, entries, overrides
+from tests.share import share_of
 
 TRUST_DOMAIN = "td"
 T = TypeVar("T")
 # A world takes a while to draw; how long is not what is promised here.
-often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-less_often = settings(often, max_examples=40)
+often = settings(max_examples=share_of(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+less_often = settings(often, max_examples=share_of(40))
 
 
 def chains(state: EntrySet, changed: Overrides, datacenter: str = "dc1") -> list[Chain]:

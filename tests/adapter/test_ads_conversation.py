@@ -33,6 +33,7 @@ from pointsman.xds.content import compute
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
 from tests.adapter.published import TRUST_DOMAIN, Publisher, content, instances, sidecar_plan
+from tests.share import share_of
 
 CLUSTERS, ENDPOINTS, LISTENERS = Kind
 SERVICES = ("s2", "s3", "s4")
@@ -308,7 +309,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         *[("restore", None), ("confirm", 0), ("deliver", 100)],
     ],
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100), deadline=None)
 @given(version=st.sampled_from([NEW, OLD]), steps=st.lists(STEPS, max_size=40))
 def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_store_and_all_arrives(
     delta: bool, version: EnvoyVersion, steps: list[Step], tmp_path_factory: pytest.TempPathFactory

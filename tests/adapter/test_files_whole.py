@@ -14,6 +14,7 @@ from pointsman.xds.content import compute
 from tests.adapter.doubles import Clock
 from tests.adapter.node import MANIFEST, NEW, OLD, WHERE, Node, Recorder, clusters, manifest, resources, serving
 from tests.adapter.published import TRUST_DOMAIN, Publisher, instances, sidecar_plan
+from tests.share import share_of
 
 SERVICES = ("s2", "s3", "s4")
 
@@ -47,7 +48,7 @@ class Watcher:
 
 
 @pytest.mark.soak
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(

@@ -20,6 +20,8 @@ from pointsman.model.names import Target
 from pointsman.model.sources.text import MOST_BYTES, MOST_VALUES, read_json
 from pointsman.xds.content import compute
 
+from tests.share import share_of
+
 Path = tuple[str | int, ...]
 
 
@@ -290,7 +292,7 @@ def like(value: Any) -> st.SearchStrategy[Any]:
     return st.booleans() if isinstance(value, bool) else NUMBERS if isinstance(value, int) else TEXT
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=share_of(500), deadline=None)
 @given(data=st.data())
 def test_anything_at_any_place_is_refused_in_words_or_good_for_all_that_follows(data: st.DataObject) -> None:
     raw = data.draw(st.sampled_from(list(WHOLE.values())))

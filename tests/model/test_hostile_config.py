@@ -22,6 +22,8 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.loading import LARGEST_FILE, load_bytes
 from pointsman.pipeline.configure import Batch, parse_documents
 
+from tests.share import share_of
+
 MIB = 1024 * 1024
 LETTERS = r"\pL{40}"
 MOST_GROWTH = 100 * MIB
@@ -239,7 +241,7 @@ test_any_file_is_refused_in_one_line_or_sound = settings(deadline=None)(given(mu
 test_any_file_is_refused_in_one_line_or_sound_for_long = pytest.mark.soak(
     settings(
         deadline=None,
-        max_examples=5_000,
+        max_examples=share_of(5_000),
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )(given(mutated())(check))

@@ -14,6 +14,7 @@ from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 
 from tests.model.reported import GROUPS, catalog, changed, only, serving, task, visible
+from tests.share import share_of
 
 # What the events come to: the health of the one endpoint, or None where there is none.
 SITUATIONS: dict[str, tuple[list[Any], bool | None]] = {
@@ -87,7 +88,7 @@ LIFE = [
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 def test_the_order_and_the_number_of_a_tasks_events_do_not_matter(data: st.DataObject) -> None:
     upto = data.draw(st.integers(3, len(LIFE)))
     life = [event for raw in LIFE[:upto] for event in read_events(raw).events]

@@ -13,6 +13,7 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.text import MOST_BYTES
 
 from tests.model.reported import LISTS, changed, checks, entries, sample, task, watch
+from tests.share import share_of
 
 BRIDGE = [{"name": "envoy", "networkBindings": [{"bindIP": "0.0.0.0", "containerPort": 21000, "hostPort": 32768}]}]
 OF_API = {"ServiceID": "api-1", "ServiceName": "api-sidecar-proxy"}
@@ -175,7 +176,7 @@ SHAPES = ["consul-watch-service", "consul-watch-checks", "ecs-task-running", "ec
 
 
 @given(st.sampled_from(SHAPES), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=share_of(400), deadline=None)
 def test_whatever_stands_anywhere_in_a_sample_is_read_or_refused(name: str, data: st.DataObject) -> None:
     raw = sample(name)
     inside, last = {"": raw}, ""

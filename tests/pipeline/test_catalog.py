@@ -16,8 +16,9 @@ from pointsman.model.listed import Refused
 from pointsman.model.stale import stale
 
 from tests.pipeline.meshes import event, instance
+from tests.share import share_of
 
-_SETTINGS = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+_SETTINGS = settings(max_examples=share_of(300), deadline=None, derandomize=True, database=None)
 
 _stamps = st.tuples(st.integers(0, 1), st.integers(1, 4))
 _checks = st.sampled_from([[], [{"Status": "passing"}], [{"Status": "critical"}]])

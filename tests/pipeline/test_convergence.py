@@ -24,8 +24,9 @@ from tests.pipeline.memory import copied
 from tests.pipeline.meshes import engine_on, event, gateway, instance, resolver, sidecar
 from tests.pipeline.simulate import failure
 from tests.pipeline.stories import BEGINNING
+from tests.share import share_of
 
-_LIVES = 125
+_LIVES = share_of(125)
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -21,6 +21,7 @@ from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.memory import Connection, MemoryStore, copied
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place
+from tests.share import share_of
 
 BYSTANDER = "dc2/sidecar/web.default.dc2"
 """A head that has nothing to do with any object that is replaced, but for the config head."""
@@ -93,7 +94,7 @@ def test_what_is_not_for_us_to_write_over_fails_alone(key: str, change: dict[str
         _goes_on(_store_with(key, orjson.dumps(body | change)), key)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=share_of(300))
 @given(st.data())
 def test_only_what_depends_on_a_damaged_object_fails(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(_replaceable()))
@@ -159,7 +160,7 @@ def _refused(verb: Callable[[], object]) -> str:
     return ""
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=share_of(150))
 @given(st.data())
 def test_a_damaged_config_head_is_refused_by_every_verb_in_one_line(data: st.DataObject) -> None:
     bad = data.draw(damage(_mesh().objects[keys.CONFIG_HEAD].data))
@@ -174,7 +175,7 @@ def test_a_damaged_config_head_is_refused_by_every_verb_in_one_line(data: st.Dat
         assert "\n" not in _refused(verb)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=share_of(300))
 @given(st.data())
 def test_an_adapter_takes_or_refuses_whatever_stands_there(data: st.DataObject) -> None:
     sidecar_id, gateway_id = SidecarId("dc1", "default", "web"), GatewayId("dc1", "gw")
