@@ -104,9 +104,9 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
                 deploy(upload)
                 return
             reading = read(raw, lambda_context.invoked_function_arn.split(":")[4])
-            if reading.passed_over:
-                logger.info("passed over", reasons=reading.passed_over)
-                count("EventsPassedOver", not reading.events)
+            if reading.ignored:
+                logger.info("ignored", reasons=reading.ignored)
+                count("EventsIgnored", not reading.events)
             for each in reading.events:
                 logger.set_correlation_id(each.id or record.message_id)
                 take_event(each)
@@ -157,7 +157,7 @@ def take_event(event: HealthEvent) -> None:
 def deploy(upload: Upload) -> None:
     """Apply the config that was uploaded, as the object is now. Raises InvalidInput, and then nothing was changed."""
     if upload.is_folder:
-        logger.info("passed over", reasons=[f"{upload}: is a folder"])
+        logger.info("ignored", reasons=[f"{upload}: is a folder"])
         return
     # Health events need neither the compiler nor the shapes of config.
     from pointsman.pipeline.configure import configure, parse_documents

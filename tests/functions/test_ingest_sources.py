@@ -41,8 +41,8 @@ def test_the_samples_tell_the_story_of_a_failover(cloud: Cloud) -> None:
 def test_a_task_that_nobody_claims_is_logged_and_done(cloud: Cloud) -> None:
     cloud.send(sample_text("ecs-task-as-sent"))
     assert cloud.deliver() == []
-    (line,) = cloud.lines("passed over")
-    assert "is nobody's" in line["reasons"][0]
+    (line,) = cloud.lines("ignored")
+    assert "is not mapped to a service" in line["reasons"][0]
     assert (cloud.waiting(), cloud.dead()) == (0, [])
 
 
@@ -70,7 +70,7 @@ def test_tags_are_asked_of_ecs_where_the_stack_says_so(cloud: Cloud, monkeypatch
     assert sent(cloud, sample_text("gateway-health-changed"), of()) == "api.default.dc2"
     forgotten, no_cluster = of(taskArn=arns["taskArn"][:-1] + "x"), of(clusterArn=arns["clusterArn"] + "-gone")
     sent(cloud, forgotten, no_cluster, event)
-    assert len(cloud.lines("passed over")) == 3
+    assert len(cloud.lines("ignored")) == 3
     assert cloud.dead() == []
 
 

@@ -84,7 +84,7 @@ def healthy(store: Store, datacenter: str = "dc1") -> tuple[int, int]:
 def test_consuls_http_handler_posts_what_it_watches(store: Store) -> None:
     door = Door(store)
     code, answer = door.post("/v1/consul/watch", entries(), WATCHED, {"X-Consul-Index": "48262"})
-    assert (code, answer["changed"], answer["passed_over"]) == (200, True, [])
+    assert (code, answer["changed"], answer["ignored"]) == (200, True, [])
     assert healthy(store) == (1, 2)
     code, answer = door.post(
         "/v1/consul/watch", checks(), WATCHED.replace("service&", "checks&", 1), {"X-Consul-Index": "48270"}
@@ -126,8 +126,8 @@ def test_tasks_come_over_http_too_and_what_is_nobodys_is_answered_with_the_reaso
     assert healthy(store, "dc2") == (1, 1)
     code, answer = door.post("/v1/events", sample("ecs-task-as-sent"))
     assert (code, answer["revision"], answer["changed"], answer["moved"]) == (200, None, False, [])
-    assert "is nobody's" in answer["passed_over"][0]
-    assert door.reported == [f"passed over: {answer['passed_over'][0]}"]
+    assert "is not mapped to a service" in answer["ignored"][0]
+    assert door.reported == [f"ignored: {answer['ignored'][0]}"]
     code, answer = door.post("/v1/events", sample("instances-at"))
     assert (code, answer["error"]) == (
         400,
@@ -156,5 +156,5 @@ def test_emit_takes_every_shape_that_is_known(store: Store, path: Path, capsys: 
     capsys.readouterr()
     assert run(["emit", "--store", str(path), str(SAMPLES / "ecs-task-as-sent.json")]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("passed over: task f8bec92bed774ee4b27711702a862de5: ")
+    assert out.startswith("ignored: task f8bec92bed774ee4b27711702a862de5: ")
     assert out.count("\n") == 1

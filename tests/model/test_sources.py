@@ -46,7 +46,7 @@ def test_a_task_as_aws_sends_it_is_an_instance_by_its_group() -> None:
     assert serving(read_events(as_sent, Settings(read_task_settings(GROUPS))).events) == {("10.2.0.140", 21000): True}
     reading = read_events(as_sent)
     assert reading.events == ()
-    assert 'its group "service:api" is nobody\'s' in reading.passed_over[0]
+    assert 'its group "service:api" is not mapped to a service' in reading.ignored[0]
 
 
 def test_a_list_that_is_elsewhere_is_named_and_filled_in() -> None:
@@ -89,8 +89,8 @@ def test_a_watch_of_what_is_no_sidecar_is_taken_in_and_told() -> None:
     plain = [{"Node": {"Node": "n"}, "Service": {"ID": "api-1", "Service": "api", "Port": 80}, "Checks": []}]
     reading = watch(plain)
     assert serving(reading.events) == {}
-    assert 'watch the name that the sidecars have, usually "api-sidecar-proxy"' in reading.passed_over[0]
-    assert watch([*plain, *entries()]).passed_over == ()
+    assert 'watch the name that the sidecars have, usually "api-sidecar-proxy"' in reading.ignored[0]
+    assert watch([*plain, *entries()]).ignored == ()
 
 
 def test_a_datacenter_whose_name_cannot_stand_here_is_given_another() -> None:
@@ -113,6 +113,6 @@ def test_the_checks_of_a_node_are_those_of_every_instance_on_it() -> None:
 def test_checks_of_others_say_nothing() -> None:
     reading = watch(checks(), type="checks", service="db")
     assert reading.events == ()
-    assert 'is of a service registered as "db-sidecar-proxy"' in reading.passed_over[0]
+    assert 'is of a service registered as "db-sidecar-proxy"' in reading.ignored[0]
     native = only(watch(checks(), type="checks", registered="api"))
     assert [(each.node, each.id) for each in native.statements] == [("api-1.dc1", "api-1")]

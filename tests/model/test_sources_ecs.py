@@ -143,7 +143,7 @@ CLAIMS: dict[str, tuple[Any, str, tuple[str, str, int] | str]] = {
     "a service whose name cannot stand here": (
         changed(UNTAGGED, detail__group="service:Api_2"),
         '{"groups": {"service:*": {"port": 21000}}}',
-        "is nobody's",
+        "is not mapped to a service",
     ),
     "every service by its name, and no address": (
         changed(UNTAGGED, detail__attachments=[], detail__containers=[]),
@@ -153,7 +153,7 @@ CLAIMS: dict[str, tuple[Any, str, tuple[str, str, int] | str]] = {
     "a family, where services count": (
         changed(UNTAGGED, detail__group="family:api"),
         '{"groups": {"service:*": {"port": 21000}}}',
-        'its group "family:api" is nobody\'s',
+        'its group "family:api" is not mapped to a service',
     ),
     "nobody's": (UNTAGGED, "", 'has no tag "pointsman:service"'),
     "other people's tags": (
@@ -181,7 +181,7 @@ def test_whose_instance_a_task_is(name: str) -> None:
     reading = read_events(raw, Settings(read_task_settings(stack)))
     if isinstance(expected, str):
         assert reading.events == ()
-        assert expected in reading.passed_over[0]
+        assert expected in reading.ignored[0]
         return
     event = only(reading)
     ((_, body),) = visible([event])
@@ -196,8 +196,8 @@ def test_tags_that_an_event_does_not_bring_are_asked_for_once() -> None:
     assert missing.task == UNTAGGED["detail"]["taskArn"]
     filled = missing.filled([{"key": "pointsman:service", "value": "api"}, {"key": "pointsman:port", "value": "21000"}])
     assert only(read_events(filled, asking)).service == ServiceName("default", "api")
-    assert read_events(missing.filled([]), asking).passed_over
-    assert read_events(changed(UNTAGGED, detail__lastStatus="PENDING"), asking).passed_over
+    assert read_events(missing.filled([]), asking).ignored
+    assert read_events(changed(UNTAGGED, detail__lastStatus="PENDING"), asking).ignored
 
 
 def test_a_port_of_the_host_counts_where_the_event_says_its_address() -> None:
@@ -208,7 +208,7 @@ def test_a_port_of_the_host_counts_where_the_event_says_its_address() -> None:
 
 def test_other_events_of_ecs_are_passed_over() -> None:
     other = {"source": "aws.ecs", "detail-type": "ECS Service Action", "detail": {"eventName": "SERVICE_STEADY_STATE"}}
-    assert "says nothing of a task" in read_events(other).passed_over[0]
+    assert "says nothing of a task" in read_events(other).ignored[0]
 
 
 def test_by_hand_a_task_is_removed_with_a_time_and_never_listed() -> None:

@@ -15,7 +15,7 @@ from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognise import read_events
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.ingest import ingest
-from pointsman.pipeline.told import PASSED_OVER, answer, effect, remarks
+from pointsman.pipeline.told import IGNORED, answer, effect, remarks
 from pointsman.serve.ask import NoAnswer, ask
 from pointsman.serve.listen import Listen
 
@@ -85,7 +85,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
 def _tell(told: Mapping[str, Any]) -> int:
     """Print an answer; the exit code that it stands for."""
     for line in remarks(told):
-        click.echo(line, err=not line.startswith(PASSED_OVER))
+        click.echo(line, err=not line.startswith(IGNORED))
     if told["revision"] is not None:
         click.echo(effect(told))
     return REFUSED if told["refused"] else STALE if told["stale"] else 0

@@ -51,7 +51,7 @@ def intake(
 
     An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
     URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
-    (`passed_over` then has the reasons), or nothing that is believed (`stale`); 400 with the reasons if it is invalid
+    (`ignored` then has the reasons), or nothing that is believed (`stale`); 400 with the reasons if it is invalid
     (sending it again cannot help), 413 if it is too large, 415 if it is not said to be JSON (a page in a browser cannot
     say so of what it sends elsewhere), 503 if the store is away or too much is waiting (send it again). `report` is
     told of what went wrong, one line each.

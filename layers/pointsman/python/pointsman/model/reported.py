@@ -1,7 +1,7 @@
 """Instances as producers report them: Consul's health API shape, reduced to the fields that mean something here.
 
 These are all the fields that a subset filter can select (model/filters/schema.py), and what addressing needs. Unknown
-fields are passed over, for producers move ahead of us; wrong types are not. Go writes an empty list, map or structure
+fields are ignored, for producers move ahead of us; wrong types are not. Go writes an empty list, map or structure
 as null, so null is the same as not given wherever a field is not required.
 """
 

@@ -8,7 +8,7 @@ from pointsman.model.sources.reading import Reading
 from pointsman.model.stale import stale_line
 from pointsman.pipeline.ingest import Ingested, catalog_key
 
-PASSED_OVER = "passed over: "
+IGNORED = "ignored: "
 """How a remark begins that is no trouble: what says nothing here."""
 
 
@@ -22,7 +22,7 @@ def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
         "refused": [one.json() for event in reading.events for one in event.refused],
         "stale": [each.stale.json() for each in done if each.stale],
         "warnings": [line for event, each in zip(reading.events, done, strict=True) for line in _warnings(event, each)],
-        "passed_over": list(reading.passed_over),
+        "ignored": list(reading.ignored),
     }
 
 
@@ -42,7 +42,7 @@ def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
 def remarks(told: Mapping[str, Any]) -> list[str]:
     """Everything in an `answer` that is no plain success, a line each."""
     return [
-        *(f"{PASSED_OVER}{reason}" for reason in told.get("passed_over", ())),
+        *(f"{IGNORED}{reason}" for reason in told.get("ignored", ())),
         *(refused_line(each) for each in told.get("refused", ())),
         *(stale_line(each) for each in told.get("stale", ())),
         *told.get("warnings", ()),

@@ -176,7 +176,7 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
         raise InvalidInput(problems[:MAX_PROBLEMS])
     if not own:
         reason = f'no check in Result is of a service registered as "{shown(registered)}"'
-        return Reading(passed_over=(f"{DETAIL_TYPE}: {reason}",))
+        return Reading(ignored=(f"{DETAIL_TYPE}: {reason}",))
     return Reading((replace(event, full=False, checks_only=True, statements=statements, refused=told),))
 
 

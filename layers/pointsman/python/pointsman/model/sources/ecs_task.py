@@ -108,7 +108,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
     """What the state of a task says of an instance.
 
     A running task is an instance with its checks; one that is being stopped is an unhealthy one, wherever it is; a
-    stopped one is gone. A task that is not running yet, or that nobody claims, is passed over. Raises InvalidInput for
+    stopped one is gone. A task that is not running yet, or that nobody claims, is ignored. Raises InvalidInput for
     a shape that is none of ECS's, and for a claimed task of which no endpoint can be made.
     """
     try:
@@ -123,7 +123,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
     thing = f"task {id_}"
     status = task["lastStatus"]
     if status in _NOT_YET or status not in ("RUNNING", *_GOING, *_GONE):
-        return Reading(passed_over=(f"{thing}: is {shown(status)}, which makes no instance",))
+        return Reading(ignored=(f"{thing}: is {shown(status)}, which makes no instance",))
     group = task.get("group") or ""
     claim = claim_of(
         settings,
@@ -136,15 +136,16 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
     if claim is None:
         if settings.tags and task.get("tags") is None:
             return Reading(missing=TaskTags(account, region, task["clusterArn"], task["taskArn"], envelope))
-        reason = 'has no tag "pointsman:service" and no POINTSMAN_SERVICE in its overrides'
-        return Reading(passed_over=(f'{thing}: {reason}, and its group "{shown(group)}" is nobody\'s',))
+        unmapped = f'its group "{shown(group)}" is not mapped to a service (set POINTSMAN_ECS_TASKS)'
+        unsaid = 'it has no tag "pointsman:service" and no POINTSMAN_SERVICE in its overrides'
+        return Reading(ignored=(f"{thing}: {unmapped}, and {unsaid}",))
     source = f"{SOURCES}{region}/{account}/{cluster[1]}"
     try:
         event = _event(envelope, task, claim, id_, source)
     except InvalidInput as error:
         if not claim.by_name:
             raise retold(error, thing, lambda field: field if field in ("id", "time") else "") from None
-        return Reading(passed_over=tuple(f"{thing}: {problem.reason}" for problem in error.problems))
+        return Reading(ignored=tuple(f"{thing}: {problem.reason}" for problem in error.problems))
     return Reading((replace(event, moment=_moment(task, envelope)),))
 
 

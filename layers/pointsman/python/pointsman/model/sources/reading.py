@@ -11,11 +11,11 @@ from pointsman.model.sources.task_tags import TaskTags
 class Reading:
     """The health events in what was sent, in order.
 
-    `passed_over` says, a line each, why something of it says nothing here, which is no mistake: a task that is nobody's
+    `ignored` says, a line each, why something of it says nothing here, which is no mistake: a task that is nobody's
     instance, a watch whose instances cannot be sent traffic. `missing` is what has to be fetched before there are
     events: fill it in and read again.
     """
 
     events: tuple[HealthEvent, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     missing: Pointer | TaskTags | None = None

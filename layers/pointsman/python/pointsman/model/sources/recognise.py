@@ -45,7 +45,7 @@ def read_events(raw: Any, settings: Settings = DEFAULTS) -> Reading:
             return ecs_task.read_task(raw, settings.tasks)
         if isinstance(detail_type, str) and detail_type not in DETAIL_TYPES:
             if raw.get("source") == "aws.ecs":
-                return Reading(passed_over=(f'event: "{shown(detail_type)}" says nothing of a task',))
+                return Reading(ignored=(f'event: "{shown(detail_type)}" says nothing of a task',))
             known = ", ".join(f'"{each}"' for each in _KNOWN)
             reason = f'"{shown(detail_type)}" is no known shape; known are {known}'
             raise InvalidInput.single("event", "detail-type", reason)
