@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from pointsman.delivery.deliver import Form, gateway_listeners, sidecar_listeners, takes_hostnames
+from pointsman.delivery.order import Given
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
 from pointsman.discovery.kept import MOST_BYTES, Kept
@@ -156,16 +157,17 @@ class Discovery:
                 return None  # it may be running on them still
             raise NotRegistered(f"{proxy} is not registered any more; `pointsman apply` does that")
         change = manifests.change if isinstance(manifests, SidecarManifest) else None
-        ago = self._seconds_since(change) if change and theirs is not None else float("inf")
+        given = Given.by_time(0.0, self._settle, came=bool(change.came)) if change and theirs is not None else Given()
+        ago = self._seconds_since(change) if change else 0.0
         if request.kind is Kind.LISTENERS:
             listeners = self._listeners_of(proxy, manifests)
             if not confirmed and listeners.stands(theirs) is not Standing.NEWER:
                 return listeners
             # Listeners need clusters: new ones are not given before all that they could need can be, and was.
             answers = self._answers(request.asker, manifests)
-            return None if change and change.came and ago < self._settle else answers.listeners
+            return answers.listeners if given.may_listen(ago) else None
         answers = self._answers(request.asker, manifests)
-        if change and change.left and ago < self._settle * (2 if change.came else 1):
+        if change and change.left and not given.may_leave(ago):
             return self._with(change.left, answers, request.asker)
         if change and change.left and answers.clusters.stands(theirs) is Standing.CONFLICT:
             # It may have those that left, still: that is as far, and came before.

@@ -10,6 +10,7 @@ from google.rpc.status_pb2 import Status
 
 from pointsman.adapter.ads.resources import Kind, Resource, Resources
 from pointsman.adapter.ads.subscription import MOST_REASON, Subscription
+from pointsman.delivery.order import AT_ONCE, NEVER, Given
 from pointsman.discovery.version import Version
 
 SETTLE = 1.0
@@ -87,14 +88,14 @@ class Conversation(ABC, Generic[Request]):
             self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
         if listeners is not None and not (calm and listeners.is_still(resources)) and self._begin(listeners, resources):
             # Behind, we do not have all clusters that the listeners may need.
-            if self._behind(resources) or self._clusters_are_awaited(resources, now):
+            if self._behind(resources) or not self._may_listen(resources, now):
                 self._withheld = True
             else:
                 gone = listeners.gone(resources)
                 self._send(listeners, resources, self._changed(listeners, resources), gone, out)
         if clusters is not None and not quiet and clusters.at == resources.number:
             gone = clusters.gone(resources)
-            if gone and self._listeners_are_settled(listeners, resources, now):
+            if gone and self._may_leave(listeners, resources, now):
                 self._send(clusters, resources, [], gone, out)
             elif gone:
                 self._withheld = True
@@ -147,34 +148,40 @@ class Conversation(ABC, Generic[Request]):
         # A proxy without upstreams has no clusters: that is for its Envoy to know, which waits for a first answer.
         return of.at == -1 and of.everything and not of.has
 
-    def _clusters_are_awaited(self, resources: Resources, now: float) -> bool:
-        """Whether new listeners should wait, for they may need what the Envoy has not accepted yet."""
-        if not self._awaited:
-            return False
-        current = resources.of[Kind.ENDPOINTS]
-        self._awaited = {place: each for place, each in self._awaited.items() if place in current}
+    def _may_listen(self, resources: Resources, now: float) -> bool:
+        """Whether the Envoy may get other listeners: it has accepted all clusters, or had the time. Else `due`."""
+        if self._awaited:
+            current = resources.of[Kind.ENDPOINTS]
+            self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
-        latest = max((since for _, since in self._awaited.values()), default=float("-inf"))
-        return not self._past(latest + PATIENCE, now)
+        given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE)
+        return given.may_listen(now) or self._later(given.ready)
 
     def _behind(self, resources: Resources) -> bool:
         behind = [of.kind for of in self.subscriptions.values() if of.behind(resources)]
         self.ahead = dict.fromkeys(behind, frozenset()) | self.ahead
         return bool(behind)
 
-    def _listeners_are_settled(self, of: Subscription | None, resources: Resources, now: float) -> bool:
-        """Whether the Envoy has the listeners of `resources` and nothing older any more; if not, when to look."""
+    def _may_leave(self, of: Subscription | None, resources: Resources, now: float) -> bool:
+        """Whether clusters may go: the Envoy has the listeners of `resources` and nothing older any more. Else `due`.
+
+        `of` is the subscription of listeners.
+        """
         if of is None:
             # One that starts asks for listeners when it has its clusters, one that comes back asks for both at once.
-            return self._past(self._opened + SETTLE, now)
-        if of.at != resources.number or of.unanswered or of.apart or of.rejected:
-            return False
-        return self._past(of.answered + SETTLE, now)
+            taken = self._opened + SETTLE
+        elif of.at != resources.number or of.unanswered or of.apart or of.rejected:
+            taken = NEVER
+        else:
+            taken = of.answered + SETTLE
+        given = Given(taken=taken)
+        return given.may_leave(now) or self._later(taken)
 
-    def _past(self, moment: float, now: float) -> bool:
-        if now < moment:
+    def _later(self, moment: float) -> bool:
+        """Not now, and if it is known when, have us asked again then."""
+        if moment != NEVER:
             self.due = moment if self.due is None else min(self.due, moment)
-        return now >= moment
+        return False
 
     def _next_nonce(self) -> str:
         self._nonces += 1

@@ -10,18 +10,16 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.step import Clusters, NamedCluster, next_step
+from pointsman.adapter.files.step import SETTLE, Clusters, NamedCluster, next_step
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
 from pointsman.delivery.endpoint_source import EndpointFiles
+from pointsman.delivery.order import Given
 from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, response
 from pointsman.disk.access import NotOurs
 from pointsman.disk.operations import ON_ITS_WAY, FileOperations
 from pointsman.model.canonical import digest
 
 _log = logging.getLogger(__name__)
-
-SETTLE = 1.0
-"""Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
 
 RETIRED = "RETIRED"
 """The file that says of a directory that its proxy's registration was deleted."""
@@ -76,7 +74,7 @@ class ProxyFiles:
         ]
         self._previous: set[str] = set()
         self._written: dict[str, DeliveredCluster] = {}
-        self._relistened = float("-inf")
+        self._given = Given()
         self._leaving = False
 
     def bring(self, wanted: Delivery) -> str:
@@ -84,8 +82,7 @@ class ProxyFiles:
 
         Raises OSError where a file cannot be written; what was not done is done by the next call.
         """
-        hold = self._clock() - self._relistened < SETTLE
-        step = next_step(self._clusters, self._listeners, wanted, self._shortage, hold)
+        step = next_step(self._clusters, self._listeners, wanted, self._shortage, self._given, self._clock())
         clusters = self._clusters if step.clusters is None else step.clusters
         if clusters is not None:
             self._operations.make_directory(self._eds)
@@ -94,7 +91,7 @@ class ProxyFiles:
             self._write_clusters(step.clusters)
         if step.listeners is not None:
             self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
-            self._listeners, self._relistened = step.listeners, self._clock()
+            self._listeners, self._given = step.listeners, Given(taken=self._clock() + SETTLE)
             self._wrote("listeners", "")
         if self.retired_since is not None and step.listeners is not None:
             self._operations.remove(self._directory / RETIRED)
@@ -156,7 +153,7 @@ class ProxyFiles:
     @property
     def unfinished(self) -> bool:
         """Whether the same delivery should be brought once more, now that the Envoy has had the time to settle."""
-        return self._leaving and self._clock() - self._relistened >= SETTLE
+        return self._leaving and self._given.may_leave(self._clock())
 
     def sweep(self) -> None:
         """Remove what a crash left half written, and endpoint files that no cluster has named for the grace time.

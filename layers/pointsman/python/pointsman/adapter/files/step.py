@@ -4,7 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pointsman.delivery import order
 from pointsman.delivery.deliver import Delivery
+from pointsman.delivery.order import Given
+
+SETTLE = 1.0
+"""Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +43,36 @@ def next_step(
     listeners: tuple[bytes, ...] | None,
     wanted: Delivery,
     shortage: Callable[[int], str],
-    hold: bool = False,
+    given: Given,
+    now: float,
 ) -> Step:
     """From what cds.pb and lds.pb hold (None: there is none) towards `wanted`.
 
-    Nothing goes before what refers to it is gone: while listeners change, or if told to `hold`, clusters that are not
-    wanted any more stay.
+    `given` says how far the Envoy is, at the moment `now`, with what it was given before.
 
     `shortage` tells why an Envoy cannot have a number of inotify instances. Where it cannot have those of the whole
     step, clusters neither come nor go, but those that are there are kept up; where it cannot even have the one more
     that this takes, their endpoints are.
     """
     new = {each.name: NamedCluster(each.cluster, each.place) for each in wanted.clusters}
-    relisten = listeners != wanted.listeners
-    leaving = {name: each for name, each in (clusters or {}).items() if name not in new}
-    whole = {**leaving, **new} if relisten or hold else new
+    has = clusters or {}
+    # What comes is on the disk before the listeners are: an Envoy never has to wait for it.
+    step = order.next_step(
+        given,
+        now,
+        came=False,
+        relisten=listeners != wanted.listeners,
+        leaving=not has.keys() <= new.keys(),
+        ready_in=0.0,
+        taken_in=SETTLE,
+    )
+    whole = step.clusters(has, new)
     refused = _refusal(clusters, whole, shortage)
     if not refused:
         return Step(
             clusters=whole if whole != clusters else None,
-            listeners=wanted.listeners if relisten else None,
-            leaving=len(whole) > len(new),
+            listeners=wanted.listeners if step.relistens else None,
+            leaving=step.due is not None,
         )
     if clusters is not None:
         kept_up = {name: new.get(name, each) for name, each in clusters.items()}
