@@ -19,7 +19,7 @@ gc.disable()  # until all is imported, none of which is garbage: to look for som
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -160,27 +160,25 @@ def deploy(upload: Upload) -> None:
         logger.info("ignored", reasons=[f"{upload}: is a folder"])
         return
     # Health events need neither the compiler nor the shapes of config.
-    from pointsman.pipeline.configure import configure, parse_documents
+    from pointsman.pipeline.configure import Batch, parse_documents
+    from pointsman.pipeline.deploy import deploy as apply
 
-    content, applied = content_of(upload.key, MAX_UPLOAD), None
-    # Of two uploads to one key the first may be read before the second and applied after it: whoever comes last looks
-    # again. An object that is gone by then was applied while it was there.
-    while applied is None or content not in (applied, None):
+    def batch_of(content: bytes | None) -> Batch:
         try:
-            batch = parse_documents(upload.documents(content))
+            return parse_documents(upload.documents(content))
         except (PointsmanError, MemoryError):
             raise
         except Exception as error:
             # A defect, which the same content meets again: it must not come back for as long as the queue keeps it.
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
-        done = configure(engine, batch, trust_domain=trust_domain)
+
+    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD), batch_of, trust_domain):
         warn(done.settled.warnings)
         failing(done.settled.failed)
         moved = published(done.settled.moved)
         count("ConfigChanged", done.changed)
         logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
-        applied, content = content, content_of(upload.key, MAX_UPLOAD)
 
 
 def read(raw: Any, account: str) -> Reading:
