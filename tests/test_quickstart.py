@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import stat
 import subprocess
@@ -21,10 +20,10 @@ from pointsman.model.events import parse_event
 from pointsman.quickstart.write import ADDRESSES, PORT_BASE, PORTS, SIDECARS
 
 from tests.fleet.process import REPOSITORY, Ports
+from tests.fresh_clone import fresh_clone
 
 README = (REPOSITORY / "README.md").read_text()
 BIN = Path(sys.executable).parent
-MADE = shutil.ignore_patterns(".git", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__")
 
 
 def section(title: str) -> str:
@@ -40,11 +39,6 @@ def blocks(text: str, kind: str) -> list[str]:
 def masked(line: str) -> str:
     """A line without the moment that it tells of."""
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", line.rstrip())
-
-
-def not_in_a_clone(folder: str, names: list[str]) -> set[str]:
-    """Of what is in a folder of the repository, what was made there."""
-    return MADE(folder, names) | ({"mesh"} if Path(folder) == REPOSITORY else set())
 
 
 def left(directory: Path) -> list[int]:
@@ -69,8 +63,7 @@ def port_base() -> Iterator[int]:
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
     """A clone of the repository, in which nothing was made yet; what still runs below it at the end is ended."""
-    copy = tmp_path / "pointsman"
-    shutil.copytree(REPOSITORY, copy, ignore=not_in_a_clone, symlinks=True)
+    copy = fresh_clone(tmp_path / "pointsman")
     yield copy
     stop = copy / "mesh/stop.sh"
     if stop.exists():

@@ -469,6 +469,17 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
     assert {"apply", "bootstrap", "emit", "explain", "render", "status", "up", "adapter http"} <= seen
 
 
+def test_a_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        environment = {"PATH": "", "_POINTSMAN_COMPLETE": "bash_complete", "COMP_WORDS": f"pointsman {words}"}
+        environment["COMP_CWORD"] = str(len(words.split()))
+        done = subprocess.run([POINTSMAN], env=environment, capture_output=True, text=True, timeout=60, check=True)
+        return [line.partition(",")[2] for line in done.stdout.split()]
+
+    assert completed("boot") == ["bootstrap"]
+    assert completed("status --js") == ["--json"]
+
+
 def test_explain_says_where_traffic_goes_and_why(
     store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,12 +43,30 @@ class _LazyGroup(click.Group):
         return command
 
 
+def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        # It may ask git, which nothing else has to wait for.
+        from pointsman.cli.version import version_line
+
+        click.echo(version_line())
+        ctx.exit()
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="pointsman")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and the commit that it was made from.",
+)
 def group() -> None:
     """Pointsman decides where Envoy traffic goes when a datacenter fails.
 
     \b
+    See a failover on this machine, step by step:
+      pointsman quickstart mesh
     Start it on one machine:
       pointsman up --store pointsman.db --files envoys/
     Tell it what the mesh looks like, then what happens in it:
@@ -59,6 +77,10 @@ def group() -> None:
 
     The store can also be named once, in POINTSMAN_STORE. Exit codes: 0 done, 1 refused or failed (one line on stderr
     for each problem), 2 wrong usage; `emit` has more of them.
+
+    \b
+    Have the shell complete commands and options (bash_source, zsh_source, fish_source):
+      eval "$(_POINTSMAN_COMPLETE=bash_source pointsman)"
     """
 
 
