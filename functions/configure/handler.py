@@ -19,17 +19,16 @@ import gc
 
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
-import os
 from base64 import b64decode
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response, content_types
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.logging import correlation_paths
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pointsman.aws.notices import notices_to
+from pointsman.aws.answer import LARGEST_ANSWER_BYTES, json_answer
+from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
+from pointsman.aws.start import start
 from pointsman.model import keys
 from pointsman.model.canonical import canonical
 from pointsman.model.complaints import brief
@@ -40,37 +39,22 @@ from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
-from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.scope import read_scope
 from pointsman.pipeline.status import status
-from pointsman.store.open import open_bucket
 from pointsman.store.protocol import StoreUnavailable
-from pointsman.store.session import new_session
-
-LARGEST_ANSWER = 6_000_000
-"""Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""
 
 LONGEST_GENERATION = 18
 """Digits of a generation's number: no store sees so many."""
 
 _FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
 
-logger = Logger(service="configure")
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="configure")
+signals = Signals("configure")
+logger, metrics = signals.logger, signals.metrics
 app = LambdaFunctionUrlResolver()
 
-if not os.environ.get("POINTSMAN_STORE"):
-    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-session = new_session()
-store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(
-    store,
-    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
-    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
-)
+started = start()
+engine, trust_domain = started.engine, started.environment.trust_domain
 around_the_snapshot(import_config)
 gc.enable()
-trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
@@ -79,9 +63,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     try:
         return app.resolve(event, context)
     finally:
-        # Who only reads changes no number, and a warning that there is none helps nobody.
-        if metrics.metric_set:
-            metrics.flush_metrics()
+        signals.flush()
 
 
 @app.route("/v1/config", method=["PUT", "POST"])
@@ -163,7 +145,7 @@ def show_status() -> Response[str]:
 def refused(error: InvalidInput) -> Response[str]:
     """Sending it again cannot help."""
     logger.info("refused", problems=[str(problem) for problem in error.problems])
-    metrics.add_metric("ConfigRefused", MetricUnit.Count, 1)
+    signals.count("ConfigRefused")
     return answer(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
 
 
@@ -171,7 +153,7 @@ def refused(error: InvalidInput) -> Response[str]:
 def failed(error: PointsmanError) -> Response[str]:
     """The store is away, or damaged."""
     logger.warning("failed", reason=str(error))
-    metrics.add_metric("ConfigFailed", MetricUnit.Count, 1)
+    signals.count("ConfigFailed")
     return answer(503 if isinstance(error, StoreUnavailable) else 500, {"error": str(error)})
 
 
@@ -182,17 +164,15 @@ def written(done: Configured) -> Response[str]:
         caller = app.current_event.request_context.authorizer
         who = caller.iam.user_arn if caller and caller.iam else None
         logger.info("configured", generation=done.generation, by=who, published=len(moved))
-        metrics.add_metric("ConfigChanged", MetricUnit.Count, 1)
-        metrics.add_metric("SnapshotsPublished", MetricUnit.Count, len(moved))
+        signals.count("ConfigChanged")
+        signals.count("SnapshotsPublished", len(moved))
     body: dict[str, Any] = {"generation": done.generation, "changed": done.changed, "published": moved}
-    for reason in done.settled.warnings:
-        logger.warning("the store went back", reason=reason)
-        metrics.add_metric("StoreWentBack", MetricUnit.Count, 1)
+    signals.went_back(done.settled.warnings)
     if done.settled.warnings:
         body["warnings"] = done.settled.warnings
     if failed := done.settled.failures():
         logger.error("cannot be computed", reasons=failed)
-        metrics.add_metric("HeadsFailed", MetricUnit.Count, len(failed))
+        signals.count("HeadsFailed", len(failed))
         body["failed"] = failed
     return answer(200, body)
 
@@ -243,14 +223,9 @@ def missing(thing: str) -> Response[str]:
 def answer(code: int, body: Any) -> Response[str]:
     """An answer in JSON."""
     data = canonical(body)
-    if len(data) > LARGEST_ANSWER:
+    if len(data) > LARGEST_ANSWER_BYTES:
         code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})
-    return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=data.decode())
+    return json_answer(code, data)
 
 
-if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
-    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
-    from aws_lambda_powertools import Tracer
-
-    tracer = Tracer(service="configure", patch_modules=["botocore"])
-    handler = tracer.capture_lambda_handler(handler, capture_response=False)
+handler = signals.traced(handler)

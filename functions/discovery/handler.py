@@ -16,18 +16,17 @@ import gc
 
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
-import os
 from base64 import b64decode
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response, content_types
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.logging import correlation_paths
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.aws.answer import LARGEST_ANSWER_BYTES, json_answer
+from pointsman.aws.environment import read_environment
+from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot
 from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
 from pointsman.delivery.secret_source import read_sds, with_sds
@@ -35,11 +34,8 @@ from pointsman.discovery.answers import Kind
 from pointsman.discovery.request import MAX_BODY, DiscoveryRequest, read_request
 from pointsman.discovery.stateless import Discovery, NotReady, NotRegistered, Outcome
 from pointsman.discovery.version import Version
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.errors import InvalidInput
 from pointsman.store.open import open_bucket
-
-LARGEST_ANSWER = 6_000_000
-"""Bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, 6 MB for a synchronous answer."""
 
 REQUEST_TIMEOUT_MS = 15_000
 """How long an Envoy waits for endpoints: longer than the function may take."""
@@ -47,21 +43,21 @@ REQUEST_TIMEOUT_MS = 15_000
 LONGEST_ID = 128
 """Characters of an Envoy's id that get into the log."""
 
-WARMING = 1.5
+WARMING_S = 1.5
 """Seconds that clusters take after they came, for their own first request. Polls are twice the delay apart at most."""
 
-logger = Logger(service="discovery")
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="discovery")
+signals = Signals("discovery")
+logger = signals.logger
 app = LambdaFunctionUrlResolver()
 
-if not os.environ.get("POINTSMAN_STORE"):
-    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-refresh_delay_ms = round(float(os.environ.get("POINTSMAN_REFRESH_DELAY") or 5) * 1000)
-sds = os.environ.get("POINTSMAN_SDS", "")
+environment = read_environment()
 discovery = Discovery(
-    open_bucket(os.environ["POINTSMAN_STORE"], hurried=True),
-    with_sds(over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS), read_sds(sds, "Sds") if sds else None),
-    settle=2 * refresh_delay_ms / 1000 + WARMING,
+    open_bucket(environment.store, hurried=True),
+    with_sds(
+        over_rest(XDS_CLUSTER, environment.refresh_delay_ms, REQUEST_TIMEOUT_MS),
+        read_sds(environment.sds, "Sds") if environment.sds else None,
+    ),
+    settle=2 * environment.refresh_delay_ms / 1000 + WARMING_S,
 )
 around_the_snapshot()
 gc.enable()
@@ -74,14 +70,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return app.resolve(event, context)
     finally:
         # Nearly all requests change nothing, and a line about each would cost more than answering it.
-        if metrics.metric_set:
-            metrics.flush_metrics()
+        signals.flush()
 
 
 @app.get("/healthz")
 def healthz() -> Response[str]:
     """Whether the function answers at all."""
-    return answer(200, b'{"alive":true}')
+    return json_answer(200, b'{"alive":true}')
 
 
 def answering(kind: Kind) -> Callable[[], Response[str]]:
@@ -112,26 +107,26 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
     """An outcome to an Envoy; what is not everyday also to the log and the metrics."""
     if outcome.unreachable:
         logger.warning("the store is away, what is known stays", reason=outcome.unreachable)
-        count("DiscoveryStale")
+        signals.count("DiscoveryStale")
     if outcome.ahead:
         logger.warning("the Envoy has something newer, and the store could not be read for it", version=request.version)
-        count("DiscoveryAhead")
+        signals.count("DiscoveryAhead")
     for reset in outcome.resets:
         logger.warning("reset: the store itself was read, and it is so there now", what=reset)
-        count("DiscoveryReset")
+        signals.count("DiscoveryReset")
     if outcome.answer is None:
-        return answer(304, b"")
+        return json_answer(304, b"")
     body = outcome.answer.body
-    if len(body) > LARGEST_ANSWER:
+    if len(body) > LARGEST_ANSWER_BYTES:
         logger.error("an answer is too large", bytes=len(body))
-        count("DiscoveryFailed")
+        signals.count("DiscoveryFailed")
         reason = f"{len(body)} bytes are more than a function may answer; `pointsman adapter grpc` has no such limit"
-        return answer(503, orjson.dumps({"error": reason}))
+        return json_answer(503, orjson.dumps({"error": reason}))
     logger.info("answered", asked=request.name, version=outcome.answer.text)
-    count("DiscoveryAnswered")
+    signals.count("DiscoveryAnswered")
     if Version.read(request.version) is not None:
-        late(outcome.answer.published)
-    return answer(200, body)
+        signals.lag("DeliveryLag", outcome.answer.published)
+    return json_answer(200, body)
 
 
 @app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]
@@ -150,39 +145,15 @@ def unknown(error: NotRegistered) -> Response[str]:
 def failed(error: NotReady) -> Response[str]:
     """The store is away, or damaged."""
     logger.warning("failed", reason=str(error))
-    count("DiscoveryFailed")
-    return answer(503, orjson.dumps({"error": str(error)}))
+    signals.count("DiscoveryFailed")
+    return json_answer(503, orjson.dumps({"error": str(error)}))
 
 
 def refused(code: int, reason: str) -> Response[str]:
     """A refusal that asking again does not change."""
     logger.warning("refused", reason=reason)
-    count("DiscoveryRefused")
-    return answer(code, orjson.dumps({"error": reason}))
+    signals.count("DiscoveryRefused")
+    return json_answer(code, orjson.dumps({"error": reason}))
 
 
-def late(published: str) -> None:
-    """Note how long it took from the publication of a change to its delivery, where that is known."""
-    try:
-        lag = (datetime.now(UTC) - datetime.fromisoformat(published)).total_seconds() * 1000
-    except (TypeError, ValueError):
-        return
-    metrics.add_metric("DeliveryLag", MetricUnit.Milliseconds, max(0.0, lag))
-
-
-def count(name: str) -> None:
-    """Add one to a metric of this invocation."""
-    metrics.add_metric(name, MetricUnit.Count, 1)
-
-
-def answer(code: int, body: bytes) -> Response[str]:
-    """An answer in JSON."""
-    return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=body.decode())
-
-
-if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
-    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
-    from aws_lambda_powertools import Tracer
-
-    tracer = Tracer(service="discovery", patch_modules=["botocore"])
-    handler = tracer.capture_lambda_handler(handler, capture_response=False)
+handler = signals.traced(handler)

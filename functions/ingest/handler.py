@@ -16,21 +16,18 @@ import gc
 
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
-from pointsman.aws.notices import notices_to
+from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
+from pointsman.aws.start import start
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
@@ -40,12 +37,9 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
-from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import catalog_key, ingest
 from pointsman.pipeline.moved import Moved
-from pointsman.pipeline.scope import read_scope
-from pointsman.store.open import open_bucket
-from pointsman.store.session import new_client, new_session
+from pointsman.store.session import new_client
 
 LISTS = "incoming/"
 """Where in the store's bucket producers put the lists that are too long for the bus."""
@@ -56,25 +50,15 @@ UPLOADS = "deploy/"
 LONGEST_REASON = 1000
 """Characters of the reason that travel with a dead letter; the log line has all of it."""
 
-logger = Logger(service="ingest")
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="ingest")
+signals = Signals("ingest")
+logger = signals.logger
 # Even a batch that failed as a whole is reported record by record: a raised error would count against the function.
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
-if not os.environ.get("POINTSMAN_STORE"):
-    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-session = new_session()
-store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(
-    store,
-    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
-    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
-)
-bucket, _, prefix = os.environ["POINTSMAN_STORE"].removeprefix("s3://").strip("/").partition("/")
-within = f"{prefix}/" if prefix else ""
-settings = Settings(read_task_settings(os.environ.get("POINTSMAN_ECS_TASKS", "")), ListsAt(bucket, f"{within}{LISTS}"))
-trust_domain = os.environ.get("POINTSMAN_TRUST_DOMAIN", "")
-dead_letters = os.environ.get("POINTSMAN_DEAD_LETTERS", "")
+started = start()
+environment, session, store, engine = started.environment, started.session, started.store, started.engine
+bucket, within = environment.bucket, environment.prefix
+settings = Settings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
 sqs = new_client(session, "sqs")
 # Regions whose tasks' tags are asked for; most deployments have none.
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
@@ -88,9 +72,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailure
     try:
         return process_partial_response(event, take_in, processor, context)
     finally:
-        # An upload that says nothing new changes no number, and a warning that there is none helps nobody.
-        if metrics.metric_set:
-            metrics.flush_metrics()
+        signals.flush()
 
 
 def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
@@ -106,14 +88,14 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
             reading = read(raw, lambda_context.invoked_function_arn.split(":")[4])
             if reading.ignored:
                 logger.info("ignored", reasons=reading.ignored)
-                count("EventsIgnored", not reading.events)
+                signals.count("EventsIgnored", not reading.events)
             for each in reading.events:
                 logger.set_correlation_id(each.id or record.message_id)
                 take_event(each)
         except InvalidInput as error:
             refuse(record, error)
     except Exception as error:
-        count("EventsFailed")
+        signals.count("EventsFailed")
         # What the project raises itself says all there is to say; anything else is a defect or a missing permission.
         logger.warning(
             "failed, to be delivered again", reason=str(error), exc_info=not isinstance(error, PointsmanError)
@@ -124,33 +106,33 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
 def take_event(event: HealthEvent) -> None:
     """Take in one health event, and tell what became of it. Raises InvalidInput if its catalog has no room for it."""
     done = ingest(engine, event)
-    count("EventsIngested")
-    count("EventsDuplicate", not done.new and done.stale is None)
+    signals.count("EventsIngested")
+    signals.count("EventsDuplicate", not done.new and done.stale is None)
     if done.stale is not None:
         # A queue delivers late and twice, so most of these are harmless. To deliver them again would not help.
-        count("EventsStale")
+        signals.count("EventsStale")
         logger.info("stale", catalog=catalog_key(event), **done.stale.json())
     if event.refused:
-        count("InstancesRefused", len(event.refused))
+        signals.count("InstancesRefused", len(event.refused))
         told = [each.json() for each in event.refused[:MAX_PROBLEMS]]
         logger.error("instances refused", catalog=catalog_key(event), refused=len(event.refused), first=told)
     if done.doubt:
-        count("IndexesDoubted")
+        signals.count("IndexesDoubted")
         logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
-    count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
+    signals.count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
     if done.vanished:
-        count("InstancesVanished", done.vanished)
+        signals.count("InstancesVanished", done.vanished)
         logger.warning(
             "most of a catalog vanished at once",
             source=event.source,
             catalog=catalog_key(event),
             vanished=done.vanished,
         )
-    warn(done.warnings)
+    signals.went_back(done.warnings)
     failing(done.failed)
     moved = published(done.moved)
     if moved:
-        late(event.time)
+        signals.lag("PublishLag", event.time)
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 
 
@@ -173,11 +155,11 @@ def deploy(upload: Upload) -> None:
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
 
-    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD), batch_of, trust_domain):
-        warn(done.settled.warnings)
+    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD), batch_of, environment.trust_domain):
+        signals.went_back(done.settled.warnings)
         failing(done.settled.failed)
         moved = published(done.settled.moved)
-        count("ConfigChanged", done.changed)
+        signals.count("ConfigChanged", done.changed)
         logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
 
 
@@ -217,14 +199,14 @@ def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
 
 def refuse(record: SQSRecord, error: InvalidInput) -> None:
     """Put `record` among the dead letters, its body as it came. Raises `error` where there is no queue for them."""
-    if not dead_letters:
+    if not environment.dead_letters:
         raise error
     # SQS refuses a message with characters that XML does not have, and a reason may quote one.
     reason = "".join(char if char.isprintable() else "?" for char in str(error)[:LONGEST_REASON])
     attributes = {"reason": reason, "message-id": record.message_id}
     try:
         sqs.send_message(
-            QueueUrl=dead_letters,
+            QueueUrl=environment.dead_letters,
             MessageBody=record.body,
             MessageAttributes={name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()},
         )
@@ -232,16 +214,9 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
         if not refusal.response["Error"]["Code"].startswith("InvalidParameterValue"):
             raise
         # Attributes count towards the largest message, and the body alone may be one already.
-        sqs.send_message(QueueUrl=dead_letters, MessageBody=record.body)
+        sqs.send_message(QueueUrl=environment.dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
-    count("EventsRefused")
-
-
-def warn(warnings: Sequence[str]) -> None:
-    """Tell that the store went back, where it was found to have."""
-    for reason in warnings:
-        logger.warning("the store went back", reason=reason)
-        count("StoreWentBack")
+    signals.count("EventsRefused")
 
 
 def failing(failed: Mapping[str, Exception]) -> None:
@@ -250,37 +225,14 @@ def failing(failed: Mapping[str, Exception]) -> None:
     for plan, error in failed.items():
         defect = None if isinstance(error, PointsmanError) else error
         logger.error("cannot be computed", plan=plan, reason=str(error), exc_info=defect)
-    count("HeadsFailed", len(failed))
+    signals.count("HeadsFailed", len(failed))
 
 
 def published(moved: Sequence[Moved]) -> list[str]:
     """Count the heads that moved; each as a log line names it."""
-    count("SnapshotsPublished", len(moved))
-    count("TargetsSwitched", sum(head.switched for head in moved))
+    signals.count("SnapshotsPublished", len(moved))
+    signals.count("TargetsSwitched", sum(head.switched for head in moved))
     return [f"{head.plan_key} v{head.version}" for head in moved]
 
 
-def late(time: str) -> None:
-    """Note how long it took from `time`, when something happened, to its publication, where an event says when."""
-    try:
-        happened = datetime.fromisoformat(time)
-    except ValueError:
-        return
-    happened = happened if happened.tzinfo else happened.replace(tzinfo=UTC)
-    lag = (datetime.now(UTC) - happened).total_seconds() * 1000
-    # The clocks of producers are not ours.
-    metrics.add_metric("PublishLag", MetricUnit.Milliseconds, max(0.0, lag))
-
-
-def count(name: str, value: int = 1) -> None:
-    """Add to a metric of this invocation."""
-    if value:
-        metrics.add_metric(name, MetricUnit.Count, value)
-
-
-if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
-    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
-    from aws_lambda_powertools import Tracer
-
-    tracer = Tracer(service="ingest", patch_modules=["botocore"])
-    handler = tracer.capture_lambda_handler(handler, capture_response=False)
+handler = signals.traced(handler)

@@ -11,40 +11,27 @@ import gc
 
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
-import os
 from dataclasses import asdict
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
-from pointsman.aws.notices import notices_to
+from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
+from pointsman.aws.start import start
 from pointsman.aws.sweep import sweep_of
-from pointsman.model.errors import PointsmanError
-from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.reconcile import reconcile
-from pointsman.pipeline.scope import read_scope
-from pointsman.store.open import open_bucket
-from pointsman.store.session import new_session
 
 MOST_REASONS = 20
 """How many of the heads that cannot be computed are told of in one log line."""
 
-logger = Logger(service="reconcile")
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman"), service="reconcile")
+signals = Signals("reconcile")
+logger, metrics = signals.logger, signals.metrics
 
-if not os.environ.get("POINTSMAN_STORE"):
-    raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
-session = new_session()
-store = open_bucket(os.environ["POINTSMAN_STORE"], session)
-engine = Engine(
-    store,
-    notify=notices_to(os.environ.get("POINTSMAN_NOTICES", ""), session),
-    scope=read_scope(os.environ.get("POINTSMAN_DATACENTERS", ""), "POINTSMAN_DATACENTERS"),
-)
-sweep = sweep_of(os.environ.get("POINTSMAN_NOTICES", ""), session)
+started = start()
+engine = started.engine
+sweep = sweep_of(started.environment.notices, started.session)
 around_the_snapshot(import_config)
 gc.enable()
 
@@ -59,9 +46,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     # Zero as well: an alarm on it needs to see that a reconcile ran.
     metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
     metrics.add_metric("HeadsFailed", MetricUnit.Count, len(done.failed))
-    for reason in done.warnings:
-        logger.warning("the store went back", reason=reason)
-        metrics.add_metric("StoreWentBack", MetricUnit.Count, 1)
+    signals.went_back(done.warnings)
     if done.failed:
         logger.error("cannot be computed", reasons=done.failed[:MOST_REASONS], heads=len(done.failed))
     if done.repaired:
@@ -82,9 +67,4 @@ def sweep_queues() -> None:
         logger.info("swept", **asdict(swept))
 
 
-if os.environ.get("POWERTOOLS_TRACE_DISABLED") == "false":
-    # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
-    from aws_lambda_powertools import Tracer
-
-    tracer = Tracer(service="reconcile", patch_modules=["botocore"])
-    handler = tracer.capture_lambda_handler(handler, capture_response=False)
+handler = signals.traced(handler)

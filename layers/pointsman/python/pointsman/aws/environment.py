@@ -1,0 +1,59 @@
+"""What the environment variables of a function say, read once at its start."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pointsman.model.errors import PointsmanError
+from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
+
+_REFRESH_DELAY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The variables that begin with POINTSMAN_; each function's docstring says which it reads.
+
+    `store` is s3://bucket/prefix, `notices` the ARN of the topic, `scope` the datacenters to compute for,
+    `dead_letters` the URL of a queue, `ecs_tasks` JSON, `sds` what `--sds` takes. "" is what is not set.
+    """
+
+    store: str
+    notices: str = ""
+    scope: Scope = EVERYWHERE
+    trust_domain: str = ""
+    dead_letters: str = ""
+    ecs_tasks: str = ""
+    refresh_delay_ms: int = round(_REFRESH_DELAY_S * 1000)
+    sds: str = ""
+
+    @property
+    def bucket(self) -> str:
+        """The name of the store's bucket."""
+        return self.store.removeprefix("s3://").strip("/").partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """What all keys in the bucket begin with: "", or something that ends in a slash."""
+        prefix = self.store.removeprefix("s3://").strip("/").partition("/")[2]
+        return f"{prefix}/" if prefix else ""
+
+
+def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
+    """What `variables` say. Raises PointsmanError where the store is not named, InvalidInput for what says nothing."""
+
+    def text(name: str) -> str:
+        return variables.get(f"POINTSMAN_{name}", "")
+
+    if not text("STORE"):
+        raise PointsmanError("POINTSMAN_STORE is not set: name the bucket, as s3://bucket/prefix")
+    return Environment(
+        store=text("STORE"),
+        notices=text("NOTICES"),
+        scope=read_scope(text("DATACENTERS"), "POINTSMAN_DATACENTERS"),
+        trust_domain=text("TRUST_DOMAIN"),
+        dead_letters=text("DEAD_LETTERS"),
+        ecs_tasks=text("ECS_TASKS"),
+        refresh_delay_ms=round(float(text("REFRESH_DELAY") or _REFRESH_DELAY_S) * 1000),
+        sds=text("SDS"),
+    )

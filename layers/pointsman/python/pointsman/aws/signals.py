@@ -1,0 +1,58 @@
+"""What a function tells those who run it: log lines, metrics, traces."""
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class Signals:
+    """The log and the metrics of the function `service`."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self.logger = Logger(service=service)
+        namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman")
+        self.metrics = Metrics(namespace=namespace, service=service)
+
+    def count(self, name: str, value: int = 1) -> None:
+        """Add `value` to a metric of this invocation, if it is any."""
+        if value:
+            self.metrics.add_metric(name, MetricUnit.Count, value)
+
+    def lag(self, name: str, since: str) -> None:
+        """Add the milliseconds since a moment (ISO 8601; UTC where it names no time zone); nothing if it is none."""
+        try:
+            then = datetime.fromisoformat(since)
+        except ValueError:
+            return
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        # The clocks of others are not ours.
+        passed_ms = max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
+        self.metrics.add_metric(name, MetricUnit.Milliseconds, passed_ms)
+
+    def went_back(self, warnings: Iterable[str]) -> None:
+        """Tell that the store went back, where it was found to have."""
+        for reason in warnings:
+            self.logger.warning("the store went back", reason=reason)
+            self.count("StoreWentBack")
+
+    def flush(self) -> None:
+        """Write the metrics of this invocation, if there are any: a warning that there are none helps nobody."""
+        if self.metrics.metric_set:
+            self.metrics.flush_metrics()
+
+    def traced(self, handler: H) -> H:
+        """`handler`, each invocation of which is traced where that is switched on."""
+        if os.environ.get("POWERTOOLS_TRACE_DISABLED") != "false":
+            return handler
+        # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+        from aws_lambda_powertools import Tracer
+
+        tracer = Tracer(service=self._service, patch_modules=["botocore"])
+        return cast(H, tracer.capture_lambda_handler(handler, capture_response=False))

@@ -1,0 +1,37 @@
+"""The start of the functions that write: once for each execution environment, before its first event."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pointsman.aws.environment import Environment, read_environment
+from pointsman.aws.notices import notices_to
+from pointsman.pipeline.engine import Engine
+from pointsman.store.open import open_bucket
+from pointsman.store.session import new_session
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from pointsman.store.s3 import S3Store
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What such a function works with; `session` is botocore's, for more clients with the same credentials."""
+
+    environment: Environment
+    session: "Session"
+    store: "S3Store"
+    engine: Engine
+
+
+def start() -> Started:
+    """An engine on the store that the environment names, which tells the topic there of what moved.
+
+    Raises PointsmanError where the environment is wrong.
+    """
+    environment = read_environment()
+    session = new_session()
+    store = open_bucket(environment.store, session)
+    engine = Engine(store, notify=notices_to(environment.notices, session), scope=environment.scope)
+    return Started(environment, session, store, engine)
