@@ -32,7 +32,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import Settings, read_events
+from pointsman.model.sources.recognise import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
@@ -58,7 +58,7 @@ processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 started = start()
 environment, session, store, engine = started.environment, started.session, started.store, started.engine
 bucket, within = environment.bucket, environment.prefix
-settings = Settings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
+settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
 sqs = new_client(session, "sqs")
 # Regions whose tasks' tags are asked for; most deployments have none.
 ecs = cache(lambda region: new_client(session, "ecs", region=region))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.files.files_adapter import FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.bootstrap.document import (
     Address,

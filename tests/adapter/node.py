@@ -8,10 +8,10 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.files.adapter import OURS, FilesAdapter
+from pointsman.adapter.files.files_adapter import OURS, FilesAdapter
 from pointsman.adapter.files.inotify import Inotify, Usage
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.disk.lock import DirectoryLock
@@ -82,7 +82,7 @@ class Node:
         usage: Usage | None = None,
         proxies: tuple[ProxyId, ...] = (S1,),
         operations: FileOperations | None = None,
-        kept: Kept | None = None,
+        kept: Saved | None = None,
         locked: bool = False,
     ) -> None:
         self.recorder = operations or Recorder()

@@ -14,7 +14,7 @@ import orjson
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.ops import ops
-from pointsman.adapter.rest.adapter import RestAdapter
+from pointsman.adapter.rest.rest_adapter import RestAdapter
 from pointsman.discovery.proxy import ProxyId
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen

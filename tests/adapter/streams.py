@@ -14,7 +14,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.rpc.status_pb2 import Status
-from pointsman.adapter.ads.adapter import AdsAdapter
+from pointsman.adapter.ads.ads_adapter import AdsAdapter
 from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import AdsServer
 from pointsman.adapter.follow.follower import Follower

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.files.adapter import OURS
+from pointsman.adapter.files.files_adapter import OURS
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.bootstrap.parts import SecretFiles
 from pointsman.bootstrap.sds_files import write_sds_files
 from pointsman.delivery.secret_source import SdsFiles
@@ -148,14 +148,14 @@ def test_a_lock_is_taken_of_nothing_but_a_file_of_our_own(kind: Callable[[Path, 
         with pytest.raises(PointsmanError, match=r"lock: cannot be written to: it (is|has)"):
             DirectoryLock(directory)
         with pytest.raises(PointsmanError, match=r"lock: cannot be written to: it (is|has)"):
-            Kept(directory, "store")
+            Saved(directory, "store")
     assert victim.read_bytes() == VICTIM
 
 
 def test_what_is_kept_goes_by_no_link_either(store: Remote, tmp_path: Path, published: Publisher) -> None:
     victim, directory = tmp_path / "victim", tmp_path / "kept"
     victim.write_bytes(VICTIM)
-    with Kept(directory, "store") as kept:
+    with Saved(directory, "store") as kept:
         Follower(store, [S1], kept=kept).refresh()
         assert kept.flush()
     names = [each.name for each in directory.glob("*.kept")]
@@ -164,7 +164,7 @@ def test_what_is_kept_goes_by_no_link_either(store: Remote, tmp_path: Path, publ
         (directory / f"{each}.new").symlink_to(victim)
     (directory / names[0]).unlink()
     (directory / names[0]).symlink_to(victim)
-    with Kept(directory, "store") as kept:
+    with Saved(directory, "store") as kept:
         Follower(store, [S1], kept=kept).refresh()
         assert kept.flush()
     assert victim.read_bytes() == VICTIM
@@ -182,7 +182,7 @@ def test_a_link_of_somebody_elses_is_refused_and_ones_own_is_not(place: Path, tm
         for owner in (0, SOMEBODY):
             assert without_links(place / f"of-{owner}" / "below") == place / "envoys" / "below"
         for name in ("", "below"):
-            for opening in (without_links, DirectoryLock, lambda path: Kept(path, "store")):
+            for opening in (without_links, DirectoryLock, lambda path: Saved(path, "store")):
                 with pytest.raises(PointsmanError, match=f"of-{SOMEBODY_ELSE} is a symbolic link of the user"):
                     opening(place / f"of-{SOMEBODY_ELSE}" / name)
     loop = tmp_path / "loop"
@@ -201,7 +201,7 @@ def test_whatever_the_umask_envoys_group_may_read_files_and_nobody_what_is_kept(
         with acting_as(SOMEBODY, ENVOY):
             root = shared_directory(place / "new" / "envoys", read_group(str(ENVOY)))
             lock = DirectoryLock(root / OURS)
-            kept = Kept(root / OURS / "kept", "store")
+            kept = Saved(root / OURS / "kept", "store")
             operations = FileOperations(replace(SHARED, group=ENVOY), root)
             node = Node(store, root, clock, operations=operations, kept=kept)
         changed = node.follower.refresh()
@@ -258,11 +258,11 @@ def test_what_another_user_put_there_is_not_believed(
     root, directory = place / "envoys", place / "kept"
     node = Node(store, root, clock, operations=FileOperations())
     node.adapter.on_change(node.follower.refresh())
-    with Kept(directory, "store") as kept:
+    with Saved(directory, "store") as kept:
         Follower(store, [S1], kept=kept).refresh()
     for file in [*root.rglob("*.pb"), *directory.glob("*.kept")]:
         os.chown(file, SOMEBODY_ELSE, SOMEBODY_ELSE)
-    assert not Kept(directory, "store").proxies()
+    assert not Saved(directory, "store").proxies()
     Node(store, root, clock, operations=FileOperations()).adapter.on_change({S1})
     again = Node(store, root, clock, operations=FileOperations())
     again.adapter.on_change(again.follower.refresh())

@@ -409,7 +409,7 @@ def test_what_is_no_request_ends_its_stream_with_the_reason_and_no_traceback(
 def test_a_stream_on_which_nothing_is_asked_ends(
     store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.adapter.ads.adapter.FIRST_REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr("pointsman.adapter.ads.ads_adapter.FIRST_REQUEST_SECONDS", 0.1)
     with Adapter(store) as adapter, stream(adapter.server.address) as silent:
         with pytest.raises(grpc.RpcError) as ended:
             silent.hear()

@@ -15,14 +15,13 @@ import orjson
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.admin import watch
-from pointsman.adapter.ads import adapter as ads_adapter
+from pointsman.adapter.ads import ads_adapter, subscription
 from pointsman.adapter.ads import stream as ads_stream
-from pointsman.adapter.ads import subscription
 from pointsman.adapter.ads.server import MOST_STREAMS_OF_ONE, SERVICE
 from pointsman.adapter.follow import follower as follower_module
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import IDLE_SECONDS, LOOK_SECONDS, Idle
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.rest import rejections
 from pointsman.adapter.rest.held import Channel as PollChannel
 from pointsman.aws import noticed
@@ -93,7 +92,7 @@ class Served:
 
     def __init__(self, store: Store, directory: Path, clock: Clock) -> None:
         self.clock = clock
-        self.kept = Kept(directory, "store", now=clock)
+        self.kept = Saved(directory, "store", now=clock)
         self.follower = Follower(store, clock=clock, kept=self.kept)
         self.ads = ads_adapter.AdsAdapter(self.follower, store, clock=clock)
         self.rest = rest.RestAdapter(self.follower, store, rest.Metrics(lambda: 0.0, lambda: ""))
@@ -278,7 +277,7 @@ def test_deleted_registrations_are_remembered_within_a_bound(
 def test_what_waits_for_a_disk_is_what_is_followed_or_there(tmp_path: Path, clock: Clock) -> None:
     store = Connection(MemoryStore())
     chance, fleet = random.Random(7), Fleet(Publisher(store))
-    kept = Kept(tmp_path / "kept", "store", now=clock)
+    kept = Saved(tmp_path / "kept", "store", now=clock)
     follower = Follower(store, clock=clock, kept=kept)
     for number in range(200):
         fleet.register(number, chance)

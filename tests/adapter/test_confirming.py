@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pointsman.adapter.follow.confirming import GAP, MOST_KEYS, Meeting
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.resets import MOST_KNOWN, Resets
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import Stamp, Standing, Version, joined, standing
@@ -31,7 +31,7 @@ ALL = {MANIFEST, HEAD, OTHER}
 class Adapter:
     """A follower of the sidecar of s1, whose thread is the test: what changed, and which meetings are over."""
 
-    def __init__(self, store: Remote, clock: Clock, kept: Kept | None = None) -> None:
+    def __init__(self, store: Remote, clock: Clock, kept: Saved | None = None) -> None:
         self.store, self.clock = store, clock
         self.follower = Follower(store, [S1], clock=clock, kept=kept)
         self.changed: list[set[ProxyId]] = []
@@ -271,8 +271,8 @@ def test_a_reading_has_a_bound_and_what_is_beyond_follows(store: Remote, clock: 
 def test_what_is_kept_on_disk_goes_back_with_the_store_too(
     store: Remote, published: Publisher, clock: Clock, tmp_path: Path, story: str
 ) -> None:
-    def life() -> tuple[Adapter, Kept]:
-        kept = Kept(tmp_path / "kept", "s3://bucket", now=clock)
+    def life() -> tuple[Adapter, Saved]:
+        kept = Saved(tmp_path / "kept", "s3://bucket", now=clock)
         return Adapter(store, clock, kept), kept
 
     saved = store.backup()

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from pointsman.adapter.ads import conversation, shelf
-from pointsman.adapter.files import adapter as files_adapter
+from pointsman.adapter.files import files_adapter
 from pointsman.adapter.files.proxy_files import ProxyFiles
 from pointsman.adapter.follow import follower
 from pointsman.adapter.report import defects
-from pointsman.adapter.rest import adapter as rest_adapter
-from pointsman.adapter.rest import book
+from pointsman.adapter.rest import book, rest_adapter
 from pointsman.discovery import deliveries
 from pointsman.discovery.proxy import SidecarId
 from pointsman.machine.process import AdapterProcess

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.disk.operations import FileOperations
@@ -244,13 +244,13 @@ def test_one_process_writes_and_another_one_stands_by(
 def test_before_the_store_was_seen_whole_files_are_not_touched_and_damaged_ones_mended_from_what_is_kept(
     store: Remote, root: Path, clock: Clock, published: Publisher, tmp_path: Path
 ) -> None:
-    with Kept(tmp_path / "kept", "s3://mesh") as kept:
+    with Saved(tmp_path / "kept", "s3://mesh") as kept:
         Node(store, root, clock, kept=kept).turn()
     # The files are newer than what is kept: the adapter was killed between the two.
     published.head(sidecar_plan(), content(["dc2"]))
     Node(store, root, clock).turn()
     store.leave()
-    node = Node(store, root, clock, kept=Kept(tmp_path / "kept", "s3://mesh"))
+    node = Node(store, root, clock, kept=Saved(tmp_path / "kept", "s3://mesh"))
     node.adapter.on_change(node.follower.recall())
     assert node.turn(after=1) == []
     assert serving(root / WHERE) == "dc2"
@@ -262,7 +262,7 @@ def test_before_the_store_was_seen_whole_files_are_not_touched_and_damaged_ones_
     store.leave()
     shutil.rmtree(root)
     assert node.follower.view(S1) is not None
-    again = Node(store, root, clock, kept=Kept(tmp_path / "kept", "s3://mesh"))
+    again = Node(store, root, clock, kept=Saved(tmp_path / "kept", "s3://mesh"))
     again.adapter.on_change(again.follower.recall())
     assert again.turn() == ["write s2", "write s3", "write cds.pb", "write lds.pb"]
 

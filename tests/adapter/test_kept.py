@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.store import keys
 from pointsman.store.sqlite import SQLiteStore
@@ -36,7 +36,7 @@ class Life:
     """One adapter's life: its follower, and what it keeps. `end` is how it ends, `follower` what it serves."""
 
     def __init__(self, store: Remote, directory: Path, clock: Clock, *proxies: ProxyId, url: str = URL) -> None:
-        self.kept = Kept(directory, url, now=clock)
+        self.kept = Saved(directory, url, now=clock)
         self.follower = Follower(store, proxies, clock=clock, kept=self.kept)
         self.follower.recall()
 
@@ -205,7 +205,7 @@ def test_a_crash_while_it_writes_leaves_a_whole_view_old_or_new(
         for name, data in whole.items():
             (directory / name).write_bytes(data)
         (directory / "half.kept.new").write_bytes(b"half a fi")
-        dying = Kept(directory, URL, operations=Recorder(deadly), now=clock)
+        dying = Saved(directory, URL, operations=Recorder(deadly), now=clock)
         store.come_back()
         follower = Follower(store, clock=clock, kept=dying)
         follower.recall()
@@ -289,7 +289,7 @@ def test_a_full_disk_keeps_nobody_from_being_served(
     store: Remote, directory: Path, clock: Clock, published: Publisher
 ) -> None:
     full = Recorder(deadly=0)
-    kept = Kept(directory, URL, operations=full, now=clock)
+    kept = Saved(directory, URL, operations=full, now=clock)
     follower = Follower(store, [S1], clock=clock, kept=kept)
     assert follower.refresh() == {S1}
     assert not kept.flush()
@@ -304,10 +304,10 @@ def test_one_writes_and_the_next_one_goes_on_when_it_ends(
     store: Remote, directory: Path, published: Publisher, tmp_path: Path
 ) -> None:
     other = SQLiteStore(tmp_path / "store.db")
-    with Kept(directory, URL) as first:
+    with Saved(directory, URL) as first:
         Follower(store, [S1], kept=first).refresh()
         wait_until(lambda: len(files(directory)) == 3, "the first to write")
-        second = Kept(directory, URL)
+        second = Saved(directory, URL)
         follower = Follower(other, kept=second)
         assert follower.recall() == {S1}
         with second:
@@ -318,7 +318,7 @@ def test_one_writes_and_the_next_one_goes_on_when_it_ends(
             assert files(directory) == before
             first.close()
             wait_until(lambda: files(directory)[HEAD] != before[HEAD], "the second to write")
-    third = Kept(directory, URL)
+    third = Saved(directory, URL)
     assert Follower(other, kept=third).recall() == {S1}
     third.close()
     other.close()

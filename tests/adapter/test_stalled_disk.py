@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.disk.operations import FileOperations
-from pointsman.machine.process import AdapterProcess, Settings
+from pointsman.machine.process import AdapterProcess, AdapterSettings
 from pointsman.serve.ask import get_json
 from pointsman.serve.listen import Listen
 
@@ -52,9 +52,9 @@ def test_while_the_disk_hangs_streams_fail_over_and_the_pages_answer(
     disk, ops = Disk(monkeypatch), Listen.read(f"unix:{tmp_path / 'ops'}", "--ops")
     hours = itertools.count(0, 3600)
     # With every look an hour has passed, and a note is due of when the store was last seen.
-    kept = Kept(tmp_path / "kept", "store", now=lambda: float(next(hours)))
+    kept = Saved(tmp_path / "kept", "store", now=lambda: float(next(hours)))
     root = tmp_path / "envoys" if files else None
-    settings = Settings(grpc=f"unix:{tmp_path / 'grpc'}", ops=str(ops), files=root, envoy_version=NEW)
+    settings = AdapterSettings(grpc=f"unix:{tmp_path / 'grpc'}", ops=str(ops), files=root, envoy_version=NEW)
     with contextlib.ExitStack() as serving:
         where = AdapterProcess(store, settings, kept).start(serving)
         serving.callback(disk.mend)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.discovery.proxy import SidecarId
-from pointsman.machine.process import AdapterProcess, Settings
+from pointsman.machine.process import AdapterProcess, AdapterSettings
 from pointsman.store.protocol import Store
 from pointsman.xds.manifest import SidecarManifest
 
@@ -59,7 +59,7 @@ def three_ways(store: Store, publisher: Publisher, directory: Path) -> Iterator[
     files, sockets = directory / "envoys", (directory / "http", directory / "grpc")
     http, grpc = (f"unix:{each}" for each in sockets)
     ops = f"unix:{directory / 'ops'}"
-    made = AdapterProcess(store, Settings(http=http, grpc=grpc, ops=ops, files=files, envoy_version=NEW))
+    made = AdapterProcess(store, AdapterSettings(http=http, grpc=grpc, ops=ops, files=files, envoy_version=NEW))
     with contextlib.ExitStack() as running:
         made.start(running)
         for each in (S1, S9):

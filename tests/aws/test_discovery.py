@@ -12,7 +12,7 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pointsman.delivery.endpoint_source import over_rest
 from pointsman.discovery.answers import Kind
-from pointsman.discovery.kept import Kept
+from pointsman.discovery.memory import Memory
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery
@@ -373,7 +373,7 @@ def test_what_is_kept_is_bounded_and_what_went_is_read_again(tmp_path: Path) -> 
         publisher.head(sidecar_plan(service=service), content(service=service))
     keys = [snapshot_key(sidecar_plan(service=service).key) for service in services]
     size = max(len(stored.data) for stored in store.get_many(keys).values())
-    kept = Kept(store, most_bytes=12 * size)
+    kept = Memory(store, most_bytes=12 * size)
     for first in (0, 10, 20, 30, 0):
         kept.read(keys[first : first + 10])
         assert all(kept.value(key) for key in keys[first : first + 10])

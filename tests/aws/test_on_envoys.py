@@ -10,7 +10,7 @@ from typing import Any, Self
 import orjson
 import pytest
 from click.testing import CliRunner
-from pointsman.adapter.files.adapter import FilesAdapter
+from pointsman.adapter.files.files_adapter import FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.aws.noticed import NoticedStore
 from pointsman.aws.queue import NoticeQueue

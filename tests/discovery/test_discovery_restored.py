@@ -7,7 +7,7 @@ import orjson
 import pytest
 from pointsman.delivery.endpoint_source import over_rest
 from pointsman.discovery.answers import Kind
-from pointsman.discovery.kept import GAP
+from pointsman.discovery.memory import GAP
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery, Outcome
 from pointsman.store import keys

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from pointsman.model.sources.recognise import Settings
+from pointsman.model.sources.recognise import SourceSettings
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 from pointsman.model.sources.text import MOST_BYTES
 
@@ -48,12 +48,12 @@ def test_a_task_that_nobody_claims_is_logged_and_done(cloud: Cloud) -> None:
 
 def test_a_task_counts_by_the_stacks_table_of_groups(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     table = '{"datacenter": "dc2", "groups": {"service:api": {"port": 21000}}}'
-    monkeypatch.setattr(cloud.function, "settings", Settings(read_task_settings(table)))
+    monkeypatch.setattr(cloud.function, "settings", SourceSettings(read_task_settings(table)))
     assert sent(cloud, sample_text("gateway-health-changed"), sample_text("ecs-task-as-sent")) == "api.default.dc2"
 
 
 def test_tags_are_asked_of_ecs_where_the_stack_says_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud.function, "settings", Settings(TaskSettings(datacenter="dc2", tags=True)))
+    monkeypatch.setattr(cloud.function, "settings", SourceSettings(TaskSettings(datacenter="dc2", tags=True)))
     ecs = aws_client("ecs")
     ecs.create_cluster(clusterName="mesh")
     container = {"name": "envoy", "image": "envoy", "memory": 64}

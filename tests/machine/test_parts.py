@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from pointsman.machine.process import AdapterProcess, Settings
+from pointsman.machine.process import AdapterProcess, AdapterSettings
 from pointsman.machine.reconciling import LATE, Reconciling
 from pointsman.model.errors import PointsmanError
 from pointsman.serve.http import HttpServer
@@ -118,7 +118,7 @@ def page(url: str, name: str) -> tuple[int, Any]:
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[AdapterProcess]:
     store = SQLiteStore(tmp_path / "store.db")
-    yield AdapterProcess(store, Settings(ops="127.0.0.1:0"))
+    yield AdapterProcess(store, AdapterSettings(ops="127.0.0.1:0"))
     store.close()
 
 
@@ -139,7 +139,7 @@ def test_health_and_readiness_say_which_part_has_ended(process: AdapterProcess) 
 
 def test_every_thread_of_a_process_is_watched(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "store.db")
-    settings = Settings(http="127.0.0.1:0", grpc="127.0.0.1:0", ops="127.0.0.1:0", files=tmp_path / "envoys")
+    settings = AdapterSettings(http="127.0.0.1:0", grpc="127.0.0.1:0", ops="127.0.0.1:0", files=tmp_path / "envoys")
     process = AdapterProcess(store, settings)
     before = set(threading.enumerate())
     with ExitStack() as serving:

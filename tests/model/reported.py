@@ -13,10 +13,10 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.pointer import ListsAt
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import Settings, read_events
+from pointsman.model.sources.recognise import SourceSettings, read_events
 
 SAMPLES = Path(__file__).parents[2] / "events"
-LISTS = Settings(lists=ListsAt("pointsman-test", "mesh/incoming/"))
+LISTS = SourceSettings(lists=ListsAt("pointsman-test", "mesh/incoming/"))
 GROUPS = '{"datacenter": "dc2", "groups": {"service:api": {"port": 21000}}}'
 
 

@@ -5,7 +5,7 @@ import json
 from pointsman.model.names import ServiceName
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.pointer import Pointer
-from pointsman.model.sources.recognise import Settings, read_events
+from pointsman.model.sources.recognise import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 
 from tests.model.reported import GROUPS, LISTS, changed, checks, entries, only, sample, serving, visible, watch
@@ -43,7 +43,9 @@ def test_a_task_runs_as_an_instance_with_its_containers_health_and_stops() -> No
 
 def test_a_task_as_aws_sends_it_is_an_instance_by_its_group() -> None:
     as_sent = sample("ecs-task-as-sent")
-    assert serving(read_events(as_sent, Settings(read_task_settings(GROUPS))).events) == {("10.2.0.140", 21000): True}
+    assert serving(read_events(as_sent, SourceSettings(read_task_settings(GROUPS))).events) == {
+        ("10.2.0.140", 21000): True
+    }
     reading = read_events(as_sent)
     assert reading.events == ()
     assert 'its group "service:api" is not mapped to a service' in reading.ignored[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pointsman.model.catalog import EMPTY, merge
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import ServiceName
-from pointsman.model.sources.recognise import Settings, read_events
+from pointsman.model.sources.recognise import SourceSettings, read_events
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 
@@ -178,7 +178,7 @@ CLAIMS: dict[str, tuple[Any, str, tuple[str, str, int] | str]] = {
 @pytest.mark.parametrize("name", CLAIMS)
 def test_whose_instance_a_task_is(name: str) -> None:
     raw, stack, expected = CLAIMS[name]
-    reading = read_events(raw, Settings(read_task_settings(stack)))
+    reading = read_events(raw, SourceSettings(read_task_settings(stack)))
     if isinstance(expected, str):
         assert reading.events == ()
         assert expected in reading.ignored[0]
@@ -189,7 +189,7 @@ def test_whose_instance_a_task_is(name: str) -> None:
 
 
 def test_tags_that_an_event_does_not_bring_are_asked_for_once() -> None:
-    asking = Settings(TaskSettings(tags=True))
+    asking = SourceSettings(TaskSettings(tags=True))
     missing = read_events(UNTAGGED, asking).missing
     assert isinstance(missing, TaskTags)
     assert (missing.account, missing.region) == ("111122223333", "eu-central-1")

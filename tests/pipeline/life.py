@@ -11,7 +11,7 @@ import orjson
 from pointsman.model.catalog import EMPTY, Catalog, merge
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
-from pointsman.pipeline.config import Config, Root, read_head
+from pointsman.pipeline.config import Config, Root, read_config_head
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
@@ -213,7 +213,7 @@ class Life:
         problems += self._catalog_problems(catalogs_in(self.store))
         problems += self._notified.missing()
         problems += self._followers.problems_at_the_end(config, found)
-        head = read_head(self.store.objects.get(keys.CONFIG_HEAD))
+        head = read_config_head(self.store.objects.get(keys.CONFIG_HEAD))
         if head.propagated != head.generation:
             problems.append(f"propagated {head.propagated} of {head.generation}")
         return problems

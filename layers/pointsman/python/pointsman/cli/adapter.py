@@ -33,9 +33,9 @@ from pointsman.store.protocol import Store, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from pointsman.adapter.admin.client import Admin
-    from pointsman.adapter.follow.kept import Kept
+    from pointsman.adapter.follow.saved import Saved
     from pointsman.delivery.secret_source import Sds
-    from pointsman.machine.process import Settings
+    from pointsman.machine.process import AdapterSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -164,14 +164,14 @@ def files(
       pointsman adapter files --store s3://bucket/dc1 --files /var/lib/envoys --ops 127.0.0.1:8423 \\
           --envoy-admin 127.0.0.1:9901
     """
-    from pointsman.adapter.files.adapter import OURS
+    from pointsman.adapter.files.files_adapter import OURS
     from pointsman.disk.access import read_group, shared_directory
-    from pointsman.machine.process import Settings
+    from pointsman.machine.process import AdapterSettings
 
     readers = read_group(group)
     # Before anything is kept below it: this one is for others to read.
     where = shared_directory(Path(directory), readers)
-    settings = Settings(
+    settings = AdapterSettings(
         ops=ops,
         hosts=hosts,
         files=where,
@@ -236,7 +236,7 @@ def _serve(
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
-    from pointsman.machine.process import Settings
+    from pointsman.machine.process import AdapterSettings
     from pointsman.serve.tls import TlsFiles
 
     given = (tls_cert, tls_key, client_ca)
@@ -244,7 +244,7 @@ def _serve(
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
     if datacenters and not notices:
         raise click.UsageError("--dc chooses among notices here: give --notices as well")
-    settings = Settings(
+    settings = AdapterSettings(
         http=http,
         grpc=grpc,
         ops=ops,
@@ -263,8 +263,8 @@ def _serve(
     _run(store, notices, settings, keep or (state and os.path.join(state, "kept")))
 
 
-def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
-    from pointsman.adapter.follow.kept import Kept
+def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> None:
+    from pointsman.adapter.follow.saved import Saved
     from pointsman.machine.process import AdapterProcess, stop_on_signals
     from pointsman.serve.files import allow_files
     from pointsman.serve.log import start_log
@@ -272,7 +272,7 @@ def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
     start_log()
     allow_files()
     stop = stop_on_signals()
-    kept = Kept(Path(keep), store) if keep else None
+    kept = Saved(Path(keep), store) if keep else None
     opened, hearing = _open(store, notices, settings, kept)
     try:
         AdapterProcess(opened, settings, kept, hearing).run(
@@ -283,7 +283,7 @@ def _run(store: str, notices: str, settings: "Settings", keep: str) -> None:
 
 
 def _open(
-    store: str, notices: str, settings: "Settings", kept: "Kept | None"
+    store: str, notices: str, settings: "AdapterSettings", kept: "Saved | None"
 ) -> tuple[Store, Callable[[], bool] | None]:
     """The store to follow, and whether notices are heard, where there are any. Closing it removes their queue."""
     for name in sorted(settings.datacenters):
@@ -309,7 +309,7 @@ def _open(
     return told, lambda: told.hearing
 
 
-def _open_store(store: str, kept: "Kept | None") -> Store:
+def _open_store(store: str, kept: "Saved | None") -> Store:
     """The store; where it cannot be opened and there is something to serve without it, it is opened later."""
     opened, kept_any = LateStore(store), kept is not None and bool(kept.proxies())
     try:

@@ -96,9 +96,9 @@ def up(
       pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
     """
     # The web server and what it brings are imported when it is wanted.
-    from pointsman.machine.machine import Machine, Settings
+    from pointsman.machine.machine import Machine, MachineSettings
 
-    settings = Settings.read(
+    settings = MachineSettings.read(
         store,
         trust_domain,
         listen,

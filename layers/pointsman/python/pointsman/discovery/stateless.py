@@ -15,7 +15,7 @@ from pointsman.delivery.deliver import Form, gateway_listeners, sidecar_listener
 from pointsman.delivery.order import Given
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
-from pointsman.discovery.kept import MOST_BYTES, Kept
+from pointsman.discovery.memory import MOST_BYTES, Memory
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker, DiscoveryRequest
@@ -100,7 +100,7 @@ class Discovery:
         need stay. `seconds` is a clock that only goes forward, in seconds.
         """
         self._source, self._settle, self._clock = source, settle, clock
-        self._kept = Kept(store, most_bytes, clock=seconds)
+        self._memory = Memory(store, most_bytes, clock=seconds)
         self._listeners: OrderedDict[ProxyId, tuple[Manifests, Answer]] = OrderedDict()
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
 
@@ -112,20 +112,20 @@ class Discovery:
         Envoy is to keep what it has.
         """
         theirs = Version.read(request.version)
-        self._kept.asked.clear()
-        self._kept.resets.clear()
+        self._memory.asked.clear()
+        self._memory.resets.clear()
         found = self._find(request, theirs)
         stands = found.stands(theirs) if found else Standing.SAME
         is_ahead = stands in _AHEAD
-        if is_ahead and self._kept.confirm(self._kept.asked):
+        if is_ahead and self._memory.confirm(self._memory.asked):
             found = self._find(request, theirs, confirmed=True)
             stands = found.stands(theirs) if found else Standing.SAME
             if found is not None and stands is Standing.OLDER:
                 of = f"{request.kind.value} {request.name}".rstrip()
-                self._kept.resets.append(f"{of} of {request.asker.proxy} went from {request.version} to {found.text}")
+                self._memory.resets.append(f"{of} of {request.asker.proxy} went from {request.version} to {found.text}")
             is_ahead = False
         answer = None if is_ahead or stands is Standing.SAME else found
-        return Outcome(answer, is_ahead, self._kept.unreachable, tuple(self._kept.resets))
+        return Outcome(answer, is_ahead, self._memory.unreachable, tuple(self._memory.resets))
 
     def _find(self, request: DiscoveryRequest, theirs: Version | None, *, confirmed: bool = False) -> Answer | None:
         """What there is; None if the Envoy is to keep what it has, whatever there is."""
@@ -136,12 +136,12 @@ class Discovery:
     def _endpoints(self, asker: Asker, name: str) -> Answer | None:
         """The endpoints of that name; None if no cluster of the datacenter asks for them (any more, or yet)."""
         keys = [asker.proxy.snapshot_key(each) for each in cluster_ids_in(name)]
-        self._kept.read(keys)
+        self._memory.read(keys)
         form = Form(takes_hostnames(asker.envoy), self._source)
         for key in keys:
-            value = self._kept.value(key)
+            value = self._memory.value(key)
             if isinstance(value, Snapshot) and not value.retired:
-                part = self._kept.part(key, value, form)
+                part = self._memory.part(key, value, form)
                 if part.of.place == name:
                     return part.endpoints
         self._check(f'the endpoints "{name[:_LONGEST]}" cannot be had', keys)
@@ -175,12 +175,12 @@ class Discovery:
         return answers.clusters
 
     def _manifests(self, proxy: ProxyId) -> Manifests:
-        self._kept.read(proxy.manifest_keys)
-        found = manifests_of([self._kept.value(key) for key in proxy.manifest_keys])
+        self._memory.read(proxy.manifest_keys)
+        found = manifests_of([self._memory.value(key) for key in proxy.manifest_keys])
         if found is None:
             self._check(f"{proxy} has no complete view", proxy.manifest_keys)
             own, *others = proxy.manifest_keys
-            if self._kept.value(own) is None:
+            if self._memory.value(own) is None:
                 raise NotRegistered(f"{proxy} is not registered; `pointsman apply` does that")
             raise NotReady(f"{proxy} has no complete view: {', '.join(others)} is not there")
         return found
@@ -202,7 +202,7 @@ class Discovery:
         if view is None or not view.is_of(manifests, snapshots):
             timeout = 0 if isinstance(manifests, SidecarManifest) else manifests[0].connect_timeout_ms
             form = Form(hostnames, self._source, timeout)
-            parts = (self._kept.part(proxy.snapshot_key(each), of, form) for each, of in snapshots.items())
+            parts = (self._memory.part(proxy.snapshot_key(each), of, form) for each, of in snapshots.items())
             by_name = {each.of.name: each for each in parts}
             listeners, before = self._listeners_of(proxy, manifests), view.answers if view else None
             view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before))
@@ -212,10 +212,10 @@ class Discovery:
     def _with(self, left: Sequence[str], answers: Answers, asker: Asker) -> Answer:
         """The clusters of `answers` and those that `left`, as far as they are there still."""
         keys = [asker.proxy.snapshot_key(each) for each in left]
-        self._kept.read(keys)
+        self._memory.read(keys)
         form = Form(takes_hostnames(asker.envoy), self._source)
-        values = ((key, self._kept.value(key)) for key in keys)
-        parts = [self._kept.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
+        values = ((key, self._memory.value(key)) for key in keys)
+        parts = [self._memory.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
         by_name = {**{each.of.name: each for each in parts}, **answers.parts}
         # Of the same order as without them: neither is ahead of the other.
         return make_answers(answers.clusters.version, by_name, answers.listeners, None).clusters
@@ -228,8 +228,8 @@ class Discovery:
         """By cluster id, all that `manifests` name."""
         keys = {each: proxy.snapshot_key(each) for each in cluster_ids(manifests)}
         if keys:
-            self._kept.read(keys.values())
-        values = {each: self._kept.value(key) for each, key in keys.items()}
+            self._memory.read(keys.values())
+        values = {each: self._memory.value(key) for each, key in keys.items()}
         found = {each: value for each, value in values.items() if isinstance(value, Snapshot)}
         if missing := [keys[each] for each in keys if each not in found]:
             self._check(f"{proxy} has no complete view", missing)
@@ -238,10 +238,10 @@ class Discovery:
 
     def _check(self, what: str, keys: Sequence[str]) -> None:
         """Raise NotReady if the missing ones among these are not known to be absent."""
-        missing = [key for key in keys if self._kept.value(key) is None]
-        reasons = [reason for key in missing if (reason := self._kept.problem(key))]
-        if missing and self._kept.unreachable:
-            reasons.append(f"the store cannot be read: {self._kept.unreachable}")
+        missing = [key for key in keys if self._memory.value(key) is None]
+        reasons = [reason for key in missing if (reason := self._memory.problem(key))]
+        if missing and self._memory.unreachable:
+            reasons.append(f"the store cannot be read: {self._memory.unreachable}")
         if reasons:
             raise NotReady(f"{what}: {_some(reasons)}")
 

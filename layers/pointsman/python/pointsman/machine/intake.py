@@ -20,7 +20,7 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
-from pointsman.model.sources.recognise import DEFAULTS, Settings, read_events
+from pointsman.model.sources.recognise import DEFAULTS, SourceSettings, read_events
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
@@ -40,7 +40,7 @@ _JSON = re.compile(r"application/(json|[a-z0-9!#$&^_.+-]+\+json)\Z")
 def intake(
     engine: Engine,
     report: Callable[[str], None],
-    settings: Settings = DEFAULTS,
+    settings: SourceSettings = DEFAULTS,
     *,
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     others: ASGIApp | None = None,
@@ -114,7 +114,7 @@ def _take_in(
     engine: Engine,
     body: bytes,
     event_of: Callable[[Any], Any],
-    settings: Settings,
+    settings: SourceSettings,
     report: Callable[[str], None],
     metrics: Metrics | None,
 ) -> Response:

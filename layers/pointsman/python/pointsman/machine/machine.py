@@ -13,12 +13,11 @@ from typing import Self
 import orjson
 
 from pointsman.adapter.admin.client import Admin
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.intake import intake
-from pointsman.machine.process import AdapterProcess, stop_on_signals
-from pointsman.machine.process import Settings as AdapterSettings
+from pointsman.machine.process import AdapterProcess, AdapterSettings, stop_on_signals
 from pointsman.machine.reconciling import Reconciling
 from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.config import NO_ROOT
@@ -47,7 +46,7 @@ _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MachineSettings:
     """What `pointsman up` is told, checked.
 
     `adapter` is how Envoys fetch, if at all. What they get is kept in `keep` as well, to serve it while the store is
@@ -115,7 +114,7 @@ class Settings:
 class Machine:
     """The process behind `pointsman up`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MachineSettings) -> None:
         self._settings = settings
 
     def run(self) -> None:
@@ -137,7 +136,7 @@ class Machine:
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
         engine = Engine(store, scope=self._settings.scope)
-        kept = Kept(self._settings.keep, self._settings.store) if self._settings.keep else None
+        kept = Saved(self._settings.keep, self._settings.store) if self._settings.keep else None
         is_away = self._begin(engine, kept)
 
         def turn() -> None:
@@ -182,7 +181,7 @@ class Machine:
             self._ready(server.address, where)
             adapter.wait(stop)
 
-    def _begin(self, engine: Engine, kept: Kept | None) -> bool:
+    def _begin(self, engine: Engine, kept: Saved | None) -> bool:
         """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""
         try:
             self._begin_config(engine)

@@ -13,10 +13,10 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.admin.watch import AdminWatch
-from pointsman.adapter.files.adapter import OURS, FilesAdapter
+from pointsman.adapter.files.files_adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import Idle
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection, standing
 from pointsman.adapter.report.retired import RetiredProxies
@@ -34,8 +34,8 @@ from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store.protocol import Store
 
 if TYPE_CHECKING:
-    from pointsman.adapter.ads.adapter import AdsAdapter
-    from pointsman.adapter.rest.adapter import RestAdapter
+    from pointsman.adapter.ads.ads_adapter import AdsAdapter
+    from pointsman.adapter.rest.rest_adapter import RestAdapter
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ _DISCOVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AdapterSettings:
     """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
     and later, for `group` to read (None: the process's own); `http` and `grpc` for Envoys that ask, `ops` for operators
     (IP:PORT or unix:PATH).
@@ -93,8 +93,8 @@ class AdapterProcess:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
-        kept: Kept | None = None,
+        settings: AdapterSettings,
+        kept: Saved | None = None,
         hearing: Callable[[], bool] | None = None,
     ) -> None:
         """Raises PointsmanError for settings that cannot be; nothing listens yet.
@@ -292,7 +292,7 @@ class AdapterProcess:
         self._addresses["files"] = str(root)
 
     def _start_http(self, serving: ExitStack, follower: Follower) -> None:
-        from pointsman.adapter.rest.adapter import REQUEST_TIMEOUT_MS, RestAdapter
+        from pointsman.adapter.rest.rest_adapter import REQUEST_TIMEOUT_MS, RestAdapter
         from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
         from pointsman.serve.http import HttpServer
 
@@ -329,7 +329,7 @@ class AdapterProcess:
 
     def _start_grpc(self, serving: ExitStack, follower: Follower) -> None:
         # Who has no use for gRPC does not load it.
-        from pointsman.adapter.ads.adapter import AdsAdapter
+        from pointsman.adapter.ads.ads_adapter import AdsAdapter
         from pointsman.adapter.ads.server import AdsServer
 
         settings = self._settings
@@ -356,7 +356,7 @@ class AdapterProcess:
         serving.callback(turns.join, 5.0)
         serving.callback(ended.set)
 
-    def _follower(self, kept: Kept | None) -> Follower:
+    def _follower(self, kept: Saved | None) -> Follower:
         follower = Follower(self._store, self._settings.proxies, datacenters=self._settings.datacenters, kept=kept)
         self._followers.append(follower)
         return follower

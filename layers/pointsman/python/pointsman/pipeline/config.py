@@ -40,7 +40,7 @@ class PlanEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ConfigHead:
     """The config head: which root is the config, how far its consequences are published, and for which datacenters.
 
     `era` is the store's, and `bears` says who may use it; `oldest` is the generation before which none is kept any more
@@ -80,21 +80,21 @@ class Head:
         )
 
 
-NO_HEAD = Head(0, "", 0, "", 0, None)
+NO_CONFIG_HEAD = ConfigHead(0, "", 0, "", 0, None)
 
 
-def read_head(stored: Stored | None) -> Head:
-    """The config head in `stored`; NO_HEAD where nothing was configured yet.
+def read_config_head(stored: Stored | None) -> ConfigHead:
+    """The config head in `stored`; NO_CONFIG_HEAD where nothing was configured yet.
 
     Raises StoreError if it is damaged, or does not bear this Pointsman.
     """
     if stored is None:
-        return NO_HEAD
+        return NO_CONFIG_HEAD
     try:
         body = parse(stored.data)
         bears = read_bears(body)
         check_writer(bears)
-        return Head(
+        return ConfigHead(
             number(body, "generation"),
             text(body, "root"),
             number(body, "propagated"),

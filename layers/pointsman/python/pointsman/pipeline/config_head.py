@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pointsman.model.era import NO_ERA
-from pointsman.pipeline.config import Head
+from pointsman.pipeline.config import ConfigHead
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import seal
 from pointsman.store import keys
@@ -20,7 +20,7 @@ from pointsman.xds.manifest import Moment
 EXPLAINED = 'docs/architecture.md, "When a store goes back"'
 
 
-def write_config_head(engine: Engine, head: Head) -> Head | None:
+def write_config_head(engine: Engine, head: ConfigHead) -> ConfigHead | None:
     """Swap the config head that `head.etag` stands for; None if the race was lost.
 
     Whoever is told for which datacenters to compute says so there, for those who are not. The first head of a store
@@ -31,7 +31,7 @@ def write_config_head(engine: Engine, head: Head) -> Head | None:
     return replace(after, etag=written.etag) if written.etag is not None else None
 
 
-def config_head_swap(engine: Engine, head: Head) -> tuple[Head, Write]:
+def config_head_swap(engine: Engine, head: ConfigHead) -> tuple[ConfigHead, Write]:
     """The swap of the config head that `head.etag` stands for, and the head that it makes, without its etag still."""
     era = head.era if head.etag is not None else engine.next_era(NO_ERA)
     scope, bears = engine.scope_beside(head), head.bears.raised()

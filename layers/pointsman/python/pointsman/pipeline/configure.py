@@ -13,7 +13,7 @@ from pointsman.model.keys import is_gateways_key
 from pointsman.model.names import is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import build
-from pointsman.pipeline.config import MAPS, Config, Head, PlanEntry, Root, load_root
+from pointsman.pipeline.config import MAPS, Config, ConfigHead, PlanEntry, Root, load_root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.propagate import Progress, propagate
@@ -250,7 +250,7 @@ def _earlier(engine: Engine, generation: int) -> Config:
     return engine.config(root)
 
 
-def _check_kept(head: Head, generation: int) -> None:
+def _check_kept(head: ConfigHead, generation: int) -> None:
     if generation < head.oldest:
         reason = f"is not kept any more; the oldest that is kept is {head.oldest}"
         raise InvalidInput.single(f"generation {generation}", "", reason)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pointsman.model.era import LAST_EPOCH, Era
-from pointsman.pipeline.config import NO_HEAD, NO_ROOT, Config, Head, Root, load_root, read_head
+from pointsman.pipeline.config import NO_CONFIG_HEAD, NO_ROOT, Config, ConfigHead, Root, load_root, read_config_head
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.pipeline.objects import ObjectCache
-from pointsman.pipeline.readings import Readings
+from pointsman.pipeline.readings import CatalogReadings
 from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
@@ -69,12 +69,12 @@ class Engine:
         self.notify = notify
         self.untold = Untold(notify)
         self.objects = ObjectCache(store)
-        self.readings = Readings()
+        self.readings = CatalogReadings()
         self._clock = clock
         self._scope = scope
         self._lock = Lock()
         self._said = False
-        self._head: Head = NO_HEAD
+        self._head: ConfigHead = NO_CONFIG_HEAD
         self._root: Root = NO_ROOT
         self._configs: list[Config] = []
 
@@ -110,11 +110,11 @@ class Engine:
             raise StoreError(f"the store's epoch cannot grow beyond {LAST_EPOCH}: make a new store")
         return Era(before.identity or self.identity(), epoch)
 
-    def refresh(self) -> Head:
+    def refresh(self) -> ConfigHead:
         """Read the config head and take its root in hand."""
-        return self.take(read_head(self.store.get(keys.CONFIG_HEAD)))
+        return self.take(read_config_head(self.store.get(keys.CONFIG_HEAD)))
 
-    def take(self, head: Head) -> Head:
+    def take(self, head: ConfigHead) -> ConfigHead:
         """Take `head` and its root in hand, and return it; the one in hand if that is newer.
 
         One that is older than the one in hand was read before that, or the store went back. What is read from here on
@@ -124,7 +124,7 @@ class Engine:
             known = self._head
         back = _is_before(head, known)
         if back:
-            head = read_head(self.store.get(keys.CONFIG_HEAD))
+            head = read_config_head(self.store.get(keys.CONFIG_HEAD))
             back = _is_before(head, known)
         if head.etag is None:
             head = self._first_head()
@@ -137,15 +137,15 @@ class Engine:
                 self._head, self._root = head, root
             return self._head
 
-    def _first_head(self) -> Head:
+    def _first_head(self) -> ConfigHead:
         """What stands where no config head was found. Raises StoreError if one was lost: that is not the same as none.
 
         What was published tells. Whoever published it just now has written a head before.
         """
         published = next(iter(self.store.list(keys.MANIFESTS)), None)
         if published is None:
-            return NO_HEAD
-        head = read_head(self.store.get(keys.CONFIG_HEAD))
+            return NO_CONFIG_HEAD
+        head = read_config_head(self.store.get(keys.CONFIG_HEAD))
         if head.etag is None:
             raise StoreError(
                 f"{keys.CONFIG_HEAD} is missing, though {published.key} was published: restore it from a copy, or name "
@@ -158,7 +158,7 @@ class Engine:
         """For which datacenters heads and manifests are computed and written."""
         return self.scope_beside(self._head)
 
-    def scope_beside(self, head: Head) -> Scope:
+    def scope_beside(self, head: ConfigHead) -> Scope:
         """The same where the head is `head`, read or about to be written."""
         return head.scope if self._scope is None else self._scope
 
@@ -179,7 +179,7 @@ class Engine:
             self._configs = [*others[-1:], config]
 
 
-def _is_before(one: Head, other: Head) -> bool:
+def _is_before(one: ConfigHead, other: ConfigHead) -> bool:
     """Whether one head is older than the other, or of another past: no two writes have the same serial."""
     ours, theirs = (one.era.epoch, one.serial), (other.era.epoch, other.serial)
     return ours < theirs or (ours == theirs and one.etag != other.etag)

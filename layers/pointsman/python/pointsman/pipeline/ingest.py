@@ -11,7 +11,7 @@ from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.stale import Stale, stale
 from pointsman.model.stored import NewerSchema
-from pointsman.pipeline.config import PlanEntry, Root, read_head
+from pointsman.pipeline.config import PlanEntry, Root, read_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.manifests import moved_manifest
@@ -128,7 +128,7 @@ def _record(engine: Engine, key: str, event: HealthEvent) -> Ingested:
     """What the event did to its catalog, durably; no head is computed yet."""
     for _ in range(ATTEMPTS):
         read = engine.store.get_many([keys.catalog(key), keys.CONFIG_HEAD])
-        engine.take(read_head(read.get(keys.CONFIG_HEAD)))
+        engine.take(read_config_head(read.get(keys.CONFIG_HEAD)))
         reading = engine.readings.read(key, read.get(keys.catalog(key)))
         before, merged = reading.catalog, merge(reading.catalog, event)
         outranked = stale(merged, event)

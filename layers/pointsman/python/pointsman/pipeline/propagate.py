@@ -7,14 +7,14 @@ whoever comes next finishes what a crash left.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pointsman.pipeline.config import Config, Head, PlanEntry, Root, load_root, read_head
+from pointsman.pipeline.config import Config, ConfigHead, PlanEntry, Root, load_root, read_config_head
 from pointsman.pipeline.config_head import Latest, WentBack, write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import nameable, publish_manifests
-from pointsman.pipeline.publish import head_write, read_head_object, retirement
 from pointsman.pipeline.rosters import publish_roster
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.pipeline.swaps import swap_many
+from pointsman.pipeline.verdict import head_write, read_head_object, retirement
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 
@@ -41,7 +41,7 @@ def propagate(engine: Engine, progress: Progress = _silent) -> Settled:
     raise Contended("the config changes faster than it can be published; run it again")
 
 
-def _since(engine: Engine, head: Head, root: Root) -> list[Config]:
+def _since(engine: Engine, head: ConfigHead, root: Root) -> list[Config]:
     """The config last propagated and those between it and `root`: what was published of any of them may have to go."""
     out = [engine.config(load_root(engine.objects, head.propagated_root))]
     while root.previous and root.previous["generation"] > head.propagated:
@@ -132,7 +132,7 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
 def _mark(engine: Engine, root: Root) -> None:
     """Note in the config head that the consequences of `root` are published."""
     for _ in range(ATTEMPTS):
-        head = read_head(engine.store.get(keys.CONFIG_HEAD))
+        head = read_config_head(engine.store.get(keys.CONFIG_HEAD))
         if head.propagated >= root.generation or head.generation < root.generation:
             return  # somebody noted it, or the config went back meanwhile
         marked = replace(head, propagated=root.generation, propagated_root=root.digest)

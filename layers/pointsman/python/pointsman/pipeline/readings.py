@@ -13,7 +13,7 @@ from pointsman.store.protocol import Stored, StoreError
 _KEPT = 4096
 
 
-class Reading:
+class CatalogReading:
     """One catalog at one etag, with the instances that count."""
 
     __slots__ = ("catalog", "etag", "instances", "serial")
@@ -26,14 +26,14 @@ class Reading:
         self.instances: Sequence[Instance] = catalog.instances(service.name if service else "")
 
 
-class Readings:
+class CatalogReadings:
     """The readings of a process, by catalog key. Safe for several threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Reading] = OrderedDict()
+        self._kept: OrderedDict[str, CatalogReading] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, key: str, stored: Stored | None) -> Reading:
+    def read(self, key: str, stored: Stored | None) -> CatalogReading:
         """The catalog under `key` as `stored` has it. Raises StoreError if it is damaged."""
         etag = stored.etag if stored else None
         with self._lock:
@@ -51,9 +51,9 @@ class Readings:
             # What its descriptions and checks hold was checked when it came in: somebody has changed it since.
             raise StoreError(f"the catalog {stored.key} cannot be read: {error!r}") from error
 
-    def keep(self, key: str, catalog: Catalog, serial: int, etag: str | None) -> Reading:
+    def keep(self, key: str, catalog: Catalog, serial: int, etag: str | None) -> CatalogReading:
         """Remember what was read or written under `etag`."""
-        reading = Reading(key, catalog, serial, etag)
+        reading = CatalogReading(key, catalog, serial, etag)
         with self._lock:
             self._kept[key] = reading
             self._kept.move_to_end(key)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from pointsman.pipeline.config import Head, Root, load_root
+from pointsman.pipeline.config import ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import ObjectCache
@@ -163,7 +163,7 @@ class Retention:
             self._looked_at = (head.generation, now)
         return removed
 
-    def _kept_roots(self, head: Head, listed: dict[str, float], now: float) -> Iterator[Root]:
+    def _kept_roots(self, head: ConfigHead, listed: dict[str, float], now: float) -> Iterator[Root]:
         """The current root and those before it that are kept, newest first. What is not published yet is."""
         objects = ObjectCache(self._engine.store, most=1)
         root = load_root(objects, head.root)

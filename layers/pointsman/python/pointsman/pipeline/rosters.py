@@ -9,7 +9,7 @@ from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_plan_key, is_gateways_key, service_in
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
-from pointsman.pipeline.config import Config, PlanEntry, Root, read_head
+from pointsman.pipeline.config import Config, PlanEntry, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import moved_manifest
@@ -95,7 +95,7 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
     name = keys.gateways_manifest(datacenter)
     for _ in range(ATTEMPTS):
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
-        head = engine.take(read_head(stored.get(keys.CONFIG_HEAD)))
+        head = engine.take(read_config_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
         try:
             old, serial, etag = read_roster(stored.get(name), engine.now())

@@ -7,11 +7,12 @@ from itertools import islice
 from pointsman.failover.selection import Instances
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
-from pointsman.pipeline.config import Head, PlanEntry, Root, read_head
+from pointsman.pipeline.config import ConfigHead, PlanEntry, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.moved import Moved
-from pointsman.pipeline.publish import (
+from pointsman.pipeline.readings import CatalogReading
+from pointsman.pipeline.verdict import (
     NO_HEAD_READING,
     HeadReading,
     Verdict,
@@ -21,7 +22,6 @@ from pointsman.pipeline.publish import (
     history_write,
     read_head_object,
 )
-from pointsman.pipeline.readings import Reading
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 from pointsman.xds.content import Content, compute
@@ -127,12 +127,12 @@ def settle(
     raise Contended(f"{len(pending)} snapshots are contended; run the event again")
 
 
-def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[Head, dict[str, Stored]]:
+def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, dict[str, Stored]]:
     wanted = [keys.CONFIG_HEAD, *extra]
     wanted += [keys.catalog(source) for source in sorted({s for job in batch.values() for s in job.plan.inputs()})]
     wanted += [keys.snapshot(key) for key in batch]
     objects = engine.store.get_many(wanted)
-    return read_head(objects.get(keys.CONFIG_HEAD)), objects
+    return read_config_head(objects.get(keys.CONFIG_HEAD)), objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def recompute(
     """What a plan comes to with the catalogs among `objects`, and what that was computed from."""
     instances: Instances
     revisions: dict[str, int] = {}
-    readings: dict[str, Reading] = {}
+    readings: dict[str, CatalogReading] = {}
     for source in sorted(job.plan.inputs()):
         reading = engine.readings.read(source, objects.get(keys.catalog(source)))
         readings[source] = reading

@@ -60,7 +60,7 @@ def _open_file(path: str, create: bool) -> Store:
 def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = False) -> "S3Store":
     """The store in the bucket that `url` names: `s3://bucket` or `s3://bucket/prefix`; `hurried` as for `open_store`.
 
-    `session` is botocore's (`store.aws.new_session`), for who makes more clients with it. Raises StoreError.
+    `session` is botocore's (`store.session.new_session`), for who makes more clients with it. Raises StoreError.
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/")

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from pointsman.adapter.ads.adapter import MOST_STREAMS, AdsAdapter
+from pointsman.adapter.ads.ads_adapter import MOST_STREAMS, AdsAdapter
 from pointsman.model.errors import PointsmanError
 from pointsman.serve.crowd import Bounds
 from pointsman.serve.files import within_files

@@ -10,7 +10,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.step import SETTLE, Clusters, NamedCluster, next_step
+from pointsman.adapter.files.writes import SETTLE, Clusters, NamedCluster, next_writes
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
 from pointsman.delivery.endpoint_source import EndpointFiles
 from pointsman.delivery.order import Given
@@ -82,7 +82,7 @@ class ProxyFiles:
 
         Raises OSError where a file cannot be written; what was not done is done by the next call.
         """
-        step = next_step(self._clusters, self._listeners, wanted, self._shortage, self._given, self._clock())
+        step = next_writes(self._clusters, self._listeners, wanted, self._shortage, self._given, self._clock())
         clusters = self._clusters if step.clusters is None else step.clusters
         if clusters is not None:
             self._operations.make_directory(self._eds)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.confirming import Confirming, Meeting, Need
-from pointsman.adapter.follow.kept import Kept
 from pointsman.adapter.follow.replica import Replica
+from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.defects import Defects
 from pointsman.adapter.report.resets import Resets
 from pointsman.discovery.proxy import ProxyId, proxy_of
@@ -69,7 +69,7 @@ class Follower:
         *,
         datacenters: Set[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
-        kept: Kept | None = None,
+        kept: Saved | None = None,
     ) -> None:
         """Follow `proxies` in `store`, and where none are named those that are `kept`; of these, and of those that it
         discovers, only the ones of `datacenters` (empty: of all).

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from pointsman.adapter.follow.kept import Kept
+from pointsman.adapter.follow.saved import Saved
 from pointsman.discovery.reading import LastGood, Value
 from pointsman.model.canonical import canonical
 from pointsman.store.protocol import Store, Stored
@@ -31,7 +31,7 @@ class Replica:
     stays, and `problem` tells why. Only `confirm` goes back.
     """
 
-    def __init__(self, store: Store, kept: Kept | None = None) -> None:
+    def __init__(self, store: Store, kept: Saved | None = None) -> None:
         """`kept` is where the values are that an earlier one had: they count like any that was read."""
         self._store = store
         self._kept = kept

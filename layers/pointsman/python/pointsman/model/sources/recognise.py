@@ -16,17 +16,17 @@ _KNOWN = (*DETAIL_TYPES, consul_watch.DETAIL_TYPE, ecs_task.DETAIL_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SourceSettings:
     """What a deployment says of its sources. `lists` None: events with pointers are refused."""
 
     tasks: TaskSettings = field(default_factory=TaskSettings)
     lists: ListsAt | None = None
 
 
-DEFAULTS = Settings()
+DEFAULTS = SourceSettings()
 
 
-def read_events(raw: Any, settings: Settings = DEFAULTS) -> Reading:
+def read_events(raw: Any, settings: SourceSettings = DEFAULTS) -> Reading:
     """What `raw`, as parsed JSON, says: a native event (an envelope or the bare detail), a Consul watch, an ECS task.
 
     Where something is missing, fetch it, fill it in, and read what comes out of that. Raises InvalidInput with the

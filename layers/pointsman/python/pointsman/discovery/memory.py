@@ -33,7 +33,7 @@ class _Object:
     parts: dict[Form, Part] = field(default_factory=dict)
 
 
-class Kept:
+class Memory:
     """The last known good of objects that were read, and what they are delivered as. Not safe for several threads.
 
     What is read as older than it was here is read once more, past the etags: what the store itself has then is right.

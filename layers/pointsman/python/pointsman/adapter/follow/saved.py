@@ -35,7 +35,7 @@ _LOOK = 0.25
 """Seconds between two looks whether the one who writes in the directory has ended."""
 
 
-class Kept:
+class Saved:
     """Objects of one store in `directory`, a file each, named by the digest of its key: no name becomes a path.
 
     What is put here is written by a thread of its own, a moment after it was delivered: whoever puts it never waits for

@@ -1,4 +1,4 @@
-"""Publishing: whether a head moves, and the writes that move it (docs/architecture.md, "Snapshots")."""
+"""What becomes of a snapshot that was computed, and the writes that make it so (docs/architecture.md, "Snapshots")."""
 
 from dataclasses import dataclass, replace
 from enum import Enum

@@ -25,7 +25,7 @@ Clusters: TypeAlias = Mapping[str, NamedCluster]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Writes:
     """What cds.pb and lds.pb hold afterwards, None where they stay as they are.
 
     It is to be written in this order: the endpoint files that cds.pb then names, cds.pb, lds.pb. `leaving` says that
@@ -38,14 +38,14 @@ class Step:
     refused: str = ""
 
 
-def next_step(
+def next_writes(
     clusters: Clusters | None,
     listeners: tuple[bytes, ...] | None,
     wanted: Delivery,
     shortage: Callable[[int], str],
     given: Given,
     now: float,
-) -> Step:
+) -> Writes:
     """From what cds.pb and lds.pb hold (None: there is none) towards `wanted`.
 
     `given` says how far the Envoy is, at the moment `now`, with what it was given before.
@@ -69,7 +69,7 @@ def next_step(
     whole = step.clusters(has, new)
     refused = _refusal(clusters, whole, shortage)
     if not refused:
-        return Step(
+        return Writes(
             clusters=whole if whole != clusters else None,
             listeners=wanted.listeners if step.relistens else None,
             leaving=step.due is not None,
@@ -77,8 +77,8 @@ def next_step(
     if clusters is not None:
         kept_up = {name: new.get(name, each) for name, each in clusters.items()}
         if kept_up != clusters and not _refusal(clusters, kept_up, shortage):
-            return Step(kept_up, None, refused=refused)
-    return Step(None, None, refused=refused)
+            return Writes(kept_up, None, refused=refused)
+    return Writes(None, None, refused=refused)
 
 
 def _refusal(before: Clusters | None, after: Clusters, shortage: Callable[[int], str]) -> str:
