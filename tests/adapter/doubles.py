@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pointsman.store.protocol import Changes, Listed, Stored, StoreUnavailable, Write
@@ -39,7 +40,8 @@ class Remote(SQLiteStore):
         if self.answers < 0:
             raise StoreUnavailable("store: gone for now")
         self.asked.append(frozenset(known))
-        return super().changes({key: etag for key, etag in known.items() if key not in self.lost}, cursor)
+        found = super().changes({key: etag for key, etag in known.items() if key not in self.lost}, cursor)
+        return replace(found, gone=found.gone | {key for key in self.lost if known.get(key)})
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """As the store does, if it is there."""

@@ -169,6 +169,29 @@ def test_a_planted_head_is_not_delivered_and_the_last_good_one_stays(follower: F
     assert active(follower) == "dc3"
 
 
+@pytest.mark.parametrize("key", [keys.snapshot(sidecar_plan().key), *S1.manifest_keys])
+def test_what_somebody_took_away_stays_as_it_was_and_is_told_until_it_is_back(
+    follower: Follower, store: Remote, published: Publisher, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower.refresh()
+    before = view_of(follower)
+    store.lost = {key}
+    for _ in range(3):
+        assert follower.refresh() == set()
+    assert view_of(follower) is before
+    assert follower.problems(S1) == (f"{key} is not in the store any more; what was there before stays (1)",)
+    assert [each.getMessage() for each in caplog.records] == list(follower.problems(S1)), "a line, not one each time"
+    # The others' changes are no less followed.
+    published.head(sidecar_plan(service="s3"), content(service="s3"))
+    follower.refresh()
+    store.lost = set()
+    there = published.body(key)
+    assert there is not None
+    published.put(key, there)
+    follower.refresh()
+    assert (follower.problems(S1), view_of(follower)) == ((), before)
+
+
 def test_nothing_goes_back_to_an_older_version(follower: Follower, published: Publisher) -> None:
     published.head(sidecar_plan(), content(["dc2"]), version=7)
     published.manifest(*S1.manifest_keys, manifest(S2, generation=4))

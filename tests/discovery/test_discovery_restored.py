@@ -122,6 +122,22 @@ def test_however_many_are_ahead_a_key_is_read_past_its_etag_once_a_second(store:
     assert len(store.confirmed) == 2
 
 
+def test_what_somebody_took_away_is_answered_as_it_was_and_logged_once(
+    store: Remote, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = Function(store, clock)
+    before = function.endpoints()
+    store.lost = {HEAD}
+    assert [serves(function.endpoints()) for _ in range(3)] == [serves(before)] * 3
+    assert function.endpoints(version(before)).answer is None
+    assert [each.getMessage() for each in caplog.records] == [
+        f"{HEAD} is not in the store any more; what was there before stays (1)"
+    ]
+    store.lost = set()
+    Publisher(store).head(sidecar_plan(), content(["dc2"]))
+    assert serves(function.endpoints()) == "dc2"
+
+
 @pytest.mark.parametrize("kind", ["missing", "unfit", "away"])
 def test_what_the_store_does_not_say_takes_nothing_back(store: Remote, clock: Clock, kind: str) -> None:
     function, behind = Function(store, clock), Function(store, clock)

@@ -185,7 +185,8 @@ class Connection:
         self._call("changes", list(known))
         now = str(self.objects.sequence)
         found = {key: self._get(key) for key in self._shuffled(list(known))}
-        return Changes([each for key, each in found.items() if each is not None and known[key] != each.etag], now)
+        gone = {key for key, each in found.items() if each is None and known[key]}
+        return Changes([each for key, each in found.items() if each is not None and known[key] != each.etag], now, gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Until somebody writes, or this is closed."""

@@ -15,6 +15,7 @@ from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import Reconciled, reconcile
+from pointsman.pipeline.status import status
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError, Write, Written
 
@@ -58,8 +59,8 @@ def _lived() -> tuple[MemoryStore, Past]:
         place.ingest(event(None, 1, [gateway_instance()], dc=dc))
     place.configure(resolver("api", Failover=failover), sidecar("old", "db"), namespace("team"))
     place.ingest(event("db", 1, [instance("db")]))
-    for index, status in enumerate(("critical", "passing", "critical", "passing"), start=2):
-        place.ingest(api(index, status))
+    for index, said in enumerate(("critical", "passing", "critical", "passing"), start=2):
+        place.ingest(api(index, said))
     place.delete(registrations=("dc1/sidecar/default/old",))
     place.configure(resolver("api", Failover=failover, ConnectTimeout="1s"), sidecar("web", "api", "db"))
     place.configure(sidecar("shop", "db", namespace="team"), gateway("dc1", "gw2"))
@@ -241,6 +242,21 @@ class ReadOnlyConfig(Connection):
         if write.key == keys.CONFIG_HEAD:
             raise StoreError(f"{write.key}: access denied: allow it")
         return super().put(write)
+
+
+def test_a_snapshot_that_is_gone_is_told_by_the_status_and_published_anew_by_a_reconcile() -> None:
+    place = Place(copied(Connection(_lived()[0])))
+    key = keys.snapshot(SIDECARS)
+    before = published(place.objects)
+    del place.objects.objects[key]
+
+    def why() -> str:
+        return next(each.why for each in status(place.engine).resolvers if each.cluster == "api.default.dc1")
+
+    assert why().startswith("its snapshot is gone from the store; Envoys keep what they have")
+    reconcile(place.engine)
+    assert published(place.objects) == before
+    assert "gone" not in why()
 
 
 def test_where_the_epoch_cannot_be_raised_only_what_is_behind_fails_and_says_why() -> None:

@@ -2,7 +2,9 @@
 
 import itertools
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +120,29 @@ def put_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Cal
             return put_back
 
     return copied
+
+
+@pytest.fixture
+def take_away(request: pytest.FixtureRequest, open_again: Open, tmp_path: Path) -> Callable[[str], None]:
+    """Removes an object of the store that `open_again` opens, as an operator or a bucket's rule does."""
+    if "sqlite" in request.node.callspec.params.values():
+
+        def take_away(key: str) -> None:
+            with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as connection:
+                connection.execute("DELETE FROM objects WHERE key = ?", (key,))
+    elif "memory" in request.node.callspec.params.values():
+        opened = open_again()
+        assert isinstance(opened, Connection)
+
+        def take_away(key: str) -> None:
+            del opened.objects.objects[key]
+    else:
+        client, bucket = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
+
+        def take_away(key: str) -> None:
+            client.delete_object(Bucket=bucket, Key=f"mesh/{key}")
+
+    return take_away
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,6 +118,42 @@ def test_only_what_is_not_as_it_was_known_is_reported(store: Store) -> None:
     put(store, "absent", b"1")
     assert [one.key for one in store.changes(known, quiet.cursor).objects] == ["absent"]
     assert not store.changes({}, "").objects
+
+
+def test_what_somebody_took_away_is_told_once_and_what_is_put_there_again_is_news(
+    store: Store, take_away: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[str, str | None] = {"a": put(store, "a", b"1"), "b": put(store, "b", b"1"), "never": None}
+    cursor = store.changes(known).cursor
+    take_away("a")
+    assert store.changes(known).gone == {"a"}
+    monkeypatch.setattr(sqlite, "_COMPARED_S", 0.0)  # as a minute later
+    found = store.changes(known, cursor)
+    assert (found.objects, found.gone) == ([], {"a"})
+    known["a"] = None
+    found = store.changes(known, found.cursor)
+    assert (found.objects, found.gone) == ([], set())
+    put(store, "a", b"1")
+    found = store.changes(known, found.cursor)
+    assert ([one.key for one in found.objects], found.gone) == (["a"], set())
+
+
+def test_what_was_taken_away_is_noticed_within_a_minute_of_following(
+    store: Store, take_away: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[str, str | None] = {"a": put(store, "a", b"1"), "b": put(store, "b", b"1")}
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    cursor = store.changes(known).cursor
+    take_away("a")
+    gone = []
+    for second in range(61):
+        now += second and 1.0
+        found = store.changes(known, cursor)
+        gone += [second] * ("a" in found.gone)
+        cursor = found.cursor
+    assert gone
+    assert gone[0] <= 60
 
 
 _numbers = itertools.count()

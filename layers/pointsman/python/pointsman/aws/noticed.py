@@ -96,7 +96,8 @@ class NoticedStore:
         if not cursor:
             if not known:
                 self._compared = (turn, now)
-            return Changes(self._noted(self._store.changes(known, "").objects), str(self._cursor))
+            found = self._store.changes(known, "")
+            return Changes(self._noted(found.objects), str(self._cursor), found.gone)
         objects, large, news = self._take(known)
         # A cursor that stays says that nobody wrote a manifest: a listing for new proxies is saved.
         self._cursor += news
@@ -106,21 +107,25 @@ class NoticedStore:
             for key, etag in (dict(known) | {each.key: each.etag for each in objects}).items()
             if every or key in large or not self._is_heard_of(key)
         }
+        gone: Set[str] = frozenset()
         if asked:
             try:
-                found = self._noted(self._store.changes(asked, "").objects)
+                found = self._store.changes(asked, "")
             except StoreError:
                 with self._changed:
                     self._large |= large
                 if not objects:
                     raise
             else:
-                objects += found
+                objects += self._noted(found.objects)
+                gone = found.gone
+                for key in gone:
+                    self._ages.pop(key, None)  # what is put there again begins anew
                 if every:
                     self._compared = (turn, now)
                     self._forget(known)
         self._cursor += every
-        return Changes(objects, str(self._cursor))
+        return Changes(objects, str(self._cursor), gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until a notice has come, a reread is due or notices cease; at most `timeout` seconds.

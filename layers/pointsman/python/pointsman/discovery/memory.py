@@ -74,9 +74,12 @@ class Memory:
         for stored in found.objects:
             if stored.key != CONFIG_HEAD:
                 self._hold(stored).good.take(stored)
+        for key in found.gone:
+            self._objects[key].etag = None  # told once, and of whatever comes back, be it the same
+            self._objects[key].good.miss(key)
         self.confirm([key for key in wanted if (each := self._objects.get(key)) and each.good.contradicted])
-        for stored in found.objects:
-            if problem := self.problem(stored.key):
+        for key in (*found.gone, *(each.key for each in found.objects)):
+            if problem := self.problem(key):
                 _log.warning("%s", problem)
         self._forget(wanted)
 

@@ -72,11 +72,11 @@ class LastGood:
         """Take what the store itself was found to have under `key`, past every cache: it is right, also where it is
         older. What is not there, or cannot be used, leaves the value: whether what is here is what the store has; and
         what went back from where to where, "" if nothing did."""
+        if stored is None:
+            self.miss(key)
+            return False, ""
         self.contradicted = False
         self.times += 1
-        if stored is None:
-            self.problem = f"{key} is not in the store any more; {self._what_stays}" if self.value is not None else ""
-            return False, ""
         read = self._readable(stored)
         if read is None:
             return False, ""
@@ -84,6 +84,12 @@ class LastGood:
         went = f"from {self.place} to {place}" if self._contradiction(place, value) else ""
         self._accept(value, place)
         return True, went
+
+    def miss(self, key: str) -> None:
+        """There is nothing under `key` any more. That is no statement: the value stays."""
+        self.contradicted = False
+        self.times += 1
+        self.problem = f"{key} is not in the store any more; {self._what_stays}" if self.value is not None else ""
 
     def _readable(self, stored: Stored) -> tuple[Value, Place] | None:
         try:

@@ -16,8 +16,8 @@ from pointsman.xds.content import TargetHealth
 class ResolverStatus:
     """One resolver as the sidecars of `datacenter` see it.
 
-    `version` is 0 and the rest empty while its first snapshot is not published yet. `since` is when the active target
-    last changed, `published` when the version came to be.
+    `version` is 0 where there is no snapshot, and `why` says whether it is not published yet or is gone. `since` is
+    when the active target last changed, `published` when the version came to be.
     """
 
     service: str
@@ -66,7 +66,8 @@ def status(engine: Engine) -> Status:
     head = engine.refresh()
     config = engine.config(load_root(engine.objects, head.root))
     scope = engine.scope
-    plans = {key: each.plan for key, each in scope.of(config.plans).items() if isinstance(each.plan, SidecarPlan)}
+    found = scope.of(config.plans)
+    plans = {key: each.plan for key, each in found.items() if isinstance(each.plan, SidecarPlan)}
     names = list(plans)
     resolvers: list[ResolverStatus] = []
     for start in range(0, len(names), BATCH):
@@ -84,10 +85,17 @@ def status(engine: Engine) -> Status:
                     version=snapshot.version if snapshot else 0,
                     generation=snapshot.provenance.generation if snapshot else 0,
                     active=snapshot.content.active if snapshot else "",
-                    why=snapshot.content.sentence if snapshot else "",
+                    why=snapshot.content.sentence if snapshot else _missing(found[key].generation, head.propagated),
                     since=snapshot.since if snapshot else "",
                     published=snapshot.published if snapshot else "",
                     targets=snapshot.content.targets if snapshot else (),
                 )
             )
     return Status(config.root.trust_domain, head.generation, head.propagated, scope.datacenters, tuple(resolvers))
+
+
+def _missing(generation: int, propagated: int) -> str:
+    """Why a cluster whose plan is of this generation has no snapshot, where all up to `propagated` were published."""
+    if generation > propagated:
+        return "not published yet"
+    return "its snapshot is gone from the store: run `pointsman reconcile`; Envoys keep what they have until then"

@@ -1,6 +1,6 @@
 """What the pipeline and the adapters need of a place that keeps objects."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -59,10 +59,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Objects that are not as they were known, and the cursor to ask with the next time."""
+    """Objects that are not as they were known, and the cursor to ask with the next time.
+
+    `gone` are the keys that had an object as they were known and have none any more. Nobody removes what others follow:
+    an operator did, or a lifecycle rule of the bucket.
+    """
 
     objects: Sequence[Stored]
     cursor: str
+    gone: Set[str] = frozenset()
 
 
 class Store(Protocol):
@@ -100,7 +105,8 @@ class Store(Protocol):
         """Of the keys of `known`, the objects whose etag is not the known one (None: not there when last seen).
 
         `cursor` is the one that the previous call returned, "" for none: a store with a log of its writes looks only
-        at what was written since, if the keys of `known` were already asked about then. A call with "" compares all.
+        at what was written since, if the keys of `known` were already asked about then. A call with "" compares all,
+        and so does one now and then, a minute apart at most: only these tell what is gone.
         """
         ...
 

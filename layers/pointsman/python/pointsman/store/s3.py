@@ -61,7 +61,8 @@ class S3Store:
 
     def get(self, key: str) -> Stored | None:
         """The object under `key`, or None."""
-        return self._read(key, None)
+        found = self._read(key, None)
+        return found if isinstance(found, Stored) else None
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The objects that exist under `keys`, read at the same time (each as of its own moment)."""
@@ -136,7 +137,8 @@ class S3Store:
         the cursor is not looked at and always empty.
         """
         found = self._together(lambda item: self._read(*item), known.items())
-        return Changes([stored for stored in found if stored is not None], "")
+        gone = {key for (key, etag), each in zip(known.items(), found, strict=True) if each is Refusal.ABSENT and etag}
+        return Changes([each for each in found if isinstance(each, Stored)], "", gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Sleep `timeout` seconds and say True: S3 does not tell of writes. False, at once, if closed meanwhile."""
@@ -148,16 +150,17 @@ class S3Store:
         self._closed.set()
         self._workers.shutdown()
 
-    def _read(self, key: str, etag: str | None) -> Stored | None:
-        """The object under `key`; None if there is none, or if its etag is still `etag`."""
+    def _read(self, key: str, etag: str | None) -> Stored | Refusal:
+        """The object under `key`; ABSENT if there is none, UNCHANGED if its etag is still `etag`."""
         request = partial(self._client.get_object, Bucket=self._bucket, Key=self._prefix + key)
 
-        def read() -> Stored | None:
+        def read() -> Stored | Refusal:
             try:
                 answer = request() if etag is None else request(IfNoneMatch=etag)
             except ClientError as error:
-                if refusal_of(error) in (Refusal.ABSENT, Refusal.UNCHANGED):
-                    return None
+                refusal = refusal_of(error)
+                if refusal in (Refusal.ABSENT, Refusal.UNCHANGED):
+                    return refusal
                 raise
             return Stored(key, answer["Body"].read(), answer["ETag"])
 

@@ -46,6 +46,8 @@ _FREE_PAGES = 256
 """How many pages that hold nothing stay in the file, for what is written next: 1 MiB."""
 _TIDIED_PAGES = 64
 """How many pages one call of `tidy` gives back: about a millisecond, and a sync."""
+_COMPARED_S = 60.0
+"""Seconds after which one that follows compares all that it knows, beside what was written."""
 _LONG_LOG_BYTES = 16 * 1024 * 1024
 """From which length on `tidy` cuts the log. SQLite begins it anew at 4 MiB, unless somebody reads for that long."""
 
@@ -141,20 +143,24 @@ class SQLiteStore:
         """Of the keys of `known`, the objects whose etag is not the known one, in the order they were written.
 
         All are as of one moment, and so is the new cursor. With a cursor the cost grows with what was written since or
-        with `known`, whichever is less. A cursor that another SQLiteStore gave counts as none.
+        with `known`, whichever is less. A cursor that another SQLiteStore gave counts as none, and so
+        does every other once a minute: what somebody removed by hand has no number.
         """
+        now, gone = time.monotonic(), frozenset[str]()
         with self._connection() as connection:
             connection.execute("BEGIN")
             (greatest,) = connection.execute(_GREATEST).fetchone()
-            since = self._since(cursor)
-            if since is None or greatest - since > len(known):
-                rows = connection.execute(_ETAGS_OF_KEYS, (_json(known),))
+            since, compared = self._since(cursor)
+            if since is None or greatest - since > len(known) or now - compared >= _COMPARED_S:
+                rows = connection.execute(_ETAGS_OF_KEYS, (_json(known),)).fetchall()
+                gone = frozenset(key for key, etag in known.items() if etag) - {key for key, _, _ in rows}
+                compared = now
             else:
-                rows = connection.execute(_ETAGS_SINCE, (since,))
+                rows = connection.execute(_ETAGS_SINCE, (since,)).fetchall()
             changed = sorted(seq for key, seq, tag in rows if key in known and known[key] != _etag(seq, tag))
             found = connection.execute(_GET_SEQS, (_json(changed),)).fetchall() if changed else []
             connection.execute("COMMIT")
-        return Changes([_stored(row) for row in found], f"{self._opening}-{greatest}")
+        return Changes([_stored(row) for row in found], f"{self._opening}-{greatest}-{compared:.3f}", gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something was written since `cursor` (True), or `timeout` seconds are over (False).
@@ -162,7 +168,7 @@ class SQLiteStore:
         A write of this process wakes at once, one of another process within five milliseconds or so. If the store is
         closed meanwhile, the answer is False.
         """
-        since = self._since(cursor) or 0
+        since = self._since(cursor)[0] or 0
         with self._look_out() as greatest:
             if greatest() != since:
                 return True
@@ -288,10 +294,11 @@ class SQLiteStore:
                 return
         connection.close()
 
-    def _since(self, cursor: str) -> int | None:
-        """The write up to which `cursor` knows all; None where it is of another opening."""
-        opening, _, seq = cursor.partition("-")
-        return int(seq) if opening == self._opening and seq.isdecimal() else None
+    def _since(self, cursor: str) -> tuple[int | None, float]:
+        """The write up to which `cursor` knows all, None where it is of another opening; and when everything was last
+        compared, in seconds of the monotonic clock."""
+        opening, *rest = cursor.split("-")
+        return (int(rest[0]), float(rest[1])) if opening == self._opening else (None, 0.0)
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Written], int]:

@@ -178,7 +178,7 @@ class Follower:
         followed = self._proxies.get(proxy)
         if followed is None:
             return ()
-        lines = [self._replica.problem(key) for key in sorted(followed.keys)]
+        lines = [self._replica.problem(key) for key in sorted(followed.keys & self._named(proxy, followed))]
         manifests = self._manifests(proxy)
         if manifests is not None and not are_retired(manifests):
             wanted = (proxy.snapshot_key(each) for each in cluster_ids(manifests))
@@ -428,14 +428,16 @@ class Follower:
         wanted = set(proxy.manifest_keys)
         self._use(proxy, wanted - followed.keys)
         followed.keys |= wanted
-        manifests = self._manifests(proxy)
-        if manifests is not None:
-            wanted |= {proxy.snapshot_key(each) for each in cluster_ids(manifests)}
-        if followed.view is not None:
-            wanted |= {proxy.snapshot_key(each) for each in followed.view.snapshots}
+        wanted = self._named(proxy, followed)
         self._use(proxy, wanted - followed.keys)
         self._leave(proxy, followed.keys - wanted)
         followed.keys = frozenset(wanted)
+
+    def _named(self, proxy: ProxyId, followed: _Followed) -> set[str]:
+        """The keys of the manifests of `proxy`, of what they name by now, and of what its view still has."""
+        manifests, view = self._manifests(proxy), followed.view
+        names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
+        return {*proxy.manifest_keys, *(proxy.snapshot_key(each) for each in names)}
 
     def _use(self, proxy: ProxyId, wanted: Set[str]) -> None:
         self._replica.follow(wanted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pointsman.adapter.follow.saved import Saved
 from pointsman.discovery.reading import LastGood, Value
 from pointsman.model.canonical import canonical
-from pointsman.store.protocol import Store, Stored
+from pointsman.store.protocol import Changes, Store, Stored
 from pointsman.xds.manifest import manifest_json
 from pointsman.xds.snapshot import Snapshot, snapshot_json
 
@@ -103,7 +103,7 @@ class Replica:
         """Look for what was written since the last time: the keys whose values changed. Raises StoreError."""
         found = self._store.changes(self._known, self.cursor)
         self.cursor = found.cursor
-        return self._take(found.objects)
+        return self._take(found)
 
     def read_new(self) -> set[str]:
         """Read what is followed and was never read: the keys that have a value now. Raises StoreError."""
@@ -114,7 +114,7 @@ class Replica:
         found = self._store.changes(asked, "")
         self._known |= asked
         self._unread.clear()
-        return self._take(found.objects)
+        return self._take(found)
 
     def contradicted(self) -> set[str]:
         """The keys under which, since the last call, something was read last that cannot come after what is here."""
@@ -149,9 +149,16 @@ class Replica:
                 _log.warning("%s", held.problem)
         return Confirmed(confirmed, changed, resets)
 
-    def _take(self, objects: Iterable[Stored]) -> set[str]:
+    def _take(self, found: Changes) -> set[str]:
         changed = set()
-        for stored in objects:
+        for key in found.gone:
+            # Told once, and of whatever comes back, be it the same.
+            self._known[key] = None
+            self._held[key].miss(key)
+            self._contradicted.discard(key)
+            if self._held[key].problem:
+                _log.warning("%s", self._held[key].problem)
+        for stored in found.objects:
             self._known[stored.key] = stored.etag
             held = self._held[stored.key]
             if held.take(stored):
