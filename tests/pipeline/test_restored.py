@@ -253,7 +253,7 @@ def test_a_snapshot_that_is_gone_is_told_by_the_status_and_published_anew_by_a_r
     def why() -> str:
         return next(each.why for each in status(place.engine).resolvers if each.cluster == "api.default.dc1")
 
-    assert why().startswith("its snapshot is gone from the store; Envoys keep what they have")
+    assert why().startswith("its snapshot is gone from the store: run `pointsman reconcile`")
     reconcile(place.engine)
     assert published(place.objects) == before
     assert "gone" not in why()
