@@ -19,7 +19,9 @@ settings.register_profile("ci", max_examples=share_of(100), deadline=None, deran
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 # Nor is a shorter example looked for, or kept for the next time, where nobody reads what went wrong.
-settings.register_profile("unread", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+settings.register_profile(
+    "unread", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 if os.environ.get("POINTSMAN_TESTS_SHRINK") == "0":
     settings.load_profile("unread")
 

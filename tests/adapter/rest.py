@@ -53,7 +53,6 @@ class Adapter:
         )
         self.adapter = RestAdapter(
             self.follower,
-            store,
             self.metrics,
             others=ops(self.metrics, lambda: self.follower.unreachable, lambda: self.adapter.config_dump()),
             hold=hold,

@@ -46,7 +46,7 @@ class Adapter:
         self.metrics = Metrics(
             lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
         )
-        self.adapter = AdsAdapter(self.follower, store, self.metrics, hold=hold, sds=sds)
+        self.adapter = AdsAdapter(self.follower, self.metrics, hold=hold, sds=sds)
         self.server = AdsServer(self.adapter, Listen.read(listen, "--listen"), tls)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.follower.run, args=(self._stop, self.adapter.on_change))

@@ -94,8 +94,8 @@ class Served:
         self.clock = clock
         self.kept = Saved(directory, "store", now=clock)
         self.follower = Follower(store, clock=clock, kept=self.kept)
-        self.ads = ads_adapter.AdsAdapter(self.follower, store, clock=clock)
-        self.rest = rest.RestAdapter(self.follower, store, rest.Metrics(lambda: 0.0, lambda: ""))
+        self.ads = ads_adapter.AdsAdapter(self.follower, clock=clock)
+        self.rest = rest.RestAdapter(self.follower, rest.Metrics(lambda: 0.0, lambda: ""))
         self.idle = Idle(self.follower, [self.ads, self.rest], clock)
 
     def look(self, after: float = 0.0) -> None:

@@ -300,7 +300,6 @@ class AdapterProcess:
         tls = ServerTls(settings.tls) if settings.tls and not listen.path else None
         adapter = RestAdapter(
             follower,
-            self._store,
             self.metrics,
             others=self.ops(tls is None),
             trust_domain=settings.trust_domain or None,
@@ -335,7 +334,6 @@ class AdapterProcess:
         settings = self._settings
         adapter = AdsAdapter(
             follower,
-            self._store,
             self.metrics,
             trust_domain=settings.trust_domain or None,
             sds=settings.sds,

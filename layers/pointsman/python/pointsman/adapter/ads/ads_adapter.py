@@ -41,7 +41,7 @@ from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.certificate import certificate_uris
-from pointsman.store.protocol import Store, StoreError
+from pointsman.store.protocol import StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,6 @@ class AdsAdapter:
     def __init__(
         self,
         follower: Follower,
-        store: Store,
         metrics: Metrics | None = None,
         *,
         trust_domain: str | None = None,
@@ -81,12 +80,12 @@ class AdsAdapter:
         clock: Callable[[], float] = time.monotonic,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`trust_domain` is that of clients' certificates, None: the store's. `sds`
-        is how Envoys' secrets come, None: they are in their bootstraps.
+        """`trust_domain` is that of clients' certificates, None: the store's. `sds` is how Envoys' secrets come, None:
+        they are in their bootstraps.
 
         `announce` is told of views that change because this adapter made the follower look, for others that share it.
         """
-        self._follower, self._store, self._metrics = follower, store, metrics
+        self._follower, self._metrics = follower, metrics
         self._gate = Gate(follower.view, trust_domain)
         self._hold, self._clock = hold, clock
         self._announce = announce or self.on_change

@@ -37,7 +37,6 @@ from pointsman.discovery.request import MAX_BODY, Asker, DiscoveryRequest, read_
 from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
-from pointsman.store.protocol import Store
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +74,6 @@ class RestAdapter:
     def __init__(
         self,
         follower: Follower,
-        store: Store,
         metrics: Metrics,
         *,
         others: ASGIApp | None = None,
