@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import pytest
+from pointsman.cli.main import run
 from pointsman.model.entries import KINDS, Namespace, ProxyDefaults, ServiceDefaults, ServiceResolver, parse_entry
 from pointsman.model.loading import load_text
 from pointsman.model.registration import Registration, parse_registration
@@ -80,6 +81,24 @@ def test_the_examples_are_registrations() -> None:
 
     assert (sidecar.is_gateway, gateway.is_gateway) == (False, True)
     assert gateway.gateway_connect_timeout_ms == 2000
+
+
+def test_the_commands_go_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mesh.yaml").write_text("\n".join(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)))
+    (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+
+    for line in block.splitlines():
+        command, _, into = line.partition("#")[0].partition(">")
+        program, *words = command.split()
+        assert (program, run(words)) == ("pointsman", 0)
+        printed = capsys.readouterr().out
+        if into:
+            (tmp_path / into.strip()).write_text(printed)
+
+    assert printed.endswith("nothing to change\n")
 
 
 def test_a_map_of_settings_takes_what_the_page_says() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
 from pointsman.chain.upstream import upstream_chain
+from pointsman.cli.main import run
 from pointsman.failover.selection import Selection, select
 from pointsman.model.entries import parse_entry
 from pointsman.model.registration import parse_registration
@@ -91,3 +92,18 @@ def test_the_page_says_who_chooses() -> None:
 
 def test_the_pages_tell_how_many_situations_were_recorded() -> None:
     assert f"{len(SIDECARS) + len(GATEWAYS)} situations" in (DOCS / "guarantees.md").read_text().replace("\n", " ")
+
+
+def test_the_commands_of_the_page_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "web.yaml").write_text(
+        "{Kind: service-resolver, Name: web, Failover: {'*': {Datacenters: [dc1, dc2]}}}"
+    )
+    assert run(["apply", "--store", "pointsman.db", "web.yaml"]) == 0
+    (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+
+    for line in block.splitlines():
+        program, *words = line.partition("#")[0].split()
+        assert (program, run(words)) == ("pointsman", 0), capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_what_is_only_validated_or_refused_makes_no_store(
     Path("s2.hcl").write_text(RESOLVER)
     assert run(["apply", "--dry-run", "--store", "typo.db", "s2.hcl"]) == 0
     said = capsys.readouterr()
-    assert said.out == "valid: 1 documents, a change; nothing was written\n"
+    assert said.out == "valid: 1 document, a change; nothing was written\n"
     assert "there is no store at" in said.err
     Path("s2.hcl").write_text(RESOLVER + 'DefaultSubset = "no such"')
     for option in (["--dry-run"], []):

@@ -5,6 +5,7 @@ import click
 from pointsman.cli.command import command
 from pointsman.cli.options import store_option
 from pointsman.cli.output import progress
+from pointsman.model.words import counted
 from pointsman.store.open import file_of
 from pointsman.store.protocol import StoreError
 
@@ -34,4 +35,4 @@ def backup(store: str, file: str) -> None:
     from pointsman.store.sqlite_backup import back_up
 
     done = back_up(path, file, progress(_EVERY_S))
-    click.echo(f"{file}: {done.objects} objects, {done.size / 1e6:.1f} MB")
+    click.echo(f"{file}: {counted(done.objects, 'object')}, {done.size / 1e6:.1f} MB")

@@ -17,6 +17,7 @@ from pointsman.model.keys import registration_key
 from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
+from pointsman.model.words import counted
 from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
 from pointsman.pipeline.configure import rollback as roll_back
@@ -63,13 +64,13 @@ def _apply(store: str, batch: Batch, trust_domain: str, dry_run: bool, *, create
         return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
 
 
-def _tell(done: Configured, dry_run: bool, documents: int) -> None:
+def _tell(done: Configured, dry_run: bool, number: int) -> None:
+    documents = counted(number, "document")
     if dry_run:
-        click.echo(f"valid: {documents} documents, {'a change' if done.changed else 'no change'}; nothing was written")
+        click.echo(f"valid: {documents}, {'a change' if done.changed else 'no change'}; nothing was written")
     elif done.changed:
-        click.echo(
-            f"generation {done.generation}: {documents} documents, {len(done.settled.moved)} snapshots published"
-        )
+        published = counted(len(done.settled.moved), "snapshot")
+        click.echo(f"generation {done.generation}: {documents}, {published} published")
     else:
         click.echo(f"generation {done.generation}: nothing to change")
     for warning in done.settled.warnings:

@@ -5,6 +5,7 @@ import click
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.output import progress
+from pointsman.model.words import counted
 
 
 @command()
@@ -29,9 +30,10 @@ def recover(store: str) -> int:
     with engine_on(store) as engine:
         done = recover_store(engine, progress())
     before, after, found = done.before, done.after, done.reconciled
+    clusters, manifests = counted(found.checked, "cluster"), counted(found.manifests, "manifest")
     click.echo(
         f"epoch {after.epoch} (was {before.epoch}), identity {after.identity} (was {before.identity}): "
-        f"{found.checked} clusters checked, {found.moved} moved, {found.manifests} manifests written, "
+        f"{clusters} checked, {found.moved} moved, {manifests} written, "
         f"{found.retired} retired"
     )
     for line in found.warnings:

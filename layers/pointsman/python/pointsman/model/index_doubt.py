@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from pointsman.model.catalog import Catalog
+from pointsman.model.words import counted
 
 if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent
@@ -34,9 +35,9 @@ def index_doubt(before: Catalog, event: "HealthEvent", now: datetime) -> str:
     sent = f'"{event.source}" sent the index {event.index}, which reads as {name} since 1970'
     ahead = event.index // per_second - now.timestamp()
     if ahead > MOST_AHEAD_SECONDS:
-        days = int(ahead // MOST_AHEAD_SECONDS)
+        days = counted(int(ahead // MOST_AHEAD_SECONDS), "day")
         return (
-            f"{sent} and is {days} {'day' if days == 1 else 'days'} ahead of the clock here. It was taken in, and "
+            f"{sent} and is {days} ahead of the clock here. It was taken in, and "
             "nothing with a smaller index will be heard from it; to count anew, send with a greater Epoch"
         )
     known = _known(before, event)

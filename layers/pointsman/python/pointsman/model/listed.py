@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pointsman.model.complaints import problems_of
 from pointsman.model.errors import shortened
 from pointsman.model.reported import InstancePart, Name, complaints_of
+from pointsman.model.words import counted
 
 MOST_INSTANCES: Final = 20_000
 """Instances in one list."""
@@ -104,5 +105,5 @@ def _text(raw: Any, outer: str, inner: str) -> str:
 def _refused(index: int, names: tuple[str, str], problems: Sequence[tuple[str, str]]) -> Refused:
     (field, reason), more = problems[0], len(problems) - 1
     if more:
-        reason += f" (and {more} more {'problem' if more == 1 else 'problems'})"
+        reason += f" (and {counted(more, 'more problem')})"
     return Refused(index, *names, shortened(field), shortened(reason))

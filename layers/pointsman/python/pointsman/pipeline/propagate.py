@@ -7,6 +7,7 @@ whoever comes next finishes what a crash left.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pointsman.model.words import counted
 from pointsman.pipeline.config import Config, ConfigHead, PlanEntry, Root, load_root, read_config_head
 from pointsman.pipeline.config_head import Latest, WentBack, write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
@@ -56,7 +57,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     scope = engine.scope
     changed = {key for key, entry in scope.of(config.plans).items() if before.plans.get(key) != entry}
     gone = set(scope.keys(key for each in earlier for key in each.plans)) - config.plans.keys()
-    progress(f"{len(changed)} clusters to compute, {len(gone)} to retire")
+    progress(f"{counted(len(changed), 'cluster')} to compute, {len(gone)} to retire")
     out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
     if engine.root.digest != config.root.digest:
         # The newer config need not have every plan of this one, so some heads may not be published: name none of them.

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TypeVar
 
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
+from pointsman.model.words import counted
 from pointsman.pipeline.config import PlanEntry, Root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
@@ -94,7 +95,7 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     config = engine.config(root)
     known = all_jobs(engine, root, _listed(engine, keys.CATALOG))
     found.checked = len(known)
-    progress(f"{len(known)} clusters to check")
+    progress(f"{counted(len(known), 'cluster')} to check")
     settled = Settled()
     for step in _steps(known):
         some = settle(engine, _while_current(root, step))

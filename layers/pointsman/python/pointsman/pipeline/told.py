@@ -6,6 +6,7 @@ from typing import Any
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.reading import Reading
 from pointsman.model.stale import stale_line
+from pointsman.model.words import counted
 from pointsman.pipeline.ingest import Ingested, catalog_key
 
 IGNORED = "ignored: "
@@ -33,7 +34,7 @@ def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
     for plan, error in done.failed.items():
         yield f"{plan} cannot be computed and stays as it is: {error}"
     if done.vanished:
-        lost = "1 instance" if done.vanished == 1 else f"{done.vanished} instances"
+        lost = counted(done.vanished, "instance")
         verb = "is" if done.vanished == 1 else "are"
         where = f"{lost} of {catalog_key(event)} {verb} not in the list that {event.source} sent"
         yield f"most of a catalog vanished at once: {where}"
@@ -65,6 +66,5 @@ def effect(told: Mapping[str, Any]) -> str:
     else:
         what = "is stale, and changes nothing" if told["stale"] else "said nothing new"
     moved = told["moved"]
-    return f"revision {told['revision']}: {what}; {len(moved)} snapshots moved" + "".join(
-        f"\n  {each}" for each in moved
-    )
+    count = counted(len(moved), "snapshot")
+    return f"revision {told['revision']}: {what}; {count} moved" + "".join(f"\n  {each}" for each in moved)
