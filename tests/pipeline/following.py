@@ -25,11 +25,11 @@ _LOOKS = 2
 
 
 class Followers:
-    """One follower of those PROXIES that the store is for, and what was seen so far."""
+    """One follower of the PROXIES, and what was seen so far. `views` counts the views that it has had."""
 
-    def __init__(self, store: Connection, scope: Scope) -> None:
-        self._proxies = {key: PROXIES[key] for key in scope.keys(PROXIES)}
-        self._follower = Follower(store, self._proxies.values())
+    def __init__(self, store: Connection) -> None:
+        self.views = 0
+        self._follower = Follower(store, PROXIES.values())
         self._problems: list[str] = []
         self._seen: dict[tuple[ProxyId, str], int] = {}
         self._versions: dict[ProxyId, int] = {}
@@ -43,6 +43,7 @@ class Followers:
                     self._check(proxy, view)
 
     def _check(self, proxy: ProxyId, view: View) -> None:
+        self.views += 1
         if view.snapshots.keys() != set(cluster_ids(view.manifests)):
             self._problems.append(f"{proxy}: its view is not complete")
         if view.version <= self._versions.get(proxy, 0):
@@ -54,10 +55,10 @@ class Followers:
                 self._problems.append(f"{proxy}: {name} went back from {before} to {snapshot.version}")
             self._seen[proxy, name] = snapshot.version
 
-    def problems_at_the_end(self, config: Config, published: Mapping[str, Any]) -> list[str]:
-        """What was not as it has to be, now that nobody writes any more."""
+    def problems_at_the_end(self, config: Config, published: Mapping[str, Any], scope: Scope) -> list[str]:
+        """What was not as it has to be, now that nobody writes any more; the store is for `scope`."""
         self.look()
-        for key, proxy in self._proxies.items():
+        for key, proxy in scope.of(PROXIES).items():
             view = self._follower.view(proxy)
             if key not in config.registrations:
                 if view is not None:

@@ -1,6 +1,8 @@
 """One life of a store: several engines on it, what they were told, who follows it, and how it has to end."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count
@@ -9,32 +11,55 @@ from typing import Any
 
 import orjson
 from pointsman.model.catalog import EMPTY, Catalog, merge
+from pointsman.model.era import Era
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
-from pointsman.pipeline.config import Config, Root, read_config_head
+from pointsman.pipeline.config import NO_CONFIG_HEAD, Config, Root, read_config_head
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, catalog_key, ingest, jobs_of
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.reconcile import reconcile
-from pointsman.pipeline.scope import Scope
+from pointsman.pipeline.retention import Keep, Retention
+from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, StoreUnavailable
 from pointsman.xds.snapshot import read_snapshot
 
+from tests.pipeline.acts import (
+    Act,
+    Batch,
+    Damage,
+    Forget,
+    Pointed,
+    Records,
+    Redelivery,
+    Rescope,
+    Rollback,
+    Story,
+    Upload,
+    Verb,
+)
+from tests.pipeline.bucket import Bucket
 from tests.pipeline.following import Followers
 from tests.pipeline.fresh import catalogs_in, delivered, published, rebuilt, rendered
 from tests.pipeline.interleaving import Interleaving, Task
-from tests.pipeline.memory import Connection, Crash, Fault, MemoryStore
-from tests.pipeline.meshes import engine_on
+from tests.pipeline.memory import Connection, Crash, Fault, MemoryStore, Step
+from tests.pipeline.meshes import engine_on, resolver
 from tests.pipeline.notified import Notified
 from tests.pipeline.promises import Promises
-from tests.pipeline.stories import BEGINNING, ENGINES, Act, Batch, Damage, Redelivery, Rollback, Story
+from tests.pipeline.stories import BEGINNING, ENGINES
 
 _REBUILT = 4
 """Every which life is looked at more closely at its end, which takes as long as living it: it is compared with a store
 that is told the end in one breath, and an engine without memories has to find nothing to mend."""
+
+_HISTORY, _GENERATIONS = Keep(least=1, most=3, days=0), Keep(least=1, most=3, days=0)
+"""What is kept of what was superseded."""
+
+_PAST = [[resolver("web", ConnectTimeout=f"{seconds}s")] for seconds in (1, 2, 3)]
+"""Config that a store had before its life, so that there is something to go back to, and to forget."""
 
 _PAGES = (3, 10, 1000)
 """In how many keys at a time a store may list."""
@@ -43,12 +68,14 @@ _PAGES = (3, 10, 1000)
 @cache
 def _beginning(scope: Scope) -> dict[str, Stored]:
     store = MemoryStore()
-    configure(engine_on(Connection(store), scope=scope), parse_documents(BEGINNING.documents))
+    engine = engine_on(Connection(store), scope=scope)
+    for documents in (BEGINNING.documents, *_PAST, BEGINNING.documents):
+        configure(engine, parse_documents(documents))
     return store.objects
 
 
 def _begun(scope: Scope) -> MemoryStore:
-    """A store in which BEGINNING is the config."""
+    """A store in which BEGINNING is the config, and was some time ago."""
     store = MemoryStore()
     for key, stored in _beginning(scope).items():
         store.restore(key, stored.data)
@@ -58,8 +85,8 @@ def _begun(scope: Scope) -> MemoryStore:
 class _Process(Engine):
     """An engine of this life. What several of them read of one root they read once: it is content-addressed."""
 
-    def __init__(self, store: Store, life: "Life", name: int) -> None:
-        super().__init__(store, clock=lambda: life.time(name), nonce=life.nonce, notify=life.notify, scope=life.scope)
+    def __init__(self, store: Store, life: "Life", name: int, scope: Scope) -> None:
+        super().__init__(store, clock=lambda: life.time(name), nonce=life.nonce, notify=life.notify, scope=scope)
         self._life = life
 
     def config(self, root: Root) -> Config:
@@ -69,29 +96,49 @@ class _Process(Engine):
 
 
 class Life:
-    """Acts happen in rounds, those of a round at the same time; what was not acknowledged may come again."""
+    """Acts happen in rounds, those of a round at the same time; what was not acknowledged may come again.
+
+    `counts` says how often each kind of act was done and each kind of fault happened.
+    """
 
     def __init__(self, story: Story) -> None:
         self.problems: list[str] = []
         self.configs: dict[str, Config] = {}
-        self.scope = Scope(story.datacenters)
+        self.counts: Counter[str] = Counter()
+        self._scopes = [Scope(story.datacenters)]
         self._story = story
         self._random = Random(story.seed)
         self._interleaving = Interleaving(story.seed)
         self._seconds, self._nonces = count(), count()
         self._clocks = [0] * ENGINES
         self._heard: list[HealthEvent] = []
+        self._acknowledged: set[int] = set()
         self.store = MemoryStore() if story.begins_empty else _begun(self.scope)
-        self.promises = Promises(self.store)
+        self.promises = Promises(self.store, _HISTORY.least)
+        self._eras: set[Era] = set()
+        self.store.watchers.append(self._note_era)
         self._notified = Notified(self.store, self._interleaving)
-        self._observer = _Process(Connection(self.store), self, 0)
+        self._observer = _Process(Connection(self.store), self, 0, EVERYWHERE)
         self._engines = [self._new_engine(number) for number in range(ENGINES)]
-        self._followers = Followers(Connection(self.store, self._interleaving.step), self.scope)
+        self._ended: list[Engine] = []
+        self._bucket = Bucket(self._interleaving.step)
+        self._followers = Followers(Connection(self.store, self._interleaving.step))
+
+    @property
+    def scope(self) -> Scope:
+        """For which datacenters the store is now."""
+        return self._scopes[-1]
 
     def _new_engine(self, number: int) -> _Process:
         order = Random(self._random.random())
-        reads_back, page = self._random.random() < 0.5, self._random.choice(_PAGES)
-        return _Process(Connection(self.store, self._interleaving.step, order, reads_back, page), self, number)
+        reads_back, page = self._random.random() < 0.8, self._random.choice(_PAGES)
+        connection = Connection(self.store, self._interleaving.step, order, reads_back, page)
+        return _Process(connection, self, number, self.scope)
+
+    def _restart(self, number: int) -> Engine:
+        self._ended.append(self._engines[number])
+        self._engines[number] = self._new_engine(number)
+        return self._engines[number]
 
     def time(self, engine: int) -> datetime:
         """What the clock of an engine shows: a second later at every look, if it does not jump."""
@@ -105,6 +152,7 @@ class Life:
         """Tell of what moved; from where a writer's notices are not taken on, only of some of it."""
         task = self._interleaving.current
         if task is not None and isinstance(task.fault, Fault) and task.fault.deaf:
+            task.fault.happened = True
             self._notified.hear(self._random.sample(moved, self._random.randint(0, len(moved))))
             raise StoreUnavailable("notices: not all were taken")
         self._notified.hear(moved)
@@ -124,29 +172,50 @@ class Life:
             trouble = act.trouble
             fault = Fault(trouble.at, trouble.kind, trouble.lasting) if trouble else None
             self._clocks[act.engine] += act.jump
+            self.counts["a clock jumped"] += act.jump != 0
+            self.store.now += act.what.hours * 3600 if isinstance(act.what, Forget) else 0
             tasks.append((act, self._interleaving.add(str(act.what)[:40], partial(self._do, act), fault)))
         follow = self._interleaving.add("followers", self._followers.look)
         self._interleaving.run()
         if follow.error is not None:
             raise follow.error
-        return [Act(act.what, act.engine, None, act.again) for act, task in tasks if self._left_over(act, task)]
+        left = [(act, self._left_over(act, task)) for act, task in tasks]
+        for number, engine in enumerate(self._engines):
+            if engine.scope_beside(NO_CONFIG_HEAD) != self.scope:
+                self._restart(number)
+        while self._ended:
+            self._notified.excuse_keys(self._ended.pop().untold.pending)
+        return [Act(what, act.engine, None, act.again) for act, what in left if what is not None]
 
-    def _left_over(self, act: Act, task: Task) -> bool:
-        if task.error is None or isinstance(task.error, InvalidInput):
-            assert task.error is None or isinstance(act.what, Batch | Rollback), task.error
-            return False
-        again = act.again and isinstance(act.what, HealthEvent)
-        if not again:
+    def _left_over(self, act: Act, task: Task) -> Verb | None:
+        """What has to come again of an act."""
+        what = act.what
+        kind = what if isinstance(what, str) else type(what).__name__
+        if act.trouble and isinstance(task.fault, Fault) and task.fault.happened:
+            self.counts[f"{kind}: {act.trouble.kind}"] += 1
+            self.counts[act.trouble.kind] += 1
+        if isinstance(task.error, InvalidInput):
+            assert isinstance(what, Batch | Rollback | Upload | Pointed), task.error
+            self.counts[f"{kind} refused"] += 1
+            return None
+        if task.error is None and not (isinstance(what, Records) and task.result):
+            self.counts[kind] += 1
+            return None
+        left = _again(what, task)
+        if left is None or not (act.again or isinstance(what, Upload)):
             self._notified.excuse(task)
+            left = None
         if isinstance(task.error, Crash):
-            self._notified.excuse_keys(self._engines[act.engine].untold.pending)
-            self._engines[act.engine] = self._new_engine(act.engine)
-        elif not isinstance(task.error, StoreUnavailable):
+            self._restart(act.engine)
+        elif task.error is not None and not isinstance(task.error, StoreUnavailable):
             raise task.error
         elif act.trouble is None:
             self.problems.append(f"{task.name} was not done though nothing was wrong: {task.error!r}")
-            return False
-        return again
+            return None
+        if left is not None:
+            self.counts[f"{kind} again"] += 1
+            self.counts["records of a batch again, without the others"] += task.error is None
+        return left
 
     def _do(self, act: Act) -> Any:
         engine, what = self._engines[act.engine], act.what
@@ -159,30 +228,77 @@ class Life:
                     engine, Accepted(written.entries, written.registrations, what.entries, what.registrations)
                 )
             case Rollback():
-                return rollback(engine, max(1, engine.refresh().generation - what.back))
+                return self._roll_back(engine, what.back)
             case Damage():
                 heads = [*self.store.under(keys.SNAPSHOTS), *self.store.under(keys.MANIFESTS)]
                 return self.store.damage(heads[what.which % len(heads)], b"damaged") if heads else None
             case Redelivery():
-                return self._take_in(engine, self._heard[what.which % len(self._heard)]) if self._heard else None
+                return self._take_in([self._heard[what.which % len(self._heard)]], engine) if self._heard else None
             case HealthEvent():
-                self._heard.append(what)
-                return self._take_in(engine, what)
+                return self._hear([what], engine)
+            case Records():
+                return self._hear(what.events, engine, together=True)
+            case Pointed():
+                return self._hear(self._bucket.events(what), engine)
+            case Upload():
+                return list(self._bucket.deploy(engine, what))
+            case Forget():
+                return self._forget(engine)
+            case Rescope():
+                self._scopes.append(Scope(what.datacenters))
+                return reconcile(self._restart(act.engine))
 
-    def _take_in(self, engine: Engine, event: HealthEvent) -> Ingested:
-        since = self._observer.refresh().propagated
-        done = ingest(engine, event)
-        self._acknowledged(event, done, since)
-        return done
+    def _roll_back(self, engine: Engine, back: int) -> Any:
+        self._bucket.rolls_back()
+        try:
+            return rollback(engine, max(1, engine.refresh().generation - back))
+        finally:
+            self._bucket.rolls_back()
 
-    def _acknowledged(self, event: HealthEvent, done: Ingested, since: int) -> None:
+    def _forget(self, engine: Engine) -> None:
+        def pause(seconds: float) -> None:
+            self._interleaving.step(Step("remove", "", "after"))
+
+        keeper = Retention(
+            engine, history=_HISTORY, generations=_GENERATIONS, clock=lambda: self.store.now, pause=pause
+        )
+        removed = keeper.run()
+        self.counts["versions were removed"] += removed.versions > 0
+        self.counts["parts of the config were removed"] += removed.config_objects > 0
+
+    def _hear(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
+        """Take in what was not heard of before. Those of events that come `together` which were not taken in."""
+        self._heard += events
+        return self._take_in(events, engine, together)
+
+    def _take_in(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
+        """Take in each for itself, as the function does: one that fails holds up no other that came `together`."""
+        failed = []
+        for event in events:
+            since = self._observer.refresh().propagated
+            self.counts["an acknowledged event came again"] += id(event) in self._acknowledged
+            try:
+                done = ingest(engine, event)
+            except StoreUnavailable:
+                if not together:
+                    raise
+                failed.append(event)
+            else:
+                self._check_acknowledged(event, done, since)
+                self._acknowledged.add(id(event))
+        return failed
+
+    def _check_acknowledged(self, event: HealthEvent, done: Ingested, since: int) -> None:
         """At the very moment of the acknowledgement every head of a plan known since before covers the event."""
         self._observer.refresh()
         key = catalog_key(event)
         catalog = catalogs_in(self.store)[key]
         if merge(catalog, event) is not catalog:
             self.problems.append(f"{key}: acknowledged, but not in the catalog")
-        for plan_key, job in jobs_of(self._observer, self._observer.root, event).items():
+        jobs = jobs_of(self._observer, self._observer.root, event)
+        for scope in self._scopes:
+            jobs = scope.of(jobs)
+        for plan_key, job in jobs.items():
             name = keys.snapshot(plan_key)
             if job.generation > since or name in self.store.damaged:
                 continue
@@ -197,26 +313,40 @@ class Life:
         """Everything that is not as a fresh computation, or a promise at every moment, says."""
         for engine in self._engines:
             engine.untold.tell_rest()
+        self.counts["followers had a view meanwhile"] += self._followers.views
         done = reconcile(self._engines[0])
         problems = [*self.problems, *self.promises.broken, *done.failed]
         problems += self.promises.missing_history()
         self._observer.refresh()
-        config, found = self._observer.config(self._observer.root), published(self.store)
+        config, found = self._observer.config(self._observer.root), self._in_scope(published(self.store))
         if self._story.seed % _REBUILT == 0:
             problems += _differences("published", found, rebuilt(self.store, config, self.scope))
-            again = reconcile(_Process(Connection(self.store), self, 0))
+            again = reconcile(_Process(Connection(self.store), self, 0, self.scope))
             if again.repaired:
                 problems.append(f"a second reconcile found more to mend: {again}")
         problems += _differences(
             "delivered", delivered(self.store, config, self.scope), rendered(self.store, config, self.scope)
         )
         problems += self._catalog_problems(catalogs_in(self.store))
-        problems += self._notified.missing()
-        problems += self._followers.problems_at_the_end(config, found)
+        problems += self._notified.missing(self._scopes)
+        problems += self._followers.problems_at_the_end(config, found, self.scope)
+        problems += self._bucket.problems(config)
         head = read_config_head(self.store.objects.get(keys.CONFIG_HEAD))
         if head.propagated != head.generation:
             problems.append(f"propagated {head.propagated} of {head.generation}")
+        if len(self._eras) > 1:
+            problems.append(f"a race was taken for a store that went back: {self._eras}")
+        self.counts["an upload was applied again, since it had changed"] += self._bucket.read_anew
+        self.counts += self.store.counts
         return problems
+
+    def _note_era(self, old: Stored | None, new: Stored) -> None:
+        if new.key == keys.CONFIG_HEAD:
+            self._eras.add(read_config_head(new).era)
+
+    def _in_scope(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """What was published, without what the store is for no more: that stays as it was."""
+        return {key: each for key, each in found.items() if self.scope.has(keys.datacenter_of(key))}
 
     def _catalog_problems(self, found: dict[str, Catalog]) -> list[str]:
         """The catalogs are what those of the events that they have heard of say, in any order."""
@@ -232,6 +362,20 @@ class Life:
         )
 
 
+def _again(what: Verb, task: Task) -> Verb | None:
+    """What a queue delivers again of an act that was not done, or not all of it."""
+    match what:
+        case Records() if task.error is None:
+            return Records(task.result)
+        case Upload():
+            return replace(what, content=None)
+        case Pointed():
+            return replace(what, written=False)
+        case HealthEvent() | Records():
+            return what
+    return None
+
+
 def _differences(what: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return [
         f"{what} {key}: {found.get(key)} instead of {expected.get(key)}"
@@ -240,11 +384,14 @@ def _differences(what: str, found: dict[str, Any], expected: dict[str, Any]) -> 
     ]
 
 
-def problems_of(story: Story) -> list[str]:
-    """What is wrong with a life; a defect that ends it is a problem as well."""
+def problems_of(story: Story, counts: Counter[str] | None = None) -> list[str]:
+    """What is wrong with a life; a defect that ends it is one as well. To `counts` is added what happened in it."""
     life = Life(story)
     try:
         life.live()
         return life.problems_at_the_end()
     except Exception as error:
         return [*life.problems, *life.promises.broken, f"it ended with {error!r}"]
+    finally:
+        if counts is not None:
+            counts.update(life.counts)

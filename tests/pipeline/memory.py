@@ -7,6 +7,7 @@ may let others run meanwhile or raise.
 
 import builtins
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -23,9 +24,10 @@ class Crash(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One object about to be read or written, or just read or written; for a listing `key` is the prefix."""
+    """One object about to be read or written, or just read or written; for a listing `key` is the prefix, for a removal
+    of several the first."""
 
-    action: Literal["get", "put", "list"]
+    action: Literal["get", "put", "list", "remove"]
     key: str
     moment: Literal["before", "after"]
 
@@ -34,11 +36,17 @@ Watcher = Callable[[Stored | None, Stored], None]
 
 
 class MemoryStore:
-    """The objects. `watchers` are told of every write (what was there, what is there now) the moment it happens."""
+    """The objects. `watchers` are told of every write (what was there, what is there now) the moment it happens, and
+    `removal_watchers` of every removal (the keys)."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Stored] = {}
         self.watchers: list[Watcher] = []
+        self.removal_watchers: list[Callable[[Sequence[str]], None]] = []
+        self.removed: set[str] = set()
+        """What was removed and not written again since."""
+        self.counts: Counter[str] = Counter()
+        """How often what only some stores do was done."""
         self.not_copied: set[str] = set()
         """Copies for the history that an interrupted `put_many` did not come to write."""
         self.damaged: set[str] = set()
@@ -59,9 +67,23 @@ class MemoryStore:
             if write.key not in self.damaged:
                 for watcher in self.watchers:
                     watcher(old, new)
+            else:
+                self.counts["damage was mended"] += 1
             self.damaged.discard(write.key)
+            self.removed.discard(write.key)
             self.written.notify_all()
             return new.etag
+
+    def remove(self, keys: Sequence[str], swap: Write | None) -> Written | None:
+        """Remove the objects under `keys`, if `swap` wins where one is given."""
+        with self.written:
+            outcome = None if swap is None else Written(swap.key, self.write(swap))
+            if outcome is None or outcome.etag is not None:
+                there = [key for key in keys if self.objects.pop(key, None) is not None]
+                self.removed.update(there)
+                for watcher in self.removal_watchers:
+                    watcher(there)
+            return outcome
 
     def under(self, prefix: str) -> dict[str, Stored]:
         """The objects whose keys start with `prefix`, in key order."""
@@ -164,16 +186,16 @@ class Connection:
             yield from (Listed(each.key, each.etag, self.objects.times.get(each.key, 0.0)) for each in page)
             if len(found) <= self.page:
                 return
+            self.objects.counts["a listing had another page"] += 1
             last = page[-1].key
 
     def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
         """All at one moment, as a file does it."""
         self._call("remove", keys)
-        with self.objects.written:
-            outcome = None if swap is None else Written(swap.key, self.objects.write(swap))
-            if outcome is None or outcome.etag is not None:
-                for key in keys:
-                    self.objects.objects.pop(key, None)
+        first = next(iter(keys), "")
+        self.step(Step("remove", first, "before"))
+        outcome = self.objects.remove(keys, swap)
+        self.step(Step("remove", first, "after"))
         return outcome
 
     def tidy(self) -> bool:
@@ -217,6 +239,7 @@ class Connection:
         etag = self.objects.write(write)
         self.step(Step("put", write.key, "after"))
         if etag is not None and self.reads_back and self.objects.objects[write.key].etag != etag:
+            self.objects.counts["a write that won counted as lost"] += 1
             return None
         return etag
 
@@ -234,14 +257,17 @@ class Fault:
     at: int
     kind: Literal["crash", "away", "deaf"]
     lasting: int = 1
+    happened: bool = False
     _steps: int = 0
 
     def __call__(self, step: Step) -> None:
         """Count a step, and fail where it is time to."""
         self._steps += 1
         if self.kind == "crash" and self._steps == self.at:
+            self.happened = True
             raise Crash
         if self.kind == "away" and self.at <= self._steps < self.at + self.lasting:
+            self.happened = True
             raise StoreUnavailable(f"away {step.moment} {step.action} {step.key}")
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 from pointsman.pipeline.moved import Moved, MovedManifest
+from pointsman.pipeline.scope import Scope
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.manifest import read_manifest
@@ -55,12 +56,13 @@ class Notified:
         for key in names:
             self._moved.pop(key, None)
 
-    def missing(self) -> list[str]:
-        """What moved and was never told."""
+    def missing(self, scopes: Sequence[Scope]) -> list[str]:
+        """What moved and was never told, of what each of `scopes` has: what a store is for no more stays as it is."""
         return [
             f"{key}: nobody was told of what moved with serial {serial}"
             for key, (serial, task) in sorted(self._moved.items())
             if self._told.get(key, 0) < serial and task not in self._excused
+            if all(scope.has(keys.datacenter_of(key)) for scope in scopes)
         ]
 
     def _written(self, old: Stored | None, new: Stored) -> None:
@@ -70,5 +72,7 @@ class Notified:
         before, after = orjson.loads(old.data) if old else {}, orjson.loads(new.data)
         if new.key.startswith(keys.SNAPSHOTS) and after["retired"]:
             self._moved.pop(new.key, None)
+        elif before.get("retired") and after["retired"]:
+            pass  # it has ended, in whichever generation
         elif any(before.get(name) != after.get(name) for name in news):
             self._moved[new.key] = after["serial"], self._interleaving.current

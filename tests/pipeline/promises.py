@@ -1,6 +1,6 @@
 """What has to hold at every single moment of a store, whoever writes and wherever they crash."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -24,20 +24,25 @@ def named_heads(key: str, manifest: Manifest) -> set[str]:
 
 
 class Promises:
-    """Watches a store; `broken` has every promise that was broken, in words."""
+    """Watches a store; `broken` has every promise that was broken, in words.
 
-    def __init__(self, store: MemoryStore) -> None:
+    Of the superseded versions of one cluster `least_kept` are never removed.
+    """
+
+    def __init__(self, store: MemoryStore, least_kept: int = 0) -> None:
         self.broken: list[str] = []
         self._store = store
         self._superseded: dict[str, Content] = {}
+        self._least_kept = least_kept
         store.watchers.append(self._written)
+        store.removal_watchers.append(self._removed)
 
     def missing_history(self) -> list[str]:
         """Superseded versions that the history lacks or has otherwise, unless an interruption fell just between."""
         missing = []
         for key, content in sorted(self._superseded.items()):
             stored = self._store.objects.get(key)
-            if stored is None and key not in self._store.not_copied:
+            if stored is None and key not in self._store.not_copied | self._store.removed:
                 missing.append(f"{key} is missing")
             elif stored is not None and not read_snapshot(orjson.loads(stored.data)).content.same_version(content):
                 missing.append(f"{key} is not what was published")
@@ -63,7 +68,39 @@ class Promises:
         moved = after["root"] != was["root"]
         self._promise(after["generation"] == was["generation"] + moved, f"{key}: generation")
         self._promise(was["propagated"] <= after["propagated"] <= after["generation"], f"{key}: propagated")
-        self._promise(f"config/objects/{after['root']}" in self._store.objects, f"{key}: names a root not written yet")
+        root = f"config/objects/{after['root']}"
+        self._promise(root in self._store.objects, f"{key}: names a root not written yet")
+        if moved and root in self._store.objects:
+            self._is_whole(root)
+
+    def _is_whole(self, root: str) -> Mapping[str, Any]:
+        """Promise that everything which the root under this key reaches is there; its content."""
+        body: Mapping[str, Any] = orjson.loads(self._store.objects[root].data)
+        for shards in body["maps"].values():
+            for name in shards["buckets"].values():
+                self._promise(f"config/objects/{name}" in self._store.objects, f"{root}: reaches {name}, which is gone")
+        return body
+
+    def _removed(self, names: Sequence[str]) -> None:
+        """Only what nobody needs: no part of a config that is kept, and the newest versions of no cluster."""
+        for key in names:
+            self._promise(key.startswith(("config/objects/", "history/")), f"{key}: was removed, though it can change")
+        for plan in {key.rpartition("/")[0].rpartition("/")[0] for key in names if key.startswith("history/")}:
+            left = self._store.under(f"{plan}/")
+            gone = [key for key in names if key.startswith(f"{plan}/")]
+            self._promise(len(left) >= self._least_kept, f"{plan}: of {len(left) + len(gone)} {len(gone)} were removed")
+            self._promise(
+                not left or max(gone) < min(left), f"{plan}: {max(gone)} was removed before {min(left, default='')}"
+            )
+        head = orjson.loads(self._store.objects["config/head"].data)
+        digest = head["root"]
+        while digest and any(key.startswith("config/objects/") for key in names):
+            root = f"config/objects/{digest}"
+            self._promise(root in self._store.objects, f"{root}: is needed and was removed")
+            if root not in self._store.objects:
+                return
+            body = self._is_whole(root)
+            digest = body["previous"]["root"] if body["previous"] and body["generation"] > head["oldest"] else ""
 
     def _catalog(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_catalog(before) if before else Catalog(0, {}), read_catalog(after)

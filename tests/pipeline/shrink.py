@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from tests.pipeline.stories import Act, Batch, Story
+from tests.pipeline.acts import Act, Batch, Records, Story
 
 MOST_LIVES = 500
 """How many stories are lived in search of a shorter one."""
@@ -52,6 +52,9 @@ def _plainer(act: Act) -> Iterator[Act]:
         for i in range(len(act.what.documents)):
             left = [*act.what.documents[:i], *act.what.documents[i + 1 :]]
             yield replace(act, what=replace(act.what, documents=left))
+    if isinstance(act.what, Records) and len(act.what.events) > 1:
+        for i in range(len(act.what.events)):
+            yield replace(act, what=Records([*act.what.events[:i], *act.what.events[i + 1 :]]))
 
 
 def told(story: Story) -> str:

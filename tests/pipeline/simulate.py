@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -24,10 +25,15 @@ SHRINK = "POINTSMAN_TESTS_SHRINK"
 """Environment: "0" where nobody reads what went wrong, so that no shorter story is looked for."""
 
 
-def failure(first: int, lives: int, most_rounds: int = 4, most_acts: int = 4) -> str:
-    """Live the lives of `lives` seeds from `first` on, until one goes wrong: a text about it, "" if none does."""
+def failure(
+    first: int, lives: int, most_rounds: int = 4, most_acts: int = 4, counts: Counter[str] | None = None
+) -> str:
+    """Live the lives of `lives` seeds from `first` on, until one goes wrong: a text about it, "" if none does.
+
+    To `counts` is added how often each kind of act was done, and each fault happened.
+    """
     with _quiet():
-        return _failure(first, lives, most_rounds, most_acts)
+        return _failure(first, lives, most_rounds, most_acts, counts)
 
 
 @contextmanager
@@ -42,10 +48,10 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _failure(first: int, lives: int, most_rounds: int, most_acts: int) -> str:
+def _failure(first: int, lives: int, most_rounds: int, most_acts: int, counts: Counter[str] | None) -> str:
     for seed in range(first, first + lives):
         story = Teller(seed).story(most_rounds, most_acts)
-        if problems := problems_of(story):
+        if problems := problems_of(story, counts):
             lines = [f"seed {seed}: {len(problems)} problems", *problems[:_MOST_SHOWN]]
             if os.environ.get(SHRINK) != "0":
                 short = shrunk(story, lambda each: bool(problems_of(each)))

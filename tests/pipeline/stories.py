@@ -1,13 +1,29 @@
 """Random lives of a small mesh: what is done in it, where, and what goes wrong. Same seed, same story."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
+import orjson
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
 
+from tests.pipeline.acts import (
+    Act,
+    Batch,
+    Damage,
+    Forget,
+    Pointed,
+    Records,
+    Redelivery,
+    Rescope,
+    Rollback,
+    Story,
+    Trouble,
+    Upload,
+    Verb,
+)
 from tests.pipeline.meshes import (
     Document,
     defaults,
@@ -25,79 +41,10 @@ from tests.pipeline.meshes import (
 DATACENTERS = ("dc1", "dc2", "dc3")
 SERVICES = ("web", "api", "db")
 ENGINES = 3
+LISTS, UPLOADS = "incoming/", "deploy/"
+"""Where in the bucket lists are, and config is uploaded."""
+
 _TEAM = "team"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Documents to write, and keys to delete."""
-
-    documents: Sequence[Document] = ()
-    entries: Sequence[EntryKey] = ()
-    registrations: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """The config of so many generations ago is the config again."""
-
-    back: int
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivery:
-    """An event comes again that was heard of before, acknowledged or not: `which` chooses among all of them."""
-
-    which: int
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A head or a manifest becomes unreadable: `which` chooses among all of them."""
-
-    which: int
-
-
-Verb = Batch | HealthEvent | Rollback | Redelivery | Damage | Literal["reconcile"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What goes wrong for a writer at which of its steps: it crashes, the store is away for some, or from there on its
-    notices are not taken."""
-
-    at: int
-    kind: Literal["crash", "away", "deaf"]
-    lasting: int
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One verb: what it is called with, on which engine, and what goes wrong.
-
-    `again` says whether an event that was not acknowledged is delivered again; `jump` by how many seconds the engine's
-    clock jumps before.
-    """
-
-    what: Verb
-    engine: int = 0
-    trouble: Trouble | None = None
-    again: bool = True
-    jump: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What happens in a life: the acts of one round at the same time, one round after another.
-
-    `seed` decides in which order the steps of acts are taken, and the pages in which a store lists. The store is for
-    the proxies of `datacenters` (empty: of all).
-    """
-
-    seed: int
-    rounds: Sequence[Sequence[Act]] = field(default_factory=list)
-    begins_empty: bool = False
-    datacenters: Sequence[str] = ()
 
 
 BEGINNING = Batch(
@@ -147,7 +94,8 @@ class Teller:
 
     def act(self) -> Act:
         """Anything."""
-        return self._act(self._one_of(self.event, self.event, self.event, self.batch, self.batch, self._rarely)())
+        often = [self.event, self.event, self.event, self.batch, self.batch]
+        return self._act(self._one_of(*often, self._rarely, self._rarely, self._delivered, self._delivered)())
 
     def flip(self) -> Act:
         """One of what comes and goes, and what it is about."""
@@ -158,8 +106,40 @@ class Teller:
 
     def _rarely(self) -> Verb:
         which = self._random.randrange(1000)
-        kinds: list[Verb] = ["reconcile", "reconcile", Redelivery(which), Redelivery(which), Rollback(1 + which % 3)]
-        return self._one_of(*kinds, Damage(which))
+        kinds: list[Callable[[], Verb]] = [
+            lambda: "reconcile",
+            lambda: Redelivery(which),
+            lambda: Rollback(1 + which % 3),
+            lambda: Damage(which),
+            lambda: Forget(self._one_of(0, 2, 30)),
+            lambda: Rescope(self._one_of((), ("dc1",), ("dc1", "dc2"))),
+        ]
+        return self._one_of(*kinds, kinds[0], kinds[1])()
+
+    def _delivered(self) -> Verb:
+        """What comes from a queue on AWS alone."""
+        return self._one_of(self._records, self._records, self._upload, self._upload, self._pointed)()
+
+    def _records(self) -> Records:
+        return Records([self.event() for _ in range(self._random.randint(2, 4))])
+
+    def _upload(self) -> Upload:
+        """Of services that nothing else speaks of; some cannot be read."""
+        number = self._random.randint(1, 2)
+        documents = [
+            resolver(f"shop{number}", ConnectTimeout=f"{self._random.randint(1, 9)}s"),
+            sidecar(f"front{number}", f"shop{number}"),
+        ]
+        content = orjson.dumps(documents) if self._chance(0.9) else b"{"
+        return Upload(f"{UPLOADS}{number}.json", content)
+
+    def _pointed(self) -> Pointed:
+        service, number = self._one_of(*SERVICES), self._random.randint(1, 2)
+        listed = [self._instance(service, each) for each in self._random.sample([1, 2, 3], self._random.randint(0, 3))]
+        said = {"Source": "consul", "Index": self._random.randint(1, 6), "Datacenter": self._one_of(*DATACENTERS)}
+        key = f"{LISTS}{number}.json"
+        content = orjson.dumps(listed) if self._chance(0.9) else None
+        return Pointed(key, content, {**said, "Service": service, "InstancesAt": {"Key": key}})
 
     def _act(self, what: Verb) -> Act:
         jump = self._one_of(0, 0, 0, 0, 0, 3600, -30)

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.model.events import HealthEvent
-from pointsman.pipeline import config_head
-from pointsman.pipeline import settle as settling
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
@@ -21,7 +19,6 @@ from pointsman.store.protocol import StoreError, Write, Written
 
 from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.interleaving import Interleaving
-from tests.pipeline.life import problems_of
 from tests.pipeline.memory import Connection, MemoryStore, copied
 from tests.pipeline.meshes import (
     engine_on,
@@ -35,7 +32,6 @@ from tests.pipeline.meshes import (
     sidecar,
 )
 from tests.pipeline.place import Place
-from tests.pipeline.stories import Teller
 
 SIDECARS, GATEWAYS = "dc1/sidecar/api.default.dc1", "dc1/gateway/api.default.dc1"
 CATALOG = "catalog/dc1/service/default/api"
@@ -176,6 +172,29 @@ def test_a_catalog_that_is_back_is_told_of_once_and_the_store_gets_a_new_epoch()
         assert manifest.retired or manifest.era == after.era
 
 
+@pytest.mark.parametrize(
+    ("lost", "named"), [("dc1/service/default/db", "default/db"), ("dc2/gateways", "dc2")], ids=["service", "gateways"]
+)
+@pytest.mark.parametrize("verb", ["reconcile", "an event of something new"])
+def test_gateways_that_name_what_has_no_catalog_any_more_tell_that_the_store_went_back(
+    lost: str, named: str, verb: str
+) -> None:
+    place = Place()
+    place.configure(gateway("dc1"))
+    place.ingest(event("db", 1, [instance("db")]))
+    place.ingest(event(None, 1, [gateway_instance()], dc="dc2"))
+    assert (place.roster("dc1").services, place.roster("dc1").datacenters) == (("default/db",), ("dc2",))
+    before = place.engine.refresh().era
+    del place.objects.objects[f"catalog/{lost}"]
+    new = event("new", 1, [instance("new")])
+    done = reconcile(place.engine) if verb == "reconcile" else place.ingest(new)
+    (warning,) = done.warnings
+    assert f"manifests/dc1/gateways: it names {named}, of which there is no catalog any more" in warning
+    assert place.engine.refresh().era.epoch > before.epoch
+    assert named not in (*place.roster("dc1").services, *place.roster("dc1").datacenters)
+    _as_the_store_says(place.objects, place.engine)
+
+
 def test_a_config_that_is_back_is_what_counts() -> None:
     store = _restored([(keys.CONFIG_HEAD, 3)])
     place = Place(store)
@@ -282,21 +301,6 @@ def test_what_two_pasts_have_published_under_one_provenance_is_noticed() -> None
     assert "is not what they come to" in done.warnings[0]
     assert {head.plan_key for head in done.moved} == {SIDECARS, GATEWAYS}
     _as_the_store_says(store, place.engine)
-
-
-def test_no_race_looks_like_a_store_that_went_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[str] = []
-    raising = config_head.raise_epoch
-
-    def note(engine: Engine, behind: Sequence[config_head.Behind]) -> str:
-        raised.append(behind[0].why)
-        return raising(engine, behind)
-
-    for module in (config_head, settling):
-        monkeypatch.setattr(module, "raise_epoch", note)
-    for seed in range(200_000, 200_150):
-        assert problems_of(Teller(seed).story()) == []
-        assert raised == [], seed
 
 
 @pytest.mark.parametrize("seed", range(40))

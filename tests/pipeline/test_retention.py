@@ -92,6 +92,18 @@ def test_a_configure_between_two_steps_of_a_removal_ends_it(place: Place, one_at
     whole(place)
 
 
+def test_of_two_who_remove_at_once_the_slower_leaves_it_to_the_other(place: Place) -> None:
+    for number in range(4):
+        place.configure(*version_of_config(number))
+    place.objects.now += LONG
+    slow, quick = place.another(), place.another()
+    removed: list[int] = []
+    slow.once("list", "config/objects/", "after", lambda: removed.append(forget(quick).run().config_objects))
+    assert forget(slow).run().config_objects == 0
+    assert removed[0] > 1
+    assert whole(place) == 4
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_is_written_when_nothing_that_is_reached_ever_goes(
     place: Place, seed: int, one_at_a_time: None

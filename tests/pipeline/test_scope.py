@@ -15,11 +15,12 @@ from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
 from pointsman.pipeline.status import status
 
+from tests.pipeline.acts import Batch, Records, Rollback
 from tests.pipeline.fresh import published
 from tests.pipeline.memory import Connection, MemoryStore
 from tests.pipeline.meshes import Document, engine_on, event, gateway, gateway_instance, instance, resolver, sidecar
 from tests.pipeline.promises import Promises
-from tests.pipeline.stories import BEGINNING, DATACENTERS, Batch, Rollback, Teller
+from tests.pipeline.stories import BEGINNING, DATACENTERS, Teller
 
 CONFIG: list[Document] = [
     {"Kind": "proxy-defaults", "Name": "global", "MeshGateway": {"Mode": "local"}},
@@ -53,6 +54,9 @@ class Stack:
         """One verb; what is invalid is invalid for everybody."""
         if isinstance(what, HealthEvent):
             ingest(self.engine, what)
+        elif isinstance(what, Records):
+            for each in what.events:
+                ingest(self.engine, each)
         elif isinstance(what, Batch):
             with suppress(InvalidInput):
                 written = parse_documents(what.documents)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from pointsman.model.keys import datacenter_of, sidecar_plan_key
+from pointsman.model.keys import datacenter_of, sidecar_in, sidecar_plan_key
 from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config import SidecarOrGateway
 from pointsman.pipeline.config_head import Latest, WentBack
@@ -16,7 +16,15 @@ from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.swaps import Swapped, swap_many
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
-from pointsman.xds.manifest import Change, GatewaysManifest, Manifest, SidecarManifest, manifest_json, read_manifest
+from pointsman.xds.manifest import (
+    Change,
+    GatewayManifest,
+    GatewaysManifest,
+    Manifest,
+    SidecarManifest,
+    manifest_json,
+    read_manifest,
+)
 
 REMEMBERED = timedelta(minutes=10)
 """How long a change of clusters is told on with the next one. Envoys that poll ask more often."""
@@ -64,19 +72,29 @@ def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) 
 
 
 def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> PublishedManifests:
-    """Mark manifests, by their keys in a config, which `generation` does not have."""
+    """Mark manifests, by their keys in a config, which `generation` does not have.
+
+    One that cannot be read is replaced by one that has ended: who follows it would otherwise keep what it was.
+    """
     era, latest = engine.era, Latest()
 
     def swap(key: str, stored: Stored | None) -> Write | None:
         current, serial = read_stored_manifest(stored, engine.now())
-        if current is None or current.retired or isinstance(current, GatewaysManifest):
+        if stored is None or isinstance(current, GatewaysManifest) or (current is not None and current.retired):
             return None
+        if current is None:
+            current = _unknown(keys.proxy_of(key))
         if latest.note(key, current.at, (era.epoch, generation)):
             return None
         return _write(engine, key, replace(current, generation=generation, retired=True, era=era), stored, serial)
 
     swapped = swap_many(engine, map(keys.manifest, names), swap)
     return _published(engine, Swapped(swapped.written, failed=swapped.failed), latest)
+
+
+def _unknown(key: str) -> SidecarOrGateway:
+    """A manifest for what goes by `key`, of which nothing is known."""
+    return SidecarManifest(0, (), ()) if sidecar_in(key) else GatewayManifest(0, "", 0, 0, "")
 
 
 def _published(engine: Engine, swapped: Swapped, latest: Latest) -> PublishedManifests:

@@ -15,7 +15,7 @@ from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.store import keys
-from pointsman.store.protocol import Forgetful, Listed
+from pointsman.store.protocol import Forgetful, Listed, StoreError
 
 _DAY_S = 86400
 GRACE_S = 3600
@@ -142,9 +142,15 @@ class Retention:
             return 0
         listed = {each.key: each.written for each in self._engine.store.list(keys.CONFIG_OBJECTS)}
         reached: set[str] = set()
-        for root in self._kept_roots(head, listed, now):
-            reached.update(map(keys.config_object, root.objects()))
-            oldest = root.generation
+        oldest = head.generation
+        try:
+            for root in self._kept_roots(head, listed, now):
+                reached.update(map(keys.config_object, root.objects()))
+                oldest = root.generation
+        except StoreError:
+            if self._engine.refresh().oldest > head.oldest:
+                return 0  # another process has removed some of them meanwhile: the next run looks again
+            raise
         gone = [key for key, written in listed.items() if key not in reached and now - written > GRACE_S]
         current = replace(head, oldest=oldest)
         removed = 0
