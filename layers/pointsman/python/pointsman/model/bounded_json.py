@@ -1,7 +1,7 @@
-"""JSON that somebody sent, read within bounds: the one way in for JSON from outside.
+"""Reads JSON from outside within bounds: all of it comes in here.
 
-Size, depth and number of values are checked on the text, before anything is built from it, so that what is refused
-costs a fraction of what it would have cost to read.
+It checks size, depth and number of values on the text before it builds anything, so refusing costs a fraction of
+reading.
 """
 
 import json
@@ -13,7 +13,7 @@ import orjson
 from pointsman.model.errors import InvalidInput
 
 MOST_DEPTH: Final = 64
-"""Lists and mappings inside one another, in any document and event. Nothing honest has ten."""
+"""Levels of lists and mappings in a document or an event. Honest ones have fewer than ten."""
 
 MOST_VALUES: Final = 500_000
 """Values in one document: mappings, lists and what is in them. Python takes up to 125 bytes for each."""
@@ -33,12 +33,12 @@ def read_json(
 ) -> Any:
     """The value that `content` holds: a JSON text of at most `most_bytes` bytes and `most_values` values.
 
-    Whole numbers beyond 64 bits are floats, as in Go. `unique_keys` refuses a key that one mapping has twice, which
-    costs a second look; without it the last one counts.
+    Whole numbers beyond 64 bits become floats, as in Go. `unique_keys` refuses a key that one mapping has twice, which
+    takes a second pass; without it the last one counts.
 
-    Raises InvalidInput, which names `thing`, the line and the reason: for what is longer, deeper (MOST_DEPTH) or has
-    more values, for what is no JSON, no UTF-8 or half a surrogate pair, for a number that no double holds. Raises
-    MemoryError where there is no memory left to read it: the content is not to blame.
+    Raises InvalidInput with `thing`, the line and the reason if the text is longer, deeper (MOST_DEPTH) or has more
+    values, if it is no JSON, no UTF-8 or has half a surrogate pair, or if no double holds a number. Raises MemoryError
+    if there is no memory left to read it: the content is not at fault.
     """
     data = content if isinstance(content, bytes) else _utf8(content, thing)
     if len(data) > most_bytes:
@@ -79,12 +79,11 @@ def _refuse(thing: str, line: int, reason: str) -> NoReturn:
 
 
 def _check_shape(data: bytes, thing: str, most_values: int) -> None:
-    """Refuse what is too deep or has too many values.
+    """Refuse text that is too deep or has too many values.
 
-    What strings hold may look like brackets and commas. It is taken out only where the count with it is too high,
-    which it hardly ever is.
+    Strings may contain brackets and commas. They are removed only if the count with them is too high, which is rare.
     """
-    # Values first: to look for depth takes a round for each level, of as many brackets as there are.
+    # Values first: the check of depth takes one pass over all brackets for each level.
     if 1 + _values(data) <= most_values and _depth_is_bounded(_brackets(data)):
         return
     too_deep = InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
@@ -92,7 +91,7 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
     for piece in _without_strings(data):
         values += _values(piece)
         new = _brackets(piece)
-        # More than MOST_DEPTH that open one after the other are the plainest way to be nested too deeply.
+        # The simplest case first: more than MOST_DEPTH brackets open in a row.
         if b"[" * (MOST_DEPTH + 1) in brackets[-MOST_DEPTH:] + new:
             raise too_deep
         if values > most_values:
@@ -103,7 +102,7 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
 
 
 def _without_strings(data: bytes) -> Iterator[bytes]:
-    """`data` without what is in quotes, piece by piece, so that nobody has to read on who has seen enough."""
+    """`data` without what is in quotes, piece by piece, so that the reader can stop early."""
     start = inside = 0
     while start < len(data):
         piece = data[start : start + _PIECE_BYTES]
@@ -129,7 +128,7 @@ def _depth_is_bounded(brackets: bytes) -> bool:
     """Whether no more than MOST_DEPTH are open at once: each round takes away the innermost of all."""
     for _ in range(MOST_DEPTH):
         brackets = brackets.replace(b"[]", b"")
-    # What is left over is no JSON; the parser says so, and says where.
+    # What is left is no JSON; the parser says so, and where.
     return b"[]" not in brackets and brackets.count(b"[") <= MOST_DEPTH
 
 
@@ -141,5 +140,5 @@ def _check_keys(data: bytes, thing: str) -> None:
                 raise InvalidInput.single(thing, "", f'the key "{key}" is given twice')
             seen.add(key)
 
-    # The numbers were read before; only the keys are of interest.
+    # The numbers were checked before; only the keys matter.
     json.loads(data, object_pairs_hook=unique, parse_int=len, parse_float=len)

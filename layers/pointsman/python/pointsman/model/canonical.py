@@ -1,4 +1,4 @@
-"""One value, one sequence of bytes: what is stored, hashed and compared goes through here."""
+"""The canonical form: equal values give equal bytes. Everything stored, hashed and compared uses it."""
 
 import hashlib
 from typing import Any

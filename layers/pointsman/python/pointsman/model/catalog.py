@@ -1,12 +1,12 @@
-"""The catalog of one service in one datacenter: what its sources say of its instances, merged.
+"""The catalog of one service in one datacenter: what its sources state of its instances, merged.
 
 Merging is idempotent and commutative, so the order and the number of deliveries do not matter (docs/architecture.md,
-"Catalog"): description and checks of an instance are two last-writer-wins registers, and a full list leaves a floor
-below which every instance that is not in it is gone.
+"Catalog"): description and checks of an instance are two registers in which the newest statement wins, and a full list
+leaves a floor: every instance below it that the list does not name is gone.
 
-What is gone leaves a tombstone, so that no late word brings it back. Of those MOST_GONE are kept by source, the newest;
-of the others only the place of the newest of them in the source's order, and what is not newer than that brings nobody
-back either.
+An instance that is gone leaves a tombstone, so that no late statement brings it back. Of each source the newest
+MOST_GONE stay. Of the others the catalog keeps only the place of the newest in the source's order; a statement that is
+not newer than that brings no instance back either.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,42 +20,41 @@ from pointsman.model.stored import Damaged, Kind, check_kind, mapping, number, s
 if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent, Statement
 
-# A register is [epoch, index, rank, value]: rank 0 for a statement in a list, 1 for one about a single instance. Where
-# the source counts its indexes by instance, the moment of the statement follows (HealthEvent.moment).
+# A register is [epoch, index, rank, value]: rank 0 for a statement in a list, 1 for one about a single instance. If the
+# source counts its indexes by instance, the moment of the statement follows (HealthEvent.moment).
 Register = list[Any]
 Body = dict[str, Any]
 Stamp = list[int]
 
 MOST_GONE: Final = 1000
-"""Instances that are gone, by source of a catalog, about which a late word is recognised whatever its index."""
+"""Tombstones of each source of a catalog: about these instances a late statement is recognised, whatever its index."""
 
 MOST_ORPHANS: Final = 20_000
-"""Instances, by source of a catalog, of which only checks are known and nobody said where they are."""
+"""Instances of each source of a catalog of which only the checks are known, and no address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """One catalog object, as it is stored.
 
-    `revision` grows by one whenever what the instances say changed, and only then. `sources` has, by source:
+    `revision` grows by one when the instances or their checks change, and only then. `sources` has, by source:
 
     - `floor`, the [epoch, index] of its newest full list, or null;
-    - `forgotten`, the [epoch, index], or [0, moment], of the newest instance that was gone and is forgotten; absent
-      while none is;
-    - `instances`, by node and id: the registers `d` (description; null: gone) and `c` (checks), and `f`, the floor of
-      this one instance, where newer lists left it out because their word of it was refused.
+    - `forgotten`, the [epoch, index], or [0, moment], of the newest tombstone that was removed; absent if none was;
+    - `instances`, by node and id: the registers `d` (description; null: gone) and `c` (checks), and `f`, a floor of its
+      own for an instance that newer lists named but that was refused there.
     """
 
     revision: int
     sources: Mapping[str, Body]
 
     def visible(self) -> Iterator[Body]:
-        """The instances that are there, in health shape, ordered by source, node and id."""
+        """The instances that exist, in health shape, ordered by source, node and id."""
         for source in sorted(self.sources):
             yield from _visible(self.sources[source])
 
     def instances(self, service: str) -> list[Instance]:
-        """The instances that count as ones of `service` ("" for mesh gateways)."""
+        """The instances that count for `service` ("" for mesh gateways)."""
         read = (read_instance(raw, service) for raw in self.visible())
         return [instance for instance in read if instance.counts]
 
@@ -73,7 +72,7 @@ def _visible(source: Body) -> Iterator[Body]:
 
 
 def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
-    """What the registers of an instance say: its description and its checks; None if it is not there."""
+    """The description and the checks in an instance's registers; None if the instance is gone."""
     description = registers.get("d")
     if description is None or description[3] is None:
         return None
@@ -84,9 +83,9 @@ def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
 def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     """`catalog` after `event`; the same object if the event says nothing new.
 
-    What the event does not touch is neither compared nor copied, but for one table of the source's nodes: a statement
-    about one of ten thousand instances costs no more than one about one of three. (Where something is gone, those that
-    are gone are counted.)
+    What the event does not touch is neither compared nor copied, except for one table of the source's nodes: a
+    statement about one of ten thousand instances costs no more than one about one of three. (If an instance is gone,
+    the tombstones are counted.)
     """
     before = catalog.sources.get(event.source) or NO_SOURCE
     known: dict[str, Body] = before["instances"]
@@ -132,9 +131,9 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
 
 
 def _bounded(instances: dict[str, Body], forgotten: Stamp | None) -> tuple[dict[str, Body], Stamp | None]:
-    """`instances` with at most MOST_GONE that are gone and MOST_ORPHANS without a description, the newest of each.
+    """`instances` with at most MOST_GONE tombstones and MOST_ORPHANS without a description, the newest of each.
 
-    And the place, in the source's order, up to which some are forgotten.
+    Also the place, in the source's order, up to which some were removed.
     """
     kinds: tuple[list[tuple[Stamp, str, str]], ...] = ([], [])
     for node, ids in instances.items():
@@ -151,7 +150,7 @@ def _bounded(instances: dict[str, Body], forgotten: Stamp | None) -> tuple[dict[
 
 
 def order_of(register: Register) -> Stamp:
-    """Where the statement of `register` is in the order of all that its source says, of whatever instance."""
+    """The place of `register` among all statements of its source, about any instance."""
     return [0, register[4]] if len(register) > 4 else register[:2]
 
 
@@ -160,15 +159,16 @@ def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
 
 
 def is_forgotten(forgotten: Stamp | None, register: Register) -> bool:
-    """Whether `register`, where its instance has none, may be an old word about one that is gone and forgotten."""
+    """Whether `register`, of an instance without one, may be a late statement about an instance whose tombstone was
+    removed."""
     return forgotten is not None and order_of(register) <= forgotten
 
 
 def vanished(before: Catalog, after: Catalog, source: str) -> int:
-    """How many of the instances that `source` had `before` it does not have `after`, if those are most of them; else 0.
+    """How many instances of `source` that were there `before` are gone `after`, if those are most of them; else 0.
 
-    One list that takes most of a catalog away is what a producer sends that was restarted with an empty memory. It may
-    be true all the same, so it is taken in, and told aloud: summed over the catalogs it tells a fleet from a service.
+    A producer restarted with an empty memory sends a list that removes most of a catalog. It may be true all the same,
+    so it is taken in and reported; the sum over all catalogs shows whether one service or a whole fleet vanished.
     """
     earlier, later = (
         {(node, id_) for node, ids in _instances(each, source).items() for id_ in ids if _shown(ids[id_]) is not None}
@@ -184,7 +184,7 @@ def _instances(catalog: Catalog, source: str) -> Mapping[str, Body]:
 
 
 def _replaced(known: Mapping[str, Body], changes: Iterable[tuple[str, str, Body]]) -> dict[str, Body]:
-    """`known` with the registers of some instances replaced; where none are left nothing is kept."""
+    """`known` with the registers of some instances replaced; an instance without registers is removed."""
     nodes = dict(known)
     copied: set[str] = set()
     for node, id_, registers in changes:
@@ -232,7 +232,7 @@ def _greater(one: Register, other: Register) -> bool:
 
 
 def _above(floor: Stamp | None, registers: Body) -> Body:
-    """The registers without those that the floor's "gone" outranks: [epoch, index, 0, null] stands in their place."""
+    """The registers that `floor` does not outrank. A floor counts as [epoch, index, 0, null]: gone."""
     gone: Register = [*(floor or (-1, -1)), 0, None]
     return {name: registers[name] for name in ("d", "c") if name in registers and _greater(registers[name], gone)}
 
@@ -245,7 +245,7 @@ def catalog_json(catalog: Catalog) -> Body:
 def read_catalog(body: object) -> Catalog:
     """The catalog that `catalog_json` wrote. Raises Damaged or NewerSchema for anything else.
 
-    What stands inside a description or a check is left to who reads it: all of it is what `model.events` let in.
+    The content of descriptions and checks is not checked again: `model.events` checked it when it came in.
     """
     body = check_kind(body, Kind.CATALOG)
     sources = mapping(body, "sources")
@@ -291,4 +291,4 @@ def _is_register(name: str, value: object) -> bool:
 
 
 _REGISTERS: Mapping[str, tuple[type, ...]] = {"d": (dict, type(None)), "c": (list, type(None))}
-"""By the name of a register, what can stand in it."""
+"""By the name of a register, the types of its value."""

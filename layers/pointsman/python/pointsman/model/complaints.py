@@ -1,4 +1,4 @@
-"""Pydantic's complaints in our words."""
+"""Turns pydantic's errors into problems in our words."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ _REASONS = {
     "string_type": "must be a string",
 }
 _MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta"))
-"""The fields whose keys are the user's own."""
+"""Fields whose keys the user chooses."""
 
 _LONGEST_INPUT = 80
 
 MOST_PROBLEMS = 100
-"""Problems that one refusal tells: whoever has more has one mistake a hundred times."""
+"""Problems in one refusal. More of them are usually one mistake, repeated."""
 
 
 def path_of(location: tuple[str | int, ...]) -> str:
@@ -55,7 +55,7 @@ def path_of(location: tuple[str | int, ...]) -> str:
 
 
 def problems_of(error: ValidationError, thing: str) -> list[Problem]:
-    """Pydantic's complaints about `thing` in our words, one Problem each, in order, MOST_PROBLEMS of them."""
+    """Pydantic's errors about `thing`, one Problem each, in order, at most MOST_PROBLEMS."""
     out = []
     for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         reason = item["msg"].removeprefix("Value error, ")
@@ -63,7 +63,7 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
             context = {
                 name: f"{value:g}" if isinstance(value, float) else value for name, value in item.get("ctx", {}).items()
             }
-            # Unset may be written "" everywhere, and is nobody's answer to what may stand here.
+            # "" means unset everywhere, so it is no useful suggestion.
             reason = _REASONS[item["type"]].format(**context).replace("'", '"').replace('"", ', "")
             if item["type"] not in ("extra_forbidden", "missing"):
                 reason += f", not {shown(item['input'])}"
@@ -72,7 +72,7 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
 
 
 def cut(problems: Sequence[Problem]) -> list[Problem]:
-    """The first MOST_PROBLEMS of `problems`, and that there are more."""
+    """The first MOST_PROBLEMS of `problems`, with a last one that says that more were found."""
     out = list(problems[:MOST_PROBLEMS])
     if len(problems) > MOST_PROBLEMS:
         out.append(Problem(out[0].thing, "", f"has more than these {MOST_PROBLEMS} problems; mend them first"))
@@ -80,24 +80,24 @@ def cut(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def brief(name: Any) -> str:
-    """A name as a message has it, which need be neither short nor a name."""
+    """A name from outside, cut for a message; it may be long, or no name at all."""
     text = name if isinstance(name, str) else shown(name)
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
 
 
 def shown(value: Any) -> str:
-    """`value` as JSON has it, cut where it gets long: no more of it is looked at than is shown."""
+    """`value` as JSON, cut if it is long; only the part that is shown is read."""
     head = _head(value, [_LONGEST_INPUT])
     try:
         text = json.dumps(head, ensure_ascii=False)
     except (TypeError, ValueError):
-        # No value of JSON, or a number of thousands of digits, which Python does not even write.
+        # No JSON value, or a number with thousands of digits, which Python refuses to write.
         text = type(value).__name__
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
 
 
 def _head(value: Any, left: list[int]) -> Any:
-    """`value` with no more in it than `left` says, which counts down: enough for as many characters of its JSON."""
+    """The beginning of `value`, enough for `left` characters of JSON; `left` counts down."""
     left[0] -= 1
     if isinstance(value, str | bytes):
         return value[: _LONGEST_INPUT + 1]

@@ -30,8 +30,8 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 def parse_duration(value: Any) -> int:
     """Nanoseconds of a Go duration (`"250ms"`, `"1m30s"`, `"0"`) or of a whole number of nanoseconds.
 
-    Raises ValueError for anything else, and for a number other than 0 below a millisecond: no timeout is that short,
-    and what was meant were seconds or milliseconds. The grammar is that of Go's time.ParseDuration.
+    Raises ValueError for anything else, and for a number other than 0 below a millisecond: no timeout is that short, so
+    seconds or milliseconds were meant. The grammar is that of Go's time.ParseDuration.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LONGEST:
         if 0 < value < _UNITS["ms"]:
@@ -58,13 +58,13 @@ def parse_duration(value: Any) -> int:
 
 
 def _meant(number: int | float) -> str:
-    """What a person surely meant who wrote `number` without a unit: seconds, or milliseconds where there are many."""
+    """What the author of a `number` without a unit meant: seconds, or milliseconds if the number is large."""
     text = f"{number:.15g}"
     return f"{text}s" if number < _MAYBE_MILLISECONDS else f"{text}s or {text}ms"
 
 
 def duration_text(nanoseconds: int) -> str:
-    """`nanoseconds` in Go's syntax, for people: `250ms`, `1m30s`, `1.5s`; what is zero is left out."""
+    """`nanoseconds` in Go's syntax, for people: `250ms`, `1m30s`, `1.5s`; parts that are zero are left out."""
     sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
     if rest < _UNITS["s"]:
         unit = next((each for each in ("ms", "µs", "ns") if rest >= _UNITS[each]), "s")

@@ -16,7 +16,7 @@ from pointsman.model.size import check_size
 from pointsman.model.splitter import ServiceSplitter
 
 Mode = Literal["", "none", "local", "remote"]
-"""A mesh gateway mode; "" leaves it to whoever is asked next."""
+"""A mesh gateway mode; "" means unset, so the next one in the order decides (docs/semantics.md, section 2)."""
 
 
 def _lower(value: Any) -> Any:
@@ -24,13 +24,13 @@ def _lower(value: Any) -> Any:
 
 
 class MeshGateway(Shape):
-    """Through which mesh gateways the traffic to another datacenter goes."""
+    """Which mesh gateways traffic to another datacenter goes through."""
 
     mode: Annotated[Mode, BeforeValidator(_lower)] = ""
 
 
 class ProxyDefaults(Unsupported):
-    """What holds for every service that says nothing itself. There is one, named `global`."""
+    """Defaults for every service that sets nothing itself. The mesh has one such entry, named `global`."""
 
     kind: Literal["proxy-defaults"]
     name: str
@@ -55,7 +55,7 @@ class ProxyDefaults(Unsupported):
             yield "Config.protocol", f"must be a string, not {shown(self.config['protocol'])}"
 
     def labels(self) -> Iterator[Complaint]:
-        """No name in it refers to anything."""
+        """None: no name in it refers to anything."""
         return iter(())
 
 
@@ -74,12 +74,12 @@ class ServiceDefaults(Unsupported):
         return self.unsupported("")
 
     def labels(self) -> Iterator[Complaint]:
-        """No name in it refers to anything."""
+        """None: no name in it refers to anything."""
         return iter(())
 
 
 class Namespace(Unsupported):
-    """A namespace exists because such an entry was written; `default` exists by itself."""
+    """Creates a namespace; `default` always exists."""
 
     kind: Literal["namespace"]
     name: str
@@ -94,7 +94,7 @@ class Namespace(Unsupported):
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces are not inside one another'
 
     def labels(self) -> Iterator[Complaint]:
-        """No name in it refers to anything."""
+        """None: no name in it refers to anything."""
         return iter(())
 
 
@@ -172,6 +172,7 @@ def _not_a_label(value: str) -> str:
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """`entry` in Consul's JSON shape, without what is at its default: the canonical form, equal for equal entries."""
+    """`entry` in Consul's JSON shape, without fields at their default: the canonical form, the same for equal
+    entries."""
     body = entry.model_dump(by_alias=True, exclude_defaults=True)
     return {"Kind": entry.kind, "Name": entry.name} | body

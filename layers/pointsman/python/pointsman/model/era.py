@@ -1,20 +1,20 @@
-"""Eras: which store something was published from, and in which of its lives."""
+"""Eras: which store published something, and in which of its lives."""
 
 from dataclasses import dataclass
 
 from pointsman.model.stored import Body, Damaged, number, text
 
 LAST_EPOCH = 9_999_999_999
-"""The greatest epoch that there can be: ten digits, as the keys of the history have them (the year 2286)."""
+"""The greatest epoch: ten digits, as in the keys of the history (the year 2286)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """The life of a store in which something was published (docs/architecture.md, "When a store goes back").
+    """The life of the store that published something (docs/architecture.md, "When a store goes back").
 
-    `identity` is the store's, drawn when its first config is written and again by `pointsman recover`. `epoch` is the
-    seconds since 1970 at that moment, and grows whenever the store is found to have gone back: what was published in a
-    greater epoch is newer, whatever other numbers say. Of two stores with one epoch neither is newer.
+    `identity` is the store's, drawn at random with its first config and again by `pointsman recover`. `epoch` is the
+    time of that in seconds since 1970, and grows when Pointsman notices that the store went back. What was published in
+    a greater epoch is newer, whatever other numbers say. Of two stores with the same epoch neither is newer.
     """
 
     identity: str
@@ -22,16 +22,16 @@ class Era:
 
 
 NO_ERA = Era("", 0)
-"""That of what no store has published."""
+"""The era of what no store has published."""
 
 
 def era_json(era: Era) -> Body:
-    """The fields that say of which era a stored object is."""
+    """The fields of a stored object that name its era."""
     return {"store": era.identity, "epoch": era.epoch}
 
 
 def read_era(body: Body) -> Era:
-    """The era that a stored object says it is of. Raises Damaged."""
+    """The era in a stored object. Raises Damaged."""
     if (epoch := number(body, "epoch")) > LAST_EPOCH:
         raise Damaged(f"its epoch is {epoch}, and none is greater than {LAST_EPOCH}")
     return Era(text(body, "store"), epoch)

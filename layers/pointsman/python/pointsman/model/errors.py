@@ -1,4 +1,4 @@
-"""What can be wrong, said so that a person can mend it."""
+"""Errors that tell a person what is wrong and how to correct it."""
 
 import re
 from collections.abc import Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import Final
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
-"""What would break a line of a log, or cannot be written as UTF-8 at all."""
+"""Characters that would break a log line, or that UTF-8 cannot encode."""
 
 MOST_REASON: Final = 300
-"""Characters of a field or a reason that may quote what somebody sent."""
+"""Characters of a field or a reason that may quote input."""
 
 
 def shortened(text: str) -> str:
-    """`text`, which may quote what somebody sent, cut to MOST_REASON; half a surrogate pair is written out."""
+    """`text`, which may quote input, cut to MOST_REASON; half a surrogate pair is written as an escape."""
     return text[:MOST_REASON].encode(errors="backslashreplace").decode()
 
 
 LONGEST_PART = 2000
-"""Characters of each part of a problem as it is told: what it quotes may be as long as somebody made it."""
+"""Characters of each part of a problem in a message: it may quote input of any length."""
 
 
 class PointsmanError(Exception):
-    """Anything Pointsman refuses or cannot do. Its text is one line a user can act on."""
+    """Anything Pointsman refuses or cannot do. Its text is one line that a user can act on."""
 
 
 def _cut(text: str) -> str:
@@ -44,7 +44,7 @@ class Problem:
     def __str__(self) -> str:
         thing, field, reason = (_cut(each) for each in (self.thing, self.field, self.reason))
         text = f"{thing}: {field}: {reason}" if field else f"{thing}: {reason}"
-        # What is quoted may have line feeds in it, the message is one line.
+        # A quotation may contain line feeds; the message is one line.
         return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 

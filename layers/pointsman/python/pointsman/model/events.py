@@ -17,7 +17,7 @@ from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of,
 DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed")
 MAX_NUMBER = 2**63 - 1
 MAX_PROBLEMS = 20
-"""How many problems of one event that is refused are told: all of its instances may have the same one."""
+"""Problems in the refusal of one event: all of its instances may have the same one."""
 
 MOST_NAME: Final = 512
 """Characters of an event's id and time."""
@@ -43,7 +43,7 @@ _DETAIL = TypeAdapter(_Detail)
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What an event says of one instance. None: `description` of one that is gone, `checks` of nothing said."""
+    """What an event states of one instance. `description` is None if it is gone, `checks` if the event states none."""
 
     node: str
     id: str
@@ -53,14 +53,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class HealthEvent:
-    """One change of health, checked.
+    """One health event, validated.
 
     `service` is None for a datacenter's mesh gateways. With `full` the event is a list: the statements are all
-    instances that `source` has of it at `index`, but for those that are `refused`. With `checks_only` no address is
-    moved. `time` is when the producer says it happened (RFC 3339), "" if it does not say.
+    instances that `source` has at `index`, except those that are `refused`. With `checks_only` it changes no address.
+    `time` is when it happened according to the producer (RFC 3339), "" if unknown.
 
-    `moment` is given where the source counts its indexes by instance, so that those of two instances say nothing of
-    each other: the milliseconds since 1970 by the source's clock, which order what it says of all of them.
+    `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
+    milliseconds since 1970 by the source's clock, which order its statements about all instances.
     """
 
     id: str
@@ -78,23 +78,23 @@ class HealthEvent:
 
     @property
     def states_absence(self) -> bool:
-        """Whether it is a list that says of an instance that is not in it that it is gone.
+        """Whether it is a list by which instances missing from it are gone.
 
-        One with an instance in it of which nobody can tell which it is does not: it may be any of those known.
+        A list with an instance that cannot be identified is not: that one may be any known instance.
         """
         return self.full and all(each.is_named for each in self.refused)
 
     @property
     def left_out(self) -> frozenset[tuple[str, str]]:
-        """(node, id) of those of which the list says nothing, neither that they are there nor that they are gone."""
+        """(node, id) of instances about which the list states nothing, neither that they exist nor that they are
+        gone."""
         return frozenset((each.node, each.id) for each in self.refused if each.is_named)
 
 
 def parse_event(raw: Any) -> HealthEvent:
     """The event that `raw` (EventBridge envelope or bare detail, as parsed JSON) describes.
 
-    Raises InvalidInput with the problems of it, the first MAX_PROBLEMS if there are more, each cut to a readable length
-    whatever the input.
+    Raises InvalidInput with its problems, at most MAX_PROBLEMS, each cut to a readable length.
     """
     if not isinstance(raw, Mapping):
         raise InvalidInput.single("event", "", f"must be a mapping, not {_kind(raw)}")
@@ -132,7 +132,7 @@ def parse_event(raw: Any) -> HealthEvent:
 
 
 def moment_of(time: str | None) -> int | None:
-    """A time (RFC 3339) as milliseconds since 1970; None if it is none, or has no offset, or is before."""
+    """A time (RFC 3339) as milliseconds since 1970; None if it is invalid, has no offset, or is before 1970."""
     try:
         parsed = datetime.fromisoformat(time or "")
     except ValueError:
@@ -151,9 +151,9 @@ def _statements(detail: _Detail, parts: Sequence[InstancePart]) -> tuple[Stateme
 
 
 def _read_parts(detail: _Detail, thing: str) -> tuple[list[InstancePart], list[Refused]]:
-    """The instances that the event describes, and those of its list that are refused by themselves.
+    """The instances of the event, and those of its list that are refused.
 
-    Raises InvalidInput if none of them can be taken, or more than MOST_REFUSED cannot.
+    Raises InvalidInput if all of them, or more than MOST_REFUSED, are refused.
     """
     if (instance := detail.get("Instance")) is not None:
         part, problems = read_instance_part(instance)
@@ -217,7 +217,7 @@ def _refusal(thing: str, problems: Sequence[tuple[str, str]]) -> InvalidInput:
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls the type of `value`: to show the value itself may not even be possible."""
+    """The JSON type of `value`: the value itself may be impossible to show."""
     if value is None:
         return "null"
     names = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "a list"}

@@ -1,6 +1,6 @@
 """Values as Go writes them in text: quoted strings, integers, booleans (the package strconv).
 
-Consul reads the values of its filter expressions with these rules, so we do.
+Consul reads the values of its filter expressions by these rules, and so does Pointsman.
 """
 
 import re
@@ -28,7 +28,7 @@ _BOOLEANS = {
 
 
 class LiteralError(ValueError):
-    """Text that Go does not read as what it should be; `offset` is where in it."""
+    """Text that Go does not accept as such a value; `offset` is the place in it."""
 
     def __init__(self, offset: int, reason: str) -> None:
         self.offset = offset
@@ -38,7 +38,7 @@ class LiteralError(ValueError):
 def unquote(literal: str) -> str:
     """The string that a Go literal in double quotes or backquotes (included in `literal`) stands for.
 
-    Double quotes know Go's escapes; between backquotes everything is itself, except that carriage returns are dropped.
+    In double quotes Go's escapes apply; in backquotes everything is literal, except that carriage returns are dropped.
     Raises LiteralError.
     """
     body = literal[1:-1]
@@ -80,7 +80,7 @@ def _escaped(escape: re.Match[str], offset: int) -> bytes:
 
 
 def quote(text: str) -> str:
-    """`text` as a literal in double quotes that holds no double quote inside; `unquote` gives `text` back."""
+    """`text` as a literal in double quotes without double quotes inside; `unquote` is its inverse."""
     return '"' + "".join(_quoted(char) for char in text) + '"'
 
 

@@ -1,9 +1,8 @@
 """HCL as data: the values of a file, without the language's expressions.
 
-Read here and not by a library, because what is read comes from outside: in one pass, in time linear in the text, with
-bounds on its depth and on the number of its values. Consul's own files are HCL 1, whose blocks inside lists
-(`Routes = [{ Match { … } }]`), quoted names of blocks, commas and free white space are read; so is what HCL 2 adds to
-write plain values.
+No library reads it, because files come from outside: this reader takes one pass, in time linear in the text, with
+bounds on depth and number of values. Consul's own files are HCL 1; this reads its blocks inside lists (`Routes = [{
+Match { … } }]`), quoted names of blocks, commas and free white space, and what HCL 2 adds for plain values.
 """
 
 import math
@@ -18,7 +17,7 @@ MOST_HCL_VALUES: Final = 100_000
 
 
 class HclError(ValueError):
-    """Text that is not HCL, or more than data; `line` (from 1) says where."""
+    """Text that is not HCL, or is more than data; `line` (from 1) is the place."""
 
     def __init__(self, line: int, reason: str) -> None:
         self.line = line
@@ -28,8 +27,8 @@ class HclError(ValueError):
 class Blocks(list[dict[str, Any]]):
     """The bodies of all blocks of one name without labels (`subsets { … }`), in order.
 
-    HCL does not say whether a block is a mapping or one of a list: whoever reads one where a mapping is meant takes
-    the only element.
+    HCL does not say whether a block is a mapping or an element of a list: where a mapping is meant, take the only
+    element.
     """
 
 
@@ -40,14 +39,14 @@ def load_hcl(text: str) -> dict[str, Any]:
     is a key: `failover "v1" { … }` and `failover "v2" { … }` together are `{"failover": {"v1": {…}, "v2": {…}}}`.
     Whole numbers are read as HCL 1 reads them: `0x…` is hexadecimal, and one that begins with 0 octal.
 
-    Raises HclError for what is not HCL, for anything that has to be evaluated (references, functions, templates,
-    operators), for a name that is given twice, for a number that no 64 bits hold, and for what is deeper than
-    MOST_DEPTH or has more than MOST_HCL_VALUES.
+    Raises HclError for text that is not HCL, for anything that would have to be evaluated (references, functions,
+    templates, operators), for a name given twice, for a number beyond 64 bits, and beyond MOST_DEPTH or
+    MOST_HCL_VALUES.
     """
     return _Reader(text).document()
 
 
-# Possessive throughout: no part of the text is looked at twice.
+# Possessive throughout: no part of the text is read twice.
 _TOKEN: Final = re.compile(
     r"""(?P<heredoc><<-?(?P<tag>[^\W\d][\w.-]*+)[ \t]*+\r?\n)
     |(?P<string>"(?:[^"\\\r\n]++|\\.)*+")
@@ -72,7 +71,7 @@ _LONGEST_NUMBER: Final = 100
 
 
 class _Reader:
-    """The state of one reading: the token that is next, and how deep and how much it has been so far."""
+    """The state of one reading: the next token, and the depth and number of values so far."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,8 +1,8 @@
-"""Indexes that are probably not what their producer meant: an index is believed for ever, so a slip is told of at once.
+"""Finds indexes that are probably mistakes. An index counts for ever, so a mistake is reported at once.
 
-A producer without a counter sends milliseconds since 1970. One slip (seconds as nanoseconds, a clock that is a year
-ahead) outranks everything that is sent rightly afterwards. What is suspicious is taken in all the same, for an index is
-the producer's own counting; whoever sent it hears of it.
+A producer without a counter sends milliseconds since 1970. One mistake (seconds as nanoseconds, a clock that is a year
+ahead) outranks everything sent correctly afterwards. The event is taken in all the same, because an index is the
+producer's own; the answer has a warning.
 """
 
 from datetime import datetime
@@ -23,10 +23,10 @@ _EARLIEST, _LATEST = 10**9, 10**10
 
 
 def index_doubt(before: Catalog, event: "HealthEvent", now: datetime) -> str:
-    """What is suspicious about the index of `event`, as a sentence; "" if nothing is.
+    """What looks wrong about the index of `event`, as a sentence; "" if nothing does.
 
-    It looks like a time that lies more than MOST_AHEAD_SECONDS ahead of `now`, or it is greater than the one that
-    outranked it in `before` and counts in another unit of time.
+    An index looks wrong if it reads as a time more than MOST_AHEAD_SECONDS ahead of `now`, or if it is greater than the
+    one known in `before` and counts in another unit of time.
     """
     unit = _unit(event.index)
     if unit is None:
@@ -55,7 +55,7 @@ def _unit(index: int) -> tuple[str, int] | None:
 
 
 def _known(before: Catalog, event: "HealthEvent") -> int | None:
-    """The greatest index that `event.source` gave in this epoch, of its lists and of what `event` speaks of."""
+    """The greatest index of `event.source` in this epoch, of its lists and of the instances in `event`."""
     source = before.sources.get(event.source)
     if source is None:
         return None

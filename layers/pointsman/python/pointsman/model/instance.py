@@ -11,8 +11,8 @@ Raw = Mapping[str, Any]
 class Instance:
     """What selection and addressing need of one instance; `raw` keeps the rest for subset filters.
 
-    `counts` says whether it is an instance that can be sent traffic at all (docs/semantics.md, section 3). Ports are
-    numbers, addresses as registered. `weights` are (passing, warning), or None where it sets none.
+    `counts` is whether it can get traffic at all (docs/semantics.md, section 3). Addresses are as registered. `weights`
+    are (passing, warning), or None if it sets none.
     """
 
     raw: Raw
@@ -28,8 +28,8 @@ class Instance:
 def read_instance(raw: Raw, service: str) -> Instance:
     """The instance that `raw` ({"Node": …, "Service": …, "Checks": …}) describes, as one of `service`.
 
-    For mesh gateways `service` is "": a gateway counts if its kind says that it is one. `raw` was validated when it
-    came in (model.events).
+    For mesh gateways `service` is "": a gateway counts if its kind is `mesh-gateway`. `raw` was validated when it came
+    in (model.events).
     """
     node: Raw = raw.get("Node") or {}
     body: Raw = raw.get("Service") or {}

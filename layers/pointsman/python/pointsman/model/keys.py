@@ -1,9 +1,8 @@
-"""What instances, clusters and proxies go by: every such key is built and taken apart here.
+"""Keys of instances, clusters and proxies: all are built and parsed here.
 
-A key begins with the datacenter, then says what kind of thing it names. Datacenters, namespaces and services are DNS
-labels, ids of gateways are identifiers (`model/names.py`): none has a slash in it. So no two catalogs, no two proxies
-and no two clusters share a key, and no key lies under another, as `a/b` lies under `a`: object stores that keep objects
-as files cannot have both.
+A key begins with the datacenter, then the kind of thing. Datacenters, namespaces and services are DNS labels, ids of
+gateways are identifiers (`model/names.py`): none contains a slash. So no two catalogs, proxies or clusters share a key,
+and no key lies under another, as `a/b` lies under `a`: object stores that keep objects as files cannot hold both.
 
 | key | what it names |
 |---|---|
@@ -67,7 +66,7 @@ def cluster_of(plan_key: str) -> str:
 
 
 def is_gateway_plan_key(plan_key: str, datacenter: str) -> bool:
-    """Whether a plan's key is that of a cluster as the mesh gateways of `datacenter` see it."""
+    """Whether the plan under this key is for the mesh gateways of `datacenter`."""
     return plan_key.startswith(f"{datacenter}/gateway/")
 
 
@@ -78,17 +77,17 @@ def is_gateways_key(key: str) -> bool:
 
 
 def service_in(key: str) -> ServiceName | None:
-    """The service whose instances go by `key`; None where it is the key of anything else."""
+    """The service whose instances have this key; None for any other key."""
     return _service(key, "service")
 
 
 def sidecar_in(key: str) -> ServiceName | None:
-    """The service whose sidecars go by `key`; None where it is the key of anything else."""
+    """The service whose sidecars have this key; None for any other key."""
     return _service(key, "sidecar")
 
 
 def gateway_in(key: str) -> str | None:
-    """The id of the mesh gateway that goes by `key`; None where it is the key of anything else."""
+    """The id of the mesh gateway with this key; None for any other key."""
     match key.split("/"):
         case [datacenter, "gateway", gateway_id] if is_label(datacenter) and is_identifier(gateway_id):
             return gateway_id

@@ -1,4 +1,4 @@
-"""The instances of a list, each taken or refused by itself: what is wrong with one says nothing of the others."""
+"""Reads the instances of a list, and refuses each bad one alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ MOST_INSTANCES: Final = 20_000
 """Instances in one list."""
 
 MOST_REFUSED: Final = 1000
-"""Instances of one list that are refused by themselves. With more of them the list is refused as a whole: it is its
-producer that has a defect, and the rest is not looked at."""
+"""Refused instances of one list. With more of them the list is refused as a whole: its producer has a defect, and the
+rest is not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One instance of a list that was not taken in: its place, its names ("" if they cannot be read), and why."""
+    """A refused instance of a list: its place, its node and id ("" if they cannot be read), the field and the
+    reason."""
 
     index: int
     node: str
@@ -32,11 +33,11 @@ class Refused:
 
     @property
     def is_named(self) -> bool:
-        """Whether it can be told which instance it is."""
+        """Whether its node and id could be read."""
         return bool(self.node and self.id)
 
     def json(self) -> dict[str, Any]:
-        """As answers have it."""
+        """As JSON values, as in the answer to an event."""
         return {"index": self.index, "node": self.node, "id": self.id, "field": self.field, "reason": self.reason}
 
 
@@ -51,9 +52,9 @@ def _name() -> TypeAdapter[str]:
 
 
 def read_instances(raw: Sequence[Any]) -> tuple[list[InstancePart], list[Refused]]:
-    """The instances of a list that can be taken, in order, and those that cannot, by their place.
+    """The valid instances of a list, in order, and the refused ones, with their places.
 
-    Of instances that a list has more than once none is taken. Ends after MOST_REFUSED + 1 that are refused.
+    An instance that a list has more than once is refused. Reading ends after MOST_REFUSED + 1 refused ones.
     """
     taken: dict[tuple[str, str], tuple[int, InstancePart]] = {}
     first: dict[tuple[str, str], int] = {}
@@ -90,7 +91,7 @@ def read_instance_part(raw: Any) -> tuple[InstancePart | None, list[tuple[str, s
 
 
 def _names(raw: Any) -> tuple[str, str]:
-    """The node and the id of an instance that is refused, as far as they can be read."""
+    """The node and the id of a refused instance, as far as they can be read."""
     return _text(raw, "Node", "Node"), _text(raw, "Service", "ID")
 
 

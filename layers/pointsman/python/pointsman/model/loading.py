@@ -1,4 +1,4 @@
-"""The documents of a config file: JSON, YAML or HCL, told apart by the file's name."""
+"""Reads the documents of a config file: JSON, YAML or HCL, by the file's name."""
 
 from functools import cache
 from math import isfinite
@@ -17,20 +17,20 @@ Document = dict[str, Any]
 _FORMATS: Final = {"json": "JSON", "yaml": "YAML", "yml": "YAML", "hcl": "HCL"}
 
 LARGEST_FILE: Final = {"JSON": 6 * 1024 * 1024, "YAML": 2 * 1024 * 1024, "HCL": 1024 * 1024}
-"""Bytes of one file, by its format. JSON, which is read ten times as fast, is as long as a request may be."""
+"""Bytes of one file, by format. JSON reads ten times as fast, and may be as long as a request."""
 
 MOST_BYTES: Final = max(LARGEST_FILE.values())
-"""Bytes of a file of any format: read no more of it than one byte beyond."""
+"""Bytes of a file of any format: read at most one byte more."""
 
 MOST_YAML_VALUES: Final = 100_000
-"""Values of one YAML file, keys included, where each alias counts as all that it stands for."""
+"""Values of one YAML file, keys included; each alias counts as all that it stands for."""
 
 _LONGEST_NUMBER: Final = 100
 _EMPTY: Final = "is empty; write a document, or [] for none"
 
 
 def load_bytes(content: bytes, name: str) -> list[Document]:
-    """The documents of `content`, as `load_text` has them. Raises InvalidInput also for what is not UTF-8."""
+    """The documents of `content`, as `load_text` returns them. Raises InvalidInput also if it is not UTF-8."""
     if len(content) > MOST_BYTES:
         _refuse(name, None, f"is longer than {MOST_BYTES} bytes; split it")
     try:
@@ -42,17 +42,17 @@ def load_bytes(content: bytes, name: str) -> list[Document]:
 def load_text(text: str, name: str) -> list[Document]:
     """The documents of `text`, in order: config entries or registrations, field names as they are written.
 
-    The ending of `name` says what it is: `.json`, `.yaml` or `.yml`, `.hcl`. Any other name, such as `-`: JSON if it
+    The ending of `name` gives the format: `.json`, `.yaml` or `.yml`, `.hcl`. Any other name, such as `-`: JSON if it
     starts with `{` or `[`, else YAML. JSON and each document of a YAML stream hold one document or a list of them; HCL
-    holds one. A document with nothing but `config_entries` (a list, or `bootstrap` with a list, as in a Consul
-    agent's configuration) stands for the entries in it.
+    holds one. A document with nothing but `config_entries` (a list, or `bootstrap` with a list, as in a Consul agent's
+    configuration) stands for the entries in it.
 
     Blocks of HCL arrive as `pointsman.model.hcl.Blocks`: a list, of one element for a single block.
 
-    Raises InvalidInput, which names the file, the line where it is known, and the reason; also for a key that is given
-    twice, for an empty file, for values that JSON does not have, and beyond the bounds: LARGEST_FILE, MOST_DEPTH,
-    MOST_VALUES, MOST_YAML_VALUES, MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`:
-    country codes and switches keep their spelling.
+    Raises InvalidInput with the file, the line if known, and the reason; also for a key given twice, for an empty file,
+    for values that JSON does not have, and beyond the bounds LARGEST_FILE, MOST_DEPTH, MOST_VALUES, MOST_YAML_VALUES,
+    MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`: country codes and switches keep
+    their spelling.
     """
     text = text.removeprefix("\ufeff")
     if not text.strip():
@@ -124,16 +124,16 @@ def _yaml(text: str, name: str) -> list[Any]:
 
 
 def _check_yaml(text: str, name: str) -> None:
-    """Refuse what is too deep or too much, before anything is built from it.
+    """Refuse text that is too deep or has too many values, before anything is built from it.
 
-    The parser in C takes its stack for every level and would take the process down with it. An alias is short, and
-    what it stands for may be long, and made of aliases: each counts as all that it stands for.
+    The parser in C uses its stack for every level, and would crash the process. An alias is short, but what it stands
+    for may be long, and made of aliases; so each counts as all that it stands for.
     """
     import yaml
 
     values = 0
     sizes: dict[str, int] = {}
-    # Of each collection that is open: its anchor, and how many values there were before it.
+    # For each open collection: its anchor, and the number of values before it.
     within: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=_yaml_loader()):
         line = event.start_mark.line + 1 if event.start_mark else None
@@ -166,7 +166,7 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
 
     import yaml
 
-    # The parser in C is ten times as fast, where PyYAML was built with it.
+    # The parser in C is ten times as fast, if PyYAML was built with it.
     base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc,valid-type]
@@ -184,7 +184,7 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
             return dict(super().construct_mapping(node, deep=True))
 
     def number(loader: Any, node: yaml.ScalarNode) -> int | float:
-        """A number that 64 bits hold: more digits take Python time without end, or raise something of its own."""
+        """A number of at most 64 bits: Python takes too long for more digits, or raises an error of its own."""
         text = str(loader.construct_scalar(node))
         problem = "a number that 64 bits do not hold; quote it"
         if len(text) <= _LONGEST_NUMBER:

@@ -1,4 +1,4 @@
-"""Names, and what is made of them: target ids, SNIs, SPIFFE ids.
+"""Names, and what Pointsman makes of them: target ids, SNIs, SPIFFE ids.
 
 Names arrive from a network and become object keys and file paths, so nothing here accepts a name that is not a
 lower-case DNS label (docs/semantics.md, section 1).
@@ -20,13 +20,13 @@ _THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _BROADCAST = IPv4Address("255.255.255.255")
 
 GATEWAYS = "mesh-gateway"
-"""What mesh gateways register under, and the `node.cluster` of their Envoys, where a sidecar has its service. So a
-service of that name could not have sidecars: they would be taken for gateways."""
+"""The service name of mesh gateways, and the `node.cluster` of their Envoys, where a sidecar has its service. So a
+service of that name could not have sidecars: they would count as gateways."""
 
 GATEWAYS_REASON = f'is "{GATEWAYS}", the name of mesh gateways; no service of that name has sidecars, rename it'
 
 SHARED_GATEWAY_ID = "mesh"
-"""In the SPIFFE id of a certificate that all gateways of a datacenter share, the place of a gateway's own id."""
+"""Stands for a gateway's id in the SPIFFE id of a certificate that all gateways of a datacenter share."""
 
 SHARED_GATEWAY_REASON = (
     f'is "{SHARED_GATEWAY_ID}", which stands for all mesh gateways in their certificates; give the gateway another ID'
@@ -39,12 +39,12 @@ def is_label(name: str) -> bool:
 
 
 def is_trust_domain(name: str) -> bool:
-    """Whether `name` can stand as the trust domain in an SNI and in a SPIFFE id."""
+    """Whether `name` is valid as the trust domain of an SNI and a SPIFFE id."""
     return _TRUST_DOMAIN.match(name) is not None and ".." not in name
 
 
 def is_identifier(name: str) -> bool:
-    """Whether `name` can stand as the id of a proxy in an object key and a file path."""
+    """Whether `name` is valid as the id of a proxy in an object key and a file path."""
     return _IDENTIFIER.match(name) is not None and ".." not in name
 
 
@@ -58,7 +58,7 @@ def is_ip(text: str) -> bool:
 
 
 def unreachable(ip: str) -> str:
-    """Why no other machine can connect to an IP address, "" if one may: what `is_ip` has accepted."""
+    """Why no other machine can connect to `ip`, "" if one can. `is_ip` must have accepted it."""
     if "%" in ip:
         return "has a zone, which means something on one machine only; leave it out"
     address = _address(ip)
@@ -68,7 +68,7 @@ def unreachable(ip: str) -> str:
 
 
 def is_group(ip: str) -> bool:
-    """Whether an IP address is one of many machines: multicast, or the broadcast address."""
+    """Whether an IP address stands for several machines: multicast, or the broadcast address."""
     address = _address(ip)
     return address.is_multicast or address == _BROADCAST
 
@@ -80,7 +80,7 @@ def _address(ip: str) -> IPv4Address | IPv6Address:
 
 
 def is_plain_text(text: str) -> bool:
-    """Whether `text` has no control character: Envoy refuses a header's name and a path that have one."""
+    """Whether `text` has no control character: Envoy rejects a header's name and a path that have one."""
     return _CONTROL.search(text) is None
 
 
@@ -129,7 +129,7 @@ class Target:
         return f"{self.id}.internal.{trust_domain}"
 
     def spiffe_id(self, trust_domain: str) -> str:
-        """The URI that the certificate of the target's instances carries."""
+        """The URI in the certificate of the target's instances."""
         return f"spiffe://{trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"
 
 

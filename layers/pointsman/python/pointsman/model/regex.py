@@ -1,7 +1,7 @@
 """Regular expressions as Go and Envoy have them, evaluated by RE2 itself: in time linear in the text.
 
-Source of the syntax: https://github.com/google/re2/wiki/Syntax. Go's package regexp is another implementation of it;
-what one of the two takes and the other refuses (RE2 takes `\\C` and two groups of one name) is taken here.
+Source of the syntax: https://github.com/google/re2/wiki/Syntax. Go's package regexp implements it too; if the two
+differ (RE2 accepts `\\C` and two groups of one name), RE2 decides.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ LONGEST_REGEX: Final = 4096
 """Characters of a regular expression."""
 
 _COMPILE_BYTES: Final = 8 * 1024 * 1024
-"""Memory that one expression may take where it is checked: RE2's default, which Envoy starts from, too."""
+"""Bytes of memory for one expression when it is checked: RE2's default, and Envoy's."""
 
 _SEARCH_BYTES: Final = 1024 * 1024
-"""Memory that one expression may take where it is evaluated: with less of it RE2 goes on, more slowly."""
+"""Bytes of memory for one expression when it is evaluated: with less RE2 still works, more slowly."""
 
 _MOST_COMPILED: Final = 128
-"""Expressions that are kept compiled: as many as the package re2 keeps itself."""
+"""Compiled expressions in the cache: as many as the package re2 itself keeps."""
 
 MOST_STEPS: Final = 1_000_000_000
 """Instructions times bytes that the filters of one plan may cost, over all its instances: at worst, seven seconds."""
 
 _left: ContextVar[list[int] | None] = ContextVar("steps left", default=None)
-"""What is left of the bound that `bounded` sets, in a list of one number; None where none is set."""
+"""What is left of the bound set by `bounded`, in a list of one number; None without a bound."""
 
 
 class RegexError(ValueError):
@@ -39,12 +39,13 @@ class RegexError(ValueError):
 
 
 class TooManySteps(PointsmanError):
-    """Filters that would hold up everything else if they were evaluated to the end."""
+    """Filters that would block everything else if they were evaluated to the end."""
 
 
 @contextmanager
 def bounded(steps: int = MOST_STEPS) -> Iterator[None]:
-    """Within it, all searches together cost `steps` instructions times bytes at most; then one raises TooManySteps."""
+    """Inside this block all searches together may cost `steps` instructions times bytes; the next one raises
+    TooManySteps."""
     token = _left.set([steps])
     try:
         yield
@@ -53,7 +54,7 @@ def bounded(steps: int = MOST_STEPS) -> Iterator[None]:
 
 
 def instructions(pattern: str) -> int:
-    """How many instructions RE2 makes of `pattern`: what one character of a text costs at most.
+    """How many RE2 instructions `pattern` has: the most that one character of a text can cost.
 
     Raises RegexError for what is no regular expression, is longer than LONGEST_REGEX, or is too large for RE2.
     """
@@ -64,7 +65,7 @@ def instructions(pattern: str) -> int:
 
 @lru_cache(maxsize=_MOST_COMPILED)
 def searcher(pattern: str) -> Callable[[str], bool]:
-    """A function that says whether `pattern` is found anywhere in a text: Go's MatchString. Raises RegexError."""
+    """A function that returns whether `pattern` matches anywhere in a text, as Go's MatchString. Raises RegexError."""
     compiled = _compiled(pattern, _SEARCH_BYTES)
     search, size = compiled.search, int(compiled.programsize)
 

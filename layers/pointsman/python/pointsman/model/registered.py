@@ -1,4 +1,4 @@
-"""What a catalog holds, given as Consul's catalog registrations: for rendering without events."""
+"""Instances given as Consul's catalog registrations, for rendering without events."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Raw = Mapping[str, Any]
 def health_shapes(registrations: Iterable[Raw]) -> list[Raw]:
     """The instances of `registrations` in health shape, each with its own and its node's checks.
 
-    All registrations are of one datacenter; a later one of a (node, service id) replaces an earlier one.
+    All `registrations` are of one datacenter; a later one replaces an earlier one with the same node and service id.
     """
     nodes: dict[str, Raw] = {}
     services: dict[tuple[str, str], Raw] = {}

@@ -1,4 +1,4 @@
-"""Registrations: what a sidecar's upstreams are, and that a mesh gateway exists, in Consul's register shape."""
+"""Registrations of sidecars, with their upstreams, and of mesh gateways, in Consul's register shape."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -29,14 +29,14 @@ Port = Annotated[Whole, Field(ge=1, le=65535)]
 
 
 class UpstreamConfig(Shape):
-    """What an upstream sets over the config entries."""
+    """Settings of an upstream that override the config entries."""
 
     protocol: Annotated[str, Field(alias="protocol")] = ""
     connect_timeout_ms: Annotated[Whole, Field(alias="connect_timeout_ms", ge=0, le=LONGEST_MS)] = 0
 
 
 class Upstream(Shape):
-    """One service that a sidecar's application talks to, and where it finds it."""
+    """One service that a sidecar's application calls, and the address where the sidecar listens for it."""
 
     destination_type: Literal["", "service"] = ""
     destination_name: str
@@ -86,8 +86,8 @@ class RegisteredService(Shape):
 class Registration(Shape):
     """One sidecar per (datacenter, namespace, service), or one mesh gateway per (datacenter, id).
 
-    The instances that serve, and their health, come by events; `Checks` and the node's own data are accepted here so
-    that what Consul's catalog answers can be fed in as it is, and play no part.
+    Instances and their health come from events. `Checks` and the node's data are accepted, so that you can write what
+    Consul's catalog returns, but not used.
     """
 
     datacenter: str
@@ -110,7 +110,7 @@ class Registration(Shape):
 
     @property
     def key(self) -> str:
-        """What a later registration replaces: `dc1/sidecar/default/web` of a sidecar, `dc1/gateway/ID` of a gateway."""
+        """Its key; a later registration with the same one replaces it: `dc1/sidecar/default/web`, `dc1/gateway/ID`."""
         if self.is_gateway:
             return gateway_key(self.datacenter, self.service.id)
         return sidecar_key(self.datacenter, self.destination)

@@ -1,8 +1,8 @@
-"""Instances as producers report them: Consul's health API shape, reduced to the fields that mean something here.
+"""Instances as producers report them: the shape of Consul's health API, reduced to the fields used here.
 
 These are all the fields that a subset filter can select (model/filters/schema.py), and what addressing needs. Unknown
-fields are ignored, for producers move ahead of us; wrong types are not. Go writes an empty list, map or structure
-as null, so null is the same as not given wherever a field is not required.
+fields are ignored, because producers may be newer than Pointsman; wrong types are refused. Go writes an empty list, map
+or structure as null, so null means that an optional field is missing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,16 +30,16 @@ MOST_ENTRIES: Final = 1024
 
 
 def _few(value: Any) -> Any:
-    """A map of at most MOST_ENTRIES: pydantic looks at every entry of a map before it tells of the first."""
+    """A map of at most MOST_ENTRIES: pydantic reads every entry of a map before it reports the first error."""
     if isinstance(value, Mapping) and len(value) > MOST_ENTRIES:
         raise PydanticCustomError("too_many", f"has {len(value)} entries; {MOST_ENTRIES} are the most")
     return value
 
 
-# A constraint, even one that always holds, makes pydantic refuse lone surrogates, which no JSON can carry on.
+# A constraint, even one that is always true, makes pydantic refuse lone surrogates, which JSON cannot encode.
 Text = Annotated[str, Field(strict=True, max_length=MOST_TEXT)]
 LongText = Annotated[str, Field(strict=True, min_length=0)]
-"""A string that is cut to MOST_TEXT: what a check printed decides nothing."""
+"""A string that is cut to MOST_TEXT: the output of a check decides nothing."""
 
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=512)]
 Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
@@ -57,7 +57,7 @@ class _FirstFault(FailFast):
 
 
 FIRST_FAULT: Final = _FirstFault()
-"""A list is read up to its first fault: the others are not told of and cost nothing."""
+"""A list is read up to its first error: later ones are not reported and cost nothing."""
 
 TextList = Annotated[list[Text], FIRST_FAULT, _Several]
 
@@ -83,7 +83,7 @@ class MeshGatewayPart(TypedDict, total=False):
 
 
 class UpstreamPart(TypedDict, total=False):
-    """One upstream of a proxy. It configures nothing here (registrations do): subset filters may look at it."""
+    """One upstream of a proxy, for subset filters only: registrations configure upstreams."""
 
     DestinationType: Text | None
     DestinationNamespace: Text | None
@@ -140,7 +140,7 @@ class ServicePart(TypedDict, total=False):
 
 
 class CheckPart(TypedDict, total=False):
-    """One health check, the instance's own or its node's. Consul has these three statuses of a check and no other."""
+    """One health check, the instance's own or its node's. Consul has only these three statuses."""
 
     Status: Required[Literal["passing", "warning", "critical"]]
     CheckID: Text | None
@@ -169,17 +169,17 @@ class RemovedPart(TypedDict):
 
 
 def _given(part: Mapping[str, Any]) -> dict[str, Any]:
-    """`part` without the fields that have Go's zero value: left out or written out, they mean the same."""
+    """`part` without the fields that have Go's zero value, which mean the same as missing ones."""
     return {field: value for field, value in part.items() if value}
 
 
 def description_of(part: InstancePart) -> dict[str, Any]:
-    """What the instance is, apart from its health: {"Node": …, "Service": …}, one form for one meaning."""
+    """The instance without its health: {"Node": …, "Service": …}, in canonical form."""
     service = _given(part["Service"])
     if tagged := service.get("TaggedAddresses"):
         service["TaggedAddresses"] = {name: _given(address) for name, address in tagged.items()}
     if weights := service.get("Weights"):
-        # Written out, for here 0 is not the value of a field that is left out.
+        # Written out, because here a missing field does not mean 0.
         service["Weights"] = {name: _weight(weights.get(name)) for name in ("Passing", "Warning")}
     for field in ("Proxy", "Connect"):
         if inner := _given(service.pop(field, {})):
@@ -203,7 +203,7 @@ def _mode(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checks_of(part: InstancePart) -> list[dict[str, Any]]:
-    """The instance's checks, each in one form for one meaning, in an order that depends on nothing but themselves."""
+    """The instance's checks in canonical form, in an order that depends only on the checks."""
     checks = [_short(_given(check)) for check in part.get("Checks") or ()]
     if len(checks) > 1:
         checks.sort(key=lambda check: (check.get("ServiceID", ""), check.get("CheckID", ""), canonical(check)))
@@ -217,7 +217,7 @@ def _short(check: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
-    """(field, reason) of what no endpoint could be made of, where the instance can be one at all."""
+    """(field, reason) of everything that prevents an endpoint, if the instance can get traffic at all."""
     node, service = part["Node"], part["Service"]
     kind = service.get("Kind")
     if kind not in ("connect-proxy", "mesh-gateway") and not (service.get("Connect") or {}).get("Native"):

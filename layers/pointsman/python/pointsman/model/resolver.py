@@ -22,14 +22,14 @@ _UNSUPPORTED = {
 
 
 MOST_SUBSETS: Final = 200
-"""Subsets of one service: each one's filter is asked of every instance."""
+"""Subsets of one service: each filter is evaluated for every instance."""
 
 MOST_FAILOVER_TARGETS: Final = 100
-"""Datacenters or targets of one failover: each is measured whenever one of them changes."""
+"""Datacenters or targets of one failover: all are measured when one of them changes."""
 
 
 class Unsupported(Shape):
-    """Fields that users of later Consuls write and that cannot be honoured: refused by name, never ignored."""
+    """Fields of later Consuls that Pointsman cannot honour: refused by name, never ignored."""
 
     peer: str = Field(default="", exclude=True)
     sameness_group: str = Field(default="", exclude=True)
@@ -49,14 +49,14 @@ class Unsupported(Shape):
 
 
 class Subset(Shape):
-    """The instances of a service for which `filter` holds; with `only_passing`, of those the passing ones."""
+    """The instances of a service that `filter` keeps; with `only_passing`, a warning makes them unhealthy."""
 
     filter: str = ""
     only_passing: bool = False
 
 
 class Redirect(Unsupported):
-    """Where a resolver sends everything instead."""
+    """The target that a resolver sends all traffic to instead."""
 
     service: str = ""
     service_subset: str = ""
@@ -74,7 +74,7 @@ class FailoverTarget(Unsupported):
 
 
 class Failover(Unsupported):
-    """Where the traffic of a subset (or of `*`) goes when no instance of it is healthy."""
+    """The targets for the traffic of a subset (or of `*`) when none of its instances is healthy."""
 
     service: str = ""
     service_subset: str = ""
@@ -90,7 +90,7 @@ class LeastRequestConfig(Shape):
 
 
 ENVOY_RING_SIZES = (1024, 8 * 1024 * 1024)
-"""A ring's smallest and largest size where nothing is said; none is larger (Envoy's RingHashLbConfig)."""
+"""The default smallest and largest size of a ring; the latter is also the maximum (Envoy's RingHashLbConfig)."""
 
 
 class RingHashConfig(Shape):
@@ -101,7 +101,7 @@ class RingHashConfig(Shape):
 
 
 class CookieConfig(Shape):
-    """The cookie that a hash policy reads or makes."""
+    """The cookie that a hash policy reads or sets."""
 
     session: bool = False
     ttl: Nanoseconds = 0
@@ -109,7 +109,7 @@ class CookieConfig(Shape):
 
 
 class HashPolicy(Shape):
-    """What of a request is hashed: a header, a cookie or a query parameter, or its source address."""
+    """Which part of a request is hashed: a header, a cookie, a query parameter, or the source address."""
 
     field: str = ""
     field_value: str = ""

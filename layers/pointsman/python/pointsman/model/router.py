@@ -20,11 +20,11 @@ MOST_ROUTE_INSTRUCTIONS: Final = 100_000
 """RE2 instructions of all regular expressions of one router: every Envoy compiles and keeps them."""
 
 _REFUSED_INSTRUCTIONS: Final = 10_000
-"""What it costs to find that an expression is none, at the worst."""
+"""The most that it costs to find that an expression is invalid, in instructions."""
 
 
 class HeaderMatch(Shape):
-    """A condition on one request header; `invert` turns it round."""
+    """A condition on one request header; `invert` negates it."""
 
     name: str = ""
     present: bool = False
@@ -45,7 +45,7 @@ class QueryMatch(Shape):
 
 
 class HTTPMatch(Shape):
-    """All conditions that a request must meet; none given matches every request."""
+    """All conditions that a request must meet; without any, every request matches."""
 
     path_exact: str = ""
     path_prefix: str = ""
@@ -108,7 +108,7 @@ class Match(Shape):
 
 
 class Destination(Unsupported):
-    """Where a route's requests go, and how."""
+    """The service that a route sends requests to, with rewrite, timeout and retries."""
 
     service: str = ""
     service_subset: str = ""
@@ -128,7 +128,7 @@ class Route(Shape):
 
 
 class ServiceRouter(Unsupported):
-    """The routes of a service, tried in order; a catch-all to the service itself comes last by itself."""
+    """The routes of a service, tried in order; a last one to the service itself is always added."""
 
     kind: Literal["service-router"]
     name: str

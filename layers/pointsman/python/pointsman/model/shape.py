@@ -1,4 +1,4 @@
-"""The shapes of Consul's config: CamelCase fields, snake_case accepted, unknown fields refused by name."""
+"""Base for the shapes of Consul's config: CamelCase fields, snake_case accepted, unknown fields refused by name."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -23,14 +23,14 @@ def camel(field: str) -> str:
 
 
 class Shape(BaseModel):
-    """A structure of Consul's config. Immutable; serializes by its CamelCase names. A null is a field that is not set:
-    so Consul answers, and what it answers is what users feed back."""
+    """A structure of Consul's config. Immutable; serializes with CamelCase names. A null is a field that is not set, as
+    in Consul's answers, which users write back."""
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         strict=False,
-        # A process that takes in health events reads none of these; one that does builds those that it reads, then.
+        # A process that takes in health events needs none of these; each is built when it is first used.
         defer_build=True,
         alias_generator=AliasGenerator(
             validation_alias=lambda field: AliasChoices(camel(field), field), serialization_alias=camel
@@ -47,7 +47,7 @@ class Shape(BaseModel):
 
 
 def build_shapes() -> None:
-    """Build the validators of all shapes that were imported, each of which otherwise waits for its first use."""
+    """Build the validators of all imported shapes now instead of at their first use."""
     todo = [Shape]
     while todo:
         shape = todo.pop()
@@ -61,14 +61,14 @@ def _names(shape: type[Shape]) -> frozenset[str]:
 
 
 def _no_switch(value: Any) -> Any:
-    """Python takes true for 1."""
+    """Refuse booleans: Python accepts true as 1."""
     if isinstance(value, bool):
         raise PydanticCustomError("number", f"must be a number, not {str(value).lower()}")
     return value
 
 
 def single_block(value: Any) -> Any:
-    """A block written once in HCL (`subsets { … }`) reads as a list of one: here a mapping is meant."""
+    """The mapping in a list of one: so HCL reads a block that is written once (`subsets { … }`)."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         return value[0]
     return value
@@ -83,12 +83,13 @@ def block_map(value: Any) -> Any:
 
 
 def block_list(value: Any) -> Any:
-    """A block written once inside an object (`Match = { HTTP = { Header { … } } }`), where a list is meant."""
+    """A list of the one mapping: so HCL reads a single block inside an object (`Match = { HTTP = { Header { … } }
+    }`)."""
     return [value] if isinstance(value, Mapping) else value
 
 
 Whole = Annotated[int, BeforeValidator(_no_switch)]
-"""A whole number; digits in quotes are one too, as HCL has them, true and false are not."""
+"""A whole number, also digits in quotes, as in HCL; not true or false."""
 
 Number = Annotated[float, BeforeValidator(_no_switch)]
 """A number, read in the same way."""

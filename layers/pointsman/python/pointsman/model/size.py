@@ -1,4 +1,4 @@
-"""How large one config entry or registration may be, checked before anything else looks at it."""
+"""Bounds on the size of a config entry or registration, checked before anything else."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -8,10 +8,10 @@ from pointsman.model.complaints import path_of
 from pointsman.model.errors import InvalidInput
 
 MOST_ENTRY_VALUES: Final = 30_000
-"""Values in one entry or registration: each may be wrong, and what is wrong with it takes a kilobyte to say."""
+"""Values in one entry or registration: each may be wrong, and a problem takes a kilobyte."""
 
 MOST_ITEMS: Final = 1000
-"""Items of one list or mapping: routes, splits, upstreams, and whatever else there is several of."""
+"""Items of one list or mapping: routes, splits, upstreams and so on."""
 
 LONGEST_TEXT: Final = 64 * 1024
 """Characters of one text."""

@@ -14,7 +14,7 @@ from pointsman.model.shape import BlockList, Number, StringMap
 
 
 def scaled(percent: float) -> int:
-    """`percent` in hundredths of a percent, rounded as Consul does it: in single precision, halves up."""
+    """`percent` in hundredths of a percent, rounded as in Consul: in single precision, halves up."""
     return floor(_single(_single(percent) * 100.0) + 0.5)
 
 

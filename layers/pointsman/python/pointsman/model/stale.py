@@ -1,8 +1,8 @@
-"""What of an event the catalog does not believe, because its source said something else that outranks it.
+"""Finds what of an event has no effect, because its source stated something else that outranks it.
 
-An event that says nothing new is one of two things. A duplicate agrees with what is known. A stale one differs from
-it and loses: then its sender has to hear that, and from which index on it will be heard, for the sender may be the one
-who is right (an index that was once sent in nanoseconds outranks every later one in milliseconds).
+An event that says nothing new is one of two things. A duplicate agrees with what is known. A stale event differs from
+it and loses. Its sender has to learn that, and which index would take effect, because the sender may be right: an index
+once sent in nanoseconds outranks every later one in milliseconds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pointsman.model.events import HealthEvent
 
 MOST_NAMED = 20
-"""Instances of one event that are named as stale; the rest is counted."""
+"""Instances of one event that the answer names as stale; the others are counted."""
 
 _MOST_INDEX = 2**63 - 1
 
@@ -24,10 +24,10 @@ _MOST_INDEX = 2**63 - 1
 class Stale:
     """What of one event had no effect.
 
-    `instances` are (node, id) of those that the event is outranked about, the first MOST_NAMED of `count`. `known` is
-    the greatest (epoch, index) that outranks it. Where the source counts its indexes by instance, an event may come
-    after so many instances went that its own may be one of those that are forgotten: then `forgotten` is the moment (ms
-    since 1970) up to which they are.
+    `instances` are (node, id) of those about which the event is outranked, the first MOST_NAMED of `count`. `known` is
+    the greatest (epoch, index) that outranks it. If the source counts its indexes by instance, so many instances may
+    have gone that the event's own may be one whose tombstone was removed: then `forgotten` is the moment (ms since
+    1970) up to which tombstones were.
     """
 
     source: str
@@ -39,14 +39,14 @@ class Stale:
 
     @property
     def heard_from(self) -> tuple[int, int] | None:
-        """The smallest (epoch, index) at which the source is heard about all of them; None where no index helps."""
+        """The smallest (epoch, index) that takes effect about all of them; None if no index does."""
         if self.known is None or self.forgotten is not None:
             return None
         epoch, index = self.known
         return (epoch, index + 1) if index < _MOST_INDEX else (epoch + 1, 0)
 
     def json(self) -> dict[str, Any]:
-        """As answers have it."""
+        """As JSON values, as in the answer to an event."""
         return {
             "source": self.source,
             "sent": _stamp(self.sent),
@@ -63,7 +63,7 @@ def _stamp(stamp: tuple[int, int] | None) -> dict[str, int] | None:
 
 
 def stale_line(stale: Mapping[str, Any]) -> str:
-    """What `Stale.json` says, as one line for a person."""
+    """`Stale.json` as one line for a person."""
     count, first = stale["count"], stale["instances"][0]
     named = f'"{first["id"]}" on node "{first["node"]}"' + (f" and {count - 1} more" if count > 1 else "")
     what = f'stale: what "{stale["source"]}" says of {named} at {_text(stale["sent"])} has no effect'
@@ -83,9 +83,9 @@ def _text(stamp: Mapping[str, int]) -> str:
 
 
 def stale(catalog: Catalog, event: "HealthEvent") -> Stale | None:
-    """What of `event` the `catalog`, into which it was merged, does not say, because something outranks it.
+    """What of `event` is outranked in `catalog`, into which it was merged.
 
-    None if the catalog says all of it, be it new or a duplicate.
+    None if the catalog contains all of it, new or duplicate.
     """
     source = catalog.sources.get(event.source) or NO_SOURCE
     outranked = list(_outranked(source, event))
@@ -98,9 +98,9 @@ def stale(catalog: Catalog, event: "HealthEvent") -> Stale | None:
 
 
 def _outranked(source: Body, event: "HealthEvent") -> Iterator[tuple[str, str, Stamp | None]]:
-    """(node, id, where it was said) of everything known that differs from what `event` states.
+    """(node, id, place) of everything known that differs from what `event` states.
 
-    None where the moment of the event says that it may be about an instance that is forgotten.
+    The place is None if, by its moment, the event may be about an instance whose tombstone was removed.
     """
     forgotten = source.get("forgotten")
     instances: Mapping[str, Body] = source["instances"]
@@ -109,7 +109,7 @@ def _outranked(source: Body, event: "HealthEvent") -> Iterator[tuple[str, str, S
         floor = known.get("f", source["floor"])
         for name, said in stated(event, statement):
             if name in known:
-                # No checks and no word of checks come to the same, and those of what is gone do not matter.
+                # No checks and no statement about checks mean the same, and those of a gone instance do not matter.
                 if (known[name][3] or None) != (said[3] or None) and (name == "d" or said[3] is not None):
                     yield statement.node, statement.id, known[name][:2]
             elif said[3]:

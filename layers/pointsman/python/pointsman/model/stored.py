@@ -1,8 +1,7 @@
-"""Stored objects: what kind each says it is, and how its fields are read, so that nothing of a wrong type gets further.
+"""Stored objects: their kinds, and how their fields are read, so that no value of a wrong type gets further.
 
-Whatever stands in a store may have been damaged, or written by hand. Everything that is read of it goes through here:
-what is not as it was written raises Damaged, which says what is wrong, and what a newer Pointsman wrote raises
-NewerSchema.
+Any object in a store may be damaged, or written by hand. All reading of objects goes through here: a damaged one raises
+Damaged, which says what is wrong, and one that a newer Pointsman wrote raises NewerSchema.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ SCHEMA = 1
 """The layout of what is stored; raised when an older Pointsman could not read what this one writes."""
 
 LARGEST = 2**53 - 1
-"""The greatest number that is stored: the greatest that every reader of JSON has exactly."""
+"""The greatest number in a stored object: the greatest that every reader of JSON represents exactly."""
 
 Body = dict[str, Any]
 
@@ -39,11 +38,11 @@ MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MA
 
 
 class Damaged(PointsmanError):
-    """What stands there is not what was written."""
+    """An object is not what Pointsman wrote."""
 
 
 class NewerSchema(PointsmanError):
-    """What stands there was written by a newer Pointsman, and may mean what this one does not know."""
+    """A newer Pointsman wrote the object, and it may mean something unknown here."""
 
 
 def tagged(kind: Kind, body: Mapping[str, Any]) -> Body:
@@ -104,7 +103,7 @@ def texts(body: Body, field: str) -> tuple[str, ...]:
 
 
 def mapping(body: Body, field: str) -> Body:
-    """An object, whatever is in it. Raises Damaged."""
+    """An object with any content. Raises Damaged."""
     value = body.get(field)
     if type(value) is dict:
         return value
@@ -118,7 +117,7 @@ def numbers(body: Body, field: str) -> dict[str, int]:
 
 
 def shown(value: object) -> str:
-    """A value as messages have it: short, and on one line."""
+    """A value for a message: short, and on one line."""
     if value is None:
         return "missing"
     written = repr(value)
@@ -126,4 +125,4 @@ def shown(value: object) -> str:
 
 
 _SHOWN = 40
-"""Characters of a value that messages show."""
+"""Characters of a value in a message."""

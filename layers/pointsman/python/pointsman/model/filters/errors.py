@@ -1,4 +1,4 @@
-"""What is wrong with a subset filter, said so that its author finds the place."""
+"""Errors of subset filters, with the place in the expression."""
 
 import re
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ _LONGEST_WORD: Final = 40
 class FilterError(PointsmanError):
     """A filter expression that is refused: why (`reason`) and where (`line`, `column`, both from 1, and `word`).
 
-    `word` is the text that stands there, empty at the end of the expression.
+    `word` is the text at that place, empty at the end of the expression.
     """
 
     def __init__(self, expression: str, at: int, word: str, reason: str) -> None:
@@ -40,7 +40,7 @@ _FOREIGN: Final = (
     (re.compile(r"'"), "text is quoted with double quotes or backquotes"),
     (re.compile(r"\["), 'a key in brackets is quoted, and the bracket closed, as in Service.Meta["my-key"]'),
 )
-"""How other languages write what this one writes differently."""
+"""Operators of other languages, with what to write here."""
 
 _IN_WORD = re.compile(r"""[^\s()"`'=!&|<>\[\]]""")
 _NEED_SPACE: Final = frozenset(("and", "or", "not", "in", "contains", "matches"))
@@ -65,14 +65,14 @@ def syntax_error(expression: str, error: "UnexpectedInput") -> FilterError:
     if word in _NEED_SPACE and not _stands_alone(expression, start, end):
         return FilterError(expression, start, word, f'"{word}" needs white space around it')
     if start < at and not _IN_WORD.match(expression, at):
-        # A word ends here as it should: what follows it is what cannot stand.
+        # The word ends correctly here; what follows it is wrong.
         start, word = at, ""
     word = word or (expression[at : at + 1] if expression[at : at + 1] in "()" else expression[at:].partition(" ")[0])
     return FilterError(expression, start, word, _reason(expression, at, word, start < at, expected))
 
 
 def _word_around(expression: str, at: int) -> tuple[int, int]:
-    """Where the word that `at` is in, or directly behind, begins and ends."""
+    """Where the word at `at`, or ending just before it, begins and ends."""
     start = end = at
     while start > 0 and at < len(expression) and _IN_WORD.match(expression, start - 1):
         start -= 1
@@ -86,7 +86,7 @@ def _stands_alone(expression: str, start: int, end: int) -> bool:
 
 
 def _reason(expression: str, at: int, word: str, glued: bool, expected: set[str]) -> str:
-    """What the parser wanted instead of what is at `at`; `glued` if a word goes on where it would have to end."""
+    """What the parser expected at `at`; `glued` if a word continues where it has to end."""
     rest = expression[at:]
     if expression[:at].rstrip().endswith('\\"'):
         return "inside double quotes there is no double quote, not even escaped; use backquotes"

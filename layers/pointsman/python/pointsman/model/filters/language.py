@@ -1,10 +1,10 @@
 """The subset filter language: its syntax tree, the parser, and the check against an instance's fields.
 
-It is the language that go-bexpr has in Consul 1.6 (the page "Filtering" of Consul's HTTP API): selectors into an
-instance, `==`, `!=`, `in`, `not in`, `contains`, `not contains`, `is empty`, `is not empty`, `matches`,
-`not matches`, joined with `or`, `and`, `not` and parentheses. A value is a plain word (`v1`, `Service.Tags`), a
-number, or quoted: `"…"` with Go's escapes, `` `…` `` as it stands. Map keys that are no plain words go into brackets:
-`Service.Meta["my-key"]`. What an expression means for an instance is in `pointsman.failover.filters`.
+It is the language of go-bexpr in Consul 1.6 (the page "Filtering" of Consul's HTTP API): selectors into an instance,
+`==`, `!=`, `in`, `not in`, `contains`, `not contains`, `is empty`, `is not empty`, `matches`, `not matches`, joined
+with `or`, `and`, `not` and parentheses. A value is a plain word (`v1`, `Service.Tags`), a number, or quoted: `"…"` with
+Go's escapes, `` `…` `` as it stands. Map keys that are no plain words go into brackets: `Service.Meta["my-key"]`. What
+an expression means for an instance is in `pointsman.failover.filters`.
 """
 
 import difflib
@@ -48,21 +48,21 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Holds where `operand` does not."""
+    """True if `operand` is false."""
 
     operand: "Filter"
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Holds where all of `terms` do; without any, everywhere."""
+    """True if all `terms` are; true without terms."""
 
     terms: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Holds where one of `terms` does."""
+    """True if one of `terms` is."""
 
     terms: tuple["Filter", ...]
 
@@ -70,19 +70,19 @@ class Or:
 Filter = Condition | Not | And | Or
 
 EVERYTHING: Final = And(())
-"""The filter of a subset that has none."""
+"""The filter of a subset without one."""
 
 LONGEST_FILTER: Final = 8192
 """Characters of a filter."""
 
 MOST_CONDITIONS: Final = 128
-"""Conditions in one filter: each is asked of every instance of the service."""
+"""Conditions in one filter: each is evaluated for every instance of the service."""
 
 MOST_LEVELS: Final = 100
 """`not` and parentheses inside one another."""
 
 MOST_INSTRUCTIONS: Final = 2000
-"""RE2 instructions of all regular expressions of one filter: what a character of the texts costs at most."""
+"""RE2 instructions of all regular expressions of one filter: the most that one character of text can cost."""
 
 _PART = re.compile(r'\.?(?P<name>[A-Za-z][A-Za-z0-9_]*)|\[[ \t\r\n]*(?P<key>"[^"]*"|`[^`]*`)[ \t\r\n]*\]')
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -95,12 +95,12 @@ _OPERATORS: Final = {
 
 @lru_cache(maxsize=16384)
 def parse(expression: str) -> Filter:
-    """What `expression` asks of an instance; "" asks nothing.
+    """The syntax tree of `expression`; "" gives EVERYTHING.
 
-    Raises FilterError, whose text points at the place, for what does not parse, names a field that an instance does
-    not have, uses an operator that the field does not have, or gives a value that is not of the field's type; and for
-    one that is longer than LONGEST_FILTER, has more than MOST_CONDITIONS or MOST_LEVELS, or whose regular expressions
-    (`pointsman.model.regex`) come to more than MOST_INSTRUCTIONS.
+    Raises FilterError, with the place, if it does not parse, names a field that an instance does not have, uses an
+    operator that the field does not have, or has a value of another type than the field; and if it is longer than
+    LONGEST_FILTER, has more than MOST_CONDITIONS or MOST_LEVELS, or its regular expressions (`pointsman.model.regex`)
+    have more than MOST_INSTRUCTIONS.
     """
     if not expression:
         return EVERYTHING
@@ -126,7 +126,7 @@ def _grammar() -> "Lark":
 
 
 def field_at(selector: Sequence[str]) -> Field:
-    """What kind of field `selector` leads to. Raises PointsmanError if an instance has no such field."""
+    """The kind of field that `selector` selects. Raises PointsmanError if an instance has no such field."""
     field: Field = INSTANCE
     for name in selector:
         inner = step(field, name)
@@ -137,7 +137,7 @@ def field_at(selector: Sequence[str]) -> Field:
 
 
 def to_text(node: Filter) -> str:
-    """`node` as an expression: `parse` gives an equal tree back."""
+    """`node` as an expression, which `parse` turns into an equal tree."""
     if isinstance(node, And | Or):
         return (" and " if isinstance(node, And) else " or ").join(_operand_text(term) for term in node.terms)
     if isinstance(node, Not):
@@ -242,7 +242,7 @@ def _unquoted(expression: str, literal: str, start: int) -> str:
 
 
 def _parts(expression: str, selector: "Token") -> list[tuple[str, int]]:
-    """The names that a selector is made of, each with its place in the expression."""
+    """The names in a selector, each with its place in the expression."""
     start = _start(selector)
     return [
         (match["name"], start + match.start("name"))

@@ -1,8 +1,8 @@
 """What a subset filter can select of an instance, and which operators each kind of field has.
 
-The fields are those of Consul 1.6 (the page of its HTTP API on health, "List Nodes for Service", table of selectors):
-a node, a service and a list of checks, in the shape `{"Node": …, "Service": …, "Checks": […]}`. The operators of a
-kind are those that go-bexpr gives it. Opaque configuration (`Proxy.Config`) cannot be selected.
+The fields are those of Consul 1.6 (the page of its HTTP API on health, "List Nodes for Service", table of selectors): a
+node, a service and a list of checks, in the shape `{"Node": …, "Service": …, "Checks": […]}`. Each kind has the
+operators of go-bexpr. Opaque configuration (`Proxy.Config`) cannot be selected.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Operator(StrEnum):
-    """What a condition asks of a field. `contains` is `in` written the other way round, here as in go-bexpr."""
+    """The operator of a condition. `contains` is `in` with its sides swapped, here as in go-bexpr."""
 
     EQUAL = "=="
     NOT_EQUAL = "!="
@@ -39,7 +39,7 @@ class Strings:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """A map from any string to `value`; its keys are what `in` looks at."""
+    """A map from any string to `value`; `in` tests its keys."""
 
     value: "Field"
 
@@ -53,7 +53,8 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list of structures: a selector goes on into their fields, and a condition on one holds if any element does."""
+    """A list of structures: a selector continues into their fields, and a condition is true if it is for any
+    element."""
 
     item: Structure
 
@@ -173,4 +174,4 @@ _CHECK: Final = Structure(
 )
 
 INSTANCE: Final = Structure({"Node": _NODE, "Service": _SERVICE, "Checks": ListOf(_CHECK)})
-"""What a selector starts in: one instance, as Consul's health API lists it."""
+"""Where a selector starts: one instance, as Consul's health API lists it."""

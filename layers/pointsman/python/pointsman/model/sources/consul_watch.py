@@ -1,9 +1,9 @@
-"""Consul watches: what `consul watch` and an agent's watch handlers are called with.
+"""Consul watches: the input of `consul watch` programs and of an agent's watch handlers.
 
-A handler gets the bare result of a query, as JSON: for `type = "service"` the instances, as /v1/health/service answers
-them; for `type = "checks"` the checks, as /v1/health/state/any answers them. The query's index comes beside it, in the
-header X-Consul-Index or in CONSUL_INDEX, and of what was watched nothing comes at all. The producer says that, in the
-parameters of the URL that it posts to, or in an event of the detail type `Consul Watch` (docs/sources.md, "Consul").
+A handler gets the bare result of a query, as JSON: for `type = "service"` the instances, as in /v1/health/service; for
+`type = "checks"` the checks, as in /v1/health/state/any. The query's index comes in the header X-Consul-Index or in
+CONSUL_INDEX. What was watched is missing, so the producer adds it, in the parameters of the URL that it posts to, or in
+an event of the detail type `Consul Watch` (docs/sources.md, "Consul").
 https://developer.hashicorp.com/consul/docs/automate/watch
 """
 
@@ -37,7 +37,7 @@ _PARAMETERS = {
     "epoch": "Epoch",
     "index": "Index",
 }
-"""What the parameters of a URL are called in the detail of an event."""
+"""The fields of an event's detail for the parameters of a URL."""
 
 
 class _Detail(TypedDict, total=False):
@@ -67,7 +67,7 @@ def watch_event(parameters: Mapping[str, str], index: str | None, result: Any) -
     """The event of a watch's bare `result`, to be read by `read_watch`.
 
     `parameters` are those of the URL that it was posted to; `index` is the X-Consul-Index or CONSUL_INDEX that came
-    with it, which counts where the parameters have none. Raises InvalidInput for a parameter that there is not.
+    with it, used if the parameters have none. Raises InvalidInput for an unknown parameter.
     """
     if unknown := [name for name in parameters if name not in _PARAMETERS]:
         reason = f"is no parameter of a watch; there are {', '.join(_PARAMETERS)}"
@@ -82,15 +82,15 @@ def watch_event(parameters: Mapping[str, str], index: str | None, result: Any) -
 
 
 def _number(text: str) -> int | str:
-    """The number that `text` is; what is none stays as it is, for the message that refuses it."""
+    """The number in `text`; `text` itself if it is none, for the message that refuses it."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
 
 
 def read_watch(envelope: Mapping[str, Any]) -> Reading:
     """The health event in a watch's result.
 
-    A watch of a service states the full list of its instances at the watch's index; a watch of checks moves the checks
-    of the instances that it lists, and no address. Raises InvalidInput with the problems of it.
+    A watch of a service states the full list of its instances at the watch's index; a watch of checks changes the
+    checks of the instances that it lists, and no address. Raises InvalidInput with its problems.
     """
     body = envelope.get("detail")
     if not isinstance(body, Mapping):
@@ -113,7 +113,7 @@ def _of_service(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     places = [i for i in range(len(detail["Result"])) if i not in without]
     for i, statement in zip(places, event.statements, strict=True):
         there = (statement.description or {})["Node"].get("Datacenter", event.datacenter)
-        # A name that cannot stand here has to be given another one; one that can is the wrong watch.
+        # An invalid name needs another one here; a valid name means that the watch is wrong.
         if there != event.datacenter and is_label(there):
             reason = f'is "{there}", but the watch is said to be of "{event.datacenter}"; correct dc or the watch'
             raise InvalidInput.single(DETAIL_TYPE, f"Result[{i}].Node.Datacenter", reason)
@@ -141,7 +141,7 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
         except ValidationError as error:
             names = _names(raw)
             unread += 1
-            # Where nobody can tell whose it is, it may be anybody's, who would be without it.
+            # A check without an owner may be any instance's, which would lack it.
             if names is None or unread > MOST_REFUSED:
                 raise shape_refusal(error, DETAIL_TYPE, f"Result[{i}]") from None
             if not names[1]:
@@ -157,8 +157,8 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
             of_nodes.setdefault(node, []).append(check)
         elif check.get("ServiceName") == registered:
             own.setdefault((node, id_), []).append(check)
-    # Consul leaves the nodes' checks out where it is asked for those of one service. Taken for all there are, they
-    # would make the instances of a node that went dark healthy again.
+    # Consul leaves out the nodes' checks if asked for those of one service. Such a list would make the instances of a
+    # dead node healthy again.
     if not of_nodes:
         reason = "has no check of a node, so a node that went dark would not show; watch all checks, without -service"
         raise InvalidInput.single(DETAIL_TYPE, "Result", reason)
@@ -181,7 +181,7 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
 
 
 def _names(raw: Any) -> tuple[str, str] | None:
-    """The node and the instance ("" for a check of the node) of a check that is refused; None if they are not told."""
+    """The node and the instance ("" for a check of the node) of a refused check; None if it does not name them."""
     if not isinstance(raw, Mapping):
         return None
     node, id_ = raw.get("Node"), raw.get("ServiceID") or ""
@@ -196,7 +196,7 @@ def _registered(detail: _Detail) -> str:
 
 
 def _event(envelope: Mapping[str, Any], detail: _Detail, instances: list[Any]) -> HealthEvent:
-    """The event that says that `instances` are all there are."""
+    """The event by which `instances` are the full list."""
     native = {
         "Source": detail.get("Source") or f"consul-{detail['Datacenter']}",
         **{name: detail.get(name) for name in ("Epoch", "Index", "Datacenter", "Namespace", "Kind", "Service")},

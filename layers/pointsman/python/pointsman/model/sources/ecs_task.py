@@ -1,6 +1,6 @@
 """Tasks of Amazon ECS: the event `ECS Task State Change`.
 
-The detail is the task as DescribeTasks answers it, without its tags and mostly without its health. Events come more
+The detail is the task as DescribeTasks returns it, without its tags and mostly without its health. Events come more
 than once and in any order; `detail.version` grows with every change of the task, so it is the index.
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
 """
@@ -26,7 +26,7 @@ from pointsman.model.sources.task_tags import TaskTags
 DETAIL_TYPE = "ECS Task State Change"
 
 SOURCES = "ecs/"
-"""How the sources begin that count their indexes by instance: those of ECS, ecs/<region>/<account>/<cluster>."""
+"""Prefix of the sources that count their indexes by instance: those of ECS, ecs/<region>/<account>/<cluster>."""
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 _NOT_YET = ("PROVISIONING", "PENDING", "ACTIVATING")
@@ -37,7 +37,7 @@ _TASK_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:([a-z0-9-]+):([0-9]+):task/(?:[A-Za-
 _CLUSTER_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:[a-z0-9-]+:[0-9]+:cluster/([A-Za-z0-9_-]{1,255})\Z")
 _INTERFACES = ("eni", "ElasticNetworkInterface")
 _STATUS_OF_HEALTH = {"HEALTHY": "passing", "UNHEALTHY": "critical"}
-"""UNKNOWN is what ECS says where no health check is defined, or none was made yet: it is no news."""
+"""Statuses by ECS's health. UNKNOWN is left out: no health check is defined, or none ran yet."""
 
 _Item = TypeVar("_Item")
 _Several = Annotated[list[_Item], FIRST_FAULT, Field(max_length=MOST_ENTRIES)]
@@ -105,11 +105,11 @@ def _task() -> TypeAdapter[_Task]:
 
 
 def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
-    """What the state of a task says of an instance.
+    """The health event of a task's state.
 
-    A running task is an instance with its checks; one that is being stopped is an unhealthy one, wherever it is; a
-    stopped one is gone. A task that is not running yet, or that nobody claims, is ignored. Raises InvalidInput for
-    a shape that is none of ECS's, and for a claimed task of which no endpoint can be made.
+    A running task is an instance with its checks, a stopping one is unhealthy, a stopped one is gone. A task that is
+    not running yet, or is mapped to no service, is ignored. Raises InvalidInput for a shape that is not ECS's, and for
+    a mapped task without a usable endpoint.
     """
     try:
         task = _task().validate_python(envelope.get("detail"))
@@ -150,7 +150,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
 
 
 def _moment(task: _Task, envelope: Mapping[str, Any]) -> int:
-    """When ECS says that the task came to be so: its version orders the events of one task and no others."""
+    """When the task reached this state, according to ECS: its version orders the events of one task only."""
     return moment_of(task.get("updatedAt")) or moment_of(envelope.get("time")) or 0
 
 
@@ -170,7 +170,7 @@ def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, id_: str, sou
         return removed
     checks = [*_checks(task, id_)]
     if status in _GOING or task.get("desiredStatus") == "STOPPED":
-        # Where it is does not matter any more, and its interface may be gone already.
+        # Its address does not matter any more, and its interface may be gone already.
         statement = Statement(id_, id_, None, checks_of(cast(InstancePart, {"Checks": checks})))
         return replace(removed, checks_only=True, statements=(statement,))
     instance = {**_description(task, claim, id_), "Checks": checks}
@@ -192,7 +192,7 @@ def _description(task: _Task, claim: Claim, id_: str) -> dict[str, Any]:
     if claim.service:
         service["Proxy"] = {"DestinationServiceName": claim.service.name}
     return {
-        # A task has a network interface of its own, so it is the machine as far as anybody can tell.
+        # A task has a network interface of its own, so the task counts as the machine.
         "Node": {
             "Node": id_,
             "Address": address,
@@ -204,7 +204,7 @@ def _description(task: _Task, claim: Claim, id_: str) -> dict[str, Any]:
 
 
 def _endpoint(task: _Task, port: int) -> tuple[str, int]:
-    """Where the task is reached."""
+    """The address and port of the task."""
     for attachment in task.get("attachments") or ():
         details = pairs(attachment.get("details"), "name")
         if attachment.get("type") in _INTERFACES and (address := details.get("privateIPv4Address")):
@@ -229,7 +229,7 @@ def _endpoint(task: _Task, port: int) -> tuple[str, int]:
 
 
 def _bound(text: str | None) -> str:
-    """The address that a port is bound to, "" if that is every one of the host or no other machine's business."""
+    """The address that a port is bound to, "" if it is every address of the host, or a loopback one."""
     try:
         address = ip_address(text or "")
     except ValueError:
@@ -238,7 +238,7 @@ def _bound(text: str | None) -> str:
 
 
 def _checks(task: _Task, id_: str) -> Iterator[dict[str, Any]]:
-    """The task's own check, and one per container whose health ECS tells."""
+    """The task's own check, and one per container whose health the event has."""
     health = task.get("healthStatus") or ""
     desired = task.get("desiredStatus") or "RUNNING"
     up = task["lastStatus"] == "RUNNING" and desired != "STOPPED" and health != "UNHEALTHY"

@@ -1,4 +1,4 @@
-"""Lists that are too long for the bus: an event names the object in which its list is.
+"""Lists that are too long for the bus: the event names an object that holds its list.
 
 EventBridge takes 256 KB per entry, about 130 instances as Consul lists them. A producer writes a longer list to the
 stack's bucket first, and sends the event with `InstancesAt` (a Consul watch with `ResultAt`) in the place of the list.
@@ -31,7 +31,7 @@ def _at() -> TypeAdapter[_At]:
 
 @dataclass(frozen=True, slots=True)
 class ListsAt:
-    """Where lists may be: in `bucket`, under keys that start with `prefix`. Nothing else is ever fetched."""
+    """Where lists may be: in `bucket`, under keys that start with `prefix`. Nothing else is fetched."""
 
     bucket: str
     prefix: str
@@ -39,7 +39,7 @@ class ListsAt:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """An object that holds the list of an event. `event` is the event as it was sent, `list` the field to fill."""
+    """An object that holds the list of an event. `event` is the original event, `list` the field to fill."""
 
     bucket: str
     key: str
@@ -50,7 +50,7 @@ class Pointer:
         return f"s3://{self.bucket}/{self.key}"
 
     def filled(self, content: bytes | None) -> dict[str, Any]:
-        """The event with the list in it, to be read again; `content` is the object's, None if there is none.
+        """The event with the list in it, to be read again; `content` is the object's, None if it does not exist.
 
         Raises InvalidInput if it is no list, or longer than MOST_BYTES: read at most one byte more of it than that.
         """
@@ -66,10 +66,10 @@ class Pointer:
 
 
 def read_pointer(raw: Mapping[str, Any], allowed: ListsAt | None) -> Pointer | None:
-    """Where the list of the event `raw` (an envelope or a bare detail) is, or None if it has it with it.
+    """Where the list of the event `raw` (an envelope or a bare detail) is; None if the event contains it.
 
-    The bucket is the stack's own where the event names none. Raises InvalidInput for an object outside of `allowed`
-    (None: nothing is fetched here).
+    Without a bucket in the event it is the stack's own. Raises InvalidInput for an object outside of `allowed` (None:
+    nothing is fetched here).
     """
     body = raw.get("detail", raw)
     if not isinstance(body, Mapping):

@@ -1,4 +1,4 @@
-"""What became of something that a producer sent."""
+"""The result of reading what a producer sent."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,8 @@ from pointsman.model.sources.task_tags import TaskTags
 class Reading:
     """The health events in what was sent, in order.
 
-    `ignored` says, a line each, why something of it says nothing here, which is no mistake: a task that is nobody's
-    instance, a watch whose instances cannot be sent traffic. `missing` is what has to be fetched before there are
-    events: fill it in and read again.
+    `ignored` has a line for each part that says nothing here, which is no mistake: a task that is mapped to no service,
+    a watch of instances that cannot get traffic. `missing` is what has to be fetched first: fill it in and read again.
     """
 
     events: tuple[HealthEvent, ...] = ()

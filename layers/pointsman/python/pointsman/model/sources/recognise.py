@@ -1,4 +1,4 @@
-"""What somebody sent, recognised: the one way in for everything that reports health."""
+"""Recognises what a producer sent: everything that reports health comes in here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ _KNOWN = (*DETAIL_TYPES, consul_watch.DETAIL_TYPE, ecs_task.DETAIL_TYPE)
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """What a deployment says of its sources. `lists` None: events with pointers are refused."""
+    """Settings of a deployment for its sources. With `lists` None, events with pointers are refused."""
 
     tasks: TaskSettings = field(default_factory=TaskSettings)
     lists: ListsAt | None = None
@@ -27,10 +27,10 @@ DEFAULTS = SourceSettings()
 
 
 def read_events(raw: Any, settings: SourceSettings = DEFAULTS) -> Reading:
-    """What `raw`, as parsed JSON, says: a native event (an envelope or the bare detail), a Consul watch, an ECS task.
+    """The events in `raw`, parsed JSON: a native event (an envelope or the bare detail), a Consul watch, an ECS task.
 
-    Where something is missing, fetch it, fill it in, and read what comes out of that. Raises InvalidInput with the
-    problems of what is none of these, or wrong; then nothing of it says anything.
+    If something is missing, fetch it, fill it in, and read the result. Raises InvalidInput with the problems if `raw`
+    is none of these, or wrong; then none of it counts.
     """
     if isinstance(raw, list):
         reason = "is a list; a Consul watch goes to /v1/consul/watch, and several events are sent one by one"

@@ -1,4 +1,4 @@
-"""Refusals in the words of whoever sent something, whatever they sent."""
+"""Refusals in the field names of the shape that was sent."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from pointsman.model.events import MAX_PROBLEMS
 
 
 def shape_refusal(error: ValidationError, thing: str, field: str = "") -> InvalidInput:
-    """The InvalidInput for what does not have the shape it should, the first MAX_PROBLEMS problems of it.
+    """The InvalidInput for a value of a wrong shape, with its first MAX_PROBLEMS problems.
 
     `field` is the place in `thing` of the value that was validated.
     """
@@ -18,12 +18,12 @@ def shape_refusal(error: ValidationError, thing: str, field: str = "") -> Invali
 
 
 def retold(error: InvalidInput, thing: str, places: Callable[[str], str]) -> InvalidInput:
-    """`error` told of `thing`, each field as `places` names it there."""
+    """`error` as an error of `thing`, with each field renamed by `places`."""
     return InvalidInput(_cut([Problem(thing, each.field, each.reason) for each in error.problems], places))
 
 
 def shown(text: str) -> str:
-    """`text` as a message may quote it: short, and nothing in it that cannot be shown."""
+    """`text` for a quotation in a message: short, and printable."""
     return "".join(char if char.isprintable() else "?" for char in text[:64])
 
 

@@ -1,8 +1,8 @@
 """Which service a task is an instance of (docs/sources.md, "Amazon ECS").
 
-Said by, the first that says it: the task's tags (`pointsman:service`), the environment that it was started with
-(`POINTSMAN_SERVICE` in its overrides), and the stack's own table by the task's group (`service:NAME` for the tasks of
-an ECS service).
+Each field comes from the first of these that has it: the task's tags (`pointsman:service`), the environment that it was
+started with (`POINTSMAN_SERVICE` in its overrides), and the stack's own table by the task's group (`service:NAME` for
+the tasks of an ECS service).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ TAG = "pointsman:"
 VARIABLE = "POINTSMAN_"
 FIELDS = ("service", "namespace", "port", "datacenter", "kind")
 ANY_SERVICE = "service:*"
-"""The group that stands for the tasks of every ECS service that has no line of its own."""
+"""The group of every ECS service without a line of its own."""
 
 _GROUP = "service:"
 _PORT = range(1, 65536)
@@ -48,10 +48,10 @@ _SETTINGS = TypeAdapter(_Settings)
 
 @dataclass(frozen=True, slots=True)
 class TaskSettings:
-    """What a stack says of tasks.
+    """Settings of a stack for ECS tasks.
 
-    `datacenter` is that of tasks that name none, "" for their region. `groups` has the claims by group. With `tags` the
-    tags of a task that has no other claim are asked for; without, an event has to bring them.
+    `datacenter` is for tasks that name none, "" for their region. `groups` has the claims by group. With `tags` the
+    tags of a task without another claim are fetched; otherwise the event has to contain them.
     """
 
     datacenter: str = ""
@@ -63,7 +63,7 @@ class TaskSettings:
 class Claim:
     """What a task is: an instance of `service`, or a mesh gateway (None), reached at `port` of its own.
 
-    `by_name` says that nobody named the task: every ECS service counts as the service of its name.
+    `by_name` means that no line names the task: its ECS service counts as the service of its name.
     """
 
     service: ServiceName | None
@@ -110,9 +110,9 @@ def claim_of(
     environment: Mapping[str, str],
     task: str,
 ) -> Claim | None:
-    """What the task is, or None if nobody claims it. Raises InvalidInput for a claim that cannot be meant, as `task`'s.
+    """What the task is; None if it is mapped to no service. Raises InvalidInput for an invalid claim, naming `task`.
 
-    `tags` and `environment` are all that the task has; those that are not the project's play no part.
+    `tags` and `environment` are all that the task has; those of others are ignored.
     """
     told = [
         {name: (tags[TAG + name], f'tag "{TAG}{name}"') for name in FIELDS if tags.get(TAG + name)},

@@ -7,9 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TaskTags:
-    """A task whose tags have to be asked for: `ecs:DescribeTasks` of `task` in `cluster`, both ARNs, with TAGS.
+    """A task whose tags have to be fetched: `ecs:DescribeTasks` of `task` in `cluster`, both ARNs, with TAGS.
 
-    ECS answers that to the task's own `account` only, in its own `region`.
+    ECS answers that only to the task's own `account`, in its own `region`.
     """
 
     account: str

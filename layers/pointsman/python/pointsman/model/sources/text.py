@@ -1,4 +1,4 @@
-"""The JSON of what somebody sent: an event, or the list that one points to."""
+"""Reads the JSON of an event, or of the list that an event points to."""
 
 from typing import Any, Final
 
@@ -13,5 +13,5 @@ MOST_VALUES: Final = 750_000
 
 
 def read_json(text: bytes | str, thing: str = "event") -> Any:
-    """The value that `text` holds. Raises InvalidInput, which names `thing`, for what is no JSON or beyond bounds."""
+    """The value that `text` holds. Raises InvalidInput, naming `thing`, if it is no JSON or beyond the bounds."""
     return bounded_json.read_json(text, thing, most_bytes=MOST_BYTES, most_values=MOST_VALUES)

@@ -1,8 +1,8 @@
-"""Config entries that are uploaded: S3 tells of an object under the prefix for them, and what it holds is applied.
+"""Uploaded config entries: S3 sends an event for an object under the prefix, and the object is applied.
 
 The event is `Object Created` as EventBridge delivers it:
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html. Only bucket and key are taken from it; what counts
-is the object as it is when it is read.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html. Only bucket and key are used; the object counts as
+it is when it is read.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from pointsman.model.sources.refusal import shape_refusal, shown
 
 DETAIL_TYPE = "Object Created"
 MAX_UPLOAD = 6 * 1024 * 1024
-"""Bytes of the largest upload: what the configure URL takes as well."""
+"""Bytes of the largest upload: the same as for the configure URL."""
 
 
 class _Bucket(TypedDict):
@@ -52,7 +52,7 @@ class Upload:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is what the S3 console makes as a folder: a key that ends in a slash, and nothing in it."""
+        """Whether it is a folder as the S3 console makes one: a key that ends in a slash, without content."""
         return self.key.endswith("/")
 
     def documents(self, content: bytes | None) -> list[Document]:
@@ -71,9 +71,9 @@ class Upload:
 
 
 def read_upload(raw: Any, bucket: str, prefix: str) -> Upload | None:
-    """The upload that the event `raw` (parsed JSON) tells of; None if it tells of something else.
+    """The upload in the event `raw` (parsed JSON); None for another event.
 
-    Raises InvalidInput for an object that is not in `bucket` under `prefix`: nothing else is ever read.
+    Raises InvalidInput for an object that is not in `bucket` under `prefix`: nothing else is read.
     """
     if not isinstance(raw, Mapping) or raw.get("detail-type") != DETAIL_TYPE:
         return None
