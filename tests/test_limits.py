@@ -1,0 +1,506 @@
+"""Every bound has a name, a line in docs/limits.md and a test that reaches it; this is where that is held.
+
+At the end are the tests of bounds that no other test reaches.
+"""
+
+import ast
+import asyncio
+import re
+import resource
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pointsman.adapter.report import resets
+from pointsman.adapter.report.metrics import Metrics
+from pointsman.adapter.report.ops import MOST_AHEAD, ops
+from pointsman.discovery import stateless
+from pointsman.discovery.answers import MOST_PAST, Resource, make_answer
+from pointsman.discovery.version import Standing, Version
+from pointsman.machine import intake
+from pointsman.model import regex, stored
+from pointsman.model.era import LAST_EPOCH, Era
+from pointsman.model.errors import LONGEST_PART, MOST_REASON, InvalidInput, shortened
+from pointsman.model.events import MOST_NAME, parse_event
+from pointsman.model.stale import MOST_NAMED
+from pointsman.model.stored import LARGEST, Damaged
+from pointsman.pipeline import ingest as ingesting
+from pointsman.pipeline.known import MOST_SHOWN, Known
+from pointsman.serve import accept, files
+from pointsman.serve.http import HttpServer
+from pointsman.serve.listen import Listen
+from pointsman.serve.tls import ServerTls, TlsFiles
+from pointsman.store import keys
+from pointsman.store.protocol import StoreError
+from pointsman.store.sqlite import SQLiteStore
+
+from tests.fleet.ca import CertificateAuthority
+from tests.machine.test_sources_sent import Door
+from tests.pipeline.meshes import event, instance
+from tests.pipeline.place import Place
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "layers" / "pointsman" / "python" / "pointsman"
+PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
+
+REACHED_BY = {
+    "tests/adapter/test_access.py": {
+        "test_a_file_that_is_too_large_is_not_read": [
+            "disk/access.py MOST_FILE_BYTES",
+        ],
+        "test_a_link_of_somebody_elses_is_refused_and_ones_own_is_not": [
+            "disk/access.py MOST_LINKS",
+        ],
+    },
+    "tests/adapter/test_ads.py": {
+        "test_a_stream_on_which_nothing_is_asked_ends": [
+            "adapter/ads/ads_adapter.py FIRST_REQUEST_SECONDS",
+        ],
+        "test_a_request_or_metadata_that_is_too_large_is_refused": [
+            "adapter/ads/server.py MAX_MESSAGE MAX_METADATA",
+        ],
+    },
+    "tests/adapter/test_bounds.py": {
+        "test_what_an_admin_tells_is_looked_at_so_much_of": [
+            "adapter/admin/watch.py MOST_REJECTED",
+        ],
+        "test_so_many_streams_and_the_others_are_told": [
+            "adapter/ads/ads_adapter.py MOST_STREAMS",
+        ],
+        "test_one_connection_has_so_many_streams_and_the_next_waits_for_one_to_end": [
+            "adapter/ads/server.py MOST_STREAMS_OF_ONE",
+        ],
+        "test_a_stream_holds_so_many_names_and_ends_beyond": [
+            "adapter/ads/subscription.py MOST_NAMES",
+        ],
+        "test_an_envoy_that_reads_and_never_answers_is_remembered_so_much_of": [
+            "adapter/ads/subscription.py MOST_REASON MOST_UNANSWERED",
+        ],
+        "test_files_of_hundreds_that_come_and_go": [
+            "adapter/files/proxy_files.py RETIRED_SECONDS",
+        ],
+        "test_deleted_registrations_are_remembered_within_a_bound": [
+            "adapter/follow/follower.py MOST_ENDED",
+        ],
+        "test_any_number_of_proxies_come_and_go_and_what_is_kept_is_who_is_there": [
+            "adapter/follow/idle.py IDLE_SECONDS",
+        ],
+        "test_rejections_over_http_are_kept_within_a_bound": [
+            "adapter/rest/rejections.py _MOST _MOST_FOUND",
+        ],
+        "test_notices_that_nobody_takes_are_kept_within_a_bound_and_then_everything_is_read": [
+            "aws/noticed.py MOST_HEARD_BYTES",
+        ],
+        "test_a_node_id_a_version_and_a_name_have_a_length": [
+            "discovery/node.py LONGEST_ID",
+            "discovery/request.py LONGEST_TEXT",
+        ],
+    },
+    "tests/adapter/test_confirming.py": {
+        "test_a_reading_has_a_bound_and_what_is_beyond_follows": [
+            "adapter/follow/confirming.py MOST_KEYS",
+        ],
+        "test_resets_are_counted_once_each_and_a_bound_number_is_remembered": [
+            "adapter/report/resets.py MOST_KNOWN",
+        ],
+    },
+    "tests/adapter/test_defects.py": {
+        "test_what_fails_is_kept_within_a_bound_and_let_go_when_it_is_over": [
+            "adapter/report/defects.py MOST_DEFECTS",
+        ],
+    },
+    "tests/adapter/test_sds_on_envoy.py": {
+        "test_what_is_no_certificate_changes_nothing": [
+            "bootstrap/sds_files.py LARGEST_PEM",
+        ],
+    },
+    "tests/aws/test_discovery.py": {
+        "test_an_answer_that_is_too_large_for_a_function_is_refused_with_the_way_out": [
+            "aws/answer.py LARGEST_ANSWER_BYTES",
+        ],
+        "test_what_is_kept_is_bounded_and_what_went_is_read_again": [
+            "discovery/memory.py MOST_BYTES",
+        ],
+    },
+    "tests/aws/test_notices.py": {
+        "test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone": [
+            "aws/notices.py LARGEST _LARGEST_REQUEST",
+        ],
+    },
+    "tests/aws/test_uploads.py": {
+        "test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing": [
+            "model/sources/upload.py MAX_UPLOAD",
+        ],
+    },
+    "tests/chain/test_chain_limits.py": {
+        "test_a_chain_has_a_named_end": [
+            "chain/compiler.py MOST_REDIRECTS MOST_SPLITS MOST_SPLITTERS MOST_TARGETS",
+        ],
+    },
+    "tests/machine/test_doors.py": {
+        "test_who_connects_and_says_nothing_stops_nobody": [
+            "adapter/ads/server.py MOST_CONNECTIONS",
+            "serve/crowd.py MOST_CONNECTIONS",
+        ],
+        "test_bodies_that_do_not_end_take_no_more_memory_than_is_said": [
+            "discovery/request.py MAX_BODY",
+            "serve/crowd.py MOST_HELD",
+        ],
+        "test_whoever_is_asked_has_so_much_time_and_so_many_bytes_in_all": [
+            "serve/ask.py MOST_ANSWER",
+        ],
+    },
+    "tests/machine/test_refused_alone.py": {
+        "test_a_list_without_a_good_one_and_one_with_too_many_faults_are_refused_as_a_whole": [
+            "model/listed.py MOST_REFUSED",
+        ],
+    },
+    "tests/machine/test_stale.py": {
+        "test_an_index_that_reads_as_a_time_more_than_a_day_ahead_is_doubted": [
+            "model/index_doubt.py MOST_AHEAD_SECONDS",
+        ],
+    },
+    "tests/model/test_bounded_json.py": {
+        "test_at_every_bound_it_is_read_and_beyond_it_is_refused": [
+            "model/bounded_json.py MOST_DEPTH MOST_VALUES",
+        ],
+    },
+    "tests/model/test_duration.py": {
+        "test_whatever_is_written_is_a_usable_duration_or_a_reason": [
+            "model/duration.py LONGEST_MS",
+        ],
+    },
+    "tests/model/test_event_limits.py": {
+        "test_what_is_hostile_is_refused_soon_and_in_little_memory": [
+            "model/events.py MAX_PROBLEMS",
+            "model/listed.py MOST_INSTANCES",
+            "model/reported.py MOST_ENTRIES MOST_TEXT",
+            "model/sources/text.py MOST_BYTES MOST_VALUES",
+        ],
+    },
+    "tests/model/test_events.py": {
+        "test_what_is_refused_is_told_with_its_field_and_reason": [
+            "model/events.py MAX_NUMBER",
+        ],
+    },
+    "tests/model/test_filters.py": {
+        "test_what_a_filter_may_cost_is_bounded": [
+            "model/filters/language.py LONGEST_FILTER MOST_CONDITIONS MOST_INSTRUCTIONS MOST_LEVELS",
+        ],
+    },
+    "tests/model/test_hostile_config.py": {
+        "test_every_hostile_file_is_refused_with_its_reason_soon_and_in_little_memory": [
+            "model/complaints.py MOST_PROBLEMS",
+            "model/hcl.py MOST_HCL_VALUES",
+            "model/loading.py LARGEST_FILE MOST_BYTES MOST_YAML_VALUES",
+            "model/resolver.py MOST_FAILOVER_TARGETS MOST_SUBSETS",
+            "model/router.py MOST_ROUTE_INSTRUCTIONS",
+            "model/size.py LONGEST_TEXT MOST_ENTRY_VALUES MOST_ITEMS",
+            "pipeline/configure.py MOST_DOCUMENTS",
+        ],
+    },
+    "tests/model/test_regex.py": {
+        "test_what_is_no_regular_expression_is_refused_wherever_one_is_written": [
+            "model/regex.py LONGEST_REGEX _COMPILE_BYTES",
+        ],
+        "test_filters_that_would_take_minutes_stop_their_own_cluster_alone": [
+            "model/regex.py MOST_STEPS",
+        ],
+    },
+    "tests/pipeline/test_catalog.py": {
+        "test_what_is_stored_of_tasks_that_are_gone_is_bounded": [
+            "model/catalog.py MOST_GONE",
+        ],
+        "test_the_bound_holds_for_checks_that_nobody_said_the_place_of": [
+            "model/catalog.py MOST_ORPHANS",
+        ],
+    },
+    "tests/pipeline/test_configure.py": {
+        "test_gateways_pass_on_no_more_services_than_a_bound_and_it_is_told_which_are_left_out": [
+            "pipeline/rosters.py MOST_PASSED_ON",
+        ],
+    },
+    "tests/pipeline/test_notify.py": {
+        "test_no_more_notices_are_kept_than_a_bound": [
+            "pipeline/untold.py MOST_UNTOLD",
+        ],
+    },
+    "tests/serve/test_crowd.py": {
+        "test_what_is_too_large_is_refused_and_the_connection_ends": [
+            "serve/connection.py MOST_AHEAD MOST_HEAD MOST_HEADERS",
+            "serve/crowd.py LINGER_SECONDS",
+        ],
+        "test_who_takes_too_long_is_told_so_and_gone": [
+            "serve/crowd.py BODY_SECONDS FIRST_BYTE_SECONDS HEAD_SECONDS",
+            "serve/http.py IDLE_SECONDS",
+        ],
+        "test_who_does_not_take_in_its_answer_is_gone": [
+            "serve/crowd.py SEND_SECONDS",
+        ],
+    },
+    "tests/store/test_sqlite.py": {
+        "test_a_log_that_grew_while_somebody_read_is_cut_when_that_is_over": [
+            "store/sqlite.py _LONG_LOG_BYTES",
+        ],
+    },
+    "tests/test_limits.py": {
+        "test_readiness_names_so_many_envoys_that_are_ahead": [
+            "adapter/report/ops.py MOST_AHEAD",
+        ],
+        "test_so_many_resets_are_shown": [
+            "adapter/report/resets.py MOST_SHOWN",
+        ],
+        "test_an_answer_knows_so_many_versions_to_be_its_own_past": [
+            "discovery/answers.py MOST_PAST",
+        ],
+        "test_the_function_keeps_the_answers_of_so_many_proxies": [
+            "discovery/stateless.py MOST_PROXIES",
+        ],
+        "test_more_events_than_may_wait_are_asked_for_again": [
+            "machine/intake.py MOST_WAITING",
+        ],
+        "test_the_epoch_of_a_store_has_an_end": [
+            "model/era.py LAST_EPOCH",
+        ],
+        "test_a_part_of_a_problem_is_cut": [
+            "model/errors.py LONGEST_PART MOST_REASON",
+        ],
+        "test_the_id_and_the_time_of_an_event_have_a_length": [
+            "model/events.py MOST_NAME",
+        ],
+        "test_so_many_regular_expressions_are_kept_compiled": [
+            "model/regex.py _MOST_COMPILED _SEARCH_BYTES",
+        ],
+        "test_an_answer_names_so_many_stale_instances_and_counts_the_rest": [
+            "model/stale.py MOST_NAMED",
+        ],
+        "test_numbers_in_stored_objects_have_an_end": [
+            "model/stored.py LARGEST",
+        ],
+        "test_a_catalog_has_a_size_and_what_makes_less_of_it_is_taken": [
+            "pipeline/ingest.py MOST_CATALOG_BYTES",
+        ],
+        "test_an_error_lists_so_many_names": [
+            "pipeline/known.py MOST_SHOWN",
+        ],
+        "test_a_tls_handshake_has_its_time": [
+            "serve/accept.py HANDSHAKE_SECONDS",
+        ],
+        "test_a_process_lets_itself_open_so_many_files": [
+            "serve/files.py _MOST_FILES",
+        ],
+    },
+}
+"""By test, the bounds that it reaches: a file and its constants."""
+
+REACHED = {
+    f"{path} {name}"
+    for tests in REACHED_BY.values()
+    for bounds in tests.values()
+    for path, *names in map(str.split, bounds)
+    for name in names
+}
+
+NO_BOUNDS = {
+    "adapter/ads/server.py _MOST_REFUSED": "room for telling why, beside MOST_STREAMS",
+    "adapter/follow/idle.py LOOK_SECONDS": "how often somebody looks",
+    "aws/noticed.py _KEY_BYTES": "what something counts for",
+    "delivery/endpoint_source.py _LONGEST": "beyond it a name is shortened, and stays one of its own",
+    "discovery/stateless.py _LONGEST": "of what a message quotes",
+    "disk/access.py _MOST_DIGITS": "of a number in /proc",
+    "failover/health.py MAX_WEIGHT": "Envoy's: what is greater is taken for it",
+    "machine/process.py _DISCOVERY_SECONDS": "how often somebody looks",
+    "model/bounded_json.py _PIECE_BYTES": "how much is looked at in one step",
+    "model/complaints.py _LONGEST_INPUT": "of what a message quotes",
+    "model/duration.py _LONGEST": "LONGEST_MS in nanoseconds",
+    "model/duration.py _LONGEST_TEXT": "longer than any duration",
+    "model/filters/errors.py _LONGEST_WORD": "of what a message quotes",
+    "model/hcl.py _LONGEST_NUMBER": "longer than any number",
+    "model/loading.py _LONGEST_NUMBER": "longer than any number",
+    "model/stale.py _MOST_INDEX": "the greatest index that there is, which is MAX_NUMBER",
+    "pipeline/shards.py _MAX_BITS": "how finely a map is cut",
+    "serve/listen.py _LONGEST": "the system's, of a socket's path",
+    "store/sqlite.py _MOST_DIGITS": "of a number that SQLite takes",
+}
+"""What only looks like one."""
+
+NOT_ON_THE_PAGE = {"aws/notices.py _LARGEST_REQUEST", "pipeline/known.py MOST_SHOWN", "model/loading.py MOST_BYTES"}
+"""Nobody meets these."""
+
+
+def constants() -> dict[str, set[str]]:
+    """By file of the library, its constants."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(LIBRARY.rglob("*.py")):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        targets = [
+            each.targets[0] if isinstance(each, ast.Assign) else each.target
+            for each in body
+            if isinstance(each, ast.Assign | ast.AnnAssign)
+        ]
+        names = {each.id for each in targets if isinstance(each, ast.Name) and each.id.isupper()}
+        found[path.relative_to(LIBRARY).as_posix()] = names
+    return found
+
+
+def test_every_constant_that_looks_like_a_bound_has_a_test_that_reaches_it() -> None:
+    found = {
+        f"{path} {name}" for path, names in constants().items() for name in names if LOOKS_LIKE_A_BOUND.fullmatch(name)
+    }
+    known = REACHED | NO_BOUNDS.keys()
+    assert found - known == set(), "write a test that reaches the bound, and name it in REACHED_BY"
+    assert known - found == set(), "there is no such constant"
+
+
+def test_the_tests_that_reach_bounds_are_there() -> None:
+    for path, tests in REACHED_BY.items():
+        body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+        assert tests.keys() - {each.name for each in body if isinstance(each, ast.FunctionDef)} == set(), path
+
+
+def test_the_page_of_limits_names_every_bound_and_nothing_else() -> None:
+    named = set()
+    for row in re.findall(r"^\|.*\|$", PAGE, re.MULTILINE):
+        path = ""
+        for word in re.findall(r"`([\w/.]+)`", row.split("|")[3]):
+            if word.endswith(".py"):
+                path = word
+            elif word.isupper():
+                named.add(f"{path} {word}")
+    there = {f"{path} {name}" for path, names in constants().items() for name in names}
+    assert named - there == set(), "there is no such constant"
+    assert REACHED - named - NOT_ON_THE_PAGE == set(), "add a line to docs/limits.md"
+
+
+def test_readiness_names_so_many_envoys_that_are_ahead() -> None:
+    ahead = [f"envoy {number}" for number in range(MOST_AHEAD + 5)]
+    app = ops(Metrics(lambda: 0.0, str), str, dict, ahead=lambda: ahead)
+    pages: dict[str, Callable[[Any], Any]] = {each.path: each.endpoint for each in app.routes}  # type: ignore[attr-defined]
+    assert orjson.loads(pages["/readyz"](None).body)["ahead"] == ahead[:MOST_AHEAD]
+    assert orjson.loads(pages["/rejections"](None).body)["ahead"] == ahead
+
+
+def test_so_many_resets_are_shown() -> None:
+    found = resets.Resets()
+    for number in range(resets.MOST_SHOWN + 5):
+        found.note(f"object {number}", "from 2 to 1")
+    assert [each["what"] for each in found.all()] == [f"object {n}" for n in range(5, resets.MOST_SHOWN + 5)]
+
+
+def test_an_answer_knows_so_many_versions_to_be_its_own_past() -> None:
+    at = Version.of((7, 1, 1), era=Era("a", 1))
+    answers = []
+    previous = None
+    for number in range(MOST_PAST + 2):
+        previous = make_answer(at, "type", [Resource("type", b"%d" % number)], previous)
+        answers.append(previous)
+    *past, last = answers
+    assert [last.stands(each.version) for each in past] == [Standing.CONFLICT] + [Standing.NEWER] * MOST_PAST
+
+
+def test_the_function_keeps_the_answers_of_so_many_proxies() -> None:
+    kept: OrderedDict[int, int] = OrderedDict()
+    for number in range(stateless.MOST_PROXIES + 5):
+        stateless._remember(kept, 0, 0)
+        stateless._remember(kept, number, number)
+    assert len(kept) == stateless.MOST_PROXIES
+    assert {0, stateless.MOST_PROXIES + 4} <= kept.keys(), "the one that is used least goes"
+
+
+def test_more_events_than_may_wait_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(SQLiteStore(tmp_path / "store.db")) as store:
+        monkeypatch.setattr(intake, "MOST_WAITING", 10)
+        code, answer = Door(store).post("/v1/events", b" " * 11)
+    assert (code, answer["error"]) == (503, "too many events are waiting; send it again")
+
+
+def test_a_part_of_a_problem_is_cut() -> None:
+    error = InvalidInput.single("thing", "field", "x" * (LONGEST_PART + 1))
+    assert str(error) == f"thing: field: {'x' * LONGEST_PART}…"
+    assert shortened("x" * (MOST_REASON + 1)) == "x" * MOST_REASON
+
+
+def test_an_error_lists_so_many_names() -> None:
+    known = Known(frozenset(), frozenset(f"dc{number:02}" for number in range(MOST_SHOWN + 2)))
+    with pytest.raises(InvalidInput, match=r"known are: dc00, .*, dc09 and 2 more"):
+        known.check_datacenter("status", "--dc", "dc99")
+
+
+def test_numbers_in_stored_objects_have_an_end() -> None:
+    assert stored.number({"serial": LARGEST}, "serial") == LARGEST
+    with pytest.raises(Damaged, match="its serial is"):
+        stored.number({"serial": LARGEST + 1}, "serial")
+
+
+def test_the_epoch_of_a_store_has_an_end() -> None:
+    engine = Place().engine
+    assert engine.next_era(Era("a", LAST_EPOCH - 1)) == Era("a", LAST_EPOCH)
+    with pytest.raises(StoreError, match=f"cannot grow beyond {LAST_EPOCH}"):
+        engine.next_era(Era("a", LAST_EPOCH))
+
+
+def test_so_many_regular_expressions_are_kept_compiled() -> None:
+    regex.searcher.cache_clear()
+    for each in range(regex._MOST_COMPILED + 5):
+        assert regex.searcher(f"a{each}")(f"a{each}")
+    assert regex.searcher.cache_info().currsize == regex._MOST_COMPILED
+    # With little memory to search in, it still finds what is there.
+    assert regex.searcher("(x[ab]{0,60}){1,8}y")("xab" * 100_000 + "y")
+
+
+def test_the_id_and_the_time_of_an_event_have_a_length() -> None:
+    for field in ("id", "time"):
+        for length, refused in ((MOST_NAME, False), (MOST_NAME + 1, True)):
+            with pytest.raises(InvalidInput) as error:
+                parse_event({"detail-type": "Service Health Changed", "detail": {}, field: "x" * length})
+            assert (f"has {length} characters; {MOST_NAME} are the most" in str(error.value)) is refused
+
+
+def test_an_answer_names_so_many_stale_instances_and_counts_the_rest() -> None:
+    place, count = Place(), MOST_NAMED + 5
+    place.ingest(event("api", 7, [instance("api", number) for number in range(count)]))
+    stale = place.ingest(event("api", 5, [instance("api", number, "critical") for number in range(count)])).stale
+    assert stale is not None
+    assert (len(stale.instances), stale.count) == (MOST_NAMED, count)
+
+
+def test_a_catalog_has_a_size_and_what_makes_less_of_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, key = Place(), keys.catalog("dc1/service/default/api")
+    few, many = ([instance("api", number) for number in range(count)] for count in (3, 50))
+    place.ingest(event("api", 1, many))
+    before = place.objects.objects[key]
+    monkeypatch.setattr(ingesting, "MOST_CATALOG_BYTES", len(before.data) // 2)
+    with pytest.raises(InvalidInput, match=r"larger than \d+ bytes; nothing was changed; remove"):
+        place.ingest(event("api", 2, [instance("api", number) for number in range(60)]))
+    assert place.objects.objects[key] == before
+    place.ingest(event("api", 3, few))
+    assert len(place.objects.objects[key].data) < len(before.data)
+
+
+def test_a_process_lets_itself_open_so_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: allowed.append(limits))
+    files.allow_files()
+    assert allowed == [(files._MOST_FILES, resource.RLIM_INFINITY)]
+
+
+def test_a_tls_handshake_has_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accept, "HANDSHAKE_SECONDS", 0.2)
+    authority = CertificateAuthority(tmp_path, "td")
+    own = authority.issue("adapter", "dc1")
+    tls = ServerTls(TlsFiles(own.certificate, own.private_key, authority.file))
+    server = HttpServer(lambda scope, receive, send: asyncio.sleep(0), Listen.read("127.0.0.1:0", "--http"), tls)
+    server.start()
+    try:
+        place = ("127.0.0.1", int(server.address.rpartition(":")[2]))
+        with socket.create_connection(place, timeout=30) as silent:
+            assert silent.recv(1) == b"", "closed, long before the time of this test is over"
+    finally:
+        server.stop()
