@@ -30,7 +30,7 @@ _SLOW = ("test_catalog.py", "test_damaged.py", "test_restored.py", "test_converg
 _ROOT = Path(__file__).parents[2]
 _LIBRARY = _ROOT / "layers/pointsman/python"
 _TESTS = _ROOT / "tests/pipeline"
-_FAILED = re.compile(r"^(?:FAILED|ERROR) tests/pipeline/(\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) tests/pipeline/(.+?)(?: - .*)?$", re.MULTILINE)
 _CAUGHT = 1
 """pytest's exit code where tests ran and failed: https://docs.pytest.org/en/stable/reference/exit-codes.html."""
 

@@ -51,6 +51,27 @@ def test_a_reader_who_knows_what_a_head_does_not_and_the_other_way_round_reads_a
     assert published(place.objects) == rebuilt(place.objects)
 
 
+def test_a_head_that_others_move_again_and_again_is_not_taken_for_a_store_that_went_back() -> None:
+    place = Place()
+    place.configure(sidecar("shop", "web"))
+    place.ingest(event("web", 1, [instance("web")]))
+    era, other = place.engine.refresh().era, place.another()
+    indexes = [7, 6, 5]
+
+    def overtake() -> None:
+        index = indexes.pop()
+        other.ingest(event("web", index, [instance("web", index)]))
+        if indexes:
+            place.once("get", f"snapshots/{HEAD}", "before", overtake)
+
+    # The catalog was read before, the head after: newer than what was read, and another one each time.
+    place.once("get", f"snapshots/{HEAD}", "before", overtake)
+    done = place.ingest(event("web", 2, [instance("web", status="critical")]))
+    assert (indexes, done.warnings, done.failed) == ([], (), {})
+    assert place.engine.refresh().era == era
+    assert published(place.objects) == rebuilt(place.objects)
+
+
 def test_a_config_overtaken_before_its_heads_are_published_names_none_of_them() -> None:
     place = Place()
     place.configure(sidecar("shop", "web"))
