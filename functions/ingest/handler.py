@@ -16,7 +16,8 @@ import gc
 
 gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
@@ -37,8 +38,9 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
-from pointsman.pipeline.ingest import catalog_key, ingest
+from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
+from pointsman.pipeline.recording import catalog_key
 from pointsman.store.session import new_client
 
 LISTS = "incoming/"
@@ -46,6 +48,9 @@ LISTS = "incoming/"
 
 UPLOADS = "deploy/"
 """Where in the store's bucket config is uploaded."""
+
+SPARE_MS = 5_000
+"""Milliseconds before its time is over at which the function begins no further step: what is left comes again."""
 
 LONGEST_REASON = 1000
 """Characters of the reason that travel with a dead letter; the log line has all of it."""
@@ -70,28 +75,72 @@ gc.enable()
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """The Lambda function: an SQS event in, the records to deliver again out."""
     try:
-        return process_partial_response(event, take_in, processor, context)
+        records = [SQSRecord(each) for each in event["Records"]]
+        account = context.invoked_function_arn.split(":")[4]
+        taken = take_in(records, account, lambda: context.get_remaining_time_in_millis() > SPARE_MS)
+        return process_partial_response(event, lambda record: tell_of(record, taken[record.message_id]), processor)
     finally:
         signals.flush()
 
 
-def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    """Take in what is in `record`, or refuse it. Raises whatever should make SQS deliver the record again."""
+@dataclass(slots=True)
+class Taken:
+    """What a record holds, and what became of its events; or the `error` that kept it from being read."""
+
+    events: tuple[HealthEvent, ...] = ()
+    ignored: tuple[str, ...] = ()
+    upload: Upload | None = None
+    error: Exception | None = None
+    done: list[Ingested | Exception] = field(default_factory=list)
+
+
+def take_in(records: Sequence[SQSRecord], account: str, in_time: Callable[[], bool]) -> dict[str, Taken]:
+    """Take in the events of all `records` in one pass, by message id. What fails, fails alone."""
+    taken = {record.message_id: read_record(record, account) for record in records}
+    outcomes = iter(ingest_all(engine, [event for each in taken.values() for event in each.events], in_time))
+    for each in taken.values():
+        each.done = [next(outcomes) for _ in each.events]
+    # Several events may have touched one head.
+    done = [one for each in taken.values() for one in each.done if isinstance(one, Ingested)]
+    signals.count(
+        "ResolversRecomputed", len({head.key for one in done for head in (*one.moved, *one.stamped, *one.stood)})
+    )
+    published({head.key: head for one in done for head in one.moved}.values())
+    signals.went_back(list(dict.fromkeys(line for one in done for line in one.warnings)))
+    failing({plan: error for one in done for plan, error in one.failed.items()})
+    return taken
+
+
+def read_record(record: SQSRecord, account: str) -> Taken:
+    """What is in `record`; nothing is taken in yet."""
+    try:
+        raw = read_json(record.body)
+        if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
+            return Taken(upload=upload)
+        reading = read(raw, account)
+        return Taken(reading.events, reading.ignored)
+    except Exception as error:
+        return Taken(error=error)
+
+
+def tell_of(record: SQSRecord, taken: Taken) -> None:
+    """Tell what became of `record`, which counts as done. Raises whatever should make SQS deliver it again."""
     logger.append_keys(message_id=record.message_id)
     logger.set_correlation_id(record.message_id)
     try:
         try:
-            raw = read_json(record.body)
-            if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
-                deploy(upload)
-                return
-            reading = read(raw, lambda_context.invoked_function_arn.split(":")[4])
-            if reading.ignored:
-                logger.info("ignored", reasons=reading.ignored)
-                signals.count("EventsIgnored", not reading.events)
-            for each in reading.events:
-                logger.set_correlation_id(each.id or record.message_id)
-                take_event(each)
+            if taken.error:
+                raise taken.error
+            if taken.upload:
+                deploy(taken.upload)
+            if taken.ignored:
+                logger.info("ignored", reasons=taken.ignored)
+                signals.count("EventsIgnored", not taken.events)
+            for event, done in zip(taken.events, taken.done, strict=True):
+                logger.set_correlation_id(event.id or record.message_id)
+                if isinstance(done, Exception):
+                    raise done
+                tell_of_event(event, done)
         except InvalidInput as error:
             refuse(record, error)
     except Exception as error:
@@ -103,9 +152,8 @@ def take_in(record: SQSRecord, lambda_context: LambdaContext) -> None:
         raise
 
 
-def take_event(event: HealthEvent) -> None:
-    """Take in one health event, and tell what became of it. Raises InvalidInput if its catalog has no room for it."""
-    done = ingest(engine, event)
+def tell_of_event(event: HealthEvent, done: Ingested) -> None:
+    """Tell what became of one health event."""
     signals.count("EventsIngested")
     signals.count("EventsDuplicate", not done.new and done.stale is None)
     if done.stale is not None:
@@ -119,7 +167,6 @@ def take_event(event: HealthEvent) -> None:
     if done.doubt:
         signals.count("IndexesDoubted")
         logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
-    signals.count("ResolversRecomputed", len(done.moved) + len(done.stamped) + len(done.stood))
     if done.vanished:
         signals.count("InstancesVanished", done.vanished)
         logger.warning(
@@ -128,11 +175,9 @@ def take_event(event: HealthEvent) -> None:
             catalog=catalog_key(event),
             vanished=done.vanished,
         )
-    signals.went_back(done.warnings)
-    failing(done.failed)
-    moved = published(done.moved)
-    if moved:
+    if done.moved:
         signals.lag("PublishLag", event.time)
+        moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 
 
@@ -158,7 +203,8 @@ def deploy(upload: Upload) -> None:
     for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD), batch_of, environment.trust_domain):
         signals.went_back(done.settled.warnings)
         failing(done.settled.failed)
-        moved = published(done.settled.moved)
+        published(done.settled.moved)
+        moved = [f"{head.plan_key} v{head.version}" for head in done.settled.moved]
         signals.count("ConfigChanged", done.changed)
         logger.info("configured", upload=str(upload), generation=done.generation, changed=done.changed, moved=moved)
 
@@ -228,11 +274,10 @@ def failing(failed: Mapping[str, Exception]) -> None:
     signals.count("HeadsFailed", len(failed))
 
 
-def published(moved: Sequence[Moved]) -> list[str]:
-    """Count the heads that moved; each as a log line names it."""
+def published(moved: Collection[Moved]) -> None:
+    """Count the heads that moved."""
     signals.count("SnapshotsPublished", len(moved))
     signals.count("TargetsSwitched", sum(head.switched for head in moved))
-    return [f"{head.plan_key} v{head.version}" for head in moved]
 
 
 handler = signals.traced(handler)

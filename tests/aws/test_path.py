@@ -72,12 +72,14 @@ def test_a_failover_where_s3_takes_20_ms_takes_little_longer_than_its_requests_a
     # What the mock takes depends on the machine and on what else it does. So it is asked for the same requests alone,
     # in turns with the function.
     took, alone = [], []
-    for number in range(10):
-        took.append(path(mesh, s2("passing" if number % 2 else "critical"), LATENCY)[2])
-        assert active(mesh) == ("dc1" if number % 2 else "dc2")
-        alone.append(requests_alone(mesh, number))
+    for turn in range(40):
+        took.append(path(mesh, s2("passing" if turn % 2 else "critical"), LATENCY)[2])
+        assert active(mesh) == ("dc1" if turn % 2 else "dc2")
+        alone.append(requests_alone(mesh, turn))
+        if turn > 4 and min(took) < 1.2 * min(alone):
+            break
     print(f"a failover takes {min(took) * 1000:.0f} ms, its requests alone {min(alone) * 1000:.0f} ms")
-    assert min(took) < 1.3 * min(alone)
+    assert min(took) < 1.2 * min(alone)
 
 
 def requests_alone(aws: Aws, turn: int) -> float:
@@ -97,6 +99,21 @@ def requests_alone(aws: Aws, turn: int) -> float:
         took = time.perf_counter() - began
     store.close()
     return took
+
+
+def test_ten_records_of_one_batch_take_as_many_round_trips_as_one(mesh: Aws) -> None:
+    mesh.put_event(s2())
+    assert mesh.pump() == 0
+    for number in range(10):
+        first = instance("s2", 1, "critical" if number % 2 else "passing")
+        mesh.put_event(health("s2", [first, *(instance("s2", each) for each in (2, 3))], index=100 + number))
+    records = sqs_event(mesh.messages("Queue"), mesh.stack.attributes["Queue", "Arn"])
+    assert len(records["Records"]) == 10
+    ingest = mesh.handler("Ingest")
+    with mesh.wire.slow(SLOW):
+        assert ingest(records) == {"batchItemFailures": []}
+    trips = list(mesh.wire.trips)
+    assert (one_after_another(trips), Counter(trip.method for trip in trips)) == (4, {"GET": READS, "PUT": 1 + 2 + 2})
 
 
 def test_a_lost_race_costs_two_more_round_trips(mesh: Aws) -> None:

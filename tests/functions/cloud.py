@@ -26,6 +26,7 @@ CONTEXT = SimpleNamespace(
     memory_limit_in_mb=512,
     invoked_function_arn="arn:aws:lambda:eu-central-1:000000000000:function:ingest",
     aws_request_id="4f1e6c1e-58a1-4b4e-9c3f-6b7f3f3d2b10",
+    get_remaining_time_in_millis=lambda: 30_000,
 )
 
 

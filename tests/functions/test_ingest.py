@@ -105,10 +105,12 @@ def test_a_poisoned_record_among_good_ones_fails_alone(cloud: Cloud, capsys: pyt
         assert reason in dead[body]["reason"]
         assert lines[dead[body]["message-id"]]["level"] == "ERROR"
     assert len(lines) == len(poison)
-    assert metrics(capsys) == {
+    told = metrics(capsys)
+    assert told.pop("PublishLag") > 0
+    assert told == {
         "EventsIngested": 2,
         "EventsRefused": len(poison),
-        "ResolversRecomputed": 2,
+        "ResolversRecomputed": 1,
         "SnapshotsPublished": 1,
         "TargetsSwitched": 1,
     }
@@ -198,7 +200,7 @@ def test_a_redelivered_record_changes_nothing(cloud: Cloud, capsys: pytest.Captu
     cloud.send(*reversed(batch))
     assert cloud.deliver() == []
     assert cloud.published(API) == before
-    assert metrics(capsys) == {"EventsIngested": 3, "EventsDuplicate": 3, "ResolversRecomputed": 3}
+    assert metrics(capsys) == {"EventsIngested": 3, "EventsDuplicate": 3, "ResolversRecomputed": 1}
 
 
 def test_most_of_a_catalog_vanishing_at_once_is_a_loud_metric(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +227,10 @@ def test_the_lag_is_counted_from_when_the_event_says_it_happened(
     cloud: Cloud, capsys: pytest.CaptureFixture[str], ago: float, least: float, most: float
 ) -> None:
     happened = datetime.now(UTC) - timedelta(seconds=ago)
-    cloud.send(sample("gateway-health-changed"), {"time": happened.isoformat(), "detail": sample("bare-detail")})
+    cloud.send(sample("gateway-health-changed"))
+    assert cloud.deliver() == []
+    capsys.readouterr()
+    cloud.send({"time": happened.isoformat(), "detail": sample("bare-detail")})
     assert cloud.deliver() == []
     assert cloud.published(API).active == "api.default.dc3"
     assert least <= metrics(capsys)["PublishLag"] <= most
@@ -235,7 +240,10 @@ def test_the_lag_is_counted_from_when_the_event_says_it_happened(
 def test_an_event_that_does_not_say_when_it_happened_has_no_lag(
     cloud: Cloud, capsys: pytest.CaptureFixture[str], time: str
 ) -> None:
-    cloud.send(sample("gateway-health-changed"), {"time": time, "detail": sample("bare-detail")})
+    cloud.send(sample("gateway-health-changed"))
+    assert cloud.deliver() == []
+    capsys.readouterr()
+    cloud.send({"time": time, "detail": sample("bare-detail")})
     assert cloud.deliver() == []
     told = metrics(capsys)
     assert "PublishLag" not in told

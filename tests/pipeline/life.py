@@ -18,9 +18,10 @@ from pointsman.pipeline.config import NO_CONFIG_HEAD, Config, Root, read_config_
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.ingest import Ingested, catalog_key, ingest, jobs_of
+from pointsman.pipeline.ingest import Ingested, ingest, jobs_of
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.recording import catalog_key
 from pointsman.pipeline.retention import Keep, Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.store import keys

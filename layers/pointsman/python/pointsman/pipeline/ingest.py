@@ -1,44 +1,31 @@
-"""Ingest: one health event, from the catalog to the published heads."""
+"""Ingest: health events, from the catalogs to the published heads, all that wait in one pass."""
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pointsman.model.catalog import catalog_json, merge, vanished
-from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
-from pointsman.model.index_doubt import index_doubt
-from pointsman.model.keys import gateways_key, service_key
-from pointsman.model.stale import Stale, stale
+from pointsman.model.stale import Stale
 from pointsman.model.stored import NewerSchema
-from pointsman.pipeline.config import PlanEntry, Root, read_config_head
-from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.config import PlanEntry, Root
+from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.moved import Moved, MovedManifest
-from pointsman.pipeline.objects import seal
+from pointsman.pipeline.recording import Recorded, catalog_key, record
 from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remote_job, service_job
-from pointsman.pipeline.settle import settle
+from pointsman.pipeline.settle import Settled, Unsettled, settle
 from pointsman.store import keys
-from pointsman.store.protocol import Write
-
-MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of the instances of one service in one datacenter, of all sources together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What one event did.
-
-    `revision` is the catalog's now. `new` says whether the catalog recorded anything of it, `changed` whether what is
-    known of the instances changed by it: a list that says the same at a greater index is new and changes nothing.
-    `stale` is what of it is outranked by what its source said before, `doubt` what is suspicious about its index.
+    """What one event did: what Recorded says of its catalog, and what became of the heads that read it.
 
     All heads that the event touches were recomputed: `moved` are those with a new version, `stood` those that covered
-    the event already, `stamped` those that came to the same version from it. `vanished` counts the instances that a
-    full list took away, if those were most of what its source had. `failed` are the heads that cannot be computed, each
-    with the reason: the event is in the catalog, and they stay as they are until a later event or reconcile can compute
-    them. `warnings` say what else people should know, that the store went back for one.
+    the event already, `stamped` those that came to the same version from it. Where several events of one pass touch a
+    head, each of them has it. `failed` are the heads that cannot be computed, each with the reason: the event is in the
+    catalog, and they stay as they are until a later event or reconcile can compute them. `warnings` say what else
+    people should know, that the store went back for one.
     """
 
     revision: int
@@ -46,63 +33,164 @@ class Ingested:
     changed: bool = False
     stale: Stale | None = None
     doubt: str = ""
+    vanished: int = 0
     moved: list[Moved] = field(default_factory=list)
     stood: list[Moved] = field(default_factory=list)
     stamped: list[Moved] = field(default_factory=list)
-    vanished: int = 0
     failed: dict[str, Exception] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
-def catalog_key(event: HealthEvent) -> str:
-    """The catalog that `event` belongs to."""
-    if event.service is None:
-        return gateways_key(event.datacenter)
-    return service_key(event.datacenter, event.service)
+def _always() -> bool:
+    return True
 
 
 def ingest(engine: Engine, event: HealthEvent) -> Ingested:
     """Take `event` in; when this returns, every head that it touches covers it, or cannot, and it may be acknowledged.
 
-    First the catalog is written; only then config head, the plans' other inputs and the current heads are read. An
-    event that says nothing new skips its write and none of the rest, so that a redelivery repairs what a crash left.
-    Raises StoreUnavailable when the store cannot be reached: run it again. Raises InvalidInput, and nothing was
-    changed, when its catalog would be larger than MOST_CATALOG_BYTES.
+    Raises what `ingest_all` has for it.
     """
-    done = _record(engine, catalog_key(event), event)
+    (done,) = ingest_all(engine, [event])
+    if isinstance(done, Exception):
+        raise done
+    return done
 
-    def rosters(root: Root) -> list[str]:
-        return [keys.gateways_manifest(datacenter) for datacenter in _gateways_of(engine, root, event)]
 
-    settled = settle(engine, lambda root: jobs_of(engine, root, event), rosters)
-    root = engine.root
-    told: list[MovedManifest] = []
-    for datacenter in _gateways_of(engine, root, event):
-        stored = settled.beside.get(keys.gateways_manifest(datacenter))
+def ingest_all(
+    engine: Engine, events: Sequence[HealthEvent], in_time: Callable[[], bool] = _always
+) -> list[Ingested | Exception]:
+    """Take `events` in as one pass; for each what it did, or why it may not be acknowledged.
+
+    First the catalogs are written, with all that the events say; only then config head, the plans' other inputs and the
+    current heads are read. Each head is computed once, however many events touch it. An event that says nothing new
+    skips its write and none of the rest, so that a redelivery repairs what a crash left.
+
+    An event is done when every head that it touches covers it, or cannot, and what there is to tell of them was told.
+    It has StoreUnavailable when the store cannot be reached, races are lost again and again, or `in_time` says no
+    before its heads are settled: take it in again. It has InvalidInput, and changed nothing, when its catalog would be
+    larger than MOST_CATALOG_BYTES. None of that keeps back another event, unless it touches the same heads. Nothing is
+    raised.
+    """
+    if not events:
+        return []
+    try:
+        recorded = record(engine, events)
+    except Exception as error:
+        return [error for _ in events]
+    done = [(event, each) for event, each in zip(events, recorded, strict=True) if isinstance(each, Recorded)]
+    one_pass = _Pass(engine, done)
+    try:
+        if done:
+            one_pass.settle(in_time)
+    except Exception as error:
+        return [error if isinstance(each, Recorded) else each for each in recorded]
+    one_pass.tell()
+    return [
+        one_pass.outcome(event, each) if isinstance(each, Recorded) else each
+        for event, each in zip(events, recorded, strict=True)
+    ]
+
+
+class _Pass:
+    """Events that are recorded, on their way to the heads that they touch."""
+
+    def __init__(self, engine: Engine, events: Sequence[tuple[HealthEvent, Recorded]]) -> None:
+        self._engine = engine
+        # What an event touches depends on its catalog alone.
+        self._about = {catalog_key(event): event for event, _ in events}
+        # A crash can have fallen before a notice only if the event was here before.
+        self._owed = {catalog_key(event) for event, each in events if not each.new}
+        self._settled = Settled()
+        self._jobs: dict[str, dict[str, PlanEntry]] = {}
+        self._gateways: dict[str, list[str]] = {}
+        self._rosters: dict[str, Settled] = {}
+        self._told: list[MovedManifest] = []
+        self._open: dict[str, Exception] = {}
+
+    def settle(self, in_time: Callable[[], bool]) -> None:
+        """Bring every head that the events touch, and the rosters of gateways, up to them."""
+        engine = self._engine
         try:
-            manifest, _, _ = read_roster(stored, engine.now())
+            self._settled = settle(engine, self._all_jobs, self._all_rosters, in_time)
+        except Unsettled as error:
+            self._settled = error.settled
+            self._open |= dict.fromkeys(error.pending, error)
+        root = engine.root
+        self._jobs = {key: jobs_of(engine, root, event) for key, event in self._about.items()}
+        self._gateways = {key: _gateways_of(engine, root, event) for key, event in self._about.items()}
+        for datacenter in sorted({each for some in self._gateways.values() for each in some}):
+            try:
+                self._publish_roster(datacenter, root)
+            except Exception as error:
+                self._open[datacenter] = error
+
+    def _all_jobs(self, root: Root) -> Mapping[str, PlanEntry]:
+        jobs: dict[str, PlanEntry] = {}
+        for event in self._about.values():
+            jobs |= jobs_of(self._engine, root, event)
+        return jobs
+
+    def _all_rosters(self, root: Root) -> list[str]:
+        found = {each for event in self._about.values() for each in _gateways_of(self._engine, root, event)}
+        return [keys.gateways_manifest(datacenter) for datacenter in sorted(found)]
+
+    def _publish_roster(self, datacenter: str, root: Root) -> None:
+        name = keys.gateways_manifest(datacenter)
+        mine = [key for key in self._about if datacenter in self._gateways[key]]
+        stored = self._settled.beside.get(name)
+        try:
+            manifest, _, _ = read_roster(stored, self._engine.now())
         except NewerSchema as error:
-            settled.failed[keys.gateways_manifest(datacenter)] = error
-            continue
-        if not covers(root, manifest, event.service, event.datacenter):
-            published = publish_roster(engine, datacenter)
-            settled += published.settled
-            told += [published.stands] if published.stands else []
-        elif not done.new and stored is not None:
-            told.append(moved_manifest(stored.key, stored.data))
-    # A crash can have fallen before the notice only if this event was here before.
-    if heads := settled.notices(stamped=not done.new):
-        engine.notify(heads)
-    if told:
-        engine.notify(told)
-    return replace(
-        done,
-        moved=settled.moved,
-        stood=settled.stood,
-        stamped=settled.stamped,
-        failed=settled.failed,
-        warnings=tuple(settled.warnings),
-    )
+            self._rosters[datacenter] = Settled(failed={name: error})
+            return
+        if not all(covers(root, manifest, self._about[key].service, self._about[key].datacenter) for key in mine):
+            published = publish_roster(self._engine, datacenter)
+            self._rosters[datacenter] = published.settled
+            self._told += [published.stands] if published.stands else []
+        elif stored is not None and not self._owed.isdisjoint(mine):
+            self._told.append(moved_manifest(stored.key, stored.data))
+
+    def tell(self) -> None:
+        """Tell of the heads, then of the rosters that name them."""
+        owed = {plan for key in self._owed for plan in self._jobs[key]}
+        news = {each.plan_key: each for each in self._settled.notices(owed.__contains__)}
+        for datacenter, settled in self._rosters.items():
+            if any(datacenter in self._gateways[key] for key in self._owed):
+                owed |= {each.plan_key for each in settled.stamped}
+            news |= {each.plan_key: each for each in settled.notices(owed.__contains__)}
+        try:
+            if news:
+                self._engine.notify(list(news.values()))
+            if self._told:
+                self._engine.notify(self._told)
+        except Exception as error:
+            rosters = (*self._rosters, *(keys.datacenter_of(each.key) for each in self._told))
+            self._open |= dict.fromkeys((*news, *rosters), error)
+
+    def outcome(self, event: HealthEvent, recorded: Recorded) -> Ingested | Exception:
+        """What became of one event."""
+        key = catalog_key(event)
+        touched = [*self._jobs[key], *self._gateways[key]]
+        for each in touched:
+            if each in self._open:
+                return self._open[each]
+        settled = Settled(warnings=list(self._settled.warnings))
+        settled += self._settled.only(self._jobs[key])
+        for datacenter in self._gateways[key]:
+            settled += self._rosters.get(datacenter, Settled())
+        return Ingested(
+            recorded.revision,
+            recorded.new,
+            recorded.changed,
+            recorded.stale,
+            recorded.doubt,
+            recorded.vanished,
+            settled.moved,
+            settled.stood,
+            settled.stamped,
+            settled.failed,
+            tuple(settled.warnings),
+        )
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
@@ -122,34 +210,3 @@ def _gateways_of(engine: Engine, root: Root, event: HealthEvent) -> list[str]:
     else:
         found = [datacenter for datacenter in root.gateways if datacenter != event.datacenter]
     return engine.scope.keys(found)
-
-
-def _record(engine: Engine, key: str, event: HealthEvent) -> Ingested:
-    """What the event did to its catalog, durably; no head is computed yet."""
-    for _ in range(ATTEMPTS):
-        read = engine.store.get_many([keys.catalog(key), keys.CONFIG_HEAD])
-        engine.take(read_config_head(read.get(keys.CONFIG_HEAD)))
-        reading = engine.readings.read(key, read.get(keys.catalog(key)))
-        before, merged = reading.catalog, merge(reading.catalog, event)
-        outranked = stale(merged, event)
-        doubt = index_doubt(before, event, datetime.fromisoformat(engine.now()))
-        if merged is before and reading.etag is not None:
-            return Ingested(merged.revision, new=False, stale=outranked, doubt=doubt)
-        serial = reading.serial + 1
-        data = seal(catalog_json(merged), serial, engine.nonce())
-        stored = read.get(keys.catalog(key))
-        if len(data) > max(MOST_CATALOG_BYTES, len(stored.data) if stored else 0):
-            reason = f"with this event its catalog {key} is larger than {MOST_CATALOG_BYTES} bytes; nothing was changed"
-            raise InvalidInput.single(f'event of "{event.source}"', "", f"{reason}; remove instances from it first")
-        written = engine.store.put(Write(keys.catalog(key), data, reading.etag))
-        if written.etag is not None:
-            engine.readings.keep(key, merged, serial, written.etag)
-            return Ingested(
-                merged.revision,
-                new=True,
-                changed=merged.revision > before.revision,
-                stale=outranked,
-                doubt=doubt,
-                vanished=vanished(before, merged, event.source) if event.full else 0,
-            )
-    raise Contended(f"the catalog {key} is contended; run the event again")

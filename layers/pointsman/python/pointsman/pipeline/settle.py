@@ -1,6 +1,6 @@
 """Settling: recompute clusters until every head covers what is known (docs/architecture.md, "Ingest")."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -73,21 +73,45 @@ class Settled:
             for key, error in sorted(self.failed.items())
         ]
 
-    def notices(self, *, stamped: bool = True) -> list[Moved]:
+    def notices(self, owed: Callable[[str], bool] = lambda plan_key: True) -> list[Moved]:
         """The heads to tell of.
 
         One that was only stamped is the version that its Envoys have, unless whoever published that version crashed
-        before it told them: whoever repairs a crash tells of those too.
+        before it told them: whoever repairs a crash tells of those too. `owed` says of which plans that may be so.
         """
-        return [*self.moved, *(self.stamped if stamped else ()), *self.stood]
+        return [*self.moved, *(each for each in self.stamped if owed(each.plan_key)), *self.stood]
+
+    def only(self, plan_keys: Container[str]) -> "Settled":
+        """What settling came to for some plans alone."""
+        return Settled(
+            moved=[each for each in self.moved if each.plan_key in plan_keys],
+            stamped=[each for each in self.stamped if each.plan_key in plan_keys],
+            stood=[each for each in self.stood if each.plan_key in plan_keys],
+            failed={key: error for key, error in self.failed.items() if key in plan_keys},
+        )
+
+
+class Unsettled(Contended):
+    """Some plans could not be settled now: `pending`, by their keys. What was `settled` stays so."""
+
+    def __init__(self, reason: str, pending: Iterable[str], settled: Settled) -> None:
+        super().__init__(reason)
+        self.pending, self.settled = frozenset(pending), settled
 
 
 def _nothing(root: Root) -> Iterable[str]:
     return ()
 
 
+def _always() -> bool:
+    return True
+
+
 def settle(
-    engine: Engine, jobs_of: Callable[[Root], Jobs], also: Callable[[Root], Iterable[str]] = _nothing
+    engine: Engine,
+    jobs_of: Callable[[Root], Jobs],
+    also: Callable[[Root], Iterable[str]] = _nothing,
+    in_time: Callable[[], bool] = _always,
 ) -> Settled:
     """Settle the jobs that `jobs_of` names for the current root.
 
@@ -98,7 +122,8 @@ def settle(
 
     A head that is newer than what was read says that somebody else was faster, and all is read again. If it is the same
     head then, it was published before what was read this time: the store went back, and its epoch is raised.
-    Raises Contended when races are lost again and again.
+    Raises Unsettled when races are lost again and again, or when `in_time` says no before everything is settled; it is
+    asked after each BATCH.
     """
     out = Settled()
     done: set[str] = set()
@@ -124,7 +149,9 @@ def settle(
             return out
         done |= settled
         fruitless = 0 if settled else fruitless + 1
-    raise Contended(f"{len(pending)} snapshots are contended; run the event again")
+        if not in_time():
+            raise Unsettled(f"{len(pending)} snapshots are not settled in time; run the event again", pending, out)
+    raise Unsettled(f"{len(pending)} snapshots are contended; run the event again", pending, out)
 
 
 def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, dict[str, Stored]]:

@@ -7,7 +7,8 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.sources.reading import Reading
 from pointsman.model.stale import stale_line
 from pointsman.model.words import counted
-from pointsman.pipeline.ingest import Ingested, catalog_key
+from pointsman.pipeline.ingest import Ingested
+from pointsman.pipeline.recording import catalog_key
 
 IGNORED = "ignored: "
 """How a remark begins that is no trouble: what says nothing here."""

@@ -1,0 +1,137 @@
+"""Recording: what a number of events says is merged into the catalogs, durably, before anything is computed from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pointsman.model.catalog import catalog_json, merge, vanished
+from pointsman.model.errors import InvalidInput
+from pointsman.model.events import HealthEvent
+from pointsman.model.index_doubt import index_doubt
+from pointsman.model.keys import gateways_key, service_key
+from pointsman.model.stale import Stale, stale
+from pointsman.pipeline.config import read_config_head
+from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.objects import seal
+from pointsman.store import keys
+from pointsman.store.protocol import Stored, Write
+
+MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of the instances of one service in one datacenter, of all sources together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one event did to its catalog.
+
+    `revision` is the catalog's after it. `new` says whether the catalog recorded anything of it, `changed` whether what
+    is known of the instances changed by it: a list that says the same at a greater index is new and changes nothing.
+    `stale` is what of it is outranked by what its source said before, `doubt` what is suspicious about its index.
+    `vanished` counts the instances that a full list took away, if those were most of what its source had.
+    """
+
+    revision: int
+    new: bool
+    changed: bool = False
+    stale: Stale | None = None
+    doubt: str = ""
+    vanished: int = 0
+
+
+def catalog_key(event: HealthEvent) -> str:
+    """The catalog that `event` belongs to."""
+    if event.service is None:
+        return gateways_key(event.datacenter)
+    return service_key(event.datacenter, event.service)
+
+
+def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exception]:
+    """Merge `events` into their catalogs, one after another; for each what it did, or why it could not be recorded.
+
+    All catalogs are read together with the config head, which is taken in hand, and written together. A catalog whose
+    write loses a race is read again, and no other with it. A catalog that cannot be read, and an event for which its
+    catalog has no room (InvalidInput), fail alone. Raises StoreUnavailable when the store cannot be reached: what was
+    written stays written, and to record it again changes nothing.
+    """
+    outcomes: dict[int, Recorded | Exception] = {}
+    pending: dict[str, list[int]] = {}
+    for number, event in enumerate(events):
+        pending.setdefault(catalog_key(event), []).append(number)
+    for _ in range(ATTEMPTS):
+        found = engine.store.get_many([*map(keys.catalog, pending), keys.CONFIG_HEAD])
+        engine.take(read_config_head(found.get(keys.CONFIG_HEAD)))
+        folds: list[_Fold] = []
+        for key, numbers in pending.items():
+            try:
+                folds.append(_Fold(engine, key, found.get(keys.catalog(key)), [events[each] for each in numbers]))
+            except Exception as error:  # even a defect concerns this catalog alone
+                outcomes |= dict.fromkeys(numbers, error)
+        writes = [fold.write for fold in folds if fold.write is not None]
+        etags = {each.key: each.etag for each in (engine.store.put_many(writes) if writes else ())}
+        lost: dict[str, list[int]] = {}
+        for fold in folds:
+            if fold.write is not None and (etag := etags[fold.write.key]) is None:
+                lost[fold.key] = pending[fold.key]
+                continue
+            if fold.write is not None:
+                engine.readings.keep(fold.key, fold.catalog, fold.serial, etag)
+            outcomes |= zip(pending[fold.key], fold.outcomes, strict=True)
+        pending = lost
+        if not pending:
+            break
+    for key, numbers in pending.items():
+        outcomes |= dict.fromkeys(numbers, Contended(f"the catalog {key} is contended; run the event again"))
+    return [outcomes[number] for number in range(len(events))]
+
+
+class _Fold:
+    """One catalog with events merged into it: its next content, the write of it (None where it stands as it is), and
+    what became of each event."""
+
+    def __init__(self, engine: Engine, key: str, stored: Stored | None, events: Sequence[HealthEvent]) -> None:
+        """Raises StoreError where the catalog is damaged."""
+        reading = engine.readings.read(key, stored)
+        self.key, self.catalog, self.serial = key, reading.catalog, reading.serial + 1
+        self.write: Write | None = None
+        self.outcomes: list[Recorded | InvalidInput] = []
+        self._stored, self._is_there = stored, reading.etag is not None
+        self._nonce, self._now = engine.nonce(), datetime.fromisoformat(engine.now())
+        if not self._take(events):
+            # With all of them it is too large: each is taken for itself, as far as there is room.
+            self.catalog, self._is_there = reading.catalog, reading.etag is not None
+            self.outcomes.clear()
+            for event in events:
+                if not self._take([event]):
+                    self.outcomes.append(_no_room(key, event))
+
+    def _take(self, events: Sequence[HealthEvent]) -> bool:
+        """Merge `events`; False, and nothing changed but `outcomes`, if that makes the catalog too large."""
+        catalog, is_there, outcomes = self.catalog, self._is_there, list[Recorded | InvalidInput]()
+        for event in events:
+            merged = merge(catalog, event)
+            is_new = merged is not catalog or not is_there
+            outcomes.append(
+                Recorded(
+                    merged.revision,
+                    new=is_new,
+                    changed=merged.revision > catalog.revision,
+                    stale=stale(merged, event),
+                    doubt=index_doubt(catalog, event, self._now),
+                    vanished=vanished(catalog, merged, event.source) if event.full and is_new else 0,
+                )
+            )
+            catalog, is_there = merged, True
+        if catalog is not self.catalog or not self._is_there:
+            data = seal(catalog_json(catalog), self.serial, self._nonce)
+            if len(data) > max(MOST_CATALOG_BYTES, len(self._stored.data) if self._stored else 0):
+                return False
+            self.write = Write(keys.catalog(self.key), data, self._stored.etag if self._stored else None)
+        self.catalog, self._is_there = catalog, is_there
+        self.outcomes += outcomes
+        return True
+
+
+def _no_room(key: str, event: HealthEvent) -> InvalidInput:
+    reason = f"with this event its catalog {key} is larger than {MOST_CATALOG_BYTES} bytes; nothing was changed"
+    return InvalidInput.single(f'event of "{event.source}"', "", f"{reason}; remove instances from it first")
