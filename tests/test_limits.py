@@ -29,7 +29,7 @@ from pointsman.model.errors import LONGEST_PART, MOST_REASON, InvalidInput, shor
 from pointsman.model.events import MOST_NAME, parse_event
 from pointsman.model.stale import MOST_NAMED
 from pointsman.model.stored import LARGEST, Damaged
-from pointsman.pipeline import ingest as ingesting
+from pointsman.pipeline import recording
 from pointsman.pipeline.known import MOST_SHOWN, Known
 from pointsman.serve import accept, files
 from pointsman.serve.http import HttpServer
@@ -284,7 +284,7 @@ REACHED_BY = {
             "model/stored.py LARGEST",
         ],
         "test_a_catalog_has_a_size_and_what_makes_less_of_it_is_taken": [
-            "pipeline/ingest.py MOST_CATALOG_BYTES",
+            "pipeline/recording.py MOST_CATALOG_BYTES",
         ],
         "test_an_error_lists_so_many_names": [
             "pipeline/known.py MOST_SHOWN",
@@ -475,7 +475,7 @@ def test_a_catalog_has_a_size_and_what_makes_less_of_it_is_taken(monkeypatch: py
     few, many = ([instance("api", number) for number in range(count)] for count in (3, 50))
     place.ingest(event("api", 1, many))
     before = place.objects.objects[key]
-    monkeypatch.setattr(ingesting, "MOST_CATALOG_BYTES", len(before.data) // 2)
+    monkeypatch.setattr(recording, "MOST_CATALOG_BYTES", len(before.data) // 2)
     with pytest.raises(InvalidInput, match=r"larger than \d+ bytes; nothing was changed; remove"):
         place.ingest(event("api", 2, [instance("api", number) for number in range(60)]))
     assert place.objects.objects[key] == before
