@@ -38,16 +38,16 @@ from pointsman.model.splitter import share
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
 MOST_SPLITTERS = 100
-"""How many splitters a chain may go through one after another: nobody needs more, and the stack has an end."""
+"""Splitters in a row in one chain: nobody needs more, and the stack is finite."""
 
 MOST_REDIRECTS = 64
-"""How many redirects and default subsets a target may follow one after another."""
+"""Redirects and default subsets that a target follows in a row."""
 
 MOST_SPLITS = 1000
-"""Splits of all splitters of a chain together: flattening multiplies them."""
+"""Splits of all splitters of one chain: flattening multiplies them."""
 
 MOST_TARGETS = 10_000
-"""Targets of a chain, each as often as a resolver fails over to it."""
+"""Targets of one chain, each counted once for every resolver that fails over to it."""
 
 NO_OVERRIDES = Overrides()
 
@@ -61,7 +61,7 @@ def compile_chain(
 ) -> Chain:
     """The chain of `service`, evaluated in its namespace and in `datacenter`, as the proxies of `used_from` see it.
 
-    Raises ChainError when the entries do not compile.
+    Raises ChainError if the entries do not compile.
     """
     return _Compiler(entries, service, datacenter, used_from, overrides).compile()
 
@@ -71,7 +71,7 @@ def _or(value: str, default: str) -> str:
 
 
 class _Compiler:
-    """The working state of one compilation; nobody else ever sees it."""
+    """The working state of one compilation, private to it."""
 
     def __init__(
         self, entries: EntrySet, service: ServiceName, datacenter: str, used_from: str, overrides: Overrides
@@ -82,7 +82,7 @@ class _Compiler:
         self.used_from = used_from
         self.overrides = overrides
         self.spoken: Spoken | None = None
-        # The routers and splitters on the way; only HTTP has what they decide by.
+        # The routers and splitters on the way: they need HTTP requests to decide by.
         self.advanced: list[EntryKey] = []
         self.customized: set[str] = set()
         self.nodes: dict[str, Node] = {}
@@ -115,7 +115,7 @@ class _Compiler:
         )
 
     def customization(self) -> str:
-        """Equal overrides in effect give equal hashes; none in effect gives none."""
+        """The hash of the overrides that took effect, the same for equal ones; "" if none did."""
         if not self.customized:
             return ""
         effective = {
@@ -141,7 +141,7 @@ class _Compiler:
             return self.splitter_or_resolver_node(top, None)
         entry = key_of(router)
         self.advanced.append(entry)
-        # The requests that are routed are its service's, whether or not any of them ends there.
+        # The routed requests are this service's, even if none of them ends there.
         self.record_protocol(self.service, Place(entry, CATCH_ALL))
         routes: list[tuple[Route, str]] = []
         for i, route in enumerate(router.routes):
@@ -180,7 +180,7 @@ class _Compiler:
         splitter = self.entries.splitter(service)
         if splitter is None:
             return None
-        # Known before its splits are followed: a loop below meets the key instead of coming round again.
+        # Recorded before its splits are followed, so that a loop below stops at the key.
         self.nodes[key] = SplitterNode(service.name, ())
         entry = key_of(splitter)
         self.advanced.append(entry)
@@ -203,7 +203,8 @@ class _Compiler:
         return key
 
     def record_protocol(self, service: ServiceName, place: Place | None) -> None:
-        """Routers' services, and those that traffic ends at or is redirected from, have a say: splitters' have none."""
+        """Check the protocol of `service` against the chain's: services with a router count, and those that traffic
+        ends at or is redirected from; services with only a splitter do not."""
         self.reads.add(service)
         protocol, source = "", None
         if defaults := self.entries.defaults(service):
@@ -217,13 +218,13 @@ class _Compiler:
             raise inconsistent_protocols(self.service, spoken, self.spoken)
 
     def resolver_node(self, target: Target, place: Place | None) -> str:
-        """The key of the node that `target`, to which `place` leads, ends at; it is made if it is new."""
+        """The key of the resolver node for `target`, to which `place` leads; a new node is created."""
         places = [place]
         try:
             target, resolver = self.resolve(target, places)
             key = f"resolver:{target.id}"
             if key not in self.nodes:
-                # Known before its failover is: a failover target that is this one again is not loaded a second time.
+                # Recorded before its failover is resolved, so that a failover back to it does not load it again.
                 self.count_target(target)
                 node = self.nodes[key] = self.load(target, resolver)
                 failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
@@ -236,7 +237,7 @@ class _Compiler:
             raise
 
     def failover_target(self, target: Target, place: Place) -> str:
-        """The id of what a failover target resolves to; it is not failed over again."""
+        """The id of the target that a failover target resolves to, without another failover."""
         target, resolver = self.resolve(target, [place])
         self.count_target(target)
         if f"resolver:{target.id}" not in self.nodes:
@@ -244,7 +245,7 @@ class _Compiler:
         return target.id
 
     def resolve(self, target: Target, places: list[Place | None]) -> tuple[Target, ServiceResolver]:
-        """Follow redirects and default subsets to where `target` really goes; add the redirects to the `places`."""
+        """Follow redirects and default subsets from `target` to the end; add the redirects to `places`."""
         visited: dict[str, Target] = {}
         while f"resolver:{target.id}" not in self.nodes:
             if target.id in visited:
@@ -276,8 +277,8 @@ class _Compiler:
         return self.entries.resolver(target.name) or ServiceResolver(kind="service-resolver", name=target.service)
 
     def load(self, target: Target, resolver: ServiceResolver) -> ResolverNode:
-        """Take `target` into the chain, with its own gateway mode, and make its node without failover."""
-        # Rounded up: Envoy refuses a cluster whose timeout is 0.
+        """Add `target` to the chain, with its own gateway mode; its node, still without failover."""
+        # Rounded up: Envoy rejects a cluster whose timeout is 0.
         timeout = -(-resolver.connect_timeout // 1_000_000) or DEFAULT_CONNECT_TIMEOUT_MS
         override = self.overrides.connect_timeout_ms
         if override > 0 and timeout != override:
@@ -295,7 +296,7 @@ class _Compiler:
         return ResolverNode(target.id, target.id, (), timeout, resolver.load_balancer, resolver.request_timeout)
 
     def count_target(self, target: Target) -> None:
-        """Note one more target, or one more use of it."""
+        """Count one more target, or one more use of one."""
         self.target_count += 1
         if self.target_count > MOST_TARGETS:
             place = Place(_resolver_key(target), "Failover")
@@ -319,9 +320,9 @@ class _Compiler:
         return mode, source
 
     def innermost_first(self, start: str) -> list[str]:
-        """The keys of all nodes that `start` reaches, each behind those that it leads to.
+        """The keys of all nodes that `start` reaches, each after those that it leads to.
 
-        Raises ChainError for splitters that lead back to themselves: they would be flattened for ever.
+        Raises ChainError for circular splitters: flattening them would never end.
         """
         path: list[tuple[str, int]] = []
         done: dict[str, None] = {}
@@ -342,13 +343,13 @@ class _Compiler:
         return list(done)
 
     def place(self, key: str, split: int) -> Place:
-        """Where the splitter node under `key` is written that its `split`th share goes on."""
+        """The place in the entry of the splitter node under `key` that defines its `split`th share."""
         return Place(("service-splitter", self.service.namespace, self.nodes[key].name), f"Splits[{split}]")
 
     def flatten_splitters(self, innermost_first: list[str]) -> None:
-        """Put in the place of a split that leads to a splitter that splitter's own, which are flat already.
+        """Replace each split that leads to a splitter by that splitter's own splits, which are already flat.
 
-        Consul multiplies in the order in which a map of Go happens to be walked, so that any order is as good.
+        Consul multiplies in the random order of a Go map, so any order will do.
         """
         for key in innermost_first:
             node = self.nodes[key]
@@ -379,7 +380,7 @@ class _Compiler:
 
 
 def _merged(splits: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """Shares of one node added up: nested splitters that meet again would otherwise double with every level."""
+    """The shares, added up by node: otherwise nested splitters that meet again would double with every level."""
     shares: dict[str, int] = {}
     for weight, key in splits:
         shares[key] = shares.get(key, 0) + weight
@@ -395,7 +396,8 @@ def _next_nodes(node: Node) -> list[str]:
 
 
 def _rewrite(target: Target, service: str, subset: str, namespace: str, datacenter: str) -> Target:
-    """`target` with what is given in place of its own; another service's subsets are others, so it loses its own."""
+    """`target` with the given parts replaced. At another service it loses its subset, because subsets belong to a
+    service."""
     moved = Target(
         _or(service, target.service), "", _or(namespace, target.namespace), _or(datacenter, target.datacenter)
     )
@@ -408,7 +410,7 @@ def _resolver_key(target: Target) -> EntryKey:
 
 
 def _failover_targets(target: Target, resolver: ServiceResolver) -> Iterator[tuple[Target, Place]]:
-    """What `target` fails over to, in order, each with the place that says so; itself is left out."""
+    """The failover targets of `target`, in order, each with the place that names it; `target` itself is left out."""
     name = target.subset if target.subset in resolver.failover else "*"
     section = resolver.failover.get(name)
     if section is None:

@@ -1,4 +1,5 @@
-"""What entries do wrong together, said so that the author of any of them can mend it (docs/semantics.md, section 2)."""
+"""Errors of entries that do not fit together, worded so that the author of any of them can correct it
+(docs/semantics.md, section 2)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,22 +10,22 @@ from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, Target
 from pointsman.model.resolver import ServiceResolver
 
 CATCH_ALL = "Routes"
-"""The field that stands for the route which every router has at its end."""
+"""The field for the last route, which every router has."""
 
 PROXY_DEFAULTS: EntryKey = ("proxy-defaults", DEFAULT_NAMESPACE, "global")
 
 
 class Place(NamedTuple):
-    """Where an entry leads on to a service: the entry's key and the path of the field (`Splits[1]`)."""
+    """A place in an entry that leads to a service: the entry's key and the path of the field (`Splits[1]`)."""
 
     key: EntryKey
     field: str
 
 
 class Spoken(NamedTuple):
-    """A service's protocol, the entry that was asked for it (None if there is none), and what led to the service.
+    """A service's protocol, the entry that decides it (None if there is none), and the place that led to the service.
 
-    `said` tells whether that entry sets one.
+    `said` is whether that entry sets one.
     """
 
     service: ServiceName
@@ -47,7 +48,7 @@ def shown(service: ServiceName) -> str:
 
 
 def missing_subset(chain: ServiceName, target: Target, resolver: ServiceResolver, asked: Place | None) -> ChainError:
-    """`target` has a subset that its resolver does not define; `asked` is the field that names it."""
+    """The error for a `target` with a subset that its resolver does not define; `asked` is the field that names it."""
     names = ", ".join(f'"{name}"' for name in sorted(resolver.subsets))
     lacks = f'service {shown(target.name)} does not have a subset named "{target.subset}"; it has {names or "none"}'
     asker = f", {asked.field} of {thing(asked.key)}" if asked else ""
@@ -60,20 +61,20 @@ def missing_subset(chain: ServiceName, target: Target, resolver: ServiceResolver
 
 
 def inconsistent_protocols(chain: ServiceName, one: Spoken, other: Spoken) -> ChainError:
-    """Two services of a chain do not speak the same protocol."""
+    """The error for two services of a chain with different protocols."""
     said = ", ".join(f'service {shown(each.service)} has "{each.protocol}" ({_source(each)})' for each in (one, other))
     text = (
         f"discovery chain {shown(chain)} uses inconsistent protocols: {said}; "
         "give all services of a chain one protocol, in service-defaults or proxy-defaults"
     )
     places = [Culprit(each.place.key, each.place.field, text) for each in (one, other) if each.place]
-    # A router's catch-all, which nobody wrote, is the last to be mended.
+    # A router's catch-all comes last: nobody wrote it.
     places.sort(key=lambda culprit: culprit.field == CATCH_ALL)
     return ChainError(text, [*places, *_protocol_culprits(text, one, other)])
 
 
 def not_http(chain: ServiceName, spoken: Spoken, advanced: Sequence[EntryKey]) -> ChainError:
-    """A chain with routers or splitters (`advanced`) speaks a protocol that has no requests."""
+    """The error for a chain with routers or splitters (`advanced`) and a protocol without requests."""
     text = (
         f'discovery chain {shown(chain)} uses the protocol "{spoken.protocol}" ({_source(spoken)}), which does not '
         f"permit {' and '.join(thing(key) for key in advanced)}; "
@@ -96,7 +97,7 @@ def _source(spoken: Spoken) -> str:
 
 
 def circular_redirect(around: Sequence[Target]) -> ChainError:
-    """Redirects that lead from the last of `around` back to its first."""
+    """The error for redirects that lead from the last of `around` back to its first."""
     text = f"detected circular resolver redirect: {_circle([target.id for target in around])}"
     text += "; one of these redirects has to go"
     keys = [("service-resolver", target.namespace, target.service) for target in around]
@@ -104,32 +105,32 @@ def circular_redirect(around: Sequence[Target]) -> ChainError:
 
 
 def circular_splitters(around: Sequence[Place]) -> ChainError:
-    """Splits that lead from the last of `around` back to its first."""
+    """The error for splits that lead from the last of `around` back to its first."""
     text = f"detected circular reference of splitters: {_circle([place.key[2] for place in around])}"
     text += "; one of these splits has to go"
     return ChainError(text, [Culprit(place.key, place.field, text) for place in around])
 
 
 def too_deep(chain: ServiceName, passed: Sequence[EntryKey], limit: int) -> ChainError:
-    """Splitters that lead to splitters, more than `limit` of them; `passed` are those on the way."""
+    """The error for more than `limit` splitters in a row; `passed` are those on the way."""
     text = f"discovery chain {shown(chain)} goes through more than {limit} splitters, one after another"
     return ChainError(text, [Culprit(key, "Splits", text) for key in reversed(passed)])
 
 
 def too_many_redirects(chain: ServiceName, passed: Sequence[Target], limit: int) -> ChainError:
-    """Redirects that go on and on, more than `limit` of them; `passed` are the targets on the way."""
+    """The error for more than `limit` redirects in a row; `passed` are the targets on the way."""
     text = f"discovery chain {shown(chain)} follows more than {limit} redirects, one after another"
     keys = [("service-resolver", target.namespace, target.service) for target in passed]
     return ChainError(text, [Culprit(key, "Redirect", text) for key in dict.fromkeys(keys)])
 
 
 def too_large(chain: ServiceName, place: Place, limit: str) -> ChainError:
-    """The chain has more than it may when it comes to `place`."""
+    """The error for a chain that exceeds `limit` at `place`."""
     text = f"discovery chain {shown(chain)} has more than {limit}; make several services of it"
     return ChainError(text, [Culprit(place.key, place.field, text)])
 
 
 def _circle(names: Sequence[str]) -> str:
-    """A circle, each of its names once, written from its smallest on: one circle, one text."""
+    """A circle as text, starting from its smallest name, so that equal circles give equal texts."""
     start = names.index(min(names))
     return f"[{' -> '.join([*names[start:], *names[:start], names[start]])}]"

@@ -1,4 +1,4 @@
-"""The config entries of a mesh, as the compiler looks them up."""
+"""The config entries of a mesh, with the look-ups of the compiler."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -16,13 +16,13 @@ class EntrySet:
 
     def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
         self._entries = dict(entries)
-        # By service, the keys of the entries that refer to it: made when it is first asked for, and handed on.
+        # By service, the keys of the entries that refer to it: built at the first use, and passed on to later sets.
         self._referring: dict[ServiceName, frozenset[EntryKey]] | None = None
         self._namespaces: frozenset[str] | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "EntrySet":
-        """The set of `entries`; of two with one key the later one."""
+        """The set of `entries`; of two with the same key the later one counts."""
         return cls({key_of(entry): entry for entry in entries})
 
     def with_changes(self, puts: Iterable[Entry], deletes: Iterable[EntryKey] = ()) -> "EntrySet":
@@ -55,31 +55,31 @@ class EntrySet:
         return len(self._entries)
 
     def get(self, key: EntryKey) -> Entry | None:
-        """The entry under `key`, if there is one."""
+        """The entry under `key`; None if there is none."""
         return self._entries.get(key)
 
     def resolver(self, service: ServiceName) -> ServiceResolver | None:
-        """The service's resolver, if it has one."""
+        """The service's `service-resolver`; None if it has none."""
         entry = self._entries.get(("service-resolver", service.namespace, service.name))
         return entry if isinstance(entry, ServiceResolver) else None
 
     def splitter(self, service: ServiceName) -> ServiceSplitter | None:
-        """The service's splitter, if it has one."""
+        """The service's `service-splitter`; None if it has none."""
         entry = self._entries.get(("service-splitter", service.namespace, service.name))
         return entry if isinstance(entry, ServiceSplitter) else None
 
     def router(self, service: ServiceName) -> ServiceRouter | None:
-        """The service's router, if it has one."""
+        """The service's `service-router`; None if it has none."""
         entry = self._entries.get(("service-router", service.namespace, service.name))
         return entry if isinstance(entry, ServiceRouter) else None
 
     def defaults(self, service: ServiceName) -> ServiceDefaults | None:
-        """The service's defaults, if it has any."""
+        """The service's `service-defaults`; None if it has none."""
         entry = self._entries.get(("service-defaults", service.namespace, service.name))
         return entry if isinstance(entry, ServiceDefaults) else None
 
     def proxy_defaults(self) -> ProxyDefaults | None:
-        """The one `proxy-defaults` entry, if it was written."""
+        """The `proxy-defaults` entry; None if there is none."""
         entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
         return entry if isinstance(entry, ProxyDefaults) else None
 
@@ -108,7 +108,7 @@ def _services(entry: Entry | None) -> set[ServiceName]:
 def references(entry: Entry) -> Iterator[tuple[str, ServiceName]]:
     """The services that `entry` refers to, each with the path of the block that does.
 
-    A change of one of them touches the chain of the entry's service (docs/semantics.md, section 1).
+    A change of one of them affects the chain of the entry's service (docs/semantics.md, section 1).
     """
     own, name = entry.namespace, entry.name
     if isinstance(entry, ServiceRouter):

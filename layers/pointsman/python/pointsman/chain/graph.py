@@ -18,7 +18,7 @@ HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """An entry that a chain does not compile for: which, where in it, and what is wrong with that place."""
+    """An entry that keeps a chain from compiling: its key, the field, and what is wrong there."""
 
     key: "EntryKey"
     field: str
@@ -26,9 +26,9 @@ class Culprit:
 
 
 class ChainError(PointsmanError):
-    """Entries that are right by themselves and do not fit together.
+    """Entries that are valid by themselves and do not fit together.
 
-    `culprits` are the entries that make it so, any of which could be the one to mend: the most likely first.
+    `culprits` are the entries that cause it, the most likely one to correct first.
     """
 
     def __init__(self, text: str, culprits: Sequence[Culprit] = ()) -> None:
@@ -36,15 +36,15 @@ class ChainError(PointsmanError):
         self.culprits = tuple(culprits)
 
     def reached_by(self, key: "EntryKey", field: str) -> None:
-        """Note that `field` of the entry under `key` led to where it went wrong: the last to be mended."""
+        """Add `field` of the entry under `key`, which led to the error, as the least likely culprit."""
         self.culprits += (Culprit(key, field, str(self)),)
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What a proxy's registration says over the entries; empty means nothing.
+    """Settings of a proxy's registration that override the entries; empty means unset.
 
-    `mode_source` tells `explain` who set the mode: "upstream override" or "proxy override".
+    `mode_source` is where the mode comes from, for `explain`: "upstream override" or "proxy override".
     """
 
     mode: "Mode" = ""
@@ -55,7 +55,7 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class ChainTarget:
-    """A target with all that it takes to measure and reach it."""
+    """A target with everything needed to measure and reach it."""
 
     target: Target
     filter: str
@@ -66,7 +66,7 @@ class ChainTarget:
 
 @dataclass(frozen=True, slots=True)
 class ResolverNode:
-    """One primary target and, in order, the targets to fail over to: all by id.
+    """The primary target and, in order, the targets to fail over to, all by id.
 
     `request_timeout` is the resolver's, in nanoseconds, 0 for none.
     """
@@ -89,7 +89,7 @@ class SplitterNode:
 
 @dataclass(frozen=True, slots=True)
 class RouterNode:
-    """Routes in the order they are tried, each with the key of the node that gets its requests."""
+    """Routes in order, each with the key of the node that gets its requests."""
 
     name: str
     routes: "tuple[tuple[Route, str], ...]"
@@ -102,9 +102,9 @@ Node = ResolverNode | SplitterNode | RouterNode
 class Chain:
     """What one service resolves to, from one datacenter (docs/semantics.md, section 2).
 
-    `nodes` go by keys (`resolver:web.default.dc1`, `splitter:…`, `router:…`), `targets` by target ids.
-    `customization` is the 8-hex hash of the overrides that took effect, "" if none did. `reads` are the services whose
-    entries the compilation looked at: while none of those (nor `proxy-defaults`) changes, neither does the chain.
+    `nodes` are by key (`resolver:web.default.dc1`, `splitter:…`, `router:…`), `targets` by target id. `customization`
+    is the 8-hex hash of the overrides that took effect, "" if none did. `reads` are the services whose entries the
+    compiler read: while none of those (nor `proxy-defaults`) changes, the chain does not change.
     """
 
     service: ServiceName

@@ -1,4 +1,4 @@
-"""What of a chain has to be known to recompute one cluster: no entries, no compiling, no lookups."""
+"""Plans: everything needed to compute one cluster, without entries, compiling or look-ups."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -29,7 +29,7 @@ class PlanTarget:
         return service_key(self.target.datacenter, self.target.name)
 
     def gateways(self, used_from: str) -> str | None:
-        """The key of the mesh gateways that the traffic goes through, if it goes through any."""
+        """The key of the mesh gateways that the traffic goes through; None if it goes directly."""
         if self.mode == "local":
             return gateways_key(used_from)
         return gateways_key(self.target.datacenter) if self.mode == "remote" else None
@@ -81,7 +81,7 @@ class SidecarPlan:
 
 @dataclass(frozen=True, slots=True)
 class GatewayServicePlan:
-    """A service (or a subset of it) of its own datacenter, as the mesh gateways there pass it on."""
+    """A service (or a subset of it), as the mesh gateways of its own datacenter forward to it."""
 
     target: PlanTarget
 
@@ -111,7 +111,7 @@ class GatewayServicePlan:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRemotePlan:
-    """The mesh gateways of another datacenter, as those of `datacenter` pass traffic on to them."""
+    """The mesh gateways of another datacenter, as those of `datacenter` forward to them."""
 
     datacenter: str
     remote: str
@@ -139,7 +139,7 @@ Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan
 
 
 def cluster_name(chain: Chain, node: ResolverNode, trust_domain: str) -> str:
-    """The name of the cluster of `node`, a resolver node of `chain`, as its plan has it."""
+    """The name of the cluster of `node`, a resolver node of `chain`; the same as in its plan."""
     return f"{_cluster_id(chain.customization, node.target)}.internal.{trust_domain}"
 
 
@@ -148,7 +148,7 @@ def _cluster_id(customization: str, primary: str) -> str:
 
 
 def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
-    """One plan per resolver node of `chain`, in the order of their keys."""
+    """One plan per resolver node of `chain`, ordered by key."""
     plans = []
     for _, node in sorted(chain.nodes.items()):
         if isinstance(node, ResolverNode):
@@ -186,7 +186,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def read_plan(body: Mapping[str, Any]) -> Plan:
-    """The plan that `plan_json` wrote. Raises Damaged for one of an unknown kind."""
+    """The plan that `plan_json` wrote. Raises Damaged for an unknown kind."""
     match body.get("kind"):
         case "gateway-service":
             return GatewayServicePlan(_read_target(body["target"]))
@@ -212,7 +212,7 @@ def _read_sidecar_plan(body: Mapping[str, Any]) -> SidecarPlan:
 def _read_load_balancer(body: Mapping[str, Any] | None) -> "LoadBalancer | None":
     if not body:
         return None
-    # The shapes of config take a while to import, and few plans have this one.
+    # Importing the shapes of config takes a while, and few plans need this one.
     from pointsman.model.resolver import LoadBalancer
 
     return LoadBalancer.model_validate(body)

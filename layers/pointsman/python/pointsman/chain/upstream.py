@@ -9,7 +9,7 @@ from pointsman.model.registration import Registration, Upstream
 
 
 def overrides(registration: Registration, upstream: Upstream) -> Overrides:
-    """What the registration says over the entries; an upstream's own gateway mode goes over its proxy's."""
+    """The overrides in the registration; an upstream's own gateway mode overrides its proxy's."""
     mode: Mode
     if upstream.mesh_gateway.mode:
         mode, source = upstream.mesh_gateway.mode, "upstream override"

@@ -1,4 +1,4 @@
-"""May these entries become the state? Every chain that a change touches still has to compile."""
+"""Validates a change: every chain that it affects still has to compile."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ from pointsman.model.entries import EntryKey, key_of
 from pointsman.model.errors import Problem
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 
-# Whether a chain compiles does not depend on where it is evaluated: any datacenter's name does.
+# Whether a chain compiles does not depend on the datacenter, so any name will do.
 _ANYWHERE = "dc1"
 _WITH_CHAINS = ("service-resolver", "service-router", "service-splitter")
 
@@ -19,17 +19,17 @@ _WITH_CHAINS = ("service-resolver", "service-router", "service-splitter")
 def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
     """What is wrong with the state `after`, reached by writing or deleting the entries under `changed`.
 
-    A few more problems than MOST_PROBLEMS at most: nobody reads on, and to look for them takes long.
+    It ends a little after MOST_PROBLEMS: nobody reads more, and finding them takes long.
 
-    The chains compiled are those of docs/semantics.md, section 1: each changed service's own, those of the services
-    with an entry that refers to it or, over any number of steps, to one that does, and for `proxy-defaults` those of
-    all services with a router, splitter or resolver.
+    It compiles the chains of docs/semantics.md, section 1: each changed service's own, those of services with an entry
+    that refers to it, directly or through others, and for `proxy-defaults` those of all services with a router,
+    splitter or resolver.
     """
     keys = sorted(set(changed))
     problems = [problem for key in keys for problem in _namespace_problems(after, key)]
     if problems:
         return problems
-    # One mistake spoils every chain that it is part of: it is told once.
+    # One mistake breaks every chain that contains it: it is reported once.
     told: dict[str, Problem] = {}
     changed = frozenset(keys)
     for service, because in sorted(_touched(after, keys).items()):
@@ -43,7 +43,7 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
 
 
 def _problem(after: EntrySet, error: ChainError, changed: frozenset[EntryKey], because: EntryKey) -> Problem:
-    """`error` as a problem of the changed entry that it is about, else of the one that `because` names."""
+    """`error` as a problem of the changed entry that causes it, else of the one that `because` names."""
     for culprit in error.culprits:
         if culprit.key in changed:
             if after.get(culprit.key):
@@ -73,7 +73,7 @@ def _namespace_problems(after: EntrySet, key: EntryKey) -> Iterator[Problem]:
 
 
 def _needed_namespace(after: EntrySet, key: EntryKey) -> Iterator[Problem]:
-    """Why the namespace under `key` cannot be deleted, if it cannot."""
+    """The reasons why the namespace under `key` cannot be deleted, if any."""
     _, _, name = key
     inside = [key_of(entry) for entry in after if entry.namespace == name]
     if inside:

@@ -1,4 +1,4 @@
-"""Why the traffic of a service goes where it goes: its chain as a tree, with what is known of every target's health."""
+"""Explains where the traffic of a service goes, and why: its chain as a tree, with every target's health."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,10 @@ from pointsman.model.router import Route
 class ExplainedTarget:
     """A target in the order of failover.
 
-    `mode_source` is who set the gateway mode: "upstream override", "proxy override", "service-defaults",
-    "proxy-defaults", or "" where nobody did or the target is where its callers are. `gateways` is how many mesh
-    gateways its traffic can go through, None where it goes through none. `total` counts the instances that the
-    target's filter keeps, `healthy` those of them that are healthy.
+    `mode_source` is where the gateway mode comes from: "upstream override", "proxy override", "service-defaults",
+    "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
+    gateways its traffic can go through, None if it goes directly. `total` counts the instances that the target's filter
+    keeps, `healthy` the healthy ones among them.
     """
 
     target: Target
@@ -36,11 +36,11 @@ class ExplainedTarget:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedResolver:
-    """Where traffic ends: one cluster, its targets, and the sentence why.
+    """A resolver node: its cluster, its targets, and the sentence that says why.
 
-    `chosen_by` is "pointsman" where the health of the targets is measured for Envoy, "envoy" where Envoy has all
-    targets as priority tiers, and "" where there is only one. `request_timeout` is in nanoseconds, 0 for none,
-    `policy` the load balancing policy, "" for Envoy's own.
+    `chosen_by` is "pointsman" if Pointsman chooses among the targets, "envoy" if Envoy has all of them as priority
+    tiers, and "" if there is only one. `request_timeout` is in nanoseconds, 0 for none, `policy` the load balancing
+    policy, "" for Envoy's own.
     """
 
     key: str
@@ -55,7 +55,7 @@ class ExplainedResolver:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedSplitter:
-    """Shares in hundredths of a percent, each with where it goes."""
+    """Shares in hundredths of a percent, each with the node it goes to."""
 
     key: str
     splits: tuple[tuple[int, "Explained"], ...]
@@ -63,7 +63,7 @@ class ExplainedSplitter:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRouter:
-    """Routes in the order they are tried, each with where its requests go; the last takes every request."""
+    """Routes in order, each with the node its requests go to; the last one takes every request."""
 
     key: str
     routes: tuple[tuple[Route, "Explained"], ...]
@@ -95,17 +95,17 @@ def explain(
     overrides: Overrides = NO_OVERRIDES,
     used_from: str = "",
 ) -> Explanation:
-    """Why the traffic of the sidecars of `used_from` ("": of `datacenter`) to `service` goes where it goes.
+    """Where the traffic of the sidecars of `used_from` ("": of `datacenter`) to `service` goes, and why.
 
-    `datacenter` is where the chain is evaluated: an upstream's `Datacenter`, or the sidecar's own. `overrides` are what
-    the sidecar's registration says (`pointsman.chain.upstream.overrides`). `instances` are those under the keys that
-    `inputs` names; a key that is missing has none. Raises ChainError if the entries do not compile.
+    `datacenter` is where the chain is evaluated: an upstream's `Datacenter`, or the sidecar's own. `overrides` are
+    those of the sidecar's registration (`pointsman.chain.upstream.overrides`). `instances` are by the keys that
+    `inputs` names; a missing key has none. Raises ChainError if the entries do not compile.
     """
     return explain_chain(compile_chain(entries, service, datacenter, used_from or datacenter, overrides), instances)
 
 
 def inputs(chain: Chain) -> frozenset[str]:
-    """The keys of all instances and gateways that explaining `chain` asks for."""
+    """The keys of all instances and gateways needed to explain `chain`."""
     return frozenset(key for plan in sidecar_plans(chain) for key in plan.inputs())
 
 
@@ -165,8 +165,8 @@ def _resolver(chain: Chain, key: str, node: ResolverNode, plan: SidecarPlan, ins
 def explain_json(explanation: Explanation) -> dict[str, Any]:
     """`explanation` as plain JSON values, for programs: every field by its name, a node with its `kind`.
 
-    Weights are in percent; a route is in Consul's shape, with `to`. What several routes or splits lead to is written
-    out at each of them.
+    Weights are in percent; a route is in Consul's shape, with `to`. A node that several routes or splits lead to is
+    written out at each of them.
     """
     return {
         "service": explanation.service.name,

@@ -17,7 +17,7 @@ _Branch = tuple[str, Explained]
 
 
 def explain_text(explanation: Explanation) -> str:
-    """`explanation` as lines, the last without a line feed. A node that was shown before is only named."""
+    """`explanation` as lines, without a final line feed. A node that was shown before is only named."""
     head = f"{shown(explanation.service)} in {explanation.datacenter}"
     if explanation.used_from != explanation.datacenter:
         head += f", as the sidecars of {explanation.used_from} use it"
@@ -84,7 +84,7 @@ def _health(each: ExplainedTarget) -> str:
 
 
 def _shared_filter(targets: Sequence[ExplainedTarget]) -> str:
-    """The filter of all targets, "" if they do not have one and the same."""
+    """The filter of all targets, "" if they do not share one."""
     filters = {_filter(each) for each in targets}
     return filters.pop() if len(filters) == 1 else ""
 

@@ -1,14 +1,14 @@
-"""Which instances a subset filter keeps: the conditions of a filter (`model/filters/`) as functions of an instance.
+"""Evaluates subset filters: the conditions of a filter (`model/filters/`) as functions of an instance.
 
-What go-bexpr does in Consul 1.6 (docs/semantics.md, section 3):
+The rules are those of go-bexpr in Consul 1.6 (docs/semantics.md, section 9):
 
 - A field that is missing or null has Go's zero value: "", 0, false, an empty list or map.
 - `in` looks for a substring in a string, an element in a list, a key in a map.
-- On a map key that is not there, `==`, `in`, `matches` and `is not empty` do not hold, and their opposites do. For
-  `matches` that is go-bexpr from 0.1.12 on, which today's Consul has; Consul 1.6 said that it holds.
-- On a list of structures (`Checks.Status`) a condition holds if it holds for any element, the negative operators
-  included: `Checks.Status != passing` is "some check is not passing" and holds for no instance without checks;
-  "no check is passing" is `not Checks.Status == passing`.
+- For a missing map key `==`, `in`, `matches` and `is not empty` are false, and their opposites true. For `matches` that
+  is go-bexpr 0.1.12 and later, which today's Consul uses; in Consul 1.6 it was true.
+- On a list of structures (`Checks.Status`) a condition is true if it is for any element, also with a negative operator:
+  `Checks.Status != passing` means "some check is not passing", and is false for an instance without checks; "no check
+  is passing" is `not Checks.Status == passing`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,23 +20,23 @@ from pointsman.model.filters.schema import INSTANCE, Field, ListOf, MapOf, Opera
 from pointsman.model.regex import searcher
 
 Predicate = Callable[[Mapping[str, Any]], bool]
-"""Says of an instance, in the shape `{"Node": …, "Service": …, "Checks": […]}`, whether it is kept."""
+"""Returns whether an instance, in the shape `{"Node": …, "Service": …, "Checks": […]}`, is kept."""
 
 
 class _Test(NamedTuple):
-    """A question about a value that is there, and its answer for the zero value."""
+    """A test of an existing value, and its result for the zero value."""
 
     holds: Callable[[Any], bool]
     zero: bool
 
 
 _NEGATIVE: Final = frozenset((Operator.NOT_EQUAL, Operator.NOT_IN, Operator.IS_EMPTY, Operator.NOT_MATCHES))
-"""The operators that hold where there is nothing to look at."""
+"""The operators that are true for a missing value."""
 
 
 @lru_cache(maxsize=16384)
 def predicate(expression: str) -> Predicate:
-    """A function that says of an instance whether `expression` keeps it; "" keeps every one.
+    """A function that returns whether `expression` keeps an instance; "" keeps every one.
 
     Field names are Consul's own (CamelCase); fields may be missing or None. Raises FilterError as `parse` does.
     """
@@ -53,7 +53,7 @@ def _compile(node: Filter) -> Predicate:
     return _all(tests) if isinstance(node, And) else _any(tests)
 
 
-# A loop costs half of what all() and any() over a generator do, and services have ten thousand instances.
+# A loop costs half as much as all() or any() over a generator, and services have up to ten thousand instances.
 
 
 def _all(tests: tuple[Predicate, ...]) -> Predicate:
@@ -77,7 +77,7 @@ def _any(tests: tuple[Predicate, ...]) -> Predicate:
 
 
 def _selected(field: Field, path: tuple[str, ...], condition: Condition) -> _Test:
-    """The test of a value of kind `field`, for a condition on what `path` selects inside it."""
+    """The test of a value of kind `field` by a condition on what `path` selects inside it."""
     if not path:
         return _asked(field, condition)
     inner_field = step(field, path[0])
@@ -117,7 +117,7 @@ def _in_any(inner: _Test) -> _Test:
 
 
 def _asked(field: Field, condition: Condition) -> _Test:
-    """The condition itself, on the value that it is about."""
+    """The test of the value itself."""
     zero: Any = (
         {Scalar.STRING: "", Scalar.INTEGER: 0, Scalar.BOOLEAN: False}[field] if isinstance(field, Scalar) else ()
     )
@@ -138,8 +138,7 @@ def _question(operator: Operator, value: Any) -> Callable[[Any], bool]:
         return lambda found: not found
     if operator is Operator.IS_NOT_EMPTY:
         return bool
-    # Compiled anew each time it is asked for and not at hand: filters are kept in their thousands, and what RE2 keeps
-    # for an expression is large.
+    # Not kept compiled here: thousands of filters are kept, and a compiled RE2 expression is large.
     if operator is Operator.MATCHES:
         return lambda found: searcher(value)(found)
     return lambda found: not searcher(value)(found)

@@ -10,7 +10,7 @@ from pointsman.model.instance import Instance
 from pointsman.model.names import Target
 
 Instances = Mapping[str, Sequence[Instance]]
-"""The instances that count, by the keys of a plan's inputs; a key that is not there has none."""
+"""The instances that count, by the keys of a plan's inputs; a missing key has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a resolver node sends traffic to now.
+    """The target that a resolver node sends traffic to now.
 
-    `active` indexes the plan's targets. For a node with priority tiers it is the first tier with a healthy instance,
-    told for information: there Envoy chooses.
+    `active` is its index among the plan's targets. For a node with priority tiers it is the first tier with a healthy
+    instance, for information only, because there Envoy chooses.
     """
 
     active: int
@@ -59,10 +59,10 @@ def select(plan: SidecarPlan, instances: Instances) -> Selection:
 
 
 def sentence(plan: SidecarPlan, selection: Selection) -> str:
-    """Why: one clause per target that was looked at, up to the one that serves.
+    """The reason for the selection, as one clause per target, up to the one that serves.
 
-    `dc1: 0 of 3 healthy; dc2: first with a healthy instance, through the local gateways`. Targets go by their
-    datacenters if those are all that tells them apart, else by their ids.
+    `dc1: 0 of 3 healthy; dc2: first with a healthy instance, through the local gateways`. Targets are named by
+    datacenter if they differ in nothing else, otherwise by id.
     """
     labels = _labels([each.target for each in plan.targets])
     clauses = []

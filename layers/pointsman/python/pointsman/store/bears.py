@@ -1,7 +1,8 @@
-"""Who may use a store: the config head names the oldest Pointsman that writes there and the oldest that reads there.
+"""Which versions may use a store: the config head names the oldest Pointsman that may write and the oldest that may
+read.
 
-A newer Pointsman may write what an older one would misunderstand or destroy. So an older one refuses to start on a
-store that a newer one has claimed, and a newer one says what it is going to claim before it does.
+A newer Pointsman may write something that an older one would misunderstand or destroy. So an older one refuses to start
+on a store that a newer one has claimed, and a newer one announces its claim first.
 """
 
 from dataclasses import dataclass
@@ -11,31 +12,31 @@ from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, numbe
 from pointsman.store.protocol import Stored, StoreError
 
 WRITER = 1
-"""This Pointsman as one that writes. Raise it when an older one beside it would undo or damage what this one writes,
-or would compute something else from the same config and catalogs."""
+"""The version of this Pointsman as a writer. Raise it if an older one beside it would undo or damage what this one
+writes, or would compute something else from the same config and catalogs."""
 
 ADAPTER = 1
-"""This Pointsman as one that serves Envoys from a store. Raise it when an older one could not read what this one
-publishes, or would deliver it wrongly."""
+"""The version of this Pointsman as an adapter. Raise it if an older one could not read what this one publishes, or
+would deliver it wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bears:
-    """The oldest writer and the oldest adapter that a store bears."""
+    """The oldest writer and the oldest adapter that may use a store."""
 
     writer: int
     adapter: int
 
     def json(self) -> dict[str, Any]:
-        """As it stands in the config head."""
+        """The fields of the config head."""
         return {"oldest_writer": self.writer, "oldest_adapter": self.adapter}
 
     def raised(self) -> Self:
-        """What the store bears once this Pointsman has written its config head."""
+        """These versions after this Pointsman has written the config head."""
         return type(self)(max(self.writer, WRITER), max(self.adapter, ADAPTER))
 
     def raises(self) -> str:
-        """What this Pointsman is going to raise, in one line; "" where it raises nothing."""
+        """What this Pointsman will raise, in one line; "" if nothing."""
         after = self.raised()
         changes = [
             f"{name} from {before} to {now}"
@@ -51,15 +52,15 @@ class Bears:
 
 
 NOT_SAID = Bears(0, 0)
-"""Of a store without config: everybody may begin."""
+"""Those of a store without config: any version may begin."""
 
 
 class TooOld(StoreError):
-    """The store was claimed by a newer Pointsman, or is of a layout that this one does not know any more."""
+    """A newer Pointsman claimed the store, or its layout is too old for this one."""
 
 
 def read_bears(body: object) -> Bears:
-    """Who may use the store whose config head has this `body`. Raises TooOld, or Damaged where it is no config head."""
+    """Which versions may use the store with this config head. Raises TooOld, or Damaged if it is no config head."""
     if type(body) is dict and "kind" not in body and "propagated_root" in body:
         raise TooOld(
             "the store is of an older layout, which this Pointsman does not read: name another store and apply the "
@@ -73,13 +74,13 @@ def read_bears(body: object) -> Bears:
 
 
 def check_writer(bears: Bears) -> None:
-    """Raise TooOld where this Pointsman may not write."""
+    """Raise TooOld if this Pointsman may not write."""
     if bears.writer > WRITER:
         raise TooOld(f"the store takes writers from {bears.writer} on, and this is writer {WRITER}: upgrade Pointsman")
 
 
 def check_adapter(stored: Stored | None) -> None:
-    """Raise TooOld where this Pointsman may not serve Envoys from the store whose config head is `stored`."""
+    """Raise TooOld if this Pointsman may not serve Envoys from the store with the config head `stored`."""
     if stored is None:
         return
     try:

@@ -1,6 +1,6 @@
-"""The key layout: a prefix per concern, and beneath it what things go by (`model/keys.py`).
+"""The key layout: a prefix for each kind of object, then the keys of `model/keys.py`.
 
-Every key of the store is built and taken apart here. Every name in a key was validated when it came in.
+All keys of the store are built and parsed here. Every name in a key was validated when it came in.
 """
 
 from pointsman.model.era import Era
@@ -28,7 +28,7 @@ def catalog(source: str) -> str:
 
 
 def source_of(catalog_key: str) -> str:
-    """What the catalog under this key is of."""
+    """The service or gateways of the catalog under this key."""
     return catalog_key.removeprefix(CATALOG)
 
 
@@ -38,7 +38,7 @@ def snapshot(plan_key: str) -> str:
 
 
 def plan_of(snapshot_key: str) -> str:
-    """The plan's key of the head under this key."""
+    """The key of the plan of the head under this key."""
     return snapshot_key.removeprefix(SNAPSHOTS)
 
 
@@ -48,22 +48,22 @@ def datacenter_of(key: str) -> str:
 
 
 def is_snapshot(key: str) -> bool:
-    """Whether heads stand under such keys."""
+    """Whether this is the key of a head."""
     return key.startswith(SNAPSHOTS)
 
 
 def is_manifest(key: str) -> bool:
-    """Whether manifests stand under such keys."""
+    """Whether this is the key of a manifest."""
     return key.startswith(MANIFESTS)
 
 
 def manifest(proxy_key: str) -> str:
-    """The manifest of a service's sidecars, of one gateway, or of a datacenter's gateways, by what they go by."""
+    """The manifest of a service's sidecars, of one gateway, or of a datacenter's gateways, by their key."""
     return f"{MANIFESTS}{proxy_key}"
 
 
 def proxy_of(manifest_key: str) -> str:
-    """What the manifest under this key is for; the inverse of `manifest`."""
+    """The key of the proxies of this manifest; the inverse of `manifest`."""
     return manifest_key.removeprefix(MANIFESTS)
 
 
@@ -78,21 +78,21 @@ def gateways_manifest(datacenter: str) -> str:
 
 
 def gateway_manifest(datacenter: str, gateway_id: str) -> str:
-    """What one gateway has of its own."""
+    """The manifest of one gateway's own settings."""
     return manifest(gateway_key(datacenter, gateway_id))
 
 
 def history(plan_key: str, era: Era, version: int) -> str:
-    """A superseded version of a snapshot, published in `era`: numbers begin anew in a store that was made anew."""
+    """A superseded version of a snapshot, published in `era`, because a new store counts versions from 1 again."""
     return f"{history_of(plan_key)}{era.epoch:010d}-{era.identity}/{version:010d}"
 
 
 def history_of(plan_key: str) -> str:
-    """What the keys of all superseded versions of a snapshot begin with."""
+    """The prefix of the keys of all superseded versions of a snapshot."""
     return f"{HISTORY}{plan_key}/"
 
 
 def version_of(history_key: str) -> int | None:
-    """The version that this key of the history is for; None for what is no such key."""
+    """The version in a key of the history; None for another key."""
     number = history_key.rpartition("/")[2]
     return int(number) if len(number) <= 20 and number.isascii() and number.isdecimal() else None

@@ -1,4 +1,4 @@
-"""A store that is not there yet: it is opened when it can be."""
+"""A store that may not exist yet, opened as soon as possible."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError,
 
 
 class LateStore:
-    """The Store that `url` names, for adapters. What is not open yet is opened by the next call.
+    """The Store that `url` names, for adapters. Every call opens it if it is not open yet.
 
-    Every call raises StoreUnavailable as long as the store cannot be opened, and TooOld where it does not bear this
-    adapter: from such a store nothing is read.
+    A call raises StoreUnavailable if the store cannot be opened, and TooOld if this adapter is too old for it: then
+    nothing is read.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,7 +23,7 @@ class LateStore:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Open it now, as `open_store` does: raises StoreError, which says what is wrong."""
+        """Open it now, as `open_store` does. Raises StoreError."""
         with self._lock:
             self._opened = open_store(self._url)
 

@@ -1,4 +1,4 @@
-"""Which store a user means: a URL or a path becomes a Store."""
+"""Opens the store that a URL or a path names."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -17,21 +17,21 @@ _CONNECTIONS = 16
 def open_store(url: str, *, create: bool = False, hurried: bool = False) -> Store:
     """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
 
-    A `hurried` one gives a bucket that is away up within four seconds instead of half a minute: for who is asked again
-    anyway, and pays for the time.
+    With `hurried`, it gives up on an unavailable bucket within four seconds instead of half a minute: for callers that
+    are asked again anyway and pay for the time.
 
-    A file is made only where told to `create` one that is not there (what changes the config or runs the control plane
-    does so): who reads would take an empty store for the one that was meant. `sqlite:///var/x.db` is the absolute path
-    `/var/x.db`; a relative path is written without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are
-    botocore's own. A bucket is not looked at yet. Raises StoreError for anything that names no store or cannot be
-    opened, with the way out; StoreMissing where there is no such file.
+    A missing file is made only with `create` (for commands that change the config or run the control plane): a reader
+    would mistake an empty store for the real one. `sqlite:///var/x.db` is the absolute path `/var/x.db`; a relative
+    path is written without a scheme. AWS settings (region, credentials, `AWS_ENDPOINT_URL`) are botocore's own. A
+    bucket is not contacted yet. Raises StoreError, with the way out, if the URL names no store or it cannot be opened;
+    StoreMissing if the file does not exist.
     """
     path = file_of(url)
     return open_bucket(url, hurried=hurried) if path is None else _open_file(path, create)
 
 
 def file_of(url: str) -> str | None:
-    """The path of the file that `url` names; None where it names a bucket. Raises StoreError if neither."""
+    """The path of the file that `url` names; None if it names a bucket. Raises StoreError if neither."""
     scheme, separator, _ = url.partition("://")
     if not url.strip():
         raise StoreError(f"store: the name is empty: {_WAYS}")
@@ -60,18 +60,19 @@ def _open_file(path: str, create: bool) -> Store:
 def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = False) -> "S3Store":
     """The store in the bucket that `url` names: `s3://bucket` or `s3://bucket/prefix`; `hurried` as for `open_store`.
 
-    `session` is botocore's (`store.session.new_session`), for who makes more clients with it. Raises StoreError.
+    `session` is botocore's (`store.session.new_session`), for callers that make more clients with it. Raises
+    StoreError.
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
         raise StoreError(f"store {url}: not s3://bucket/prefix: {_WAYS}")
 
-    # botocore takes a quarter of a second to import, which who keeps objects in a file should not pay.
+    # Importing botocore takes a quarter of a second, which users of a file should not pay.
     from pointsman.store.s3 import PAUSES, S3Store
     from pointsman.store.session import new_client, new_session
 
-    # The store itself tries again, knowing what a repeated write means.
+    # The store itself retries, because it knows what a repeated write means.
     client = new_client(session or new_session(), "s3", connections=_CONNECTIONS, attempts=1, hurried=hurried)
     pauses = PAUSES[:1] if hurried else PAUSES
     return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS, pauses=pauses)

@@ -1,4 +1,4 @@
-"""Putting a file where none stands: whole or not at all, for its owner alone, and never over another one."""
+"""Creates files: whole or not at all, for their owner alone, and never over another one."""
 
 import fcntl
 import os
@@ -13,11 +13,11 @@ _BESIDE = ("", "-journal", "-wal", "-shm")
 
 @contextmanager
 def new_file(path: str, patience: float) -> Iterator[str]:
-    """The name of an empty file to fill, which stands under `path` once the block ends well, synced.
+    """The name of an empty file to fill. When the block ends without an error, it is synced and renamed to `path`.
 
-    It has the mode 0600 whatever the umask. Until then it is called `.NAME.unfinished`, and what a crash left under
-    that name is removed. Processes that do this in one directory take turns, each waiting `patience` seconds.
-    Raises FileExistsError where something stands under `path`, TimeoutError and other OSErrors; then nothing is left.
+    It has the mode 0600 whatever the umask. Until then it is called `.NAME.unfinished`; one that a crash left is
+    removed. Processes in one directory take turns and wait `patience` seconds. Raises FileExistsError if `path` exists,
+    TimeoutError and other OSErrors; then nothing is left.
     """
     parent, name = os.path.split(path)
     directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -41,14 +41,14 @@ def new_file(path: str, patience: float) -> Iterator[str]:
 
 
 def new_directory(path: str) -> None:
-    """Make the directory `path` for its owner alone (0700), whatever the umask. One that is there already stays."""
+    """Make the directory `path` for its owner alone (0700), whatever the umask. An existing one stays as it is."""
     with suppress(FileExistsError):
         os.mkdir(path, PRIVATE_DIRECTORY)
         os.chmod(path, PRIVATE_DIRECTORY)
 
 
 def others_may_write(directory: str) -> bool:
-    """Whether somebody else than its owner may put files into `directory`."""
+    """Whether users other than its owner may put files into `directory`."""
     return bool(os.stat(directory).st_mode & 0o022)
 
 

@@ -1,4 +1,4 @@
-"""What the pipeline and the adapters need of a place that keeps objects."""
+"""The protocol of a store, as the pipeline and the adapters need it."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pointsman.model.errors import PointsmanError
 
 
 class StoreError(PointsmanError):
-    """The store did not do what was asked."""
+    """The store did not do what the caller asked."""
 
 
 class StoreUnavailable(StoreError):
@@ -16,14 +16,14 @@ class StoreUnavailable(StoreError):
 
 
 class StoreMissing(StoreUnavailable):
-    """There is no store under that name, and it was not asked to make one."""
+    """No store has that name, and the caller did not ask to make one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One object as it was read. `etag` changes with every write of the object and is opaque.
 
-    No etag is ever given to other bytes, also where the store was restored from a copy.
+    No etag is ever given to other bytes, also if the store was restored from a copy.
     """
 
     key: str
@@ -42,7 +42,8 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A wish to write `data` under `key`: where `if_etag` is an etag, only over that; where None, only if absent."""
+    """A conditional write of `data` under `key`: over the object with `if_etag`, or, if that is None, only if none
+    exists."""
 
     key: str
     data: bytes
@@ -51,7 +52,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a Write: the new etag, or None if somebody else's object stands there (the write was lost)."""
+    """The outcome of a Write: the new etag, or None if it lost to another writer."""
 
     key: str
     etag: str | None
@@ -59,10 +60,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Objects that are not as they were known, and the cursor to ask with the next time.
+    """Objects that changed since they were known, and the cursor for the next call.
 
-    `gone` are the keys that had an object as they were known and have none any more. Nobody removes what others follow:
-    an operator did, or a lifecycle rule of the bucket.
+    `gone` are the keys that had an object and have none any more. Pointsman removes nothing that others follow: an
+    operator did, or a lifecycle rule of the bucket.
     """
 
     objects: Sequence[Stored]
@@ -71,11 +72,11 @@ class Changes:
 
 
 class Store(Protocol):
-    """Objects under keys, changed by compare-and-set only and never deleted (but see Forgetful).
+    """Objects under keys, changed by compare-and-swap only and never deleted (but see Forgetful).
 
-    Every mutable object carries a serial and a nonce inside its bytes, so no two writers ever write equal bytes. A
-    conditional write whose outcome is unknown (a timeout, a retried request, S3's 409) is settled by reading back: own
-    bytes there means that the write won. All methods may raise StoreUnavailable; all may be called from any thread.
+    Every mutable object carries a serial and a nonce inside its bytes, so no two writers ever write equal bytes. If the
+    outcome of a conditional write is unknown (a timeout, a retried request, S3's 409), the store reads the object back:
+    the write won if its own bytes are there. All methods may raise StoreUnavailable; all may be called from any thread.
     """
 
     def get(self, key: str) -> Stored | None:
@@ -102,44 +103,44 @@ class Store(Protocol):
         ...
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
-        """Of the keys of `known`, the objects whose etag is not the known one (None: not there when last seen).
+        """The objects under keys of `known` whose etag is not the known one (None: absent when last seen).
 
-        `cursor` is the one that the previous call returned, "" for none: a store with a log of its writes looks only
-        at what was written since, if the keys of `known` were already asked about then. A call with "" compares all,
-        and so does one now and then, a minute apart at most: only these tell what is gone.
+        `cursor` is the one that the previous call returned, "" for none. A store with a log of its writes then reads
+        only what was written since, if the previous call named the same keys. A call with "" compares all, and so does
+        one at least every minute: only those report what is gone.
         """
         ...
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something may have been written since `cursor`, at most `timeout` seconds.
 
-        True if something may have changed. A store that cannot tell sleeps and says True.
+        True if something may have changed. A store that cannot know sleeps and returns True.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the store holds open. Further calls are errors."""
+        """Release what the store holds open. Further calls are errors."""
         ...
 
 
 @runtime_checkable
 class Forgetful(Protocol):
-    """What a Store can do besides that keeps old versions only as long as it is told to.
+    """A Store that can remove old objects.
 
-    Only immutable objects may be removed: a mutable one that is gone would begin anew with serials and versions that
-    were there before.
+    Only immutable objects may be removed: a mutable one would start again with serials and versions that were used
+    before.
     """
 
     def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
-        """Remove the objects under `keys`; where `swap` is given, make that write, and remove them only if it wins.
+        """Remove the objects under `keys`; with `swap`, make that write, and remove them only if it wins.
 
-        All of it happens at one moment, or nothing does. The outcome of `swap`, None where none was given. Whoever
-        relies on an object that it did not write itself, because one with the same content was there, has to make a
-        write that contends with `swap`: it then loses, and writes the object again.
+        All of it happens at one moment, or nothing does. Returns the outcome of `swap`, None without one. A writer that
+        relies on an object with the same content instead of writing its own has to make a write that contends with
+        `swap`: then it loses, and writes the object again.
         """
         ...
 
     def tidy(self) -> bool:
-        """Give some of the space back that removed objects had; whether there is more to give. Holds up a write by
+        """Release some of the space of removed objects; returns whether there is more. Delays a write by
         milliseconds."""
         ...

@@ -19,20 +19,20 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 PAUSES = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between the attempts of a request that S3 throttles or leaves unanswered; one attempt more than pauses."""
+"""Seconds between the attempts of a request that S3 throttles or does not answer; one attempt more than pauses."""
 
 
 class S3Store:
     """A Store in a general purpose bucket, by S3's conditional requests.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: a write whose condition no longer
-    holds gets 412, or 404 if it names an etag and there is no object. A 409, an error of the service or a broken
-    connection say nothing about whether the write was made, and neither does a 412 to a request that was sent before:
-    then the object is read back, and the write won if its own bytes stand there. (If it won and somebody has written
-    over it since, it counts as lost, which is as true for the writer: it has to read again.)
+    holds gets 412, or 404 if it names an etag and there is no object. After a 409, an error of the service or a broken
+    connection, or a 412 to a repeated request, the outcome is unknown: then the object is read back, and the write won
+    if its own bytes are there. (If it won and another writer has written over it since, it counts as lost: the writer
+    has to read again in both cases.)
 
-    The store tries again by itself, so the client need not: give it `retries={"total_max_attempts": 1}`, timeouts of a
-    few seconds, and as many `max_pool_connections` as there shall be requests at a time.
+    The store retries by itself, so the client need not: give it `retries={"total_max_attempts": 1}`, timeouts of a few
+    seconds, and as many `max_pool_connections` as requests at a time.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class S3Store:
     ) -> None:
         """Use `bucket` through `client`, with `prefix` (as it is: end it with a slash) before every key.
 
-        At most `max_workers` requests are under way at a time, fewer if the client has fewer connections. `pauses` are
-        the seconds to wait between attempts, and `sleep` does the waiting. Nothing is asked of S3 yet.
+        At most `max_workers` requests run at a time, fewer if the client has fewer connections. `pauses` are the
+        seconds to wait between attempts, and `sleep` waits. Sends no request yet.
         """
         self._client = client
         self._bucket = bucket
@@ -70,7 +70,7 @@ class S3Store:
         return {stored.key: stored for stored in found if stored is not None}
 
     def beginning(self, key: str, most: int) -> bytes | None:
-        """The first `most` bytes of the object under `key`, all of a shorter one; None if it is not there, or empty."""
+        """The first `most` bytes of the object under `key`, all of a shorter one; None if it is absent or empty."""
 
         def read() -> bytes | None:
             try:
@@ -133,20 +133,20 @@ class S3Store:
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
         """Of the keys of `known`, the objects whose etag is not the known one, in the order of `known`.
 
-        One conditional read per key, at the same time; an unchanged object is not sent. S3 has no log of writes, so
-        the cursor is not looked at and always empty.
+        One conditional read per key, at the same time; an unchanged object is not sent. S3 has no log of writes, so the
+        cursor is ignored and always empty.
         """
         found = self._together(lambda item: self._read(*item), known.items())
         gone = {key for (key, etag), each in zip(known.items(), found, strict=True) if each is Refusal.ABSENT and etag}
         return Changes([each for each in found if isinstance(each, Stored)], "", gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
-        """Sleep `timeout` seconds and say True: S3 does not tell of writes. False, at once, if closed meanwhile."""
+        """Sleep `timeout` seconds and return True: S3 does not report writes. False, at once, if closed meanwhile."""
         self._check_open()
         return not self._closed.wait(timeout)
 
     def close(self) -> None:
-        """End the threads, after the requests that are under way. The client stays open: it came from outside."""
+        """End the threads, after the running requests. The client stays open, because it came from outside."""
         self._closed.set()
         self._workers.shutdown()
 
@@ -167,12 +167,12 @@ class S3Store:
         return self._ask(self._where(key), read)
 
     def _read_back(self, write: Write) -> Written:
-        """What became of a write that may have been made, now that its condition holds no longer."""
+        """The outcome of a write that may have been made, after its condition stopped being true."""
         there = self.get(write.key)
         return Written(write.key, there.etag if there is not None and there.data == write.data else None)
 
     def _settle_conflict(self, write: Write) -> Written | None:
-        """What became of a write that ran into another one; None if its condition holds still, so it was not made."""
+        """The outcome of a write that met another one; None if its condition is still true, so it was not made."""
         there = self.get(write.key)
         if there is not None and there.data == write.data:
             return Written(write.key, there.etag)
@@ -180,7 +180,7 @@ class S3Store:
         return None if holds else Written(write.key, None)
 
     def _ask(self, where: str, request: Callable[[], _A]) -> _A:
-        """The answer to a request that changes nothing, tried again while S3 cannot answer."""
+        """The answer to a request that changes nothing, repeated while S3 cannot answer."""
         for pause in (*self._pauses, None):
             self._check_open()
             try:
@@ -196,7 +196,7 @@ class S3Store:
     def _together(self, request: Callable[[_A], _B], items: Iterable[_A]) -> Sequence[_B]:
         """`request` of each of `items` at the same time, answers in their order.
 
-        Once one raises, those not begun are dropped, those under way are awaited, and the first error is raised.
+        If one raises, those not begun are dropped, the running ones are awaited, and the first error is raised.
         """
         self._check_open()
         items = [*items]

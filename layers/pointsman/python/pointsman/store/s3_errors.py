@@ -1,4 +1,4 @@
-"""What S3's refusals mean for a store, and how they are told."""
+"""What S3's errors mean for a store, and the messages for them."""
 
 from enum import Enum, auto
 
@@ -17,21 +17,21 @@ from pointsman.store.protocol import StoreError
 
 
 class Refusal(Enum):
-    """What one failed request to S3 comes to."""
+    """The meaning of one failed request to S3."""
 
     ABSENT = auto()
-    """There is no object under the key (404)."""
+    """No object has the key (404)."""
     UNCHANGED = auto()
-    """The object still has the etag that was given (304)."""
+    """The object still has the given etag (304)."""
     LOST = auto()
     """A conditional write found another object there, or none (412; 404 is ABSENT)."""
     CONFLICT = auto()
-    """Another request for the key was under way (409): the write may be tried again once it is known what stands."""
+    """Another request for the key was running (409): the write may be repeated after reading what is there."""
     UNKNOWN = auto()
-    """Nobody can say whether it was done: too many requests, an error of the service, a broken connection, a timeout.
-    It may be tried again after a pause."""
+    """The outcome is unknown: too many requests, an error of the service, a broken connection, a timeout. It may be
+    repeated after a pause."""
     FATAL = auto()
-    """It will not work until a person changes something."""
+    """It cannot work until a person changes something."""
 
 
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
@@ -55,7 +55,7 @@ _WAYS_OUT = {
 
 
 def refusal_of(error: ClientError | BotoCoreError) -> Refusal:
-    """What `error` means for the one request that it answers."""
+    """The meaning of `error` for its request."""
     if isinstance(error, ClientError):
         return _refusal_of_answer(code_of(error), _status(error))
     if isinstance(error, HTTPClientError | ConnectionError | ResponseStreamingError | IncompleteReadError):
@@ -74,17 +74,17 @@ def _refusal_of_answer(code: str, status: int) -> Refusal:
 
 
 def was_retried(error: ClientError | BotoCoreError) -> bool:
-    """Whether the client had already sent the request before, so that an earlier one may have been carried out."""
+    """Whether the client had sent the request before, so that an earlier one may have been carried out."""
     return isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
 def code_of(error: ClientError | BotoCoreError) -> str:
-    """S3's error code, or the kind of failure where there was no answer: `SlowDown`, `ReadTimeoutError`."""
+    """S3's error code, or the kind of failure without an answer: `SlowDown`, `ReadTimeoutError`."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else type(error).__name__
 
 
 def explained(where: str, error: ClientError | BotoCoreError) -> StoreError:
-    """The StoreError that says what is wrong at `where` (`s3://bucket/key`) and what to do about it."""
+    """The StoreError with what is wrong at `where` (`s3://bucket/key`) and what to do about it."""
     reason = _WAYS_OUT.get(code_of(error))
     if isinstance(error, NoCredentialsError):
         reason = "no AWS credentials were found: set AWS_PROFILE, or run where a role gives them"

@@ -1,7 +1,7 @@
-"""AWS as the store and the notices use it: one session, whose clients share what it reads and the credentials it finds.
+"""The AWS session of the store and the notices: its clients share what it loads and the credentials it finds.
 
-It is botocore's. boto3 adds nothing to a client that is used here, and importing it takes as long as all of botocore
-again, which every cold start of a function would wait for.
+It is botocore's. boto3 adds nothing that is used here, and importing it takes as long again as botocore, at every cold
+start of a function.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def new_session() -> "Session":
-    """A session with what the environment says: region, profile or role, `AWS_ENDPOINT_URL`."""
+    """A session with the environment's settings: region, profile or role, `AWS_ENDPOINT_URL`."""
     return get_session()
 
 
@@ -32,8 +32,8 @@ def new_client(
 ) -> Any:
     """A client for `service` with that many connections, which makes each request at most `attempts` times.
 
-    An attempt takes seven seconds at most, three where `hurried`. `region` is another one than the session's. Raises
-    StoreError where nothing says which region to use, or a profile is not there.
+    An attempt takes seven seconds at most, three if `hurried`. `region` overrides the session's. Raises StoreError if
+    no region is set, or a profile is missing.
     """
     config = Config(
         max_pool_connections=connections,

@@ -24,14 +24,14 @@ _UPDATE = """
 _GREATEST = "SELECT seq FROM store"
 _COUNT = "UPDATE store SET seq = ?"
 _GET = "SELECT key, seq, tag, data FROM objects WHERE key = ?"
-# One parameter holds any number of keys, so that the statement is prepared once whatever their number.
+# One parameter holds any number of keys, so the statement is prepared once.
 _GET_MANY = """
     SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
 _ETAGS_OF_KEYS = """
     SELECT objects.key, seq, tag FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
 _ETAGS_SINCE = "SELECT key, seq, tag FROM objects WHERE seq > ?"
 _GET_SEQS = "SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON seq = wanted.value"
-# No UTF-8 text has a byte 0xff: the upper bound is above every key that starts with the prefix, and below all others.
+# No UTF-8 text has a byte 0xff: the upper bound is above every key with the prefix, and below all greater ones.
 _LIST = """
     SELECT key, seq, tag, written FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
     ORDER BY key LIMIT ?"""
@@ -40,36 +40,36 @@ _REMOVE = "DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?))"
 
 _LIST_PAGE = 1000
 _MOST_DIGITS = 18
-"""Of the number in an etag: more are none of ours, and none that SQLite could take."""
+"""Digits of the number in an etag: one with more is not ours, and SQLite could not hold it."""
 
 _FREE_PAGES = 256
-"""How many pages that hold nothing stay in the file, for what is written next: 1 MiB."""
+"""Empty pages that stay in the file for the next writes: 1 MiB."""
 _TIDIED_PAGES = 64
-"""How many pages one call of `tidy` gives back: about a millisecond, and a sync."""
+"""Pages that one call of `tidy` gives back: about a millisecond, and a sync."""
 _COMPARED_S = 60.0
-"""Seconds after which one that follows compares all that it knows, beside what was written."""
+"""Seconds after which `changes` compares all known objects, not only those written since."""
 _LONG_LOG_BYTES = 16 * 1024 * 1024
-"""From which length on `tidy` cuts the log. SQLite begins it anew at 4 MiB, unless somebody reads for that long."""
+"""Bytes of the log from which `tidy` cuts it. SQLite reuses the log at 4 MiB, unless a reader lasts that long."""
 
 
 class SQLiteStore:
     """A Store in one file, for any number of threads and processes of one machine.
 
-    A write that was acknowledged survives SIGKILL and the loss of power (write-ahead log, synced at each commit), and
-    is in the file that the next process opens: each one looks whether that is so (`sqlite_watch`). Each gets the next
-    number of one sequence for the whole file. An etag is made of that number and of a tag drawn for the one write, so
-    that no etag is ever given to other bytes, not even by a file that was put back from a copy. A cursor is good for
-    the object that gave it, whose file cannot go back unnoticed, and counts as none for every other.
+    An acknowledged write survives SIGKILL and the loss of power (write-ahead log, synced at each commit), and is in the
+    file that the next process opens, which every write checks (`sqlite_watch`). Each write gets the next number of one
+    sequence for the whole file. An etag is that number and a random tag of the write, so no etag is ever given to other
+    bytes, not even by a file restored from a copy. A cursor is valid for the SQLiteStore that returned it, whose file
+    cannot go back unnoticed; any other treats it as none.
 
-    After a fork, open a store anew: SQLite's connections do not survive one.
+    After a fork, open the store again: SQLite's connections do not survive one.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = True, patience: float = 5.0) -> None:
-        """Open the store in `path`; with `create`, make it if it is not there, and the directory for it.
+        """Open the store in `path`; with `create`, make it if it is missing, with its directory.
 
-        `patience` is how many seconds a call waits for another process that holds the file locked. Raises StoreError,
-        with the way out, where no store can be had there: a missing or read-only directory, a file of something else,
-        an empty one, a file written by another version. StoreMissing says that there is none.
+        `patience` is how many seconds a call waits for a lock of another process. Raises StoreError, with the way out,
+        if no store can be opened there: a missing or read-only directory, a file of something else, an empty one, a
+        file of another version. Raises StoreMissing if there is no file.
         """
         opened = open_file(os.path.abspath(os.fspath(path)), patience, create=create)
         self._path = opened.path
@@ -81,7 +81,7 @@ class SQLiteStore:
         self._lock = threading.Lock()
         self._opening = secrets.token_hex(8)
         self._idle: list[sqlite3.Connection] = []
-        # Never lent: while it is open, SQLite deletes neither log nor index, so that whoever does so is noticed.
+        # Never used for a call: while it is open, SQLite deletes neither log nor index, so any deletion is noticed.
         self._anchor = opened.connection
         try:
             (greatest,) = self._anchor.execute(_GREATEST).fetchone()
@@ -112,7 +112,7 @@ class SQLiteStore:
     def put_many(self, writes: Sequence[Write]) -> list[Written]:
         """Independent conditional writes in one transaction, so in one sync; outcomes in the order of `writes`.
 
-        If this raises, none was made. No reader sees some of them without the others.
+        If this raises, none was made. Readers see all of them or none.
         """
         if not writes:
             return []
@@ -127,7 +127,7 @@ class SQLiteStore:
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes.
 
-        Read by the page: an object written meanwhile may or may not be among them.
+        Reads in pages: an object written meanwhile may or may not be included.
         """
         first = prefix
         while True:
@@ -143,8 +143,8 @@ class SQLiteStore:
         """Of the keys of `known`, the objects whose etag is not the known one, in the order they were written.
 
         All are as of one moment, and so is the new cursor. With a cursor the cost grows with what was written since or
-        with `known`, whichever is less. A cursor that another SQLiteStore gave counts as none, and so
-        does every other once a minute: what somebody removed by hand has no number.
+        with `known`, whichever is less. A cursor of another SQLiteStore counts as none, and so does any cursor once a
+        minute: an object removed by hand has no number.
         """
         now, gone = time.monotonic(), frozenset[str]()
         with self._connection() as connection:
@@ -165,8 +165,8 @@ class SQLiteStore:
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something was written since `cursor` (True), or `timeout` seconds are over (False).
 
-        A write of this process wakes at once, one of another process within five milliseconds or so. If the store is
-        closed meanwhile, the answer is False.
+        A write of this process wakes the caller at once, one of another process within about five milliseconds. Returns
+        False if the store is closed meanwhile.
         """
         since = self._since(cursor)[0] or 0
         with self._look_out() as greatest:
@@ -192,7 +192,8 @@ class SQLiteStore:
         return outcomes[0] if outcomes else None
 
     def tidy(self) -> bool:
-        """Give free pages back to the file system, a few at a time, and cut a log that grew; whether there are more."""
+        """Give free pages back to the file system, a few at a time, and cut a log that grew; returns whether there are
+        more."""
         with self._writing() as connection:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES:
@@ -205,7 +206,7 @@ class SQLiteStore:
             return True
         long = os.stat(self._path + LOG).st_size > _LONG_LOG_BYTES
         if long or os.stat(self._path).st_size > pages * page_bytes:
-            # The file gets shorter when the log is written into it. Not now, where somebody reads or writes.
+            # The file gets shorter when the log is written into it; skipped while another connection reads or writes.
             with self._connection() as connection:
                 connection.execute("PRAGMA busy_timeout=0")
                 connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if long else 'PASSIVE'})").fetchall()
@@ -213,7 +214,7 @@ class SQLiteStore:
         return False
 
     def close(self) -> None:
-        """Close every connection (one that is in use: when its call returns) and wake who waits."""
+        """Close every connection (one in use: when its call returns) and wake all waiters."""
         with self._lock:
             closed, self._closed = self._closed, True
             idle, self._idle = self._idle, []
@@ -225,7 +226,8 @@ class SQLiteStore:
         self._wakeup.wake()
 
     def _look(self, written: int = 0) -> None:
-        """Raise if the files are not those that were opened. `written` was just written and not acknowledged yet."""
+        """Raise if the files are not those that were opened. `written` is the number of a write not acknowledged
+        yet."""
         if self._moved is not None:
             raise Moved(str(self._moved), whole=self._moved.whole)
         self._watch.look(written)
@@ -241,7 +243,7 @@ class SQLiteStore:
         for connection in idle:
             connection.close()
         if moved.whole:
-            # The last connection that closes puts the log into the main file, unless somebody else has that open.
+            # The last connection to close writes the log into the main file, unless another process has it open.
             self._anchor.close()
         self._wakeup.wake()
 
@@ -295,14 +297,14 @@ class SQLiteStore:
         connection.close()
 
     def _since(self, cursor: str) -> tuple[int | None, float]:
-        """The write up to which `cursor` knows all, None where it is of another opening; and when everything was last
-        compared, in seconds of the monotonic clock."""
+        """The number of the last write that `cursor` covers, None for a cursor of another store; and when everything
+        was last compared, in seconds of the monotonic clock."""
         opening, *rest = cursor.split("-")
         return (int(rest[0]), float(rest[1])) if opening == self._opening else (None, 0.0)
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Written], int]:
-    """Make `writes`, in a transaction that has begun; what became of them, and the number of the last (0 for none)."""
+    """Make `writes` in a transaction that has begun; their outcomes, and the number of the last one (0 for none)."""
     (before,) = connection.execute(_GREATEST).fetchone()
     last, now, outcomes = before, int(time.time()), []
     for write in writes:

@@ -16,18 +16,18 @@ _PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy has: how many objects, in how many bytes."""
+    """The size of a copy: its objects, and its bytes."""
 
     objects: int
     size: int
 
 
 def back_up(path: str, copy: str, progress: Callable[[str], None] = lambda text: None) -> Copied:
-    """Copy the store in the file `path` to `copy`: all that was acknowledged before this was called is there.
+    """Copy the store in the file `path` to `copy`, with everything that was acknowledged before this call.
 
-    The copy is of one moment. Readers and writers go on meanwhile, only their log grows. It is made page by page,
-    checked, synced, and stands under its name only then, readable for this user alone. It goes into the place of a
-    store as it is. `progress` is told how far it is. Raises StoreError; then there is no copy.
+    The copy shows one moment. Readers and writers continue meanwhile, only their log grows. The copy is made page by
+    page, checked and synced, and only then gets its name, readable by this user alone. It can replace a store as it is.
+    `progress` gets a text now and then. Raises StoreError; then no copy exists.
     """
     copy = os.path.abspath(copy)
     opened = open_file(os.path.abspath(path), _PATIENCE_S, create=False)

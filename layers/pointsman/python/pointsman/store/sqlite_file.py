@@ -1,4 +1,4 @@
-"""The file of an SQLiteStore: how it is recognised, made and opened, and what is said when that fails."""
+"""The file of an SQLiteStore: recognises, makes and opens it, and explains failures."""
 
 import ctypes
 import os
@@ -16,10 +16,10 @@ from pointsman.store.protocol import StoreError, StoreMissing, StoreUnavailable
 from pointsman.store.sqlite_watch import INDEX, LOG, is_open_here, overwritten
 
 APPLICATION_ID = 0x506F696E
-"""What SQLite's `application_id` says in a file of ours ("Poin"): https://www.sqlite.org/fileformat.html 1.3.17."""
+"""SQLite's `application_id` in a store ("Poin"): https://www.sqlite.org/fileformat.html 1.3.17."""
 
 SCHEMA = 2
-"""What SQLite's `user_version` says: the layout of the tables below. It grows when they change."""
+"""SQLite's `user_version`: the layout of the tables below. It grows when they change."""
 
 _TABLES = (
     # `data` stands last: all else of a row is then read without the pages its data overflows to.
@@ -45,11 +45,11 @@ class Opened:
 
 
 def open_file(path: str, patience: float, *, create: bool) -> Opened:
-    """Open the store in `path`; with `create` it is made if it is not there.
+    """Open the store in `path`; with `create`, make it if it is missing.
 
-    `path` is absolute; `patience` is how long, in seconds, to wait for a lock. The identity is drawn once, when the
-    file is made. Raises StoreMissing where there is none, StoreError where the path cannot hold a store or holds
-    something else, which is then left as it was, and StoreUnavailable where another process keeps it locked.
+    `path` is absolute; `patience` is how many seconds to wait for a lock. The identity is drawn once, when the file is
+    made. Raises StoreMissing if there is none, StoreError if the path cannot hold a store or holds something else,
+    which stays as it is, and StoreUnavailable if another process keeps it locked.
     """
     path = _resolved(path)
     if not _is_there(path, create=create):
@@ -58,7 +58,7 @@ def open_file(path: str, patience: float, *, create: bool) -> Opened:
     try:
         connection = _connect(path, patience)
         _check_ours(connection, path)
-        # A copy comes without it; without it readers and writers lock each other out.
+        # A copy is not in WAL mode, without which readers and writers block each other.
         _use_wal(connection, path, patience)
         _check_writable(connection, patience)
         return Opened(connection, _identity(connection), path)
@@ -71,7 +71,7 @@ def open_file(path: str, patience: float, *, create: bool) -> Opened:
 
 
 def reopen_file(path: str, patience: float, identity: str) -> sqlite3.Connection:
-    """One more connection to a store that `open_file` opened. Errors are as there, or that the file was replaced."""
+    """One more connection to a store that `open_file` opened. Raises the same errors, or that the file was replaced."""
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path, patience)
@@ -87,16 +87,16 @@ def reopen_file(path: str, patience: float, identity: str) -> sqlite3.Connection
 
 
 def leave_open(connection: sqlite3.Connection) -> None:
-    """Keep `connection` open until this process has ended, so that closing the others is not closing the last.
+    """Keep `connection` open until this process ends, so that no other connection is the last to close.
 
-    The last one that closes writes the log into the main file, which is wrong where the two do not belong together any
-    more. (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE says so to SQLite, but Python can set it from 3.12 on only.)
+    The last one to close writes the log into the main file, which does harm if the two do not belong together any more.
+    (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE would prevent it, but Python can set it only from 3.12 on.)
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def raise_explained(path: str, patience: float, error: sqlite3.Error) -> NoReturn:
-    """Raise the StoreError that says what `error` means for the store in `path` and what to do about it."""
+    """Raise the StoreError with what `error` means for the store in `path` and what to do about it."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -119,7 +119,7 @@ def raise_explained(path: str, patience: float, error: sqlite3.Error) -> NoRetur
 
 
 def locked(path: str, patience: float) -> StoreUnavailable:
-    """The error for a write lock that was not to be had within `patience` seconds."""
+    """The error for a write lock that another process held for more than `patience` seconds."""
     return StoreUnavailable(
         f"store {path}: locked by another writer for more than {patience:g} s: "
         f"see who holds it (fuser {path}), end it or try again"
@@ -127,9 +127,9 @@ def locked(path: str, patience: float) -> StoreUnavailable:
 
 
 def _resolved(path: str) -> str:
-    """`path` without symlinks, as SQLite takes it too: two names of one file have to share one log.
+    """`path` without symlinks, as SQLite resolves it too: two names of one file have to share one log.
 
-    Raises StoreError for a symlink that somebody else may have put there.
+    Raises StoreError for a symlink that another user may have made.
     """
     parent = os.path.dirname(path)
     try:
@@ -141,7 +141,7 @@ def _resolved(path: str) -> str:
 
 
 def _is_there(path: str, *, create: bool) -> bool:
-    """Whether a file stands in `path` that may be opened; False if none does and it may be made. Raises StoreError."""
+    """Whether `path` is a file that may be opened; False if it is missing and may be made. Raises StoreError."""
     parent = os.path.dirname(path)
     try:
         found = os.stat(path)
@@ -184,14 +184,14 @@ def _is_there(path: str, *, create: bool) -> bool:
 
 
 def _is_copy_beside_a_log(path: str) -> bool:
-    """Whether the file is a copy as `pointsman backup` makes them, beside a log, which SQLite would mix into it.
+    """Whether the file is a copy by `pointsman backup` beside a log, which SQLite would mix into it.
 
-    Such a copy is not in WAL mode; a store is from its first moment on: https://www.sqlite.org/fileformat.html 1.3.3.
+    Such a copy is not in WAL mode; a store always is: https://www.sqlite.org/fileformat.html 1.3.3.
     """
     try:
         if not os.stat(path + LOG).st_size:
             return False
-        # Only where nobody here has it open: closing a descriptor drops the locks that this process has on the file.
+        # Only if this process does not have it open: closing a descriptor drops the locks of the process on the file.
         with open(path, "rb") as file:
             return file.read(20)[18:] == b"\x01\x01"
     except OSError:
@@ -199,7 +199,7 @@ def _is_copy_beside_a_log(path: str) -> bool:
 
 
 def _make(path: str, patience: float) -> None:
-    """Make an empty store in `path`, complete or not at all, unless somebody else makes one meanwhile."""
+    """Make an empty store in `path`, complete or not at all, unless another process makes one meanwhile."""
     parent = os.path.dirname(path)
     try:
         new_directory(parent)
@@ -247,7 +247,7 @@ def _connect(path: str, patience: float) -> sqlite3.Connection:
 
 
 def _check_ours(connection: sqlite3.Connection, path: str) -> None:
-    """Raise if the file is no store that this schema can use. Writes nothing."""
+    """Raise if the file is no store of this schema. Writes nothing."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
@@ -265,14 +265,14 @@ def _check_ours(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection, path: str, patience: float) -> None:
-    """Switch the file to write-ahead logging (https://www.sqlite.org/wal.html); nothing happens where it is on."""
+    """Switch the file to write-ahead logging (https://www.sqlite.org/wal.html); nothing happens if it is on."""
     deadline = time.monotonic() + patience
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             break
         except sqlite3.OperationalError as error:
-            # SQLite does not always wait by itself here: of many that open a new file at once, one would fail.
+            # SQLite does not always wait here: of many processes that open a new file at once, one would fail.
             if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.002)
@@ -281,10 +281,10 @@ def _use_wal(connection: sqlite3.Connection, path: str, patience: float) -> None
 
 
 def _check_writable(connection: sqlite3.Connection, patience: float) -> None:
-    """Raise now what the first write would: SQLite silently opens for reading what it may not write."""
+    """Raise now what the first write would raise: SQLite silently opens a file read-only if it may not write."""
     connection.execute("PRAGMA busy_timeout=0")
     try:
-        # BEGIN IMMEDIATE is no proof: it is content with reading where only that is possible.
+        # BEGIN IMMEDIATE proves nothing: it succeeds on a read-only file.
         connection.execute("UPDATE store SET identity = identity WHERE false")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:  # busy: somebody writes, so one can

@@ -1,4 +1,4 @@
-"""How those who wait for a write to an SQLite file learn of it, within one process and from others."""
+"""Wakes those who wait for a write to an SQLite file, by this process or another."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 POLL_PERIOD = 0.005
-"""Seconds between two looks at the file for writes of other processes."""
+"""Seconds between two polls of the file for writes of other processes."""
 
 LookOut = Callable[[], AbstractContextManager[Callable[[], int]]]
 
@@ -17,11 +17,11 @@ _known_lock = threading.Lock()
 
 
 class Wakeup:
-    """What all stores of one file share within a process: who waits for its writes, and whose turn it is to write.
+    """Shared by all stores of one file within a process: the waiters for its writes, and the turns of its writers.
 
-    A writer here wakes the waiters itself. Writes of other processes are found by looking, which one of the waiters
-    does for all. `writing` is held around a write: threads then take turns at once, where SQLite would have them try
-    again after pauses that grow.
+    A writer of this process wakes the waiters itself. One waiter polls for writes of other processes, for all.
+    `writing` is held during a write, so that threads take turns at once; SQLite would make them retry after growing
+    pauses.
     """
 
     def __init__(self) -> None:
@@ -31,22 +31,22 @@ class Wakeup:
         self._looked_after = False
 
     def written(self, seq: int) -> None:
-        """Wake whoever waits for a write after one older than `seq`, which was just committed."""
+        """Wake the waiters for a write after one older than `seq`, which was just committed."""
         with self._changed:
             if seq > self._latest:
                 self._latest = seq
                 self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let every waiter look again whether it should still wait."""
+        """Let every waiter check again whether it should still wait."""
         with self._changed:
             self._changed.notify_all()
 
     def wait(self, since: int, timeout: float, look_out: LookOut, stopped: Callable[[], bool]) -> bool:
         """Block until a write after `since` was committed (True), or `stopped()` or `timeout` seconds are over (False).
 
-        `look_out` gives, for as long as it is entered, what reads the greatest sequence number from the file. What
-        either raises, this raises.
+        `look_out` is a context that gives a function which reads the greatest sequence number from the file. Raises
+        what either raises.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -80,8 +80,8 @@ class Wakeup:
 
 
 def wakeup_of(path: str, identity: str) -> Wakeup:
-    """The Wakeup of the store with this identity in the file `path`, the same for all who ask in this process."""
-    # The process is part of the name: after a fork, the waiters that the parent's object knows are not here.
+    """The Wakeup of the store with this identity in the file `path`, one per process."""
+    # The process is part of the name: after a fork, the parent's waiters are not here.
     name = (os.getpid(), os.path.realpath(path), identity)
     with _known_lock:
         wakeup = _known.get(name)

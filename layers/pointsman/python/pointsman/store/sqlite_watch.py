@@ -1,8 +1,8 @@
-"""Whether the files of an open store are still the ones that it opened, changed by nobody but those who have it open.
+"""Checks that the files of an open store are still those that it opened, changed only by processes that have it open.
 
-SQLite looks at the names of its files when it opens them and never again. A log that is deleted, or a file that a copy
-is written over, goes unnoticed: writes are acknowledged that the next process does not find. So each write is followed
-by a look before it is acknowledged: three calls of stat and one of pread.
+SQLite looks up the names of its files when it opens them and never again. It does not notice a deleted log, or a copy
+written over the file: it would acknowledge writes that the next process does not find. So each write is checked before
+it is acknowledged: three calls of stat and one of pread.
 """
 
 import os
@@ -20,21 +20,21 @@ LOG = "-wal"
 INDEX = "-shm"
 
 _SETTLING_S = 1.0
-"""Seconds for which what looks wrong may be a checkpoint that is under way."""
+"""Seconds for which a wrong file may be a running checkpoint."""
 _PAUSE_S = 0.005
 _HEADER = 32
 _MAGIC = (0x377F0682, 0x377F0683)
-"""How a log begins: https://www.sqlite.org/fileformat2.html#the_write_ahead_log."""
+"""The first bytes of a log: https://www.sqlite.org/fileformat2.html#the_write_ahead_log."""
 
 _open_here: Counter[tuple[int, int]] = Counter()
 _open_here_lock = threading.Lock()
 
 
 class Moved(StoreError):
-    """Another hand changed the files of an open store. Its process has to be started anew.
+    """Something else changed the files of an open store. The process has to be restarted.
 
-    `whole` says that the main file and the log that are open here still belong together, so that closing the
-    connections, which puts the one into the other, keeps what was acknowledged; else that would do harm.
+    `whole` is whether the open main file and log still belong together. If they do, closing the connections, which
+    writes the log into the main file, keeps what was acknowledged; if not, it would do harm.
     """
 
     def __init__(self, text: str, *, whole: bool) -> None:
@@ -44,25 +44,25 @@ class Moved(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """The log as it was seen: its header, which is new in each of its generations, and its length in bytes."""
+    """The log as last seen: its header, which is new whenever SQLite reuses the log, and its length in bytes."""
 
     header: bytes
     size: int
 
     @property
     def valid(self) -> bool:
-        """Whether it begins as a log does, so that what was written to it is found again."""
+        """Whether it begins as a log, so that its writes will be found."""
         return int.from_bytes(self.header[:4]) in _MAGIC
 
 
 class Watch:
-    """Looks at the three files of one open store. For any number of threads."""
+    """Watches the three files of one open store. Safe for several threads."""
 
     def __init__(self, path: str, identity: str, greatest: int) -> None:
-        """Take the files as they stand now, while a connection has them open.
+        """Note the files as they are now, while a connection has them open.
 
-        `path` has no symlinks in it; `greatest` is the number of the last write. Raises StoreUnavailable where a file
-        is not there.
+        `path` has no symlinks; `greatest` is the number of the last write. Raises StoreUnavailable if a file is
+        missing.
         """
         self._path = path
         self._identity = identity
@@ -72,7 +72,7 @@ class Watch:
         self._lock = threading.Lock()
         try:
             found = [os.stat(path + suffix) for suffix in ("", LOG, INDEX)]
-            # SQLite holds no locks on the log, so closing this descriptor takes none away, as one on the others would.
+            # SQLite holds no locks on the log, so closing this descriptor drops none, as it would on the others.
             self._log_fd = os.open(path + LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise StoreUnavailable(f"store {path}: {error.strerror} ({error.filename}): try again") from error
@@ -85,14 +85,14 @@ class Watch:
     def look(self, written: int = 0) -> None:
         """Raise Moved if the files are not what they were; `written` is the number of a write that was just made.
 
-        Raises StoreUnavailable where the main file has no name any more: it works again when it is put back.
+        Raises StoreUnavailable if the main file has no name any more: it works again when the file is put back.
         """
         with self._lock:
             if self._log_fd < 0:
                 return
             deadline = 0.0
             while (wrong := self._wrong(written)) is not None:
-                # A checkpoint of another process writes page by page: look again until it must be over.
+                # A checkpoint of another process writes page by page: check again until it must be over.
                 deadline = deadline or time.monotonic() + _SETTLING_S
                 if time.monotonic() > deadline:
                     raise wrong
@@ -100,7 +100,7 @@ class Watch:
             self._greatest = max(self._greatest, written)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         with self._lock:
             if self._log_fd < 0:
                 return
@@ -116,8 +116,8 @@ class Watch:
         log = self._read_log(size)
         least = 0
         if log.header != self._log.header:
-            # Either a new generation of the log began, for which all that stood in it is in the main file; or it was
-            # cut or overwritten.
+            # Either SQLite reused the log, after all of it was written into the main file; or it was cut or
+            # overwritten.
             least = self._greatest
         elif log.size < self._log.size:
             raise self._overwritten(f"its log {self._path}{LOG}")
@@ -126,7 +126,7 @@ class Watch:
         if written and not log.size:
             least = written
         if least or _written(main) != _written(self._main):
-            # It gets shorter only by a checkpoint that went to its end.
+            # It gets shorter only by a complete checkpoint.
             found = _in_main_file(self._path, whole=main.st_size < self._main.st_size)
             if (
                 found is None
@@ -140,14 +140,14 @@ class Watch:
         return None
 
     def _look_at_names(self) -> tuple[os.stat_result, int]:
-        """The main file as it stands, and the length of the log."""
+        """The main file as it is, and the length of the log."""
         main = self._stat(self._path)
         if main is None:
             raise StoreUnavailable(
                 f"store {self._path}: No such file or directory, though it is open here: put the file back, or restart"
             )
         if _id(main) != self._ids[0]:
-            # What is open here is another file: its log goes with it when this process lets go.
+            # The open file is another one: its log goes with it when this process closes it.
             raise Moved(
                 f"store {self._path}: another file stands there than was opened: restart, which opens that one",
                 whole=True,
@@ -156,7 +156,7 @@ class Watch:
         for suffix, known in ((INDEX, self._ids[2]), (LOG, self._ids[1])):
             there = self._stat(self._path + suffix)
             if there is None:
-                # Nobody has opened the store since, which would have made the file anew.
+                # No process has opened the store since, which would have made the file again.
                 raise Moved(
                     f"store {self._path}: {self._path}{suffix} was deleted while it was open: nothing more is written;"
                     " what was acknowledged goes to the main file as this process lets go of it: restart",
@@ -183,7 +183,7 @@ class Watch:
 
 
 def overwritten(path: str, what: str) -> Moved:
-    """The error for a store one of whose files, `what`, has other content than the processes that use it gave it."""
+    """The error for a store whose file `what` was changed by something other than the processes that use it."""
     return Moved(
         f"store {path}: {what} was cut, overwritten or replaced while it was open: nothing more is written. To go on"
         f" from a copy, stop all that use it, remove {path}{LOG} and {path}{INDEX}, put the copy there and start again",
@@ -198,18 +198,18 @@ def is_open_here(path: str) -> bool:
 
 
 def _id(found: os.stat_result) -> tuple[int, int]:
-    """Which file it is. While one is open its number is not given to another."""
+    """The identity of a file. While it is open, no other file gets its number."""
     return found.st_dev, found.st_ino
 
 
 def _written(found: os.stat_result) -> tuple[int, int]:
-    """Differs when the file was written; nobody can set that time back."""
+    """Differs after the file was written; nobody can set that time back."""
     return found.st_ctime_ns, found.st_size
 
 
 @dataclass(frozen=True, slots=True)
 class _Main:
-    """What the main file says by itself: whose it is, how often its schema was changed, and the last write in it."""
+    """The content of the main file alone: the store's identity, its schema's change counter, and its last write."""
 
     identity: str
     schema: int
@@ -217,11 +217,11 @@ class _Main:
 
 
 def _in_main_file(path: str, *, whole: bool) -> _Main | None:
-    """What the main file says without its log; None if it cannot be read or, where it has to be `whole`, ends too soon.
+    """The content of the main file without its log; None if it cannot be read or, with `whole`, ends too soon.
 
-    Only the first page is read, and that of the table `store`: a checkpoint that somebody did not live to finish leaves
-    each page as it was or as it is now, and some missing at the end. `immutable` has SQLite read past log and locks
-    (https://www.sqlite.org/c3ref/open.html), `writable_schema` past missing pages.
+    Reads only the first page and that of the table `store`: an interrupted checkpoint leaves each page old or new, and
+    some missing at the end. `immutable` has SQLite read past log and locks (https://www.sqlite.org/c3ref/open.html),
+    `writable_schema` past missing pages.
     """
     try:
         with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:

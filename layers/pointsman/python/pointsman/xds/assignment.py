@@ -38,7 +38,7 @@ def sidecar_assignment(
 def gateway_assignment(
     plan: GatewayServicePlan | GatewayRemotePlan, instances: Instances, trust_domain: str
 ) -> ClusterLoadAssignment:
-    """The endpoints that a mesh gateway passes on to: a service's instances, or another datacenter's gateways."""
+    """The endpoints that a mesh gateway forwards to: a service's instances, or another datacenter's gateways."""
     if isinstance(plan, GatewayServicePlan):
         places = [(*each.local, healthy, weight) for each, healthy, weight in measure(plan.target, instances).instances]
     else:
@@ -50,7 +50,7 @@ def gateway_assignment(
 
 
 def _places(plan: SidecarPlan, measured: Measured, instances: Instances) -> list[_Place]:
-    """A target's endpoints: its instances, or the gateways on the way, each with the service's health."""
+    """A target's endpoints: its instances, or the gateways on the way with the service's health."""
     target = measured.target
     gateways = target.gateways(plan.datacenter)
     if gateways is None:

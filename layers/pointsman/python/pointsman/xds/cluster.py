@@ -1,4 +1,4 @@
-"""Clusters: one per resolver node (docs/semantics.md, 5), one per thing a mesh gateway passes on (7)."""
+"""Clusters: one per resolver node (docs/semantics.md, section 5), one per destination of a mesh gateway (section 7)."""
 
 from typing import TYPE_CHECKING
 
@@ -57,14 +57,14 @@ def _eds_cluster(name: str, connect_timeout_ms: int) -> Cluster:
 def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluster:
     """The cluster of a resolver node whose active target is the `active`th of the plan.
 
-    Its name and alt_stat_name are those of the primary target and never follow a failover; its SNI does where the
-    node fails over through a mesh gateway. The server's certificate must be that of one of the node's targets.
+    Its name and alt_stat_name are the primary target's and do not change in a failover; its SNI does if the node fails
+    over through mesh gateways. The server has to present the certificate of one of the node's targets.
     """
     name = plan.cluster_name(trust_domain)
     cluster = _eds_cluster(name, plan.connect_timeout_ms)
     cluster.alt_stat_name = name
     cluster.common_lb_config.CopyFrom(
-        # Below the threshold Envoy would send traffic to unhealthy hosts: to the wrong ones, or to none that answers.
+        # Below a threshold Envoy would send traffic to unhealthy hosts, which are wrong or do not answer.
         Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=0))
     )
     if plan.http2:
@@ -85,7 +85,7 @@ def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluste
 
 
 def upstream_tls(sni: str, spiffe_ids: list[str]) -> TransportSocket:
-    """TLS to instances that carry one of `spiffe_ids`, with the proxy's own certificate; secrets are named only."""
+    """TLS to instances with one of `spiffe_ids`, with the proxy's own certificate; secrets are only named."""
     context = UpstreamTlsContext(
         sni=sni,
         common_tls_context=CommonTlsContext(
@@ -107,7 +107,7 @@ def upstream_tls(sni: str, spiffe_ids: list[str]) -> TransportSocket:
 
 
 def _balance(cluster: Cluster, balancer: "LoadBalancer") -> None:
-    """Consul's LoadBalancer on Envoy's cluster; hash policies belong to routes."""
+    """Set Consul's LoadBalancer on Envoy's cluster; hash policies belong to routes."""
     if not balancer.policy:
         return
     cluster.lb_policy = _POLICIES[balancer.policy]
@@ -125,5 +125,5 @@ def _balance(cluster: Cluster, balancer: "LoadBalancer") -> None:
 
 
 def gateway_cluster(plan: GatewayServicePlan | GatewayRemotePlan, trust_domain: str) -> Cluster:
-    """The cluster that a mesh gateway passes TLS on to; the gateway's own connect timeout comes with delivery."""
+    """The cluster that a mesh gateway forwards TLS to; delivery adds the gateway's own connect timeout."""
     return _eds_cluster(plan.cluster_name(trust_domain), GATEWAY_CONNECT_TIMEOUT_MS)

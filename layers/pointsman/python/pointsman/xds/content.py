@@ -1,4 +1,4 @@
-"""One cluster of one datacenter, computed: the value that a snapshot holds, and its consistency check."""
+"""The computed content of one cluster of one datacenter, which a snapshot holds, and its consistency check."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,12 +17,12 @@ from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
 
 
 class InconsistentContent(PointsmanError):
-    """A cluster and an assignment that must not reach an Envoy together; the text says why."""
+    """A cluster and a load assignment that must not reach an Envoy together; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetHealth:
-    """How a target stood when it was measured: instances that its subset selects, and healthy ones among them."""
+    """The health of a target: how many instances its subset selects, and how many of them are healthy."""
 
     id: str
     mode: str
@@ -35,7 +35,7 @@ class Content:
     """What is published for a plan.
 
     `cluster` and `assignment` are serialized protobufs, `active` the id of the active target ("" for a mesh gateway's
-    clusters). These three make a version. `targets` and `sentence` tell why and change more often.
+    clusters). If one of these three changes, the version does. `targets` and `sentence` say why, and change more often.
     """
 
     cluster: bytes
@@ -46,7 +46,8 @@ class Content:
 
     @property
     def measured(self) -> bool:
-        """Whether it fails over through mesh gateways, to one target's endpoints at a time (docs/semantics.md, 4)."""
+        """Whether it fails over through mesh gateways, to one target's endpoints at a time (docs/semantics.md, section
+        4)."""
         return any(each.mode in ("local", "remote") for each in self.targets[1:])
 
     def same_version(self, other: "Content") -> bool:
@@ -103,9 +104,9 @@ def check_assignment(assignment: ClusterLoadAssignment) -> None:
 
 
 def compute(plan: Plan, instances: Instances, trust_domain: str) -> Content:
-    """What `plan` comes to with these `instances`: a function of its arguments alone.
+    """The content of `plan` with these `instances`: a function of its arguments alone.
 
-    Raises TooManySteps where its filters cost more than MOST_STEPS of `pointsman.model.regex`.
+    Raises TooManySteps if its filters cost more than MOST_STEPS of `pointsman.model.regex`.
     """
     with bounded():
         return _content(plan, instances, trust_domain)

@@ -29,7 +29,7 @@ _LOGGED = {
 def gateway_listener(
     address: tuple[str, int], remote_datacenters: Iterable[str], trust_domain: str, access_log_path: str = ""
 ) -> Listener:
-    """The listener on `address` (IP, port): one filter chain per other datacenter, last the one that asks the SNI.
+    """The listener on `address` (IP, port): one filter chain per other datacenter, and a last one that follows the SNI.
 
     With `access_log_path` it writes one line of JSON per connection to that file.
     """

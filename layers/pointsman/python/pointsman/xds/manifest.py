@@ -24,15 +24,15 @@ from pointsman.model.stored import (
 )
 
 Moment = tuple[int, int]
-"""A moment of a store's config: epoch and generation. A later one is greater."""
+"""A state of a store's config: epoch and generation. A later one is greater."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Which clusters, by their ids, a manifest has that the one before had not, and the other way round.
+    """The ids of the clusters that a manifest added and removed, compared with the one before.
 
-    `at` is when it was written (RFC 3339, UTC). What changed in the minutes before is told as well. Who remembers
-    nothing knows from it what an Envoy may still be using.
+    `at` is when it was written (RFC 3339, UTC). Changes of the minutes before are included. A server without memory
+    learns from it what an Envoy may still be using.
     """
 
     at: str
@@ -44,10 +44,10 @@ class Change:
 class SidecarManifest:
     """What the sidecars of one service in one datacenter receive.
 
-    `era` is that of the store which published it, as in the other manifests; none in a config.
+    `era` is that of the store that published it, as in the other manifests; NO_ERA in a config.
 
     `clusters` are cluster ids (a cluster's name without its trust domain), sorted; `listeners` serialized Listeners.
-    `change` is how it came to be, not what it says: two that differ in nothing else are equal.
+    `change` is its history, not its content: two manifests that differ only in it are equal.
     """
 
     generation: int
@@ -59,7 +59,7 @@ class SidecarManifest:
 
     @property
     def at(self) -> Moment:
-        """The config that it is of."""
+        """The state of the config that it belongs to."""
         return self.era.epoch, self.generation
 
 
@@ -67,8 +67,8 @@ class SidecarManifest:
 class GatewaysManifest:
     """What all mesh gateways of one datacenter receive.
 
-    `services` and `datacenters` are those that appeared in the catalog so far: they only grow, so that the manifest
-    is a function of the state. `datacenters` are the others with mesh gateways; `services` go by `namespace/name`.
+    `services` and `datacenters` are those that have a catalog. They only grow, so the manifest is a function of the
+    state. `datacenters` are the other ones with mesh gateways; `services` are written `namespace/name`.
     """
 
     generation: int
@@ -81,13 +81,13 @@ class GatewaysManifest:
 
     @property
     def at(self) -> Moment:
-        """The config that it is of."""
+        """The state of the config that it belongs to."""
         return self.era.epoch, self.generation
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayManifest:
-    """What one mesh gateway has of its own: where it listens, and its connect timeout (milliseconds, 0: default)."""
+    """One mesh gateway's own settings: where it listens, and its connect timeout (milliseconds, 0: default)."""
 
     generation: int
     address: str
@@ -99,7 +99,7 @@ class GatewayManifest:
 
     @property
     def at(self) -> Moment:
-        """The config that it is of."""
+        """The state of the config that it belongs to."""
         return self.era.epoch, self.generation
 
 

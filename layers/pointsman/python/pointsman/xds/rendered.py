@@ -1,4 +1,4 @@
-"""All that one proxy gets, from entries and instances alone, in the canonical form."""
+"""Everything that one proxy gets, from entries and instances alone, in the canonical form."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Rendered:
 
 
 def instances_of(registrations: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[Instance]]:
-    """The instances in Consul's catalog registrations (by datacenter), under the keys that plans ask for."""
+    """The instances in Consul's catalog registrations (by datacenter), under the keys of plans' inputs."""
     out: dict[str, list[Instance]] = {}
     for datacenter, raws in registrations.items():
         for raw in health_shapes(raws):
@@ -70,7 +70,7 @@ def render_sidecar(entries: EntrySet, registration: Registration, instances: Ins
 
 
 def gateway_plans(entries: EntrySet, datacenter: str, services: Iterable[ServiceName]) -> dict[str, GatewayServicePlan]:
-    """By key, the plans of a datacenter's gateways for its `services` and for every subset of every resolver."""
+    """The plans of a datacenter's gateways for its `services` and for every subset of every resolver, by key."""
     targets = [PlanTarget(Target(each.name, "", each.namespace, datacenter)) for each in services]
     for entry in entries:
         resolver = (

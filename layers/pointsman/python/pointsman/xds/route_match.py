@@ -1,4 +1,4 @@
-"""Which requests a route takes: a router's match as Envoy's RouteMatch."""
+"""Translates a router's match into Envoy's RouteMatch."""
 
 import re
 
@@ -10,17 +10,17 @@ from pointsman.model.router import HeaderMatch, HTTPMatch, Match, QueryMatch
 
 
 def every_request() -> RouteMatch:
-    """The match that no request escapes."""
+    """The match for every request."""
     return RouteMatch(prefix="/")
 
 
 def route_match(match: Match | None) -> RouteMatch:
-    """Envoy's form of `match`; one that is missing or sets no condition takes every request.
+    """Envoy's form of `match`; without a condition it takes every request.
 
-    The mapping is Consul's (agent/xds/routes.go). What Envoy makes of it: all conditions have to hold; a request that
-    lacks a header fails every condition on it, inverted or not, other than the inverted `Present`; and regular
-    expressions are RE2, have to match the whole path (without its query), header or parameter, and may be as long as
-    the runtime's `re2.max_program_size.error_level` allows: 100 instructions, unless the bootstrap says more.
+    The mapping is Consul's (agent/xds/routes.go). In Envoy all conditions have to hold. A request without a header
+    fails every condition on it, inverted or not, except an inverted `Present`. Regular expressions are RE2, have to
+    match the whole path (without its query), header or parameter, and may have as many instructions as the runtime's
+    `re2.max_program_size.error_level` allows: 100, unless the bootstrap sets more.
     """
     http = match.http if match else None
     if http is None:

@@ -1,4 +1,4 @@
-"""Where the requests of an HTTP upstream go: a compiled chain as one of Envoy's route configurations.
+"""Translates a compiled chain into Envoy's route configuration for an HTTP upstream.
 
 The mapping is Consul's (agent/xds/routes.go and the pages of service-router, service-splitter and service-resolver).
 """
@@ -29,12 +29,12 @@ _NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
 def route_configuration(chain: Chain, name: str, trust_domain: str) -> RouteConfiguration:
-    """The routes of `chain`, in the order they are tried, in one virtual host for every authority.
+    """The routes of `chain`, in order, in one virtual host for every authority.
 
     A router's routes lead to clusters or, through a splitter, to clusters by weight (hundredths of a percent). A chain
-    without a router has one route for every request. Where nothing else is said Envoy ends a request after 15 s.
+    without a router has one route for every request. Without another timeout Envoy ends a request after 15 s.
 
-    Raises PointsmanError for a chain that no compiler makes: a node where its kind cannot stand.
+    Raises PointsmanError for a chain that the compiler never makes: a node where its kind is impossible.
     """
     start = chain.nodes[chain.start]
     if isinstance(start, RouterNode):
@@ -45,13 +45,13 @@ def route_configuration(chain: Chain, name: str, trust_domain: str) -> RouteConf
     else:
         action = _action(chain, chain.start, trust_domain)
         if isinstance(start, ResolverNode) and start.request_timeout:
-            # Only here: behind a splitter one route serves several resolvers, and a router says its own.
+            # Only here: behind a splitter one route serves several resolvers, and a router has its own timeout.
             action.timeout.CopyFrom(_timeout(start.request_timeout))
         routes = [Route(match=every_request(), route=action)]
     return RouteConfiguration(
         name=name,
         virtual_hosts=[VirtualHost(name=name, domains=["*"], routes=routes)],
-        # Clusters come by xDS, in their own time: until one is there its requests get 503, the listener stands.
+        # Clusters arrive separately by xDS: until one does, its requests get 503, and the listener works.
         validate_clusters=BoolValue(value=False),
     )
 
@@ -69,9 +69,9 @@ def _destined(chain: Chain, key: str, trust_domain: str, destination: Destinatio
 
 
 def _action(chain: Chain, key: str, trust_domain: str) -> RouteAction:
-    """To the cluster of a resolver node, or to those of a splitter node by their weights.
+    """The action for the cluster of a resolver node, or for those of a splitter node by weight.
 
-    One action has one list of hash policies: a splitter's is that of the first of its resolvers that has any.
+    An action has one list of hash policies: for a splitter that of its first resolver that has any.
     """
     node = chain.nodes[key]
     if isinstance(node, ResolverNode):
@@ -99,7 +99,7 @@ def _resolver(chain: Chain, key: str) -> ResolverNode:
 
 
 def _retry_policy(destination: Destination) -> RetryPolicy:
-    """Retries on the conditions that are named, on none if none is; once, if no number is given."""
+    """Retries on the named conditions, on none if none is named; once without a number."""
     conditions = []
     if destination.retry_on_connect_failure:
         conditions.append("connect-failure")
@@ -132,12 +132,12 @@ def _hash_policy(policy: HashPolicy) -> RouteAction.HashPolicy:
         if config := policy.cookie_config:
             out.cookie.path = config.path
             if config.session or config.ttl:
-                # Envoy makes a cookie only where there is a TTL; one of 0 makes it last as long as the session.
-                # It reads whole seconds: cut down, a TTL below one would be a session's.
+                # Envoy sets a cookie only if there is a TTL; 0 makes a session cookie. It reads whole seconds: rounded
+                # down, a TTL below one second would make a session cookie.
                 out.cookie.ttl.CopyFrom(Duration(seconds=-(-config.ttl // _NANOSECONDS_PER_SECOND)))
     return out
 
 
 def _timeout(nanoseconds: int) -> Duration:
-    """Envoy reads whole milliseconds and takes 0 for no limit at all, so what is below one must not be cut down."""
+    """`nanoseconds` rounded up: Envoy reads whole milliseconds, and 0 would mean no limit."""
     return milliseconds(-(-nanoseconds // _NANOSECONDS_PER_MILLISECOND))

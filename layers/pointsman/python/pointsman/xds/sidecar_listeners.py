@@ -1,4 +1,4 @@
-"""A sidecar's upstream listeners: where its application finds the services that it talks to."""
+"""A sidecar's upstream listeners, where its application reaches the services it calls."""
 
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.base_pb2 import TrafficDirection
@@ -26,19 +26,19 @@ from pointsman.xds.routes import route_configuration
 
 
 def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Listener:
-    """The listener on the upstream's LocalBindAddress and LocalBindPort, to wherever its `chain` starts.
+    """The listener on the upstream's LocalBindAddress and LocalBindPort, which leads to the start of its `chain`.
 
     http, http2 and grpc get an HTTP connection manager with the chain's routes inline, every other protocol a TCP proxy
-    to the cluster of the chain's first resolver. Named as Consul names it: `web:127.0.0.1:9191`, with the namespace
-    (`team/web`) and the datacenter (`web?dc=dc2`) where the upstream says one.
+    to the cluster of the chain's first resolver. It has Consul's name: `web:127.0.0.1:9191`, with the namespace
+    (`team/web`) and the datacenter (`web?dc=dc2`) if the upstream names one.
 
-    Timeouts are Envoy's: a TCP connection ends after an hour of silence. Until then it stays with the target that it
-    was opened to, whatever a failover says; only new connections go to the new one.
+    Timeouts are Envoy's: a TCP connection ends after an hour of silence. Until then it stays with its target, also
+    after a failover; only new connections go to the new target.
 
-    A port that another process has is refused: Envoy's default would share it, and half of the connections would go to
-    the other one's services.
+    Envoy rejects the listener if another process has the port. By default it would share it, and half of the
+    connections would go to the other process.
 
-    Raises PointsmanError for a chain that no compiler makes.
+    Raises PointsmanError for a chain that the compiler never makes.
     """
     name, ip, port = _identifier(upstream), upstream.local_bind_address or "127.0.0.1", upstream.local_bind_port
     return Listener(
@@ -76,13 +76,13 @@ def _filter(chain: Chain, name: str, trust_domain: str) -> Filter:
 def _connection_manager(chain: Chain, name: str, trust_domain: str) -> HttpConnectionManager:
     manager = HttpConnectionManager(route_config=route_configuration(chain, name, trust_domain))
     if chain.protocol == "http":
-        # On HTTP/2 upstreams Envoy would have to turn the upgrade into a CONNECT that few servers understand.
+        # On HTTP/2 upstreams Envoy would turn the upgrade into a CONNECT that few servers understand.
         manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type="websocket"))
     else:
         manager.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
     if chain.protocol == "grpc":
-        # As Consul has it: successes and failures by service and method, whose names are the application's own and
-        # therefore few; and clients on HTTP/1.1, which cannot read trailers, find the status among the headers.
+        # As in Consul: successes and failures by service and method, of which an application has few; and clients on
+        # HTTP/1.1, which cannot read trailers, get the status as a header.
         manager.http_filters.append(
             _http_filter("envoy.filters.http.grpc_stats", GrpcStats(stats_for_all_methods=BoolValue(value=True)))
         )

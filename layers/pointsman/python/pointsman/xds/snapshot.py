@@ -1,4 +1,4 @@
-"""The snapshot of one cluster of one datacenter: what a head object holds, and when it may move."""
+"""The snapshot of one cluster of one datacenter, and how two provenances compare."""
 
 import binascii
 from base64 import b64decode, b64encode
@@ -13,7 +13,7 @@ from pointsman.xds.content import Content, TargetHealth
 
 
 class Relation(Enum):
-    """How one provenance stands to another."""
+    """How one provenance compares with another."""
 
     EQUAL = "equal"
     NEWER = "newer"
@@ -23,10 +23,10 @@ class Relation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a snapshot was computed from: a vector that only grows.
+    """The inputs of a snapshot: a vector that only grows.
 
-    `epoch` is the store's, `generation` the config generation in which its plan last changed, `catalog` the revision
-    of every catalog that was read, by its key (0: it was not there). Equal provenance means equal content.
+    `epoch` is the store's, `generation` the config generation in which the plan last changed, `catalog` the revision of
+    every catalog that was read, by its key (0: it did not exist). Equal provenance means equal content.
     """
 
     epoch: int
@@ -34,10 +34,10 @@ class Provenance:
     catalog: Mapping[str, int]
 
     def relation_to(self, other: "Provenance") -> Relation:
-        """How this one stands to `other`. A greater epoch is newer, whatever the rest says.
+        """How this one compares with `other`. A greater epoch is newer, whatever the rest is.
 
-        A catalog that one of them does not have counts as 0 there, except that a plan of a later generation may read
-        other catalogs than the one before: what it reads no more says nothing.
+        A catalog that one of them lacks counts as 0 there. But a plan of a later generation may read other catalogs
+        than before: those that it no longer reads are not compared.
         """
         if self.epoch != other.epoch:
             return Relation.NEWER if self.epoch > other.epoch else Relation.OLDER
@@ -58,9 +58,9 @@ class Provenance:
 class Snapshot:
     """The current snapshot of one cluster.
 
-    `version` starts at 1 and is never reused within an epoch. `retired` marks one whose plan ended: nothing names it
-    any more. `since` is when the active target last changed and `published` when the version came to be (RFC 3339,
-    UTC); both are told for information. `store` is the identity of the store that published it.
+    `version` starts at 1 and is never reused within an epoch. `retired` marks a snapshot whose plan ended: no manifest
+    names it. `since` is when the active target last changed and `published` when this version was made (RFC 3339, UTC);
+    both are for information. `store` is the identity of the store that published it.
     """
 
     version: int
@@ -73,12 +73,12 @@ class Snapshot:
 
     @property
     def era(self) -> Era:
-        """The store's era that it was published in."""
+        """The era of the store that published it."""
         return Era(self.store, self.provenance.epoch)
 
     @property
     def at(self) -> tuple[int, int]:
-        """The moment of the store's config that it is of: epoch and generation."""
+        """The state of the config that it belongs to: epoch and generation."""
         return self.provenance.epoch, self.provenance.generation
 
 
@@ -126,7 +126,7 @@ def read_snapshot(body: object) -> Snapshot:
 
 
 def _serialized(body: Body, field: str) -> bytes:
-    """The bytes that are stored as base64. Raises Damaged."""
+    """The bytes of a base64 field. Raises Damaged."""
     try:
         return b64decode(text(body, field), validate=True)
     except (binascii.Error, ValueError):
