@@ -10,7 +10,6 @@ import resource
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from pointsman.adapter.report.ops import MOST_AHEAD, ops
 from pointsman.discovery import stateless
 from pointsman.discovery.answers import MOST_PAST, Resource, make_answer
 from pointsman.discovery.version import Standing, Version
-from pointsman.machine import intake
 from pointsman.model import regex, stored
 from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.model.errors import LONGEST_PART, MOST_REASON, InvalidInput, shortened
@@ -37,10 +35,8 @@ from pointsman.serve.listen import Listen
 from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError
-from pointsman.store.sqlite import SQLiteStore
 
 from tests.fleet.ca import CertificateAuthority
-from tests.machine.test_sources_sent import Door
 from tests.pipeline.meshes import event, instance
 from tests.pipeline.place import Place
 
@@ -156,6 +152,17 @@ REACHED_BY = {
             "serve/ask.py MOST_ANSWER",
         ],
     },
+    "tests/machine/test_passes.py": {
+        "test_a_pass_takes_so_many_requests_and_so_many_bytes": [
+            "machine/passes.py MOST_TOGETHER MOST_TOGETHER_BYTES",
+        ],
+        "test_more_than_may_wait_is_asked_for_again": [
+            "machine/passes.py MOST_WAITING_BYTES",
+        ],
+        "test_what_is_left_of_a_pass_that_takes_too_long_is_taken_in_event_by_event": [
+            "machine/passes.py PASS_SECONDS",
+        ],
+    },
     "tests/machine/test_refused_alone.py": {
         "test_a_list_without_a_good_one_and_one_with_too_many_faults_are_refused_as_a_whole": [
             "model/listed.py MOST_REFUSED",
@@ -261,9 +268,6 @@ REACHED_BY = {
         ],
         "test_the_function_keeps_the_answers_of_so_many_proxies": [
             "discovery/stateless.py MOST_PROXIES",
-        ],
-        "test_more_events_than_may_wait_are_asked_for_again": [
-            "machine/intake.py MOST_WAITING",
         ],
         "test_the_epoch_of_a_store_has_an_end": [
             "model/era.py LAST_EPOCH",
@@ -411,13 +415,6 @@ def test_the_function_keeps_the_answers_of_so_many_proxies() -> None:
         stateless._remember(kept, number, number)
     assert len(kept) == stateless.MOST_PROXIES
     assert {0, stateless.MOST_PROXIES + 4} <= kept.keys(), "the one that is used least goes"
-
-
-def test_more_events_than_may_wait_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(SQLiteStore(tmp_path / "store.db")) as store:
-        monkeypatch.setattr(intake, "MOST_WAITING", 10)
-        code, answer = Door(store).post("/v1/events", b" " * 11)
-    assert (code, answer["error"]) == (503, "too many events are waiting; send it again")
 
 
 def test_a_part_of_a_problem_is_cut() -> None:

@@ -33,7 +33,6 @@ from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 from pointsman.store.open import open_store
 from pointsman.store.protocol import Store, StoreUnavailable
-from pointsman.store.sqlite import SQLiteStore
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +158,6 @@ class Machine:
             report,
             rejections=adapter.rejections,
             others=adapter.ops(),
-            takers=1 if isinstance(store, SQLiteStore) else 16,
             metrics=adapter.metrics,
         )
         stop = stop_on_signals()
