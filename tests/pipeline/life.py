@@ -18,12 +18,13 @@ from pointsman.pipeline.config import NO_CONFIG_HEAD, Config, Root, read_config_
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.ingest import Ingested, ingest, jobs_of
+from pointsman.pipeline.ingest import Ingested, ingest_all, jobs_of
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.recording import catalog_key
 from pointsman.pipeline.retention import Keep, Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope
+from pointsman.pipeline.settle import Unsettled
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, StoreUnavailable
 from pointsman.xds.snapshot import read_snapshot
@@ -114,8 +115,10 @@ class Life:
         self._clocks = [0] * ENGINES
         self._heard: list[HealthEvent] = []
         self._acknowledged: set[int] = set()
+        self._late: set[int] = set()
         self.store = MemoryStore() if story.begins_empty else _begun(self.scope)
         self.promises = Promises(self.store, _HISTORY.least)
+        self.promises.most_events = 10
         self._eras: set[Era] = set()
         self.store.watchers.append(self._note_era)
         self._notified = Notified(self.store, self._interleaving)
@@ -210,7 +213,7 @@ class Life:
             self._restart(act.engine)
         elif task.error is not None and not isinstance(task.error, StoreUnavailable):
             raise task.error
-        elif act.trouble is None:
+        elif act.trouble is None and not (task.error is None and self._late.issuperset(map(id, task.result))):
             self.problems.append(f"{task.name} was not done though nothing was wrong: {task.error!r}")
             return None
         if left is not None:
@@ -273,21 +276,27 @@ class Life:
         return self._take_in(events, engine, together)
 
     def _take_in(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
-        """Take in each for itself, as the function does: one that fails holds up no other that came `together`."""
-        failed = []
+        """Take in all as one pass, as the function does: one that fails holds up no other that came `together`."""
+        since = self._observer.refresh().propagated
         for event in events:
-            since = self._observer.refresh().propagated
             self.counts["an acknowledged event came again"] += id(event) in self._acknowledged
-            try:
-                done = ingest(engine, event)
-            except StoreUnavailable:
-                if not together:
-                    raise
-                failed.append(event)
-            else:
+        # Now and then a pass has no time for a second try.
+        hurried = together and len(events) % 2 == 0
+        failed: dict[int, Exception] = {}
+        for event, done in zip(events, ingest_all(engine, events, lambda: not hurried), strict=True):
+            if isinstance(done, Ingested):
                 self._check_acknowledged(event, done, since)
                 self._acknowledged.add(id(event))
-        return failed
+                continue
+            failed[id(event)] = done
+            if hurried and isinstance(done, Unsettled):
+                self._late.add(id(event))
+                self.counts["an event was not taken in in time"] += 1
+        for error in failed.values():
+            if not (together and isinstance(error, StoreUnavailable)):
+                raise error
+        self.counts["of events of one pass some failed"] += 0 < len(failed) < len(events)
+        return [event for event in events if id(event) in failed]
 
     def _check_acknowledged(self, event: HealthEvent, done: Ingested, since: int) -> None:
         """At the very moment of the acknowledgement every head of a plan known since before covers the event."""
