@@ -1,8 +1,8 @@
 """What a store has to hold in the end, computed afresh from the final config and catalogs alone."""
 
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from pointsman.chain.entryset import EntrySet
@@ -22,6 +22,8 @@ from pointsman.xds.snapshot import read_snapshot
 
 from tests.pipeline.memory import Connection, MemoryStore
 from tests.pipeline.meshes import engine_on
+
+_T = TypeVar("_T")
 
 Published = dict[str, Any]
 
@@ -69,14 +71,35 @@ def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVE
     `config` is that of the store, for who has it in hand, and `scope` for which datacenters the store is; so they are
     for `rendered` and `delivered`.
     """
-    config, other = config or config_in(store), MemoryStore()
-    engine = engine_on(Connection(other), scope=scope)
-    if config.root.digest:
-        registrations = list(config.registrations.values())
-        configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
-    for key, catalog in sorted(catalogs_in(store).items()):
-        ingest(engine, _all_of(key, list(catalog.visible())))
-    return published(other)
+    config, catalogs = config or config_in(store), catalogs_in(store)
+
+    def rebuild() -> Published:
+        other = MemoryStore()
+        engine = engine_on(Connection(other), scope=scope)
+        if config.root.digest:
+            registrations = list(config.registrations.values())
+            configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
+        for key, catalog in sorted(catalogs.items()):
+            ingest(engine, _all_of(key, list(catalog.visible())))
+        return published(other)
+
+    return dict(_computed("rebuilt", config, catalogs, scope, rebuild))
+
+
+def _computed(what: str, config: Config, catalogs: dict[str, Catalog], scope: Scope, compute: Callable[[], _T]) -> _T:
+    """What `compute` comes to, once for the same config and instances: many tests end in the same state."""
+    seen = {key: [catalog.revision, *catalog.visible()] for key, catalog in catalogs.items()}
+    key = (what, config.root.digest, scope, orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
+    if key not in _memory:
+        if len(_memory) == _MOST_REMEMBERED:
+            _memory.clear()
+        _memory[key] = compute()
+    found: _T = _memory[key]
+    return found
+
+
+_MOST_REMEMBERED = 64
+_memory: dict[tuple[str, str, Scope, bytes], Any] = {}
 
 
 def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
@@ -89,8 +112,12 @@ def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
 
 def rendered(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Delivered:
     """By manifest key, the clusters (with their assignments, by name) and listeners of every registered proxy."""
-    config = config or config_in(store)
-    instances = {key: _instances(key, catalog) for key, catalog in catalogs_in(store).items()}
+    config, catalogs = config or config_in(store), catalogs_in(store)
+    return dict(_computed("rendered", config, catalogs, scope, lambda: _rendered(catalogs, config, scope)))
+
+
+def _rendered(catalogs: dict[str, Catalog], config: Config, scope: Scope) -> Delivered:
+    instances = {key: _instances(key, catalog) for key, catalog in catalogs.items()}
     passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
     out = {}
     for key in scope.keys(config.registrations):

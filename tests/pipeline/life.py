@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import orjson
-from pointsman.model.catalog import EMPTY, Catalog, merge
+from pointsman.model.catalog import EMPTY, Catalog, merge, read_catalog
 from pointsman.model.era import Era
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
@@ -302,7 +302,7 @@ class Life:
         """At the very moment of the acknowledgement every head of a plan known since before covers the event."""
         self._observer.refresh()
         key = catalog_key(event)
-        catalog = catalogs_in(self.store)[key]
+        catalog = read_catalog(orjson.loads(self.store.objects[keys.catalog(key)].data))
         if merge(catalog, event) is not catalog:
             self.problems.append(f"{key}: acknowledged, but not in the catalog")
         jobs = jobs_of(self._observer, self._observer.root, event)
