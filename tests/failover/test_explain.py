@@ -94,7 +94,7 @@ SITUATIONS = [
         resolver web.default.dc2 (connect timeout 5s)
          * web.default.dc2  0 of 1 healthy, active  through no remote gateways in dc2 (proxy-defaults)
            dc2: 0 of 1 healthy; there is no other target
-           no mesh gateway is known to go through: nothing arrives until one is
+           no mesh gateway is known on the way: nothing arrives until an event reports one
         """,
         {"dc2": running("web", "dc2", "critical")},
     ),

@@ -93,7 +93,7 @@ def test_what_is_outranked_is_answered_as_stale_with_the_index_that_will_be_hear
     assert stale["source"] == "consul-dc1"
     assert stale["instances"] == [{"node": NODE, "id": ID}]
     assert stale["heard_from"] == {"epoch": epoch, "index": index}
-    assert any(f"heard from epoch {epoch}, index {index} on" in line for line in door.reported)
+    assert any(f"send epoch {epoch}, index {index} or greater" in line for line in door.reported)
     then["detail"] |= {"Epoch": epoch, "Index": index}
     code, answer = door.post("/v1/events", then)
     assert (code, answer["stale"], answer["new"]) == (200, [], True)
@@ -117,7 +117,7 @@ def test_a_slip_of_the_index_is_told_of_at_once_and_everything_after_it_too(stor
     code, slip = door.post("/v1/events", one(NANOS, "passing"))
     assert code == 200
     (warning,) = slip["warnings"]
-    assert f"sent the index {NANOS}, which reads as nanoseconds since 1970, where it counted in milliseconds" in warning
+    assert f"sent the index {NANOS}, which reads as nanoseconds since 1970, but it counted in milliseconds" in warning
     assert door.reported == [warning]
     _, truth = door.post("/v1/events", one(MILLIS + 1, "critical"))
     assert (truth["new"], truth["changed"], len(truth["stale"])) == (False, False, 1)
@@ -165,5 +165,7 @@ def test_emit_says_what_became_of_each_event_and_ends_with_a_code_of_its_own(
         "revision 1: is stale, and changes nothing; 0 snapshots moved",
         "revision 1: said nothing new; 0 snapshots moved",
     ]
-    assert err.startswith(f'stale: what "consul-dc1" says of "{ID}" on node "{NODE}" at epoch 0, index {MILLIS} has no')
-    assert f"It is heard from epoch 0, index {NANOS + 1} on" in err
+    assert err.startswith(
+        f'stale: what "consul-dc1" states of "{ID}" on node "{NODE}" at epoch 0, index {MILLIS} has no'
+    )
+    assert f"To take effect, send epoch 0, index {NANOS + 1} or greater" in err

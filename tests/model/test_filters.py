@@ -205,7 +205,7 @@ REFUSED: list[tuple[str, str]] = [
     ("Service.Port > 1", "column 14, at >: there is no operator for greater or less"),
     ("Service.Port == 1 && a == b", 'column 19, at &&: conditions are joined with "and"'),
     ("Service.Port == 1 || a == b", 'column 19, at ||: conditions are joined with "or"'),
-    ("!Service.Port", 'column 1, at !Service.Port: a condition is turned round with "not", and white space after it'),
+    ("!Service.Port", 'column 1, at !Service.Port: a condition is negated with "not", followed by white space'),
     ("Service.Port ==", f"column 16, at the end: {VALUE}"),
     ("Service.Meta.v == 'v1'", f"column 19, at 'v1': {VALUE}"),
     ("Service.Meta.v == 1.2.3", f"column 19, at 1.2.3: {VALUE}"),
@@ -249,7 +249,7 @@ REFUSED: list[tuple[str, str]] = [
     ("(Service.Port == 1)or Service.Port == 2", 'column 20, at or: "or" needs white space around it'),
     ('"v1"in Service.Tags', 'column 5, at in: "in" needs white space around it'),
     ("v1 in 3", "column 7, at 3: expected a selector, such as Service.Tags"),
-    ('"Service.Port" == 1', 'column 16, at ==: after a value stands "in" or "not in"; a selector has no quotes'),
+    ('"Service.Port" == 1', 'column 16, at ==: "in" or "not in" follows a value; a selector has no quotes'),
     ("not " * 101 + "Service.Port == 1", 'column 1: more than 100 levels of "not" and parentheses'),
     # fields that do not exist
     ("Service.Prot == 1", 'column 9, at Prot: Service has no field "Prot"; did you mean "Port"?'),

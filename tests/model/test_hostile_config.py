@@ -58,8 +58,8 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     # what it is: (the file's name, what is in it, what the refusal says)
     "aliases of aliases": ("a.yaml", lambda: _LAUGHS.encode(), "has more than 100000 values"),
     "merges of merges": ("a.yaml", lambda: _MERGES.encode(), "has more than 100000 values"),
-    "a list inside itself": ("a.yaml", lambda: b"&a [*a]", "*a stands inside of what it stands for"),
-    "a mapping inside itself": ("a.yaml", lambda: b"a: &a {b: {<<: *a}}", "*a stands inside of what it stands for"),
+    "a list inside itself": ("a.yaml", lambda: b"&a [*a]", "*a contains itself"),
+    "a mapping inside itself": ("a.yaml", lambda: b"a: &a {b: {<<: *a}}", "*a contains itself"),
     "deep YAML": ("a.yaml", lambda: b"[" * MIB, "is nested too deeply"),
     "deep block YAML": ("a.yaml", lambda: b"- " * MIB, "is nested too deeply"),
     "much YAML": ("a.yaml", lambda: b"[" + b"{}," * (MIB // 3) + b"]", "has more than 100000 values"),
@@ -92,7 +92,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "deep HCL blocks": ("a.hcl", lambda: b"a {" * 100_000, "is nested too deeply"),
     "much HCL": ("a.hcl", lambda: b"a = [" + b"1," * 400_000 + b"]", "has more than 100000 values"),
     "a long HCL file": ("a.hcl", lambda: b"#" * (LARGEST_FILE["HCL"] + 1), "the most for HCL"),
-    "digits in HCL": ("a.hcl", lambda: b"a = " + b"9" * 5000, "a number of more digits than any needs"),
+    "digits in HCL": ("a.hcl", lambda: b"a = " + b"9" * 5000, "a number with too many digits"),
     "more than 64 bits in HCL": ("a.hcl", lambda: b"a = 18446744073709551617", "is beyond 64 bits"),
     "half a pair in HCL": ("a.hcl", lambda: b'a = "\\ud800"', "is no character"),
     "splits without a weight": (

@@ -275,7 +275,9 @@ def test_gateways_pass_on_no_more_services_than_a_bound_and_it_is_told_which_are
     place.configure(gateway("dc1"))
     failed = {name: place.ingest(event(name, 1, [instance(name)])).failed for name in ("web", "api", "db")}
     assert [list(each) for each in failed.values()] == [[], [], ["dc1/gateway/db.default.dc1"]]
-    assert "do not pass on db.default.dc1: they pass on 2" in str(failed["db"]["dc1/gateway/db.default.dc1"])
+    assert "do not forward to db.default.dc1: they already forward to 2" in str(
+        failed["db"]["dc1/gateway/db.default.dc1"]
+    )
     assert place.roster("dc1").clusters == ("api.default.dc1", "web.default.dc1"), "first come, first served"
     assert [each.partition(":")[0] for each in reconcile(place.engine).failed] == ["dc1/gateway/db.default.dc1"]
     for number in (2, 3, 4):

@@ -77,9 +77,9 @@ def test_a_copy_is_never_put_over_anything_and_a_failed_one_leaves_nothing(
         file.write(b"\xff" * 4096)
     files = sorted(path.parent.iterdir())
     for store_name, copy, said in (
-        (str(path), str(there), "something stands there already and stays as it is: name another file"),
-        (str(path), str(link), "something stands there already"),
-        (str(path), str(path), "something stands there already"),
+        (str(path), str(there), "it exists and stays as it is: name another file"),
+        (str(path), str(link), "it exists and stays as it is"),
+        (str(path), str(path), "it exists and stays as it is"),
         (str(path), "no/such/directory/copy.db", "name a file in a directory that can be written"),
         (str(damaged), str(path.with_name("copy.db")), "damaged"),
         (

@@ -99,7 +99,7 @@ def _source(spoken: Spoken) -> str:
 def circular_redirect(around: Sequence[Target]) -> ChainError:
     """The error for redirects that lead from the last of `around` back to its first."""
     text = f"detected circular resolver redirect: {_circle([target.id for target in around])}"
-    text += "; one of these redirects has to go"
+    text += "; remove one of these redirects"
     keys = [("service-resolver", target.namespace, target.service) for target in around]
     return ChainError(text, [Culprit(key, "Redirect", text) for key in dict.fromkeys(keys)])
 
@@ -107,7 +107,7 @@ def circular_redirect(around: Sequence[Target]) -> ChainError:
 def circular_splitters(around: Sequence[Place]) -> ChainError:
     """The error for splits that lead from the last of `around` back to its first."""
     text = f"detected circular reference of splitters: {_circle([place.key[2] for place in around])}"
-    text += "; one of these splits has to go"
+    text += "; remove one of these splits"
     return ChainError(text, [Culprit(place.key, place.field, text) for place in around])
 
 

@@ -70,14 +70,14 @@ def _notices_options(command: _Command) -> _Command:
             "datacenters",
             multiple=True,
             metavar="DC",
-            help="Hear of (for files: serve) this datacenter alone; may be repeated (default: of --proxy, or all).",
+            help="Get notices of (for files: serve) only this datacenter; repeatable (default: of --proxy, or all).",
         ),
         click.option(
             "--notices",
             envvar="POINTSMAN_NOTICES",
             default="",
             metavar="ARN",
-            help="With a bucket: the topic that tells what is written, the stack's NoticesArn (or POINTSMAN_NOTICES).",
+            help="With a bucket: the topic with notices of writes, the stack's NoticesArn (or POINTSMAN_NOTICES).",
         ),
     ):
         command = option(command)
@@ -94,7 +94,9 @@ def _network_options(command: _Command) -> _Command:
         (
             store_option,
             _notices_options,
-            click.option("--listen", default="", metavar="IP:PORT", help="Where Envoys come; port 0 picks a free one."),
+            click.option(
+                "--listen", default="", metavar="IP:PORT", help="Where Envoys connect; port 0 picks a free one."
+            ),
             click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
             _ops_option,
             host_option,

@@ -24,8 +24,8 @@ from pointsman.cli.options import (
     default="127.0.0.1:8420",
     show_default=True,
     metavar="IP:PORT|unix:PATH[?mode=0660]",
-    help="Where health events are taken in over HTTP; port 0 picks a free one. A unix socket is for those whom its mode"
-    " lets in; on an address it is everybody on this machine.",
+    help="Where to accept health events over HTTP; port 0 picks a free one. A unix socket accepts the users"
+    " that its mode allows; an address accepts every process on this machine.",
 )
 @host_option
 @click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
@@ -60,7 +60,7 @@ from pointsman.cli.options import (
     show_default=True,
     type=click.IntRange(min=1),
     metavar="SECONDS",
-    help="How often everything is recomputed, whatever was lost.",
+    help="How often everything is recomputed and repaired.",
 )
 @keep_option("nothing is kept")
 def up(

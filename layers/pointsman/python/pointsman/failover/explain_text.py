@@ -38,7 +38,7 @@ def _node(explanation: Explanation, node: Explained, seen: set[str]) -> Iterator
         yield from _table(explanation, node.targets)
         yield f"   {node.why}"
         if any(each.active and each.gateways == 0 for each in node.targets):
-            yield "   no mesh gateway is known to go through: nothing arrives until one is"
+            yield "   no mesh gateway is known on the way: nothing arrives until an event reports one"
         return
     yield name
     branches = _routes(node) if isinstance(node, ExplainedRouter) else _splits(node.splits)

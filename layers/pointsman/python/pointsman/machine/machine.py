@@ -83,7 +83,7 @@ class MachineSettings:
         """From the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
         if not place.local:
-            reason = f'"{place.host}" is not a loopback address: whoever reaches the port decides where traffic goes'
+            reason = f'"{place.host}" is not a loopback address: every client of the port decides where traffic goes'
             raise InvalidInput.single("--listen", "", f"{reason}; put a proxy with authentication before it")
         version = _VERSION.match(envoy_version)
         if envoy_version and not version:
@@ -150,7 +150,7 @@ class Machine:
         adapter.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
             "pointsman_reconcile_age_seconds",
-            "Since everything was last recomputed and repaired to the end.",
+            "Seconds since the last complete reconcile.",
             lambda: reconciling.age,
         )
         app = intake(

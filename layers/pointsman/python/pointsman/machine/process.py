@@ -112,12 +112,12 @@ class AdapterProcess:
         )
         self.metrics.gauge(
             "pointsman_unconfirmed",
-            "What Envoys have that is newer than what is here, while the store has not been read since.",
+            "Newer versions that Envoys have and that the store has not confirmed yet.",
             lambda: len(self.ahead()),
         )
         self.metrics.total(
             "pointsman_resets",
-            "What went back, objects and what Envoys had of them, because the store itself did.",
+            "Objects, and versions of Envoys, that went back because the store itself did.",
             lambda: sum(each.resets.total for each in self._followers),
         )
         self.retired = RetiredProxies()
@@ -129,7 +129,7 @@ class AdapterProcess:
         self._users: list[AdsAdapter | RestAdapter] = []
         self.metrics.gauge(
             "pointsman_joins_waiting",
-            "Envoys whose first stream or request waits for its turn to be prepared for.",
+            "Envoys whose first stream or request waits to be prepared.",
             lambda: sum(each.waiting for each in self._users),
         )
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
@@ -149,7 +149,7 @@ class AdapterProcess:
             kept = serving.enter_context(self._kept)
             self.metrics.gauge(
                 "pointsman_kept_behind",
-                "Whether what is kept on disk could not be written.",
+                "Whether the last known good could not be written to disk.",
                 lambda: bool(kept.problem),
             )
             self.watch("kept", lambda: kept.alive)
@@ -399,7 +399,7 @@ class AdapterProcess:
                 listener(changed)
             except Exception:
                 # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
-                _log.exception("what changed could not be passed on: %s", ", ".join(map(str, changed)))
+                _log.exception("a change could not be delivered: %s", ", ".join(map(str, changed)))
 
 
 def stop_on_signals() -> threading.Event:

@@ -75,7 +75,7 @@ def cut(problems: Sequence[Problem]) -> list[Problem]:
     """The first MOST_PROBLEMS of `problems`, with a last one that says that more were found."""
     out = list(problems[:MOST_PROBLEMS])
     if len(problems) > MOST_PROBLEMS:
-        out.append(Problem(out[0].thing, "", f"has more than these {MOST_PROBLEMS} problems; mend them first"))
+        out.append(Problem(out[0].thing, "", f"has more than these {MOST_PROBLEMS} problems; correct them first"))
     return out
 
 

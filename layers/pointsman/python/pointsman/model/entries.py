@@ -91,7 +91,7 @@ class Namespace(Unsupported):
         """Every rule of the entry that needs no other entry."""
         yield from self.unsupported("")
         if self.namespace != DEFAULT_NAMESPACE:
-            yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces are not inside one another'
+            yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces do not nest'
 
     def labels(self) -> Iterator[Complaint]:
         """None: no name in it refers to anything."""

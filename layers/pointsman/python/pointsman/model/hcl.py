@@ -319,7 +319,7 @@ class _Reader:
         """The number that the next token is."""
         text = self.token
         if len(text) > _LONGEST_NUMBER:
-            self.refuse("a number of more digits than any needs; quote it")
+            self.refuse("a number with too many digits; quote it")
         try:
             return parse_int(text)
         except LiteralError as error:

@@ -37,15 +37,15 @@ def index_doubt(before: Catalog, event: "HealthEvent", now: datetime) -> str:
     if ahead > MOST_AHEAD_SECONDS:
         days = counted(int(ahead // MOST_AHEAD_SECONDS), "day")
         return (
-            f"{sent} and is {days} ahead of the clock here. It was taken in, and "
-            "nothing with a smaller index will be heard from it; to count anew, send with a greater Epoch"
+            f"{sent} and is {days} ahead of the clock here. It was taken in, and smaller indexes of this source have "
+            "no effect from now on; to start over, send a greater Epoch"
         )
     known = _known(before, event)
     earlier = _unit(known) if known is not None and known < event.index else None
     if earlier is not None and earlier != unit:
         return (
-            f"{sent}, where it counted in {earlier[0]} before ({known}). It was taken in, and nothing in {earlier[0]} "
-            "will be heard from it; to count in them again, send with a greater Epoch"
+            f"{sent}, but it counted in {earlier[0]} before ({known}). It was taken in, and indexes in {earlier[0]} "
+            "have no effect from now on; to use them again, send a greater Epoch"
         )
     return ""
 

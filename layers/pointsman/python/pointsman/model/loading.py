@@ -90,7 +90,7 @@ def _documents(value: Any, name: str, place: str) -> list[Document]:
     items = value if isinstance(value, list) else [value]
     for item in items:
         if not isinstance(item, dict):
-            _refuse(name, None, f"{place}: a mapping is wanted, not {shown(item)}")
+            _refuse(name, None, f"{place}: a mapping is required, not {shown(item)}")
     return list(items)
 
 
@@ -146,7 +146,7 @@ def _check_yaml(text: str, name: str) -> None:
         elif isinstance(event, yaml.NodeEvent):
             if isinstance(event, yaml.AliasEvent):
                 if any(event.anchor == anchor for anchor, _ in within):
-                    _refuse(name, line, f"*{event.anchor} stands inside of what it stands for")
+                    _refuse(name, line, f"*{event.anchor} contains itself")
                 values += sizes.get(event.anchor or "", 1)
             elif isinstance(event, yaml.CollectionStartEvent):
                 within.append((event.anchor, values))

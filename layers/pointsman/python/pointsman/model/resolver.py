@@ -151,13 +151,13 @@ class LoadBalancer(Shape):
         if self.least_request_config and self.policy != "least_request":
             yield f"{path}.LeastRequestConfig", f'needs Policy "least_request", not "{self.policy}"'
         if self.least_request_config and self.least_request_config.choice_count == 1:
-            yield f"{path}.LeastRequestConfig.ChoiceCount", "must be at least 2: among one there is no choice"
+            yield f"{path}.LeastRequestConfig.ChoiceCount", "must be at least 2"
         if self.ring_hash_config and self.policy != "ring_hash":
             yield f"{path}.RingHashConfig", f'needs Policy "ring_hash", not "{self.policy}"'
         if ring := self.ring_hash_config:
             low, high = ring.minimum_ring_size or ENVOY_RING_SIZES[0], ring.maximum_ring_size or ENVOY_RING_SIZES[1]
             if low > high:
-                default = "" if ring.minimum_ring_size else ", as Envoy has it where nothing is said"
+                default = "" if ring.minimum_ring_size else ", Envoy's default"
                 reason = f"MinimumRingSize ({low}{default}) is larger than MaximumRingSize ({high})"
                 yield f"{path}.RingHashConfig", reason
         if self.hash_policies and self.policy not in ("ring_hash", "maglev"):

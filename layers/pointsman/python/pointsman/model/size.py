@@ -30,7 +30,7 @@ def check_size(raw: Mapping[str, Any], thing: str) -> None:
                 _refuse(thing, path, f"has {len(value)} items, {MOST_ITEMS} are the most")
             values += len(value)
             if values > MOST_ENTRY_VALUES:
-                _refuse(thing, (), f"has more than {MOST_ENTRY_VALUES} values; make several of it")
+                _refuse(thing, (), f"has more than {MOST_ENTRY_VALUES} values; split it")
             for key, inner in _items(value):
                 if isinstance(inner, Mapping | list):
                     inside.append(((*path, key), inner))

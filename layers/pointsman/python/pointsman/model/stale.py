@@ -66,15 +66,12 @@ def stale_line(stale: Mapping[str, Any]) -> str:
     """`Stale.json` as one line for a person."""
     count, first = stale["count"], stale["instances"][0]
     named = f'"{first["id"]}" on node "{first["node"]}"' + (f" and {count - 1} more" if count > 1 else "")
-    what = f'stale: what "{stale["source"]}" says of {named} at {_text(stale["sent"])} has no effect'
+    what = f'stale: what "{stale["source"]}" states of {named} at {_text(stale["sent"])} has no effect'
     if stale["heard_from"] is None:
-        return (
-            f"{what}: what was gone by then is forgotten here, and it may be one of those. It is heard with the next "
-            "event about it"
-        )
+        return f"{what}: it may be an instance whose tombstone was removed since. The next event about it takes effect"
     return (
-        f"{what}: it said something else at {_text(stale['known'])} already. It is heard from "
-        f"{_text(stale['heard_from'])} on, or with a greater Epoch"
+        f"{what}: it already stated something else at {_text(stale['known'])}. To take effect, send "
+        f"{_text(stale['heard_from'])} or greater, or a greater Epoch"
     )
 
 

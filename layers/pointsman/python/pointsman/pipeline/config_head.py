@@ -78,7 +78,7 @@ def raise_epoch(engine: Engine, behind: Sequence[Behind]) -> str:
     more = f" ({len(behind) - 1} more are like it)" if len(behind) > 1 else ""
     return (
         f"the store went back: {behind[0].thing}: {behind[0].why}{more}. Was it restored? Its epoch is "
-        f"{raised.era.epoch} now, in which everything is published anew; see {EXPLAINED}"
+        f"{raised.era.epoch} now, in which everything is published again; see {EXPLAINED}"
     )
 
 

@@ -28,12 +28,12 @@ Both only grow: a catalog is never deleted, since it has to know which late stat
 
 
 class RosterFull(PointsmanError):
-    """The gateways of a datacenter cannot pass on a cluster, because they pass on too many already."""
+    """The gateways of a datacenter cannot forward to a cluster, because they forward to too many already."""
 
     def __init__(self, datacenter: str, cluster: str) -> None:
         super().__init__(
-            f"the mesh gateways of {datacenter} do not pass on {cluster}: they pass on {MOST_PASSED_ON:,} services or "
-            f"datacenters already; split the mesh, or begin anew with a store that has never heard of what is gone"
+            f"the mesh gateways of {datacenter} do not forward to {cluster}: they already forward to "
+            f"{MOST_PASSED_ON:,} services or datacenters; split the mesh, or start with a new store"
         )
 
 

@@ -19,7 +19,7 @@ class Verdict(Enum):
     MOVE = "a new version"
     STAMP = "the same version with a newer provenance"
     STANDS = "it stands already"
-    READ_AGAIN = "somebody knows what we do not, or knew: the store went back"
+    READ_AGAIN = "another writer knows more, or the store went back"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,9 @@ def read_bears(body: object) -> Bears:
 def check_writer(bears: Bears) -> None:
     """Raise TooOld if this Pointsman may not write."""
     if bears.writer > WRITER:
-        raise TooOld(f"the store takes writers from {bears.writer} on, and this is writer {WRITER}: upgrade Pointsman")
+        raise TooOld(
+            f"the store accepts writers from {bears.writer} on, and this is writer {WRITER}: upgrade Pointsman"
+        )
 
 
 def check_adapter(stored: Stored | None) -> None:
@@ -89,5 +91,5 @@ def check_adapter(stored: Stored | None) -> None:
         return  # what is published does not depend on it
     if bears.adapter > ADAPTER:
         raise TooOld(
-            f"the store takes adapters from {bears.adapter} on, and this is adapter {ADAPTER}: upgrade Pointsman"
+            f"the store accepts adapters from {bears.adapter} on, and this is adapter {ADAPTER}: upgrade Pointsman"
         )

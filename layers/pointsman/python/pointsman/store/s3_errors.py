@@ -39,17 +39,17 @@ _PASSING = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingExc
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _WAYS_OUT = {
-    "NoSuchBucket": "there is no such bucket: make it, or name another one",
+    "NoSuchBucket": "the bucket does not exist: create it, or name another one",
     "AccessDenied": (
         "access denied: allow s3:GetObject and s3:PutObject on these keys, and s3:ListBucket on the bucket "
         "(without that one S3 also refuses to say that an object is absent)"
     ),
-    "AllAccessDisabled": "access to the bucket is disabled: look at the account",
+    "AllAccessDisabled": "access to the bucket is disabled: check the account",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION to that one",
     "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION to that one",
     "ExpiredToken": "the credentials have expired: renew them",
-    "InvalidAccessKeyId": "the credentials are not known to AWS: look at the profile or the role in use",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key: look at the profile or the role in use",
+    "InvalidAccessKeyId": "AWS does not know the credentials: check the profile or the role in use",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key: check the profile or the role in use",
     "KeyTooLongError": "the key is longer than the 1,024 bytes that S3 allows: use shorter names",
 }
 

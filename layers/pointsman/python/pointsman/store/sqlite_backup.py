@@ -36,7 +36,7 @@ def back_up(path: str, copy: str, progress: Callable[[str], None] = lambda text:
             with new_file(copy, _PATIENCE_S) as unfinished, closing(sqlite3.connect(unfinished)) as target:
                 return _copy(source, target, opened.identity, progress)
         except FileExistsError:
-            raise StoreError(f"{copy}: something stands there already and stays as it is: name another file") from None
+            raise StoreError(f"{copy}: it exists and stays as it is: name another file") from None
         except TimeoutError as error:
             raise StoreUnavailable(f"{copy}: {error}: try again") from None
         except OSError as error:

@@ -159,7 +159,7 @@ class Watch:
                 # No process has opened the store since, which would have made the file again.
                 raise Moved(
                     f"store {self._path}: {self._path}{suffix} was deleted while it was open: nothing more is written;"
-                    " what was acknowledged goes to the main file as this process lets go of it: restart",
+                    " what was acknowledged goes to the main file as this process closes it: restart",
                     whole=True,
                 )
             if _id(there) != known:

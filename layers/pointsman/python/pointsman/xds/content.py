@@ -132,7 +132,7 @@ def _content(plan: Plan, instances: Instances, trust_domain: str) -> Content:
         assignment=_bytes(assignment),
         active="",
         targets=(),
-        sentence=f"{plan.cluster_id}: passed on to {len(places)} addresses",
+        sentence=f"{plan.cluster_id}: forwarded to {len(places)} addresses",
     )
 
 

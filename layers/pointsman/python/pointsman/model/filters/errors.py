@@ -35,7 +35,7 @@ _FOREIGN: Final = (
     (re.compile(r"=(?!=)"), 'equality is written "=="'),
     (re.compile(r"&"), 'conditions are joined with "and"'),
     (re.compile(r"\|"), 'conditions are joined with "or"'),
-    (re.compile(r"!(?!=)"), 'a condition is turned round with "not", and white space after it'),
+    (re.compile(r"!(?!=)"), 'a condition is negated with "not", followed by white space'),
     (re.compile(r"[<>]"), "there is no operator for greater or less"),
     (re.compile(r"'"), "text is quoted with double quotes or backquotes"),
     (re.compile(r"\["), 'a key in brackets is quoted, and the bracket closed, as in Service.Meta["my-key"]'),
@@ -104,7 +104,7 @@ def _reason(expression: str, at: int, word: str, glued: bool, expected: set[str]
             )
         return f"expected an operator: {_OPERATORS}"
     if "IN" in expected:
-        return 'after a value stands "in" or "not in"; a selector has no quotes'
+        return '"in" or "not in" follows a value; a selector has no quotes'
     if rest.startswith(")"):
         return 'there is no "(" for it'
     if not rest:

@@ -160,7 +160,7 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     # Consul leaves out the nodes' checks if asked for those of one service. Such a list would make the instances of a
     # dead node healthy again.
     if not of_nodes:
-        reason = "has no check of a node, so a node that went dark would not show; watch all checks, without -service"
+        reason = "has no check of a node, so a dead node would not show; watch all checks, without -service"
         raise InvalidInput.single(DETAIL_TYPE, "Result", reason)
     # An instance is refused for a check of its own, or for one of its node.
     refused = {(node, id_): bad.get((node, id_)) or bad.get((node, "")) for node, id_ in own}
