@@ -1,7 +1,8 @@
 """`pointsman emit`: health events, by hand, from a script, or as what a Consul watch runs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,9 +13,11 @@ from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
+from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognise import read_events
 from pointsman.model.sources.text import read_json
-from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.ingest import ingest_all
 from pointsman.pipeline.told import IGNORED, answer, effect, remarks
 from pointsman.serve.ask import NoAnswer, ask
 from pointsman.serve.listen import Listen
@@ -75,11 +78,21 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
         outcomes = [_tell(_post(url, event)) for event in events]
     else:
         with engine_on(store) as engine:
-            outcomes = [
-                _tell(answer(reading, [ingest(engine, event) for event in reading.events])) for reading in readings
-            ]
+            outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # Where a watch's program fails the watch ends, and to begin it anew with the same list helps nobody.
     return 0 if watch else max(outcomes, default=0)
+
+
+def _taken_in(engine: Engine, readings: Sequence[Reading]) -> Iterator[dict[str, Any]]:
+    """The answers to what was read, in order. Raises what kept an event from being taken in."""
+    outcomes = iter(ingest_all(engine, [event for reading in readings for event in reading.events]))
+    for reading in readings:
+        done = []
+        for outcome in islice(outcomes, len(reading.events)):
+            if isinstance(outcome, Exception):
+                raise outcome
+            done.append(outcome)
+        yield answer(reading, done)
 
 
 def _tell(told: Mapping[str, Any]) -> int:
