@@ -109,6 +109,7 @@ class Machine:
             lambda: any(each.datacenter == datacenter for each in self.client.attempts(now)),
             f"{datacenter} to answer",
             children=[self.envoy],
+            timeout=60,  # an Envoy whose adapter was away for long comes back as late as that
         )
 
     def outage(self) -> None:
@@ -144,6 +145,9 @@ def copy(store: Path, to: Path) -> None:
 
 QUICK = [Way(Tongue.DELTA), Way(Tongue.REST, ENVOY_1_39)]
 LONG = [Way(Tongue.SOTW), Way(Tongue.SOTW, ENVOY_1_39), Way(Tongue.DELTA, ENVOY_1_39), Way(Tongue.REST)]
+BEHIND = [Way(Tongue.SOTW), Way(Tongue.REST, ENVOY_1_39)]
+BEHIND_LONG = [Way(Tongue.DELTA), *LONG[1:]]
+"""Each protocol is in one of the two stories that `make test` tells, and all of them are in both where it is longer."""
 
 
 @pytest.mark.parametrize("way", [*QUICK, *(pytest.param(each, marks=pytest.mark.soak) for each in LONG)], ids=str)
@@ -211,7 +215,9 @@ def test_an_adapter_that_keeps_the_last_known_good_on_disk_goes_back_with_the_st
         placed.wait_for_switch("dc3")
 
 
-@pytest.mark.parametrize("way", [*QUICK, *(pytest.param(each, marks=pytest.mark.soak) for each in LONG)], ids=str)
+@pytest.mark.parametrize(
+    "way", [*BEHIND, *(pytest.param(each, marks=pytest.mark.soak) for each in BEHIND_LONG)], ids=str
+)
 def test_an_adapter_that_is_behind_never_takes_an_envoy_back(way: Way, tmp_path: Path) -> None:
     store, now = SQLiteStore(tmp_path / "store.db"), time.perf_counter
     with Ports() as ports, closing(store):
