@@ -15,7 +15,7 @@ from tests.fleet.ways import Tongue, Way
 @pytest.mark.envoy
 @pytest.mark.parametrize("mode", get_args(Mode))
 def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> None:
-    with Mesh(mode, tmp_path) as mesh:
+    with Mesh(mode, tmp_path, patient=True) as mesh:
         report = run(mesh)
     assert report.problems == []
     assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc1"]
@@ -23,5 +23,5 @@ def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> 
 
 @pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
-    with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39)) as mesh:
+    with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39), patient=True) as mesh:
         assert run(mesh).problems == []
