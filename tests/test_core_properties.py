@@ -43,7 +43,7 @@ def chains(state: EntrySet, changed: Overrides, datacenter: str = "dc1") -> list
     out = []
     for name in NAMES:
         try:
-            out.append(compile_chain(state, name, datacenter, "dc1", changed))
+            out.append(compile_chain(state, name, datacenter, "dc1", overrides=changed))
         except ChainError:
             continue
     return out
@@ -64,7 +64,7 @@ def test_compiling_ends_whatever_the_entries(written: list[Entry], changed: Over
     state = EntrySet.of(written)
     for name in NAMES:
         try:
-            chain = compile_chain(state, name, "dc2", "dc1", changed)
+            chain = compile_chain(state, name, "dc2", "dc1", overrides=changed)
         except ChainError as error:
             assert str(error)  # noqa: PT017
         else:

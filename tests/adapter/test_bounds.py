@@ -18,7 +18,7 @@ from pointsman.adapter.admin import watch
 from pointsman.adapter.ads import ads_adapter, subscription
 from pointsman.adapter.ads import stream as ads_stream
 from pointsman.adapter.ads.server import MOST_STREAMS_OF_ONE, SERVICE
-from pointsman.adapter.follow import follower as follower_module
+from pointsman.adapter.follow import discovering
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import IDLE_SECONDS, LOOK_SECONDS, Idle
 from pointsman.adapter.follow.saved import Saved
@@ -245,9 +245,10 @@ def test_files_of_hundreds_that_come_and_go(root: Path, clock: Clock) -> None:
             node_.turn(after=86_400)
             gc.collect()
             # All but what is remembered of each deleted registration, which has a bound of its own.
-            ended, node_.follower._ended = node_.follower._ended, None
+            found = node_.follower._discovering
+            ended, found._ended = found._ended, {}
             sizes.append(held(node_.adapter))
-            node_.follower._ended = ended
+            found._ended = ended
             assert len(list((root / "dc1/sidecar/default").iterdir())) <= 20
             # Deleted registrations are listed, and not read again.
             store.calls.clear()
@@ -262,13 +263,13 @@ def test_files_of_hundreds_that_come_and_go(root: Path, clock: Clock) -> None:
 def test_deleted_registrations_are_remembered_within_a_bound(
     store: Remote, publisher: Publisher, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower_module, "MOST_ENDED", 10)
+    monkeypatch.setattr(discovering, "MOST_ENDED", 10)
     fleet, follower = Fleet(publisher), Follower(store, clock=clock)
     for number in range(30):
         fleet.delete(number)
     follower.discover()
     follower.refresh()
-    assert (len(follower._ended or ()), follower.proxies) == (10, frozenset())
+    assert (len(follower._discovering._ended), follower.proxies) == (10, frozenset())
     # Those that are forgotten are read again, and are no less retired.
     assert len(follower.discover()) == 20
     assert not any(follower.view(each) for each in map(proxy, range(30)) if follower.refresh() is not None)

@@ -8,7 +8,7 @@ import pytest
 from pointsman.adapter.ads import conversation, shelf
 from pointsman.adapter.files import files_adapter
 from pointsman.adapter.files.proxy_files import ProxyFiles
-from pointsman.adapter.follow import follower
+from pointsman.adapter.follow import views
 from pointsman.adapter.report import defects
 from pointsman.adapter.rest import book, rest_adapter
 from pointsman.discovery import deliveries
@@ -42,7 +42,7 @@ def _raises_for_s1(function: Callable[..., Any]) -> Callable[..., Any]:
 
 # Where the defect is, and for whom among files, HTTP and gRPC: every step from the store to an Envoy.
 PLACES: dict[str, tuple[list[tuple[Any, str]], str]] = {
-    "the view": ([(follower, "make_view")], "files http grpc"),
+    "the view": ([(views, "make_view")], "files http grpc"),
     "what is delivered": ([(files_adapter, "deliver_sidecar"), (deliveries, "deliver_sidecar")], "files http grpc"),
     "the files": ([(ProxyFiles, "bring")], "files"),
     "the answers": ([(book, "view_listeners")], "http"),
@@ -85,7 +85,7 @@ def test_a_defect_is_one_proxys_and_the_others_fail_over(
         for way in ways.split():
             if way != "grpc":
                 assert getattr(s1, way)() == "dc1"
-        assert not adapter.ended
+        assert not adapter.parts.ended
         told = [each for each in caplog.records if each.levelname == "ERROR"]
         assert 1 <= len(told) <= len(ways.split())
         assert all(str(S1) in each.getMessage() for each in told)
@@ -128,7 +128,7 @@ def test_an_object_of_whatever_kind_is_no_others_concern(
     publisher.head(sidecar_plan(), content(["dc2"]))
     assert s9.grpc() == "dc2"
     wait_until(lambda: S1 in adapter.problems(), "the problem of s1 to be told")
-    assert not adapter.ended
+    assert not adapter.parts.ended
 
 
 def test_what_fails_is_kept_within_a_bound_and_let_go_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

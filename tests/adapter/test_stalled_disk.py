@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pointsman.adapter.follow.saved import Saved
 from pointsman.disk.operations import FileOperations
-from pointsman.machine.process import AdapterProcess, AdapterSettings
+from pointsman.machine.process import AdapterProcess
+from pointsman.machine.settings import AdapterSettings
 from pointsman.serve.ask import get_json
 from pointsman.serve.listen import Listen
 

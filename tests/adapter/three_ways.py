@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.discovery.proxy import SidecarId
-from pointsman.machine.process import AdapterProcess, AdapterSettings
+from pointsman.machine.process import AdapterProcess
+from pointsman.machine.settings import AdapterSettings
 from pointsman.store.protocol import Store
 from pointsman.xds.manifest import SidecarManifest
 

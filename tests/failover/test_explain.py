@@ -251,8 +251,8 @@ def test_a_chain_is_explained_as_a_tree(situation: Situation) -> None:
         situation.service,
         situation.datacenter,
         instances_of(situation.catalog),
-        situation.overrides,
-        situation.used_from,
+        overrides=situation.overrides,
+        used_from=situation.used_from,
     )
 
     wanted = "\n".join(line.removeprefix("        ") for line in situation.text.strip("\n").splitlines()[:-1])
@@ -355,7 +355,9 @@ def test_a_mode_is_told_with_who_set_it(upstream: str, proxy: str, service: str,
     )
     only: Upstream = sidecar.service.proxy.upstreams[0]
 
-    found = explain(EntrySet.of(map(parse_entry, entries)), WEB, "dc2", {}, overrides(sidecar, only), "dc1")
+    found = explain(
+        EntrySet.of(map(parse_entry, entries)), WEB, "dc2", {}, overrides=overrides(sidecar, only), used_from="dc1"
+    )
 
     (target,) = explain_json(found)["chain"]["targets"]
     assert (target["mode"], target["mode_source"]) == ("remote", source)
@@ -366,10 +368,10 @@ def test_only_what_the_inputs_name_is_asked_for() -> None:
         entries = EntrySet.of(map(parse_entry, situation.entries))
         whole = instances_of(situation.catalog)
         arguments = (situation.service, situation.datacenter)
-        asked = inputs(compile_chain(entries, *arguments, situation.used_from or "dc1", situation.overrides))
+        asked = inputs(compile_chain(entries, *arguments, situation.used_from or "dc1", overrides=situation.overrides))
         few = {key: each for key, each in whole.items() if key in asked}
-        more = (situation.overrides, situation.used_from)
-        assert explain(entries, *arguments, few, *more) == explain(entries, *arguments, whole, *more)
+        more: JSON = {"overrides": situation.overrides, "used_from": situation.used_from}
+        assert explain(entries, *arguments, few, **more) == explain(entries, *arguments, whole, **more)
 
 
 def test_what_does_not_compile_is_not_explained() -> None:

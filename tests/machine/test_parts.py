@@ -12,8 +12,9 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from pointsman.machine.process import AdapterProcess, AdapterSettings
+from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import LATE, Reconciling
+from pointsman.machine.settings import AdapterSettings
 from pointsman.model.errors import PointsmanError
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
@@ -125,7 +126,7 @@ def process(tmp_path: Path) -> Iterator[AdapterProcess]:
 def test_health_and_readiness_say_which_part_has_ended(process: AdapterProcess) -> None:
     alive, stop = threading.Event(), threading.Event()
     alive.set()
-    process.watch("something", alive.is_set)
+    process.parts.watch("something", alive.is_set)
     with ExitStack() as serving:
         url = process.start(serving)["ops"]
         assert page(url, "healthz") == (200, {"alive": True, "ended": ""})
@@ -134,7 +135,7 @@ def test_health_and_readiness_say_which_part_has_ended(process: AdapterProcess) 
         status, ready = page(url, "readyz")
         assert (status, ready["ready"], ready["ended"]) == (503, False, "something")
         with pytest.raises(PointsmanError, match="a part has ended unexpectedly: something"):
-            process.wait(stop)
+            process.parts.wait(stop)
 
 
 def test_every_thread_of_a_process_is_watched(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_every_thread_of_a_process_is_watched(tmp_path: Path) -> None:
     with ExitStack() as serving:
         process.start(serving)
         started = {thread.name for thread in set(threading.enumerate()) - before}
-        watched = {part.name for part in process._parts}
+        watched = {part.name for part in process.parts._parts}
         # Threads of a pool end with what they are given, gRPC and the followers see to their own.
         others = ("files_", "confirming", "Thread-")
         assert {name for name in started if not name.startswith(others)} - watched == set()

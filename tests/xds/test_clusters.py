@@ -134,12 +134,12 @@ def test_a_chain_whose_splitter_is_left_out_has_a_cluster_of_its_own() -> None:
     ]
     state = EntrySet.of(map(parse_entry, entries))
     # web itself speaks tcp, which is why the override changes the protocol of nothing that is left.
-    chain = compile_chain(state, WEB, "dc1", "dc1", Overrides(protocol="tcp"))
+    chain = compile_chain(state, WEB, "dc1", "dc1", overrides=Overrides(protocol="tcp"))
 
     assert (chain.start, chain.protocol) == ("resolver:web.default.dc1", "tcp")
     assert chain.customization
     assert not compile_chain(state, WEB, "dc1", "dc1").customization
-    assert not compile_chain(EntrySet.of([]), WEB, "dc1", "dc1", Overrides(protocol="tcp")).customization
+    assert not compile_chain(EntrySet.of([]), WEB, "dc1", "dc1", overrides=Overrides(protocol="tcp")).customization
 
 
 @pytest.mark.parametrize("upstream", [{"connect_timeout_ms": LONGEST_MS + 1}, {"connect_timeout_ms": -1}])

@@ -1,6 +1,5 @@
 """The discovery chain compiler: entries in, one chain or one error out (docs/semantics.md, section 2)."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from pointsman.chain.complaints import (
@@ -9,7 +8,6 @@ from pointsman.chain.complaints import (
     Place,
     Spoken,
     circular_redirect,
-    circular_splitters,
     inconsistent_protocols,
     missing_subset,
     not_http,
@@ -18,6 +16,7 @@ from pointsman.chain.complaints import (
     too_many_redirects,
 )
 from pointsman.chain.entryset import EntrySet
+from pointsman.chain.flatten import flatten_splitters, reached_nodes, used_targets
 from pointsman.chain.graph import (
     HTTP_PROTOCOLS,
     Chain,
@@ -29,12 +28,12 @@ from pointsman.chain.graph import (
     RouterNode,
     SplitterNode,
 )
+from pointsman.chain.rewriting import failover_targets, resolver_key, rewrite
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.entries import EntryKey, Mode, key_of
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import Destination, HTTPMatch, Match, Route
-from pointsman.model.splitter import share
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
 MOST_SPLITTERS = 100
@@ -57,24 +56,21 @@ def compile_chain(
     service: ServiceName,
     datacenter: str,
     used_from: str,
+    *,
     overrides: Overrides = NO_OVERRIDES,
 ) -> Chain:
     """The chain of `service`, evaluated in its namespace and in `datacenter`, as the proxies of `used_from` see it.
 
     Raises ChainError if the entries do not compile.
     """
-    return _Compiler(entries, service, datacenter, used_from, overrides).compile()
-
-
-def _or(value: str, default: str) -> str:
-    return value or default
+    return _Compiler(entries, service, datacenter, used_from, overrides=overrides).compile()
 
 
 class _Compiler:
     """The working state of one compilation, private to it."""
 
     def __init__(
-        self, entries: EntrySet, service: ServiceName, datacenter: str, used_from: str, overrides: Overrides
+        self, entries: EntrySet, service: ServiceName, datacenter: str, used_from: str, *, overrides: Overrides
     ) -> None:
         self.entries = entries
         self.service = service
@@ -93,8 +89,7 @@ class _Compiler:
 
     def compile(self) -> Chain:
         start = self.assemble()
-        self.flatten_splitters(self.innermost_first(start))
-        self.drop_unreached(start)
+        nodes = reached_nodes(flatten_splitters(self.nodes, start, self.service.namespace), start)
         assert self.spoken is not None, "every chain ends at a service"
         protocol = self.spoken.protocol
         if self.advanced and protocol not in HTTP_PROTOCOLS:
@@ -109,8 +104,8 @@ class _Compiler:
             protocol=protocol,
             customization=self.customization(),
             start=start,
-            nodes=self.nodes,
-            targets=self.targets,
+            nodes=nodes,
+            targets=used_targets(nodes, self.targets),
             reads=frozenset(self.reads),
         )
 
@@ -126,7 +121,7 @@ class _Compiler:
         return digest(canonical({name: effective[name] for name in self.customized}))[:8]
 
     def new_target(self, service: str, subset: str = "", namespace: str = "") -> Target:
-        return Target(service, subset, _or(namespace, self.service.namespace), self.datacenter)
+        return Target(service, subset, namespace or self.service.namespace, self.datacenter)
 
     def assemble(self) -> str:
         top = self.new_target(self.service.name)
@@ -148,7 +143,7 @@ class _Compiler:
             place = Place(entry, f"Routes[{i}].Destination")
             destination = route.destination or Destination()
             target = self.new_target(
-                _or(destination.service, self.service.name), destination.service_subset, destination.namespace
+                destination.service or self.service.name, destination.service_subset, destination.namespace
             )
             if destination.service_subset or destination.namespace:
                 routes.append((route, self.resolver_node(target, place)))
@@ -192,7 +187,7 @@ class _Compiler:
         splits: list[tuple[int, str]] = []
         for i, split in enumerate(splitter.splits):
             place = Place(entry, f"Splits[{i}]")
-            name = _or(split.service, service.name)
+            name = split.service or service.name
             node = None
             if name != service.name and not split.service_subset and not split.namespace:
                 node = self.splitter_node(ServiceName(service.namespace, name), place, depth + 1)
@@ -211,7 +206,7 @@ class _Compiler:
             protocol, source = defaults.protocol, key_of(defaults)
         elif proxy_defaults := self.entries.proxy_defaults():
             protocol, source = proxy_defaults.protocol, PROXY_DEFAULTS
-        spoken = Spoken(service, _or(protocol, "tcp").lower(), source, bool(protocol), place)
+        spoken = Spoken(service, (protocol or "tcp").lower(), source, bool(protocol), place)
         if self.spoken is None:
             self.spoken = spoken
         elif self.spoken.protocol != spoken.protocol:
@@ -227,7 +222,7 @@ class _Compiler:
                 # Recorded before its failover is resolved, so that a failover back to it does not load it again.
                 self.count_target(target)
                 node = self.nodes[key] = self.load(target, resolver)
-                failover = [self.failover_target(*each) for each in _failover_targets(target, resolver)]
+                failover = [self.failover_target(*each) for each in failover_targets(target, resolver)]
                 self.nodes[key] = replace(node, failover=tuple(failover))
             return key
         except ChainError as error:
@@ -259,9 +254,9 @@ class _Compiler:
             redirected = target
             if resolver.redirect:
                 to = resolver.redirect
-                redirected = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
+                redirected = rewrite(target, to, to.datacenter)
                 if redirected.name != target.name or redirected.subset != target.subset:
-                    places.append(Place(_resolver_key(target), "Redirect"))
+                    places.append(Place(resolver_key(target), "Redirect"))
             if redirected == target and not target.subset and resolver.default_subset:
                 redirected = replace(target, subset=resolver.default_subset)
             if redirected == target:
@@ -299,7 +294,7 @@ class _Compiler:
         """Count one more target, or one more use of one."""
         self.target_count += 1
         if self.target_count > MOST_TARGETS:
-            place = Place(_resolver_key(target), "Failover")
+            place = Place(resolver_key(target), "Failover")
             raise too_large(self.service, place, f"{MOST_TARGETS} targets, those of failover included")
 
     def mode(self, target: Target) -> tuple[Mode, str]:
@@ -318,109 +313,3 @@ class _Compiler:
                 self.customized.add("mode")
             mode, source = self.overrides.mode, self.overrides.mode_source or "override"
         return mode, source
-
-    def innermost_first(self, start: str) -> list[str]:
-        """The keys of all nodes that `start` reaches, each after those that it leads to.
-
-        Raises ChainError for circular splitters: flattening them would never end.
-        """
-        path: list[tuple[str, int]] = []
-        done: dict[str, None] = {}
-
-        def visit(key: str) -> None:
-            keys = [each for each, _ in path]
-            if key in keys:
-                raise circular_splitters([self.place(each, i) for each, i in path[keys.index(key) :]])
-            if key in done:
-                return
-            for i, following in enumerate(_next_nodes(self.nodes[key])):
-                path.append((key, i))
-                visit(following)
-                path.pop()
-            done[key] = None
-
-        visit(start)
-        return list(done)
-
-    def place(self, key: str, split: int) -> Place:
-        """The place in the entry of the splitter node under `key` that defines its `split`th share."""
-        return Place(("service-splitter", self.service.namespace, self.nodes[key].name), f"Splits[{split}]")
-
-    def flatten_splitters(self, innermost_first: list[str]) -> None:
-        """Replace each split that leads to a splitter by that splitter's own splits, which are already flat.
-
-        Consul multiplies in the random order of a Go map, so any order will do.
-        """
-        for key in innermost_first:
-            node = self.nodes[key]
-            if isinstance(node, SplitterNode):
-                splits: list[tuple[int, str]] = []
-                for weight, following in node.splits:
-                    inner = self.nodes[following]
-                    if isinstance(inner, SplitterNode):
-                        splits.extend((share(weight, part), last) for part, last in inner.splits)
-                    else:
-                        splits.append((weight, following))
-                self.nodes[key] = replace(node, splits=_merged(splits))
-
-    def drop_unreached(self, start: str) -> None:
-        reached: set[str] = set()
-        waiting = [start]
-        while waiting:
-            key = waiting.pop()
-            if key not in reached:
-                reached.add(key)
-                waiting.extend(_next_nodes(self.nodes[key]))
-        self.nodes = {key: self.nodes[key] for key in sorted(reached)}
-        kept: set[str] = set()
-        for node in self.nodes.values():
-            if isinstance(node, ResolverNode):
-                kept |= {node.target, *node.failover}
-        self.targets = {key: self.targets[key] for key in sorted(kept)}
-
-
-def _merged(splits: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """The shares, added up by node: otherwise nested splitters that meet again would double with every level."""
-    shares: dict[str, int] = {}
-    for weight, key in splits:
-        shares[key] = shares.get(key, 0) + weight
-    return tuple((weight, key) for key, weight in shares.items())
-
-
-def _next_nodes(node: Node) -> list[str]:
-    if isinstance(node, RouterNode):
-        return [key for _, key in node.routes]
-    if isinstance(node, SplitterNode):
-        return [key for _, key in node.splits]
-    return []
-
-
-def _rewrite(target: Target, service: str, subset: str, namespace: str, datacenter: str) -> Target:
-    """`target` with the given parts replaced. At another service it loses its subset, because subsets belong to a
-    service."""
-    moved = Target(
-        _or(service, target.service), "", _or(namespace, target.namespace), _or(datacenter, target.datacenter)
-    )
-    kept = target.subset if moved.name == target.name else ""
-    return replace(moved, subset=_or(subset, kept))
-
-
-def _resolver_key(target: Target) -> EntryKey:
-    return ("service-resolver", target.namespace, target.service)
-
-
-def _failover_targets(target: Target, resolver: ServiceResolver) -> Iterator[tuple[Target, Place]]:
-    """The failover targets of `target`, in order, each with the place that names it; `target` itself is left out."""
-    name = target.subset if target.subset in resolver.failover else "*"
-    section = resolver.failover.get(name)
-    if section is None:
-        return
-    entry, field = _resolver_key(target), f'Failover["{name}"]'
-    for i, to in enumerate(section.targets):
-        each = _rewrite(target, to.service, to.service_subset, to.namespace, to.datacenter)
-        if each != target:
-            yield each, Place(entry, f"{field}.Targets[{i}]")
-    for datacenter in [] if section.targets else section.datacenters or [""]:
-        each = _rewrite(target, section.service, section.service_subset, section.namespace, datacenter)
-        if each != target:
-            yield each, Place(entry, field)

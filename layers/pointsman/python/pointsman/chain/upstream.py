@@ -23,12 +23,17 @@ def overrides(registration: Registration, upstream: Upstream) -> Overrides:
     )
 
 
+def destination_of(registration: Registration, upstream: Upstream) -> ServiceName:
+    """The service that an upstream of `registration` is for: in its own namespace where it names none."""
+    return ServiceName(upstream.destination_namespace or registration.service.namespace, upstream.destination_name)
+
+
 def upstream_chain(entries: EntrySet, registration: Registration, upstream: Upstream) -> Chain:
     """The chain behind one upstream. Raises ChainError if it does not compile."""
     return compile_chain(
         entries,
-        ServiceName(upstream.destination_namespace or registration.service.namespace, upstream.destination_name),
+        destination_of(registration, upstream),
         upstream.datacenter or registration.datacenter,
         registration.datacenter,
-        overrides(registration, upstream),
+        overrides=overrides(registration, upstream),
     )

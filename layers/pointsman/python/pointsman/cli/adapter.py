@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pointsman.adapter.admin.client import Admin
     from pointsman.adapter.follow.saved import Saved
     from pointsman.delivery.secret_source import Sds
-    from pointsman.machine.process import AdapterSettings
+    from pointsman.machine.settings import AdapterSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -168,7 +168,7 @@ def files(
     """
     from pointsman.adapter.files.files_adapter import OURS
     from pointsman.disk.access import read_group, shared_directory
-    from pointsman.machine.process import AdapterSettings
+    from pointsman.machine.settings import AdapterSettings
 
     readers = read_group(group)
     # Before anything is kept below it: this one is for others to read.
@@ -238,7 +238,7 @@ def _serve(
     proxies: tuple[str, ...],
 ) -> None:
     # Web servers and what they bring are imported when they are wanted.
-    from pointsman.machine.process import AdapterSettings
+    from pointsman.machine.settings import AdapterSettings
     from pointsman.serve.tls import TlsFiles
 
     given = (tls_cert, tls_key, client_ca)
@@ -267,7 +267,8 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> None:
     from pointsman.adapter.follow.saved import Saved
-    from pointsman.machine.process import AdapterProcess, stop_on_signals
+    from pointsman.machine.parts import stop_on_signals
+    from pointsman.machine.process import AdapterProcess
     from pointsman.serve.files import allow_files
     from pointsman.serve.log import start_log
 

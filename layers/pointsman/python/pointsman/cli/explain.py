@@ -5,7 +5,7 @@ import orjson
 
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.graph import ChainError, Overrides
-from pointsman.chain.upstream import overrides
+from pointsman.chain.upstream import destination_of, overrides
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.failover.explain import explain_chain, explain_json, inputs
@@ -47,7 +47,7 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
         known.check_service(f'service "{service}"', name)
         known.check_datacenter("explain", "--dc", dc)
         try:
-            chain = compile_chain(config.entries, name, evaluated_in, dc, over)
+            chain = compile_chain(config.entries, name, evaluated_in, dc, overrides=over)
         except ChainError as error:
             raise InvalidInput.single(f'service "{service}"', "", str(error)) from None
         wanted = sorted(inputs(chain))
@@ -66,8 +66,7 @@ def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tup
         if registration.is_gateway or registration.datacenter != dc or registration.destination.name != caller:
             continue
         for upstream in registration.service.proxy.upstreams:
-            where = upstream.destination_namespace or registration.service.namespace
-            if ServiceName(where, upstream.destination_name) == service:
+            if destination_of(registration, upstream) == service:
                 return upstream.datacenter or dc, overrides(registration, upstream)
     raise InvalidInput.single(
         "explain", "--from", f'no sidecar of "{caller}" in {dc} is registered with {service} as an upstream'

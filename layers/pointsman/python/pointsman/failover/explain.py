@@ -92,6 +92,7 @@ def explain(
     service: ServiceName,
     datacenter: str,
     instances: Instances,
+    *,
     overrides: Overrides = NO_OVERRIDES,
     used_from: str = "",
 ) -> Explanation:
@@ -101,7 +102,8 @@ def explain(
     those of the sidecar's registration (`pointsman.chain.upstream.overrides`). `instances` are by the keys that
     `inputs` names; a missing key has none. Raises ChainError if the entries do not compile.
     """
-    return explain_chain(compile_chain(entries, service, datacenter, used_from or datacenter, overrides), instances)
+    chain = compile_chain(entries, service, datacenter, used_from or datacenter, overrides=overrides)
+    return explain_chain(chain, instances)
 
 
 def inputs(chain: Chain) -> frozenset[str]:

@@ -17,8 +17,10 @@ from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.intake import intake
-from pointsman.machine.process import AdapterProcess, AdapterSettings, stop_on_signals
+from pointsman.machine.parts import stop_on_signals
+from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
+from pointsman.machine.settings import AdapterSettings
 from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
@@ -147,7 +149,7 @@ class Machine:
         reconciling = Reconciling(turn, self._settings.reconcile_every)
         retention = Retention(engine, pause=reconciling.pause)
         adapter = AdapterProcess(store, self._settings.adapter, kept)
-        adapter.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
+        adapter.parts.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
             "pointsman_reconcile_age_seconds",
             "Seconds since the last complete reconcile.",
@@ -177,7 +179,7 @@ class Machine:
             # Last, so that it ends first: what is acknowledged is passed on to the Envoys that ask.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)
-            adapter.wait(stop)
+            adapter.parts.wait(stop)
 
     def _begin(self, engine: Engine, kept: Saved | None) -> bool:
         """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""

@@ -1,17 +1,15 @@
 """An adapter's process: the ways to Envoys that were asked for, and the pages for operators, on one store."""
 
 import logging
-import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
-from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.admin.watch import AdminWatch
 from pointsman.adapter.files.files_adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
@@ -20,17 +18,17 @@ from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection, standing
 from pointsman.adapter.report.retired import RetiredProxies
-from pointsman.delivery.deliver import EnvoyVersion
-from pointsman.delivery.secret_source import Sds, with_sds
+from pointsman.delivery.secret_source import with_sds
 from pointsman.discovery.proxy import ProxyId
 from pointsman.disk.access import shared_directory
 from pointsman.disk.lock import DirectoryLock
+from pointsman.machine.parts import Parts
+from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.turns import Turns
-from pointsman.model.errors import PointsmanError
-from pointsman.serve.crowd import FOR_ENVOYS, FOR_OPERATORS, MOST_CONNECTIONS
+from pointsman.serve.crowd import FOR_ENVOYS, FOR_OPERATORS
 from pointsman.serve.listen import Listen
 from pointsman.serve.threaded import ThreadedServer
-from pointsman.serve.tls import ServerTls, TlsFiles
+from pointsman.serve.tls import ServerTls
 from pointsman.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -39,49 +37,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_WATCH = 1.0
-"""Seconds between two looks whether all threads are there."""
-
 _DISCOVERY_SECONDS = 0.5
 """How soon a proxy that somebody registered gets its files."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterSettings:
-    """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
-    and later, for `group` to read (None: the process's own); `http` and `grpc` for Envoys that ask, `ops` for operators
-    (IP:PORT or unix:PATH).
-
-    `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
-    all) or ask. `trust_domain` is that of
-    clients' certificates, "" the store's. `refresh_delay_ms` is between two requests over HTTP for
-    the same endpoints. `admins` are the Envoys to watch for what they reject. `sds` is how
-    Envoys' secrets come, None: they are in their bootstraps. `hosts` are names of this machine under which its pages
-    are asked for; `max_connections` is how many Envoys' connections are held over HTTP.
-    """
-
-    http: str = ""
-    grpc: str = ""
-    ops: str = ""
-    files: Path | None = None
-    group: int | None = None
-    envoy_version: EnvoyVersion | None = None
-    tls: TlsFiles | None = None
-    trust_domain: str = ""
-    proxies: Sequence[ProxyId] = ()
-    datacenters: frozenset[str] = frozenset()
-    refresh_delay_ms: int = 1000
-    admins: Sequence[Admin] = ()
-    sds: Sds | None = None
-    hosts: Sequence[str] = ()
-    max_connections: int = MOST_CONNECTIONS
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    name: str
-    alive: Callable[[], bool]
-    problem: Callable[[], str]
 
 
 class AdapterProcess:
@@ -137,7 +94,7 @@ class AdapterProcess:
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
         self._judges: list[Callable[[ProxyId, str, str, str], bool | None]] = []
         self._addresses: dict[str, str] = {}
-        self._parts: list[_Part] = []
+        self.parts = Parts()
 
     def start(self, serving: ExitStack) -> dict[str, str]:
         """Serve for as long as `serving` lasts: where, by what it is for (`files`, `http`, `grpc`, `ops`).
@@ -152,7 +109,7 @@ class AdapterProcess:
                 "Whether the last known good could not be written to disk.",
                 lambda: bool(kept.problem),
             )
-            self.watch("kept", lambda: kept.alive)
+            self.parts.watch("kept", lambda: kept.alive)
         if settings.files is not None:
             self._start_files(serving, ended, settings.files)
         if settings.grpc or settings.http:
@@ -176,7 +133,7 @@ class AdapterProcess:
             watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)
             self._dumps["admin"] = watch.dump
-            self.watch("admin", lambda: watch.alive)
+            self.parts.watch("admin", lambda: watch.alive)
             serving.enter_context(watch)
         if settings.ops:
             from pointsman.serve.http import HttpServer
@@ -196,22 +153,8 @@ class AdapterProcess:
     def serve(self, serving: ExitStack, what: str, server: ThreadedServer) -> None:
         """Start a server that has to go on for as long as `serving` lasts. Raises PointsmanError if it cannot."""
         serving.enter_context(server)
-        self.watch(what, lambda: server.alive)
+        self.parts.watch(what, lambda: server.alive)
         self._addresses[what] = server.address
-
-    def watch(self, what: str, alive: Callable[[], bool], problem: Callable[[], str] = str) -> None:
-        """Have a part that must not end watched too; `problem` is why it does not do what it should, "" if it does."""
-        self._parts.append(_Part(what, alive, problem))
-
-    @property
-    def ended(self) -> str:
-        """Which parts have ended that should not, "" if none has."""
-        return ", ".join(part.name for part in self._parts if not part.alive())
-
-    @property
-    def failing(self) -> str:
-        """What does not do what it should, and why; "" if all does."""
-        return "; ".join(filter(None, (part.problem() for part in self._parts)))
 
     def rejections(self) -> list[Rejection]:
         """What Envoys reject, and do not have."""
@@ -245,8 +188,8 @@ class AdapterProcess:
             self.ahead,
             self.resets,
             self.retired.dump,
-            ended=lambda: self.ended,
-            failing=lambda: self.failing,
+            ended=lambda: self.parts.ended,
+            failing=lambda: self.parts.failing,
         )
 
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
@@ -256,13 +199,7 @@ class AdapterProcess:
         """
         with ExitStack() as serving:
             ready(self.start(serving))
-            self.wait(stop)
-
-    def wait(self, stop: threading.Event) -> None:
-        """Return when `stop` is set. Raises PointsmanError if a part has ended that should not."""
-        while not stop.wait(_WATCH):
-            if ended := self.ended:
-                raise PointsmanError(f"a part has ended unexpectedly: {ended} (the log says why); start it again")
+            self.parts.wait(stop)
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
         settings = self._settings
@@ -350,7 +287,7 @@ class AdapterProcess:
     def _start_thread(self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None]) -> None:
         turns = Turns(name, ended, run)
         turns.start()
-        self.watch(name, lambda: turns.alive, lambda: turns.problem)
+        self.parts.watch(name, lambda: turns.alive, lambda: turns.problem)
         serving.callback(turns.join, 5.0)
         serving.callback(ended.set)
 
@@ -400,16 +337,3 @@ class AdapterProcess:
             except Exception:
                 # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
                 _log.exception("a change could not be delivered: %s", ", ".join(map(str, changed)))
-
-
-def stop_on_signals() -> threading.Event:
-    """Set when somebody asks this process to end (SIGTERM, Ctrl-C); who asks a second time ends it at once."""
-    stop = threading.Event()
-
-    def told(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
-    return stop

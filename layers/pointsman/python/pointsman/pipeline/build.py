@@ -7,7 +7,7 @@ from pointsman.chain.compiler import compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import Chain, ChainError, Overrides
 from pointsman.chain.plan import Plan, sidecar_plans
-from pointsman.chain.upstream import overrides
+from pointsman.chain.upstream import destination_of, overrides
 from pointsman.model.entries import Entry, ServiceDefaults
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.registration import Registration, Upstream
@@ -53,10 +53,7 @@ class _Chains:
 
     def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
         """The plans of the chain behind `upstream`, and its listener. Raises ChainError if it does not compile."""
-        service = ServiceName(
-            upstream.destination_namespace or registration.service.namespace, upstream.destination_name
-        )
-        used_from = registration.datacenter
+        service, used_from = destination_of(registration, upstream), registration.datacenter
         request = (service, upstream.datacenter or used_from, used_from, overrides(registration, upstream))
         before, compiled = self._before.get(request), self.used.get(request)
         if compiled is None:
@@ -74,7 +71,8 @@ class _Chains:
         return len(now) == len(known.read) and all(a is b for a, b in zip(now, known.read, strict=True))
 
     def _compiled(self, request: _Request) -> _Compiled:
-        chain = compile_chain(self._entries, *request)
+        service, datacenter, used_from, changed = request
+        chain = compile_chain(self._entries, service, datacenter, used_from, overrides=changed)
         return _Compiled(chain, _read(self._entries, chain.reads), tuple(sidecar_plans(chain)), {})
 
 

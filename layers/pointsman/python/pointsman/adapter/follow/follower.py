@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.confirming import Confirming, Meeting, Need
+from pointsman.adapter.follow.discovering import Discovering
+from pointsman.adapter.follow.needs import Needs
 from pointsman.adapter.follow.replica import Replica
 from pointsman.adapter.follow.saved import Saved
+from pointsman.adapter.follow.views import Views
 from pointsman.adapter.report.defects import Defects
 from pointsman.adapter.report.resets import Resets
-from pointsman.discovery.proxy import ProxyId, proxy_of
-from pointsman.discovery.view import Manifests, View, are_retired, cluster_ids, make_view, manifests_of
-from pointsman.store import keys
+from pointsman.discovery.proxy import ProxyId
+from pointsman.discovery.view import View, are_retired, cluster_ids
 from pointsman.store.protocol import Store, Stored, StoreError
-from pointsman.xds.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -29,16 +30,10 @@ _PATIENCE = 5.0
 """Seconds that a reading of the store may still take when everything ends."""
 
 
-MOST_ENDED = 100_000
-"""Deleted registrations that are remembered, so that a listing does not have them read again; beyond that the oldest
-are, with every listing."""
-
-
 @dataclass(slots=True)
 class _Followed:
-    """`keys` is all that is followed for the proxy; `retired` says that its registration was deleted."""
+    """`retired` says that its registration was deleted."""
 
-    keys: frozenset[str] = frozenset()
     view: View | None = None
     retired: bool = False
 
@@ -77,18 +72,16 @@ class Follower:
         `clock` tells seconds, from whenever.
         """
         self._store = store
-        self._datacenters = datacenters
         self._clock = clock
         self._kept = kept
         self._replica = Replica(store, kept)
+        self._needs, self._views = Needs(self._replica), Views(self._replica, keeps=kept is not None)
+        self._discovering = Discovering(store, datacenters, clock)
         self._confirming = Confirming(clock)
         self.resets = Resets()
         self._proxies: dict[ProxyId, _Followed] = {}
         self._asked: set[ProxyId] = set()
         self._reading, self._reading_failed = 0, ""
-        self._versions = 0
-        self._ended: dict[ProxyId, str] | None = None
-        self._users: dict[str, set[ProxyId]] = {}
         self._added: set[ProxyId] = set()
         self._unsettled: set[ProxyId] = set()
         self._defects = Defects(clock)
@@ -96,8 +89,6 @@ class Follower:
         self._looked = clock() - ((kept.age or 0.0) if kept else 0.0)
         self._seen = False
         self._unreachable = ""
-        self._undiscoverable = ""
-        self._discovered: tuple[float, str] | None = None
         proxies = self.named = frozenset(proxies)
         known = kept.proxies() if kept else frozenset()
         self.add(proxies or (each for each in known if not datacenters or each.datacenter in datacenters))
@@ -145,22 +136,14 @@ class Follower:
 
         The one thing here that lists: its cost grows with the number of proxies in the store.
         """
-        ended = self._ended = self._ended if self._ended is not None else {}
-        found = {
-            proxy
-            for each in self._store.list(keys.MANIFESTS)
-            if (proxy := proxy_of(each.key)) and ended.get(proxy) != each.etag
-        }
-        if self._datacenters:
-            found = {proxy for proxy in found if proxy.datacenter in self._datacenters}
-        new = found - self.proxies
+        new = self._discovering.look() - self.proxies
         self.add(new)
         return new
 
     def is_retired(self, proxy: ProxyId) -> bool:
         """Whether the registration of `proxy` was deleted, as far as that was read."""
         followed = self._proxies.get(proxy)
-        return followed.retired if followed else proxy in (self._ended or ())
+        return followed.retired if followed else self._discovering.has_ended(proxy)
 
     @property
     def proxies(self) -> Set[ProxyId]:
@@ -178,17 +161,9 @@ class Follower:
         followed = self._proxies.get(proxy)
         if followed is None:
             return ()
-        lines = [self._replica.problem(key) for key in sorted(followed.keys & self._named(proxy, followed))]
-        manifests = self._manifests(proxy)
-        if manifests is not None and not are_retired(manifests):
-            wanted = (proxy.snapshot_key(each) for each in cluster_ids(manifests))
-            lines += [
-                f"{key} is named by the manifest and not there"
-                for key in wanted
-                if self._replica.value(key) is None and not self._replica.problem(key)
-            ]
-        lines += self._defects.problems().get(proxy, ())
-        return tuple(line for line in lines if line)
+        named = self._needs.keys(proxy) & self._views.named(proxy, followed.view)
+        found = self._views.problems(proxy, named)
+        return (*found, *filter(None, self._defects.problems().get(proxy, ())))
 
     def all_problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """By proxy, its `problems`; those without any are left out."""
@@ -319,7 +294,7 @@ class Follower:
     ) -> None:
         while not stop.is_set():
             if discovery_period is not None:
-                self._discover_when_due(discovery_period)
+                self._discovering.look_when_due(self.discover, discovery_period, self._replica.cursor)
             on_change(self.refresh())
             if self._unreachable:
                 stop.wait(PAUSE)
@@ -356,28 +331,12 @@ class Follower:
     def _need(self, meeting: Meeting) -> Need:
         """What has to be read for `meeting` before it is known what the store has."""
         proxy, view = meeting.proxy, self.view(meeting.proxy)
-        manifests = self._manifests(proxy)
+        manifests = self._views.manifests(proxy)
         names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
         if meeting.clusters is not None:
             names &= meeting.clusters
         keys = {*proxy.manifest_keys, *(proxy.snapshot_key(each) for each in names)}
         return Need(keys, view is not None and view.manifests == manifests)
-
-    def _discover_when_due(self, period: float) -> None:
-        cursor = self._replica.cursor
-        if self._discovered is not None:
-            when, then = self._discovered
-            if self._clock() - when < period or (cursor and cursor == then):
-                return
-        try:
-            self.discover()
-            self._undiscoverable = ""
-        except StoreError as error:
-            if not self._undiscoverable:
-                _log.warning("new proxies cannot be looked for: %s", error)
-            self._undiscoverable = str(error)
-        # The cursor from before: what was written while it listed may have come too late for it.
-        self._discovered = (self._clock(), cursor)
 
     def _take_up(self, reads: bool = True) -> None:
         """Follow what the proxies need that are new here, as far as that is known without the store."""
@@ -414,8 +373,7 @@ class Follower:
                 return
 
     def _touch(self, changed: Iterable[str]) -> None:
-        for key in changed:
-            self._unsettled |= self._users.get(key, set())
+        self._unsettled |= self._needs.users(changed)
 
     def _follow_unsettled(self) -> None:
         for proxy in self._unsettled:
@@ -424,36 +382,8 @@ class Follower:
 
     def _follow(self, proxy: ProxyId) -> None:
         """Follow what the manifests of `proxy` name by now, and what its view still has."""
-        followed = self._proxies[proxy]
-        wanted = set(proxy.manifest_keys)
-        self._use(proxy, wanted - followed.keys)
-        followed.keys |= wanted
-        wanted = self._named(proxy, followed)
-        self._use(proxy, wanted - followed.keys)
-        self._leave(proxy, followed.keys - wanted)
-        followed.keys = frozenset(wanted)
-
-    def _named(self, proxy: ProxyId, followed: _Followed) -> set[str]:
-        """The keys of the manifests of `proxy`, of what they name by now, and of what its view still has."""
-        manifests, view = self._manifests(proxy), followed.view
-        names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
-        return {*proxy.manifest_keys, *(proxy.snapshot_key(each) for each in names)}
-
-    def _use(self, proxy: ProxyId, wanted: Set[str]) -> None:
-        self._replica.follow(wanted)
-        for key in wanted:
-            self._users.setdefault(key, set()).add(proxy)
-
-    def _leave(self, proxy: ProxyId, unwanted: Set[str]) -> None:
-        for key in unwanted:
-            users = self._users[key]
-            users.discard(proxy)
-            if not users:
-                del self._users[key]
-                self._replica.forget([key])
-
-    def _manifests(self, proxy: ProxyId) -> Manifests | None:
-        return manifests_of([self._replica.value(key) for key in proxy.manifest_keys])
+        self._needs.add(proxy, {*proxy.manifest_keys})
+        self._needs.set(proxy, self._views.named(proxy, self._proxies[proxy].view))
 
     def _settle(self, complete: bool = True) -> set[ProxyId]:
         """Make the views anew after a reading, a `complete` one or one that failed on the way; those that changed. Who
@@ -467,22 +397,20 @@ class Follower:
             if followed.view is None and self._replica.is_missing(proxy.manifest_keys[0]):
                 self._forget(proxy)
         if complete:
-            if self._ended is not None:
+            if self._discovering.began:
                 for proxy in self._unsettled - self.named:
-                    self._end(proxy, self._ended)
+                    self._end(proxy)
             self._unsettled.clear()
         return changed
 
-    def _end(self, proxy: ProxyId, ended: dict[ProxyId, str]) -> None:
+    def _end(self, proxy: ProxyId) -> None:
         """Follow `proxy` no longer if its own manifest is retired."""
         (key, *_) = proxy.manifest_keys
         manifest = self._replica.value(key)
         if manifest is None or not manifest.retired:
-            ended.pop(proxy, None)
+            self._discovering.goes_on(proxy)
             return
-        ended[proxy] = self._replica.etag(key)
-        if len(ended) > MOST_ENDED:
-            del ended[next(iter(ended))]
+        self._discovering.end(proxy, self._replica.etag(key))
         self._forget(proxy)
 
     def _forget(self, proxy: ProxyId) -> None:
@@ -493,7 +421,7 @@ class Follower:
         self._unsettled.discard(proxy)
         self._defects.forget(proxy)
         if followed is not None:
-            self._leave(proxy, followed.keys)
+            self._needs.drop(proxy)
 
     def _rebuilt(self) -> set[ProxyId]:
         """Make the views of who is unsettled anew: those that changed."""
@@ -507,44 +435,12 @@ class Follower:
     def _rebuild(self, proxy: ProxyId) -> bool:
         """Make the view of `proxy` anew from the replica; whether it changed."""
         followed = self._proxies[proxy]
-        wanted, old = self._manifests(proxy), followed.view
+        wanted, old = self._views.manifests(proxy), followed.view
         if wanted is not None and are_retired(wanted):
             known, followed.view, followed.retired = followed.retired, None, True
             self._replica.drop(proxy.manifest_keys[:1])
             return not known
         if wanted is not None:
             followed.retired = False
-        for manifests in (wanted, old.manifests if old else None):
-            snapshots = self._snapshots(proxy, manifests)
-            if manifests is not None and snapshots is not None:
-                if old is not None and old.is_of(manifests, snapshots):
-                    return False
-                self._keep(proxy, manifests, snapshots, old)
-                # One count for all: it does not begin anew with a proxy that was let go and comes back.
-                self._versions += 1
-                followed.view = make_view(self._versions, manifests, snapshots)
-                return True
-        return False
-
-    def _keep(self, proxy: ProxyId, manifests: Manifests, snapshots: Mapping[str, Snapshot], old: View | None) -> None:
-        """Have on disk what a complete view of `proxy` is made of, where `old` was made of something else."""
-        if self._kept is None:
-            return
-        before = old.snapshots if old else {}
-        wanted = [proxy.snapshot_key(each) for each, now in snapshots.items() if before.get(each) is not now]
-        if manifests == self._manifests(proxy):
-            # What a newer manifest names may not be there yet: it is not kept before that.
-            wanted += proxy.manifest_keys
-        self._replica.keep(wanted)
-
-    def _snapshots(self, proxy: ProxyId, manifests: Manifests | None) -> dict[str, Snapshot] | None:
-        """Every snapshot that `manifests` name, or None if one is not there."""
-        if manifests is None:
-            return None
-        found = {}
-        for cluster_id in cluster_ids(manifests):
-            value = self._replica.value(proxy.snapshot_key(cluster_id))
-            if not isinstance(value, Snapshot):
-                return None
-            found[cluster_id] = value
-        return found
+        followed.view = self._views.make(proxy, wanted, old)
+        return followed.view is not old
