@@ -206,6 +206,20 @@ def test_a_config_that_is_back_is_what_counts() -> None:
     assert place.engine.refresh().era.epoch > was.era.epoch
 
 
+def test_a_manifest_of_a_later_config_than_there_is_tells_it_though_every_head_is_as_it_was() -> None:
+    place = Place()
+    place.configure(resolver("api"), sidecar("web", "api"))
+    old = place.objects.objects[keys.CONFIG_HEAD]
+    place.configure(sidecar("web", {"DestinationName": "api", "LocalBindPort": 9999}))
+    place.objects.restore(keys.CONFIG_HEAD, old.data)
+    engine = place.another().engine
+    (warning,) = reconcile(engine).warnings
+    assert (
+        "manifests/dc1/sidecar/default/web: the config is older (generation 1) than what was published (2)" in warning
+    )
+    _as_the_store_says(place.objects, engine)
+
+
 def test_a_process_that_knew_a_later_config_takes_the_one_that_is_there() -> None:
     place = Place()
     place.configure(resolver("api"), sidecar("web", "api"))

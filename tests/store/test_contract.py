@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pointsman.store import sqlite
-from pointsman.store.protocol import Listed, Store, Stored, StoreError, Write, Written
+from pointsman.store.protocol import Forgetful, Listed, Store, Stored, StoreError, Write, Written
 
 Open = Callable[[], Store]
 
@@ -154,6 +154,26 @@ def test_what_was_taken_away_is_noticed_within_a_minute_of_following(
         cursor = found.cursor
     assert gone
     assert gone[0] <= 61
+
+
+def test_who_can_forget_removes_with_the_swap_or_not_at_all(store: Store, open_again: Open) -> None:
+    if not isinstance(store, Forgetful):
+        pytest.skip("a bucket has lifecycle rules instead")
+    old, other = put(store, "head", b"1"), open_again()
+    for number in range(4):
+        put(store, f"old/{number}", b"")
+    assert store.remove(["old/0", "old/none"]) is None
+    newer = put(other, "head", b"2")
+    assert store.remove(["old/1"], Write("head", b"3", old)) == Written("head", None)
+    assert [listed.key for listed in store.list("")] == ["head", "old/1", "old/2", "old/3"]
+    swapped = store.remove(["old/1", "old/2"], Write("head", b"3", newer))
+    assert swapped is not None
+    assert other.get("head") == Stored("head", b"3", str(swapped.etag))
+    assert [listed.key for listed in other.list("old/")] == ["old/3"]
+    put(other, "old/0", b"again")
+    assert [stored.data for stored in store.get_many(["old/0", "old/1"]).values()] == [b"again"]
+    while store.tidy():
+        pass
 
 
 _numbers = itertools.count()
