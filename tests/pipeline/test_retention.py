@@ -16,6 +16,7 @@ from pointsman.pipeline.load import load_config
 from pointsman.pipeline.retention import GRACE_S, Keep, Retention
 from pointsman.store.sqlite import SQLiteStore
 
+from tests.pipeline.memory import Step
 from tests.pipeline.meshes import Document, engine_on, event, instance, resolver, sidecar
 from tests.pipeline.place import Place, Writer
 
@@ -71,6 +72,33 @@ def test_a_configure_that_found_an_object_which_is_then_removed_writes_it_again(
     assert writer.configure(*version_of_config(0)).generation == 3
     assert sum(gone) > 1
     assert whole(place) == 2, "generation 3 is whole, and 2 is needed until its consequences are published"
+
+
+def test_what_a_configure_relies_on_just_before_it_is_removed_stays(place: Place) -> None:
+    place.configure(*version_of_config(0))
+    place.configure(*version_of_config(1))
+    place.objects.now += LONG
+    writer, sweeper = place.another(), place.another()
+    generations: list[int] = []
+
+    def meanwhile(step: Step) -> None:
+        if step.action == "remove" and step.key.startswith("config/objects/") and not generations:
+            generations.append(writer.configure(*version_of_config(0)).generation)
+
+    sweeper.at = meanwhile
+    assert forget(sweeper).run().config_objects == 0
+    assert generations == [3]
+    assert whole(place) == 1
+
+
+def test_what_was_superseded_just_now_stays_however_old_it_is(place: Place) -> None:
+    place.configure(*version_of_config(0))
+    place.objects.now += LONG
+    place.configure(*version_of_config(1))
+    assert forget(place).run().config_objects == 0
+    place.objects.now += LONG
+    assert forget(place).run().config_objects > 0
+    assert whole(place) == 2
 
 
 def test_a_configure_between_two_steps_of_a_removal_ends_it(place: Place, one_at_a_time: None) -> None:
