@@ -1,7 +1,6 @@
 """The computed content of one cluster of one datacenter, which a snapshot holds, and its consistency check."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -11,6 +10,7 @@ from google.protobuf.message import DecodeError
 from pointsman.chain.plan import Plan, SidecarPlan
 from pointsman.failover.selection import Instances, select, sentence
 from pointsman.model.errors import PointsmanError
+from pointsman.model.names import is_ip
 from pointsman.model.regex import bounded
 from pointsman.xds.assignment import gateway_assignment, sidecar_assignment
 from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
@@ -91,12 +91,10 @@ def check_assignment(assignment: ClusterLoadAssignment) -> None:
     for group in assignment.endpoints:
         for endpoint in group.lb_endpoints:
             place = endpoint.endpoint.address.socket_address
-            try:
-                ip_address(place.address)
-            except ValueError:
+            if not is_ip(place.address):
                 raise InconsistentContent(
                     f'load assignment "{name}" has the address "{place.address}", which is not an IP address'
-                ) from None
+                )
             if not 0 < place.port_value <= 65535:
                 raise InconsistentContent(f'load assignment "{name}" has the port {place.port_value}')
             if endpoint.HasField("load_balancing_weight") and not endpoint.load_balancing_weight.value:
