@@ -7,7 +7,7 @@ Raw = Mapping[str, Any]
 
 
 def health_shapes(registrations: Iterable[Raw]) -> list[Raw]:
-    """The instances of `registrations` in health shape, each with its own and its node's checks.
+    """The instances of `registrations` in the shape of the health API, each with its own and its node's checks.
 
     All `registrations` are of one datacenter; a later one replaces an earlier one with the same node and service id.
     """

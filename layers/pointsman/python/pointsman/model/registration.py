@@ -147,7 +147,7 @@ def registration_thing(raw: Mapping[str, Any]) -> str:
 
 
 def parse_registration(raw: Mapping[str, Any]) -> Registration:
-    """The registration that `raw` describes. Raises InvalidInput with every problem of it."""
+    """The registration in `raw` (Consul's JSON shape), valid by itself. Raises InvalidInput with every problem."""
     thing = registration_thing(raw)
     check_size(raw, thing)
     body = {key: value for key, value in raw.items() if key not in ("CreateIndex", "ModifyIndex", "ID")}

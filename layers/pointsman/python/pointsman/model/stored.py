@@ -103,7 +103,7 @@ def texts(body: Body, field: str) -> tuple[str, ...]:
 
 
 def mapping(body: Body, field: str) -> Body:
-    """An object with any content. Raises Damaged."""
+    """A JSON object with any content. Raises Damaged."""
     value = body.get(field)
     if type(value) is dict:
         return value
@@ -111,7 +111,7 @@ def mapping(body: Body, field: str) -> Body:
 
 
 def numbers(body: Body, field: str) -> dict[str, int]:
-    """An object of numbers. Raises Damaged."""
+    """An object whose values are numbers from 0 to LARGEST. Raises Damaged."""
     found = mapping(body, field)
     return {name: number(found, name) for name in found}
 

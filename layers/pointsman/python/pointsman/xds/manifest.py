@@ -1,4 +1,4 @@
-"""Manifests: which clusters and listeners a proxy receives."""
+"""Manifests as values: which clusters and listeners a proxy receives, and how they are stored."""
 
 from base64 import b64decode, b64encode
 from binascii import Error
