@@ -1,7 +1,6 @@
 """What is wrong with one instance refuses that one: the health of all others in its list is taken in."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,12 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.events import MAX_PROBLEMS, parse_event
 from pointsman.model.listed import MOST_INSTANCES, MOST_REFUSED
 from pointsman.model.reported import MOST_ENTRIES, MOST_TEXT
-from pointsman.pipeline.configure import configure, parse_documents
-from pointsman.pipeline.engine import Engine
-from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 
-from tests.functions.mesh import DOCUMENTS
 from tests.machine.test_sources_sent import Door, healthy
 from tests.model.reported import watch
 
 NATIVE = {"Kind": "", "Service": "api", "Connect": {"Native": True}}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "pointsman.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = open_store(str(path), create=True)
-    configure(Engine(opened), parse_documents(DOCUMENTS))
-    yield opened
-    opened.close()
 
 
 def instance(number: int, status: str = "passing", node: Any = None, **service: Any) -> dict[str, Any]:

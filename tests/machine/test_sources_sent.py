@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,13 @@ import pytest
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.cli.main import run
 from pointsman.machine.intake import intake
-from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.status import status
-from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 
-from tests.functions.mesh import DOCUMENTS
 from tests.model.reported import SAMPLES, checks, entries, sample
 
 WATCHED = "type=service&dc=dc1&service=api"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "pointsman.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = open_store(str(path), create=True)
-    configure(Engine(opened), parse_documents(DOCUMENTS))
-    yield opened
-    opened.close()
 
 
 class Door:

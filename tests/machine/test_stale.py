@@ -1,7 +1,6 @@
 """Truth is never refused in silence: what has no effect is answered as that, with the index from which it will have."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,8 @@ from pointsman.cli.main import run
 from pointsman.model.catalog import EMPTY
 from pointsman.model.events import parse_event
 from pointsman.model.index_doubt import index_doubt
-from pointsman.pipeline.configure import configure, parse_documents
-from pointsman.pipeline.engine import Engine
-from pointsman.store.open import open_store
 from pointsman.store.protocol import Store
 
-from tests.functions.mesh import DOCUMENTS
 from tests.machine.test_sources_sent import Door, healthy
 from tests.model.reported import changed, sample
 
@@ -25,19 +20,6 @@ NOW = datetime.now(UTC)
 MILLIS = int(NOW.timestamp() * 1000)
 NANOS = MILLIS * 10**6
 ID, NODE = "api-1-sidecar-proxy", "api-1.dc1"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "pointsman.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = open_store(str(path), create=True)
-    configure(Engine(opened), parse_documents(DOCUMENTS))
-    yield opened
-    opened.close()
 
 
 def one(index: int, status: str, epoch: int = 0) -> Any:

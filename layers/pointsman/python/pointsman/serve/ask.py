@@ -4,7 +4,7 @@ import http.client
 import socket
 import ssl
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -118,7 +118,14 @@ def _left(deadline: float) -> float:
     return left
 
 
-class _Until(socket.socket):
+# What both kinds of sockets below are; a plain base, where it runs.
+if TYPE_CHECKING:
+    _Socket = socket.socket
+else:
+    _Socket = object
+
+
+class _Timed(_Socket):
     """A socket whose every step has only the time that is left."""
 
     deadline = float("inf")
@@ -132,13 +139,9 @@ class _Until(socket.socket):
         return super().recv_into(*args, **kwargs)
 
 
-class _UntilTls(ssl.SSLSocket):
-    deadline = float("inf")
+class _Until(_Timed, socket.socket):
+    """Over TCP, or a unix socket."""
 
-    def sendall(self, *args: Any) -> None:
-        self.settimeout(_left(self.deadline))
-        super().sendall(*args)
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(*args, **kwargs)
+class _UntilTls(_Timed, ssl.SSLSocket):
+    """Over TLS."""
