@@ -82,7 +82,7 @@ REACHED_BY = {
             "adapter/files/proxy_files.py RETIRED_SECONDS",
         ],
         "test_deleted_registrations_are_remembered_within_a_bound": [
-            "adapter/follow/follower.py MOST_ENDED",
+            "adapter/follow/discovering.py MOST_ENDED",
         ],
         "test_any_number_of_proxies_come_and_go_and_what_is_kept_is_who_is_there": [
             "adapter/follow/idle.py IDLE_SECONDS",
