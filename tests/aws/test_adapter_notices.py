@@ -190,7 +190,7 @@ def test_a_topic_that_takes_no_more_filters_is_heard_whole(mesh: Aws) -> None:
             return mesh.sns.unsubscribe(**asked)
 
     topic = read_topic(mesh.stack.refs["Notices"], "--notices")
-    queue = NoticeQueue(mesh.sqs, Full(), topic, ["dc1"])
+    queue = NoticeQueue(mesh.sqs, Full(), topic, datacenters=["dc1"])
     assert subscriptions(mesh) == [queue.name]
     assert queue.renew()
     queue.remove()

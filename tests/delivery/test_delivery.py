@@ -176,7 +176,7 @@ def test_a_gateway_gets_its_own_timeout_and_its_listener() -> None:
     heads = {name: snapshot(compute(plan, instances(DATACENTERS), TRUST_DOMAIN)) for name, plan in plans.items()}
     shared = GatewaysManifest(1, TRUST_DOMAIN, tuple(sorted(plans)), ("default/s2",), ("dc2",))
     own = GatewayManifest(1, "127.0.0.1", 9000, 1500, "/var/log/gateway")
-    delivery = deliver_gateway(own, shared, heads, NEW, FILES)
+    delivery = deliver_gateway(own, shared, heads, NEW, source=FILES)
     clusters = [Cluster.FromString(each.cluster) for each in delivery.clusters]
     assert [each.name for each in clusters] == [f"dc2.internal.{TRUST_DOMAIN}", NAME]
     assert {each.connect_timeout.ToMilliseconds() for each in clusters} == {1500}
@@ -186,7 +186,7 @@ def test_a_gateway_gets_its_own_timeout_and_its_listener() -> None:
         [f"*.dc2.internal.{TRUST_DOMAIN}"],
         [],
     ]
-    default = deliver_gateway(replace(own, connect_timeout_ms=0), shared, heads, NEW, FILES)
+    default = deliver_gateway(replace(own, connect_timeout_ms=0), shared, heads, NEW, source=FILES)
     assert {Cluster.FromString(each.cluster).connect_timeout.ToMilliseconds() for each in default.clusters} == {5000}
 
 
@@ -197,7 +197,7 @@ def test_a_delivery_is_a_function_of_what_it_is_made_from_and_makes_nothing_twic
 
     def deliver(of: dict[str, Snapshot], previous: Delivery | None = None) -> Delivery:
         manifest = SidecarManifest(1, tuple(of), listeners)
-        return deliver_sidecar(manifest, of, NEW, FILES, previous)
+        return deliver_sidecar(manifest, of, NEW, FILES, previous=previous)
 
     first = deliver(heads)
     assert first == deliver(dict(reversed(heads.items())))

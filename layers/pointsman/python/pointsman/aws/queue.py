@@ -82,7 +82,9 @@ class NoticeQueue:
     One thread receives; `remove` may come from another.
     """
 
-    def __init__(self, sqs: Sqs, sns: Sns, topic: MeshTopic, datacenters: Sequence[str] = (), host: str = "") -> None:
+    def __init__(
+        self, sqs: Sqs, sns: Sns, topic: MeshTopic, *, datacenters: Sequence[str] = (), host: str = ""
+    ) -> None:
         """Make the queue and subscribe it. Raises QueueError, and then nothing was left behind (or it says what).
 
         `sqs` is boto3's client with a read timeout beyond LONG_POLL. `host` is told to people, as a tag.
@@ -243,4 +245,4 @@ def queue_maker(topic: MeshTopic, datacenters: Sequence[str], host: str) -> Call
         sns: Any = boto3.client("sns", region_name=topic.region, config=asks)
     except (BotoCoreError, ValueError) as error:
         raise QueueError(f"no client for {topic.arn}: {error}: set AWS_PROFILE") from error
-    return lambda: NoticeQueue(sqs, sns, topic, datacenters, host)
+    return lambda: NoticeQueue(sqs, sns, topic, datacenters=datacenters, host=host)

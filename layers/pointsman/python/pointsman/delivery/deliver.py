@@ -83,6 +83,7 @@ def deliver_sidecar(
     snapshots: Mapping[str, Snapshot],
     envoy: EnvoyVersion | None,
     source: ResourceSource,
+    *,
     previous: Delivery | None = None,
 ) -> Delivery:
     """What the sidecar of `manifest` gets. `snapshots` are by cluster id and have all that the manifest names.
@@ -100,6 +101,7 @@ def deliver_gateway(
     shared: GatewaysManifest,
     snapshots: Mapping[str, Snapshot],
     envoy: EnvoyVersion | None,
+    *,
     source: ResourceSource,
     previous: Delivery | None = None,
 ) -> Delivery:

@@ -148,7 +148,7 @@ def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, prev
         CLUSTER_TYPE,
         (each.cluster for each in in_order.values()),
         previous.clusters if previous else None,
-        max(changed, default=""),
+        published=max(changed, default=""),
     )
     return Answers(in_order, clusters, listeners, {each.of.place: each.endpoints for each in in_order.values()})
 
@@ -158,6 +158,7 @@ def make_answer(
     type_url: str,
     resources: Iterable[Resource],
     previous: Answer | None,
+    *,
     published: str = "",
 ) -> Answer:
     """An answer with these resources in the era and order of `at`; `previous` where it has the same and is as far."""

@@ -38,9 +38,9 @@ class Deliveries:
         shared = tuple(found for key in keys.values() if (found := self._clusters.get(key)) is not None)
         previous = replace(previous, form=form, clusters=shared) if previous else Delivery(form, shared, ())
         if isinstance(view.manifests, SidecarManifest):
-            made = deliver_sidecar(view.manifests, view.snapshots, envoy, self._source, previous)
+            made = deliver_sidecar(view.manifests, view.snapshots, envoy, self._source, previous=previous)
         else:
-            made = deliver_gateway(*view.manifests, view.snapshots, envoy, self._source, previous)
+            made = deliver_gateway(*view.manifests, view.snapshots, envoy, source=self._source, previous=previous)
         by_snapshot = {id(each.snapshot): each for each in made.clusters}
         for cluster_id, key in keys.items():
             self._clusters[key] = by_snapshot[id(view.snapshots[cluster_id])]

@@ -107,6 +107,14 @@ class ServiceName:
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @classmethod
+    def of(cls, text: str) -> "ServiceName":
+        """The service that `str` wrote. Raises ValueError for anything else."""
+        found = read_service_name(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not NAMESPACE/NAME")
+        return found
+
 
 def read_service_name(text: str) -> ServiceName | None:
     """The service whose name is written `namespace/name`; None for anything else."""

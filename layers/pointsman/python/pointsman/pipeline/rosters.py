@@ -147,7 +147,7 @@ def _current(
     engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None, appeared: "_Appeared"
 ) -> tuple[GatewaysManifest, list[str]]:
     """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
-    jobs = {service: service_job(root, datacenter, _name(service)) for service in appeared.services}
+    jobs = {service: service_job(root, datacenter, ServiceName.of(service)) for service in appeared.services}
     services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
     named = _most(services, old.services if old else ())
     remotes = _most(appeared.datacenters, old.datacenters if old else ())
@@ -188,14 +188,8 @@ def _nameable(
     return old if old is not None and replace(old, generation=left.generation) == left else left
 
 
-def _name(service: str) -> ServiceName:
-    """The service that a roster has as `namespace/name`."""
-    namespace, _, name = service.partition("/")
-    return ServiceName(namespace, name)
-
-
 def _service_cluster(datacenter: str, service: str) -> str:
-    name = _name(service)
+    name = ServiceName.of(service)
     return Target(name.name, "", name.namespace, datacenter).id
 
 
@@ -238,7 +232,7 @@ def _jobs(
 ) -> Callable[[Root], Mapping[str, PlanEntry]]:
     def jobs(root: Root) -> dict[str, PlanEntry]:
         out: dict[str, PlanEntry] = {}
-        appeared = [service_job(root, datacenter, _name(service)) for service in manifest.services]
+        appeared = [service_job(root, datacenter, ServiceName.of(service)) for service in manifest.services]
         appeared += [remote_job(root, datacenter, remote) for remote in manifest.datacenters]
         for job in appeared:
             if job and (job.plan.cluster_id in clusters or (since is not None and job.generation > since)):

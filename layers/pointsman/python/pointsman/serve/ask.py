@@ -57,7 +57,7 @@ def ask(
         where, unix = f"{host}:{port}", ""
     else:
         host, port, where, unix = place.host, place.port, str(place), place.path
-    connection = _Connection(host or "localhost", port or None, unix, time.monotonic() + timeout, tls)
+    connection = _Connection(host or "localhost", port or None, unix=unix, deadline=time.monotonic() + timeout, tls=tls)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -78,7 +78,7 @@ def ask(
 class _Connection(http.client.HTTPConnection):
     """A connection on which everything is over at `deadline`, by `time.monotonic`, however slowly something comes."""
 
-    def __init__(self, host: str, port: int | None, unix: str, deadline: float, tls: bool) -> None:
+    def __init__(self, host: str, port: int | None, *, unix: str, deadline: float, tls: bool) -> None:
         super().__init__(host, port)
         self._unix, self._deadline, self._tls = unix, deadline, tls
 

@@ -1,6 +1,10 @@
 """One client's connection: HTTP/1.1 as uvicorn and httptools have it, within limits.
 
 It tells the application who is at the other end, and when that hangs up.
+
+It builds on parts of uvicorn that are no interface (`cycle`, `flow`, `pipeline` of its protocol), so pyproject.toml
+bounds the version. Without them nobody knows how far a client is, which is what the bounds go by; and a request of an
+Envoy, 77 KB, costs the server a fifth to a quarter more CPU (129 against 100 µs, 227 against 186 on a busy machine).
 """
 
 import asyncio

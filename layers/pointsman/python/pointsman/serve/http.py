@@ -52,6 +52,7 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         crowd: Crowd,
+        *,
         drain: Callable[[], None],
         started: Callable[[], None],
         tls: ServerTls | None,
@@ -150,7 +151,7 @@ class HttpServer(ThreadedServer):
         crowd = Crowd(f"{option} {listen}", within_files(bounds), told)
         if metrics is not None:
             metrics.connections(name, lambda: len(crowd))
-        self._server = _Server(config, crowd, drain, self._ready, self._tls)
+        self._server = _Server(config, crowd, drain=drain, started=self._ready, tls=self._tls)
 
     @property
     def address(self) -> str:

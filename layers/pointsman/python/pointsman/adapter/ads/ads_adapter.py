@@ -218,13 +218,13 @@ class AdsAdapter:
                 first.node.id,
                 conversation,
                 channel,
-                context,
-                self._metrics,
-                self._delivered,
-                self._clock,
-                self._defects,
-                self._follower,
-                self._in_loop,
+                context=context,
+                metrics=self._metrics,
+                delivered=self._delivered,
+                clock=self._clock,
+                defects=self._defects,
+                follower=self._follower,
+                wake=self._in_loop,
             )
             channel.wakes.add(stream.wake)
             self._streams.add(stream)

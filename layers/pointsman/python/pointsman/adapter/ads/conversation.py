@@ -79,23 +79,27 @@ class Conversation(ABC, Generic[Request]):
         out: list[Response] = []
         get = self.subscriptions.get
         clusters, endpoints, listeners = get(Kind.CLUSTERS), get(Kind.ENDPOINTS), get(Kind.LISTENERS)
-        quiet = calm and clusters is not None and clusters.is_still(resources)
+        quiet = calm and clusters is not None and clusters.keep_still(resources)
         if clusters is not None and not quiet and self._begin(clusters, resources):
             self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
         # Endpoints go when nobody asks for them any more. A name that is not there is that of a selection that is
         # over: its cluster is about to be changed, and is better off with what it has.
-        if endpoints is not None and not endpoints.is_still(resources) and self._begin(endpoints, resources):
+        if endpoints is not None and not endpoints.keep_still(resources) and self._begin(endpoints, resources):
             self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
-        if listeners is not None and not (calm and listeners.is_still(resources)) and self._begin(listeners, resources):
+        if (
+            listeners is not None
+            and not (calm and listeners.keep_still(resources))
+            and self._begin(listeners, resources)
+        ):
             # Behind, we do not have all clusters that the listeners may need.
-            if self._behind(resources) or not self._may_listen(resources, now):
+            if self._look_behind(resources) or not self._allow_listeners(resources, now):
                 self._withheld = True
             else:
                 gone = listeners.gone(resources)
                 self._send(listeners, resources, self._changed(listeners, resources), gone, out)
         if clusters is not None and not quiet and clusters.at == resources.number:
             gone = clusters.gone(resources)
-            if gone and self._may_leave(listeners, resources, now):
+            if gone and self._allow_leaving(listeners, resources, now):
                 self._send(clusters, resources, [], gone, out)
             elif gone:
                 self._withheld = True
@@ -148,7 +152,7 @@ class Conversation(ABC, Generic[Request]):
         # A proxy without upstreams has no clusters: that is for its Envoy to know, which waits for a first answer.
         return of.at == -1 and of.everything and not of.has
 
-    def _may_listen(self, resources: Resources, now: float) -> bool:
+    def _allow_listeners(self, resources: Resources, now: float) -> bool:
         """Whether the Envoy may get other listeners: it has accepted all clusters, or had the time. Else `due`."""
         if self._awaited:
             current = resources.of[Kind.ENDPOINTS]
@@ -157,12 +161,12 @@ class Conversation(ABC, Generic[Request]):
         given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE)
         return given.may_listen(now) or self._later(given.ready)
 
-    def _behind(self, resources: Resources) -> bool:
-        behind = [of.kind for of in self.subscriptions.values() if of.behind(resources)]
+    def _look_behind(self, resources: Resources) -> bool:
+        behind = [of.kind for of in self.subscriptions.values() if of.catch_up(resources)]
         self.ahead = dict.fromkeys(behind, frozenset()) | self.ahead
         return bool(behind)
 
-    def _may_leave(self, of: Subscription | None, resources: Resources, now: float) -> bool:
+    def _allow_leaving(self, of: Subscription | None, resources: Resources, now: float) -> bool:
         """Whether clusters may go: the Envoy has the listeners of `resources` and nothing older any more. Else `due`.
 
         `of` is the subscription of listeners.

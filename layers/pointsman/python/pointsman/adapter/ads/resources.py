@@ -106,7 +106,7 @@ def restamped(resource: Resource, era: Era, at: Stamp) -> Resource:
 
 
 def make_resources(
-    number: int, era: Era, at: Stamp, delivery: Delivery, previous: Resources | None = None
+    number: int, era: Era, at: Stamp, delivery: Delivery, *, previous: Resources | None = None
 ) -> Resources:
     """The resources of `delivery` under the manifests' `era` and stamp `at`.
 
@@ -153,14 +153,18 @@ def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, R
     # The version of endpoints covers their cluster too: a cluster that changes waits for its endpoints, which have to
     # be sent again even where they are what they were.
     return (
-        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published),
+        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published=published),
         _resource(
-            Kind.ENDPOINTS, delivered.place, Version.of(order, cluster, assignment, era=era), assignment, published
+            Kind.ENDPOINTS,
+            delivered.place,
+            Version.of(order, cluster, assignment, era=era),
+            assignment,
+            published=published,
         ),
     )
 
 
-def _resource(kind: Kind, name: str, version: Version, serialized: bytes, published: str = "") -> Resource:
+def _resource(kind: Kind, name: str, version: Version, serialized: bytes, *, published: str = "") -> Resource:
     value = Any(type_url=kind.value, value=serialized)
     single = DeltaResource(name=name, version=str(version), resource=value)
     return Resource(

@@ -30,7 +30,7 @@ class Shelf:
             if view is not None and (made is None or made.number != view.version):
                 delivery = self._deliveries.make(proxy, view, envoy, made.delivery if made else None)
                 made = self._made[key] = make_resources(
-                    view.version, era_of(view.manifests), stamp(view.manifests), delivery, made
+                    view.version, era_of(view.manifests), stamp(view.manifests), delivery, previous=made
                 )
             return made
 

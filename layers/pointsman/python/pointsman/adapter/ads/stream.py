@@ -67,6 +67,7 @@ class Stream:
         node: str,
         conversation: AnyConversation,
         channel: Channel,
+        *,
         context: Context,
         metrics: Metrics | None,
         delivered: Mapping[Kind, Callable[[str], None]],

@@ -50,16 +50,19 @@ class Subscription:
         """Whether it was asked for."""
         return self.everything or name in self.names
 
-    def is_still(self, resources: Resources) -> bool:
-        """Whether nothing can have changed since it was last brought anywhere; it then counts as brought here."""
+    def keep_still(self, resources: Resources) -> bool:
+        """Count it as brought to `resources` if nothing of it can have changed since the last time: whether that is so."""
         if self.at != resources.number:
             if self.at != resources.before or self.kind not in resources.still:
                 return False
             self.at = resources.number
         return not (self.owed or self.apart or self.returning)
 
-    def behind(self, resources: Resources) -> bool:
-        """Whether the Envoy comes from an adapter that had later manifests: what it lacks of ours has ended there."""
+    def catch_up(self, resources: Resources) -> bool:
+        """Note whether we have caught up with the adapter that the Envoy comes from.
+
+        True if that one had later manifests than `resources`: what the Envoy lacks of ours has ended there.
+        """
         if self.returning and not any(_is_later(each, resources) for each in self.has.values()):
             self.returning = False  # from here on we are never behind what we have sent
         return self.returning
@@ -68,7 +71,7 @@ class Subscription:
         """What of `resources` the Envoy does not have; and the names of those of which it has something that does not
         come before what is there, empty where only its manifests are later, None if it is ahead in nothing."""
         ours = resources.of[self.kind]
-        behind = self.behind(resources)
+        behind = self.catch_up(resources)
         if self.at == resources.number:
             candidates: Iterable[Resource] = ()
         else:

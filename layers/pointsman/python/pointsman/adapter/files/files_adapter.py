@@ -278,5 +278,5 @@ def _note(kept: _Kept, problem: str) -> None:
 
 def _delivery(view: View, version: EnvoyVersion | None, source: ResourceSource, previous: Delivery | None) -> Delivery:
     if isinstance(view.manifests, SidecarManifest):
-        return deliver_sidecar(view.manifests, view.snapshots, version, source, previous)
-    return deliver_gateway(*view.manifests, view.snapshots, version, source, previous)
+        return deliver_sidecar(view.manifests, view.snapshots, version, source, previous=previous)
+    return deliver_gateway(*view.manifests, view.snapshots, version, source=source, previous=previous)

@@ -82,7 +82,9 @@ class ProxyFiles:
 
         Raises OSError where a file cannot be written; what was not done is done by the next call.
         """
-        step = next_writes(self._clusters, self._listeners, wanted, self._shortage, self._given, self._clock())
+        step = next_writes(
+            self._clusters, self._listeners, wanted, shortage=self._shortage, given=self._given, now=self._clock()
+        )
         clusters = self._clusters if step.clusters is None else step.clusters
         if clusters is not None:
             self._operations.make_directory(self._eds)

@@ -42,6 +42,7 @@ def next_writes(
     clusters: Clusters | None,
     listeners: tuple[bytes, ...] | None,
     wanted: Delivery,
+    *,
     shortage: Callable[[int], str],
     given: Given,
     now: float,

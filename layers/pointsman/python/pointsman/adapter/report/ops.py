@@ -20,11 +20,11 @@ def ops(
     metrics: Metrics,
     waiting_for: Callable[[], str],
     config_dump: Callable[[], Any] | None,
+    *,
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     ahead: Callable[[], Sequence[str]] = tuple,
     resets: Callable[[], Sequence[Mapping[str, str]]] = tuple,
     retired: Callable[[], Iterable[Mapping[str, str]]] = tuple,
-    *,
     ended: Callable[[], str] = str,
     failing: Callable[[], str] = str,
 ) -> Starlette:
