@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,112 +15,95 @@ from pointsman.store.open import open_store
 if TYPE_CHECKING:
     from pointsman.pipeline.engine import Engine
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What gives a command one option more."""
 
 
-def store_option(command: _Command) -> _Command:
-    """`--store`, also by environment."""
-    return click.option(
-        "--store",
-        envvar="POINTSMAN_STORE",
-        required=True,
-        metavar="FILE|s3://BUCKET",
-        help="Where objects live: an SQLite file or a bucket (or POINTSMAN_STORE).",
-    )(command)
+store_option = click.option(
+    "--store",
+    envvar="POINTSMAN_STORE",
+    required=True,
+    metavar="FILE|s3://BUCKET",
+    help="Where objects live: an SQLite file or a bucket (or POINTSMAN_STORE).",
+)
+"""`--store`, also by environment."""
+
+trust_domain_option = click.option(
+    "--trust-domain",
+    envvar="POINTSMAN_TRUST_DOMAIN",
+    default="",
+    metavar="NAME",
+    help="The mesh's trust domain, fixed by a store's first write (default: pointsman).",
+)
+"""`--trust-domain`, also by environment."""
+
+envoy_admin_option = click.option(
+    "--envoy-admin",
+    "envoy_admins",
+    multiple=True,
+    metavar="IP:PORT|unix:PATH",
+    help="The admin of an Envoy on this machine, to see what it rejects; may be repeated.",
+)
+"""`--envoy-admin`, once for each Envoy."""
+
+host_option = click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which this machine is asked over HTTP, beside localhost and its loopback addresses; may be"
+    " repeated.",
+)
+"""`--host`, once for each name."""
+
+max_connections_option = click.option(
+    "--max-connections",
+    default=MOST_CONNECTIONS,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Over HTTP, how many connections Envoys may have, one for each cluster; half of the files that the process"
+    " may open are the most.",
+)
+"""`--max-connections`."""
+
+refresh_delay_option = click.option(
+    "--refresh-delay",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=10),
+    metavar="MS",
+    help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
+)
+"""`--refresh-delay`, in milliseconds."""
+
+sds_option = click.option(
+    "--sds",
+    default="",
+    metavar="DIR|spire",
+    help="Where Envoys find certificates that rotate, as in their `pointsman bootstrap --sds`.",
+)
+"""`--sds`, for what delivers clusters."""
+
+group_option = click.option(
+    "--group",
+    default="",
+    metavar="NAME|GID",
+    help="Who may read the files of --files, for Envoys of another user (default: this process's own group).",
+)
+"""`--group`, for what writes Envoys' files."""
 
 
-def trust_domain_option(command: _Command) -> _Command:
-    """`--trust-domain`, also by environment."""
-    return click.option(
-        "--trust-domain",
-        envvar="POINTSMAN_TRUST_DOMAIN",
-        default="",
-        metavar="NAME",
-        help="The mesh's trust domain, fixed by a store's first write (default: pointsman).",
-    )(command)
-
-
-def envoy_admin_option(command: _Command) -> _Command:
-    """`--envoy-admin`, once for each Envoy."""
-    return click.option(
-        "--envoy-admin",
-        "envoy_admins",
-        multiple=True,
-        metavar="IP:PORT|unix:PATH",
-        help="The admin of an Envoy on this machine, to see what it rejects; may be repeated.",
-    )(command)
-
-
-def host_option(command: _Command) -> _Command:
-    """`--host`, once for each name."""
-    return click.option(
-        "--host",
-        "hosts",
-        multiple=True,
-        metavar="NAME",
-        help="A name under which this machine is asked over HTTP, beside localhost and its loopback addresses; may be"
-        " repeated.",
-    )(command)
-
-
-def max_connections_option(command: _Command) -> _Command:
-    """`--max-connections`."""
-    return click.option(
-        "--max-connections",
-        default=MOST_CONNECTIONS,
-        show_default=True,
-        type=click.IntRange(min=1),
-        metavar="COUNT",
-        help="Over HTTP, how many connections Envoys may have, one for each cluster; half of the files that the process"
-        " may open are the most.",
-    )(command)
-
-
-def refresh_delay_option(command: _Command) -> _Command:
-    """`--refresh-delay`, in milliseconds."""
-    return click.option(
-        "--refresh-delay",
-        default=1000,
-        show_default=True,
-        type=click.IntRange(min=10),
-        metavar="MS",
-        help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
-    )(command)
-
-
-def sds_option(command: _Command) -> _Command:
-    """`--sds`, for what delivers clusters."""
-    return click.option(
-        "--sds",
-        default="",
-        metavar="DIR|spire",
-        help="Where Envoys find certificates that rotate, as in their `pointsman bootstrap --sds`.",
-    )(command)
-
-
-def group_option(command: _Command) -> _Command:
-    """`--group`, for what writes Envoys' files."""
-    return click.option(
-        "--group",
-        default="",
-        metavar="NAME|GID",
-        help="Who may read the files of --files, for Envoys of another user (default: this process's own group).",
-    )(command)
-
-
-def keep_option(default: str) -> Callable[[_Command], _Command]:
+def keep_option(default: str) -> Option:
     """`--keep`, also by environment; `default` says what is kept where without it."""
 
-    def decorated(command: _Command) -> _Command:
-        return click.option(
-            "--keep",
-            envvar="POINTSMAN_KEEP",
-            default="",
-            metavar="DIR",
-            help=f"Keep the last known good in DIR, to start from it while the store is away (default: {default}).",
-        )(command)
-
-    return decorated
+    return click.option(
+        "--keep",
+        envvar="POINTSMAN_KEEP",
+        default="",
+        metavar="DIR",
+        help=f"Keep the last known good in DIR, to start from it while the store is away (default: {default}).",
+    )
 
 
 @contextmanager
