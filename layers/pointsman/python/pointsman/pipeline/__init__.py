@@ -1,1 +1,1 @@
-"""The verbs: configure, ingest, recompute, publish, reconcile."""
+"""The verbs: configure, ingest, settle, propagate, reconcile, recover, status."""

@@ -1,4 +1,4 @@
-"""From entries and registrations to plans, manifests and index: compiling, once per change of config."""
+"""Compiles entries and registrations into plans, manifests and index, once per change of config."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _Request = tuple[ServiceName, str, str, Overrides]
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A chain, what it was compiled from, its plans, and the serialized listeners of those who use it."""
+    """A chain, the entries it was compiled from, its plans, and the serialized listeners of its upstreams."""
 
     chain: Chain
     read: tuple[Entry | None, ...]
@@ -31,10 +31,10 @@ class _Compiled:
 
 
 class ChainMemo:
-    """The chains that the last build used: what it did not use is forgotten, so there are no more than upstreams.
+    """The chains that the last build used. Others are dropped, so there are no more chains than upstreams.
 
-    A chain counts for as long as no entry that it read is another one. Entries are immutable values that stay the same
-    objects from one EntrySet to the next, so looking is cheap.
+    A chain stays valid while every entry that it read is the same object. Entries are immutable and pass from one
+    EntrySet to the next, so the check is cheap.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class ChainMemo:
 
 
 class _Chains:
-    """The chains of one build, those of the build before taken over where they still count."""
+    """The chains of one build; valid ones of the build before are reused."""
 
     def __init__(self, entries: EntrySet, trust_domain: str, before: Mapping[_Request, _Compiled]) -> None:
         self.used: dict[_Request, _Compiled] = {}
@@ -95,9 +95,9 @@ def build(
     trust_domain: str,
     memo: ChainMemo,
 ) -> Config:
-    """The config of the next generation. What did not change keeps the generation in which it last did.
+    """The config of the next generation. What did not change keeps the generation of its last change.
 
-    Its root has no maps and no digest yet: `old` and this differ in values only, and storing comes after.
+    Its root has no maps and no digest yet: they are filled in when it is stored.
     """
     generation = old.root.generation + 1
     plans: dict[str, Plan] = {}
@@ -158,8 +158,8 @@ def _sidecar_manifest(
         try:
             its_plans, listener = chains.use(registration, upstream)
         except ChainError:
-            # Validation lets through only what compiles; overrides alone can still spoil a chain, and then only
-            # that upstream has no clusters, as with Consul.
+            # Validation accepts only entries that compile. Overrides can still break a chain; then only that upstream
+            # has no clusters, as in Consul.
             continue
         for plan in its_plans:
             plans[plan.key] = plan

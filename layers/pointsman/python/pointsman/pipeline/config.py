@@ -1,4 +1,4 @@
-"""The accepted config: entries, registrations, and all that was compiled from them."""
+"""The accepted config: entries, registrations, and everything compiled from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class PlanEntry:
     generation: int
 
     def json(self) -> dict[str, Any]:
-        """As it stands in the store."""
+        """As JSON values, as in the store."""
         return {"generation": self.generation, "plan": plan_json(self.plan)}
 
     @classmethod
@@ -43,7 +43,7 @@ class PlanEntry:
 class ConfigHead:
     """The config head: which root is the config, how far its consequences are published, and for which datacenters.
 
-    `era` is the store's, and `bears` says who may use it; `oldest` is the generation before which none is kept any more
+    `era` is the store's, `bears` the oldest versions that may use it, `oldest` the oldest generation that is kept
     (`retention`).
     """
 
@@ -60,7 +60,7 @@ class ConfigHead:
 
     @property
     def at(self) -> Moment:
-        """The moment that it stands for, among those of the config."""
+        """The state of the config: epoch and generation."""
         return self.era.epoch, self.generation
 
     def json(self) -> dict[str, Any]:
@@ -84,9 +84,9 @@ NO_CONFIG_HEAD = ConfigHead(0, "", 0, "", 0, None)
 
 
 def read_config_head(stored: Stored | None) -> ConfigHead:
-    """The config head in `stored`; NO_CONFIG_HEAD where nothing was configured yet.
+    """The config head in `stored`; NO_CONFIG_HEAD if nothing is configured yet.
 
-    Raises StoreError if it is damaged, or does not bear this Pointsman.
+    Raises StoreError if it is damaged, or this Pointsman is too old for it.
     """
     if stored is None:
         return NO_CONFIG_HEAD
@@ -114,8 +114,8 @@ def read_config_head(stored: Stored | None) -> ConfigHead:
 class Root:
     """What a config generation consists of.
 
-    `namespaces` and `gateways` (datacenters with a registered mesh gateway) each say since which generation they are
-    there: snapshots that exist because of them carry it in their provenance.
+    `namespaces` and `gateways` (datacenters with a registered mesh gateway) map to the generation that added them,
+    which is part of the provenance of snapshots that exist because of them.
     """
 
     generation: int
@@ -141,7 +141,7 @@ class Root:
         )
 
     def objects(self) -> set[str]:
-        """The digests of all that this root reaches, itself among them, without those before it."""
+        """The digests of everything that this root reaches, itself included, without earlier roots."""
         return {self.digest, *(name for shards in self.maps.values() for name in shards.buckets.values())}
 
 
@@ -169,7 +169,7 @@ SidecarOrGateway = SidecarManifest | GatewayManifest
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A root with everything it reaches, in memory: what configuring and reconciling work on."""
+    """A root with everything it reaches, in memory, for configuring and reconciling."""
 
     root: Root
     entries: "EntrySet"

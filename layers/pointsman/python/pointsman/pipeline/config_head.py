@@ -1,9 +1,9 @@
-"""The config head: how it is swapped, and how its epoch is raised where the store went back.
+"""Swaps the config head, and raises its epoch if the store went back.
 
-Whatever is published says what it was published from: the epoch, the config's generation, revisions of catalogs. None
-of these ever goes down, unless a store, or one object of it, was restored from a copy. Then what was published counts
-as newer than all that is computed, and nothing would ever be published again. So whoever is sure of it raises the
-epoch, which is compared first (docs/architecture.md, "When a store goes back").
+Everything published names its inputs: the epoch, the config's generation, revisions of catalogs. None of these goes
+down, unless a store, or one object of it, was restored from a copy. Then everything published counts as newer than
+everything computed, and nothing would be published again. So a writer that is sure of this raises the epoch, which is
+compared first (docs/architecture.md, "When a store goes back").
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,9 @@ EXPLAINED = 'docs/architecture.md, "When a store goes back"'
 
 
 def write_config_head(engine: Engine, head: ConfigHead) -> ConfigHead | None:
-    """Swap the config head that `head.etag` stands for; None if the race was lost.
+    """Swap the config head with the etag `head.etag` for `head`; None if the race was lost.
 
-    Whoever is told for which datacenters to compute says so there, for those who are not. The first head of a store
-    begins its first era.
+    An engine with a scope saves it there, for those without one. The first head of a store begins its first era.
     """
     after, write = config_head_swap(engine, head)
     written = engine.store.put(write)
@@ -32,7 +31,7 @@ def write_config_head(engine: Engine, head: ConfigHead) -> ConfigHead | None:
 
 
 def config_head_swap(engine: Engine, head: ConfigHead) -> tuple[ConfigHead, Write]:
-    """The swap of the config head that `head.etag` stands for, and the head that it makes, without its etag still."""
+    """The new config head, still without its etag, and the write that swaps it for the one with `head.etag`."""
     era = head.era if head.etag is not None else engine.next_era(NO_ERA)
     scope, bears = engine.scope_beside(head), head.bears.raised()
     after = replace(head, scope=scope, era=era, bears=bears, serial=head.serial + 1, etag=None)
@@ -41,7 +40,8 @@ def config_head_swap(engine: Engine, head: ConfigHead) -> tuple[ConfigHead, Writ
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What is older than what was published from it: `thing` was published in `epoch`, and `why` it cannot be now."""
+    """An input that is older than what was published from it: `thing` was published in `epoch`, and `why` it cannot be
+    published now."""
 
     thing: str
     why: str
@@ -49,7 +49,7 @@ class Behind:
 
 
 class WentBack(StoreError):
-    """Something is behind what was published from it, and the epoch cannot be raised."""
+    """An input is older than what was published from it, and the epoch cannot be raised."""
 
     def __init__(self, behind: Behind, cause: StoreError) -> None:
         self.cause = cause
@@ -59,8 +59,8 @@ class WentBack(StoreError):
 def raise_epoch(engine: Engine, behind: Sequence[Behind]) -> str:
     """Raise the store's epoch above those of `behind`, about which the caller is sure.
 
-    What there is to warn of, "" where another has raised it already or changed the config head: look again. Raises
-    WentBack where it cannot be raised, StoreUnavailable where the store is away.
+    Returns the warning; "" if another writer raised it or changed the config head, in which case read again. Raises
+    WentBack if it cannot be raised, StoreUnavailable if the store is away.
     """
     above = max(each.epoch for each in behind)
     try:
@@ -83,9 +83,9 @@ def raise_epoch(engine: Engine, behind: Sequence[Behind]) -> str:
 
 
 def raise_above(engine: Engine, published: Moment, thing: str) -> str:
-    """Raise the epoch where `thing`, read before, is of a later moment than the config is now: as `raise_epoch`.
+    """Raise the epoch, as `raise_epoch`, if `thing`, read before, belongs to a later state than the config has now.
 
-    The config is read after `thing` was, so it is no older than what that was published from, unless it went back.
+    The config is read after `thing`, so it is not older than the one `thing` was published from, unless it went back.
     """
     head = engine.refresh()
     if head.at >= published:
@@ -100,17 +100,17 @@ def raise_above(engine: Engine, published: Moment, thing: str) -> str:
 
 @dataclass(slots=True)
 class Latest:
-    """The latest of many things that were found to be later than the config in hand."""
+    """The latest of several things that are later than the current config."""
 
     thing: str = ""
     at: Moment = (0, 0)
 
     def note(self, thing: str, found: Moment, ours: Moment) -> bool:
-        """Note `thing` if it is later than `ours`; whether it is."""
+        """Note `thing` if it is later than `ours`; returns whether it is."""
         if found > max(self.at, ours):
             self.thing, self.at = thing, found
         return found > ours
 
     def raise_above(self, engine: Engine) -> str:
-        """As `raise_above`, for what was noted, if anything was."""
+        """As `raise_above`, for the noted thing, if any."""
         return raise_above(engine, self.at, self.thing) if self.thing else ""

@@ -1,4 +1,4 @@
-"""Configure: one atomic batch of writes and deletions, validated as the state it ends in."""
+"""Configure: one atomic batch of writes and deletions, validated as the state it leads to."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ MOST_DOCUMENTS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is to be written and deleted, each valid by itself."""
+    """Entries and registrations to write and to delete, each valid by itself."""
 
     entries: Sequence[Entry] = ()
     registrations: Sequence[Registration] = ()
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What a batch came to: the config generation, whether it is a new one, and what was published."""
+    """The result of a batch: the config generation, whether it is new, and what was published."""
 
     generation: int
     changed: bool
@@ -90,8 +90,8 @@ def configure(
 ) -> Configured:
     """Accept `batch` as a whole and publish its consequences, or refuse it as a whole.
 
-    `trust_domain` is that of the mesh; it is fixed by the first write ("" takes the one that is there). Raises
-    InvalidInput with every problem; then nothing was changed. When this returns the batch is durable and published.
+    `trust_domain` is the mesh's; the first write fixes it ("" keeps the existing one). Raises InvalidInput with every
+    problem; then nothing was changed. When this returns the batch is durable and published.
     """
     return _accept(engine, lambda old: batch, trust_domain, dry_run, progress)
 
@@ -99,7 +99,7 @@ def configure(
 def _accept(
     engine: Engine, batch_for: Callable[[Config], Batch], trust_domain: str, dry_run: bool, progress: Progress
 ) -> Configured:
-    """Accept the batch that `batch_for` makes for the config that it is going to change."""
+    """Accept the batch that `batch_for` makes for the current config."""
     for _ in range(ATTEMPTS):
         head = engine.refresh()
         old = engine.config(load_root(engine.objects, head.root))
@@ -116,7 +116,7 @@ def _accept(
 
 
 def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Config | None:
-    """The config after `batch`; None if it is the one that stands. Raises InvalidInput."""
+    """The config after `batch`; None if nothing changes. Raises InvalidInput."""
     named = _trust_domain(old, trust_domain)
     written = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
     after = old.entries.with_changes(
@@ -196,7 +196,7 @@ def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
     objects: dict[str, bytes] = {}
     maps: dict[str, Shards] = {}
     changed = {name: _changed(_values(old, name), _values(new, name)) for name in MAPS if name != "index"}
-    # A reader of a catalog is there in the index if and only if its plan reads it.
+    # The index lists a plan for a catalog if and only if the plan reads it.
     plans = [config.plans[key].plan for config in (old, new) for key in changed["plans"] if key in config.plans]
     changed["index"] = {source for plan in plans for source in plan.inputs()}
     for name in MAPS:
@@ -219,12 +219,12 @@ def _values(config: Config, name: str) -> Mapping[str, Any]:
 def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
     """Make the entries and registrations of an earlier `generation` the config again, as a new generation.
 
-    Raises InvalidInput where there was none, or it is not kept any more (`retention`).
+    Raises InvalidInput if it never existed, or is not kept any more (`retention`).
     """
     try:
         wanted = _earlier(engine, generation)
     except StoreError:
-        # It may have been removed while it was read: then say so.
+        # It may have been removed while it was read; then this raises.
         _check_kept(engine.refresh(), generation)
         raise
 

@@ -1,4 +1,4 @@
-"""What the verbs share: the store, the identity of this writer, and the config it has in hand."""
+"""Shared by the verbs: the store, this writer's sources of time and identity, and the current config."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 ATTEMPTS = 64
-"""How often a lost race is run again before the caller is told to come back later."""
+"""Attempts at a lost race before Contended is raised."""
 
 
 def _no_notice(moved: Sequence[Moved | MovedManifest]) -> None:
-    """Where followers watch the store itself nobody has to be told."""
+    """Send no notices: followers watch the store itself."""
 
 
 def _utc_now() -> datetime:
@@ -47,10 +47,10 @@ def _random_identity() -> str:
 class Engine:
     """One writer on one store. Safe for several threads.
 
-    `clock` tells the time for what is told to people and for epochs, `nonce` makes the mark of one write, `identity`
-    that of a new store (16 hexadecimal digits). `notify` is told of every head and manifest that moved before what is
-    behind it is acknowledged: heads before the manifests that name them. `scope` says for which datacenters this engine
-    computes; None for those that the store was last said to be for.
+    `clock` gives the time for messages and epochs, `nonce` the mark of one write, `identity` that of a new store (16
+    hexadecimal digits). `notify` gets every head and manifest that moved, before the cause is acknowledged, heads
+    before the manifests that name them. `scope` are the datacenters that this engine computes for; None for those saved
+    in the store.
     """
 
     def __init__(
@@ -85,25 +85,25 @@ class Engine:
     @cached_property
     def memo(self) -> "ChainMemo":
         """The chains that this engine has compiled."""
-        # Health events compile nothing, and the compiler takes a while to import.
+        # Health events compile nothing, and importing the compiler takes a while.
         from pointsman.pipeline.build import ChainMemo
 
         return ChainMemo()
 
     @property
     def root(self) -> Root:
-        """The root in hand; `refresh` and `take` bring the current one."""
+        """The current root, as of the last `refresh` or `take`."""
         return self._root
 
     @property
     def era(self) -> Era:
-        """The store's era, as of the config head in hand."""
+        """The store's era, as of the current config head."""
         return self._head.era
 
     def next_era(self, before: Era, above: int = 0) -> Era:
-        """The era after `before`, of the same store if there was one, with an epoch that is greater than `above` too.
+        """The era after `before`, of the same store if there was one, with an epoch greater than `above`.
 
-        Raises StoreError where there is no greater one.
+        Raises StoreError if no epoch is greater.
         """
         epoch = max(before.epoch + 1, above + 1, int(self._clock().timestamp()))
         if epoch > LAST_EPOCH:
@@ -111,14 +111,14 @@ class Engine:
         return Era(before.identity or self.identity(), epoch)
 
     def refresh(self) -> ConfigHead:
-        """Read the config head and take its root in hand."""
+        """Read the config head and make its root the current one."""
         return self.take(read_config_head(self.store.get(keys.CONFIG_HEAD)))
 
     def take(self, head: ConfigHead) -> ConfigHead:
-        """Take `head` and its root in hand, and return it; the one in hand if that is newer.
+        """Make `head` and its root current, and return it; if the current one is newer, return that.
 
-        One that is older than the one in hand was read before that, or the store went back. What is read from here on
-        tells: whatever the store says then is the config.
+        A head older than the current one was read before it, or the store went back. So it is read once more: what the
+        store has then is the config.
         """
         with self._lock:
             known = self._head
@@ -138,9 +138,9 @@ class Engine:
             return self._head
 
     def _first_head(self) -> ConfigHead:
-        """What stands where no config head was found. Raises StoreError if one was lost: that is not the same as none.
+        """The head of a store without one. Raises StoreError if it was lost, which is not the same as none.
 
-        What was published tells. Whoever published it just now has written a head before.
+        Published objects show it: their writer wrote a head before.
         """
         published = next(iter(self.store.list(keys.MANIFESTS)), None)
         if published is None:
@@ -155,15 +155,15 @@ class Engine:
 
     @property
     def scope(self) -> Scope:
-        """For which datacenters heads and manifests are computed and written."""
+        """The datacenters for which heads and manifests are computed and written."""
         return self.scope_beside(self._head)
 
     def scope_beside(self, head: ConfigHead) -> Scope:
-        """The same where the head is `head`, read or about to be written."""
+        """The scope with `head` as the config head, read or about to be written."""
         return head.scope if self._scope is None else self._scope
 
     def config(self, root: Root) -> Config:
-        """Everything that `root` reaches. The two asked for last are kept: a change needs the one before as well."""
+        """Everything that `root` reaches. The last two are kept, because a change also needs the one before."""
         with self._lock:
             for kept in self._configs:
                 if kept.root.digest == root.digest:
@@ -173,17 +173,17 @@ class Engine:
         return loaded
 
     def keep(self, config: Config) -> None:
-        """Keep `config` for the next who asks."""
+        """Keep `config` for the next call of `config`."""
         with self._lock:
             others = [kept for kept in self._configs if kept.root.digest != config.root.digest]
             self._configs = [*others[-1:], config]
 
 
 def _is_before(one: ConfigHead, other: ConfigHead) -> bool:
-    """Whether one head is older than the other, or of another past: no two writes have the same serial."""
+    """Whether one head is older than the other, or from another history: no two writes have the same serial."""
     ours, theirs = (one.era.epoch, one.serial), (other.era.epoch, other.serial)
     return ours < theirs or (ours == theirs and one.etag != other.etag)
 
 
 class Contended(StoreUnavailable):
-    """A race was lost so often that it is better run again later."""
+    """Lost to other writers too often: run it again later."""

@@ -1,4 +1,4 @@
-"""The services and datacenters that a store has ever heard of, so that a typing error is not taken for a quiet one."""
+"""The services and datacenters that a store knows, so that a typing error is reported."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class Known:
     datacenters: frozenset[str]
 
     def check_service(self, thing: str, service: ServiceName) -> None:
-        """Raise InvalidInput, which speaks of `thing`, if nothing names `service`."""
+        """Raise InvalidInput about `thing` if nothing names `service`."""
         if service not in self.services:
             known = sorted(str(each) if each.namespace != service.namespace else each.name for each in self.services)
             reason = f'no entry, registration or health event names "{service.name}"; known are: {_some(known)}'
             raise InvalidInput.single(thing, "", reason)
 
     def check_datacenter(self, thing: str, option: str, datacenter: str) -> None:
-        """Raise InvalidInput, which speaks of `thing`, if nothing names `datacenter`."""
+        """Raise InvalidInput about `thing` if nothing names `datacenter`."""
         if datacenter not in self.datacenters:
             known = _some(sorted(self.datacenters))
             reason = f'no entry, registration or health event names "{datacenter}"; known are: {known}'
@@ -40,7 +40,7 @@ class Known:
 
 
 def known_names(engine: Engine, config: Config) -> Known:
-    """What `config` and the catalogs of the store name. Lists the catalogs. Raises StoreUnavailable."""
+    """The names in `config` and in the catalogs of the store, which it lists. Raises StoreUnavailable."""
     services: set[ServiceName] = set()
     datacenters: set[str] = set()
     for entry in config.entries:

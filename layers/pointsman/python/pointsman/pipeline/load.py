@@ -1,4 +1,4 @@
-"""Reading the config back: the whole of it, or what one event needs."""
+"""Reads the config: all of it, or what one event needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
 
 def load_config(objects: ObjectCache, root: Root) -> Config:
     """Everything that `root` reaches."""
-    # What reads single plans, as health events do, does not wait for the import of what config looks like.
+    # Imported here, because health events read single plans and need no shapes of config.
     from pointsman.chain.entryset import EntrySet
     from pointsman.model.entries import parse_entry
     from pointsman.model.registration import parse_registration
@@ -45,7 +45,7 @@ def _own_manifest(body: Mapping[str, Any]) -> SidecarManifest | GatewayManifest:
 
 
 def index_of(plans: Mapping[str, PlanEntry]) -> dict[str, dict[str, PlanEntry]]:
-    """By the key of a catalog, the plans that read it."""
+    """The plans that read each catalog, by its key."""
     index: dict[str, dict[str, PlanEntry]] = {}
     for key, entry in plans.items():
         for source in entry.plan.inputs():

@@ -1,4 +1,4 @@
-"""The manifests of sidecars and of single gateways: what the config says, and the end of those that it has no more."""
+"""Publishes the manifests of sidecars and single gateways that the config has, and ends those that it lacks."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,15 +27,15 @@ from pointsman.xds.manifest import (
 )
 
 REMEMBERED = timedelta(minutes=10)
-"""How long a change of clusters is told on with the next one. Envoys that poll ask more often."""
+"""How long a change of clusters is repeated in the next one. Envoys that poll ask more often."""
 
 
 @dataclass(slots=True)
 class PublishedManifests:
-    """Manifests that moved, and those that stood already.
+    """Manifests that moved, and those that were already right.
 
-    `failed` are those that could not be written, by their keys. `raised` is the warning that the store went back, where
-    its epoch was raised because of one of them: what is wanted has to be published anew then.
+    `failed` are those that could not be written, by their keys. `raised` is the warning that the store went back, if
+    its epoch was raised because of one of them: then everything has to be published again.
     """
 
     moved: list[MovedManifest] = field(default_factory=list)
@@ -45,7 +45,7 @@ class PublishedManifests:
 
 
 def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) -> PublishedManifests:
-    """Bring manifests, by their keys in a config, to `wanted`, unless newer ones stand."""
+    """Publish the manifests in `wanted`, by their keys in a config, unless newer ones are there."""
     era, latest = engine.era, Latest()
     by_key = {keys.manifest(key): replace(manifest, era=era) for key, manifest in wanted.items()}
 
@@ -62,7 +62,7 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
 
 
 def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) -> dict[str, SidecarOrGateway]:
-    """Those of `manifests` that name no plan among `absent`, whose heads are not there."""
+    """Those of `manifests` that name no plan of `absent`, which have no head."""
     return {
         key: manifest
         for key, manifest in manifests.items()
@@ -72,9 +72,9 @@ def nameable(manifests: Mapping[str, SidecarOrGateway], absent: Container[str]) 
 
 
 def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> PublishedManifests:
-    """Mark manifests, by their keys in a config, which `generation` does not have.
+    """Retire manifests, by their keys in a config, that `generation` does not have.
 
-    One that cannot be read is replaced by one that has ended: who follows it would otherwise keep what it was.
+    One that cannot be read is replaced by a retired one: otherwise followers would keep the old one.
     """
     era, latest = engine.era, Latest()
 
@@ -93,7 +93,7 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> Publ
 
 
 def _unknown(key: str) -> SidecarOrGateway:
-    """A manifest for what goes by `key`, of which nothing is known."""
+    """An empty manifest for `key`."""
     return SidecarManifest(0, (), ()) if sidecar_in(key) else GatewayManifest(0, "", 0, 0, "")
 
 
@@ -111,12 +111,12 @@ def _told(objects: Iterable[Write | Stored]) -> list[MovedManifest]:
 
 
 def moved_manifest(key: str, data: bytes) -> MovedManifest:
-    """What there is to tell of the manifest `data` under `key`."""
+    """The notice of the manifest `data` under `key`."""
     return MovedManifest(key, datacenter_of(keys.proxy_of(key)), orjson.loads(data)["generation"], data)
 
 
 def _change(old: Manifest | None, new: SidecarManifest, now: str) -> Change | None:
-    """What `new` changes of the clusters in `old`, with what `old` changed if that was just before."""
+    """The clusters that `new` changes compared with `old`, with the change of `old` if that was recent."""
     if not isinstance(old, SidecarManifest) or old.retired or new.retired:
         return None
     before = old.change if old.change is not None and _is_recent(old.change, now) else None
@@ -136,10 +136,10 @@ def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored 
 
 
 def read_stored_manifest(stored: Stored | None, now: str) -> tuple[Manifest | None, int]:
-    """The manifest in `stored` and its serial; None where there is none, or none that can be read.
+    """The manifest in `stored` and its serial; None if there is none, or it cannot be read.
 
-    The serial of one that cannot be read is beyond what it was, so that followers take what replaces it. Raises
-    NewerSchema for one that a newer Pointsman wrote.
+    The serial for an unreadable one is greater than its own can have been, so that followers accept its replacement.
+    Raises NewerSchema if a newer Pointsman wrote it.
     """
     if stored is None:
         return None, 0

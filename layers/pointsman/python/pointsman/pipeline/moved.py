@@ -1,4 +1,4 @@
-"""What moved, as those who are told of it get it."""
+"""Heads and manifests that moved, as notices carry them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pointsman.store import keys
 class Moved:
     """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes.
 
-    `switched` says whether this version has another active target than the one that it superseded.
+    `switched` is whether this version has another active target than the one before.
     """
 
     plan_key: str
@@ -21,7 +21,7 @@ class Moved:
 
     @property
     def key(self) -> str:
-        """Where it stands in the store."""
+        """Its key in the store."""
         return keys.snapshot(self.plan_key)
 
 
@@ -36,4 +36,4 @@ class MovedManifest:
 
 
 Notify = Callable[[Sequence[Moved | MovedManifest]], None]
-"""Told of what moved. What one call names may be told in any order; of two calls the first is told first."""
+"""Sends notices of what moved. Those of one call may be sent in any order; those of an earlier call first."""

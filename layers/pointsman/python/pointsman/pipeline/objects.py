@@ -1,4 +1,4 @@
-"""Immutable objects: read once, verified, kept; and the sealing of mutable ones."""
+"""Reads, verifies and caches immutable objects; seals mutable ones."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ class ObjectCache:
     """The config's content-addressed objects, parsed. Safe for several threads."""
 
     def __init__(self, store: Store, *, most: int = _KEPT) -> None:
-        """Of `store`; at most `most` are kept, those that were read last."""
+        """Cache the objects of `store`, at most the `most` that were read last."""
         self._store = store
         self._most = most
         self._kept: OrderedDict[str, Any] = OrderedDict()
@@ -53,14 +53,14 @@ class ObjectCache:
         return self.get_many([name], kind)[name]
 
     def put_many(self, objects: Mapping[str, bytes]) -> None:
-        """Write objects by their digests; those that are there already are the same by definition."""
+        """Write objects by their digests; existing ones are the same by definition."""
         self._store.put_many([Write(keys.config_object(name), data, None) for name, data in sorted(objects.items())])
 
 
 def number_beyond(now: str) -> int:
-    """A version or serial above all that an object whose own is lost can have had, at `now` (RFC 3339).
+    """A version or serial greater than any that an object with a lost one can have had, at `now` (RFC 3339).
 
-    It is the seconds since 1970: no object moves once a second all that time.
+    It is the seconds since 1970: no object changes every second for that long.
     """
     return int(datetime.fromisoformat(now).timestamp())
 
@@ -68,7 +68,7 @@ def number_beyond(now: str) -> int:
 def seal(body: Mapping[str, Any], serial: int, nonce: str) -> bytes:
     """The bytes of a mutable object: its body, its serial and the nonce of this write. Raises StoreError.
 
-    What was read may be nested more deeply than can be written again.
+    A body that was read may be too deep to be written again.
     """
     try:
         return canonical({**body, "serial": serial, "nonce": nonce})

@@ -1,7 +1,7 @@
-"""Propagating: the consequences of a config generation, published in an order that no Envoy trips over.
+"""Propagate: publishes what follows from a config generation, in an order that is safe for Envoys.
 
-Heads are published before a manifest names them and retired after. The config head says how far this went, so that
-whoever comes next finishes what a crash left.
+Heads are published before a manifest names them and retired after. The config head says how far this went, so that the
+next writer finishes what a crash left.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 
 Progress = Callable[[str], None]
-"""Told what is being done, for people who wait."""
+"""Receives texts about what is being done, for people who wait."""
 
 
 def _silent(text: str) -> None:
@@ -43,7 +43,7 @@ def propagate(engine: Engine, progress: Progress = _silent) -> Settled:
 
 
 def _since(engine: Engine, head: ConfigHead, root: Root) -> list[Config]:
-    """The config last propagated and those between it and `root`: what was published of any of them may have to go."""
+    """The config last propagated and those between it and `root`: heads of any of them may have to be retired."""
     out = [engine.config(load_root(engine.objects, head.propagated_root))]
     while root.previous and root.previous["generation"] > head.propagated:
         root = load_root(engine.objects, root.previous["root"])
@@ -60,16 +60,16 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     progress(f"{counted(len(changed), 'cluster')} to compute, {len(gone)} to retire")
     out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
     if engine.root.digest != config.root.digest:
-        # The newer config need not have every plan of this one, so some heads may not be published: name none of them.
+        # The newer config may lack plans of this one, so some heads may be unpublished: name none of them.
         return out, False
     wanted = {key: each for key, each in config.manifests.items() if before.manifests.get(key) != each}
     for each in earlier:
-        # Marked even where nothing stands, so that whoever is still publishing an earlier config comes too late.
+        # Retired even if none exists, so that a writer that still publishes an earlier config comes too late.
         wanted |= {
             key: replace(each.manifests[key], generation=config.root.generation, retired=True)
             for key in each.manifests.keys() - config.manifests.keys()
         }
-    # Those that stand already are told of as well: whoever published them may have crashed before telling.
+    # Unchanged ones get notices too: their writer may have crashed before sending them.
     manifests = publish_manifests(engine, nameable(dict(sorted(scope.of(wanted).items())), out.absent))
     if out.note(manifests.failed, manifests.raised):
         return out, False
@@ -80,7 +80,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
         if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
             told.append(roster.stands)
     if engine.root.digest != config.root.digest:
-        # A roster of the newer config may name what this one does not have, with a head that is older than both.
+        # A roster of the newer config may name a plan that this one lacks, with a head older than both.
         return out, False
     retired = retire(engine, sorted(gone), config.root.generation)
     if out.note(retired.failed, retired.raised):
@@ -98,8 +98,8 @@ def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """How many heads were marked, which could not be, and the warning that the store went back, if its epoch was raised
-    because of one of them."""
+    """How many heads were retired, which could not be, and the warning that the store went back, if its epoch was
+    raised because of one of them."""
 
     marked: int
     failed: Mapping[str, Exception]
@@ -107,7 +107,7 @@ class Retired:
 
 
 def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired:
-    """Mark the heads of plans that `generation` does not have any more, unless they are marked."""
+    """Retire the heads of plans that `generation` does not have any more."""
     era, latest = engine.era, Latest()
 
     def swap(key: str, stored: Stored | None) -> Write | None:
@@ -116,8 +116,8 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
         current = reading.snapshot
         at = era.epoch, generation
         if current is not None and not current.retired and current.at >= at:
-            # A newer config published it meanwhile. What this very generation has published is not for it to end: then
-            # there has to be a later one.
+            # A newer config published it meanwhile. A head of this same generation must not be retired by it: then a
+            # later one has to exist.
             latest.note(plan_key, current.at if current.at > at else (at[0], generation + 1), at)
         ended = retirement(current, era, generation)
         return head_write(plan_key, reading, ended, engine.nonce()) if ended is not None else None
@@ -131,7 +131,7 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
 
 
 def _mark(engine: Engine, root: Root) -> None:
-    """Note in the config head that the consequences of `root` are published."""
+    """Note in the config head that `root` is published."""
     for _ in range(ATTEMPTS):
         head = read_config_head(engine.store.get(keys.CONFIG_HEAD))
         if head.propagated >= root.generation or head.generation < root.generation:

@@ -1,4 +1,4 @@
-"""Catalogs as they were read, parsed once per version."""
+"""Caches parsed catalogs, once per version."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ class CatalogReading:
 
 
 class CatalogReadings:
-    """The readings of a process, by catalog key. Safe for several threads."""
+    """The parsed catalogs of a process, by key. Safe for several threads."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, CatalogReading] = OrderedDict()
         self._lock = Lock()
 
     def read(self, key: str, stored: Stored | None) -> CatalogReading:
-        """The catalog under `key` as `stored` has it. Raises StoreError if it is damaged."""
+        """The catalog under `key` in `stored`. Raises StoreError if it is damaged."""
         etag = stored.etag if stored else None
         with self._lock:
             kept = self._kept.get(key)
@@ -48,7 +48,7 @@ class CatalogReadings:
         except (Damaged, NewerSchema) as error:
             raise StoreError(f"the catalog {stored.key} cannot be read: {error}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # What its descriptions and checks hold was checked when it came in: somebody has changed it since.
+            # Descriptions and checks were validated when they came in, so something changed them since.
             raise StoreError(f"the catalog {stored.key} cannot be read: {error!r}") from error
 
     def keep(self, key: str, catalog: Catalog, serial: int, etag: str | None) -> CatalogReading:

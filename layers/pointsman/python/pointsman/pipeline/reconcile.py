@@ -1,4 +1,4 @@
-"""Reconcile: after it has run once, every head is what a fresh computation gives."""
+"""Reconcile: afterwards every head is what a fresh computation gives."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ from pointsman.store import keys
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a reconcile found to mend: heads that moved, manifests rewritten, heads retired. All zero: nothing.
+    """What a reconcile repaired: heads that moved, manifests rewritten, heads retired; all zero if nothing.
 
     `failed` are the heads and manifests that cannot be published, each with the reason; they stay as they are.
-    `warnings` say what else people should know, that the store went back for one.
+    `warnings` are other things that people should know, such as that the store went back.
     """
 
     checked: int
@@ -42,11 +42,11 @@ class Reconciled:
 def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconciled:
     """Finish what crashes left, recompute every cluster, and end what no plan has any more.
 
-    It tells of what it moved step by step, so that followers hear of what was done before a crash. A notice that is
-    not taken holds up no repair. Raises Contended when the config moves again and again meanwhile, and StoreUnavailable
-    when everything is repaired but not all of it was told: the next reconcile of this engine tells the rest.
+    It sends notices step by step, so that followers get those of what was done before a crash. A refused notice stops
+    no repair. Raises Contended if the config keeps changing meanwhile, and StoreUnavailable if everything is repaired
+    but not all notices were sent: the next reconcile of this engine sends the rest.
 
-    What another epoch has published is published anew, also where it is the same.
+    What another epoch published is published again, even if it is the same.
     """
     found = _Found()
     for _ in range(ATTEMPTS):
@@ -67,7 +67,7 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
 
 @dataclass(slots=True)
 class _Found:
-    """What was found to mend so far. What is about everything at once is that of the last look."""
+    """What was repaired so far. Values about everything at once are those of the last pass."""
 
     checked: int = 0
     moved: int = 0
@@ -78,17 +78,17 @@ class _Found:
 
 
 def _say_for_whom(engine: Engine) -> None:
-    """Note in the config head for which datacenters this engine computes, for those who are not told so."""
+    """Save this engine's scope in the config head, for processes without one."""
     head = engine.refresh()
     if head.etag is not None and head.scope != engine.scope_beside(head):
-        # Who loses this race to another change of the head says it the next time.
+        # If this race is lost, the next reconcile saves it.
         write_config_head(engine, head)
 
 
 def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) -> bool:
-    """Everything checked against `root`; False if the config or the epoch moved on, before anything of `root` could be
+    """Check everything against `root`; False if the config or the epoch changed, before anything of `root` could be
     wrong."""
-    # What may have to end is listed before the catalogs: whatever exists because of a catalog is then listed with it.
+    # Heads and manifests are listed before catalogs, so that everything listed because of a catalog finds it.
     scope, era = engine.scope, engine.era
     heads = scope.keys(_listed(engine, keys.SNAPSHOTS))
     named = scope.keys(_listed(engine, keys.MANIFESTS))
@@ -117,7 +117,7 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
         _note(settled, roster.settled, found)
         _tell_of_manifests(engine, [roster.stands] if roster.changed and roster.stands else [], found)
     if engine.root is not root or engine.era != era:
-        # The rosters may be of the newer config, and name what `root` does not have.
+        # The rosters may belong to the newer config, and name plans that `root` lacks.
         return False
     retired = retire(engine, [key for key in heads if key not in known], root.generation)
     found.retired += retired.marked
@@ -134,7 +134,7 @@ def _note(settled: Settled, some: Settled, found: _Found) -> None:
 
 
 def _take_manifests(engine: Engine, done: PublishedManifests, settled: Settled, found: _Found) -> bool:
-    """Tell of the manifests that moved; False where all has to be done again in a new epoch."""
+    """Send notices of the manifests that moved; False if everything has to be done again in a new epoch."""
     _tell_of_manifests(engine, done.moved, found)
     settled.failed |= done.failed
     found.warnings += filter(None, [done.raised])
@@ -171,7 +171,7 @@ def _listed(engine: Engine, prefix: str) -> list[str]:
 
 
 def all_jobs(engine: Engine, root: Root, appeared: list[str]) -> dict[str, PlanEntry]:
-    """Every plan of `root` in scope, with those that mesh gateways have because a catalog (by its key) appeared."""
+    """Every plan of `root` in scope, with those that mesh gateways have because of a catalog, by its key."""
     jobs = dict(engine.config(root).plans)
     for source in appeared:
         where, service = datacenter_of(source), service_in(source)

@@ -1,4 +1,4 @@
-"""Recording: what a number of events says is merged into the catalogs, durably, before anything is computed from it."""
+"""Records events: merges them into the catalogs, durably, before anything is computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
 class Recorded:
     """What one event did to its catalog.
 
-    `revision` is the catalog's after it. `new` says whether the catalog recorded anything of it, `changed` whether what
-    is known of the instances changed by it: a list that says the same at a greater index is new and changes nothing.
-    `stale` is what of it is outranked by what its source said before, `doubt` what is suspicious about its index.
-    `vanished` counts the instances that a full list took away, if those were most of what its source had.
+    `revision` is the catalog's after it. `new` is whether the catalog recorded anything of it, `changed` whether the
+    instances or their checks changed: a list that states the same at a greater index is new and changes nothing.
+    `stale` is what its source had already outranked, `doubt` what looks wrong about its index. `vanished` counts the
+    instances that a full list removed, if those were most of what its source had.
     """
 
     revision: int
@@ -86,11 +86,11 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
 
 
 class _Fold:
-    """One catalog with events merged into it: its next content, the write of it (None where it stands as it is), and
-    what became of each event."""
+    """One catalog with events merged into it: its next content, its write (None if nothing changes), and the outcome of
+    each event."""
 
     def __init__(self, engine: Engine, key: str, stored: Stored | None, events: Sequence[HealthEvent]) -> None:
-        """Raises StoreError where the catalog is damaged."""
+        """Raises StoreError if the catalog is damaged."""
         reading = engine.readings.read(key, stored)
         self.key, self.catalog, self.serial = key, reading.catalog, reading.serial + 1
         self.write: Write | None = None
@@ -98,7 +98,7 @@ class _Fold:
         self._stored, self._is_there = stored, reading.etag is not None
         self._nonce, self._now = engine.nonce(), datetime.fromisoformat(engine.now())
         if not self._take(events):
-            # With all of them it is too large: each is taken for itself, as far as there is room.
+            # With all of them it is too large, so each is merged by itself, while there is room.
             self.catalog, self._is_there = reading.catalog, reading.etag is not None
             self.outcomes.clear()
             for event in events:

@@ -1,4 +1,4 @@
-"""Recover: after a restore, the store is another one that begins where the copy ended."""
+"""Recover: after a restore, makes the store a new one that begins where the copy ended."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from pointsman.store.protocol import StoreError
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The store's era before and after, and what was found to mend."""
+    """The store's era before and after, and what was repaired."""
 
     before: Era
     after: Era
@@ -20,10 +20,10 @@ class Recovered:
 
 
 def recover(engine: Engine, progress: Progress = lambda text: None) -> Recovered:
-    """Give the store a new identity and a greater epoch, and publish everything anew in it.
+    """Give the store a new identity and a greater epoch, and publish everything again.
 
-    Whatever was published after the copy was made counts as older then, and so do the caches of whoever saw it. Raises
-    StoreError where nothing was ever configured, and Contended when others write all the time.
+    Then everything published after the copy was made counts as older, also in the caches of followers. Raises
+    StoreError if nothing was ever configured, and Contended if other writers keep winning.
     """
     for _ in range(ATTEMPTS):
         head = engine.refresh()

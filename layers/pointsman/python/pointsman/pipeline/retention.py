@@ -1,8 +1,8 @@
-"""Retention: what was superseded is kept by number and by age, and then removed, off the path of every event.
+"""Retention: keeps superseded objects by number and age, and removes the others, apart from all events.
 
-Where the store can forget (a file; a bucket has a lifecycle rule for the history, and keeps every config). A config
-object goes only when no root that is kept reaches it, together with a swap of the config head: a `configure` that found
-that object there, and did not write it, contends for the same head, loses, and writes it again.
+Only in a store that can remove objects: a file. (A bucket has a lifecycle rule for the history, and keeps every
+config.) A config object is removed only if no kept root reaches it, together with a swap of the config head: a
+`configure` that found the object, and did not write it, contends for the same head, loses, and writes it again.
 """
 
 import time
@@ -19,17 +19,17 @@ from pointsman.store.protocol import Forgetful, Listed, StoreError
 
 _DAY_S = 86400
 GRACE_S = 3600
-"""Seconds for which what was superseded stays whatever its number: somebody may still work with it."""
+"""Seconds for which superseded objects stay, however many: a process may still use them."""
 REMOVED_AT_ONCE = 100
-"""Objects that one transaction removes: it holds up a write by a few milliseconds."""
+"""Objects that one transaction removes: it delays a write by a few milliseconds."""
 BATCHES = 50
-"""Transactions that one run makes for each kind at most, and steps in which it gives space back."""
+"""Transactions of one run for each kind of object, and its steps of giving space back."""
 PLANS = 500
-"""Clusters whose history one run looks at; the next run goes on with the next ones."""
+"""Clusters whose history one run checks; the next run continues."""
 SLACK = 10
-"""Generations that come between two looks at the config, which reads every root that is kept; at least one a day."""
+"""New generations between two checks of the config, each of which reads every kept root; at least one a day."""
 PAUSE_S = 0.05
-"""Seconds between two transactions, for others to write in."""
+"""Seconds between two transactions, for other writers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Keep:
     days: int
 
     def keeps(self, rank: int, age_s: float) -> bool:
-        """Whether it keeps what was superseded `age_s` seconds ago and is the `rank`th before the current one."""
+        """Whether to keep an object superseded `age_s` seconds ago, the `rank`th before the current one."""
         return rank <= self.least or (rank <= self.most and age_s <= self.days * _DAY_S)
 
 
@@ -61,7 +61,7 @@ class Removed:
 
 
 class Retention:
-    """Keeps what `history` and `generations` say, a little at a time. One thread at a time."""
+    """Removes what `history` and `generations` do not keep, a little at a time. For one thread at a time."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Retention:
     ) -> None:
         """On the store of `engine`. `clock` is the store's, in seconds since 1970.
 
-        `pause` waits that many seconds; what it returns says whether to stop there.
+        `pause` waits that many seconds and returns whether to stop.
         """
         self._engine = engine
         self._history = history
@@ -86,9 +86,10 @@ class Retention:
         self._looked_at = (-SLACK, 0.0)
 
     def run(self) -> Removed:
-        """Remove some of what is not kept any more, and give its space back; nothing where the store cannot forget.
+        """Remove some of what is not kept any more, and give its space back; does nothing if the store cannot remove
+        objects.
 
-        Bounded: what is left over is for the next run. Raises StoreError.
+        Bounded: the next run continues. Raises StoreError.
         """
         store = self._engine.store
         if not isinstance(store, Forgetful):
@@ -170,7 +171,7 @@ class Retention:
         return removed
 
     def _kept_roots(self, head: ConfigHead, listed: dict[str, float], now: float) -> Iterator[Root]:
-        """The current root and those before it that are kept, newest first. What is not published yet is."""
+        """The current root and the earlier ones that are kept, newest first. Those not published yet are kept."""
         objects = ObjectCache(self._engine.store, most=1)
         root = load_root(objects, head.root)
         rank = 0

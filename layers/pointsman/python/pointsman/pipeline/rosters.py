@@ -1,4 +1,4 @@
-"""The manifests of mesh gateways: what a datacenter's gateways pass on, which grows with the catalog."""
+"""Rosters: what the mesh gateways of a datacenter forward to, which grows with the catalogs."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,9 @@ from pointsman.store.protocol import Stored, Write
 from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifest
 
 MOST_PASSED_ON = 10_000
-"""Services, and other datacenters, that the mesh gateways of one datacenter pass traffic on to.
+"""Services, and other datacenters, that the mesh gateways of one datacenter forward to.
 
-Both only grow: a catalog is never deleted, since it has to know which late statements about its instances are old.
+Both only grow: a catalog is never deleted, because it has to recognise late statements about its instances.
 """
 
 
@@ -38,7 +38,7 @@ class RosterFull(PointsmanError):
 
 
 def service_job(root: Root, datacenter: str, service: ServiceName) -> PlanEntry | None:
-    """The plan of a service as its datacenter's gateways pass it on; None where no gateway does."""
+    """The plan of a service for the gateways of its datacenter; None if there are none."""
     if datacenter not in root.gateways or service.namespace not in root.namespaces:
         return None
     generation = max(root.gateways[datacenter], root.namespaces[service.namespace])
@@ -47,14 +47,14 @@ def service_job(root: Root, datacenter: str, service: ServiceName) -> PlanEntry 
 
 
 def remote_job(root: Root, datacenter: str, remote: str) -> PlanEntry | None:
-    """The plan of another datacenter's gateways as those of `datacenter` pass traffic on; None where there are none."""
+    """The plan of another datacenter's gateways for those of `datacenter`; None if there are none."""
     if datacenter not in root.gateways or remote == datacenter:
         return None
     return PlanEntry(GatewayRemotePlan(datacenter, remote), root.gateways[datacenter])
 
 
 def read_roster(stored: Stored | None, now: str) -> tuple[GatewaysManifest | None, int, str | None]:
-    """The shared manifest in `stored` with its serial and etag; None where there is none, or none that can be read."""
+    """The roster in `stored` with its serial and etag; None if there is none, or it cannot be read."""
     if stored is None:
         return None, 0, None
     try:
@@ -66,7 +66,7 @@ def read_roster(stored: Stored | None, now: str) -> tuple[GatewaysManifest | Non
 
 
 def covers(root: Root, manifest: GatewaysManifest | None, service: ServiceName | None, remote: str | None) -> bool:
-    """Whether the shared manifest already knows the service (or the other datacenter's gateways)."""
+    """Whether the roster already has the service (or the other datacenter's gateways)."""
     if manifest is None or manifest.retired:
         return False
     if service is not None:
@@ -76,8 +76,7 @@ def covers(root: Root, manifest: GatewaysManifest | None, service: ServiceName |
 
 @dataclass(slots=True)
 class PublishedRoster:
-    """A shared manifest as it stands (None: there is none and need not be), whether it changed just now, and what was
-    settled for it."""
+    """A roster as it is now (None: none is needed), whether it changed just now, and what was settled for it."""
 
     stands: MovedManifest | None = None
     changed: bool = False
@@ -85,11 +84,11 @@ class PublishedRoster:
 
 
 def publish_roster(engine: Engine, datacenter: str, since: int | None = None) -> PublishedRoster:
-    """Bring the shared manifest of a datacenter's gateways up to the config and the catalog, its heads first.
+    """Bring the roster of a datacenter up to the config and the catalogs, its heads first.
 
-    The heads that it newly names are settled before it names them. With `since`, so are those that gateways have for a
-    service or another datacenter since a later generation than that: if it names them already, a crash or a lost notice
-    may have kept followers from hearing of them.
+    Heads that it newly names are settled before. With `since`, so are those that gateways have for a service or another
+    datacenter since a later generation: if it already names them, a crash or a lost notice may have kept them from
+    followers.
     """
     out = PublishedRoster()
     name = keys.gateways_manifest(datacenter)
@@ -100,7 +99,7 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
         try:
             old, serial, etag = read_roster(stored.get(name), engine.now())
             if old is not None and old.at > head.at:
-                # Config head and manifest were read at two moments: somebody knows a newer config, or the store went
+                # Config head and roster were read at two moments: another writer has a newer config, or the store went
                 # back.
                 out.settled.warnings += filter(None, [raise_above(engine, old.at, name)])
                 continue
@@ -123,15 +122,15 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
             out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known), since))
             new = _nameable(new, old, datacenter, out.settled.absent)
         if engine.root is not root:
-            # The heads were settled for a newer config than the manifest was made for: it might name too many.
+            # The heads were settled for a newer config than the roster was made for: it might name too many.
             continue
         if new == old:
             there = stored.get(name)
             out.stands = moved_manifest(name, there.data) if there is not None and old is not None else None
             return out
         assert new is not None
-        # Even a write that won is looked at once more: had the config moved just before it, the one who moved it may
-        # have found nothing to change and gone.
+        # Even a write that won is checked once more: if the config changed just before it, its writer may have found
+        # nothing to change.
         write = Write(name, seal(manifest_json(new), serial + 1, engine.nonce()), etag)
         out.changed |= engine.store.put(write).etag is not None
     raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
@@ -146,7 +145,7 @@ def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManife
 def _current(
     engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None, appeared: "_Appeared"
 ) -> tuple[GatewaysManifest, list[str]]:
-    """The shared manifest as config and catalog want it, and the clusters that it has no room for."""
+    """The roster for the config and the catalogs, and the clusters that it has no room for."""
     jobs = {service: service_job(root, datacenter, ServiceName.of(service)) for service in appeared.services}
     services = {service: job.plan.cluster_id for service, job in jobs.items() if job is not None}
     named = _most(services, old.services if old else ())
@@ -165,7 +164,7 @@ def _current(
 
 
 def _most(names: Iterable[str], first: Iterable[str]) -> set[str]:
-    """MOST_PASSED_ON of `names` at most, and of those the ones that are `first` before all others."""
+    """At most MOST_PASSED_ON of `names`, those in `first` before the others."""
     known = set(first)
     return set(sorted(names, key=lambda name: (name not in known, name))[:MOST_PASSED_ON])
 
@@ -173,7 +172,7 @@ def _most(names: Iterable[str], first: Iterable[str]) -> set[str]:
 def _nameable(
     new: GatewaysManifest, old: GatewaysManifest | None, datacenter: str, absent: Container[str]
 ) -> GatewaysManifest:
-    """`new` without what has no head that it could name."""
+    """`new` without clusters that have no head."""
     if new is old or not any(gateway_plan_key(datacenter, cluster) in absent for cluster in new.clusters):
         return new
     services = {name: _service_cluster(datacenter, name) for name in new.services}
@@ -201,20 +200,20 @@ def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Appeared:
-    """What the gateways of a datacenter could pass on: its `services` that have a catalog, as `namespace/name`, and the
+    """What the gateways of a datacenter could forward to: its `services` with a catalog, as `namespace/name`, and the
     other `datacenters` whose gateways have one."""
 
     services: set[str]
     datacenters: set[str]
 
     def vanished(self, roster: GatewaysManifest) -> str:
-        """The first service or datacenter of `roster` that has no catalog; "" where every one has."""
+        """The first service or datacenter of `roster` without a catalog; "" if all have one."""
         gone = [*(set(roster.services) - self.services), *(set(roster.datacenters) - self.datacenters)]
         return min(gone, default="")
 
 
 def _appeared(engine: Engine, datacenter: str) -> _Appeared:
-    """What the catalog has heard of, which it never forgets."""
+    """The services and datacenters with a catalog; catalogs are never deleted."""
     services: set[str] = set()
     remotes: set[str] = set()
     for listed in engine.store.list(keys.CATALOG):

@@ -1,4 +1,4 @@
-"""Which datacenters a control plane computes for, where several stand side by side (docs/architecture.md, "Scope")."""
+"""The datacenters that a control plane computes for, if several stand side by side (docs/architecture.md, "Scope")."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -11,10 +11,10 @@ _V = TypeVar("_V")
 
 
 class Scope:
-    """A set of datacenters; none named means every one.
+    """A set of datacenters; an empty one means all.
 
-    Plans, heads and manifests go by keys that begin with their datacenter, and whatever is not in scope is neither
-    computed nor written, whoever has written it before.
+    The keys of plans, heads and manifests begin with their datacenter. What is not in scope is neither computed nor
+    written.
     """
 
     __slots__ = ("datacenters",)
@@ -29,15 +29,15 @@ class Scope:
         return hash(self.datacenters)
 
     def has(self, datacenter: str) -> bool:
-        """Whether `datacenter` is computed for."""
+        """Whether `datacenter` is in scope."""
         return not self.datacenters or datacenter in self.datacenters
 
     def keys(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys of plans, heads or manifests that are in scope."""
+        """The keys (of plans, heads or manifests) that are in scope."""
         return [key for key in keys if self.has(datacenter_of(key))]
 
     def of(self, things: Mapping[str, _V]) -> dict[str, _V]:
-        """The same of what goes by such keys."""
+        """The items whose keys are in scope."""
         return {key: thing for key, thing in things.items() if self.has(datacenter_of(key))}
 
 
@@ -45,9 +45,9 @@ EVERYWHERE = Scope()
 
 
 def read_scope(text: str, thing: str) -> Scope:
-    """The scope that `text` names: datacenters with commas between them, "" for every one.
+    """The scope in `text`: datacenters separated by commas, "" for all.
 
-    Raises InvalidInput, which says that `thing` (an option or a variable) is wrong.
+    Raises InvalidInput about `thing` (an option or a variable).
     """
     names = [name.strip() for name in text.split(",")] if text.strip() else []
     if wrong := [name for name in names if not is_label(name)]:

@@ -1,4 +1,4 @@
-"""Settling: recompute clusters until every head covers what is known (docs/architecture.md, "Ingest")."""
+"""Settle: recomputes clusters until every head covers the current inputs (docs/architecture.md, "Ingest")."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,18 +28,18 @@ from pointsman.xds.content import Content, compute
 from pointsman.xds.snapshot import Provenance, Snapshot
 
 BATCH = 256
-"""How many heads one round reads, computes and swaps: a service that 200 resolvers use moves in one."""
+"""Heads that one round reads, computes and swaps: a service that 200 resolvers use takes one round."""
 
 Jobs = Mapping[str, PlanEntry]
-"""What has to be settled: plans by their keys."""
+"""The plans to settle, by key."""
 
 
 @dataclass(slots=True)
 class Settled:
-    """What settling came to: heads that moved, heads that were stamped, heads that stood already.
+    """The result of settling: heads with a new version, heads with a new provenance, and unchanged heads.
 
-    `failed` has, by plan, why it could not be computed: its head stays as it is. Those of them without a head that may
-    stay are `absent`, and no manifest may name them. `warnings` are for people: the store went back, say.
+    `failed` has, by plan, why it could not be computed: its head stays as it is. Those without a usable head are
+    `absent`, and no manifest may name them. `warnings` are for people, such as that the store went back.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Settled:
         return self
 
     def note(self, failed: Mapping[str, Exception], raised: str) -> bool:
-        """Note what failed besides, and the warning that the store's epoch was raised: whether it was."""
+        """Add failures, and the warning that the store's epoch was raised; returns whether it was."""
         self.failed |= failed
         self.warnings += filter(None, [raised])
         return bool(raised)
@@ -74,15 +74,15 @@ class Settled:
         ]
 
     def notices(self, owed: Callable[[str], bool] = lambda plan_key: True) -> list[Moved]:
-        """The heads to tell of.
+        """The heads to send notices of.
 
-        One that was only stamped is the version that its Envoys have, unless whoever published that version crashed
-        before it told them: whoever repairs a crash tells of those too. `owed` says of which plans that may be so.
+        A stamped head is the version that its Envoys have, unless its writer crashed before it sent the notice: a
+        repair sends those too. `owed` returns of which plans that may be so.
         """
         return [*self.moved, *(each for each in self.stamped if owed(each.plan_key)), *self.stood]
 
     def only(self, plan_keys: Container[str]) -> "Settled":
-        """What settling came to for some plans alone."""
+        """The result for some plans only."""
         return Settled(
             moved=[each for each in self.moved if each.plan_key in plan_keys],
             stamped=[each for each in self.stamped if each.plan_key in plan_keys],
@@ -92,7 +92,7 @@ class Settled:
 
 
 class Unsettled(Contended):
-    """Some plans could not be settled now: `pending`, by their keys. What was `settled` stays so."""
+    """Some plans could not be settled now: `pending`, by key. What is `settled` stays so."""
 
     def __init__(self, reason: str, pending: Iterable[str], settled: Settled) -> None:
         super().__init__(reason)
@@ -115,15 +115,15 @@ def settle(
 ) -> Settled:
     """Settle the jobs that `jobs_of` names for the current root.
 
-    Config head, the catalogs that the plans read, and the current heads are read together. If the config moved past
-    the root in hand, the new one is taken and everything is read again. The keys that `also` names are read along;
-    `beside` of the result has what was found there. A plan that cannot be computed (a catalog that is damaged, say)
-    keeps no other back: its head stays as it is, `failed` says why, and whoever comes next tries again.
+    The config head, the catalogs that the plans read, and the current heads are read together. If the config changed,
+    the new root is used and everything is read again. The keys that `also` names are read too; `beside` of the result
+    has what was found. A plan that cannot be computed (because a catalog is damaged, say) stops no other: its head
+    stays as it is, `failed` says why, and the next event or reconcile tries again.
 
-    A head that is newer than what was read says that somebody else was faster, and all is read again. If it is the same
-    head then, it was published before what was read this time: the store went back, and its epoch is raised.
-    Raises Unsettled when races are lost again and again, or when `in_time` says no before everything is settled; it is
-    asked after each BATCH.
+    If a head is newer than what was read, another writer was faster, and everything is read again. If the head is the
+    same the second time, it was published before that reading: the store went back, and its epoch is raised. Raises
+    Unsettled if races are lost again and again, or if `in_time`, called after each BATCH, returns False before
+    everything is settled.
     """
     out = Settled()
     done: set[str] = set()
@@ -164,7 +164,7 @@ def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, di
 
 @dataclass(frozen=True, slots=True)
 class _Newer:
-    """A head that was found newer than what was computed beside it."""
+    """A head that was newer than what was computed beside it."""
 
     etag: str | None
     provenance: Provenance
@@ -180,8 +180,8 @@ def _settle_batch(
     newer: Mapping[str, _Newer],
     out: Settled,
 ) -> tuple[set[str], dict[str, _Newer]]:
-    """Compute, decide and swap once; the plans whose heads now cover what was read, or cannot, and the heads that are
-    newer. Those that were `newer` before and are the same still tell that the store went back."""
+    """Compute, decide and swap once. Returns the plans whose heads now cover what was read, or cannot, and the heads
+    that are newer. If one that was `newer` before is still the same, the store went back."""
     now = engine.now()
     done: set[str] = set()
     found: dict[str, _Newer] = {}
@@ -245,20 +245,20 @@ def _settle_batch(
 
 
 def _check_function(key: str, before: _Newer, now: _Newer) -> None:
-    """Raise if two computations from the same came to something else: then it is not the store that is wrong."""
+    """Raise if two computations from the same inputs differ: then the code is wrong, not the store."""
     if before.provenance == now.provenance and before.content != now.content:
         raise AssertionError(f"{key} was computed twice from the same config and catalogs, and came to two results")
 
 
 def _switched(before: Snapshot | None, after: Snapshot) -> bool:
-    """A head that begins, or begins again, switches from nothing."""
+    """Whether the active target changed. A head that begins, or begins again, does not switch."""
     return before is not None and not before.retired and before.content.active != after.content.active
 
 
 def recompute(
     engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], trust_domain: str, epoch: int
 ) -> tuple[Content, Provenance]:
-    """What a plan comes to with the catalogs among `objects`, and what that was computed from."""
+    """The content of a plan with the catalogs in `objects`, and its provenance."""
     instances: Instances
     revisions: dict[str, int] = {}
     readings: dict[str, CatalogReading] = {}

@@ -16,13 +16,13 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Where a map's buckets are: 2**bits of them, by number; empty ones have no digest."""
+    """The buckets of a map: 2**bits of them, by number; empty ones have no digest."""
 
     bits: int
     buckets: Mapping[int, str]
 
     def json(self) -> dict[str, Any]:
-        """As it stands in a root."""
+        """As JSON values, as in a root."""
         return {"bits": self.bits, "buckets": {str(number): name for number, name in self.buckets.items()}}
 
     @classmethod
@@ -31,7 +31,7 @@ class Shards:
         return cls(body["bits"], {int(number): name for number, name in body["buckets"].items()})
 
     def digest_for(self, key: str) -> str | None:
-        """The bucket that `key` is in if it is there at all."""
+        """The digest of the bucket for `key`; None if that is empty."""
         return self.buckets.get(_bucket(key, self.bits))
 
 

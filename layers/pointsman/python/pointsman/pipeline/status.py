@@ -16,8 +16,8 @@ from pointsman.xds.content import TargetHealth
 class ResolverStatus:
     """One resolver as the sidecars of `datacenter` see it.
 
-    `version` is 0 where there is no snapshot, and `why` says whether it is not published yet or is gone. `since` is
-    when the active target last changed, `published` when the version came to be.
+    `version` is 0 without a snapshot, and `why` says whether it is not published yet or gone. `since` is when the
+    active target last changed, `published` when this version was made.
     """
 
     service: str
@@ -41,7 +41,7 @@ class ResolverStatus:
 class Status:
     """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster.
 
-    `datacenters` are those that are computed for, none for all; of no other is there anything here.
+    `datacenters` are those in scope, none for all; resolvers of others are not included.
     """
 
     trust_domain: str
@@ -95,7 +95,8 @@ def status(engine: Engine) -> Status:
 
 
 def _missing(generation: int, propagated: int) -> str:
-    """Why a cluster whose plan is of this generation has no snapshot, where all up to `propagated` were published."""
+    """Why a cluster whose plan is of this `generation` has no snapshot, if generations up to `propagated` are
+    published."""
     if generation > propagated:
         return "not published yet"
     return "its snapshot is gone from the store: run `pointsman reconcile`; Envoys keep what they have until then"

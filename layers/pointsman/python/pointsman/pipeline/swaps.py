@@ -1,4 +1,4 @@
-"""Many objects compared and swapped, each for itself, a bounded number at a time."""
+"""Compares and swaps many objects, each for itself, a bounded number at a time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from pointsman.store.protocol import Stored, Write
 
 @dataclass(slots=True)
 class Swapped:
-    """What became of many objects: those that were written, those that stood as they may, and by their keys those for
-    which nothing could be said, a newer Pointsman's for one."""
+    """The outcomes of many swaps: the objects that were written, those that stay as they are, and by key the failures,
+    such as an object of a newer Pointsman."""
 
     written: list[Write] = field(default_factory=list)
     stood: list[Stored] = field(default_factory=list)
@@ -19,9 +19,9 @@ class Swapped:
 
 
 def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored | None], Write | None]) -> Swapped:
-    """Bring the objects under the store keys `names` to what `swap` wants in place of each, None where one may stand.
+    """Write what `swap` returns for each of the objects under the store keys `names`; None leaves it as it is.
 
-    Lost races are run again, with `swap` asked anew; raises Contended when all of a batch are lost again and again.
+    Lost races are repeated, with a new call of `swap`; raises Contended if all of a batch are lost again and again.
     """
     out, fruitless = Swapped(), 0
     pending = list(names)

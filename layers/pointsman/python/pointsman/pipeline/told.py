@@ -1,4 +1,4 @@
-"""What whoever sent an event is told of it: one answer, over HTTP and on the command line."""
+"""The answer to the sender of an event, over HTTP and on the command line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from pointsman.pipeline.ingest import Ingested
 from pointsman.pipeline.recording import catalog_key
 
 IGNORED = "ignored: "
-"""How a remark begins that is no trouble: what says nothing here."""
+"""Prefix of a remark that is no trouble: the event says nothing here."""
 
 
 def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
-    """What became of the events of `reading`, one `done` each, as JSON (docs/events.md, "The answer")."""
+    """The outcome of the events of `reading`, one `done` each, as JSON values (docs/events.md, "The answer")."""
     return {
         "revision": done[-1].revision if done else None,
         "new": any(each.new for each in done),
@@ -52,14 +52,14 @@ def remarks(told: Mapping[str, Any]) -> list[str]:
 
 
 def refused_line(refused: Mapping[str, Any]) -> str:
-    """An instance that was refused by itself, as one line for a person."""
+    """A refused instance, as one line for a person."""
     place = f"[{refused['index']}]" + (f".{refused['field']}" if refused["field"] else "")
     which = f'"{refused["id"]}" on node "{refused["node"]}"' if refused["id"] and refused["node"] else "an instance"
     return f"refused: {which}: {place}: {refused['reason']}; the others were taken in"
 
 
 def effect(told: Mapping[str, Any]) -> str:
-    """What an `answer` says was done, for a person."""
+    """What an `answer` says was done, as text for a person."""
     if told["changed"]:
         what = "took effect"
     elif told["new"]:

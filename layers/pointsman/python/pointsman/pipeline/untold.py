@@ -1,4 +1,4 @@
-"""Notices that could not be given: kept in the process for the next who tells."""
+"""Notices that could not be sent, kept in the process for later."""
 
 import logging
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from pointsman.store.protocol import StoreUnavailable
 _log = logging.getLogger(__name__)
 
 MOST_UNTOLD = 4096
-"""Objects whose notices are kept. Followers find the others at their next reread of everything."""
+"""Objects whose notices are kept. Followers find the others when they next read everything."""
 
 
 class Untold:
-    """What `notify` did not take, by key, each as it stood last. Safe for several threads."""
+    """Notices that `notify` refused, the latest of each key. Safe for several threads."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
@@ -24,12 +24,12 @@ class Untold:
 
     @property
     def pending(self) -> frozenset[str]:
-        """The keys of what is kept."""
+        """The keys of the kept notices."""
         with self._lock:
             return frozenset(self._kept)
 
     def tell(self, moved: Iterable[Moved | MovedManifest]) -> None:
-        """Tell of `moved` at once. What is not taken is kept, and so is all that follows, until `tell_rest`."""
+        """Send notices of `moved` now. If one is refused, it and all later ones are kept until `tell_rest`."""
         news = list(moved)
         if not news:
             return
@@ -43,7 +43,7 @@ class Untold:
             self._keep(news)
 
     def tell_rest(self) -> None:
-        """Tell of what is kept, heads before manifests. Raises StoreUnavailable if it is not taken; it stays then."""
+        """Send the kept notices, heads before manifests. Raises StoreUnavailable if one is refused; then they stay."""
         with self._lock:
             rest, self._kept = self._kept, {}
         heads = [each for key, each in rest.items() if keys.is_snapshot(key)]

@@ -1,4 +1,4 @@
-"""What becomes of a snapshot that was computed, and the writes that make it so (docs/architecture.md, "Snapshots")."""
+"""Decides what to do with a computed snapshot, and makes the writes for it (docs/architecture.md, "Snapshots")."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -14,7 +14,7 @@ from pointsman.xds.snapshot import Provenance, Relation, Snapshot, read_snapshot
 
 
 class Verdict(Enum):
-    """What becomes of a head."""
+    """What to do with a head."""
 
     MOVE = "a new version"
     STAMP = "the same version with a newer provenance"
@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HeadReading:
-    """A head as it was read: None where there is none, `etag` and `serial` to swap it with."""
+    """A head as it was read (None if there is none), with the `etag` and `serial` to swap it."""
 
     snapshot: Snapshot | None
     serial: int
@@ -38,10 +38,10 @@ NO_HEAD_READING = HeadReading(None, 0, None, b"")
 def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: str) -> HeadReading:
     """The head in `stored`.
 
-    One that cannot be read is treated as lost: what replaces it gets a version beyond all that were ever published,
-    so that no Envoy is asked to go back. The history alone does not tell how far that is, for it expires, and a crash
-    may have kept versions out of it; but no head moves every second, so the seconds since 1970 are beyond.
-    Raises NewerSchema for one that a newer Pointsman wrote, which is not lost.
+    An unreadable one counts as lost: its replacement gets a version greater than any published one, so that no Envoy
+    has to go back. The history alone does not show how great that is, because it expires, and a crash may have kept
+    versions out of it. But no head changes every second, so the seconds since 1970 are greater. Raises NewerSchema for
+    one that a newer Pointsman wrote, which is not lost.
     """
     if stored is None:
         return NO_HEAD_READING
@@ -59,12 +59,12 @@ def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: st
 def decide(
     current: Snapshot | None, content: Content, provenance: Provenance, now: str, store: str = ""
 ) -> tuple[Verdict, Snapshot | None]:
-    """What becomes of the head `current` when `content` was computed from `provenance`, and the head it becomes.
+    """What to do with the head `current` after `content` was computed from `provenance`, and the resulting snapshot.
 
     `store` is the identity of the store.
 
-    A head moves only to a provenance that is older in no entry. With equal content the provenance alone is stamped in:
-    left unstamped, a late slow computation could undo a newer one.
+    A head moves only to a provenance that is older in no entry. With equal content only the provenance is stamped in:
+    otherwise a slow computation that ends late could undo a newer one.
     """
     if current is None:
         return Verdict.MOVE, Snapshot(1, content, provenance, now, now, store=store)
@@ -76,14 +76,14 @@ def decide(
             return Verdict.STANDS, current
         return Verdict.STAMP, replace(current, content=content, provenance=provenance, store=store)
     if relation is Relation.EQUAL:
-        # Equal provenance means equal content: one of the two is of another past.
+        # Equal provenance means equal content, so one of the two is from another history.
         return Verdict.READ_AGAIN, None
     since = current.since if current.content.active == content.active and not current.retired else now
     return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now, store=store)
 
 
 def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:
-    """In what `provenance` is older than what `current` was computed from."""
+    """What in `provenance` is older than the inputs of `current`."""
     known = current.provenance
     if known.epoch > provenance.epoch:
         why = f"the store's epoch is {provenance.epoch}, which is older than that of what was published ({known.epoch})"
@@ -98,7 +98,7 @@ def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:
 
 
 def retirement(current: Snapshot | None, era: Era, generation: int) -> Snapshot | None:
-    """The marker that ends `current` because no plan of `generation` has it; None where there is nothing to end."""
+    """`current`, retired because `generation` has no plan for it; None if there is nothing to retire."""
     if current is None or current.retired:
         return None
     if current.at >= (era.epoch, generation):
@@ -107,13 +107,13 @@ def retirement(current: Snapshot | None, era: Era, generation: int) -> Snapshot 
 
 
 def head_write(plan_key: str, reading: HeadReading, snapshot: Snapshot, nonce: str) -> Write:
-    """The swap of the head that `reading` found for `snapshot`."""
+    """The write that swaps the head in `reading` for `snapshot`."""
     data = seal(snapshot_json(snapshot), reading.serial + 1, nonce)
     return Write(keys.snapshot(plan_key), data, reading.etag)
 
 
 def history_write(plan_key: str, reading: HeadReading) -> Write | None:
-    """The copy of a version that is superseded, for the history."""
+    """The write that copies a superseded version to the history; None if there is none."""
     if reading.snapshot is None or not reading.data:
         return None
     return Write(keys.history(plan_key, reading.snapshot.era, reading.snapshot.version), reading.data, None)
