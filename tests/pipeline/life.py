@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
@@ -43,15 +43,15 @@ from tests.pipeline.acts import (
     Upload,
     Verb,
 )
+from tests.pipeline.begun import begun
 from tests.pipeline.bucket import Bucket
 from tests.pipeline.following import Followers
 from tests.pipeline.fresh import catalogs_in, delivered, published, rebuilt, rendered
 from tests.pipeline.interleaving import Interleaving, Task
 from tests.pipeline.memory import Connection, Crash, Fault, MemoryStore, Step
-from tests.pipeline.meshes import engine_on, resolver
 from tests.pipeline.notified import Notified
 from tests.pipeline.promises import Promises
-from tests.pipeline.stories import BEGINNING, ENGINES
+from tests.pipeline.stories import ENGINES
 
 _REBUILT = 4
 """Every which life is looked at more closely at its end, which takes as long as living it: it is compared with a store
@@ -60,28 +60,8 @@ that is told the end in one breath, and an engine without memories has to find n
 _HISTORY, _GENERATIONS = Keep(least=1, most=3, days=0), Keep(least=1, most=3, days=0)
 """What is kept of what was superseded."""
 
-_PAST = [[resolver("web", ConnectTimeout=f"{seconds}s")] for seconds in (1, 2, 3)]
-"""Config that a store had before its life, so that there is something to go back to, and to forget."""
-
 _PAGES = (3, 10, 1000)
 """In how many keys at a time a store may list."""
-
-
-@cache
-def _beginning(scope: Scope) -> dict[str, Stored]:
-    store = MemoryStore()
-    engine = engine_on(Connection(store), scope=scope)
-    for documents in (BEGINNING.documents, *_PAST, BEGINNING.documents):
-        configure(engine, parse_documents(documents))
-    return store.objects
-
-
-def _begun(scope: Scope) -> MemoryStore:
-    """A store in which BEGINNING is the config, and was some time ago."""
-    store = MemoryStore()
-    for key, stored in _beginning(scope).items():
-        store.restore(key, stored.data)
-    return store
 
 
 class _Process(Engine):
@@ -116,7 +96,7 @@ class Life:
         self._heard: list[HealthEvent] = []
         self._acknowledged: set[int] = set()
         self._late: set[int] = set()
-        self.store = MemoryStore() if story.begins_empty else _begun(self.scope)
+        self.store = MemoryStore() if story.begins_empty else begun(self.scope)
         self.promises = Promises(self.store, _HISTORY.least)
         self.promises.most_events = 10
         self._eras: set[Era] = set()
