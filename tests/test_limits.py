@@ -59,7 +59,7 @@ REACHED_BY = {
             "adapter/ads/ads_adapter.py FIRST_REQUEST_SECONDS",
         ],
         "test_a_request_or_metadata_that_is_too_large_is_refused": [
-            "adapter/ads/server.py MAX_MESSAGE MAX_METADATA",
+            "adapter/ads/server.py MAX_MESSAGE_BYTES MAX_METADATA_BYTES",
         ],
     },
     "tests/adapter/test_bounds.py": {
@@ -113,7 +113,7 @@ REACHED_BY = {
     },
     "tests/adapter/test_sds_on_envoy.py": {
         "test_what_is_no_certificate_changes_nothing": [
-            "bootstrap/sds_files.py LARGEST_PEM",
+            "bootstrap/sds_files.py LARGEST_PEM_BYTES",
         ],
     },
     "tests/aws/test_discovery.py": {
@@ -126,12 +126,12 @@ REACHED_BY = {
     },
     "tests/aws/test_notices.py": {
         "test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone": [
-            "aws/notices.py LARGEST _LARGEST_REQUEST",
+            "aws/notices.py LARGEST_BYTES _LARGEST_REQUEST_BYTES",
         ],
     },
     "tests/aws/test_uploads.py": {
         "test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing": [
-            "model/sources/upload.py MAX_UPLOAD",
+            "model/sources/upload.py MAX_UPLOAD_BYTES",
         ],
     },
     "tests/chain/test_chain_limits.py": {
@@ -145,11 +145,11 @@ REACHED_BY = {
             "serve/crowd.py MOST_CONNECTIONS",
         ],
         "test_bodies_that_do_not_end_take_no_more_memory_than_is_said": [
-            "discovery/request.py MAX_BODY",
-            "serve/crowd.py MOST_HELD",
+            "discovery/request.py MAX_BODY_BYTES",
+            "serve/crowd.py MOST_HELD_BYTES",
         ],
         "test_whoever_is_asked_has_so_much_time_and_so_many_bytes_in_all": [
-            "serve/ask.py MOST_ANSWER",
+            "serve/ask.py MOST_ANSWER_BYTES",
         ],
     },
     "tests/machine/test_passes.py": {
@@ -205,7 +205,7 @@ REACHED_BY = {
         "test_every_hostile_file_is_refused_with_its_reason_soon_and_in_little_memory": [
             "model/complaints.py MOST_PROBLEMS",
             "model/hcl.py MOST_HCL_VALUES",
-            "model/loading.py LARGEST_FILE MOST_BYTES MOST_YAML_VALUES",
+            "model/loading.py LARGEST_FILE_BYTES MOST_BYTES MOST_YAML_VALUES",
             "model/resolver.py MOST_FAILOVER_TARGETS MOST_SUBSETS",
             "model/router.py MOST_ROUTE_INSTRUCTIONS",
             "model/size.py LONGEST_TEXT MOST_ENTRY_VALUES MOST_ITEMS",
@@ -240,7 +240,7 @@ REACHED_BY = {
     },
     "tests/serve/test_crowd.py": {
         "test_what_is_too_large_is_refused_and_the_connection_ends": [
-            "serve/connection.py MOST_AHEAD MOST_HEAD MOST_HEADERS",
+            "serve/connection.py MOST_AHEAD MOST_HEAD_BYTES MOST_HEADERS",
             "serve/crowd.py LINGER_SECONDS",
         ],
         "test_who_takes_too_long_is_told_so_and_gone": [
@@ -334,7 +334,11 @@ NO_BOUNDS = {
 }
 """What only looks like one."""
 
-NOT_ON_THE_PAGE = {"aws/notices.py _LARGEST_REQUEST", "pipeline/known.py MOST_SHOWN", "model/loading.py MOST_BYTES"}
+NOT_ON_THE_PAGE = {
+    "aws/notices.py _LARGEST_REQUEST_BYTES",
+    "pipeline/known.py MOST_SHOWN",
+    "model/loading.py MOST_BYTES",
+}
 """Nobody meets these."""
 
 

@@ -31,7 +31,7 @@ from pointsman.aws.snapstart import around_the_snapshot
 from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
 from pointsman.delivery.secret_source import read_sds, with_sds
 from pointsman.discovery.answers import Kind
-from pointsman.discovery.request import MAX_BODY, DiscoveryRequest, read_request
+from pointsman.discovery.request import MAX_BODY_BYTES, DiscoveryRequest, read_request
 from pointsman.discovery.stateless import Discovery, NotReady, NotRegistered, Outcome
 from pointsman.discovery.version import Version
 from pointsman.model.errors import InvalidInput
@@ -90,8 +90,8 @@ def answering(kind: Kind) -> Callable[[], Response[str]]:
             body = b64decode(text) if event.is_base64_encoded else text.encode(errors="surrogatepass")
         except ValueError as error:
             return refused(400, f"the request is no base64: {error}")
-        if len(body) > MAX_BODY:
-            return refused(413, f"the request is larger than {MAX_BODY} bytes")
+        if len(body) > MAX_BODY_BYTES:
+            return refused(413, f"the request is larger than {MAX_BODY_BYTES} bytes")
         request = read_request(kind, body)
         logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id[:LONGEST_ID], kind=kind.value)
         return told(request, discovery.answer(request))

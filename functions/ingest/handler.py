@@ -37,7 +37,7 @@ from pointsman.model.sources.recognise import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
-from pointsman.model.sources.upload import MAX_UPLOAD, Upload, read_upload
+from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, read_upload
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
@@ -200,7 +200,7 @@ def deploy(upload: Upload) -> None:
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
 
-    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD), batch_of, environment.trust_domain):
+    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD_BYTES), batch_of, environment.trust_domain):
         signals.went_back(done.settled.warnings)
         failing(done.settled.failed)
         published(done.settled.moved)

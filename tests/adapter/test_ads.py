@@ -10,7 +10,7 @@ import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.ads.resources import Kind
-from pointsman.adapter.ads.server import MAX_MESSAGE, MAX_METADATA, SERVICE, AdsServer
+from pointsman.adapter.ads.server import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, SERVICE, AdsServer
 from pointsman.discovery.identity import may_fetch
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.version import Version
@@ -420,7 +420,7 @@ def test_a_stream_on_which_nothing_is_asked_ends(
 def test_a_request_or_metadata_that_is_too_large_is_refused(store: Remote, published: Publisher) -> None:
     with Adapter(store) as adapter, grpc.insecure_channel(adapter.server.address) as channel:
         call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")
-        for body, metadata in ((bytes(MAX_MESSAGE + 1), ()), (b"", (("x", "x" * 5 * MAX_METADATA),))):
+        for body, metadata in ((bytes(MAX_MESSAGE_BYTES + 1), ()), (b"", (("x", "x" * 5 * MAX_METADATA_BYTES),))):
             with pytest.raises(grpc.RpcError) as refused:
                 next(call(iter([body]), timeout=60, metadata=metadata))
             assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

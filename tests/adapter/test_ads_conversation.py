@@ -18,12 +18,12 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pointsman.adapter.ads.ahead import Ahead
-from pointsman.adapter.ads.conversation import PATIENCE, SETTLE, Conversation
+from pointsman.adapter.ads.conversation import PATIENCE_S, SETTLE_S, Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Kind, Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
-from pointsman.adapter.follow.confirming import GAP
+from pointsman.adapter.follow.confirming import GAP_S
 from pointsman.adapter.follow.follower import Follower
 from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.store import keys
@@ -55,7 +55,7 @@ class Source:
         """Look, and read past every cache what is in doubt or what an Envoy is ahead of: that may show more of it."""
         self.look()
         for _ in range(3):
-            self._clock.now += GAP
+            self._clock.now += GAP_S
             self.follower.confirm(lambda changed: None)
 
     @property
@@ -242,7 +242,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("fetch"), st.sampled_from([0, 1])),
     st.tuples(st.just("backup"), st.none()),
     st.tuples(st.just("restore"), st.none()),
-    st.tuples(st.just("wait"), st.sampled_from([SETTLE, PATIENCE])),
+    st.tuples(st.just("wait"), st.sampled_from([SETTLE_S, PATIENCE_S])),
 )
 
 
@@ -413,7 +413,7 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_s
         # It may turn out only now that the Envoy is ahead, in one kind after the other.
         sources[at].confirm()
         deliver(100)
-        now += PATIENCE
+        now += PATIENCE_S
     assert not sources[at].follower.ahead
     wanted = sources[at].resources
     assert envoy.listeners == set(wanted.of[LISTENERS])
@@ -477,10 +477,10 @@ def test_what_has_ended_does_not_come_back_by_an_adapter_that_does_not_know_it_y
     published.manifest(MANIFEST, manifest("s3", generation=2))
     source.look()
     assert _deliver(source, envoy, 1.0) == [LISTENERS]
-    assert _deliver(source, envoy, 1.0 + SETTLE) == [CLUSTERS]
+    assert _deliver(source, envoy, 1.0 + SETTLE_S) == [CLUSTERS]
     assert (envoy.listeners, {*envoy.active}) == ({"s3"}, {f"s3.default.dc1.internal.{TRUST_DOMAIN}"})
-    envoy.connect(2.0 + SETTLE)
-    assert _deliver(behind, envoy, 2.0 + SETTLE) == []
+    envoy.connect(2.0 + SETTLE_S)
+    assert _deliver(behind, envoy, 2.0 + SETTLE_S) == []
     assert envoy.listeners == {"s3"}
 
 
@@ -494,9 +494,9 @@ def test_listeners_wait_for_their_clusters_but_not_for_ever_and_clusters_for_the
     source.look()
     envoy.hear(source, 10.0)
     assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS]
-    envoy.hear(source, 10.0 + PATIENCE)
+    envoy.hear(source, 10.0 + PATIENCE_S)
     assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS, LISTENERS]
     assert _deliver(source, envoy, 20.0) == [CLUSTERS, LISTENERS, ENDPOINTS]
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" in envoy.active
-    assert _deliver(source, envoy, 20.0 + SETTLE) == [CLUSTERS]
+    assert _deliver(source, envoy, 20.0 + SETTLE_S) == [CLUSTERS]
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" not in envoy.active

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pointsman.adapter.follow.confirming import GAP, MOST_KEYS, Meeting
+from pointsman.adapter.follow.confirming import GAP_S, MOST_KEYS, Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.resets import MOST_KNOWN, Resets
@@ -72,14 +72,14 @@ def test_whoever_is_ahead_has_the_store_read_once_for_all_of_them_and_once_a_sec
     # The next one was met after that reading: it takes another, and that has to wait.
     adapter.meet("late")
     assert (adapter.confirm(), adapter.over[200:]) == ([], [])
-    adapter.clock.now += GAP
+    adapter.clock.now += GAP_S
     adapter.meet("later", "s2.default.dc1")
     assert adapter.confirm() == [ALL]
     assert adapter.over[200:] == ["late", "later"]
-    adapter.clock.now += GAP
+    adapter.clock.now += GAP_S
     adapter.meet("in one cluster", "s2.default.dc1")
     assert adapter.confirm() == [{MANIFEST, HEAD}]
-    adapter.clock.now += GAP
+    adapter.clock.now += GAP_S
     assert adapter.confirm() == []
     assert adapter.follower.resets.all() == []
 
@@ -197,7 +197,7 @@ def test_what_the_store_does_not_say_leaves_everything_and_whoever_is_ahead_goes
         store.leave()
     for _ in range(3):
         adapter.confirm()
-        adapter.clock.now += GAP
+        adapter.clock.now += GAP_S
     said = {"missing": "is not in the store any more", "unfit": "is not fit for use", "away": ""}[kind]
     assert "".join(adapter.follower.problems(S1)).count(said) >= 1
     assert (adapter.serving(), adapter.over, adapter.follower.ahead) == ("dc1", [], ["Envoy"])
@@ -218,7 +218,7 @@ def test_an_envoy_of_what_the_store_does_not_name_completely_keeps_what_it_has(
     adapter.meet("Envoy")
     for _ in range(3):
         adapter.confirm()
-        adapter.clock.now += GAP
+        adapter.clock.now += GAP_S
     assert adapter.over == []
     published.head(sidecar_plan(service="s9"), content(service="s9"))
     adapter.follower.refresh()
@@ -228,7 +228,7 @@ def test_an_envoy_of_what_the_store_does_not_name_completely_keeps_what_it_has(
     adapter.meet("another")
     published.manifest(MANIFEST, replace(manifest(generation=3), retired=True))
     for _ in range(3):
-        adapter.clock.now += GAP
+        adapter.clock.now += GAP_S
         adapter.confirm()
     assert (adapter.follower.view(S1), adapter.over) == (None, ["Envoy"])
 
@@ -249,7 +249,7 @@ def test_what_is_read_meanwhile_in_another_way_is_not_undone_by_a_slow_confirmin
     adapter.confirm()
     assert (adapter.serving(), adapter.over) == ("dc2", [])
     monkeypatch.setattr(store, "get_many", read)
-    adapter.clock.now += GAP
+    adapter.clock.now += GAP_S
     assert adapter.confirm() == [{HEAD}]
     assert (adapter.serving(), adapter.over, adapter.follower.resets.total) == ("dc2", ["Envoy"], 0)
 

@@ -67,7 +67,7 @@ def test_a_defect_is_one_proxys_and_the_others_fail_over(
 ) -> None:
     adapter, s1, s9 = process
     where, ways = PLACES[place]
-    monkeypatch.setattr(defects, "AGAIN", 0.3)
+    monkeypatch.setattr(defects, "AGAIN_S", 0.3)
     with monkeypatch.context() as planted:
         for module, name in where:
             planted.setattr(module, name, _raises_for_s1(getattr(module, name)))

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pointsman.adapter.follow.confirming import GAP, Meeting
+from pointsman.adapter.follow.confirming import GAP_S, Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.aws.noticed import REREAD, NoticedStore
@@ -214,7 +214,7 @@ def test_a_late_notice_is_hearsay_and_a_restored_bucket_is_noticed_by_the_reread
             noticed.listen()
             assert noticed.active() == datacenter
         noticed.inner.confirmed.clear()
-        noticed.clock.now += GAP
+        noticed.clock.now += GAP_S
 
 
 def test_a_fleet_does_not_reread_at_once(store: Remote, clock: Clock) -> None:
@@ -250,7 +250,7 @@ def test_while_the_store_is_away_notices_are_taken_all_the_same(
     assert noticed.follower.refresh() == set()
     assert "gone for now" in noticed.follower.unreachable
     # What has to be read is read when the store is back, though nobody tells of it again.
-    monkeypatch.setattr("pointsman.aws.notices.LARGEST", 10)
+    monkeypatch.setattr("pointsman.aws.notices.LARGEST_BYTES", 10)
     noticed.inner.come_back()
     assert noticed.follower.refresh() == set()
     noticed.publisher.head(PLAN, content(["dc3"]))

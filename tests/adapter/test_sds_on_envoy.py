@@ -22,7 +22,7 @@ from pointsman.bootstrap.document import (
     gateway_bootstrap,
     sidecar_bootstrap,
 )
-from pointsman.bootstrap.sds_files import LARGEST_PEM, write_sds_files
+from pointsman.bootstrap.sds_files import LARGEST_PEM_BYTES, write_sds_files
 from pointsman.bootstrap.secrets import Secrets
 from pointsman.cli.main import run
 from pointsman.delivery.secret_source import Sds, SdsServer
@@ -236,10 +236,10 @@ def test_what_tools_write_around_certificates_is_left_out(tmp_path: Path, capsys
         assert secrets(comment) == plain
     assert capsys.readouterr().out.count("changed") == 2 + 4
     huge = tmp_path / "huge"
-    huge.write_bytes(issued.ca.read_bytes() + b"#" * LARGEST_PEM)
+    huge.write_bytes(issued.ca.read_bytes() + b"#" * LARGEST_PEM_BYTES)
     given = ["--certificate", str(issued.certificate), "--private-key", str(issued.private_key), "--ca", str(huge)]
     assert run(["secrets", str(where), *given]) == 1
-    assert f"is longer than {LARGEST_PEM} bytes" in " ".join(capsys.readouterr().err.split())
+    assert f"is longer than {LARGEST_PEM_BYTES} bytes" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_is_no_certificate_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

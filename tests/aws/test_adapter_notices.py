@@ -88,7 +88,7 @@ def test_an_object_that_is_too_large_for_a_notice_is_read_and_nothing_else_is(
     mesh: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with following(mesh) as adapter:
-        monkeypatch.setattr(notices, "LARGEST", 10)
+        monkeypatch.setattr(notices, "LARGEST_BYTES", 10)
         happens(mesh, s2("critical"))
         assert adapter.changed("the failover") == {S1}
         assert adapter.active() == {"s2": "dc2"}

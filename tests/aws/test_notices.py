@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from pointsman.aws.notices import LARGEST, Notice, Notices, notice, read_notice
+from pointsman.aws.notices import LARGEST_BYTES, Notice, Notices, notice, read_notice
 from pointsman.model.canonical import canonical
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.store.protocol import StoreUnavailable
@@ -46,7 +46,7 @@ def moved(number: int, size: int) -> Moved:
 
 @pytest.mark.parametrize(
     ("count", "size"),
-    [(0, 0), (1, 100), (10, 100), (201, 1000), (7, 100_000), (3, LARGEST), (12, LARGEST + 2)],
+    [(0, 0), (1, 100), (10, 100), (201, 1000), (7, 100_000), (3, LARGEST_BYTES), (12, LARGEST_BYTES + 2)],
 )
 def test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone(count: int, size: int) -> None:
     topic = Topic()
@@ -57,7 +57,7 @@ def test_every_head_is_told_within_the_limits_and_the_largest_by_name_alone(coun
     for head in heads:
         datacenter, body = told[f"snapshots/{head.plan_key}"]
         assert (datacenter, body["version"]) == (head.datacenter, head.version)
-        if size > LARGEST:
+        if size > LARGEST_BYTES:
             assert "head" not in body
         else:
             assert canonical(body["head"]) == head.data, "the very bytes that the store has"
@@ -69,12 +69,12 @@ def test_one_notice_that_was_not_taken_is_an_error_to_run_again() -> None:
         Notices(Topic(fail=25), "topic")([moved(number, 100) for number in range(25)])
 
 
-@pytest.mark.parametrize("size", [100, LARGEST + 2])
+@pytest.mark.parametrize("size", [100, LARGEST_BYTES + 2])
 def test_a_notice_is_read_back_as_what_was_told(size: int) -> None:
     head = moved(1, size)
     manifest = MovedManifest("manifests/dc1/sidecar/default/s1", "dc1", 7, head.data)
     for told in (head, manifest):
-        assert read_notice(notice(told).decode()) == Notice(told.key, told.data if size <= LARGEST else None)
+        assert read_notice(notice(told).decode()) == Notice(told.key, told.data if size <= LARGEST_BYTES else None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 from moto.sqs.models import sqs_backends
-from pointsman.aws.sweep import ALIVE, Life, Sweep, Swept, is_orphan
+from pointsman.aws.sweep import ALIVE_S, Life, Sweep, Swept, is_orphan
 from pointsman.aws.topic import read_topic
 
 from tests.aws.adapter import following, queues, subscriptions
@@ -22,19 +22,19 @@ NOW = 1_800_000_000.0
     ("life", "orphan"),
     [
         (Life(NOW, 0), False),
-        (Life(NOW - ALIVE + 1, 0), False),
-        (Life(NOW - ALIVE - 1, 0), True),
+        (Life(NOW - ALIVE_S + 1, 0), False),
+        (Life(NOW - ALIVE_S - 1, 0), True),
         # It cannot renew, but it reads.
-        (Life(NOW - 10 * ALIVE, 1), False),
+        (Life(NOW - 10 * ALIVE_S, 1), False),
         # The clock of the function is behind.
-        (Life(NOW + ALIVE, 0), False),
+        (Life(NOW + ALIVE_S, 0), False),
     ],
 )
 def test_who_shows_no_life_for_an_hour_is_gone(life: Life, orphan: bool) -> None:
     assert is_orphan(life, NOW) is orphan
 
 
-def left(aws: Aws, name: str = "", *, age: float = 2 * ALIVE) -> str:
+def left(aws: Aws, name: str = "", *, age: float = 2 * ALIVE_S) -> str:
     """A queue that was last renewed so long ago, subscribed; its name."""
     topic = read_topic(aws.stack.refs["Notices"], "")
     name = name or topic.queue_name(uuid4().hex)
@@ -53,7 +53,7 @@ def swept(out: str) -> float:
 
 def test_the_schedule_sweeps_what_nobody_reads_and_nothing_else(mesh: Aws, capsys: pytest.CaptureFixture[str]) -> None:
     with following(mesh) as adapter:
-        orphan, young = left(mesh), left(mesh, age=ALIVE / 2)
+        orphan, young = left(mesh), left(mesh, age=ALIVE_S / 2)
         others = [left(mesh, name) for name in ("pointsman-adapter-mine", f"other-adapter-{uuid4().hex}")]
         mesh.tick()
         assert swept(capsys.readouterr().out) == 1

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from pointsman.model.sources.upload import MAX_UPLOAD, Upload
+from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload
 
 from tests.aws.harness import Aws, sqs_event
 from tests.aws.mesh import RESOLVER, active, s2
@@ -65,7 +65,7 @@ def test_what_is_uploaded_is_the_config_and_published_and_told(mesh: Aws, key: s
         ("deploy/s2.json", json.dumps([{**RESOLVER, "ConnectTimeout": "soon"}]), "ConnectTimeout"),
         ("deploy/s2.json", json.dumps({**RESOLVER, "DefaultSubset": "v9"}), "v9"),
         ("deploy/s2.json", b"\xff\xfe{}", "is not UTF-8 (byte 0)"),
-        ("deploy/s2.json", b" " * (MAX_UPLOAD + 1), f"is longer than {MAX_UPLOAD} bytes"),
+        ("deploy/s2.json", b" " * (MAX_UPLOAD_BYTES + 1), f"is longer than {MAX_UPLOAD_BYTES} bytes"),
         ("deploy/s2.json", b"", "is not there any more, or empty"),
         ("deploy/s2.json", b'{"Kind": ' + b"9" * 5000 + b"}", "is not JSON"),
         ("deploy/s2.yaml", b"a: " + b"9" * 5000, "64 bits do not hold"),

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from pointsman.delivery.endpoint_source import over_rest
 from pointsman.discovery.answers import Kind
-from pointsman.discovery.memory import GAP
+from pointsman.discovery.memory import GAP_S
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery, Outcome
 from pointsman.store import keys
@@ -117,7 +117,7 @@ def test_however_many_are_ahead_a_key_is_read_past_its_etag_once_a_second(store:
     store.restore(saved)
     assert [serves(function.endpoints(ahead)) for _ in range(50)] == ["dc1"] * 50
     assert [each for each in store.confirmed if HEAD in each] == [{HEAD}]
-    clock.now += GAP
+    clock.now += GAP_S
     assert serves(function.endpoints(ahead)) == "dc1"
     assert len(store.confirmed) == 2
 

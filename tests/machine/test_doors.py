@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 from pointsman.cli.main import run
-from pointsman.discovery.request import MAX_BODY
+from pointsman.discovery.request import MAX_BODY_BYTES
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.text import MOST_BYTES
 from pointsman.serve import ask as asking
@@ -132,7 +132,7 @@ def test_bodies_that_do_not_end_take_no_more_memory_than_is_said(store: Path) ->
         before = up.peak()
         for door, path in (("intake", "/v1/events"), ("http", "/v3/discovery:clusters")):
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            size = (MOST_BYTES if door == "intake" else MAX_BODY) - 1
+            size = (MOST_BYTES if door == "intake" else MAX_BODY_BYTES) - 1
             for _ in range(24 if door == "intake" else 280):
                 connection = held.enter_context(up.connect(door))
                 with contextlib.suppress(ConnectionError):
@@ -391,7 +391,7 @@ def test_whoever_is_asked_has_so_much_time_and_so_many_bytes_in_all(
         def log_message(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(asking, "MOST_ANSWER", 8 * MEBIBYTE)
+    monkeypatch.setattr(asking, "MOST_ANSWER_BYTES", 8 * MEBIBYTE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -400,8 +400,8 @@ def test_whoever_is_asked_has_so_much_time_and_so_many_bytes_in_all(
         said = r"no whole answer within 0\.5 s" if answer is not flood else "more than 8388608 bytes"
         with pytest.raises(NoAnswer, match=said):
             get_json(place, "/rejections", timeout=0.5 if answer is not flood else 30.0)
-        monkeypatch.setattr("pointsman.cli.rejected._PATIENCE", 0.5 if answer is not flood else 30.0)
-        monkeypatch.setattr("pointsman.cli.emit._PATIENCE", 0.5 if answer is not flood else 30.0)
+        monkeypatch.setattr("pointsman.cli.rejected._PATIENCE_S", 0.5 if answer is not flood else 30.0)
+        monkeypatch.setattr("pointsman.cli.emit._PATIENCE_S", 0.5 if answer is not flood else 30.0)
         assert run(["status", "--store", str(store), "--adapter", f"http://{place}"]) == 1
         sample = REPOSITORY / "events" / "bare-detail.json"
         assert run(["emit", "--url", f"http://{place}", str(sample)]) == 1

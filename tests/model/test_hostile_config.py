@@ -19,7 +19,7 @@ from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import entry_json, key_of, parse_entry
 from pointsman.model.errors import InvalidInput
-from pointsman.model.loading import LARGEST_FILE, load_bytes
+from pointsman.model.loading import LARGEST_FILE_BYTES, load_bytes
 from pointsman.pipeline.configure import Batch, parse_documents
 
 from tests.share import share_of
@@ -64,7 +64,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "deep block YAML": ("a.yaml", lambda: b"- " * MIB, "is nested too deeply"),
     "much YAML": ("a.yaml", lambda: b"[" + b"{}," * (MIB // 3) + b"]", "has more than 100000 values"),
     "many YAML documents": ("a.yaml", lambda: b"---\n{}\n" * (MIB // 7), "has more than 100000 values"),
-    "a long YAML file": ("a.yaml", lambda: b"#" * (LARGEST_FILE["YAML"] + 1), "the most for YAML"),
+    "a long YAML file": ("a.yaml", lambda: b"#" * (LARGEST_FILE_BYTES["YAML"] + 1), "the most for YAML"),
     "digits in YAML": ("a.yaml", lambda: b"a: " + b"9" * 5000, "a number that 64 bits do not hold"),
     "a large exponent in YAML": ("a.yaml", lambda: b"a: 1e999", "a number that 64 bits do not hold"),
     "half a pair in YAML": ("a.yaml", lambda: b'a: "\\ud800"', "not YAML"),
@@ -73,7 +73,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "much JSON": ("a.json", lambda: b"[" + b"{}," * (2 * MIB - 9) + b"{}]", "values; 500000 are the most"),
     "JSON documents that are none": ("a.json", lambda: b"[" + b"{}," * 200_000 + b"{}]", "50000 are the most"),
     "40,000 faults": ("a.json", lambda: b"[" + b'{"Kind":1},' * 40_000 + b"{}]", "more than these 100 problems"),
-    "a long JSON file": ("a.json", lambda: b" " * (LARGEST_FILE["JSON"] + 1), "is longer than"),
+    "a long JSON file": ("a.json", lambda: b" " * (LARGEST_FILE_BYTES["JSON"] + 1), "is longer than"),
     "digits in JSON": ("a.json", lambda: b'{"Kind": ' + b"9" * 5000 + b"}", "infinity"),
     "half a pair in JSON": ("a.json", lambda: b'{"Kind": "\\ud800"}', "surrogate"),
     "NaN": ("a.json", lambda: b'{"Kind": NaN}', "is not JSON"),
@@ -91,7 +91,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "deep HCL": ("a.hcl", lambda: b"a = " + b"[" * 100_000, "is nested too deeply"),
     "deep HCL blocks": ("a.hcl", lambda: b"a {" * 100_000, "is nested too deeply"),
     "much HCL": ("a.hcl", lambda: b"a = [" + b"1," * 400_000 + b"]", "has more than 100000 values"),
-    "a long HCL file": ("a.hcl", lambda: b"#" * (LARGEST_FILE["HCL"] + 1), "the most for HCL"),
+    "a long HCL file": ("a.hcl", lambda: b"#" * (LARGEST_FILE_BYTES["HCL"] + 1), "the most for HCL"),
     "digits in HCL": ("a.hcl", lambda: b"a = " + b"9" * 5000, "a number with too many digits"),
     "more than 64 bits in HCL": ("a.hcl", lambda: b"a = 18446744073709551617", "is beyond 64 bits"),
     "half a pair in HCL": ("a.hcl", lambda: b'a = "\\ud800"', "is no character"),

@@ -12,7 +12,7 @@ import pytest
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.serve import crowd
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
-from pointsman.serve.connection import MOST_AHEAD, MOST_HEAD, MOST_HEADERS
+from pointsman.serve.connection import MOST_AHEAD, MOST_HEAD_BYTES, MOST_HEADERS
 from pointsman.serve.crowd import Bounds, Crowd, Stage
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
@@ -96,16 +96,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may take longer than a moment."""
     for stage in crowd._SECONDS:
         monkeypatch.setitem(crowd._SECONDS, stage, 0.2)
-    monkeypatch.setattr("pointsman.serve.http._SWEEP", 0.05)
+    monkeypatch.setattr("pointsman.serve.http._SWEEP_S", 0.05)
 
 
 TOO_MUCH = {
-    "a header": (HEAD + b"x: " + b"x" * MOST_HEAD + b"\r\n\r\n", b" 431 "),
-    "a header without an end": (HEAD + b"x: " + b"x" * (64 * MOST_HEAD), b" 431 "),
-    "a URL": (b"POST /" + b"x" * MOST_HEAD + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", b" 431 "),
+    "a header": (HEAD + b"x: " + b"x" * MOST_HEAD_BYTES + b"\r\n\r\n", b" 431 "),
+    "a header without an end": (HEAD + b"x: " + b"x" * (64 * MOST_HEAD_BYTES), b" 431 "),
+    "a URL": (b"POST /" + b"x" * MOST_HEAD_BYTES + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", b" 431 "),
     "many headers": (HEAD + b"x: y\r\n" * (MOST_HEADERS + 1) + b"\r\n", b" 431 "),
     "what comes after a body": (
-        HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\ny: " + b"x" * (64 * MOST_HEAD),
+        HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\ny: " + b"x" * (64 * MOST_HEAD_BYTES),
         b" 431 ",
     ),
     "a length": (HEAD + b"content-length: %d\r\n\r\nx" % (LARGEST + 1), b" 413 "),

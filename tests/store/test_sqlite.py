@@ -147,7 +147,7 @@ for number, _ in enumerate(sys.stdin):
 def test_a_write_of_this_process_wakes_all_who_wait_without_anyone_looking(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_wakeup, "POLL_PERIOD", 60)
+    monkeypatch.setattr(sqlite_wakeup, "POLL_PERIOD_S", 60)
     alias = path.with_name("alias.db")
     alias.symlink_to(path)
     with closing(SQLiteStore(path)) as one, closing(SQLiteStore(alias)) as other, ThreadPoolExecutor(4) as pool:

@@ -8,21 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pointsman.aws.queue import BATCH, LONG_POLL, NoticeQueue, QueueError, QueueLost
+from pointsman.aws.queue import BATCH, LONG_POLL_S, NoticeQueue, QueueError, QueueLost
 
 _log = logging.getLogger(__name__)
 
-RENEW = 600.0
+RENEW_S = 600.0
 """Seconds between two signs of life of a queue; `pointsman.aws.sweep` waits for six of them."""
 
 PAUSES = (1.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds until what failed is tried again, the last one from then on."""
 
-_DELETED = 60.0
+_DELETED_S = 60.0
 """Seconds after which what was taken is deleted, if not so many wait for that before as one request deletes: it would
 come again after twice as long."""
 
-_FAREWELL = 10.0
+_FAREWELL_S = 10.0
 """Seconds that ending waits for a queue that is just being made."""
 
 
@@ -41,7 +41,7 @@ class Listener:
         *,
         on_turn: Callable[[], None] = lambda: None,
         pauses: Sequence[float] = PAUSES,
-        renew: float = RENEW,
+        renew: float = RENEW_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`make` makes a queue or raises QueueError, `take` takes the texts of messages, `on_turn` is called when it
@@ -85,7 +85,7 @@ class Listener:
     def close(self) -> None:
         """Stop hearing, and remove queue and subscription."""
         self._stop.set()
-        if not self._leave(_FAREWELL):
+        if not self._leave(_FAREWELL_S):
             _log.warning("a queue is still being made at the end; if it stays, reconcile sweeps it")
         if self._thread.is_alive():
             self._thread.join(1.0)
@@ -124,13 +124,13 @@ class Listener:
         if queue is None:
             return
         # Whoever was deaf wants to know soon that it is not any more.
-        messages = queue.receive(1 if self._silent else LONG_POLL)
+        messages = queue.receive(1 if self._silent else LONG_POLL_S)
         self._hear()
         if messages:
             self._take([each["Body"] for each in messages])
             self._taken_since = self._taken_since if self._taken else self._clock()
             self._taken += messages
-        if len(self._taken) >= BATCH or (self._taken and self._clock() - self._taken_since >= _DELETED):
+        if len(self._taken) >= BATCH or (self._taken and self._clock() - self._taken_since >= _DELETED_S):
             self._delete(queue)
         if self._clock() - self._renewed >= self._renew:
             self._renewed = self._clock()

@@ -23,7 +23,7 @@ _NONE: _Age = (0, 0)
 REREAD = (30.0, 60.0)
 """Seconds after which everything followed is read again in case a notice got lost, chosen between by identity."""
 
-SETTLING = 900.0
+SETTLING_S = 900.0
 """Seconds that SNS may take until a filter policy is in effect:
 https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html. So long, everything is read again
 three times as often."""
@@ -232,7 +232,7 @@ class NoticedStore:
         return not turn or turn != self._compared[0] or now - self._compared[1] >= self._period()
 
     def _period(self) -> float:
-        return self._reread / 3 if self._listener.settling(SETTLING) else self._reread
+        return self._reread / 3 if self._listener.settling(SETTLING_S) else self._reread
 
     def _is_heard_of(self, key: str) -> bool:
         """Whether notices tell of `key`, which is `snapshots/dc1/...` or `manifests/dc1/...`."""

@@ -15,10 +15,10 @@ from pointsman.store.protocol import StoreUnavailable
 if TYPE_CHECKING:
     from botocore.session import Session
 
-LARGEST = 200_000
+LARGEST_BYTES = 200_000
 """Bytes of the largest object that travels inside its notice."""
 
-_LARGEST_REQUEST = 256_000
+_LARGEST_REQUEST_BYTES = 256_000
 """Bytes of all messages in one request: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html, 256 KB."""
 
 _ENTRIES = 10
@@ -38,11 +38,11 @@ def notice(moved: Moved | MovedManifest) -> bytes:
     """The message about one object, JSON: its `key`, and the object as it stands under that key.
 
     A head comes with its `version` and as `head`, a manifest with its `generation` and as `manifest`. One that is
-    larger than LARGEST is left out: whoever wants it reads the store.
+    larger than LARGEST_BYTES is left out: whoever wants it reads the store.
     """
     body: dict[str, Any] = {"key": moved.key}
     body |= {"version": moved.version} if isinstance(moved, Moved) else {"generation": moved.generation}
-    if len(moved.data) <= LARGEST:
+    if len(moved.data) <= LARGEST_BYTES:
         body["head" if isinstance(moved, Moved) else "manifest"] = orjson.Fragment(moved.data)
     return canonical(body)
 
@@ -119,7 +119,7 @@ def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
     for one in moved:
         message = notice(one).decode()
         cost = len(message.encode()) + _OVERHEAD
-        if batch and (len(batch) == _ENTRIES or size + cost > _LARGEST_REQUEST):
+        if batch and (len(batch) == _ENTRIES or size + cost > _LARGEST_REQUEST_BYTES):
             yield batch
             batch, size = [], 0
         attribute = {"DataType": "String", "StringValue": one.datacenter}

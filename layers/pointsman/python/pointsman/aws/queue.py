@@ -13,13 +13,13 @@ from pointsman.model.errors import PointsmanError
 _log = logging.getLogger(__name__)
 _A = TypeVar("_A")
 
-LONG_POLL = 20
+LONG_POLL_S = 20
 """Seconds that SQS holds a request while there is nothing: the most it takes, and the cheapest."""
 
-_RETENTION = 600
+_RETENTION_S = 600
 """Seconds that SQS keeps what was not received. Whoever was away for longer reads the store again anyway."""
 
-_VISIBILITY = 120
+_VISIBILITY_S = 120
 """Seconds after which what was received and not deleted comes again. Twice is the same as once."""
 
 BATCH = 10
@@ -87,7 +87,7 @@ class NoticeQueue:
     ) -> None:
         """Make the queue and subscribe it. Raises QueueError, and then nothing was left behind (or it says what).
 
-        `sqs` is boto3's client with a read timeout beyond LONG_POLL. `host` is told to people, as a tag.
+        `sqs` is boto3's client with a read timeout beyond LONG_POLL_S. `host` is told to people, as a tag.
         """
         self._sqs, self._sns, self._topic = sqs, sns, topic
         # A name is never used twice: SQS takes none again for a minute after its queue was deleted.
@@ -109,7 +109,7 @@ class NoticeQueue:
             self.remove()
             raise
 
-    def receive(self, seconds: int = LONG_POLL) -> list[Any]:
+    def receive(self, seconds: int = LONG_POLL_S) -> list[Any]:
         """The next messages, at most ten, after at most so many seconds. Raises QueueError."""
         answer = self._ask(
             "cannot be read",
@@ -129,7 +129,7 @@ class NoticeQueue:
         neither matters, since every request says itself how long it waits. Raises QueueError.
         """
         self._beat = 1 - self._beat
-        changed = {"ReceiveMessageWaitTimeSeconds": str(LONG_POLL - self._beat)}
+        changed = {"ReceiveMessageWaitTimeSeconds": str(LONG_POLL_S - self._beat)}
         self._ask("cannot be renewed", lambda: self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes=changed))
         # Subscribing twice is the same as once: https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html.
         before, self._subscription = self._subscription, self._subscribe()
@@ -223,10 +223,10 @@ def _attributes(topic: MeshTopic, name: str) -> dict[str, str]:
         ],
     }
     return {
-        "MessageRetentionPeriod": str(_RETENTION),
-        "ReceiveMessageWaitTimeSeconds": str(LONG_POLL),
+        "MessageRetentionPeriod": str(_RETENTION_S),
+        "ReceiveMessageWaitTimeSeconds": str(LONG_POLL_S),
         "SqsManagedSseEnabled": "true",
-        "VisibilityTimeout": str(_VISIBILITY),
+        "VisibilityTimeout": str(_VISIBILITY_S),
         "Policy": orjson.dumps(policy).decode(),
     }
 
@@ -238,7 +238,7 @@ def queue_maker(topic: MeshTopic, datacenters: Sequence[str], host: str) -> Call
     from botocore.exceptions import BotoCoreError
 
     # What fails is tried again here; a poll that hangs has to be noticed soon.
-    polls = Config(connect_timeout=2, read_timeout=LONG_POLL + 5, retries={"total_max_attempts": 1})
+    polls = Config(connect_timeout=2, read_timeout=LONG_POLL_S + 5, retries={"total_max_attempts": 1})
     asks = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
     try:
         sqs: Sqs = boto3.client("sqs", region_name=topic.region, config=polls)

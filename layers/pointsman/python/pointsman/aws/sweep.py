@@ -16,7 +16,7 @@ from pointsman.aws.topic import MeshTopic, read_topic
 if TYPE_CHECKING:
     from botocore.session import Session
 
-ALIVE = 3600.0
+ALIVE_S = 3600.0
 """Seconds after its last sign of life for which an adapter's queue is left alone: six of the adapter's renewals."""
 
 LOOKED_AT = 1000
@@ -74,7 +74,7 @@ def is_orphan(life: Life, now: float) -> bool:
     An adapter renews its queue every ten minutes, and AWS's own clock notes when. Whoever receives is there, even if
     it cannot renew.
     """
-    return life.in_flight == 0 and now - life.renewed > ALIVE
+    return life.in_flight == 0 and now - life.renewed > ALIVE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pointsman.disk.operations import FileOperations
 from pointsman.model.errors import InvalidInput
 from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 
-LARGEST_PEM = 1024 * 1024
+LARGEST_PEM_BYTES = 1024 * 1024
 """Bytes of one file of certificates: the whole set of a public root program has a quarter of it."""
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN [^\n]*+\n(?:(?!-----)[^\n]*+\n)*+-----END [^\r\n]*+")
@@ -65,9 +65,9 @@ def check_pem(files: SecretFiles) -> None:
 def _text(path: str) -> dict[str, Any]:
     """The PEM blocks of a file, without what tools write between them, which is in any encoding."""
     with Path(path).open("rb") as file:
-        content = file.read(LARGEST_PEM + 1)
-    if len(content) > LARGEST_PEM:
-        raise InvalidInput.single(path, "", f"is longer than {LARGEST_PEM} bytes; leave out what no proxy needs")
+        content = file.read(LARGEST_PEM_BYTES + 1)
+    if len(content) > LARGEST_PEM_BYTES:
+        raise InvalidInput.single(path, "", f"is longer than {LARGEST_PEM_BYTES} bytes; leave out what no proxy needs")
     try:
         return {"inline_string": "".join(f"{block.decode('ascii')}\n" for block in _PEM_BLOCK.findall(content))}
     except UnicodeDecodeError:

@@ -28,7 +28,7 @@ STALE = 3
 REFUSED = 4
 """The exit code for lists of which some instances were refused, while the others were taken in."""
 
-_PATIENCE = 30.0
+_PATIENCE_S = 30.0
 """Seconds for an event to be acknowledged."""
 
 
@@ -117,7 +117,7 @@ def _post(url: str, event: Any) -> Any:
     headers = {"host": host.rpartition("@")[2], "content-type": "application/json"}
     try:
         status, body = ask(
-            place, "POST", f"{prefix}/v1/events", orjson.dumps(event), timeout=_PATIENCE, headers=headers, tls=tls
+            place, "POST", f"{prefix}/v1/events", orjson.dumps(event), timeout=_PATIENCE_S, headers=headers, tls=tls
         )
     except NoAnswer as error:
         raise PointsmanError(f"{url} cannot be reached: {error}; is `pointsman up` running there?") from None

@@ -8,7 +8,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.serve.ask import NoAnswer, get_json
 from pointsman.serve.listen import Listen
 
-_PATIENCE = 5.0
+_PATIENCE_S = 5.0
 """Seconds for an adapter's whole answer."""
 
 _FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
@@ -69,7 +69,7 @@ def read_place(text: str) -> Listen:
 def ask(place: Listen) -> AdapterStatus:
     """What the adapter there tells. One that is away is no error of ours: it is told."""
     try:
-        answer = get_json(place, "/rejections", timeout=_PATIENCE)
+        answer = get_json(place, "/rejections", timeout=_PATIENCE_S)
     except NoAnswer as error:
         return AdapterStatus(str(place), str(error).removeprefix(f"{place}: "))
     rejections = answer.get("rejections") if isinstance(answer, dict) else None

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 MOST_BYTES = 32 * 1024 * 1024
 """Of objects as they are stored; what is made of them takes several times that."""
 
-GAP = 1.0
+GAP_S = 1.0
 """Seconds between two unconditional reads of one key, however many Envoys are ahead of it."""
 
 
@@ -84,10 +84,10 @@ class Memory:
         self._forget(wanted)
 
     def confirm(self, wanted: Collection[str]) -> bool:
-        """Read these keys past the etags, those that were not read so within the `GAP`: whether what is here is what
+        """Read these keys past the etags, those that were not read so within the `GAP_S`: whether what is here is what
         the store has, or had within that time. What cannot be used or is not there leaves what is here."""
         now = self._clock()
-        self._tried = {key: when for key, when in self._tried.items() if now - when < GAP}
+        self._tried = {key: when for key, when in self._tried.items() if now - when < GAP_S}
         self._confirmed &= self._tried.keys()
         due = sorted(set(wanted) - self._tried.keys())
         if due:

@@ -13,7 +13,7 @@ from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput, Problem
 
-MAX_BODY = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 """Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
 
 LONGEST_TEXT = 1024

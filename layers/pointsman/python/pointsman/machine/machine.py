@@ -38,7 +38,7 @@ from pointsman.store.protocol import Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
-_SWITCH_INTERVAL = 0.001
+_SWITCH_INTERVAL_S = 0.001
 """Seconds that a thread may compute while others want to. Who takes an event in goes on computing when its change is
 written, and who tells the Envoys waits for that: with Python's five milliseconds, a held poll was answered three
 milliseconds later at the median."""
@@ -124,7 +124,7 @@ class Machine:
         Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it has ended that should
         not.
         """
-        sys.setswitchinterval(_SWITCH_INTERVAL)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         start_log()
         allow_files()
         with ExitStack() as opened:

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 LATE = 3
 """Periods without a reconcile that came to its end, after which that is shown as a problem."""
 
-SOON = 1.0
+SOON_S = 1.0
 """Seconds between two tries of a reconcile that did not come to its end at the start."""
 
 
@@ -29,7 +29,7 @@ class Reconciling:
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self, *, soon: bool = False) -> None:
-        """Begin; the first turn is after one period, or `soon`, and until one comes to its end every SOON seconds."""
+        """Begin; the first turn is after one period, or `soon`, and until one comes to its end every SOON_S seconds."""
         self._soon = soon
         self._thread.start()
 
@@ -61,7 +61,7 @@ class Reconciling:
         return f"no reconcile for {self.age:.0f} s: {self._failure or 'one is under way'}"
 
     def _run(self) -> None:
-        while not self._stop.wait(min(SOON, self._period) if self._soon else self._period):
+        while not self._stop.wait(min(SOON_S, self._period) if self._soon else self._period):
             try:
                 self._reconcile()
             except PointsmanError as error:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
-AGAIN = 1.0
+AGAIN_S = 1.0
 """Seconds until what failed is begun again."""
 
-_FAILING = 10.0
-"""Seconds after a failure in which it is shown: longer than AGAIN, so that what fails every time is always shown."""
+_FAILING_S = 10.0
+"""Seconds after a failure in which it is shown: longer than AGAIN_S, so that what fails every time is always shown."""
 
 
 class Turns:
@@ -39,7 +39,7 @@ class Turns:
     @property
     def problem(self) -> str:
         """Why it failed just now; "" if it did not."""
-        return self._failure if self._failure and time.monotonic() - self._failed < _FAILING else ""
+        return self._failure if self._failure and time.monotonic() - self._failed < _FAILING_S else ""
 
     def _go_on(self) -> None:
         while not self._ended.is_set():
@@ -49,4 +49,4 @@ class Turns:
                 failure = f"{self._name}: {type(error).__name__}: {error}"
                 _log.warning("%s; it is tried again", failure, exc_info=failure != self._failure)
                 self._failure, self._failed = failure, time.monotonic()
-                self._ended.wait(AGAIN)
+                self._ended.wait(AGAIN_S)

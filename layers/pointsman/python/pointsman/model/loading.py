@@ -16,10 +16,10 @@ Document = dict[str, Any]
 
 _FORMATS: Final = {"json": "JSON", "yaml": "YAML", "yml": "YAML", "hcl": "HCL"}
 
-LARGEST_FILE: Final = {"JSON": 6 * 1024 * 1024, "YAML": 2 * 1024 * 1024, "HCL": 1024 * 1024}
+LARGEST_FILE_BYTES: Final = {"JSON": 6 * 1024 * 1024, "YAML": 2 * 1024 * 1024, "HCL": 1024 * 1024}
 """Bytes of one file, by format. JSON reads ten times as fast, and may be as long as a request."""
 
-MOST_BYTES: Final = max(LARGEST_FILE.values())
+MOST_BYTES: Final = max(LARGEST_FILE_BYTES.values())
 """Bytes of a file of any format: read at most one byte more."""
 
 MOST_YAML_VALUES: Final = 100_000
@@ -50,9 +50,9 @@ def load_text(text: str, name: str) -> list[Document]:
     Blocks of HCL arrive as `pointsman.model.hcl.Blocks`: a list, of one element for a single block.
 
     Raises InvalidInput with the file, the line if known, and the reason; also for a key given twice, for an empty file,
-    for values that JSON does not have, and beyond the bounds LARGEST_FILE, MOST_DEPTH, MOST_VALUES, MOST_YAML_VALUES,
-    MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`: country codes and switches keep
-    their spelling.
+    for values that JSON does not have, and beyond the bounds LARGEST_FILE_BYTES, MOST_DEPTH, MOST_VALUES,
+    MOST_YAML_VALUES, MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`: country codes
+    and switches keep their spelling.
     """
     text = text.removeprefix("\ufeff")
     if not text.strip():
@@ -62,8 +62,8 @@ def load_text(text: str, name: str) -> list[Document]:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         _refuse(name, text.count("\n", 0, error.start) + 1, "has half of a surrogate pair, which is no character")
-    if size > LARGEST_FILE[kind]:
-        _refuse(name, None, f"is longer than {LARGEST_FILE[kind]} bytes, the most for {kind}; split it")
+    if size > LARGEST_FILE_BYTES[kind]:
+        _refuse(name, None, f"is longer than {LARGEST_FILE_BYTES[kind]} bytes, the most for {kind}; split it")
     loaded = {"JSON": _json, "YAML": _yaml, "HCL": _hcl}[kind](text, name)
     if not loaded:
         _refuse(name, None, _EMPTY)
@@ -95,7 +95,7 @@ def _documents(value: Any, name: str, place: str) -> list[Document]:
 
 
 def _json(text: str, name: str) -> list[Any]:
-    return [read_json(text, _thing(name), most_bytes=LARGEST_FILE["JSON"], unique_keys=True)]
+    return [read_json(text, _thing(name), most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True)]
 
 
 def _hcl(text: str, name: str) -> list[Any]:

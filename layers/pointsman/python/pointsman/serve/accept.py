@@ -21,7 +21,7 @@ HANDSHAKE_SECONDS = 10.0
 _AT_ONCE = 64
 """Connections that are taken before others are attended to again."""
 
-_PAUSE = 0.5
+_PAUSE_S = 0.5
 """Seconds until connections are taken again, where files were missing."""
 
 _BODY = orjson.dumps({"error": "too many connections; try again"})
@@ -83,7 +83,7 @@ class Acceptor:
                     raise
                 self._crowd.out_of_files(error.strerror or str(error))
                 self._loop.remove_reader(self._listener)
-                self._loop.call_later(_PAUSE, self.start)
+                self._loop.call_later(_PAUSE_S, self.start)
                 return
             connection.setblocking(False)
             if self._crowd.admit():

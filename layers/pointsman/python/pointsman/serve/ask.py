@@ -11,7 +11,7 @@ import orjson
 from pointsman.model.errors import PointsmanError
 from pointsman.serve.listen import Listen
 
-MOST_ANSWER = 64 * 1024 * 1024
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
 """Bytes of an answer. A thousand clusters have three thousand counters of ours, in half a megabyte."""
 
 _PIECE = 256 * 1024
@@ -50,7 +50,7 @@ def ask(
 ) -> tuple[int, bytes]:
     """Status and body of the answer to one request; `place` may be a name with its port.
 
-    `timeout` is in seconds, for all of it. Raises NoAnswer, also where the answer has more than MOST_ANSWER bytes.
+    `timeout` is in seconds, for all of it. Raises NoAnswer, also where the answer has more than MOST_ANSWER_BYTES.
     """
     if isinstance(place, tuple):
         host, port = place
@@ -64,8 +64,8 @@ def ask(
         found = bytearray()
         while piece := answer.read(_PIECE):
             found += piece
-            if len(found) > MOST_ANSWER:
-                raise NoAnswer(f"{where}: {path} was answered with more than {MOST_ANSWER} bytes")
+            if len(found) > MOST_ANSWER_BYTES:
+                raise NoAnswer(f"{where}: {path} was answered with more than {MOST_ANSWER_BYTES} bytes")
         return answer.status, bytes(found)
     except TimeoutError:
         raise NoAnswer(f"{where}: there was no whole answer within {timeout:g} s") from None

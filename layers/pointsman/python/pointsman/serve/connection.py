@@ -25,7 +25,7 @@ GONE = "pointsman.on_client_gone"
 """Where a scope's state has what an ASGI application cannot know: the URI SANs of the client's certificate; a list of
 what to call when the client hangs up."""
 
-MOST_HEAD = 64 * 1024
+MOST_HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers, and of whatever else comes that is no body."""
 
 MOST_HEADERS = 100
@@ -76,7 +76,7 @@ class Connection(HttpToolsProtocol):
             return
         self._head += len(data)
         super().data_received(data)
-        if self._head > MOST_HEAD and self._reading in (Stage.HEAD, Stage.BODY) and not self._refused:
+        if self._head > MOST_HEAD_BYTES and self._reading in (Stage.HEAD, Stage.BODY) and not self._refused:
             self._refuse_head()
 
     def on_message_begin(self) -> None:
@@ -93,7 +93,7 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MOST_HEAD or len(self.headers) > MOST_HEADERS:
+        if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refuse_head()
         elif len(self.pipeline) >= MOST_AHEAD:
             self._refuse(429, f"more than {MOST_AHEAD} requests were sent ahead")
@@ -168,7 +168,7 @@ class Connection(HttpToolsProtocol):
         self._crowd.place(self, stage)
 
     def _refuse_head(self) -> None:
-        self._refuse(431, f"the headers are larger than {MOST_HEAD} bytes, or more than {MOST_HEADERS}")
+        self._refuse(431, f"the headers are larger than {MOST_HEAD_BYTES} bytes, or more than {MOST_HEADERS}")
 
     def _refuse(self, status: int, reason: str) -> None:
         """Say why, and take in nothing any more."""

@@ -30,7 +30,7 @@ LINGER_SECONDS = 2.0
 MOST_CONNECTIONS = 16_384
 """Connections of a server that Envoys poll, each a held request. It can be set (`--max-connections`)."""
 
-MOST_HELD = 256 * 1024 * 1024
+MOST_HELD_BYTES = 256 * 1024 * 1024
 """Bytes of all requests that are not complete, and of answers that are not taken in, of one server."""
 
 
@@ -67,9 +67,9 @@ class Bounds:
     files: float
 
 
-FOR_ENVOYS = Bounds(MOST_CONNECTIONS, MOST_HELD, 0.5)
-FOR_OPERATORS = Bounds(256, MOST_HELD, 0.125)
-FOR_PRODUCERS = Bounds(1024, MOST_HELD, 0.25)
+FOR_ENVOYS = Bounds(MOST_CONNECTIONS, MOST_HELD_BYTES, 0.5)
+FOR_OPERATORS = Bounds(256, MOST_HELD_BYTES, 0.125)
+FOR_PRODUCERS = Bounds(1024, MOST_HELD_BYTES, 0.25)
 
 
 class Member(Protocol):

@@ -28,20 +28,20 @@ from pointsman.serve.tls import ServerTls
 
 _log = logging.getLogger(__name__)
 
-_GRACE = 5
+_GRACE_S = 5
 """Seconds that answers under way get when the server ends."""
 
-_UNFINISHED = 1.0
+_UNFINISHED_S = 1.0
 """Seconds that requests which are not complete get when the server ends."""
 
 IDLE_SECONDS = 120
 """That a connection may be idle: longer than an Envoy waits between two requests, so that it is hardly ever closed just
 as the next one comes."""
 
-_SWEEP = 1.0
+_SWEEP_S = 1.0
 """Seconds between two looks for who takes too long."""
 
-_LOOK_AT_CERTIFICATES = 30.0
+_LOOK_AT_CERTIFICATES_S = 30.0
 
 
 class _Server(uvicorn.Server):
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
         for acceptor in self._acceptors:
             acceptor.stop()
         self._drain()
-        asyncio.get_running_loop().call_later(_UNFINISHED, self._crowd.end_unfinished)
+        asyncio.get_running_loop().call_later(_UNFINISHED_S, self._crowd.end_unfinished)
         await super().shutdown(sockets=sockets)
 
     def _connection(self, opened: Callable[[], None]) -> Connection:
@@ -87,14 +87,14 @@ class _Server(uvicorn.Server):
 
     def _sweep(self) -> None:
         self._crowd.sweep()
-        asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+        asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def _refresh(self, tls: ServerTls) -> None:
         try:
             tls.refresh()
         except PointsmanError as error:
             _log.warning("the certificate stays the old one: %s", error)
-        asyncio.get_running_loop().call_later(_LOOK_AT_CERTIFICATES, self._refresh, tls)
+        asyncio.get_running_loop().call_later(_LOOK_AT_CERTIFICATES_S, self._refresh, tls)
 
 
 class Counters(Protocol):
@@ -132,7 +132,7 @@ class HttpServer(ThreadedServer):
 
         Raises InvalidInput without `tls` on an address that others than this machine reach.
         """
-        super().__init__(name, listen, tls=tls is not None, grace=_GRACE, option=option)
+        super().__init__(name, listen, tls=tls is not None, grace=_GRACE_S, option=option)
         self._tls = None if listen.path else tls
         self._socket = listener
         config = uvicorn.Config(
@@ -145,7 +145,7 @@ class HttpServer(ThreadedServer):
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=_GRACE_S,
         )
         told = metrics.turning_away(name) if metrics is not None else lambda reason: None
         crowd = Crowd(f"{option} {listen}", within_files(bounds), told)

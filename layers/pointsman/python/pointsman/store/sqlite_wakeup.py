@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-POLL_PERIOD = 0.005
+POLL_PERIOD_S = 0.005
 """Seconds between two polls of the file for writes of other processes."""
 
 LookOut = Callable[[], AbstractContextManager[Callable[[], int]]]
@@ -76,7 +76,7 @@ class Wakeup:
                 left = deadline - time.monotonic()
                 if self._latest > since or stopped() or left <= 0:
                     return self._latest > since and not stopped()
-                self._changed.wait(min(left, POLL_PERIOD))
+                self._changed.wait(min(left, POLL_PERIOD_S))
 
 
 def wakeup_of(path: str, identity: str) -> Wakeup:

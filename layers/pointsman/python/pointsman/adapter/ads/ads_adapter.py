@@ -50,7 +50,7 @@ FIRST_REQUEST_SECONDS = 10.0
 
 NO_REQUEST = "what was sent is no discovery request"
 
-HOLD = 10.0
+HOLD_S = 10.0
 """Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
 
 _MAKING = "making what it gets over gRPC"
@@ -58,7 +58,7 @@ _MAKING = "making what it gets over gRPC"
 MOST_STREAMS = 16_384
 """At one adapter; the others are refused, for another adapter to take."""
 
-_LOOK = 0.25
+_LOOK_S = 0.25
 """Seconds between two looks for a proxy that is not registered."""
 
 
@@ -76,7 +76,7 @@ class AdsAdapter:
         *,
         trust_domain: str | None = None,
         sds: Sds | None = None,
-        hold: float = HOLD,
+        hold: float = HOLD_S,
         clock: Callable[[], float] = time.monotonic,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
@@ -264,7 +264,7 @@ class AdsAdapter:
             if not self._may_run(proxy, channel, has_something):
                 if self._clock() >= deadline:
                     return status, problem
-                await asyncio.sleep(min(_LOOK, self._hold))
+                await asyncio.sleep(min(_LOOK_S, self._hold))
         return grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over"
 
     def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> tuple[grpc.StatusCode, str]:

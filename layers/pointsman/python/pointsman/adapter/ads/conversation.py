@@ -13,10 +13,10 @@ from pointsman.adapter.ads.subscription import MOST_REASON, Subscription
 from pointsman.delivery.order import AT_ONCE, NEVER, Given
 from pointsman.discovery.version import Version
 
-SETTLE = 1.0
+SETTLE_S = 1.0
 """Seconds that an Envoy gets to move to new listeners before the clusters go that only the old ones used."""
 
-PATIENCE = 5.0
+PATIENCE_S = 5.0
 """Seconds that listeners wait for new clusters and their endpoints to be accepted."""
 
 Request = TypeVar("Request", bound=Message)
@@ -158,7 +158,7 @@ class Conversation(ABC, Generic[Request]):
             current = resources.of[Kind.ENDPOINTS]
             self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
-        given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE)
+        given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE_S)
         return given.may_listen(now) or self._later(given.ready)
 
     def _look_behind(self, resources: Resources) -> bool:
@@ -173,11 +173,11 @@ class Conversation(ABC, Generic[Request]):
         """
         if of is None:
             # One that starts asks for listeners when it has its clusters, one that comes back asks for both at once.
-            taken = self._opened + SETTLE
+            taken = self._opened + SETTLE_S
         elif of.at != resources.number or of.unanswered or of.apart or of.rejected:
             taken = NEVER
         else:
-            taken = of.answered + SETTLE
+            taken = of.answered + SETTLE_S
         given = Given(taken=taken)
         return given.may_leave(now) or self._later(taken)
 

@@ -23,7 +23,7 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 MOST_CONNECTIONS = 16_384
 """Connections at a time, as long as they are no more than half of the files that the process may open."""
 
-MAX_MESSAGE = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Bytes of a request. A node is 77 KB; an Envoy that comes back tells the version of every resource, 30,000 of them."""
 
 MOST_STREAMS_OF_ONE = 100
@@ -33,7 +33,7 @@ gRPC has no bound in Python on what all of them hold together (a C++ server has 
 the number of streams, and the limit of memory that the process is given.
 """
 
-MAX_METADATA = 16 * 1024
+MAX_METADATA_BYTES = 16 * 1024
 """Bytes of a stream's metadata, beyond which gRPC begins to refuse it; beyond four times as many it always does."""
 
 _MOST_REFUSED = 1000
@@ -42,7 +42,7 @@ _MOST_REFUSED = 1000
 _OPTIONS = [
     # Two adapters on one port by accident would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
     # Streams are silent for days; whoever is gone is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
@@ -52,8 +52,8 @@ _OPTIONS = [
     # The Envoys' own keepalive comes every 30 s; by default gRPC takes more than one in five minutes for an attack.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 2),
-    ("grpc.max_metadata_size", MAX_METADATA),
-    ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MOST_STREAMS_OF_ONE),
     # Whoever connects says something within ten seconds, and has a stream within five minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.proxy_files import GRACE, ProxyFiles
+from pointsman.adapter.files.proxy_files import GRACE_S, ProxyFiles
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.report.defects import AGAIN, Defects
+from pointsman.adapter.report.defects import AGAIN_S, Defects
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.delivery.deliver import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
@@ -32,7 +32,7 @@ WAY = "files"
 OURS = ".pointsman"
 """What is the adapter's own below its directory: no datacenter is called so."""
 
-_UPKEEP = 0.25
+_UPKEEP_S = 0.25
 """Seconds between two looks for what is due by time alone."""
 
 _AT_ONCE = 4
@@ -74,7 +74,7 @@ class FilesAdapter:
         inotify: Inotify | None = None,
         operations: FileOperations | None = None,
         clock: Callable[[], float] = time.monotonic,
-        grace: float = GRACE,
+        grace: float = GRACE_S,
         metrics: Metrics | None = None,
         lock: DirectoryLock | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class FilesAdapter:
             else:
                 for proxy in proxies:
                     self._bring(proxy)
-            if self._clock() - self._looked_after >= _UPKEEP:
+            if self._clock() - self._looked_after >= _UPKEEP_S:
                 self._look_after()
                 self._looked_after = self._clock()
 
@@ -137,7 +137,7 @@ class FilesAdapter:
         self,
         stop: threading.Event,
         *,
-        period: float = _UPKEEP,
+        period: float = _UPKEEP_S,
         discovery_period: float | None = None,
         on_turn: Callable[[], object] = lambda: None,
     ) -> None:
@@ -258,7 +258,7 @@ class FilesAdapter:
         """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""
         due = self._defects.due
         for proxy, kept in list(self._kept.items()):
-            again = kept.problem and self._clock() - kept.tried >= AGAIN
+            again = kept.problem and self._clock() - kept.tried >= AGAIN_S
             if again or proxy in due or (kept.files and kept.files.unfinished):
                 self._bring(proxy)
             with self._defects.of(proxy, "removing what is left over of its files"):

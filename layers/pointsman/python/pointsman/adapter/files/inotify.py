@@ -17,7 +17,7 @@ from pathlib import Path
 _LIMITS = ("/proc/sys/fs/inotify/max_user_instances", "/proc/sys/user/max_inotify_instances")
 _LINK = "anon_inode:inotify"
 
-_SERVES = 10.0
+_SERVES_S = 10.0
 """Seconds for which a count serves."""
 
 _SPARE = 8
@@ -60,7 +60,7 @@ class Inotify:
         """
         own = [_directory(each) for each in directories if each.is_dir()]
         with self._lock:
-            if self._clock() - self._counted >= _SERVES or self._missing(needed + _SPARE, directories, own):
+            if self._clock() - self._counted >= _SERVES_S or self._missing(needed + _SPARE, directories, own):
                 self._usage, self._counted = self._count(), self._clock()
                 self._promised.clear()
             usage, missing = self._usage, self._missing(needed, directories, own)

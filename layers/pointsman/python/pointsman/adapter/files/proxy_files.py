@@ -10,7 +10,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.writes import SETTLE, Clusters, NamedCluster, next_writes
+from pointsman.adapter.files.writes import SETTLE_S, Clusters, NamedCluster, next_writes
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
 from pointsman.delivery.endpoint_source import EndpointFiles
 from pointsman.delivery.order import Given
@@ -27,7 +27,7 @@ RETIRED = "RETIRED"
 RETIRED_SECONDS = 86_400.0
 """For so long, counted anew by an adapter that starts, that file and the directory stay."""
 
-GRACE = 60.0
+GRACE_S = 60.0
 """Seconds that an endpoint file stays after the last cluster that named it went."""
 
 
@@ -46,7 +46,7 @@ class ProxyFiles:
         inotify: Inotify,
         operations: FileOperations,
         clock: Callable[[], float] = time.monotonic,
-        grace: float = GRACE,
+        grace: float = GRACE_S,
         wrote: Callable[[str, str], None] = lambda kind, published: None,
     ) -> None:
         """`directory` is absolute and need not be there. `clock` tells seconds, from whenever; `grace` is in seconds.
@@ -93,7 +93,7 @@ class ProxyFiles:
             self._write_clusters(step.clusters)
         if step.listeners is not None:
             self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
-            self._listeners, self._given = step.listeners, Given(taken=self._clock() + SETTLE)
+            self._listeners, self._given = step.listeners, Given(taken=self._clock() + SETTLE_S)
             self._wrote("listeners", "")
         if self.retired_since is not None and step.listeners is not None:
             self._operations.remove(self._directory / RETIRED)

@@ -8,7 +8,7 @@ from pointsman.delivery import order
 from pointsman.delivery.deliver import Delivery
 from pointsman.delivery.order import Given
 
-SETTLE = 1.0
+SETTLE_S = 1.0
 """Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
 
 
@@ -65,7 +65,7 @@ def next_writes(
         relisten=listeners != wanted.listeners,
         leaving=not has.keys() <= new.keys(),
         ready_in=0.0,
-        taken_in=SETTLE,
+        taken_in=SETTLE_S,
     )
     whole = step.clusters(has, new)
     refused = _refusal(clusters, whole, shortage)

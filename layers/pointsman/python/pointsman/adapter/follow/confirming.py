@@ -9,7 +9,7 @@ from pointsman.discovery.proxy import ProxyId
 
 _log = logging.getLogger(__name__)
 
-GAP = 1.0
+GAP_S = 1.0
 """Seconds between two unconditional reads of one key, however many Envoys are ahead of it."""
 
 MOST_KEYS = 1000
@@ -85,7 +85,7 @@ class Confirming:
             return list(self._meetings)
 
     def due(self, need: Callable[[Meeting], Need]) -> list[str]:
-        """The keys to read now, `MOST_KEYS` at most, none of which was tried within the `GAP`; they count as tried."""
+        """The keys to read now, `MOST_KEYS` at most, none of them tried within the `GAP_S`; they count as tried."""
         with self._changed:
             now = self._clock()
             needs = {each: need(each).keys for each in self._meetings}
@@ -94,7 +94,7 @@ class Confirming:
                 wanted |= {key for key in keys if self._read.get(key, _NEVER) < meeting.at}
             # What no meeting is about any more need not be remembered, nor what may be tried again.
             self._read = {key: self._read[key] for keys in needs.values() for key in keys if key in self._read}
-            self._tried = {key: when for key, when in self._tried.items() if now - when < GAP}
+            self._tried = {key: when for key, when in self._tried.items() if now - when < GAP_S}
             found = sorted(wanted - self._tried.keys())
             self._news = len(found) > MOST_KEYS
             self._tried |= dict.fromkeys(found[:MOST_KEYS], now)
@@ -128,7 +128,9 @@ class Confirming:
     def wait(self) -> bool:
         """Block until there is something to read, or to try again; False once it is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._news or self._closed, GAP if self._meetings or self._doubts else None)
+            self._changed.wait_for(
+                lambda: self._news or self._closed, GAP_S if self._meetings or self._doubts else None
+            )
             return not self._closed
 
     def open(self) -> None:

@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 _FOLLOWING, _MAKING = "following what its manifest names", "making what it should have"
 
-PAUSE = 0.25
+PAUSE_S = 0.25
 """Seconds until a store that could not be reached is asked again."""
 
-_PATIENCE = 5.0
+_PATIENCE_S = 5.0
 """Seconds that a reading of the store may still take when everything ends."""
 
 
@@ -265,7 +265,7 @@ class Follower:
         stop: threading.Event,
         on_change: Callable[[set[ProxyId]], None],
         *,
-        period: float = PAUSE,
+        period: float = PAUSE_S,
         discovery_period: float | None = None,
     ) -> None:
         """Follow until `stop` is set: after every look, call `on_change` with the proxies whose views changed.
@@ -283,7 +283,7 @@ class Follower:
             self._follow_store(stop, on_change, period, discovery_period)
         finally:
             self._confirming.close()
-            confirming.join(_PATIENCE)
+            confirming.join(_PATIENCE_S)
 
     def _follow_store(
         self,
@@ -297,12 +297,12 @@ class Follower:
                 self._discovering.look_when_due(self.discover, discovery_period, self._replica.cursor)
             on_change(self.refresh())
             if self._unreachable:
-                stop.wait(PAUSE)
+                stop.wait(PAUSE_S)
                 continue
             try:
                 self._store.wait(self._replica.cursor, period)
             except StoreError:
-                stop.wait(PAUSE)  # the next look says what is wrong
+                stop.wait(PAUSE_S)  # the next look says what is wrong
 
     def _keep_confirming(self, on_change: Callable[[set[ProxyId]], None]) -> None:
         while self._confirming.wait():

@@ -25,13 +25,13 @@ _FORMAT = 1
 _ENDING = ".kept"
 _SEEN = "seen.json"
 
-_NOTED = 5.0
+_NOTED_S = 5.0
 """Seconds between two notes of when the store was last seen."""
 
-_AGAIN = 5.0
+_AGAIN_S = 5.0
 """Seconds until what could not be written is tried again."""
 
-_LOOK = 0.25
+_LOOK_S = 0.25
 """Seconds between two looks whether the one who writes in the directory has ended."""
 
 
@@ -181,7 +181,7 @@ class Saved:
                 _log.warning("%s is written by %s; what is new is kept when that ends", self, self._lock.holder)
                 said = True
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, _LOOK)
+                self._changed.wait_for(lambda: self._closed, _LOOK_S)
                 if self._closed:
                     return
         if said:
@@ -194,7 +194,7 @@ class Saved:
                     return
             if not self.flush():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed, _AGAIN)
+                    self._changed.wait_for(lambda: self._closed, _AGAIN_S)
 
     def _write(self, wanted: dict[str, Stored | None]) -> None:
         for path in self._rest:
@@ -215,7 +215,7 @@ class Saved:
 
     @property
     def _seen_is_due(self) -> bool:
-        return abs(self._saw - self._noted) >= _NOTED
+        return abs(self._saw - self._noted) >= _NOTED_S
 
     def _write_seen(self) -> None:
         """Note when the store was last seen, if the last note is old."""

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 MOST_DEFECTS = 10_000
 """Failures that are kept; beyond that the oldest is forgotten, until it comes again."""
 
-AGAIN = 5.0
+AGAIN_S = 5.0
 """Seconds until what failed for a proxy is tried again."""
 
 
@@ -52,7 +52,7 @@ class Defects:
                 # A disk or a network that fails says why; anything else is a mistake of ours.
                 trace = None if isinstance(error, OSError) else error
                 text = "%s: %s; it is tried again every %.0f s"
-                _log.error(text, proxy, attempt.problem, AGAIN, exc_info=trace)
+                _log.error(text, proxy, attempt.problem, AGAIN_S, exc_info=trace)
         else:
             if self._found:
                 self._found.pop(key, None)
@@ -63,7 +63,7 @@ class Defects:
         if not self._found:
             return frozenset()
         now = self._clock()
-        return {proxy for (proxy, _), (_, when) in self._found.copy().items() if now - when >= AGAIN}
+        return {proxy for (proxy, _), (_, when) in self._found.copy().items() if now - when >= AGAIN_S}
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """By proxy, what fails for it and why."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Set
 from dataclasses import dataclass
 
 from pointsman.adapter.follow.follower import Follower
-from pointsman.adapter.rest.stages import SETTLE, Stages
+from pointsman.adapter.rest.stages import SETTLE_S, Stages
 from pointsman.delivery.deliver import DeliveredCluster, Delivery, EnvoyVersion, Form, takes_hostnames
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answers, Part, make_part, view_answers, view_listeners
@@ -43,7 +43,7 @@ class AnswerBook:
         source: ResourceSource,
         *,
         clock: Callable[[], float] = time.monotonic,
-        settle: float = SETTLE,
+        settle: float = SETTLE_S,
     ) -> None:
         self._follower, self._clock, self._settle = follower, clock, settle
         self._deliveries = Deliveries(source)

@@ -16,7 +16,7 @@ from pointsman.store.protocol import StoreError
 Problem = tuple[int, str]
 """An HTTP status and the reason."""
 
-_LOOK = 0.25
+_LOOK_S = 0.25
 """Seconds between two looks for what is not there."""
 
 
@@ -65,7 +65,7 @@ class Lookup:
             left = deadline - loop.time()
             if isinstance(found, Answers) or left <= 0:
                 return found
-            await asyncio.sleep(min(_LOOK, left))
+            await asyncio.sleep(min(_LOOK_S, left))
 
     def _look(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
         problem = 404, f"{proxy} is not registered; `pointsman apply` does that"

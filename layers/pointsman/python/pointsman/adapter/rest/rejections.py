@@ -19,7 +19,7 @@ _MOST = 100_000
 _MOST_FOUND = 10_000
 """Rejections that are kept; beyond that the oldest is not shown until it comes again."""
 
-_FORGOTTEN = 300.0
+_FORGOTTEN_S = 300.0
 """Seconds."""
 
 
@@ -69,7 +69,7 @@ class Rejections:
         """Those that still stand: not where an Envoy `has` what it should, since what it rejected was taken back. One
         that has not asked for a while is gone, and forgotten."""
         with self._lock:
-            self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN}
+            self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN_S}
             standing = list(self._found.items())
         return [
             rejection for (proxy, _, kind, name), (rejection, had, _, _) in standing if not has(proxy, kind, name, had)

@@ -25,7 +25,7 @@ from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import Channel, Woken, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
 from pointsman.adapter.rest.rejections import Rejections
-from pointsman.adapter.rest.stages import SETTLE
+from pointsman.adapter.rest.stages import SETTLE_S
 from pointsman.adapter.rest.wire import client_uris, on_client_gone, reply
 from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
 from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
@@ -33,7 +33,7 @@ from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.answers import Answer, Answers, Kind
 from pointsman.discovery.identity import Gate
 from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.request import MAX_BODY, Asker, DiscoveryRequest, read_request
+from pointsman.discovery.request import MAX_BODY_BYTES, Asker, DiscoveryRequest, read_request
 from pointsman.discovery.version import Standing, Version, standing
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 WAY = "rest"
 """As metrics call it."""
 
-HOLD = 50.0
+HOLD_S = 50.0
 """Seconds that a request is held at most: less than `REQUEST_TIMEOUT_MS`."""
 
 REQUEST_TIMEOUT_MS = 60_000
@@ -54,7 +54,7 @@ REFRESH_DELAY_MS = 1000
 away every cluster of every Envoy asks so often, with requests of 77 KB, which costs an Envoy about a millisecond each:
 for more than a few hundred clusters it has to be longer, or gRPC."""
 
-PAUSE = 1.0
+PAUSE_S = 1.0
 """Seconds until somebody is refused: Envoy knows no backoff over REST, and comes back at once."""
 
 _MAKING, _TELLING = "making its answers over HTTP", "answering who waits over HTTP"
@@ -79,9 +79,9 @@ class RestAdapter:
         others: ASGIApp | None = None,
         trust_domain: str | None = None,
         source: ResourceSource | None = None,
-        hold: float = HOLD,
-        pause: float = PAUSE,
-        settle: float = SETTLE,
+        hold: float = HOLD_S,
+        pause: float = PAUSE_S,
+        settle: float = SETTLE_S,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
         """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: the
@@ -135,7 +135,7 @@ class RestAdapter:
             await self._refuse(send, 405, "Envoys ask with POST", "method", pause=0.0)
             return
         try:
-            request = read_request(kind, await read_body(scope, receive, MAX_BODY))
+            request = read_request(kind, await read_body(scope, receive, MAX_BODY_BYTES))
             if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
                 await self._refuse(send, 403, problem, "certificate")
                 return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pointsman.delivery.order import Given, next_step
 from pointsman.discovery.answers import Answers, make_answers
 
-SETTLE = 1.5
+SETTLE_S = 1.5
 """Seconds in which every Envoy has polled, and what came by it has warmed: Envoys wait a second at most between two
 polls."""
 
@@ -17,7 +17,7 @@ polls."""
 class Stages:
     """The way of one proxy's answers. Failovers are not on it: they change neither names nor listeners."""
 
-    def __init__(self, clock: Callable[[], float], settle: float = SETTLE) -> None:
+    def __init__(self, clock: Callable[[], float], settle: float = SETTLE_S) -> None:
         self._clock, self._settle = clock, settle
         self._shown: Answers | None = None
         self._given = Given()

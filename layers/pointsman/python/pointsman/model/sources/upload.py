@@ -18,7 +18,7 @@ from pointsman.model.loading import Document, load_bytes
 from pointsman.model.sources.refusal import shape_refusal, shown
 
 DETAIL_TYPE = "Object Created"
-MAX_UPLOAD = 6 * 1024 * 1024
+MAX_UPLOAD_BYTES = 6 * 1024 * 1024
 """Bytes of the largest upload: the same as for the configure URL."""
 
 
@@ -58,14 +58,14 @@ class Upload:
     def documents(self, content: bytes | None) -> list[Document]:
         """The documents in the object; `content` is what it holds, None if it is not there any more.
 
-        Raises InvalidInput if they cannot be read (`load_bytes`), or are longer than MAX_UPLOAD: read at most one byte
-        more of the object than that.
+        Raises InvalidInput if they cannot be read (`load_bytes`), or are longer than MAX_UPLOAD_BYTES: read at most one
+        byte more of the object than that.
         """
         name = shown(str(self))
         if content is None:
             raise InvalidInput.single(name, "", "is not there any more, or empty; upload it again")
-        if len(content) > MAX_UPLOAD:
-            reason = f"is longer than {MAX_UPLOAD} bytes; split it, whatever refers to each other in one object"
+        if len(content) > MAX_UPLOAD_BYTES:
+            reason = f"is longer than {MAX_UPLOAD_BYTES} bytes; split it, whatever refers to each other in one object"
             raise InvalidInput.single(name, "", reason)
         return load_bytes(content, self.key)
 
