@@ -8,6 +8,10 @@ from pointsman.bootstrap.parts import Address, UnixSocket
 from pointsman.bootstrap.server import AdapterTls, adapter_cluster, adapter_problems
 from pointsman.delivery.endpoint_source import XDS_CLUSTER
 
+RETRY = {"base_interval": "0.5s", "max_interval": "5s"}
+"""How long an Envoy waits before it opens the next stream after one that failed. By itself it would wait up to 30 s
+where the adapter was away for a while, and a failover with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchGrpc:
@@ -29,7 +33,7 @@ def grpc_dynamic_resources(fetch: FetchGrpc) -> dict[str, Any]:
         "ads_config": {
             "api_type": "DELTA_GRPC" if fetch.delta else "GRPC",
             "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": RETRY}}}],
             "set_node_on_first_message_only": True,  # it has 77 KB
         },
         "cds_config": source,
