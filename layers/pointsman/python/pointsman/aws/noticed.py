@@ -6,19 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from pointsman.aws.listener import PAUSES, Listener, share
-from pointsman.aws.notices import read_notice
+from pointsman.aws.notices import NO_AGE, Age, age_of, read_notice
 from pointsman.aws.queue import NoticeQueue, queue_maker
 from pointsman.aws.topic import MeshTopic
-from pointsman.model.stored import Damaged, number, parse
+from pointsman.model.stored import Damaged, parse
 from pointsman.store import keys
 from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError, Write, Written
 
 _Objects = list[Stored]
-
-_Age = tuple[int, int]
-"""How new an object is: the epoch in which it was written, and its serial."""
-
-_NONE: _Age = (0, 0)
 
 REREAD = (30.0, 60.0)
 """Seconds after which everything followed is read again in case a notice got lost, chosen between by identity."""
@@ -64,10 +59,10 @@ class NoticedStore:
         self._store, self._datacenters, self._clock = store, datacenters, clock
         self._reread = reread[0] + (reread[1] - reread[0]) * share(identity)
         self._changed = threading.Condition()
-        self._heard: dict[str, tuple[_Age, bytes]] = {}
+        self._heard: dict[str, tuple[Age, bytes]] = {}
         self._large: set[str] = set()
         self._heard_bytes, self._lost = 0, False
-        self._ages: dict[str, _Age] = {}
+        self._ages: dict[str, Age] = {}
         self._compared = (0, 0.0)
         self._cursor = 1
         self._closed = False
@@ -190,9 +185,9 @@ class NoticedStore:
                 if notice.data is None:
                     self._large.add(notice.key)
                     continue
-                age = _age(notice.data)
+                age = notice.age
                 known = self._heard.get(notice.key)
-                if age > _NONE and (known is None or known[0] < age):
+                if age > NO_AGE and (known is None or known[0] < age):
                     self._heard[notice.key] = age, notice.data
             self._changed.notify_all()
 
@@ -211,7 +206,7 @@ class NoticedStore:
             self._heard_bytes, self._lost = 0, False
         objects = []
         for key, (age, data) in heard.items():
-            if key in known and age > self._ages.get(key, _NONE):
+            if key in known and age > self._ages.get(key, NO_AGE):
                 self._ages[key] = age
                 objects.append(Stored(key, data, _etag(data)))
         manifests = any(keys.is_manifest(key) for key in (*heard, *large))
@@ -239,13 +234,11 @@ class NoticedStore:
         return not self._datacenters or keys.datacenter_of(key) in self._datacenters
 
 
-def _age(data: bytes) -> _Age:
-    """The epoch and the serial in an object, 0 where there are none that can be read."""
+def _age(data: bytes) -> Age:
     try:
-        body = parse(data)
-        return (number(body, "epoch"), number(body, "serial")) if isinstance(body, dict) else _NONE
+        return age_of(parse(data))
     except Damaged:
-        return _NONE
+        return NO_AGE
 
 
 def _etag(data: bytes) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from pointsman.model.canonical import canonical
+from pointsman.model.stored import Damaged, number
 from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
@@ -47,12 +48,31 @@ def notice(moved: Moved | MovedManifest) -> bytes:
     return canonical(body)
 
 
+Age = tuple[int, int]
+"""The epoch and the serial of an object: a later write of it has a greater one."""
+
+NO_AGE: Age = (0, 0)
+"""That of an object that tells none."""
+
+
+def age_of(body: object) -> Age:
+    """The age of a parsed object; NO_AGE where it has none that can be read."""
+    try:
+        return (number(body, "epoch"), number(body, "serial")) if isinstance(body, dict) else NO_AGE
+    except Damaged:
+        return NO_AGE
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a notice says: the key of what moved, and its bytes, None where the store has to be asked."""
+    """What a notice says: the key of what moved, and its bytes, None where the store has to be asked.
+
+    `age` is the object's, as `age_of` tells it.
+    """
 
     key: str
     data: bytes | None
+    age: Age = field(default=NO_AGE, compare=False)
 
 
 def read_notice(text: str) -> Notice | None:
@@ -71,7 +91,7 @@ def read_notice(text: str) -> Notice | None:
     if object_ is None:
         return Notice(key, None)
     try:
-        return Notice(key, canonical(object_)) if isinstance(object_, dict) else None
+        return Notice(key, canonical(object_), age_of(object_)) if isinstance(object_, dict) else None
     except TypeError:  # nested more deeply than anything that was written
         return None
 

@@ -2,7 +2,6 @@
 
 from ipaddress import ip_address
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import DecodeError
 
@@ -15,9 +14,7 @@ def check_snapshot(cluster_id: str, snapshot: Snapshot) -> None:
     """Raise InconsistentContent unless an Envoy can take `snapshot` as that of the cluster `cluster_id`."""
     if snapshot.version < 1:
         raise InconsistentContent(f"its version is {snapshot.version}, which is not a number from 1 on")
-    content = snapshot.content
-    content.check()
-    name = Cluster.FromString(content.cluster).name
+    name = snapshot.content.check()
     if not name.startswith(f"{cluster_id}.internal."):
         raise InconsistentContent(f'it has the cluster "{name}", which is another one\'s')
 

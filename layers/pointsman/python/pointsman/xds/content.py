@@ -54,8 +54,11 @@ class Content:
         """Whether an Envoy could not tell the two apart."""
         return (self.cluster, self.assignment, self.active) == (other.cluster, other.assignment, other.active)
 
-    def check(self) -> None:
-        """Raise InconsistentContent unless cluster and assignment fit each other and every endpoint is usable."""
+    def check(self) -> str:
+        """The cluster's name.
+
+        Raises InconsistentContent unless cluster and assignment fit each other and every endpoint is usable.
+        """
         try:
             cluster = Cluster.FromString(self.cluster)
             assignment = ClusterLoadAssignment.FromString(self.assignment)
@@ -79,6 +82,7 @@ class Content:
             target = self.active if self.measured else self.targets[0].id
             if not secured or not tls.sni.startswith(f"{target}.internal."):
                 raise InconsistentContent(f'cluster "{cluster.name}" has SNI "{tls.sni}", its target is {target}')
+        return str(cluster.name)
 
 
 def check_assignment(assignment: ClusterLoadAssignment) -> None:
