@@ -1,1 +1,1 @@
-"""What does one Envoy get of what is published, how does it ask, and what comes before what?"""
+"""Delivery: what one Envoy gets of what is published, how it asks for it, and in which order."""

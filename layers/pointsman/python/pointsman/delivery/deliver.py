@@ -1,15 +1,14 @@
-"""From the canonical form to what one Envoy gets (docs/architecture.md, "How Envoys get it").
+"""Turns the canonical form into what one Envoy gets (docs/architecture.md, "How Envoys get it").
 
-What differs between Envoys is how a measured cluster learns that another target serves. Both ways keep the SNI of one
-target and the endpoints of another apart:
+Envoys differ in how a measured cluster learns that another target serves. Both ways keep the SNI of one target and the
+endpoints of another apart:
 
 - Envoy 1.40 and later: each endpoint carries the target's SNI as its `hostname`, and the cluster, which never changes
   with health, takes the SNI from there (`auto_host_sni`).
-- Older ones, and where the version is not known: the cluster carries the SNI. Its endpoints are called by a name that
-  changes with it, so that the new cluster warms on its own endpoints while the old one still has those before.
+- Older ones and unknown versions: the cluster carries the SNI. The name of its endpoints changes with it, so that the
+  new cluster warms on its own endpoints while the old one keeps the previous ones.
 
-What is the same for all: an address that stands in several priority tiers goes out once, where it is healthy
-(`pointsman.delivery.hosts`).
+For all of them, an address in several priority tiers is sent once, where it is healthy (`pointsman.delivery.hosts`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +37,7 @@ _HOSTNAMES_SINCE: EnvoyVersion = (1, 40, 0)
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a delivery depends on beside what is delivered.
+    """The settings of a delivery.
 
     `hostnames` is whether the SNI goes with the endpoints, `connect_timeout_ms` a gateway's own (0: as stored).
     """
@@ -52,8 +51,7 @@ class Form:
 class DeliveredCluster:
     """A cluster and its endpoints as one Envoy gets them, serialized.
 
-    `place` is where the cluster says its endpoints are: what the source made of their name. `snapshot` is what all
-    this was made from.
+    `place` is where the cluster finds its endpoints, as the source made it from their name. `snapshot` is the input.
     """
 
     name: str
@@ -65,7 +63,7 @@ class DeliveredCluster:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """All that one Envoy gets: clusters and serialized listeners, each sorted by name."""
+    """Everything that one Envoy gets: clusters and serialized listeners, each sorted by name."""
 
     form: Form
     clusters: tuple[DeliveredCluster, ...]
@@ -73,8 +71,8 @@ class Delivery:
 
 
 def takes_hostnames(envoy: EnvoyVersion | None) -> bool:
-    """Whether an Envoy of this version (None: not known) takes the SNI from an endpoint's hostname, and a new one
-    also where the address stays the same."""
+    """Whether an Envoy of this version (None: unknown) takes the SNI from an endpoint's hostname, and a new one even if
+    the address stays the same."""
     return envoy is not None and envoy >= _HOSTNAMES_SINCE
 
 
@@ -88,8 +86,8 @@ def deliver_sidecar(
 ) -> Delivery:
     """What the sidecar of `manifest` gets. `snapshots` are by cluster id and have all that the manifest names.
 
-    What `previous`, an earlier delivery to the same proxy, made from the very same snapshots is taken over from there.
-    All snapshots must have passed `check_snapshot`, the manifest `check_manifest`.
+    Parts that `previous`, an earlier delivery to the same proxy, made from the same snapshot objects are reused. All
+    snapshots must have passed `check_snapshot`, the manifest `check_manifest`.
     """
     form = Form(takes_hostnames(envoy), source)
     clusters = _clusters((snapshots[each] for each in manifest.clusters), form, previous)
@@ -105,7 +103,7 @@ def deliver_gateway(
     source: ResourceSource,
     previous: Delivery | None = None,
 ) -> Delivery:
-    """What the mesh gateway of `own` gets, one of the datacenter of `shared`. Otherwise as `deliver_sidecar`."""
+    """What the mesh gateway of `own` gets, in the datacenter of `shared`. Otherwise as `deliver_sidecar`."""
     form = Form(takes_hostnames(envoy), source, own.connect_timeout_ms)
     clusters = _clusters((snapshots[each] for each in shared.clusters), form, previous)
     return Delivery(form, clusters, gateway_listeners(own, shared))
@@ -119,7 +117,7 @@ def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
 def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
     """The serialized listeners of `deliver_gateway`: it has one."""
     listener = gateway_listener((own.address, own.port), shared.datacenters, shared.trust_domain, own.access_log_path)
-    # Two gateways that are told to listen on one port must not share its connections unnoticed.
+    # Two gateways with the same port must not share its connections unnoticed.
     listener.enable_reuse_port.value = False
     return (bytes(listener.SerializeToString(deterministic=True)),)
 
@@ -134,8 +132,8 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
     if content.measured:
         if form.hostnames:
             _take_sni_from_endpoints(cluster, assignment, content)
-        # The name of the endpoints carries whatever of the cluster they have to agree with: the SNI where it stands
-        # there, and the identities that a server may have. A change of those can tear as well.
+        # The name of the endpoints covers everything of the cluster that they have to agree with: the SNI, if the
+        # cluster carries it, and the identities that a server may have. A change of those can tear as well.
         endpoints = f"{cluster.name}@{digest(_bytes(cluster))[:16]}"
     if form.connect_timeout_ms:
         cluster.connect_timeout.CopyFrom(milliseconds(form.connect_timeout_ms))
@@ -153,8 +151,8 @@ def _clusters(snapshots: Iterable[Snapshot], form: Form, previous: Delivery | No
 def _take_sni_from_endpoints(cluster: Cluster, assignment: ClusterLoadAssignment, content: Content) -> None:
     tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
     serving = tls.sni
-    # What stands in the cluster counts only for an endpoint without a hostname, of which there is none; it must not
-    # follow the selection.
+    # The cluster's SNI would count only for an endpoint without a hostname, and there is none; it must not follow the
+    # selection.
     tls.sni = content.targets[0].id + serving.removeprefix(content.active)
     tls.auto_host_sni = True
     cluster.transport_socket.typed_config.CopyFrom(packed(tls))

@@ -1,4 +1,4 @@
-"""What may reach an Envoy at all: the checks before anything that was read from a store is delivered."""
+"""Checks that every object from a store has to pass before it is delivered."""
 
 from ipaddress import ip_address
 
@@ -11,7 +11,7 @@ from pointsman.xds.snapshot import Snapshot
 
 
 def check_snapshot(cluster_id: str, snapshot: Snapshot) -> None:
-    """Raise InconsistentContent unless an Envoy can take `snapshot` as that of the cluster `cluster_id`."""
+    """Raise InconsistentContent unless an Envoy can accept `snapshot` for the cluster `cluster_id`."""
     if snapshot.version < 1:
         raise InconsistentContent(f"its version is {snapshot.version}, which is not a number from 1 on")
     name = snapshot.content.check()
@@ -20,7 +20,7 @@ def check_snapshot(cluster_id: str, snapshot: Snapshot) -> None:
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Raise InconsistentContent unless an Envoy can take the listeners that `manifest` has or leads to."""
+    """Raise InconsistentContent unless an Envoy can accept the listeners that `manifest` has or leads to."""
     if isinstance(manifest, SidecarManifest):
         names = [_checked_name(listener) for listener in manifest.listeners]
         if len(names) != len(set(names)):

@@ -18,7 +18,7 @@ from pointsman.model.canonical import digest
 from pointsman.xds.pack import milliseconds
 
 XDS_CLUSTER = "pointsman"
-"""The cluster in an Envoy's bootstrap at which it fetches, if not from files."""
+"""The cluster in an Envoy's bootstrap from which it fetches, if not from files."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\Z")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._:@-]")
@@ -52,8 +52,8 @@ class EndpointFiles:
 
 @dataclass(frozen=True, slots=True)
 class EndpointService:
-    """A server that is asked for every load assignment by its name. `config_source` is a serialized ConfigSource that
-    says which server, and how it is spoken to (`over_ads`, `over_rest`)."""
+    """A server that Envoy asks for every load assignment by name. `config_source` is a serialized ConfigSource that
+    names the server and the protocol (`over_ads`, `over_rest`)."""
 
     config_source: bytes
 
@@ -66,12 +66,12 @@ class EndpointService:
 
 
 def over_ads() -> EndpointService:
-    """Endpoints come on the stream on which the clusters came."""
+    """Endpoints arrive on the same stream as the clusters."""
     return EndpointService(_serialized(ConfigSource(ads=AggregatedConfigSource())))
 
 
 def over_rest(xds_cluster: str, refresh_delay_ms: int, request_timeout_ms: int) -> EndpointService:
-    """Endpoints are polled for over HTTP at the cluster of this name in the Envoy's bootstrap.
+    """Envoy polls for endpoints over HTTP, at the cluster of this name in its bootstrap.
 
     `refresh_delay_ms` is the least time between an answer and the next request, `request_timeout_ms` how long Envoy
     waits for an answer: longer than the server holds a poll.
@@ -102,7 +102,7 @@ def file_name(name: str) -> str:
     """The file for the endpoints called `name`; different names have different files.
 
     A name that is long, or that could mean something to a file system, is replaced by its beginning and its digest.
-    Envoy goes by the ending: `.pb` is a serialized DiscoveryResponse.
+    Envoy reads the ending: `.pb` is a serialized DiscoveryResponse.
     """
     if len(name) <= _LONGEST and _PLAIN.match(name):
         return f"{name}.pb"

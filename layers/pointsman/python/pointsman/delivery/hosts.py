@@ -1,14 +1,12 @@
-"""Every host once: what Envoy makes of an address that stands in a load assignment several times, settled beforehand.
+"""Keeps every host once, because Envoy ignores all but the first of several endpoints with one address.
 
-Envoy knows a host by its address and port, and of several such endpoints in one load assignment only the first counts,
-in whatever tier it stands (https://github.com/envoyproxy/envoy/issues/23445). Where two targets have an instance in
-common (a subset that fails over to all of the service) the first can be the one that is not healthy, and the failover
-finds nobody.
+Envoy identifies a host by its address and port. Of several such endpoints in one load assignment only the first counts,
+in any tier (https://github.com/envoyproxy/envoy/issues/23445). If two targets share an instance (a subset that fails
+over to the whole service), the first can be the unhealthy one, and the failover finds no endpoint.
 
-What has one address is one thing here: a cluster with tiers has one SNI for all of them, and of its targets only the
-primary can lead through mesh gateways, since a node whose failover does is measured and has one tier. Tiers that lead
-through the same gateways, each with an SNI of its own, would be several things under one address, and need a cluster
-each, behind an aggregate cluster.
+Endpoints with one address are interchangeable here: a cluster with tiers has one SNI for all of them, and only its
+primary target can lead through mesh gateways, because a node whose failover does is measured and has one tier. Tiers
+through the same gateways with different SNIs would need a cluster each, behind an aggregate cluster.
 """
 
 from ipaddress import IPv6Address
@@ -21,11 +19,11 @@ _Host = tuple[str, int]
 
 
 def keep_each_host_once(assignment: ClusterLoadAssignment) -> None:
-    """Leave every address and port of `assignment` once: in the first tier where it is healthy, with its weight there.
+    """Keep every address and port of `assignment` once: in the first tier where it is healthy, with its weight there.
 
-    One that is healthy nowhere stays in its first tier. Every tier keeps its priority, also one that is left without
-    endpoints. So the first tier with a healthy endpoint, where Envoy sends the traffic, has the same healthy endpoints
-    as before. The addresses must have been checked (`check_assignment`).
+    One that is healthy nowhere stays in its first tier. Every tier keeps its priority, even without endpoints. So the
+    first tier with a healthy endpoint, where Envoy sends the traffic, has the same healthy endpoints as before. The
+    addresses must have passed `check_assignment`.
     """
     hosts: dict[_Host, tuple[bool, int, int]] = {}
     endpoints = 0
@@ -48,5 +46,5 @@ def keep_each_host_once(assignment: ClusterLoadAssignment) -> None:
 def _host(endpoint: LbEndpoint) -> _Host:
     place = endpoint.endpoint.address.socket_address
     address: str = place.address
-    # An IPv6 address has many spellings, which are one host to Envoy.
+    # All spellings of an IPv6 address are one host to Envoy.
     return str(IPv6Address(address)) if ":" in address else address, place.port_value

@@ -1,4 +1,4 @@
-"""How much an Envoy may send to a cluster, and how it notices that nobody is there: set on delivery."""
+"""Sets circuit breakers and keepalives of a cluster on delivery."""
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
@@ -9,15 +9,15 @@ _NO_LIMIT = UInt32Value(value=2**32 - 1)
 
 
 def set_limits(cluster: Cluster) -> None:
-    """Set what a failover needs, where the cluster itself says nothing.
+    """Set what a failover needs, unless the cluster sets it.
 
-    Envoy's defaults let 1,024 connections, 1,024 waiting and 1,024 running requests to a cluster and turn the rest away
+    Envoy's defaults allow 1,024 connections, 1,024 pending and 1,024 active requests to a cluster and refuse the rest
     (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking). A failover brings
-    another datacenter's traffic all at once, through a gateway that has one cluster for all of it: nothing must be
-    turned away that the target could take. Retries keep their limit, which protects from storms.
+    another datacenter's traffic all at once, through a gateway that has one cluster for all of it, which must not
+    refuse what the target could serve. Retries keep their limit, which prevents storms.
 
-    A connection that was there when its target went dark stays there, whatever clusters and endpoints say; probes end
-    the silent ones, within a minute and a half as at a sidecar's own listener.
+    An open connection to a dead target stays, whatever clusters and endpoints say; probes close silent ones within a
+    minute and a half, as at a sidecar's own listener.
     """
     if not cluster.HasField("circuit_breakers"):
         thresholds = CircuitBreakers.Thresholds(

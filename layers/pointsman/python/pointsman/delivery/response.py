@@ -1,4 +1,4 @@
-"""The message that carries resources to an Envoy, whatever the way."""
+"""The message that carries resources to an Envoy, in every way of delivery."""
 
 from collections.abc import Iterable
 

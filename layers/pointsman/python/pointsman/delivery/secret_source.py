@@ -1,7 +1,7 @@
 """Where an Envoy finds the certificates that clusters name (docs/envoy.md, "Certificates").
 
-A stored cluster names two secrets, `identity` and `trust`. Without more, an Envoy looks for those in its bootstrap,
-where they are read once, at its start. What rotates comes over SDS, and then the cluster has to say how: there is no
+A stored cluster names two secrets, `identity` and `trust`. By default an Envoy finds them in its bootstrap, and reads
+them once, at its start. Secrets that rotate come over SDS, and then the cluster has to say how, because Envoy has no
 other place for it (https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret).
 """
 
@@ -21,7 +21,7 @@ from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 from pointsman.xds.pack import packed
 
 SDS_CLUSTER = "sds"
-"""Where an Envoy fetches secrets, if a server has them: the cluster of this name in its bootstrap."""
+"""The cluster in an Envoy's bootstrap from which it fetches secrets of a server."""
 
 _SPIRE = "spire"
 
@@ -30,7 +30,7 @@ _SPIRE = "spire"
 class SdsFiles:
     """In `directory` (absolute) on the Envoy's machine, one file each: `identity.yaml` and `trust.yaml`.
 
-    Envoy reads a file anew when another one is renamed to its place.
+    Envoy reads a file again when another one is renamed to its place.
     """
 
     directory: str
@@ -77,13 +77,13 @@ Sds: TypeAlias = SdsFiles | SdsServer
 
 @dataclass(frozen=True, slots=True)
 class WithSds:
-    """As `endpoints` say, and with secrets that come over `sds`."""
+    """An endpoint source with secrets that come over `sds`."""
 
     endpoints: EndpointSource
     sds: Sds
 
     def ask(self, cluster: Cluster, name: str) -> tuple[str, str]:
-        """Have `cluster` ask for its endpoints as they say, and for its secrets, if it has any."""
+        """Have `cluster` ask for its endpoints as `endpoints` does, and for its secrets, if it has any."""
         if cluster.transport_socket.typed_config.Is(UpstreamTlsContext.DESCRIPTOR):
             tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
             identity, trust = self.sds.configs()
@@ -100,12 +100,12 @@ ResourceSource: TypeAlias = EndpointSource | WithSds
 
 
 def with_sds(endpoints: EndpointSource, sds: Sds | None) -> ResourceSource:
-    """Endpoints as they say; secrets over `sds`, None: in the bootstrap."""
+    """`endpoints` with secrets over `sds`; None leaves them in the bootstrap."""
     return endpoints if sds is None else WithSds(endpoints, sds)
 
 
 def read_sds(text: str, option: str = "--sds") -> Sds:
-    """What an operator wrote: a directory, `spire`, or `spire:IDENTITY,TRUST` with the names of the secrets.
+    """The source in an option: a directory, `spire`, or `spire:IDENTITY,TRUST` with the names of the secrets.
 
     Raises InvalidInput.
     """

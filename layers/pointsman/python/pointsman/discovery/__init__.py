@@ -1,1 +1,1 @@
-"""What does one Envoy get when it asks? Who asks, what is there for them, and how it is answered."""
+"""Discovery: who asks, what the store has for them, and the answers."""

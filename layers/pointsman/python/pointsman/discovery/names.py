@@ -1,4 +1,4 @@
-"""Which clusters a name that Envoys use may be about."""
+"""The clusters that a name used by Envoys may belong to."""
 
 from pointsman.model.names import is_label
 

@@ -17,7 +17,7 @@ LONGEST_ID = 256
 
 
 def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | None]:
-    """The proxy that `node` names, and its Envoy's version, None where that is not told.
+    """The proxy that `node` names, and its Envoy's version, None if unknown.
 
     `node` is an `envoy.config.core.v3.Node`, as a message or as proto3 JSON (field names in either spelling). The
     service is `cluster`, its datacenter `metadata.datacenter`, its namespace `metadata.namespace` ("default" if there
@@ -54,7 +54,7 @@ def _fields(node: Node) -> dict[str, Any]:
     return {
         "id": node.id,
         "cluster": node.cluster,
-        # One by one: what else an Envoy puts there may be large.
+        # One by one: an Envoy's other fields may be large.
         "metadata": {
             name: node.metadata.fields[name].string_value
             for name in ("datacenter", "namespace")
@@ -72,7 +72,7 @@ def _fields(node: Node) -> dict[str, Any]:
 
 
 def _version(fields: Mapping[str, Any]) -> EnvoyVersion | None:
-    # Proxies made from Envoy count their versions in their own way.
+    # Other proxies made from Envoy number their versions differently.
     if _field(fields, "user_agent_name") not in (None, "", _ENVOY):
         return None
     version = _mapping(_mapping(_field(fields, "user_agent_build_version")).get("version"))

@@ -1,4 +1,4 @@
-"""Which proxy: a service's sidecars in a datacenter, or one mesh gateway."""
+"""Names of proxies: a service's sidecars in a datacenter, or one mesh gateway."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -30,7 +30,7 @@ class SidecarId:
 
     @property
     def key(self) -> str:
-        """What its registration goes by."""
+        """The key of its registration."""
         return sidecar_key(self.datacenter, ServiceName(self.namespace, self.service))
 
     @property
@@ -40,7 +40,7 @@ class SidecarId:
 
     @property
     def manifest_keys(self) -> tuple[str, ...]:
-        """The keys of what says what it receives."""
+        """The key of its manifest."""
         return (keys.manifest(self.key),)
 
     def snapshot_key(self, cluster_id: str) -> str:
@@ -60,7 +60,7 @@ class GatewayId:
 
     @property
     def key(self) -> str:
-        """What its registration goes by."""
+        """The key of its registration."""
         return gateway_key(self.datacenter, self.id)
 
     @property
@@ -70,7 +70,7 @@ class GatewayId:
 
     @property
     def manifest_keys(self) -> tuple[str, ...]:
-        """The keys of what says what it receives: its own manifest, then the one that it shares."""
+        """The keys of its own manifest and of the roster."""
         return keys.manifest(self.key), keys.gateways_manifest(self.datacenter)
 
     def snapshot_key(self, cluster_id: str) -> str:
@@ -82,14 +82,14 @@ ProxyId: TypeAlias = SidecarId | GatewayId
 
 
 def proxy_of(manifest_key: str) -> ProxyId | None:
-    """Whose own manifest is under this key; None for one that is shared, and for a key that could be nobody's."""
+    """The proxy whose own manifest has this key; None for a roster, and for an invalid key."""
     return read_proxy(keys.proxy_of(manifest_key))
 
 
 def read_proxy(key: str) -> ProxyId | None:
-    """The proxy whose registration goes by `key`; None where that is no such key.
+    """The proxy whose registration has this key; None for another key.
 
-    Names become paths, so what is not a name is not taken for a proxy.
+    Names become paths, so an invalid name gives None.
     """
     if (service := sidecar_in(key)) is not None:
         return SidecarId(datacenter_of(key), service.namespace, service.name)

@@ -1,4 +1,4 @@
-"""What an Envoy's request over REST says, as far as an answer depends on it."""
+"""Reads an Envoy's request over REST, as far as the answer depends on it."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _lists: deque[bytes] = deque(maxlen=8)
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: an Envoy that serves `proxy`. `node_id` is only told to people."""
+    """The asking Envoy, which serves `proxy`. `node_id` is for people only."""
 
     proxy: ProxyId
     envoy: EnvoyVersion | None
@@ -55,7 +55,7 @@ def read_request(kind: Kind, body: bytes) -> DiscoveryRequest:
 
 
 def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:
-    """The request without what nobody here reads; None if it does not look as Envoy writes it.
+    """The request without its unused part; None if it does not look as Envoy writes it.
 
     Nearly all of its 77 KB are the list of what the Envoy was built with. Parsing it would be most of the work of an
     answer.
@@ -73,7 +73,7 @@ def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:
 
 
 def _end_of_list(body: bytes, start: int) -> int:
-    """Where the list that begins at `start` is over; 0 if that is not seen easily.
+    """Where the list that begins at `start` ends; 0 if that is not easy to see.
 
     All Envoys of one build send the same list, so it is read once and then only compared.
     """
