@@ -62,3 +62,15 @@ def test_a_page_says_first_for_whom_it_is(page: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in DOCS if page.name != "README.md"], ids=name)
 def test_the_index_names_every_page(page: Path) -> None:
     assert f"({page.name})" in (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_word_in_italics_of_the_concepts_is_in_the_glossary() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    entries = {word for line in re.findall(r"^### (.+)$", glossary, re.MULTILINE) for word in line.lower().split(", ")}
+    words = {
+        " ".join(each.split()).lower()
+        for each in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", prose(DOCS[0].with_name("concepts.md")))
+    }
+
+    assert len(words) > 15
+    assert sorted(word for word in words if not {word, word.removesuffix("s"), f"{word[:-3]}y"} & entries) == []
