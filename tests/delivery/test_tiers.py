@@ -147,10 +147,11 @@ def test_the_traffic_goes_where_it_would_if_envoy_kept_a_host_in_every_tier(tier
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("way", TONGUES, ids=str)
-def test_a_host_in_two_priority_tiers_takes_over_in_the_second(way: Way, store: Remote, tmp_path: Path) -> None:
-    authority, control = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN), Control(store)
+def test_a_host_in_two_priority_tiers_takes_over_in_the_second(way: Way, tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN)
     with contextlib.ExitStack() as held:
-        ports = held.enter_context(Ports())
+        store = held.enter_context(contextlib.closing(Remote(tmp_path / "store.db")))
+        control, ports = Control(store), held.enter_context(Ports())
         upstream = ports.take("127.0.0.1")
         places = {name: ("127.0.0.1", ports.take("127.0.0.1")) for name in ("canary", "stable")}
         held.enter_context(instances(authority, "s2", places))
