@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import orjson
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.ops import ops
 from pointsman.adapter.rest.rest_adapter import RestAdapter
@@ -61,7 +62,7 @@ class Adapter:
         )
         self.server = HttpServer(self.adapter, Listen.read(listen, "--listen"), tls, drain=self.adapter.drain)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.follower.run, args=(self._stop, self.adapter.on_change))
+        self._thread = threading.Thread(target=follow, args=(self.follower, self._stop, self.adapter.on_change))
 
     def __enter__(self) -> Self:
         self._thread.start()

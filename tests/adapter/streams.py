@@ -18,6 +18,7 @@ from pointsman.adapter.ads.ads_adapter import AdsAdapter
 from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import AdsServer
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.delivery.secret_source import Sds
 from pointsman.serve.listen import Listen
@@ -49,7 +50,7 @@ class Adapter:
         self.adapter = AdsAdapter(self.follower, self.metrics, hold=hold, sds=sds)
         self.server = AdsServer(self.adapter, Listen.read(listen, "--listen"), tls)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.follower.run, args=(self._stop, self.adapter.on_change))
+        self._thread = threading.Thread(target=follow, args=(self.follower, self._stop, self.adapter.on_change))
 
     def __enter__(self) -> Self:
         self.server.start()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import orjson
 import pytest
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.running import follow
 from pointsman.discovery.proxy import GatewayId, SidecarId, proxy_of
 from pointsman.discovery.view import View
 from pointsman.store import keys
@@ -356,7 +357,7 @@ def test_it_runs_until_it_is_stopped_and_picks_up_what_is_written_and_who_is_reg
     follower, stop = Follower(store), threading.Event()
     seen: list[set[SidecarId | GatewayId]] = []
     thread = threading.Thread(
-        target=follower.run, args=(stop, seen.append), kwargs={"period": 0.01, "discovery_period": 0.0}
+        target=follow, args=(follower, stop, seen.append), kwargs={"period": 0.01, "discovery_period": 0.0}
     )
     thread.start()
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pointsman.adapter.follow.confirming import GAP_S, Meeting
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.aws.noticed import REREAD, NoticedStore
 from pointsman.aws.notices import notice
@@ -304,8 +305,8 @@ def test_new_proxies_are_looked_for_when_a_manifest_was_written_and_not_all_the_
     stop, looks = threading.Event(), []
     s9 = SidecarId("dc1", "default", "s9")
     following = threading.Thread(
-        target=noticed.follower.run,
-        args=(stop, lambda changed: looks.append(changed)),
+        target=follow,
+        args=(noticed.follower, stop, lambda changed: looks.append(changed)),
         kwargs={"period": 0.01, "discovery_period": 0.0},
     )
     following.start()

@@ -65,6 +65,7 @@ class MachineSettings:
     @classmethod
     def read(
         cls,
+        *,
         store: str,
         trust_domain: str,
         listen: str,

@@ -14,6 +14,7 @@ from pointsman.adapter.admin.watch import AdminWatch
 from pointsman.adapter.files.files_adapter import OURS, FilesAdapter
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import Idle
+from pointsman.adapter.follow.running import follow
 from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection, standing
@@ -128,7 +129,7 @@ class AdapterProcess:
                 idle.look()
                 self.retired.all()
 
-            self._start_thread(serving, ended, "follower", lambda: follower.run(ended, on_change))
+            self._start_thread(serving, ended, "follower", lambda: follow(follower, ended, on_change))
         if settings.admins:
             watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)

@@ -12,6 +12,7 @@ from typing import Any
 from pointsman.adapter.files.inotify import Inotify
 from pointsman.adapter.files.proxy_files import GRACE_S, ProxyFiles
 from pointsman.adapter.follow.follower import Follower
+from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.defects import AGAIN_S, Defects
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.retired import Fetching, retired
@@ -141,7 +142,7 @@ class FilesAdapter:
         discovery_period: float | None = None,
         on_turn: Callable[[], object] = lambda: None,
     ) -> None:
-        """Follow and write until `stop` is set, and call `on_turn` after every look; see `Follower.run` for the
+        """Follow and write until `stop` is set, and call `on_turn` after every look; see `follow` for the
         periods."""
 
         def on_change(changed: set[ProxyId]) -> None:
@@ -151,7 +152,7 @@ class FilesAdapter:
         with ThreadPoolExecutor(_AT_ONCE, "files") as self._pool:
             try:
                 self._take_over(stop)
-                self._follower.run(stop, on_change, period=period, discovery_period=discovery_period)
+                follow(self._follower, stop, on_change, period=period, discovery_period=discovery_period)
             finally:
                 with self._lock:
                     self._pool = None

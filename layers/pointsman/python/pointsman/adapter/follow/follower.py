@@ -23,12 +23,6 @@ _log = logging.getLogger(__name__)
 
 _FOLLOWING, _MAKING = "following what its manifest names", "making what it should have"
 
-PAUSE_S = 0.25
-"""Seconds until a store that could not be reached is asked again."""
-
-_PATIENCE_S = 5.0
-"""Seconds that a reading of the store may still take when everything ends."""
-
 
 @dataclass(slots=True)
 class _Followed:
@@ -48,7 +42,7 @@ class Follower:
 
     The one exception is what the store itself is found to have when it is asked for that alone: an object that was read
     as older than it was here is read once more, past every cache, and so is what an Envoy has newer than it is here
-    (`meet`). `run` does that on a thread of its own, `confirm` once; what went back then is among the `resets`.
+    (`meet`, `confirm`); what went back then is among the `resets`.
 
     With `kept`, every view that was complete is on disk as well, and there before the store is: `recall`.
 
@@ -77,7 +71,7 @@ class Follower:
         self._replica = Replica(store, kept)
         self._needs, self._views = Needs(self._replica), Views(self._replica, keeps=kept is not None)
         self._discovering = Discovering(store, datacenters, clock)
-        self._confirming = Confirming(clock)
+        self.confirming = Confirming(clock)
         self.resets = Resets()
         self._proxies: dict[ProxyId, _Followed] = {}
         self._asked: set[ProxyId] = set()
@@ -189,15 +183,15 @@ class Follower:
     @property
     def ahead(self) -> list[str]:
         """Which Envoys have something newer than what is here, and the store has not been read since they were met."""
-        return [each.what for each in self._confirming.meetings]
+        return [each.what for each in self.confirming.meetings]
 
     def meet(self, meeting: Meeting) -> None:
         """An Envoy is ahead: have the store itself say what there is. Nobody waits here."""
-        self._confirming.meet(meeting)
+        self.confirming.meet(meeting)
 
     def leave(self, meeting: Meeting) -> None:
         """Who was met has hung up, or is not ahead any more."""
-        self._confirming.leave(meeting)
+        self.confirming.leave(meeting)
 
     def recall(self) -> set[ProxyId]:
         """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
@@ -225,7 +219,7 @@ class Follower:
             if self._unreachable:
                 _log.warning("the store can be read again, after %.1f s", self._clock() - self._looked)
             self._looked, self._seen, self._unreachable = self._clock(), True, ""
-            self._confirming.doubt(self._replica.contradicted())
+            self.confirming.doubt(self._replica.contradicted())
             changed = self._settle()
             if self._kept is not None:
                 self._kept.sweep()
@@ -238,79 +232,40 @@ class Follower:
         waits for this and has it. Never raises for what the store does.
         """
         with self._lock:
-            wanted = self._confirming.due(self._need)
+            wanted = self.confirming.due(self._need)
             times = self._replica.times(wanted)
         if wanted:
             at = self._clock()
             try:
                 found = self._store.get_many(wanted)
             except StoreError as error:
-                self._confirming.failed(str(error))
+                self.confirming.failed(str(error))
                 return
             changed = self._take_confirmed(wanted, times, found, at)
         else:
             changed = set()
         with self._lock:
-            ended = self._confirming.ended(self._need)
+            ended = self.confirming.ended(self._need)
         # Who is about to be told has to have what there is now, be it that another look found it a moment ago.
         changed |= {each.proxy for each in ended}
         if changed:
             on_change(changed)
         for meeting in ended:
-            self._confirming.leave(meeting)
+            self.confirming.leave(meeting)
             meeting.done()
 
-    def run(
-        self,
-        stop: threading.Event,
-        on_change: Callable[[set[ProxyId]], None],
-        *,
-        period: float = PAUSE_S,
-        discovery_period: float | None = None,
-    ) -> None:
-        """Follow until `stop` is set: after every look, call `on_change` with the proxies whose views changed.
-
-        It is called with the empty set as well, about every `period` seconds where nothing happens, for whoever has
-        something to do from time to time; so often is a store looked at that cannot tell of writes. With
-        `discovery_period`, look for new proxies at the start, and so many seconds after the last time if anything was
-        written meanwhile.
-        """
-        on_change(self.recall())
-        self._confirming.open()
-        confirming = threading.Thread(target=self._keep_confirming, args=(on_change,), name="confirming", daemon=True)
-        confirming.start()
+    def wait(self, period: float) -> bool:
+        """Block until something is written, `period` seconds at most; False where the store cannot be reached."""
         try:
-            self._follow_store(stop, on_change, period, discovery_period)
-        finally:
-            self._confirming.close()
-            confirming.join(_PATIENCE_S)
+            self._store.wait(self._replica.cursor, period)
+        except StoreError:
+            return False  # the next look says what is wrong
+        return True
 
-    def _follow_store(
-        self,
-        stop: threading.Event,
-        on_change: Callable[[set[ProxyId]], None],
-        period: float,
-        discovery_period: float | None,
-    ) -> None:
-        while not stop.is_set():
-            if discovery_period is not None:
-                self._discovering.look_when_due(self.discover, discovery_period, self._replica.cursor)
-            on_change(self.refresh())
-            if self._unreachable:
-                stop.wait(PAUSE_S)
-                continue
-            try:
-                self._store.wait(self._replica.cursor, period)
-            except StoreError:
-                stop.wait(PAUSE_S)  # the next look says what is wrong
-
-    def _keep_confirming(self, on_change: Callable[[set[ProxyId]], None]) -> None:
-        while self._confirming.wait():
-            try:
-                self.confirm(on_change)
-            except Exception:
-                # Whoever waits goes on waiting, and is looked at again: one who cannot be served must not end this.
-                _log.exception("what the store has could not be confirmed")
+    def discover_when_due(self, period: float) -> None:
+        """`discover` at first, and `period` seconds after the last time if anything was written meanwhile. Never raises
+        for what the store does."""
+        self._discovering.look_when_due(self.discover, period, self._replica.cursor)
 
     def _take_confirmed(
         self, wanted: Iterable[str], times: Mapping[str, int], found: Mapping[str, Stored], at: float
@@ -319,7 +274,7 @@ class Follower:
         with self._lock:
             confirmed = self._replica.confirm(times, found)
             # What nobody follows any more needs no confirmation.
-            self._confirming.confirmed(wanted, confirmed.keys | (set(wanted) - times.keys()), at)
+            self.confirming.confirmed(wanted, confirmed.keys | (set(wanted) - times.keys()), at)
             for key, went in confirmed.resets.items():
                 self.resets.note(key, went)
             self._touch(confirmed.changed)
@@ -360,7 +315,7 @@ class Follower:
             self._reading_failed = str(error)
             self._settle(False)
             raise
-        self._confirming.doubt(self._replica.contradicted())
+        self.confirming.doubt(self._replica.contradicted())
         return self._settle()
 
     def _read_new(self) -> None:
