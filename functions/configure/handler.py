@@ -7,8 +7,8 @@
     POST        /v1/rollback/GENERATION
     GET         /v1/status             where every resolver's traffic goes (`?dc=`)
 
-JSON, or what the content type says: application/yaml, application/hcl. Invalid input is answered 400 with every
-problem, and changes nothing; what is not there 404; 503 means to send it again, which is safe.
+Bodies are JSON, or application/yaml or application/hcl by their content type. 400: invalid input, with every problem;
+nothing was changed. 404: not found. 503: send it again, which is safe.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
@@ -17,7 +17,7 @@ the first write.
 
 import gc
 
-gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+gc.disable()  # Off until all is imported: nothing is garbage yet, and collecting takes a tenth of a cold start.
 
 from base64 import b64decode
 from typing import Any
@@ -43,7 +43,7 @@ from pointsman.pipeline.status import status
 from pointsman.store.protocol import StoreUnavailable
 
 LONGEST_GENERATION = 18
-"""Digits of a generation's number: no store sees so many."""
+"""Digits of a generation's number, far more than any store needs."""
 
 _FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
 
@@ -59,7 +59,7 @@ gc.enable()
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The Lambda function: a request to its URL in, the answer out."""
+    """The Lambda function: takes a request to its URL and returns the answer."""
     try:
         return app.resolve(event, context)
     finally:
@@ -77,7 +77,7 @@ def apply() -> Response[str]:
 
 @app.get("/v1/config")
 def show_all() -> Response[str]:
-    """The whole config, or one kind of it."""
+    """Show the whole config, or one kind of entries."""
     kind = app.current_event.get_query_string_value("kind", "")
     if kind not in ("", "registration", *KINDS):
         raise InvalidInput.single("kind", "", f'"{kind}" is none of {", ".join([*KINDS, "registration"])}')
@@ -89,19 +89,19 @@ def show_all() -> Response[str]:
 
 @app.get("/v1/config/registration/<name>")
 def show_registration(name: str) -> Response[str]:
-    """One sidecar's registration."""
+    """Show a sidecar's registration."""
     return shown(f"registration {name}", current().registrations.get(registration_named(name)))
 
 
 @app.get("/v1/config/registration/gateway/<gateway>")
 def show_gateway(gateway: str) -> Response[str]:
-    """One mesh gateway's registration."""
+    """Show a mesh gateway's registration."""
     return shown(f"registration {gateway}", current().registrations.get(registration_named(f"gateway/{gateway}")))
 
 
 @app.get("/v1/config/<kind>/<name>")
 def show(kind: str, name: str) -> Response[str]:
-    """One entry."""
+    """Show a config entry."""
     entry = current().entries.get((kind, namespace(), name))
     return answer(200, entry_json(entry)) if entry is not None else missing(f'{kind} "{name}"')
 
@@ -120,7 +120,7 @@ def delete_gateway(gateway: str) -> Response[str]:
 
 @app.delete("/v1/config/<kind>/<name>")
 def delete(kind: str, name: str) -> Response[str]:
-    """Delete an entry, if everything still fits without it."""
+    """Delete a config entry, unless the rest of the config needs it."""
     return written(configure(engine, Batch(delete_entries=[(kind, namespace(), name)])))
 
 
@@ -134,7 +134,7 @@ def roll_back(generation: str) -> Response[str]:
 
 @app.get("/v1/status")
 def show_status() -> Response[str]:
-    """Which target of every resolver serves now, and why."""
+    """Show which target of every resolver serves now, and why."""
     datacenter = app.current_event.get_query_string_value("dc", "")
     found = status(engine)
     resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
@@ -143,7 +143,7 @@ def show_status() -> Response[str]:
 
 @app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]
 def refused(error: InvalidInput) -> Response[str]:
-    """Sending it again cannot help."""
+    """Answer 400: sending the same again cannot help."""
     logger.info("refused", problems=[str(problem) for problem in error.problems])
     signals.count("ConfigRefused")
     return answer(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
@@ -151,14 +151,14 @@ def refused(error: InvalidInput) -> Response[str]:
 
 @app.exception_handler(PointsmanError)  # type: ignore[untyped-decorator]
 def failed(error: PointsmanError) -> Response[str]:
-    """The store is away, or damaged."""
+    """Answer 503: the store is unavailable or damaged."""
     logger.warning("failed", reason=str(error))
     signals.count("ConfigFailed")
     return answer(503 if isinstance(error, StoreUnavailable) else 500, {"error": str(error)})
 
 
 def written(done: Configured) -> Response[str]:
-    """What a write came to, told to the caller, the log and the metrics."""
+    """The answer to a write, which is also logged and counted."""
     moved = [f"{head.plan_key} v{head.version}" for head in done.settled.moved]
     if done.changed:
         caller = app.current_event.request_context.authorizer
@@ -178,7 +178,7 @@ def written(done: Configured) -> Response[str]:
 
 
 def body() -> bytes:
-    """The request's body, of any content type, as it was sent."""
+    """The request's body as bytes, of any content type."""
     event = app.current_event
     text = event.body or ""
     try:
@@ -188,17 +188,17 @@ def body() -> bytes:
 
 
 def current() -> Config:
-    """The config as it stands."""
+    """The current config."""
     return engine.config(load_root(engine.objects, engine.refresh().root))
 
 
 def namespace() -> str:
-    """The namespace that the request is about."""
+    """The namespace in the request."""
     return app.current_event.get_query_string_value("namespace", "") or DEFAULT_NAMESPACE
 
 
 def registration_named(name: str) -> str:
-    """What a registration goes by in the config."""
+    """The key of a registration in the config."""
     datacenter = app.current_event.get_query_string_value("dc", "")
     if not datacenter:
         raise InvalidInput.single(f"registration {name}", "dc", "is missing: say which datacenter, as ?dc=dc1")
@@ -206,22 +206,22 @@ def registration_named(name: str) -> str:
 
 
 def as_written(registration: Registration) -> dict[str, Any]:
-    """A registration as PUT takes it back."""
+    """A registration in the form that PUT accepts."""
     return registration.model_dump(by_alias=True, exclude_defaults=True)
 
 
 def shown(thing: str, registration: Registration | None) -> Response[str]:
-    """A registration, or that there is none."""
+    """Answer with a registration, or 404 if it is None."""
     return answer(200, as_written(registration)) if registration is not None else missing(thing)
 
 
 def missing(thing: str) -> Response[str]:
-    """What is not there."""
+    """Answer 404."""
     return answer(404, {"error": f"{thing}: is not there; GET /v1/config shows what is"})
 
 
 def answer(code: int, body: Any) -> Response[str]:
-    """An answer in JSON."""
+    """Answer in JSON."""
     data = canonical(body)
     if len(data) > LARGEST_ANSWER_BYTES:
         code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})

@@ -1,12 +1,12 @@
-"""Discovery: REST xDS at the function's URL (IAM authentication), for Envoys that have no adapter to ask.
+"""Discovery: REST xDS at the function's URL (IAM authentication), for Envoys without an adapter.
 
     POST /v3/discovery:clusters, /v3/discovery:endpoints, /v3/discovery:listeners
     GET  /healthz
 
-As an adapter answers, except that nothing is held: 200 with what is newer than the request's `version_info`, else 304
-(docs/envoy.md). 400 is malformed, 404 not registered, 413 too large; 503 means that what there is cannot be read, and
-the Envoy keeps what it has, as it does in all of these cases. Nobody is made to wait for a refusal either, since a
-function is paid for while it waits: the bootstrap's refresh delay is what paces an Envoy.
+It answers as an adapter does but holds no polls: 200 with resources newer than the request's `version_info`, else 304
+(docs/envoy.md). 400: malformed. 404: not registered. 413: too large. 503: the resources cannot be read. After all of
+these the Envoy keeps what it has. Refusals are not delayed either, because waiting in a function costs money: the
+refresh delay in the bootstrap paces an Envoy.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_REFRESH_DELAY, the seconds from an answer to
 the next request for the same endpoints.
@@ -14,7 +14,7 @@ the next request for the same endpoints.
 
 import gc
 
-gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+gc.disable()  # Off until all is imported: nothing is garbage yet, and collecting takes a tenth of a cold start.
 
 from base64 import b64decode
 from collections.abc import Callable
@@ -38,13 +38,13 @@ from pointsman.model.errors import InvalidInput
 from pointsman.store.open import open_bucket
 
 REQUEST_TIMEOUT_MS = 15_000
-"""How long an Envoy waits for endpoints: longer than the function may take."""
+"""Milliseconds that Envoy waits for endpoints: longer than the function may take."""
 
 LONGEST_ID = 128
-"""Characters of an Envoy's id that get into the log."""
+"""Characters of an Envoy's id in the log."""
 
 WARMING_S = 1.5
-"""Seconds that clusters take after they came, for their own first request. Polls are twice the delay apart at most."""
+"""Seconds that new clusters need for their own first request. Polls are at most twice the delay apart."""
 
 signals = Signals("discovery")
 logger = signals.logger
@@ -65,27 +65,27 @@ gc.enable()
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.LAMBDA_FUNCTION_URL, clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The Lambda function: a request to its URL in, the answer out."""
+    """The Lambda function: takes a request to its URL and returns the answer."""
     try:
         return app.resolve(event, context)
     finally:
-        # Nearly all requests change nothing, and a line about each would cost more than answering it.
+        # Nearly all requests change nothing, and a log line for each would cost more than its answer.
         signals.flush()
 
 
 @app.get("/healthz")
 def healthz() -> Response[str]:
-    """Whether the function answers at all."""
+    """Answer that the function works."""
     return json_answer(200, b'{"alive":true}')
 
 
 def answering(kind: Kind) -> Callable[[], Response[str]]:
-    """What answers requests for `kind`."""
+    """A function that answers requests for `kind`."""
 
     def respond() -> Response[str]:
         event = app.current_event
         text = event.body or ""
-        # What is no text of UTF-8 comes in base64, and what is no text of anything is for the parser to refuse.
+        # A body that is not UTF-8 text arrives in base64; the parser refuses it if it is not JSON.
         try:
             body = b64decode(text) if event.is_base64_encoded else text.encode(errors="surrogatepass")
         except ValueError as error:
@@ -104,7 +104,7 @@ for each in Kind:
 
 
 def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
-    """An outcome to an Envoy; what is not everyday also to the log and the metrics."""
+    """The answer to an Envoy for an outcome; unusual outcomes are also logged and counted."""
     if outcome.unreachable:
         logger.warning("the store is away, what is known stays", reason=outcome.unreachable)
         signals.count("DiscoveryStale")
@@ -131,26 +131,26 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
 
 @app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]
 def invalid(error: InvalidInput) -> Response[str]:
-    """No Envoy asks like this."""
+    """Answer 400: no Envoy sends such a request."""
     return refused(400, str(error))
 
 
 @app.exception_handler(NotRegistered)  # type: ignore[untyped-decorator]
 def unknown(error: NotRegistered) -> Response[str]:
-    """Somebody else's Envoy, or one that came before its registration."""
+    """Answer 404: another mesh's Envoy, or one whose registration does not exist yet."""
     return refused(404, str(error))
 
 
 @app.exception_handler(NotReady)  # type: ignore[untyped-decorator]
 def failed(error: NotReady) -> Response[str]:
-    """The store is away, or damaged."""
+    """Answer 503: the store is unavailable or damaged."""
     logger.warning("failed", reason=str(error))
     signals.count("DiscoveryFailed")
     return json_answer(503, orjson.dumps({"error": str(error)}))
 
 
 def refused(code: int, reason: str) -> Response[str]:
-    """A refusal that asking again does not change."""
+    """Answer a refusal that asking again would not change."""
     logger.warning("refused", reason=reason)
     signals.count("DiscoveryRefused")
     return json_answer(code, orjson.dumps({"error": reason}))

@@ -1,20 +1,20 @@
-"""Ingest: health events and uploaded config from a queue, each taken in before its record counts as done.
+"""Ingest: health events and uploaded config from a queue. A record is acknowledged when its events are ingested.
 
 The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), or
-what S3 tells of a config entry uploaded under deploy/ (docs/aws.md). What is invalid goes to the dead-letter queue at
-once, with the reason, and is done: sending it again could not help. What the store did not take is a batch item
-failure, and SQS delivers it again; taking in twice is the same as once.
+S3's notification of config uploaded under deploy/ (docs/aws.md). An invalid record goes to the dead-letter queue at
+once, with the reason, and is acknowledged: a retry could not help. If the store fails, the record is a batch item
+failure and SQS delivers it again; ingesting an event twice does no harm.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
-the first config; POINTSMAN_DEAD_LETTERS, the URL of the dead-letter queue (without one, what is invalid is a batch item
-failure as well, and the queue's own redrive policy decides); POINTSMAN_ECS_TASKS, which ECS tasks are instances of what
-(JSON; without it, those whose events say so).
+the first config; POINTSMAN_DEAD_LETTERS, the URL of the dead-letter queue (without one, invalid records are batch item
+failures as well, and the queue's redrive policy applies); POINTSMAN_ECS_TASKS, the services of ECS tasks as JSON
+(without it, only tasks whose events name their service).
 """
 
 import gc
 
-gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+gc.disable()  # Off until all is imported: nothing is garbage yet, and collecting takes a tenth of a cold start.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,20 +44,21 @@ from pointsman.pipeline.recording import catalog_key
 from pointsman.store.session import new_client
 
 LISTS = "incoming/"
-"""Where in the store's bucket producers put the lists that are too long for the bus."""
+"""The prefix in the store's bucket where producers put lists that are too long for the bus."""
 
 UPLOADS = "deploy/"
-"""Where in the store's bucket config is uploaded."""
+"""The prefix in the store's bucket for uploaded config."""
 
 SPARE_MS = 5_000
-"""Milliseconds before its time is over at which the function begins no further step: what is left comes again."""
+"""Milliseconds before its timeout at which the function starts no further step: the remaining records are delivered
+again."""
 
 LONGEST_REASON = 1000
-"""Characters of the reason that travel with a dead letter; the log line has all of it."""
+"""Characters of the reason in a dead letter; the log line has all of it."""
 
 signals = Signals("ingest")
 logger = signals.logger
-# Even a batch that failed as a whole is reported record by record: a raised error would count against the function.
+# Even if the whole batch fails, each record is reported: a raised error would count against the function.
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 started = start()
@@ -65,7 +66,7 @@ environment, session, store, engine = started.environment, started.session, star
 bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
 sqs = new_client(session, "sqs")
-# Regions whose tasks' tags are asked for; most deployments have none.
+# ECS clients, by the regions whose tasks' tags are fetched; most deployments need none.
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
 around_the_snapshot(import_config, lambda: ecs(session.get_config_variable("region")))
 gc.enable()
@@ -73,7 +74,7 @@ gc.enable()
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    """The Lambda function: an SQS event in, the records to deliver again out."""
+    """The Lambda function: takes an SQS event and returns the records to deliver again."""
     try:
         records = [SQSRecord(each) for each in event["Records"]]
         account = context.invoked_function_arn.split(":")[4]
@@ -85,7 +86,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailure
 
 @dataclass(slots=True)
 class Taken:
-    """What a record holds, and what became of its events; or the `error` that kept it from being read."""
+    """The content of a record and the outcomes of its events, or the `error` that kept it from being read."""
 
     events: tuple[HealthEvent, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -95,12 +96,13 @@ class Taken:
 
 
 def take_in(records: Sequence[SQSRecord], account: str, in_time: Callable[[], bool]) -> dict[str, Taken]:
-    """Take in the events of all `records` in one pass, by message id. What fails, fails alone."""
+    """Ingest the events of all `records` in one pass; the results are by message id. One record's failure does not
+    affect the others."""
     taken = {record.message_id: read_record(record, account) for record in records}
     outcomes = iter(ingest_all(engine, [event for each in taken.values() for event in each.events], in_time))
     for each in taken.values():
         each.done = [next(outcomes) for _ in each.events]
-    # Several events may have touched one head.
+    # Several events may have changed the same head.
     done = [one for each in taken.values() for one in each.done if isinstance(one, Ingested)]
     signals.count(
         "ResolversRecomputed", len({head.key for one in done for head in (*one.moved, *one.stamped, *one.stood)})
@@ -112,7 +114,7 @@ def take_in(records: Sequence[SQSRecord], account: str, in_time: Callable[[], bo
 
 
 def read_record(record: SQSRecord, account: str) -> Taken:
-    """What is in `record`; nothing is taken in yet."""
+    """Read `record`, without ingesting it yet."""
     try:
         raw = read_json(record.body)
         if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
@@ -124,7 +126,8 @@ def read_record(record: SQSRecord, account: str) -> Taken:
 
 
 def tell_of(record: SQSRecord, taken: Taken) -> None:
-    """Tell what became of `record`, which counts as done. Raises whatever should make SQS deliver it again."""
+    """Log and count the outcome of `record`, which is then acknowledged. Raises the error that makes SQS deliver it
+    again."""
     logger.append_keys(message_id=record.message_id)
     logger.set_correlation_id(record.message_id)
     try:
@@ -145,7 +148,7 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
             refuse(record, error)
     except Exception as error:
         signals.count("EventsFailed")
-        # What the project raises itself says all there is to say; anything else is a defect or a missing permission.
+        # The project's own errors need no traceback; anything else is a defect or a missing permission.
         logger.warning(
             "failed, to be delivered again", reason=str(error), exc_info=not isinstance(error, PointsmanError)
         )
@@ -153,11 +156,11 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
 
 
 def tell_of_event(event: HealthEvent, done: Ingested) -> None:
-    """Tell what became of one health event."""
+    """Log and count the outcome of one health event."""
     signals.count("EventsIngested")
     signals.count("EventsDuplicate", not done.new and done.stale is None)
     if done.stale is not None:
-        # A queue delivers late and twice, so most of these are harmless. To deliver them again would not help.
+        # A queue delivers late and twice, so most stale events are harmless. Delivering them again would not help.
         signals.count("EventsStale")
         logger.info("stale", catalog=catalog_key(event), **done.stale.json())
     if event.refused:
@@ -182,11 +185,11 @@ def tell_of_event(event: HealthEvent, done: Ingested) -> None:
 
 
 def deploy(upload: Upload) -> None:
-    """Apply the config that was uploaded, as the object is now. Raises InvalidInput, and then nothing was changed."""
+    """Apply uploaded config, in the object's current content. Raises InvalidInput; then nothing was changed."""
     if upload.is_folder:
         logger.info("ignored", reasons=[f"{upload}: is a folder"])
         return
-    # Health events need neither the compiler nor the shapes of config.
+    # Imported here: health events need neither the compiler nor the models of config.
     from pointsman.pipeline.configure import Batch, parse_documents
     from pointsman.pipeline.deploy import deploy as apply
 
@@ -196,7 +199,7 @@ def deploy(upload: Upload) -> None:
         except (PointsmanError, MemoryError):
             raise
         except Exception as error:
-            # A defect, which the same content meets again: it must not come back for as long as the queue keeps it.
+            # A defect, which the same content would meet again: the record must not come back until the queue drops it.
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
 
@@ -210,7 +213,7 @@ def deploy(upload: Upload) -> None:
 
 
 def read(raw: Any, account: str) -> Reading:
-    """What the body of a record says, with everything in it that has to be fetched first."""
+    """Read the body of a record, and fetch everything that it refers to."""
     reading = read_events(raw, settings)
     while reading.missing is not None:
         reading = read_events(fetched(reading.missing, account), settings)
@@ -218,7 +221,8 @@ def read(raw: Any, account: str) -> Reading:
 
 
 def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
-    """The event with what it misses. Raises ClientError where it cannot be fetched for now, or may not be."""
+    """The event with its missing parts. Raises ClientError if they cannot be fetched now, or the permission is
+    missing."""
     if isinstance(missing, TaskTags):
         if missing.account != account:
             return missing.filled(())  # ECS answers nobody else's account
@@ -229,12 +233,12 @@ def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
 
 
 def content_of(key: str, most: int) -> bytes | None:
-    """What an object of the store's bucket holds, `most` bytes and one more; None if it is not there, or empty."""
+    """Up to `most` + 1 bytes of an object in the store's bucket; None if it is missing or empty."""
     return store.beginning(key.removeprefix(within), most + 1)
 
 
 def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
-    """The answer to `ask`, None where AWS says with one of `codes` that what is asked for is not there."""
+    """The result of `ask`; None if AWS answers with one of `codes`, which mean that the thing does not exist."""
     try:
         return ask()
     except ClientError as error:
@@ -244,10 +248,10 @@ def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
 
 
 def refuse(record: SQSRecord, error: InvalidInput) -> None:
-    """Put `record` among the dead letters, its body as it came. Raises `error` where there is no queue for them."""
+    """Send `record` to the dead-letter queue, with its body unchanged. Raises `error` if there is no such queue."""
     if not environment.dead_letters:
         raise error
-    # SQS refuses a message with characters that XML does not have, and a reason may quote one.
+    # SQS refuses characters that XML does not allow, and a reason may quote one.
     reason = "".join(char if char.isprintable() else "?" for char in str(error)[:LONGEST_REASON])
     attributes = {"reason": reason, "message-id": record.message_id}
     try:
@@ -259,15 +263,15 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
     except ClientError as refusal:
         if not refusal.response["Error"]["Code"].startswith("InvalidParameterValue"):
             raise
-        # Attributes count towards the largest message, and the body alone may be one already.
+        # Attributes count towards SQS's limit on a message, which the body alone may reach.
         sqs.send_message(QueueUrl=environment.dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
     signals.count("EventsRefused")
 
 
 def failing(failed: Mapping[str, Exception]) -> None:
-    """Tell of heads that cannot be computed. The record is done all the same: to deliver it again would not help, what
-    it says is in the catalog, and every reconcile tries again and tells of it."""
+    """Log and count heads that cannot be computed. The record is acknowledged anyway: its events are in the catalog, so
+    a retry would not help, and every reconcile tries and reports again."""
     for plan, error in failed.items():
         defect = None if isinstance(error, PointsmanError) else error
         logger.error("cannot be computed", plan=plan, reason=str(error), exc_info=defect)

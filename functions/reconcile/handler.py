@@ -1,4 +1,4 @@
-"""Reconcile: on a schedule, finish what crashes left and bring every head to what a fresh computation gives.
+"""Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
 Then sweep: remove the queues of adapters that are gone.
 
@@ -9,7 +9,7 @@ without).
 
 import gc
 
-gc.disable()  # until all is imported, none of which is garbage: to look for some is a tenth of a cold start
+gc.disable()  # Off until all is imported: nothing is garbage yet, and collecting takes a tenth of a cold start.
 
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +24,7 @@ from pointsman.aws.sweep import sweep_of
 from pointsman.pipeline.reconcile import reconcile
 
 MOST_REASONS = 20
-"""How many of the heads that cannot be computed are told of in one log line."""
+"""Failed heads named in one log line."""
 
 signals = Signals("reconcile")
 logger, metrics = signals.logger, signals.metrics
@@ -39,11 +39,11 @@ gc.enable()
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The Lambda function: the schedule's event in, what was found to mend out."""
+    """The Lambda function: takes the schedule's event and returns what was repaired."""
     logger.set_correlation_id(event.get("id"))
     done = reconcile(engine, lambda text: logger.debug(text))
     metrics.add_metric("ObjectsChecked", MetricUnit.Count, done.checked)
-    # Zero as well: an alarm on it needs to see that a reconcile ran.
+    # Also with zero: an alarm needs to see that a reconcile ran.
     metrics.add_metric("ObjectsRepaired", MetricUnit.Count, done.repaired)
     metrics.add_metric("HeadsFailed", MetricUnit.Count, len(done.failed))
     signals.went_back(done.warnings)
@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def sweep_queues() -> None:
-    """Remove what adapters left behind. What cannot be removed now is removed another time."""
+    """Remove what adapters left behind. If that fails, the next run tries again."""
     try:
         swept = sweep()
     except (BotoCoreError, ClientError) as error:

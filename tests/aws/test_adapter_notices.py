@@ -312,7 +312,7 @@ def test_a_start_that_fails_half_way_leaves_no_queue(mesh: Aws, signals: None) -
     [
         (["--notices", "pointsman-notices"], '"pointsman-notices" is not the ARN of a mesh\'s topic'),
         (["--notices", "arn:aws:sns:eu-central-1:111122223333:alarms"], "the stack's output NoticesArn"),
-        (["--notices", "arn:aws:sns:eu-central-1:111122223333:m-notices"], "--notices goes with a bucket"),
+        (["--notices", "arn:aws:sns:eu-central-1:111122223333:m-notices"], "--notices needs a bucket"),
         (["--dc", "DC 1"], '"DC 1" is not the name of a datacenter'),
     ],
 )

@@ -164,7 +164,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         1,
         "is `pointsman up` running there?",
     ),
-    "no such entry": (["get", "service-resolver", "s9"], {}, 1, 'service-resolver "s9": is not there'),
+    "no such entry": (["get", "service-resolver", "s9"], {}, 1, 'service-resolver "s9": does not exist'),
     "no such registration": (
         ["bootstrap", "s9", "--dc", "dc1", "--files", "envoys"],
         {},
@@ -210,11 +210,11 @@ def test_wrong_input_is_one_clear_line_and_changes_nothing(tmp_path: Path, name:
     [
         ([], "give one of --files DIR, --http URL|unix:PATH, --grpc URL|unix:PATH, --function-url URL"),
         (["--files", "envoys", "--function-url", "https://x"], "give one of"),
-        (["--function-url", "http://abc.lambda-url.eu-central-1.on.aws"], "is not https://HOST, as the stack's output"),
+        (["--function-url", "http://abc.lambda-url.eu-central-1.on.aws"], "is not https://HOST; use the stack's"),
         (["--function-url", "https://abc.lambda-url.eu-central-1.on.aws/v3"], "is not https://HOST"),
-        (["--function-url", "https://xds.example"], "xds.example does not tell its region; give --region REGION"),
+        (["--function-url", "https://xds.example"], "xds.example does not contain its region; give --region REGION"),
         (["--function-url", "https://xds.example", "--region", "here"], "region: 'here' is not an AWS region"),
-        (["--files", "envoys", "--refresh-delay", "5"], "--refresh-delay is for --http and --function-url"),
+        (["--files", "envoys", "--refresh-delay", "5"], "--refresh-delay is only for --http and --function-url"),
     ],
 )
 def test_a_way_to_fetch_that_is_none_is_one_clear_line(
@@ -386,7 +386,7 @@ def test_a_bootstrap_knows_a_gateway_by_its_name(
     assert node("s1", "--gateway") == ("s1", "mesh-gateway")
     assert node("s1", "--sidecar", *certificates) == ("s1-sidecar-proxy", "s1")
     assert run(["bootstrap", "s1", "--dc", "dc1", "--grpc", "127.0.0.1:1", *certificates]) == 2
-    assert '"s1" is a mesh gateway and a service in dc1; say --gateway or --sidecar' in capsys.readouterr().err
+    assert '"s1" is a mesh gateway and a service in dc1; give --gateway or --sidecar' in capsys.readouterr().err
     assert run(["bootstrap", "edge", "--sidecar", "--dc", "dc1", "--grpc", "127.0.0.1:1"]) == 1
     assert 'sidecar of "edge": is not registered in dc1; registered are: ' in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What the environment variables of a function say, read once at its start."""
+"""Reads a function's environment variables, once at its start."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class Environment:
     """The variables that begin with POINTSMAN_; each function's docstring says which it reads.
 
     `store` is s3://bucket/prefix, `notices` the ARN of the topic, `scope` the datacenters to compute for,
-    `dead_letters` the URL of a queue, `ecs_tasks` JSON, `sds` what `--sds` takes. "" is what is not set.
+    `dead_letters` the URL of a queue, `ecs_tasks` JSON, `sds` a value of `--sds`. An unset variable is "".
     """
 
     store: str
@@ -34,13 +34,14 @@ class Environment:
 
     @property
     def prefix(self) -> str:
-        """What all keys in the bucket begin with: "", or something that ends in a slash."""
+        """The prefix of all keys in the bucket: "", or a text that ends in a slash."""
         prefix = self.store.removeprefix("s3://").strip("/").partition("/")[2]
         return f"{prefix}/" if prefix else ""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """What `variables` say. Raises PointsmanError where the store is not named, InvalidInput for what says nothing."""
+    """The environment in `variables`. Raises PointsmanError if the store is not set, InvalidInput for an invalid
+    value."""
 
     def text(name: str) -> str:
         return variables.get(f"POINTSMAN_{name}", "")

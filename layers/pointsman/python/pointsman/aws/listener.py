@@ -1,4 +1,4 @@
-"""Keeping a queue to hear from, for as long as a process lives."""
+"""Keeps a notice queue for as long as a process lives, and receives from it."""
 
 import hashlib
 import logging
@@ -13,26 +13,26 @@ from pointsman.aws.queue import BATCH, LONG_POLL_S, NoticeQueue, QueueError, Que
 _log = logging.getLogger(__name__)
 
 RENEW_S = 600.0
-"""Seconds between two signs of life of a queue; `pointsman.aws.sweep` waits for six of them."""
+"""Seconds between two renewals of a queue; `pointsman.aws.sweep` waits for six of them."""
 
 PAUSES = (1.0, 5.0, 15.0, 30.0, 60.0)
-"""Seconds until what failed is tried again, the last one from then on."""
+"""Seconds before a retry after each failure in a row; the last one repeats."""
 
 _DELETED_S = 60.0
-"""Seconds after which what was taken is deleted, if not so many wait for that before as one request deletes: it would
-come again after twice as long."""
+"""Seconds after which received messages are deleted, unless enough for one request are waiting earlier. After twice as
+long they would be delivered again."""
 
 _FAREWELL_S = 10.0
-"""Seconds that ending waits for a queue that is just being made."""
+"""Seconds that `close` waits for a queue that is being created."""
 
 
 def share(name: str) -> float:
-    """From 0 to 1, the same for one `name` every time: spreads over a period what many do once in it."""
+    """A number from 0 to 1, always the same for one `name`. It spreads what many processes do once per period."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
 
 
 class Listener:
-    """A thread that receives from a queue of its own, renews it, and makes another one when it is lost."""
+    """A thread that receives from its own queue, renews it, and creates another one if it is lost."""
 
     def __init__(
         self,
@@ -44,9 +44,8 @@ class Listener:
         renew: float = RENEW_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`make` makes a queue or raises QueueError, `take` takes the texts of messages, `on_turn` is called when it
-        begins or ceases to hear. Nothing is made before `start`.
-        """
+        """`make` creates a queue or raises QueueError; `take` is called with the texts of messages, `on_turn` when
+        receiving starts or stops working. Nothing is created before `start`."""
         self._make, self._take, self._on_turn = make, take, on_turn
         self._pauses, self._renew, self._clock = pauses, renew, clock
         self._stop = threading.Event()
@@ -63,27 +62,26 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
 
     def start(self) -> None:
-        """Begin. It comes back at once: a queue that cannot be made is told and tried again."""
+        """Start the thread and return at once. If the queue cannot be created, that is logged and tried again."""
         self._thread.start()
 
     @property
     def hearing(self) -> int:
-        """0 while nothing is heard, else a number that is another one after every time that something may have been
-        missed."""
+        """0 while nothing is received; otherwise a number that changes whenever messages may have been missed."""
         return 0 if self._silent else self._turns
 
     @property
     def problem(self) -> str:
-        """Why nothing is heard; empty while it is, or before the first try is over."""
+        """Why nothing is received; "" while it is, or before the first attempt has ended."""
         return self._reported
 
     def settling(self, seconds: float) -> bool:
-        """Whether the queue is filtered and has been for less than `seconds`."""
+        """Whether the queue has a filter that is newer than `seconds`."""
         queue = self._queue
         return queue is not None and queue.filtered and self._clock() - self._since < seconds
 
     def close(self) -> None:
-        """Stop hearing, and remove queue and subscription."""
+        """Stop receiving, and remove the queue and its subscription."""
         self._stop.set()
         if not self._leave(_FAREWELL_S):
             _log.warning("a queue is still being made at the end; if it stays, reconcile sweeps it")
@@ -91,7 +89,8 @@ class Listener:
             self._thread.join(1.0)
 
     def _leave(self, timeout: float = -1) -> bool:
-        """Remove what there is of the queue; False if one was still being made after `timeout` seconds (-1: wait)."""
+        """Remove the queue, as far as it exists. Returns False if it was still being created after `timeout` seconds
+        (-1: wait without limit)."""
         if not self._making.acquire(timeout=timeout):
             return False
         try:
@@ -112,18 +111,18 @@ class Listener:
                     return
                 if isinstance(error, QueueLost):
                     self._taken.clear()
-                    self._leave()  # its subscription may be there yet
+                    self._leave()  # its subscription may still exist
                 self._deaf(str(error))
             except Exception as error:
                 _log.exception("what was heard could not be taken")
                 self._deaf(repr(error))
 
     def _once(self) -> None:
-        """Have a queue, receive once, and renew it when that is due. Raises QueueError."""
+        """Create a queue if there is none, receive once, and renew it if due. Raises QueueError."""
         queue = self._queue or self._made()
         if queue is None:
             return
-        # Whoever was deaf wants to know soon that it is not any more.
+        # A short poll first, so that a process that was cut off soon knows that it receives again.
         messages = queue.receive(1 if self._silent else LONG_POLL_S)
         self._hear()
         if messages:
@@ -144,7 +143,7 @@ class Listener:
         except QueueLost:
             raise
         except QueueError as error:
-            _log.info("%s", error)  # they come again, and say nothing new then
+            _log.info("%s", error)  # they are delivered again, and change nothing then
 
     def _show_life(self, queue: NoticeQueue) -> None:
         with self._making:
@@ -165,7 +164,7 @@ class Listener:
             self._begin()
 
     def _made(self) -> NoticeQueue | None:
-        """A new queue, heard from the moment that it is subscribed; None at the end."""
+        """A new queue, which receives from the moment of its subscription; None if the listener is closed."""
         with self._making:
             if self._stop.is_set():
                 return None
@@ -175,7 +174,7 @@ class Listener:
                 return None
             self._queue = queue
             self._since = self._clock()
-            # Not all of a fleet that was started at once renew at once.
+            # Spread, so that the processes of a fleet that started together do not all renew together.
             self._renewed = self._since - self._renew * share(queue.name)
         self._hear()
         return queue

@@ -1,4 +1,4 @@
-"""A store that is followed by notices: what moved comes by itself, and the store is seldom asked."""
+"""A store followed by notices: changes arrive as notices, and the store is rarely read."""
 
 import hashlib
 import threading
@@ -16,32 +16,32 @@ from pointsman.store.protocol import Changes, Listed, Store, Stored, StoreError,
 _Objects = list[Stored]
 
 REREAD = (30.0, 60.0)
-"""Seconds after which everything followed is read again in case a notice got lost, chosen between by identity."""
+"""Seconds after which everything followed is read again, in case a notice was lost. The identity chooses a point
+between the two."""
 
 SETTLING_S = 900.0
 """Seconds that SNS may take until a filter policy is in effect:
-https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html. So long, everything is read again
-three times as often."""
+https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html. During this time everything is read
+again three times as often."""
 
 
 MOST_HEARD_BYTES = 64 * 1024 * 1024
-"""Of objects that notices brought and that wait to be taken; beyond that everything is read from the store instead."""
+"""Bytes of objects received in notices and not yet taken; beyond that everything is read from the store instead."""
 
 _KEY_BYTES = 1024
-"""What a notice counts for that names its object alone."""
+"""Bytes counted for a notice that only names its object."""
 
 
 class NoticedStore:
-    """The store within, for one follower that hears of its `datacenters` (empty: of all) by notices.
+    """Wraps a store, for one follower that receives notices of its `datacenters` (empty: all).
 
-    While notices are heard, `changes` with a cursor takes what they bring and asks the store within for three things
-    alone: objects too large for a notice, those of other datacenters, and, every 30 to 60 s, whether anything is not
-    as it is known. While none are heard it asks for everything, as one would without notices.
+    While notices arrive, `changes` with a cursor returns what they bring and reads the wrapped store only for objects
+    too large for a notice, for those of other datacenters, and every 30 to 60 s to check everything. While none arrive,
+    it reads everything, as without notices.
 
-    A notice changes nothing that the follower would not take from the store. An older one than what was seen is old
-    news; one about a key that is not followed is forgotten, since whoever follows it later reads the store first.
-    Where the store itself goes back, restored from a backup, its next notices are old news as well: what it has is
-    learnt from the next reread, or from `get_many`, whichever comes first.
+    A notice never changes more than a read would. One that is older than what was seen is ignored; one about a key that
+    is not followed is dropped, since a new follower of the key reads the store first. If the store itself goes back,
+    restored from a backup, its next notices look old as well: the next full read, or `get_many`, learns what it holds.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class NoticedStore:
         clock: Callable[[], float] = time.monotonic,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """Hear over the queue that `make` makes, from `start` on. `identity` spreads the rereads of a fleet."""
+        """Receive from the queue that `make` creates, once `start` was called. `identity` spreads the full reads of a
+        fleet."""
         self._store, self._datacenters, self._clock = store, datacenters, clock
         self._reread = reread[0] + (reread[1] - reread[0]) * share(identity)
         self._changed = threading.Condition()
@@ -69,23 +70,24 @@ class NoticedStore:
         self._listener = Listener(make, self._hear, on_turn=self._wake, clock=clock, pauses=pauses)
 
     def start(self) -> None:
-        """Begin to hear. It comes back at once."""
+        """Start to receive, and return at once."""
         self._listener.start()
 
     @property
     def hearing(self) -> bool:
-        """Whether notices are heard."""
+        """Whether notices arrive."""
         return self._listener.hearing > 0
 
     @property
     def deaf_because(self) -> str:
-        """Why no notices are heard; empty while they are."""
+        """Why no notices arrive; "" while they do."""
         return self._listener.problem
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
-        """What is not as it is known, as a Store tells; with a cursor, what notices brought since the last such call.
+        """What differs from `known`, as a Store returns it; with a cursor, what notices brought since the last such
+        call.
 
-        Raises StoreError only where there was nothing else to tell.
+        Raises StoreError only if there is nothing else to return.
         """
         turn, now = self._listener.hearing, self._clock()
         if not cursor:
@@ -94,7 +96,7 @@ class NoticedStore:
             found = self._store.changes(known, "")
             return Changes(self._noted(found.objects), str(self._cursor), found.gone)
         objects, large, news = self._take(known)
-        # A cursor that stays says that nobody wrote a manifest: a listing for new proxies is saved.
+        # An unchanged cursor says that no manifest was written, which saves listing for new proxies.
         self._cursor += news
         every = self._is_due(turn, now)
         asked = {
@@ -115,7 +117,7 @@ class NoticedStore:
                 objects += self._noted(found.objects)
                 gone = found.gone
                 for key in gone:
-                    self._ages.pop(key, None)  # what is put there again begins anew
+                    self._ages.pop(key, None)  # a later object under this key starts with a new age
                 if every:
                     self._compared = (turn, now)
                     self._forget(known)
@@ -123,9 +125,9 @@ class NoticedStore:
         return Changes(objects, str(self._cursor), gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
-        """Block until a notice has come, a reread is due or notices cease; at most `timeout` seconds.
+        """Block until a notice arrives, a full read is due or notices stop; at most `timeout` seconds.
 
-        While none are heard it is as long as that, unless they begin: so often the store is asked then.
+        While none arrive, it waits for all of `timeout` unless they start: the store is then read at that interval.
         """
         if self._closed:
             return self._store.wait(cursor, 0)
@@ -140,7 +142,7 @@ class NoticedStore:
             return not self._closed
 
     def close(self) -> None:
-        """Remove the queue, and close the store within."""
+        """Remove the queue, and close the wrapped store."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -150,29 +152,29 @@ class NoticedStore:
             self._store.close()
 
     def get(self, key: str) -> Stored | None:
-        """As the store within."""
+        """As the wrapped store."""
         return self._store.get(key)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        """As the store within, which is asked: it is right, also about what is older than what was heard of."""
+        """As the wrapped store, whose answer is right even if it is older than what notices brought."""
         found = self._store.get_many(keys)
         self._noted(list(found.values()))
         return found
 
     def put(self, write: Write) -> Written:
-        """As the store within."""
+        """As the wrapped store."""
         return self._store.put(write)
 
     def put_many(self, writes: Sequence[Write]) -> list[Written]:
-        """As the store within."""
+        """As the wrapped store."""
         return self._store.put_many(writes)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """As the store within."""
+        """As the wrapped store."""
         return self._store.list(prefix)
 
     def _hear(self, texts: Sequence[str]) -> None:
-        """Keep what notices say for the next call of `changes`."""
+        """Keep the content of notices for the next call of `changes`."""
         with self._changed:
             for text in texts:
                 notice = read_notice(text)
@@ -196,8 +198,8 @@ class NoticedStore:
             self._changed.notify_all()
 
     def _take(self, known: Mapping[str, str | None]) -> tuple[_Objects, set[str], bool]:
-        """Of what was heard since the last time: the objects that are news, the keys to read, and whether anything
-        was about what is known or could become so."""
+        """From the notices since the last call: the new objects, the keys to read, and whether any notice was about a
+        known key or one that could become known."""
         with self._changed:
             heard, self._heard = self._heard, {}
             large, self._large = self._large, set()
@@ -214,7 +216,7 @@ class NoticedStore:
         return objects, large, bool(objects or large or manifests)
 
     def _noted(self, objects: Sequence[Stored]) -> _Objects:
-        """`objects`, which the store has, with their ages noted: the store is right about what is older."""
+        """`objects`, read from the store, with their ages recorded even where they are older."""
         for each in objects:
             self._ages[each.key] = _age(each.data)
         return [*objects]
@@ -223,14 +225,14 @@ class NoticedStore:
         self._ages = {key: age for key, age in self._ages.items() if key in known}
 
     def _is_due(self, turn: int, now: float) -> bool:
-        """Whether the store has to be asked for everything: what was written before one heard, or went unheard."""
+        """Whether everything has to be read: for changes before notices arrived, or whose notices were lost."""
         return not turn or turn != self._compared[0] or now - self._compared[1] >= self._period()
 
     def _period(self) -> float:
         return self._reread / 3 if self._listener.settling(SETTLING_S) else self._reread
 
     def _is_heard_of(self, key: str) -> bool:
-        """Whether notices tell of `key`, which is `snapshots/dc1/...` or `manifests/dc1/...`."""
+        """Whether notices cover `key`, which is `snapshots/dc1/...` or `manifests/dc1/...`."""
         return not self._datacenters or keys.datacenter_of(key) in self._datacenters
 
 
@@ -242,13 +244,14 @@ def _age(data: bytes) -> Age:
 
 
 def _etag(data: bytes) -> str:
-    """The etag that S3 gives to an object that is put at once into a bucket with SSE-S3:
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html. Where it is another one (KMS), the next reread
+    """The etag that S3 gives to an object written in one request into a bucket with SSE-S3:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html. If the real one differs (KMS), the next full read
     fetches the object once more and learns it."""
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 def noticed(store: Store, topic: MeshTopic, datacenters: Set[str], host: str) -> NoticedStore:
-    """`store` followed by notices over `topic`, not started yet. Raises PointsmanError if there is no client for it."""
+    """`store` followed by notices over `topic`, not started yet. Raises PointsmanError if no AWS client can be
+    created."""
     make = queue_maker(topic, sorted(datacenters), host)
     return NoticedStore(store, make, datacenters, identity=host)

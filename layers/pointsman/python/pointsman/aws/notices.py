@@ -1,4 +1,4 @@
-"""Notices: telling who follows that heads and manifests moved, each notice with the moved object itself."""
+"""Notices: tell followers that heads and manifests changed. Each notice carries the changed object."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 LARGEST_BYTES = 200_000
-"""Bytes of the largest object that travels inside its notice."""
+"""Bytes of the largest object that a notice carries."""
 
 _LARGEST_REQUEST_BYTES = 256_000
-"""Bytes of all messages in one request: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html, 256 KB."""
+"""Bytes of all messages in one request, 256 KB: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html."""
 
 _ENTRIES = 10
 _OVERHEAD = 256
@@ -28,7 +28,7 @@ _THREADS = 8
 
 
 class Topic(Protocol):
-    """What is used of boto3's SNS client."""
+    """The part of boto3's SNS client that is used."""
 
     def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Sequence[Any]) -> Any:
         """https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html."""
@@ -76,7 +76,7 @@ class Notice:
 
 
 def read_notice(text: str) -> Notice | None:
-    """The notice that `notice` wrote; None for anything else, which says nothing."""
+    """The notice in a message that `notice` wrote; None for any other text."""
     try:
         body = orjson.loads(text)
     except ValueError:
@@ -92,15 +92,15 @@ def read_notice(text: str) -> Notice | None:
         return Notice(key, None)
     try:
         return Notice(key, canonical(object_), age_of(object_)) if isinstance(object_, dict) else None
-    except TypeError:  # nested more deeply than anything that was written
+    except TypeError:  # nested more deeply than anything that Pointsman writes
         return None
 
 
 class Notices:
     """Publishes notices to an SNS topic, as an Engine's `notify`.
 
-    A message has one attribute, `datacenter`: whoever follows one datacenter filters by it. Notices come more than
-    once and out of order; the serial inside the object tells.
+    A message has one attribute, `datacenter`, by which followers filter. Notices can arrive twice and out of order; the
+    serial inside the object orders them.
     """
 
     def __init__(self, client: Topic, topic: str) -> None:
@@ -109,7 +109,7 @@ class Notices:
         self._topic = topic
 
     def __call__(self, moved: Sequence[Moved | MovedManifest]) -> None:
-        """Tell of each of them. Raises StoreUnavailable if SNS did not take them all: tell of all again."""
+        """Publish a notice of each. Raises StoreUnavailable if SNS did not accept all: publish all again."""
         batches = list(_batches(moved))
         if len(batches) < 2:
             for batch in batches:
@@ -120,7 +120,7 @@ class Notices:
                 pass
 
     def _publish(self, entries: Sequence[Any]) -> None:
-        # botocore is here only where there is a client.
+        # Imported here, because botocore is installed only with a client.
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -150,9 +150,9 @@ def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
 
 
 def notices_to(topic: str, session: "Session | None" = None) -> Notify:
-    """What an Engine on AWS has as `notify`: notices to the topic with the ARN `topic`, or to nobody for "".
+    """The `notify` of an Engine on AWS: it publishes to the topic with the ARN `topic`, or does nothing for "".
 
-    `session` is botocore's, for who makes more clients with it.
+    `session` is botocore's, to share one among several clients.
     """
     if not topic:
         return lambda moved: None

@@ -1,4 +1,4 @@
-"""An adapter's own SQS queue on the topic over which the mesh tells of what moved."""
+"""An adapter's own SQS queue, subscribed to the mesh's topic."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,16 +14,17 @@ _log = logging.getLogger(__name__)
 _A = TypeVar("_A")
 
 LONG_POLL_S = 20
-"""Seconds that SQS holds a request while there is nothing: the most it takes, and the cheapest."""
+"""Seconds that SQS holds a request while the queue is empty: the longest it allows, and the cheapest."""
 
 _RETENTION_S = 600
-"""Seconds that SQS keeps what was not received. Whoever was away for longer reads the store again anyway."""
+"""Seconds that SQS keeps unreceived messages. An adapter that was away for longer reads the store anyway."""
 
 _VISIBILITY_S = 120
-"""Seconds after which what was received and not deleted comes again. Twice is the same as once."""
+"""Seconds after which a message that was received and not deleted is delivered again. Receiving it twice does no
+harm."""
 
 BATCH = 10
-"""How many messages a request receives or deletes at most. A request costs what it costs, with one or with ten."""
+"""Messages that one request receives or deletes at most. A request costs the same for one or ten."""
 
 _GONE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 _DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "InvalidClientTokenId")
@@ -31,7 +32,8 @@ _NO_TOPIC = ("NotFound", "NotFoundException")
 
 
 class Sqs(Protocol):
-    """What is used of boto3's SQS client: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/."""
+    """The part of boto3's SQS client that is used:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/."""
 
     def create_queue(self, *, QueueName: str, Attributes: Any, tags: Any) -> Any:
         """CreateQueue."""
@@ -55,7 +57,7 @@ class Sqs(Protocol):
 
 
 class Sns(Protocol):
-    """What is used of boto3's SNS client: https://docs.aws.amazon.com/sns/latest/api/."""
+    """The part of boto3's SNS client that is used: https://docs.aws.amazon.com/sns/latest/api/."""
 
     def subscribe(
         self, *, TopicArn: str, Protocol: str, Endpoint: str, Attributes: Any, ReturnSubscriptionArn: bool
@@ -69,15 +71,16 @@ class Sns(Protocol):
 
 
 class QueueError(PointsmanError):
-    """The queue did not do what was asked; it may later."""
+    """A request for the queue failed; a retry may succeed."""
 
 
 class QueueLost(QueueError):
-    """The queue is there no more: make another one."""
+    """The queue no longer exists: create another one."""
 
 
 class NoticeQueue:
-    """A queue that only the mesh's topic can fill, of an adapter that hears `datacenters` (empty: all).
+    """The queue of an adapter that receives notices of `datacenters` (empty: all). Only the mesh's topic can send to
+    it.
 
     One thread receives; `remove` may come from another.
     """
@@ -85,12 +88,12 @@ class NoticeQueue:
     def __init__(
         self, sqs: Sqs, sns: Sns, topic: MeshTopic, *, datacenters: Sequence[str] = (), host: str = ""
     ) -> None:
-        """Make the queue and subscribe it. Raises QueueError, and then nothing was left behind (or it says what).
+        """Create the queue and subscribe it. Raises QueueError; then nothing is left behind, or the error names it.
 
-        `sqs` is boto3's client with a read timeout beyond LONG_POLL_S. `host` is told to people, as a tag.
+        `sqs` is boto3's client with a read timeout longer than LONG_POLL_S. `host` becomes a tag, for people.
         """
         self._sqs, self._sns, self._topic = sqs, sns, topic
-        # A name is never used twice: SQS takes none again for a minute after its queue was deleted.
+        # Every name is new: SQS refuses the name of a deleted queue for a minute.
         self.name = topic.queue_name(uuid4().hex)
         self.filtered = bool(datacenters)
         self._wanted = sorted(datacenters)
@@ -110,7 +113,7 @@ class NoticeQueue:
             raise
 
     def receive(self, seconds: int = LONG_POLL_S) -> list[Any]:
-        """The next messages, at most ten, after at most so many seconds. Raises QueueError."""
+        """The next messages, at most ten, after at most `seconds`. Raises QueueError."""
         answer = self._ask(
             "cannot be read",
             lambda: self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=seconds),
@@ -118,15 +121,15 @@ class NoticeQueue:
         return list(answer.get("Messages", ()))
 
     def delete(self, messages: Sequence[Any]) -> None:
-        """Have what was received, at most BATCH of them, not come again. Raises QueueError."""
+        """Delete received messages, at most BATCH of them. Raises QueueError."""
         entries = [{"Id": str(i), "ReceiptHandle": each["ReceiptHandle"]} for i, each in enumerate(messages)]
         self._ask("keeps its messages", lambda: self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries))
 
     def renew(self) -> bool:
-        """Show that somebody reads the queue, and see that it is subscribed; False if it was not, and is again.
+        """Mark the queue as in use, and restore its subscription. Returns False if the subscription was missing.
 
-        AWS notes when a queue was last changed, so one of its attributes is: to and fro between two values of which
-        neither matters, since every request says itself how long it waits. Raises QueueError.
+        AWS records when a queue was last changed, so this changes an attribute between two values. Neither matters,
+        since every request sets its own wait. Raises QueueError.
         """
         self._beat = 1 - self._beat
         changed = {"ReceiveMessageWaitTimeSeconds": str(LONG_POLL_S - self._beat)}
@@ -136,7 +139,8 @@ class NoticeQueue:
         return self._subscription == before
 
     def remove(self) -> None:
-        """End the subscription and the queue. What cannot be removed is told, and left for reconcile to sweep."""
+        """Remove the subscription and the queue. What cannot be removed is logged, and left to the sweep of
+        reconcile."""
         try:
             if self._subscription:
                 self._ask("stays subscribed", lambda: self._sns.unsubscribe(SubscriptionArn=self._subscription))
@@ -172,7 +176,8 @@ class NoticeQueue:
             except ClientError as error:
                 if not error.response["Error"]["Code"].startswith("FilterPolicyLimitExceeded"):
                     raise
-            # A topic has 200 filter policies unless AWS raised that: the rest hears of all datacenters.
+            # A topic has at most 200 filter policies unless AWS raised the quota: further queues receive notices of all
+            # datacenters.
             self.filtered = False
             del attributes["FilterPolicy"]
             return subscribe()
@@ -232,12 +237,13 @@ def _attributes(topic: MeshTopic, name: str) -> dict[str, str]:
 
 
 def queue_maker(topic: MeshTopic, datacenters: Sequence[str], host: str) -> Callable[[], NoticeQueue]:
-    """What makes a queue on `topic`, with clients of its region. Raises PointsmanError if there can be none."""
+    """A function that creates a queue on `topic`, with clients of its region. Raises PointsmanError if no client can be
+    created."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    # What fails is tried again here; a poll that hangs has to be noticed soon.
+    # Few retries and short timeouts: the listener retries itself, and has to notice a hanging poll soon.
     polls = Config(connect_timeout=2, read_timeout=LONG_POLL_S + 5, retries={"total_max_attempts": 1})
     asks = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
     try:

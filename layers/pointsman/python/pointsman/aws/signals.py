@@ -1,4 +1,4 @@
-"""What a function tells those who run it: log lines, metrics, traces."""
+"""What a function reports to its operators: log lines, metrics, traces."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -21,37 +21,38 @@ class Signals:
         self.metrics = Metrics(namespace=namespace, service=service)
 
     def count(self, name: str, value: int = 1) -> None:
-        """Add `value` to a metric of this invocation, if it is any."""
+        """Add `value` to a metric of this invocation, if it is not 0."""
         if value:
             self.metrics.add_metric(name, MetricUnit.Count, value)
 
     def lag(self, name: str, since: str) -> None:
-        """Add the milliseconds since a moment (ISO 8601; UTC where it names no time zone); nothing if it is none."""
+        """Add the milliseconds since a moment (ISO 8601; UTC if it names no time zone); nothing if it cannot be
+        parsed."""
         try:
             then = datetime.fromisoformat(since)
         except ValueError:
             return
         then = then if then.tzinfo else then.replace(tzinfo=UTC)
-        # The clocks of others are not ours.
+        # Other machines' clocks may be ahead of ours.
         passed_ms = max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
         self.metrics.add_metric(name, MetricUnit.Milliseconds, passed_ms)
 
     def went_back(self, warnings: Iterable[str]) -> None:
-        """Tell that the store went back, where it was found to have."""
+        """Log and count every report that the store went back."""
         for reason in warnings:
             self.logger.warning("the store went back", reason=reason)
             self.count("StoreWentBack")
 
     def flush(self) -> None:
-        """Write the metrics of this invocation, if there are any: a warning that there are none helps nobody."""
+        """Write the metrics of this invocation, if there are any: an empty flush would only log a warning."""
         if self.metrics.metric_set:
             self.metrics.flush_metrics()
 
     def traced(self, handler: H) -> H:
-        """`handler`, each invocation of which is traced where that is switched on."""
+        """`handler`, with each invocation traced if tracing is on."""
         if os.environ.get("POWERTOOLS_TRACE_DISABLED") != "false":
             return handler
-        # X-Ray's recorder takes as long to import as half of the rest, so it is there only where it is wanted.
+        # X-Ray's recorder takes half as long to import as everything else, so it is imported only when tracing is on.
         from aws_lambda_powertools import Tracer
 
         tracer = Tracer(service=self._service, patch_modules=["botocore"])

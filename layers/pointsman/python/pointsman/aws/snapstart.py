@@ -1,19 +1,20 @@
-"""SnapStart: the memory of one execution environment is kept once, and many begin with it."""
+"""SnapStart: Lambda saves the memory of one execution environment, and many others start from it."""
 
 import random
 from collections.abc import Callable
 
 
 def around_the_snapshot(*prepare: Callable[[], object]) -> None:
-    """Have Lambda call `prepare` before it keeps the memory, and seed `random` anew wherever it is taken up again.
+    """Have Lambda call `prepare` before it saves the memory, and reseed `random` in every environment that starts from
+    it.
 
-    `prepare` is for what an environment that starts without a snapshot should not wait for (imports that few events
-    need, say): in a snapshot it costs nothing. What is drawn with `random` (botocore's pauses between attempts) would
-    otherwise be the same in all environments; nonces come from the operating system and differ. Elsewhere than in
-    Lambda nothing happens. https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+    `prepare` is for work that would slow down a start without a snapshot, such as imports that few events need: in a
+    snapshot it is free. Without reseeding, `random` (used for botocore's pauses between attempts) would yield the same
+    in all environments; nonces come from the operating system and differ. Outside Lambda nothing happens.
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
     """
     try:
-        # Lambda's runtime brings it along.
+        # Part of Lambda's runtime.
         from snapshot_restore_py import register_after_restore, register_before_snapshot
     except ImportError:
         return
@@ -23,7 +24,8 @@ def around_the_snapshot(*prepare: Callable[[], object]) -> None:
 
 
 def import_config() -> None:
-    """Import all that reading and changing the config takes, and build its shapes, as events alone never do."""
+    """Import everything for reading and changing the config, and build its models, which health events alone never
+    need."""
     from pointsman.model.shape import build_shapes
     from pointsman.pipeline import configure  # noqa: F401
 

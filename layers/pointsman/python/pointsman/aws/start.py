@@ -1,4 +1,4 @@
-"""The start of the functions that write: once for each execution environment, before its first event."""
+"""The start of the functions that write, once for each execution environment, before its first event."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What such a function works with; `session` is botocore's, for more clients with the same credentials."""
+    """What such a function works with. `session` is botocore's, for further clients with the same credentials."""
 
     environment: Environment
     session: "Session"
@@ -26,9 +26,9 @@ class Started:
 
 
 def start() -> Started:
-    """An engine on the store that the environment names, which tells the topic there of what moved.
+    """An engine on the store in the environment, which publishes notices to the topic there.
 
-    Raises PointsmanError where the environment is wrong.
+    Raises PointsmanError if the environment is invalid.
     """
     environment = read_environment()
     session = new_session()

@@ -1,6 +1,6 @@
-"""Sweep: the queues of adapters that are gone, and the subscriptions of queues that are gone.
+"""Removes the queues of adapters that are gone, and the subscriptions of queues that are gone.
 
-An adapter removes its queue when it ends. One that was killed leaves it behind, and SNS goes on filling it.
+An adapter removes its queue when it ends. A killed adapter leaves its queue behind, and SNS keeps filling it.
 """
 
 import time
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 ALIVE_S = 3600.0
-"""Seconds after its last sign of life for which an adapter's queue is left alone: six of the adapter's renewals."""
+"""Seconds after its last renewal during which a queue is kept: six of the adapter's renewals."""
 
 LOOKED_AT = 1000
-"""How many queues one sweep looks at, chosen anew each time: what it costs does not grow with the fleet."""
+"""Queues that one sweep checks, chosen at random each time, so that its cost does not grow with the fleet."""
 
 _THREADS = 8
 _PAGE = 1000
@@ -28,7 +28,7 @@ _GONE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 class Queues(Protocol):
-    """What is used of boto3's SQS client."""
+    """The part of boto3's SQS client that is used."""
 
     def list_queues(self, *, QueueNamePrefix: str, MaxResults: int, NextToken: str = ...) -> Any:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueues.html."""
@@ -48,7 +48,7 @@ class Queues(Protocol):
 
 
 class Subscriptions(Protocol):
-    """What is used of boto3's SNS client."""
+    """The part of boto3's SNS client that is used."""
 
     def list_subscriptions_by_topic(self, *, TopicArn: str, NextToken: str = ...) -> Any:
         """https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html."""
@@ -61,25 +61,25 @@ class Subscriptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The signs of life of a queue: when it was last renewed (seconds since 1970), and how many messages somebody has
-    received and not deleted yet."""
+    """Signs that a queue is in use: the time of its last renewal (seconds since 1970), and the number of messages
+    received and not yet deleted."""
 
     renewed: float
     in_flight: int
 
 
 def is_orphan(life: Life, now: float) -> bool:
-    """Whether nobody reads the queue any more at `now` (seconds since 1970).
+    """Whether the queue has no reader at `now` (seconds since 1970).
 
-    An adapter renews its queue every ten minutes, and AWS's own clock notes when. Whoever receives is there, even if
-    it cannot renew.
+    An adapter renews its queue every ten minutes, by AWS's own clock. An adapter that receives is alive even if it
+    cannot renew.
     """
     return life.in_flight == 0 and now - life.renewed > ALIVE_S
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many queues there are, and how many queues and stray subscriptions were removed."""
+    """The number of queues, and the numbers of queues and stray subscriptions that were removed."""
 
     there: int = 0
     queues: int = 0
@@ -87,7 +87,7 @@ class Swept:
 
 
 class Sweep:
-    """Removes what adapters of one mesh left behind. Raises what boto3 raises; the next one goes on."""
+    """Removes what adapters of one mesh left behind. Raises boto3's errors; the next sweep continues."""
 
     def __init__(
         self,
@@ -98,15 +98,16 @@ class Sweep:
         clock: Callable[[], float] = time.time,
         looked_at: int = LOOKED_AT,
     ) -> None:
-        """`queues` and `subscriptions` are boto3's clients of SQS and SNS, with at least eight connections."""
+        """`queues` and `subscriptions` are boto3's SQS and SNS clients, with at least eight connections."""
         self._sqs, self._sns, self._topic = queues, subscriptions, topic
         self._clock, self._looked_at = clock, looked_at
-        # A function's snapshot has the state of every other generator in it.
+        # Its own generator: Lambda's snapshot contains the state of all others.
         self._random = SystemRandom()
 
     def __call__(self) -> Swept:
         """Sweep once."""
-        # Subscriptions first: a queue is there before its subscription, so what is listed here has its queue below.
+        # Subscriptions first: a queue exists before its subscription, so every subscription listed here has its queue
+        # below.
         subscribed = self._subscribed()
         urls = {name: url for url in self._listed() if self._topic.is_queue(name := url.rpartition("/")[2])}
         chosen = self._chosen(urls)
@@ -128,13 +129,13 @@ class Sweep:
         return ordered if len(ordered) <= self._looked_at else self._random.sample(ordered, self._looked_at)
 
     def _subscribed(self) -> dict[str, list[str]]:
-        """By the name of an adapter's queue, its subscriptions."""
+        """The subscriptions of adapters' queues, by the queue's name."""
         found: dict[str, list[str]] = {}
         before = self._topic.queue_arn("")
         for page in _pages(lambda **more: self._sns.list_subscriptions_by_topic(TopicArn=self._topic.arn, **more)):
             for each in page.get("Subscriptions", ()):
                 name = each["Endpoint"].removeprefix(before)
-                # What is not confirmed, or deleted already, has a word in the place of an ARN.
+                # An unconfirmed or deleted subscription has a word instead of an ARN.
                 if self._topic.is_queue(name) and each["SubscriptionArn"].startswith("arn:"):
                     found.setdefault(name, []).append(each["SubscriptionArn"])
         return found
@@ -157,8 +158,8 @@ class Sweep:
         return self._unless_gone(lambda: self._sqs.get_queue_url(QueueName=name)) is not None
 
     def _unless_gone(self, ask: Callable[[], Any]) -> Any:
-        """The answer to `ask`, None where the queue is not there."""
-        # botocore is here only where there is a client.
+        """The result of `ask`, None if the queue does not exist."""
+        # Imported here, because botocore is installed only with a client.
         from botocore.exceptions import ClientError
 
         try:
@@ -180,9 +181,9 @@ def _pages(ask: Callable[..., Any]) -> Iterator[Any]:
 
 
 def sweep_of(topic: str, session: "Session | None" = None) -> Callable[[], Swept]:
-    """The sweep of the mesh whose topic has the ARN `topic`; one that does nothing for "". Raises InvalidInput.
+    """The sweep for the mesh whose topic has the ARN `topic`; for "" one that does nothing. Raises InvalidInput.
 
-    `session` is botocore's, for who makes more clients with it.
+    `session` is botocore's, to share one among several clients.
     """
     if not topic:
         return Swept

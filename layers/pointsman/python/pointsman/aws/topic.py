@@ -1,4 +1,4 @@
-"""The topic over which a mesh tells of what moved, and the names of the queues that adapters have on it."""
+"""The topic for a mesh's notices, and the names of the adapters' queues on it."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
 
 @dataclass(frozen=True, slots=True)
 class MeshTopic:
-    """The topic `<mesh>-notices` in one account and region, where its adapters' queues are as well."""
+    """The topic `<mesh>-notices` in one account and region, which also hold its adapters' queues."""
 
     partition: str
     region: str
@@ -25,24 +25,25 @@ class MeshTopic:
 
     @property
     def queue_prefix(self) -> str:
-        """What the names of all queues of this mesh's adapters begin with; infra/template.yaml allows no others."""
+        """The prefix of the names of all adapters' queues of this mesh; infra/template.yaml allows no others."""
         return f"{self.mesh}-adapter-"
 
     def queue_name(self, token: str) -> str:
-        """The name of the queue that an adapter makes with `token`, 32 hexadecimal digits."""
+        """The name of the queue that an adapter creates with `token`, 32 hexadecimal digits."""
         return f"{self.queue_prefix}{token}"
 
     def queue_arn(self, name: str) -> str:
-        """The ARN of a queue beside the topic."""
+        """The ARN of a queue in the topic's account and region."""
         return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{name}"
 
     def is_queue(self, name: str) -> bool:
-        """Whether an adapter can have made a queue of that name: nobody else's is touched, whatever it begins with."""
+        """Whether an adapter may have created a queue of that name: other queues are never touched, whatever their
+        prefix."""
         return name.startswith(self.queue_prefix) and _TOKEN.match(name.removeprefix(self.queue_prefix)) is not None
 
 
 def read_topic(arn: str, option: str) -> MeshTopic:
-    """The mesh's topic that `arn` names. Raises InvalidInput, which speaks of `option`."""
+    """The mesh's topic with this ARN. Raises InvalidInput, which names `option`."""
     match = _ARN.match(arn)
     if match is None:
         wanted = "arn:aws:sns:REGION:ACCOUNT:MESH-notices, the stack's output NoticesArn"

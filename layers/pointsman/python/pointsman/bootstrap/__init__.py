@@ -1,1 +1,1 @@
-"""What an Envoy is started with."""
+"""Builds the bootstraps that Envoys start with."""

@@ -1,10 +1,10 @@
-"""What an Envoy is started with: who it is, how it fetches, whom it trusts; a sidecar also its public listener.
+"""Builds an Envoy's bootstrap: its identity, how it fetches, whom it trusts, and for a sidecar its public listener.
 
 Pure: arguments in, a bootstrap as a dict in proto3 JSON out (`envoy.config.bootstrap.v3.Bootstrap`; print it with
 `json.dumps` or orjson, Envoy reads it with `-c FILE.json`). Everything else an Envoy needs comes by xDS.
 
-What the fetched clusters refer to by name alone is defined here: the secrets `identity` and `trust`
-(docs/semantics.md, section 5), unless they come over SDS.
+The bootstrap defines the secrets `identity` and `trust`, which fetched clusters refer to by name (docs/semantics.md,
+section 5), unless they come over SDS.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ _REGEX_INSTRUCTIONS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who the Envoy is: how Pointsman recognises it, whatever the way it fetches.
+    """The Envoy's identity, by which Pointsman recognizes it however it fetches.
 
     `id` is unique among the Envoys of the mesh; a gateway's is its registration's ID. `service` becomes
     `node.cluster`; `datacenter` and `namespace` become node metadata.
@@ -87,13 +87,13 @@ class Node:
 class FetchFiles:
     """Fetch from the files that the filesystem adapter keeps in `directory` (absolute): `cds.pb`, `lds.pb`.
 
-    Both must exist before Envoy starts: it refuses a bootstrap whose files are not there.
+    Both must exist before Envoy starts: it refuses a bootstrap whose files are missing.
     """
 
     directory: str
 
 
-# How an Envoy fetches.
+# The ways for an Envoy to fetch.
 Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc | FetchFunction
 
 
@@ -101,8 +101,8 @@ Fetch: TypeAlias = FetchFiles | FetchHttp | FetchGrpc | FetchFunction
 class Keepalive:
     """TCP keepalive: first probe after `idle` seconds of silence, then every `interval` seconds, `probes` times.
 
-    Established TCP connections stay where they are whatever CDS and EDS say: only keepalives and idle timeouts end
-    those whose other side is gone. The defaults notice within a minute and a half.
+    Open TCP connections stay open whatever CDS and EDS say: only keepalives and idle timeouts end those with a dead
+    peer. The defaults find it within a minute and a half.
     """
 
     idle: int = 60
@@ -112,10 +112,10 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class PublicListener:
-    """A sidecar's door to the mesh: mutual TLS on `address`, passed on in the clear to the service at `local_app`.
+    """A sidecar's listener for the mesh: mutual TLS on `address`, forwarded as plain TCP to the service at `local_app`.
 
-    Only clients that `trust` vouches for come in; with `trust_domain`, only those whose certificate carries a SPIFFE
-    id of that trust domain. `access_log` (absolute) takes one line of JSON per connection.
+    It accepts only clients with a certificate of a CA in `trust`; with `trust_domain`, only those with a SPIFFE id of
+    that trust domain. `access_log` (an absolute path) gets one line of JSON per connection.
     """
 
     address: Address
@@ -130,11 +130,10 @@ def sidecar_bootstrap(
 ) -> dict[str, Any]:
     """The bootstrap of the sidecar of `node.service`.
 
-    Its public listener and the cluster behind it are static: the way in depends on nothing that has to be fetched, so
-    a sidecar serves from its first moment and with every adapter away. Upstream listeners, clusters and endpoints
-    come by `fetch`.
+    The public listener and its cluster are static, so incoming traffic depends on nothing that has to be fetched: a
+    sidecar serves from its start, even without an adapter. Upstream listeners, clusters and endpoints come by `fetch`.
 
-    Raises InvalidInput, with every problem found.
+    Raises InvalidInput, with every problem.
     """
     thing = f"bootstrap of the sidecar {node.id!r}"
     _refuse(thing, [*_node_problems(node), *_common_problems(admin, fetch), *_sidecar_problems(secrets, public)])
@@ -150,10 +149,10 @@ def sidecar_bootstrap(
 def gateway_bootstrap(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
     """The bootstrap of a mesh gateway.
 
-    It has no secrets but those that it may need to reach an adapter: a gateway reads the server name of a connection
-    and passes its TLS through.
+    Its only secrets are those for reaching an adapter, if it needs any: a gateway forwards TLS by the SNI and does not
+    end it.
 
-    Raises InvalidInput, with every problem found.
+    Raises InvalidInput, with every problem.
     """
     thing = f"bootstrap of the mesh gateway {node.id!r}"
     _refuse(thing, [*_node_problems(node), *_common_problems(admin, fetch)])
@@ -171,8 +170,8 @@ def _common(node: Node, admin: Address, fetch: Fetch) -> dict[str, Any]:
         },
         "admin": {"address": address_json(admin)},
         "dynamic_resources": _dynamic_resources(fetch),
-        # Envoy refuses a whole listener for one regular expression of over 100 RE2 instructions, which ordinary
-        # routes of a service-router exceed.
+        # By default Envoy rejects a whole listener for one regular expression of over 100 RE2 instructions, which
+        # ordinary routes of a service-router exceed.
         "layered_runtime": {
             "layers": [
                 {"name": "base", "static_layer": {"re2.max_program_size.error_level": _REGEX_INSTRUCTIONS}},
@@ -203,7 +202,8 @@ def _dynamic_resources(fetch: Fetch) -> dict[str, Any]:
 
 
 def _fetching(fetch: Fetch, own: Secrets | None) -> list[dict[str, Any]]:
-    """The clusters that fetching takes: secrets, `own` ones and those to reach an adapter with, and everything else."""
+    """The clusters needed for fetching: for SDS, with the Envoy's `own` secrets and those for the adapter, and for xDS
+    itself."""
     tls = fetch.tls if isinstance(fetch, FetchHttp | FetchGrpc) else None
     servers = {each["name"]: each for each in (*sds_clusters(own), *sds_clusters(tls.secrets if tls else None))}
     return [*servers.values(), *_xds_clusters(fetch)]
@@ -235,11 +235,11 @@ def _public_listener(public: PublicListener, secrets: Secrets) -> dict[str, Any]
         "name": "public",
         "address": address_json(public.address),
         "traffic_direction": "INBOUND",
-        # Envoy's default lets a second process listen on the same port, and the kernel then gives each of them a part
-        # of the connections: those of two services would be mixed up. Without it the second one says that it is taken.
+        # By default Envoy lets a second process listen on the same port, and the kernel divides the connections between
+        # them, which would mix up two services. Without it the second process fails to start.
         "enable_reuse_port": False,
-        # TLS would be spoken without it; the inspector puts the requested server name where access logs find it even
-        # when the handshake fails, which is when one wants to know.
+        # TLS works without this inspector, but it puts the requested server name into access logs even if the handshake
+        # fails, which is when it is needed.
         "listener_filters": [
             {
                 "name": "envoy.filters.listener.tls_inspector",
@@ -262,12 +262,12 @@ def _public_listener(public: PublicListener, secrets: Secrets) -> dict[str, Any]
 
 
 def _mutual_tls(trust_domain: str | None, secrets: Secrets) -> dict[str, Any]:
-    """Envoy's DownstreamTlsContext on the two secrets; see PublicListener for who is let in."""
+    """Envoy's DownstreamTlsContext with the two secrets; see PublicListener for which clients it accepts."""
     context: dict[str, Any] = {"tls_certificate_sds_secret_configs": [identity_json(secrets)]}
     if trust_domain is None:
         context["validation_context_sds_secret_config"] = trust_json(secrets)
     else:
-        # The slash ends the trust domain: without it `mesh` would let `mesh.elsewhere` in.
+        # The slash ends the trust domain: without it `mesh` would also match `mesh.elsewhere`.
         spiffe = {"san_type": "URI", "matcher": {"prefix": f"spiffe://{trust_domain}/"}}
         context["combined_validation_context"] = {
             "default_validation_context": {"match_typed_subject_alt_names": [spiffe]},
@@ -302,7 +302,7 @@ def _access_log(path: str) -> dict[str, Any]:
 
 
 def _keepalive(keepalive: Keepalive) -> list[dict[str, Any]]:
-    # Envoy has no field for this on a listener, and takes the numbers of Linux's <sys/socket.h> and <netinet/tcp.h>.
+    # Envoy has no listener field for keepalive. These are the numbers in Linux's <sys/socket.h> and <netinet/tcp.h>.
     # Accepted connections inherit them from the listening socket.
     sol_socket, so_keepalive = 1, 9
     ipproto_tcp, tcp_keepidle, tcp_keepintvl, tcp_keepcnt = 6, 4, 5, 6
@@ -319,8 +319,8 @@ def _local_app(address: Address) -> dict[str, Any]:
         "name": LOCAL_APP_CLUSTER,
         "type": "STATIC",
         "connect_timeout": "5s",
-        # A failover brings another datacenter's connections here all at once: Envoy's default of 1,024 would turn
-        # away what the service itself may well be able to take.
+        # A failover brings another datacenter's connections all at once: Envoy's default of 1,024 would reject what the
+        # service itself may be able to take.
         "circuit_breakers": {"thresholds": [{"max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT}]},
         "load_assignment": {
             "cluster_name": LOCAL_APP_CLUSTER,

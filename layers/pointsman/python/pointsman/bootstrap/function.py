@@ -1,4 +1,4 @@
-"""The part of a bootstrap that fetches from the discovery function, at its URL and without an adapter."""
+"""The part of a bootstrap that fetches from the discovery function's URL, without an adapter."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pointsman.bootstrap.server import no_limits
 from pointsman.delivery.endpoint_source import XDS_CLUSTER
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-"""The public CAs, where Debian, Ubuntu, Alpine and Envoy's own images have them."""
+"""The public CAs, at their path on Debian, Ubuntu, Alpine and in Envoy's own images."""
 
 _HOST = re.compile(r"[a-z0-9]+\.lambda-url\.([a-z0-9-]+)\.on\.aws\Z")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+\Z")
@@ -21,8 +21,8 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+\Z")
 class FetchFunction:
     """Poll the function at https://`host`, with requests that Envoy signs for IAM (SigV4) in `region`.
 
-    Nothing is held there: `refresh_delay_ms` is the pause between an answer and the next poll for clusters and for
-    listeners (Envoy waits once to twice as long); the function says how endpoints are polled for. `ca_bundle` is the
+    The function holds no polls: `refresh_delay_ms` is the pause between an answer and the next poll for clusters and
+    for listeners (Envoy waits once to twice as long); the function sets the pause for endpoints. `ca_bundle` is the
     file with the public CAs on the Envoy's machine.
     """
 
@@ -41,17 +41,17 @@ def region_of(host: str) -> str:
 
 
 def function_dynamic_resources(fetch: FetchFunction) -> dict[str, Any]:
-    """Clusters and listeners; endpoints are asked for as the clusters say."""
-    # Long enough for a second poll: with the first one, the credentials of the machine's role may not be there yet.
+    """The sources of clusters and listeners; the clusters themselves name the source of their endpoints."""
+    # Long enough for a second poll: at the first one, the credentials of the machine's role may not be loaded yet.
     return rest_dynamic_resources(fetch.refresh_delay_ms, fetch.request_timeout_ms, "15s")
 
 
 def function_cluster(fetch: FetchFunction) -> dict[str, Any]:
-    """The cluster of the function."""
+    """The cluster for the function."""
     return {
         "name": XDS_CLUSTER,
         "type": "LOGICAL_DNS",
-        # Function URLs have addresses of both kinds, and most networks a way to one of them: Envoy then tries both.
+        # Function URLs have IPv4 and IPv6 addresses, and most networks reach only one of them: Envoy then tries both.
         "dns_lookup_family": "ALL",
         "connect_timeout": "5s",
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http(fetch)},
@@ -65,7 +65,7 @@ def function_cluster(fetch: FetchFunction) -> dict[str, Any]:
 
 
 def function_problems(fetch: FetchFunction) -> Iterator[tuple[str, str]]:
-    """What is wrong with `fetch`: a field and a reason each."""
+    """The problems of `fetch`: a field and a reason each."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", fetch.host):
         yield "function URL", f"{fetch.host!r} is not the host of one: the stack's output DiscoveryURL is it"
     if not _REGION.match(fetch.region):
@@ -82,14 +82,14 @@ def _http(fetch: FetchFunction) -> dict[str, Any]:
         "@type": f"{TYPE}.filters.http.aws_request_signing.v3.AwsRequestSigning",
         "service_name": "lambda",
         "region": fetch.region,
-        # What Envoy fetches for itself it sends to a host that is called like the cluster.
+        # Envoy uses the cluster's name as the host of its own fetches.
         "host_rewrite": fetch.host,
     }
     codec = {"@type": f"{TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"}
     return {
         "@type": f"{TYPE}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
-        # The other side gives up silent connections after about a minute; a request that meets that is lost.
+        # The function's side closes idle connections after about a minute; a request that arrives just then is lost.
         "common_http_protocol_options": {"idle_timeout": "30s"},
         "http_filters": [
             {"name": "envoy.filters.http.aws_request_signing", "typed_config": sign},

@@ -15,9 +15,9 @@ where the adapter was away for a while, and a failover with it."""
 
 @dataclass(frozen=True, slots=True)
 class FetchGrpc:
-    """Fetch on one gRPC stream (ADS) from the adapter at `at`; `tls` where that is not on this machine.
+    """Fetch on one gRPC stream (ADS) from the adapter at `at`; `tls` if that is on another machine.
 
-    With `delta` only what changed travels, and an Envoy that comes back tells the version of everything it has.
+    With `delta` only changes are sent, and a returning Envoy sends the versions of everything it has.
     """
 
     at: Address | UnixSocket
@@ -26,15 +26,15 @@ class FetchGrpc:
 
 
 def grpc_dynamic_resources(fetch: FetchGrpc) -> dict[str, Any]:
-    """Everything on one stream."""
-    # The static listeners of an Envoy open when this is over, so that it cannot be for ever.
+    """The sources of everything: one stream."""
+    # Envoy opens its static listeners when this is over, so it must be limited.
     source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "5s"}
     return {
         "ads_config": {
             "api_type": "DELTA_GRPC" if fetch.delta else "GRPC",
             "transport_api_version": "V3",
             "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": RETRY}}}],
-            "set_node_on_first_message_only": True,  # it has 77 KB
+            "set_node_on_first_message_only": True,  # a node has 77 KB
         },
         "cds_config": source,
         "lds_config": source,
@@ -42,12 +42,12 @@ def grpc_dynamic_resources(fetch: FetchGrpc) -> dict[str, Any]:
 
 
 def grpc_cluster(fetch: FetchGrpc) -> dict[str, Any]:
-    """The cluster of the adapter itself."""
-    # A server that is gone without a word would otherwise be noticed when the kernel gives up, after minutes.
+    """The cluster for the adapter itself."""
+    # Otherwise only the kernel would notice a silent loss of the server, after minutes.
     http2 = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
     return adapter_cluster(fetch.at, fetch.tls, {"http2_protocol_options": http2}, "h2")
 
 
 def grpc_problems(fetch: FetchGrpc) -> Iterator[tuple[str, str]]:
-    """What is wrong with `fetch`: a field and a reason each."""
+    """The problems of `fetch`: a field and a reason each."""
     yield from adapter_problems("gRPC", fetch.at, fetch.tls)

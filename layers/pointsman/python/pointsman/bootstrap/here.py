@@ -1,4 +1,4 @@
-"""Whether the files and ports that a bootstrap names are there on this machine: an Envoy without does not start."""
+"""Checks that the files and ports in a bootstrap are usable on this machine: otherwise Envoy does not start."""
 
 import errno
 import os
@@ -16,9 +16,9 @@ from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 
 
 def check_here(thing: str, secrets: Secrets | None, ca_bundle: str = "", access_log: str = "") -> None:
-    """Raise InvalidInput, which names `thing` and every missing or unusable file; nothing is written.
+    """Raise InvalidInput with `thing` and every missing or unusable file. It writes nothing.
 
-    Certificates that come from a socket are not looked for: an agent may start after Envoy.
+    Certificates from a socket are not checked: an agent may start after Envoy.
     """
     problems = [Problem(thing, field, reason) for field, reason in _problems(secrets, ca_bundle, access_log)]
     if problems:
@@ -28,9 +28,9 @@ def check_here(thing: str, secrets: Secrets | None, ca_bundle: str = "", access_
 
 
 def remarks_here(fetch: Fetch, listens: Mapping[str, Address]) -> Iterator[str]:
-    """A line for everything that would keep Envoy from starting now, and may be otherwise when it does start.
+    """A line for everything that would keep Envoy from starting now, but may be fixed when it starts.
 
-    `listens` are the addresses that it listens on, by the options that set them.
+    `listens` are its listening addresses, by the options that set them.
     """
     if isinstance(fetch, FetchFiles):
         for path in (Path(fetch.directory, name) for name in ("cds.pb", "lds.pb")):
@@ -43,10 +43,10 @@ def remarks_here(fetch: Fetch, listens: Mapping[str, Address]) -> Iterator[str]:
 
 
 def _unusable(address: Address) -> str:
-    """Why Envoy could not listen on `address`; empty if it can."""
+    """Why Envoy could not listen on `address`; "" if it can."""
     at = f"{address.ip}:{address.port}"
     with socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET) as tried:
-        # As Envoy does: what is left of connections that are over does not hold a port.
+        # As Envoy does: connections in TIME_WAIT do not block a port.
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((address.ip, address.port))

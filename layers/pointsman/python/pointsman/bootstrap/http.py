@@ -11,11 +11,11 @@ from pointsman.delivery.endpoint_source import XDS_CLUSTER
 
 @dataclass(frozen=True, slots=True)
 class FetchHttp:
-    """Poll the adapter at `at` over HTTP; `tls` where that is not on this machine.
+    """Poll the adapter at `at` over HTTP; `tls` if that is on another machine.
 
     The adapter holds a poll until something changes, for less than `request_timeout_ms`. `refresh_delay_ms` is the
-    pause between an answer and the next poll (Envoy waits once to twice as long): all the pacing there is when an
-    adapter is away. Both are for clusters and listeners; the adapter says how endpoints are polled for.
+    pause between an answer and the next poll (Envoy waits once to twice as long), and the only pacing while the adapter
+    is away. Both apply to clusters and listeners; the adapter sets those for endpoints.
     """
 
     at: Address | UnixSocket
@@ -25,15 +25,15 @@ class FetchHttp:
 
 
 def http_dynamic_resources(fetch: FetchHttp) -> dict[str, Any]:
-    """Clusters and listeners; endpoints are asked for as the clusters say."""
-    # The static listeners of an Envoy open when this is over, so that it cannot be for ever.
+    """The sources of clusters and listeners; the clusters themselves name the source of their endpoints."""
+    # Envoy opens its static listeners when this is over, so it must be limited.
     return rest_dynamic_resources(fetch.refresh_delay_ms, fetch.request_timeout_ms, "5s")
 
 
 def rest_dynamic_resources(
     refresh_delay_ms: int, request_timeout_ms: int, initial_fetch_timeout: str
 ) -> dict[str, Any]:
-    """Clusters and listeners are polled for at the bootstrap's xDS cluster."""
+    """Sources that poll the bootstrap's xDS cluster for clusters and listeners."""
     source = {
         "api_config_source": {
             "api_type": "REST",
@@ -49,20 +49,21 @@ def rest_dynamic_resources(
 
 
 def http_cluster(fetch: FetchHttp) -> dict[str, Any]:
-    """The cluster of the adapter itself."""
+    """The cluster for the adapter itself."""
     cluster = adapter_cluster(fetch.at, fetch.tls, {"http_protocol_options": {}}, "http/1.1")
-    # At its start an Envoy opens a connection for each of its clusters, and is busy with writing requests of 77 KB:
-    # a shorter time is over before it looks again, and everything begins anew.
+    # At its start an Envoy opens one connection per cluster, and is busy writing requests of 77 KB each: a shorter
+    # timeout expires before Envoy looks at the connection again, and everything starts over.
     cluster["connect_timeout"] = "10s"
     if isinstance(fetch.at, Address):
-        # Held polls are silent: without probes, an adapter that is gone without a word is noticed after a timeout.
+        # Held polls are silent: without probes, the silent loss of an adapter is noticed only after a request times
+        # out.
         keepalive = {"keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 5}
         cluster["upstream_connection_options"] = {"tcp_keepalive": keepalive}
     return cluster
 
 
 def http_problems(fetch: FetchHttp) -> Iterator[tuple[str, str]]:
-    """What is wrong with `fetch`: a field and a reason each."""
+    """The problems of `fetch`: a field and a reason each."""
     yield from adapter_problems("HTTP", fetch.at, fetch.tls)
     if fetch.refresh_delay_ms < 10:
         yield (

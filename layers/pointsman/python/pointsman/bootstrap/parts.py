@@ -1,4 +1,4 @@
-"""What bootstraps are made of: places, certificates, and what is wrong with them."""
+"""The parts of bootstraps, addresses and certificates, and the checks of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NO_LIMIT = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IP address, never a name, and a TCP port."""
+    """An IP address (not a name) and a TCP port."""
 
     ip: str
     port: int
@@ -35,12 +35,12 @@ class SecretFiles:
 
 
 def address_json(address: Address) -> dict[str, Any]:
-    """As an `envoy.config.core.v3.Address`."""
+    """`address` as an `envoy.config.core.v3.Address`."""
     return {"socket_address": {"address": address.ip, "port_value": address.port}}
 
 
 def is_loopback(ip: str) -> bool:
-    """Whether nobody outside this machine reaches `ip`. False for what is no address."""
+    """Whether only this machine can reach `ip`. False if it is not an IP address."""
     try:
         return ip_address(ip).is_loopback
     except ValueError:
@@ -48,14 +48,14 @@ def is_loopback(ip: str) -> bool:
 
 
 def secret_problems(files: SecretFiles) -> Iterator[tuple[str, str]]:
-    """What is wrong with `files`: a field and a reason each."""
+    """The problems of `files`: a field and a reason each."""
     yield from path_problems("certificate", files.certificate)
     yield from path_problems("private key", files.private_key)
     yield from path_problems("CA", files.ca)
 
 
 def address_problems(field: str, address: Address) -> Iterator[tuple[str, str]]:
-    """What is wrong with `address`."""
+    """The problems of `address`: `field` and a reason each."""
     try:
         ip_address(address.ip)
     except ValueError:
@@ -65,8 +65,8 @@ def address_problems(field: str, address: Address) -> Iterator[tuple[str, str]]:
 
 
 def path_problems(field: str, path: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with `path`."""
-    # Envoy would read a relative path from wherever it happens to be started.
+    """The problems of `path`: `field` and a reason each."""
+    # Envoy would resolve a relative path against its current directory.
     pure = PurePosixPath(path)
     if not pure.is_absolute() or ".." in pure.parts or "\0" in path:
         yield field, f"{path!r} must be an absolute path without `..`"

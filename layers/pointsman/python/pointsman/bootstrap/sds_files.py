@@ -1,8 +1,8 @@
-"""SDS files made of certificates in PEM, for Envoys to take up while they run.
+"""Writes certificates in PEM as SDS files, which Envoys reload while they run.
 
-A file holds what it is about, not the name of another file: certificate and key then change in one step. Where an
-SDS file names two files that are replaced one after the other, an Envoy that looks in between may keep a certificate
-with another one's key for good (seen with 1.40: "KEY_VALUES_MISMATCH", and no further try).
+An SDS file contains the certificate and the key themselves, so that both change in one step. If it named two files that
+are replaced one after the other, an Envoy that reads in between might keep a certificate with the wrong key for good
+(seen with 1.40: "KEY_VALUES_MISMATCH", without another attempt).
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from pointsman.model.errors import InvalidInput
 from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
 
 LARGEST_PEM_BYTES = 1024 * 1024
-"""Bytes of one file of certificates: the whole set of a public root program has a quarter of it."""
+"""Bytes of one file of certificates: all CAs of a public root program take a quarter of it."""
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN [^\n]*+\n(?:(?!-----)[^\n]*+\n)*+-----END [^\r\n]*+")
 _SECRET = f"{TYPE}.transport_sockets.tls.v3.Secret"
 
 
 def write_sds_files(files: SecretFiles, sds: SdsFiles) -> list[str]:
-    """Put what is in `files` where `sds` says, the CAs first: the paths of what changed.
+    """Write `files` to the paths of `sds`, the CAs first. Returns the paths that changed.
 
-    Who may read the key may read what is made of it. Raises InvalidInput where certificate and key do not belong
-    together, or a file is not PEM, and OSError; then nothing was changed, or only the CAs were.
+    The new files are readable by those who may read the key. Raises InvalidInput if certificate and key do not match or
+    a file is not PEM, and OSError; then nothing or only the CAs were changed.
     """
     check_pem(files)
     key = os.stat(files.private_key)
@@ -48,8 +48,7 @@ def write_sds_files(files: SecretFiles, sds: SdsFiles) -> list[str]:
 
 
 def check_pem(files: SecretFiles) -> None:
-    """Raise InvalidInput where certificate and key do not belong together, or a file is not PEM; OSError where it is
-    not there."""
+    """Raise InvalidInput if certificate and key do not match or a file is not PEM; OSError if one is missing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(files.certificate, files.private_key)
@@ -63,7 +62,7 @@ def check_pem(files: SecretFiles) -> None:
 
 
 def _text(path: str) -> dict[str, Any]:
-    """The PEM blocks of a file, without what tools write between them, which is in any encoding."""
+    """The PEM blocks of a file, without the text that tools write between them, which may be in any encoding."""
     with Path(path).open("rb") as file:
         content = file.read(LARGEST_PEM_BYTES + 1)
     if len(content) > LARGEST_PEM_BYTES:
@@ -75,8 +74,8 @@ def _text(path: str) -> dict[str, Any]:
 
 
 def _as_readable_as(key: os.stat_result) -> Access:
-    """For whoever may read the key, and nobody else: only root gives files away, and others give them to their groups
-    alone. A group that cannot be given the file must not make another one of it."""
+    """Access for those who may read the key: only root can change a file's owner, and others only to their own groups.
+    If the file cannot be given to the key's group, no other group may read it."""
     root = os.geteuid() == 0
     group = key.st_gid if root or key.st_gid in (os.getegid(), *os.getgroups()) else None
     mode = key.st_mode & (0o660 if group is not None else 0o600)

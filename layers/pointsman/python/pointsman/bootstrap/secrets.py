@@ -1,7 +1,7 @@
-"""Where an Envoy's certificates come from, in its bootstrap: files that it reads at its start, or SDS.
+"""The source of an Envoy's certificates in its bootstrap: files that it reads once, at its start, or SDS.
 
-What rotates while an Envoy runs has to come over SDS: from files, which it reads anew when others are renamed to their
-places, or from a server on the same machine, as a SPIRE agent is.
+Certificates that rotate have to come over SDS: from files, which Envoy reloads when others are renamed to their paths,
+or from a server on the same machine, such as a SPIRE agent.
 """
 
 from collections.abc import Iterator
@@ -26,21 +26,22 @@ SPIRE_SOCKET = "/tmp/spire-agent/public/api.sock"
 
 @dataclass(frozen=True, slots=True)
 class SdsSocket:
-    """The SDS server on the unix socket `at`; a SPIRE agent's has every workload's own certificate under one name.
+    """The SDS server on the unix socket `at`. A SPIRE agent serves every workload its own certificate under the same
+    name.
 
-    `names` are also what delivered clusters have to ask for.
+    Delivered clusters have to use the same `names`.
     """
 
     at: UnixSocket
     names: SdsServer = field(default_factory=SdsServer)
 
 
-# Where certificates come from.
+# The sources of certificates.
 Secrets: TypeAlias = SecretFiles | SdsFiles | SdsSocket
 
 
 def secrets_json(secrets: Secrets) -> list[dict[str, Any]]:
-    """What the bootstrap itself defines: the secrets that delivered clusters name, unless they come over SDS."""
+    """The secrets that the bootstrap itself defines for delivered clusters; none if they come over SDS."""
     return _of_files(secrets) if isinstance(secrets, SecretFiles) else []
 
 
@@ -55,10 +56,10 @@ def trust_json(secrets: Secrets) -> dict[str, Any]:
 
 
 def sds_clusters(secrets: Secrets | None) -> list[dict[str, Any]]:
-    """The clusters that fetching secrets takes."""
+    """The clusters needed for fetching secrets."""
     if not isinstance(secrets, SdsSocket):
         return []
-    # An agent that is gone without a word is noticed in half a minute; certificates last longer.
+    # The silent loss of an agent is noticed in half a minute; certificates last longer.
     http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}
     options = {"@type": f"{TYPE}.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": http2}
     return [
@@ -76,7 +77,7 @@ def sds_clusters(secrets: Secrets | None) -> list[dict[str, Any]]:
 
 
 def secrets_problems(secrets: Secrets) -> Iterator[tuple[str, str]]:
-    """What is wrong with `secrets`: a field and a reason each."""
+    """The problems of `secrets`: a field and a reason each."""
     match secrets:
         case SecretFiles():
             yield from secret_problems(secrets)

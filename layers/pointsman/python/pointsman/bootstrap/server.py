@@ -21,7 +21,8 @@ from pointsman.delivery.endpoint_source import XDS_CLUSTER
 
 @dataclass(frozen=True, slots=True)
 class AdapterTls:
-    """Mutual TLS to an adapter: what the Envoy shows and trusts, and the SAN (a URI or a DNS name) that it expects."""
+    """Mutual TLS to an adapter: the Envoy's certificates and CAs, and the SAN (a URI or a DNS name) expected of the
+    adapter."""
 
     secrets: Secrets
     expected: str
@@ -30,7 +31,7 @@ class AdapterTls:
 def adapter_cluster(
     at: Address | UnixSocket, tls: AdapterTls | None, http_options: Mapping[str, Any], alpn: str
 ) -> dict[str, Any]:
-    """The cluster of the adapter itself, which speaks HTTP as `explicit_http_config` has it."""
+    """The cluster for the adapter itself, with `explicit_http_config` as its HTTP version."""
     options = {"@type": f"{TYPE}.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": http_options}
     cluster: dict[str, Any] = {
         "name": XDS_CLUSTER,
@@ -50,12 +51,12 @@ def adapter_cluster(
 
 
 def no_limits() -> dict[str, Any]:
-    """Circuit breakers that never open: Envoy's own fetching must not be turned away by its defaults of 1,024."""
+    """Circuit breakers that never open: Envoy's defaults of 1,024 must not reject its own fetches."""
     return {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), NO_LIMIT)]}
 
 
 def adapter_problems(field: str, at: Address | UnixSocket, tls: AdapterTls | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with fetching there: a field and a reason each."""
+    """The problems of fetching there: a field and a reason each."""
     if isinstance(at, UnixSocket):
         yield from path_problems(field, at.path)
     else:
@@ -73,7 +74,7 @@ def _upstream_tls(secrets: Secrets, expected: str, alpn: str) -> dict[str, Any]:
     names = {"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": expected}}]}
     common: dict[str, Any] = {"alpn_protocols": [alpn]}
     if isinstance(secrets, SecretFiles):
-        # In the open, not by name: a mesh gateway's bootstrap defines no secrets.
+        # As files, not by the secrets' names: a mesh gateway's bootstrap defines no secrets.
         chain, key = {"filename": secrets.certificate}, {"filename": secrets.private_key}
         common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
         common["validation_context"] = {"trusted_ca": {"filename": secrets.ca}, **names}

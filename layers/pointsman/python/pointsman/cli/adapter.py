@@ -1,4 +1,4 @@
-"""`pointsman adapter`: how Envoys fetch, in a process of its own."""
+"""`pointsman adapter`: delivers to Envoys, in a process of its own."""
 
 import logging
 import os
@@ -42,14 +42,14 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @click.group(cls=Group)
 def adapter() -> None:
-    """Bring what is published to Envoys: by files, over HTTP, or over gRPC.
+    """Deliver published snapshots to Envoys: as files, over HTTP, or over gRPC.
 
-    An adapter reads the store and nothing else. While the store is away it serves what it has, and what it keeps on
-    disk if it starts then; while the adapter is away, Envoys serve on with what they have.
+    An adapter reads the store and nothing else. While the store is away, it serves what it has; if it starts then, what
+    it keeps on disk. While the adapter is away, Envoys keep serving with what they have.
 
-    A bucket does not tell of what is written, so it is looked at four times a second. With --notices what is written
-    comes by itself: the adapter has an SQS queue of its own for as long as it runs, and reads the bucket once a minute
-    or so, for certainty.
+    A bucket sends no notices by itself, so the adapter polls it four times a second. With --notices the adapter creates
+    an SQS queue of its own, receives changes there, and reads the bucket only about once a minute. It deletes the queue
+    when it ends.
     """
 
 
@@ -59,7 +59,7 @@ def _proxy_option(command: _Command) -> _Command:
         "proxies",
         multiple=True,
         metavar="DC/sidecar/NAMESPACE/SERVICE|DC/gateway/ID",
-        help="A proxy to serve; may be repeated (default: all, as they come).",
+        help="A proxy to serve; repeatable (default: all, also later ones).",
     )(command)
 
 
@@ -97,21 +97,23 @@ def _network_options(command: _Command) -> _Command:
             click.option(
                 "--listen", default="", metavar="IP:PORT", help="Where Envoys connect; port 0 picks a free one."
             ),
-            click.option("--unix", default="", metavar="PATH", help="Or a unix socket for those on this machine."),
+            click.option("--unix", default="", metavar="PATH", help="Or a unix socket for Envoys on this machine."),
             _ops_option,
             host_option,
             max_connections_option,
             click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --listen."),
             click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM)."),
-            click.option("--client-ca", default="", metavar="FILE", help="The CAs of the Envoys' certificates (PEM)."),
+            click.option(
+                "--client-ca", default="", metavar="FILE", help="The CAs that sign the Envoys' certificates (PEM)."
+            ),
             click.option(
                 "--trust-domain",
                 default="",
                 metavar="NAME",
-                help="Only certificates of this one (default: the store's).",
+                help="Accept only certificates of this trust domain (default: the store's).",
             ),
             refresh_delay_option,
-            keep_option("systemd's STATE_DIRECTORY if there is one, else nothing is kept"),
+            keep_option("systemd's STATE_DIRECTORY if set, else nothing is kept"),
             envoy_admin_option,
             sds_option,
             _proxy_option,
@@ -130,7 +132,7 @@ def _network_options(command: _Command) -> _Command:
     "--envoy-version",
     default="",
     metavar="X.Y.Z",
-    help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
+    help="The oldest Envoy that reads the files; 1.40 and later switch targets without changing clusters.",
 )
 @_ops_option
 @host_option
@@ -156,8 +158,8 @@ def files(
 
     Each proxy has a directory: DIR/DC/sidecar/NAMESPACE/SERVICE for a sidecar, DIR/DC/gateway/ID for a mesh gateway.
 
-    One process at a time writes them. To replace it by another, start that one first: it stands by, and goes on when
-    the first one ends (SIGTERM). The files stay in any case.
+    One process at a time writes them. To replace it without a gap, start the new one first: it waits, and takes over
+    when the old one ends (SIGTERM). The files stay.
 
     \b
       pointsman adapter files --store pointsman.db --files envoys
@@ -171,7 +173,7 @@ def files(
     from pointsman.machine.settings import AdapterSettings
 
     readers = read_group(group)
-    # Before anything is kept below it: this one is for others to read.
+    # Before anything is created below it: this directory is shared with others.
     where = shared_directory(Path(directory), readers)
     settings = AdapterSettings(
         ops=ops,
@@ -193,8 +195,9 @@ def files(
 def http(listen: str, unix: str, grpc: str, **others: Any) -> None:
     """Serve Envoys over HTTP (REST xDS, long polls).
 
-    /healthz, /readyz, /metrics and /config_dump are on the same address. On anything but loopback or a unix socket,
-    Envoys have to show certificates, each may fetch only what its own names, and /config_dump is on --ops alone.
+    /healthz, /readyz, /metrics and /config_dump are on the same address. On any address but loopback or a unix socket,
+    Envoys need certificates, each may fetch only the resources of the proxy that its certificate names, and
+    /config_dump is only on --ops.
 
     \b
       pointsman adapter http --store pointsman.db --listen 127.0.0.1:8421
@@ -237,7 +240,7 @@ def _serve(
     sds: str,
     proxies: tuple[str, ...],
 ) -> None:
-    # Web servers and what they bring are imported when they are wanted.
+    # Imported only when needed: the web servers are large.
     from pointsman.machine.settings import AdapterSettings
     from pointsman.serve.tls import TlsFiles
 
@@ -245,7 +248,7 @@ def _serve(
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
     if datacenters and not notices:
-        raise click.UsageError("--dc chooses among notices here: give --notices as well")
+        raise click.UsageError("--dc only filters notices here: give --notices as well")
     settings = AdapterSettings(
         http=http,
         grpc=grpc,
@@ -288,19 +291,20 @@ def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> No
 def _open(
     store: str, notices: str, settings: "AdapterSettings", kept: "Saved | None"
 ) -> tuple[Store, Callable[[], bool] | None]:
-    """The store to follow, and whether notices are heard, where there are any. Closing it removes their queue."""
+    """The store to follow, and a function that returns whether notices arrive (None without notices). Closing the store
+    removes their queue."""
     for name in sorted(settings.datacenters):
         if not is_label(name):
             raise InvalidInput.single("--dc", "", f'"{name}" is not the name of a datacenter')
     if not notices:
         return _open_store(store, kept), None
-    # Who has no use for notices does not load what they take.
+    # Imported only with notices: the AWS client is large.
     from pointsman.aws.noticed import noticed
     from pointsman.aws.topic import read_topic
 
     topic = read_topic(notices, "--notices")
     if not store.startswith("s3://"):
-        raise click.UsageError("--notices goes with a bucket (--store s3://...): files tell what is written anyway")
+        raise click.UsageError("--notices needs a bucket (--store s3://...): a file needs no notices")
     wanted = settings.datacenters or frozenset(proxy.datacenter for proxy in settings.proxies)
     opened = _open_store(store, kept)
     try:
@@ -313,16 +317,16 @@ def _open(
 
 
 def _open_store(store: str, kept: "Saved | None") -> Store:
-    """The store; where it cannot be opened and there is something to serve without it, it is opened later."""
+    """The store. If it cannot be opened but there are saved snapshots to serve, it is opened later."""
     opened, kept_any = LateStore(store), kept is not None and bool(kept.proxies())
     try:
         opened.open()
     except StoreError as error:
         if kept is None or not kept.proxies():
             raise
-        logging.getLogger(__name__).warning("%s; what is kept in %s is served", error, kept)
+        logging.getLogger(__name__).warning("%s; serving what is kept in %s", error, kept)
     if not kept_any:
-        # Who has something to serve does not wait for the store.
+        # With saved snapshots to serve, starting does not wait for the store.
         with suppress(StoreUnavailable):
             opened.get(CONFIG_HEAD)
     return opened

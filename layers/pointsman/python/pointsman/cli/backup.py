@@ -18,9 +18,9 @@ _EVERY_S = 2.0
 def backup(store: str, file: str) -> None:
     """Copy the store to FILE, while `pointsman up` goes on.
 
-    The copy is of one moment: all that was acknowledged before the command began is there. It is checked, synced, for
-    this user alone, and never written over another file. To go back to it, stop everything that uses the store, remove
-    STORE-wal and STORE-shm, put the copy in the place of STORE, and start again.
+    The copy is consistent: it holds all that was acknowledged before the command began. It is checked, synced, readable
+    for this user alone, and never overwrites another file. To restore it, stop everything that uses the store, remove
+    STORE-wal and STORE-shm, replace STORE by the copy, start again, and run `pointsman recover`.
 
     \b
       pointsman backup --store pointsman.db pointsman-$(date +%F).db
@@ -31,7 +31,7 @@ def backup(store: str, file: str) -> None:
             f"{store} is a bucket, which keeps copies itself: switch versioning on (aws s3api put-bucket-versioning"
             " --bucket BUCKET --versioning-configuration Status=Enabled), or copy it (aws s3 sync)"
         )
-    # SQLite is imported when it is wanted.
+    # Imported only when needed.
     from pointsman.store.sqlite_backup import back_up
 
     done = back_up(path, file, progress(_EVERY_S))

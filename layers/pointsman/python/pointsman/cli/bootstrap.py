@@ -1,4 +1,4 @@
-"""`pointsman bootstrap`: what an Envoy is started with."""
+"""`pointsman bootstrap`: prints the bootstrap of an Envoy."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,10 +54,14 @@ def _address(field: str, text: str) -> Address:
     help="Whether PROXY is a mesh gateway's id or a service; needed only where both are registered.",
 )
 @click.option("--files", default="", metavar="DIR", help="Fetch from the directory that `pointsman up --files` keeps.")
-@click.option("--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: where `pointsman adapter http` is.")
-@click.option("--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: where `pointsman adapter grpc` is.")
+@click.option(
+    "--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: the address of `pointsman adapter http`."
+)
+@click.option(
+    "--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: the address of `pointsman adapter grpc`."
+)
 @click.option("--function-url", default="", metavar="URL", help="Or from the function: the stack's DiscoveryURL.")
-@click.option("--region", default="", metavar="REGION", help="The function's (default: as in its URL).")
+@click.option("--region", default="", metavar="REGION", help="The function's region (default: from its URL).")
 @click.option("--ca-bundle", default=CA_BUNDLE, show_default=True, metavar="FILE", help="Public CAs, for the function.")
 @click.option(
     "--refresh-delay",
@@ -65,9 +69,11 @@ def _address(field: str, text: str) -> Address:
     metavar="SECONDS",
     help="Between polls of clusters and listeners (default: 0.5 over HTTP, 5 from the function, where each one costs).",
 )
-@click.option("--adapter-id", default="", metavar="SAN", help="What an https adapter's certificate has to name.")
+@click.option("--adapter-id", default="", metavar="SAN", help="The SAN in an https adapter's certificate.")
 @click.option("--admin", default="127.0.0.1:19000", show_default=True, metavar="IP:PORT", help="Envoy's admin.")
-@click.option("--node-id", default="", metavar="ID", help="Unique among the Envoys (default: the registration's ID).")
+@click.option(
+    "--node-id", default="", metavar="ID", help="The node id, unique for each Envoy (default: the registration's ID)."
+)
 @click.option("--public", default="", metavar="IP:PORT", help="Where a sidecar listens (default: as registered).")
 @click.option("--app", default="", metavar="IP:PORT", help="The service behind a sidecar (default: as registered).")
 @click.option("--certificate", default="", metavar="FILE", help="A sidecar's certificate chain (PEM).")
@@ -77,9 +83,9 @@ def _address(field: str, text: str) -> Address:
     "--sds",
     default="",
     metavar="DIR|spire",
-    help="In place of the three: certificates that rotate, of `pointsman secrets` or a SPIRE agent.",
+    help="Instead of the three: certificates that rotate, from `pointsman secrets` or a SPIRE agent.",
 )
-@click.option("--sds-socket", default=SPIRE_SOCKET, show_default=True, metavar="PATH", help="Where that agent is.")
+@click.option("--sds-socket", default=SPIRE_SOCKET, show_default=True, metavar="PATH", help="The agent's socket.")
 @click.option("--access-log", default="", metavar="FILE", help="Log a sidecar's incoming connections, as JSON lines.")
 @click.option(
     "--elsewhere", is_flag=True, help="For an Envoy on another machine: do not look for its files and ports here."
@@ -113,20 +119,20 @@ def bootstrap(
 ) -> None:
     """Print the bootstrap of a registered PROXY: a sidecar by its service, a mesh gateway by its id.
 
-    A sidecar's has its public listener with mutual TLS; upstream listeners, clusters and endpoints are fetched: from
-    files, which have to be there before Envoy starts, or from an adapter, at http://IP:PORT or unix:PATH on the same
-    machine, elsewhere at https://IP:PORT with the proxy's certificate. Without an adapter, on AWS, from the
-    stack's function, by requests that Envoy signs with the credentials of the role that it runs with.
+    A sidecar's bootstrap contains its public listener with mutual TLS. Envoy fetches upstream listeners, clusters and
+    endpoints: from files, which must exist before Envoy starts; from an adapter, at http://IP:PORT or unix:PATH on the
+    same machine, or at https://IP:PORT with the proxy's certificate; or, on AWS, from the stack's function, with
+    requests that Envoy signs with the credentials of its role.
 
-    The certificates that the bootstrap names have to be here, unless the Envoy runs --elsewhere. What only has to be
-    there when Envoy starts is told on stderr: files that `pointsman up` has yet to write, ports that are taken.
+    The certificates that the bootstrap names must exist on this machine, unless the Envoy runs --elsewhere. Files that
+    `pointsman up` has yet to write and ports in use are only warned about on stderr: they matter when Envoy starts.
 
-    Several Envoys on one machine each need an --admin of their own, and on Envoy's command line a --base-id of their
-    own (any number) or --disable-hot-restart. When routes change, connections that are open keep the old ones for up to
-    --drain-time-s, which is 600 seconds if Envoy is not told.
+    Several Envoys on one machine each need their own --admin, and on Envoy's command line their own --base-id (any
+    number) or --disable-hot-restart. When routes change, open connections keep the old routes for up to --drain-time-s
+    (Envoy's default: 600 seconds).
 
-    Certificates in files are read once, at Envoy's start. With --sds they rotate; the adapter, or `pointsman up`, has
-    to be told the same. A SPIRE agent is asked for `default` and `ROOTCA`, or, with spire:IDENTITY,TRUST, for those.
+    Envoy reads certificates in files once, at its start. With --sds they rotate; give the adapter, or `pointsman up`,
+    the same --sds. A SPIRE agent is asked for `default` and `ROOTCA`, or with spire:IDENTITY,TRUST for those names.
 
     \b
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --files envoys \\
@@ -171,9 +177,10 @@ def bootstrap(
 def _registered(
     config: Config, dc: str, namespace: str, name: str, gateway: bool | None
 ) -> tuple[ProxyId, Registration]:
-    """The one proxy of this name and its registration; `gateway` says which of two, None that there is but one.
+    """The one proxy of this name and its registration. `gateway` says whether it is a mesh gateway; None: whichever is
+    registered.
 
-    Raises InvalidInput where none is registered, UsageError where both are.
+    Raises InvalidInput if none is registered, UsageError if both are.
     """
     candidates: dict[bool, ProxyId] = {True: GatewayId(dc, name), False: SidecarId(dc, namespace, name)}
     wanted = candidates.values() if gateway is None else [candidates[gateway]]
@@ -181,7 +188,7 @@ def _registered(
     if len(found) == 1:
         return found[0]
     if found:
-        raise click.UsageError(f'"{name}" is a mesh gateway and a service in {dc}; say --gateway or --sidecar')
+        raise click.UsageError(f'"{name}" is a mesh gateway and a service in {dc}; give --gateway or --sidecar')
     kind = {True: "mesh gateway", False: "sidecar of", None: "proxy"}[gateway]
     known = ", ".join(config.registrations) or "none"
     raise InvalidInput.single(f'{kind} "{name}"', "", f"is not registered in {dc}; registered are: {known}")
@@ -189,14 +196,15 @@ def _registered(
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What was told of the proxy's certificates: three files, or how they come over SDS."""
+    """The options for the proxy's certificates: three files, or SDS."""
 
     files: dict[str, str]
     sds: str
     socket: str
 
     def secrets(self, who: str) -> Secrets:
-        """Where they come from, for `who` needs them."""
+        """The source of the certificates. Raises UsageError, which names `who`, if options are missing or contradict
+        each other."""
         if self.sds:
             given = [name for name, value in self.files.items() if value]
             if given:
@@ -228,7 +236,7 @@ def _fetch(
 def _function(url: str) -> FetchFunction:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.path not in ("", "/"):
-        reason = f'"{url}" is not https://HOST, as the stack\'s output DiscoveryURL has it'
+        reason = f'"{url}" is not https://HOST; use the stack\'s output DiscoveryURL'
         raise click.BadParameter(reason, param_hint="--function-url")
     return FetchFunction(parts.hostname, region_of(parts.hostname))
 
@@ -237,10 +245,10 @@ def _adjusted(fetch: Fetch, refresh_delay: float | None, region: str, ca_bundle:
     if isinstance(fetch, FetchFunction):
         fetch = replace(fetch, region=region or fetch.region, ca_bundle=ca_bundle)
         if not fetch.region:
-            raise click.UsageError(f"{fetch.host} does not tell its region; give --region REGION")
+            raise click.UsageError(f"{fetch.host} does not contain its region; give --region REGION")
     if refresh_delay is not None:
         if not isinstance(fetch, FetchFunction | FetchHttp):
-            raise click.UsageError("--refresh-delay is for --http and --function-url: otherwise nothing is polled for")
+            raise click.UsageError("--refresh-delay is only for --http and --function-url: nothing else is polled")
         fetch = replace(fetch, refresh_delay_ms=round(refresh_delay * 1000))
     return fetch
 

@@ -1,4 +1,4 @@
-"""What all commands have in common: an option that takes one value is refused when it is given twice."""
+"""What all commands share: an option that takes one value is refused if it is given twice."""
 
 import functools
 
@@ -6,10 +6,10 @@ import click
 
 
 class Command(click.Command):
-    """A click command that never drops a value silently, as click does with all but the last."""
+    """A click command that refuses a repeated option. Click itself silently keeps only the last value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's. Raises UsageError for an option that was given twice and takes one value."""
+        """Parses as click does. Raises UsageError if an option that takes one value is given twice."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in given:
             single = isinstance(option, click.Option) and not (option.multiple or option.count or option.is_flag)
@@ -19,10 +19,10 @@ class Command(click.Command):
 
 
 command = functools.partial(click.command, cls=Command)
-"""Decorates a function that becomes a command, as `click.command` does."""
+"""Decorates a function as a command, as `click.command` does."""
 
 
 class Group(click.Group):
-    """A group of such commands."""
+    """A group of `Command`s."""
 
     command_class = Command

@@ -35,8 +35,8 @@ _KINDS = (*KINDS, "registration")
 def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) -> None:
     """Write config entries and registrations, all of them or none.
 
-    FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated as the state
-    it ends in. When the command ends, the batch is durable and its consequences are published.
+    FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated by the state
+    that it leads to. The command ends when the batch is durable and its snapshots are published.
 
     \b
       pointsman apply --store pointsman.db s2-resolver.hcl sidecars.json
@@ -49,7 +49,7 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
     try:
         done = _apply(store, batch, trust_domain, dry_run)
     except StoreMissing as missing:
-        # Validated before a store is made: one that is refused leaves none.
+        # Validated before a store is created: a refused batch leaves no store behind.
         with TemporaryDirectory() as scratch:
             done = _apply(os.path.join(scratch, "empty.db"), batch, trust_domain, True, create=True)
         if dry_run:
@@ -76,7 +76,7 @@ def _tell(done: Configured, dry_run: bool, number: int) -> None:
     for warning in done.settled.warnings:
         click.echo(f"pointsman: {warning}", err=True)
     for failure in done.settled.failures():
-        click.echo(f"cannot be computed and stays as it is: {failure}", err=True)
+        click.echo(f"cannot be computed and stays unchanged: {failure}", err=True)
 
 
 @command()
@@ -86,9 +86,9 @@ def _tell(done: Configured, dry_run: bool, number: int) -> None:
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("name")
 def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
-    """Delete a config entry or a registration, if everything still fits without it.
+    """Delete a config entry or a registration, unless the rest of the config needs it.
 
-    A sidecar's registration goes by its service, a mesh gateway's by "gateway/ID".
+    Name a sidecar's registration by its service, a mesh gateway's by "gateway/ID".
 
     \b
       pointsman delete --store pointsman.db service-resolver s2
@@ -144,13 +144,13 @@ def get(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
             entry = config.entries.get((kind, namespace, name))
             found = entry_json(entry) if entry else None
     if found is None:
-        raise InvalidInput.single(f'{kind} "{name}"', "", "is not there; `pointsman list` shows what is")
+        raise InvalidInput.single(f'{kind} "{name}"', "", "does not exist; `pointsman list` shows what does")
     _print(found)
 
 
 @command("list")
 @store_option
-@click.option("--json", "as_json", is_flag=True, help="The whole config, as JSON that `apply` takes back.")
+@click.option("--json", "as_json", is_flag=True, help="The whole config, as JSON that `apply` accepts.")
 @click.argument("kind", type=click.Choice(_KINDS), required=False)
 def list_(store: str, as_json: bool, kind: str | None) -> None:
     """List config entries and registrations, all or those of one KIND.
@@ -171,7 +171,7 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
     for key, _ in registrations:
         click.echo(f"registration\t{key}")
     if not entries and not registrations and sys.stderr.isatty():
-        click.echo("nothing is configured yet; `pointsman apply` does that", err=True)
+        click.echo("nothing is configured yet; start with `pointsman apply`", err=True)
 
 
 @command()

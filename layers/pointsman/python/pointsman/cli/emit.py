@@ -1,4 +1,4 @@
-"""`pointsman emit`: health events, by hand, from a script, or as what a Consul watch runs."""
+"""`pointsman emit`: sends health events, by hand, from a script, or from a Consul watch."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +23,13 @@ from pointsman.serve.ask import NoAnswer, ask
 from pointsman.serve.listen import Listen
 
 STALE = 3
-"""The exit code for events that were taken in, but are outranked by what their source said before."""
+"""The exit code if an event is stale: its source already stated something else with an equal or greater Index."""
 
 REFUSED = 4
-"""The exit code for lists of which some instances were refused, while the others were taken in."""
+"""The exit code if some instances of a list were refused and the others accepted."""
 
 _PATIENCE_S = 30.0
-"""Seconds for an event to be acknowledged."""
+"""Seconds to wait for the acknowledgement of an event."""
 
 
 @command()
@@ -49,15 +49,16 @@ _PATIENCE_S = 30.0
 )
 @click.argument("file", metavar="FILE|-")
 def emit(url: str, store: str, watch: str, file: str) -> int:
-    """Send health events; ends when each is durable and what follows from it is published.
+    """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
-    up`, else they are taken in right here, into the --store.
+    up`, with --store this command ingests them itself.
 
-    Exit codes: 0 each was taken in; 1 one is refused (then none is sent), or could not be sent; 3 one is stale: its
-    source said something else with a greater Index before, so it has no effect (stderr says from which Index on it will
-    have); 4 some instances of a list are refused (stderr says which and why), the others were taken in. With --watch 3
-    and 4 are 0: a watch ends with its program, and to begin it anew would help neither.
+    Exit codes: 0 every event is accepted; 1 one is refused (then none is sent), or could not be sent; 3 one is stale:
+    its source already stated something else with an equal or greater Index, so it has no effect (stderr names the Index
+    needed); 4 some instances of a list are refused (stderr says which and why), the others are accepted. With --watch
+    the command exits with 0 instead of 3 and 4: a failed program would end the watch, and running it again would not
+    help.
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
@@ -79,7 +80,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
     else:
         with engine_on(store) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
-    # Where a watch's program fails the watch ends, and to begin it anew with the same list helps nobody.
+    # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)
 
 
@@ -96,7 +97,7 @@ def _taken_in(engine: Engine, readings: Sequence[Reading]) -> Iterator[dict[str,
 
 
 def _tell(told: Mapping[str, Any]) -> int:
-    """Print an answer; the exit code that it stands for."""
+    """Print an answer and return its exit code."""
     for line in remarks(told):
         click.echo(line, err=not line.startswith(IGNORED))
     if told["revision"] is not None:

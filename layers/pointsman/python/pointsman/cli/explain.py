@@ -1,4 +1,4 @@
-"""`pointsman explain`: why the traffic of a service goes where it goes."""
+"""`pointsman explain`: shows where the traffic of a service goes, and why."""
 
 import click
 import orjson
@@ -19,16 +19,16 @@ from pointsman.store import keys
 
 @command()
 @store_option
-@click.option("--dc", required=True, metavar="DC", help="From where: the datacenter of the callers.")
+@click.option("--dc", required=True, metavar="DC", help="The datacenter of the callers.")
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
-@click.option("--from", "caller", default="", metavar="SERVICE", help="As the sidecar of this service has it.")
+@click.option("--from", "caller", default="", metavar="SERVICE", help="As the sidecar of this service sees it.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("service")
 def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, service: str) -> None:
     """Show the chain of SERVICE as a tree: routes, splits, and the targets in the order of failover.
 
-    Each target is shown with its gateway mode and who set that, how many of its instances are healthy, whether it is
-    active, and why. --from takes the overrides of a registered sidecar's upstream into account.
+    For each target: its gateway mode and where that is set, how many instances are healthy, whether it is active, and
+    why. --from takes the overrides of a registered sidecar's upstream into account.
 
     \b
       pointsman explain s2 --store pointsman.db --dc dc1
@@ -61,7 +61,7 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
 
 
 def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tuple[str, Overrides]:
-    """In which datacenter the caller has `service` evaluated, and what its registration says over the entries."""
+    """The datacenter where the caller's upstream evaluates `service`, and the overrides in its registration."""
     for registration in config.registrations.values():
         if registration.is_gateway or registration.datacenter != dc or registration.destination.name != caller:
             continue

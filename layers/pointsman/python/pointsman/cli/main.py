@@ -29,7 +29,7 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is asked for: a client for AWS or a web server is not paid for by the others."""
+    """Imports a command only when it is used: the others do not pay for an AWS client or a web server."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -45,7 +45,7 @@ class _LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        # It may ask git, which nothing else has to wait for.
+        # Computed only here: it may run git.
         from pointsman.cli.version import version_line
 
         click.echo(version_line())
@@ -64,33 +64,26 @@ def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
 def group() -> None:
     """Pointsman decides where Envoy traffic goes when a datacenter fails.
 
-    \b
-    See a failover on this machine, step by step:
-      pointsman quickstart mesh
-    Start it on one machine:
-      pointsman up --store pointsman.db --files envoys/
-    Tell it what the mesh looks like, then what happens in it:
-      pointsman apply --store pointsman.db resolvers.yaml sidecars.json
-      pointsman emit --url http://127.0.0.1:8420 event.json
-    See what it decided:
-      pointsman status --store pointsman.db
+    \b See a failover on this machine, step by step: pointsman quickstart mesh Start it on one machine: pointsman up
+    --store pointsman.db --files envoys/ Describe the mesh, then report health: pointsman apply --store pointsman.db
+    resolvers.yaml sidecars.json pointsman emit --url http://127.0.0.1:8420 event.json See what it decided: pointsman
+    status --store pointsman.db
 
-    The store can also be named once, in POINTSMAN_STORE. Exit codes: 0 done, 1 refused or failed (one line on stderr
-    for each problem), 2 wrong usage; `emit` has more of them.
+    POINTSMAN_STORE can name the store for all commands. Exit codes: 0 done, 1 refused or failed (one line on stderr for
+    each problem), 2 wrong usage; `emit` has more.
 
-    \b
-    Have the shell complete commands and options (bash_source, zsh_source, fish_source):
-      eval "$(_POINTSMAN_COMPLETE=bash_source pointsman)"
+    \b Enable completion of commands and options (bash_source, zsh_source, fish_source): eval
+    "$(_POINTSMAN_COMPLETE=bash_source pointsman)"
     """
 
 
 def main() -> None:
-    """The console script."""
+    """The entry point of the console script."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; the exit code."""
+    """Run one command line and return its exit code."""
     try:
         result: Any = group.main(arguments, prog_name="pointsman", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pointsman.pipeline.engine import Engine
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""What gives a command one option more."""
+"""Adds an option to a command."""
 
 
 store_option = click.option(
@@ -24,9 +24,9 @@ store_option = click.option(
     envvar="POINTSMAN_STORE",
     required=True,
     metavar="FILE|s3://BUCKET",
-    help="Where objects live: an SQLite file or a bucket (or POINTSMAN_STORE).",
+    help="The store: an SQLite file or a bucket (or POINTSMAN_STORE).",
 )
-"""`--store`, also by environment."""
+"""`--store`, or the environment variable."""
 
 trust_domain_option = click.option(
     "--trust-domain",
@@ -35,16 +35,16 @@ trust_domain_option = click.option(
     metavar="NAME",
     help="The mesh's trust domain, fixed by a store's first write (default: pointsman).",
 )
-"""`--trust-domain`, also by environment."""
+"""`--trust-domain`, or the environment variable."""
 
 envoy_admin_option = click.option(
     "--envoy-admin",
     "envoy_admins",
     multiple=True,
     metavar="IP:PORT|unix:PATH",
-    help="The admin of an Envoy on this machine, to see what it rejects; may be repeated.",
+    help="The admin of an Envoy on this machine, to see what it rejects; repeatable.",
 )
-"""`--envoy-admin`, once for each Envoy."""
+"""`--envoy-admin`, repeatable: once for each Envoy."""
 
 host_option = click.option(
     "--host",
@@ -54,7 +54,7 @@ host_option = click.option(
     help="A name under which this machine is asked over HTTP, beside localhost and its loopback addresses; may be"
     " repeated.",
 )
-"""`--host`, once for each name."""
+"""`--host`, repeatable."""
 
 max_connections_option = click.option(
     "--max-connections",
@@ -62,8 +62,8 @@ max_connections_option = click.option(
     show_default=True,
     type=click.IntRange(min=1),
     metavar="COUNT",
-    help="Over HTTP, how many connections Envoys may have, one for each cluster; half of the files that the process"
-    " may open are the most.",
+    help="Connections of all Envoys over HTTP, one for each cluster; at most half of the files that the process"
+    " may open.",
 )
 """`--max-connections`."""
 
@@ -73,7 +73,7 @@ refresh_delay_option = click.option(
     show_default=True,
     type=click.IntRange(min=10),
     metavar="MS",
-    help="Over HTTP, between two requests for a cluster's endpoints; longer for hundreds of clusters.",
+    help="Over HTTP, the pause between two requests for a cluster's endpoints; more for hundreds of clusters.",
 )
 """`--refresh-delay`, in milliseconds."""
 
@@ -81,21 +81,21 @@ sds_option = click.option(
     "--sds",
     default="",
     metavar="DIR|spire",
-    help="Where Envoys find certificates that rotate, as in their `pointsman bootstrap --sds`.",
+    help="The source of certificates that rotate, as in the Envoys' `pointsman bootstrap --sds`.",
 )
-"""`--sds`, for what delivers clusters."""
+"""`--sds`, for commands that deliver clusters."""
 
 group_option = click.option(
     "--group",
     default="",
     metavar="NAME|GID",
-    help="Who may read the files of --files, for Envoys of another user (default: this process's own group).",
+    help="The group that may read the files of --files, for Envoys of another user (default: this process's group).",
 )
-"""`--group`, for what writes Envoys' files."""
+"""`--group`, for commands that write Envoys' files."""
 
 
 def keep_option(default: str) -> Option:
-    """`--keep`, also by environment; `default` says what is kept where without it."""
+    """`--keep`, or the environment variable; `default` describes what applies without it."""
 
     return click.option(
         "--keep",
@@ -108,8 +108,8 @@ def keep_option(default: str) -> Option:
 
 @contextmanager
 def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
-    """An Engine on the named store, closed at the end. Only what writes config may `create` one that is not there."""
-    # An adapter, which has to be back soon, does without it and all that it brings.
+    """An Engine on the named store, closed at the end. Only commands that write config may `create` a missing store."""
+    # Imported only when needed: an adapter, which has to start fast, does not need it.
     from pointsman.pipeline.engine import Engine
 
     opened = open_store(store, create=create)
@@ -120,7 +120,8 @@ def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
 
 
 def read_bytes(name: str, most: int) -> bytes:
-    """What is in a file, or on standard input for "-": `most` bytes and one more, so that a longer one shows."""
+    """The content of a file, or of standard input for "-": up to `most` + 1 bytes, so that the caller notices a longer
+    one."""
     if name == "-":
         return sys.stdin.buffer.read(most + 1)
     with Path(name).open("rb") as file:
@@ -128,7 +129,7 @@ def read_bytes(name: str, most: int) -> bytes:
 
 
 def read_text(name: str) -> str:
-    """The text of a file, or of standard input for "-"."""
+    """The text of a file, or of standard input for "-". Raises InvalidInput unless it is UTF-8."""
     try:
         return sys.stdin.buffer.read().decode() if name == "-" else Path(name).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What people read: errors as single lines, colour only on a terminal, progress on what takes long."""
+"""Output for people: errors as single lines, color only on a terminal, progress of slow work."""
 
 import sys
 import time
@@ -10,7 +10,8 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 
 
 def report(error: BaseException) -> int | None:
-    """Print an error that a user can act on, one line per problem; the exit code, or None if it is a defect."""
+    """Print an error that a user can act on, one line per problem. Returns the exit code, or None if the error is a
+    defect."""
     if isinstance(error, InvalidInput):
         for problem in error.problems:
             _line(str(problem))
@@ -19,7 +20,7 @@ def report(error: BaseException) -> int | None:
         _line(str(error))
         return 1
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        # The reader of our output has gone. Without this, Python would fail again when it flushes at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 141
     if isinstance(error, OSError):
@@ -35,7 +36,7 @@ def _line(text: str) -> None:
 
 
 def progress(every: float = 0.0) -> Callable[[str], None]:
-    """A listener that tells on stderr what is being done once it has taken a second, then every `every` seconds."""
+    """A listener that prints progress on stderr after one second, then every `every` seconds."""
     due = time.monotonic() + max(every, 1.0)
 
     def tell(text: str) -> None:

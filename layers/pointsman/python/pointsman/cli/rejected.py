@@ -1,4 +1,5 @@
-"""What Envoys behind an adapter reject, which are ahead or deleted, and what went back: for `pointsman status`."""
+"""For `pointsman status`: which Envoys of an adapter reject something, are ahead, or are deleted, and what went
+back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from pointsman.serve.ask import NoAnswer, get_json
 from pointsman.serve.listen import Listen
 
 _PATIENCE_S = 5.0
-"""Seconds for an adapter's whole answer."""
+"""Seconds to wait for an adapter's whole answer."""
 
 _FIELDS = ("way", "proxy", "node", "kind", "name", "reason", "since")
 _RETIRED_FIELDS = ("way", "proxy", "node", "since")
@@ -17,7 +18,7 @@ _RETIRED_FIELDS = ("way", "proxy", "node", "since")
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """What the adapter at `place` tells: an `error` why it does not, or what `/rejections` has."""
+    """The answer of the adapter at `place`: the content of `/rejections`, or an `error` that says why it is missing."""
 
     place: str
     error: str
@@ -38,7 +39,7 @@ class AdapterStatus:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """As lines for people."""
         if self.error:
             return [f"adapter {self.place}: {self.error}"]
         if not (self.rejections or self.ahead or self.resets or self.retired):
@@ -57,7 +58,7 @@ class AdapterStatus:
 
 
 def read_place(text: str) -> Listen:
-    """Where an adapter's pages for operators are: http://IP:PORT, IP:PORT or unix:PATH. Raises InvalidInput."""
+    """The address of an adapter's pages for operators: http://IP:PORT, IP:PORT or unix:PATH. Raises InvalidInput."""
     short = text.removeprefix("http://").rstrip("/").replace("localhost:", "127.0.0.1:", 1)
     place = Listen.read(short, "--adapter")
     if not place.local:
@@ -67,7 +68,7 @@ def read_place(text: str) -> Listen:
 
 
 def ask(place: Listen) -> AdapterStatus:
-    """What the adapter there tells. One that is away is no error of ours: it is told."""
+    """The status of the adapter at `place`. An adapter that does not answer is reported in the status, not raised."""
     try:
         answer = get_json(place, "/rejections", timeout=_PATIENCE_S)
     except NoAnswer as error:

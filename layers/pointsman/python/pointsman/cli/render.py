@@ -1,4 +1,4 @@
-"""`pointsman render`: what a proxy would get, from files alone."""
+"""`pointsman render`: prints what a proxy would get, from files alone."""
 
 import sys
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ def render(
 ) -> None:
     """Print the clusters, load assignments and listeners that a proxy would get, as proto3 JSON. Needs no store.
 
-    FILEs hold config entries and registrations in Consul's shapes; the registrations are also the instances, with
-    their Checks as their health.
+    FILEs hold config entries and registrations in Consul's shapes. The registrations also serve as the instances; their
+    Checks are the health.
 
-    With --jsonl every line of standard input is a whole situation (writes, registrations, proxy or gateway,
-    datacenter, trust_domain) and every line of the answer its resources; a line that cannot be rendered is answered
-    with an `error` and does not end the run.
+    With --jsonl every line of standard input is one situation (writes, registrations, proxy or gateway, datacenter,
+    trust_domain), and the output has one line of resources for each. A line that cannot be rendered is answered with an
+    `error`; the run goes on.
 
     \b
       pointsman render --proxy s1 --dc dc1 entries.hcl catalog.json

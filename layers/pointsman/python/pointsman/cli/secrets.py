@@ -1,4 +1,4 @@
-"""`pointsman secrets`: certificates that an Envoy takes up while it runs."""
+"""`pointsman secrets`: writes certificates that an Envoy reloads while it runs."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from pointsman.cli.command import command
 @command()
 @click.option("--certificate", required=True, metavar="FILE", help="The proxy's certificate chain (PEM).")
 @click.option("--private-key", required=True, metavar="FILE", help="Its private key (PEM).")
-@click.option("--ca", required=True, metavar="FILE", help="The CAs that it trusts (PEM).")
+@click.option("--ca", required=True, metavar="FILE", help="The CAs that the proxy trusts (PEM).")
 @click.argument("directory")
 def secrets(certificate: str, private_key: str, ca: str, directory: str) -> None:
     """Write a proxy's certificates into DIRECTORY, as the SDS files identity.yaml and trust.yaml.
 
-    An Envoy that was started with `pointsman bootstrap --sds DIRECTORY` takes up what changed, certificate and key in
-    one step. So have whoever renews certificates run it again.
+    An Envoy with a bootstrap from `pointsman bootstrap --sds DIRECTORY` reloads them, certificate and key in one step.
+    Run this command after each renewal.
 
     \b
       pointsman secrets /run/certs/s1 --certificate s1.pem --private-key s1.key --ca ca.pem

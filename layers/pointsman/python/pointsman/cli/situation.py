@@ -1,4 +1,4 @@
-"""`pointsman render --jsonl`: recorded situations in, resources out, one line each."""
+"""`pointsman render --jsonl`: reads recorded situations, writes resources, one line each."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from pointsman.xds.rendered import Rendered, instances_of, render_gateway, rende
 
 
 def rendered_lines(lines: Iterable[bytes | str]) -> Iterator[bytes]:
-    """For each line (a situation as JSON) one line of resources, or of an `error` if the line cannot be rendered."""
+    """For each line (a situation as JSON) one line of resources, or one with an `error` if it cannot be rendered."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield orjson.dumps(_answer(number, line))
@@ -40,8 +40,8 @@ def _answer(number: int, line: bytes | str) -> dict[str, Any]:
 def render_situation(situation: Mapping[str, Any]) -> dict[str, Any]:
     """The resources of one situation in proto3 JSON.
 
-    `writes` are applied in order, each validated against what was accepted before it; `rejected` has the indexes of
-    those refused and `reasons` why. Raises InvalidInput for a situation without what rendering needs.
+    `writes` are applied in order, each validated against the writes accepted before it. `rejected` lists the indexes of
+    the refused ones, `reasons` why. Raises InvalidInput if the situation lacks something that rendering needs.
     """
     trust_domain, datacenter = _text(situation, "trust_domain"), _text(situation, "datacenter")
     if not is_trust_domain(trust_domain):
@@ -55,7 +55,7 @@ def render_situation(situation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_json(rendered: Rendered) -> dict[str, Any]:
-    """Resources as proto3 JSON with the field names of the protobufs."""
+    """Resources as proto3 JSON, with the field names of the protobufs."""
     return {
         "clusters": [MessageToDict(each, preserving_proto_field_name=True) for each in rendered.clusters],
         "endpoints": [MessageToDict(each, preserving_proto_field_name=True) for each in rendered.endpoints],

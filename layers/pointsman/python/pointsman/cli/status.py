@@ -1,4 +1,4 @@
-"""`pointsman status`: where every resolver's traffic goes now."""
+"""`pointsman status`: shows where every resolver's traffic goes now."""
 
 import sys
 
@@ -23,13 +23,13 @@ from pointsman.pipeline.status import status as read_status
     "adapters",
     multiple=True,
     metavar="http://IP:PORT|unix:PATH",
-    help="Also what the Envoys of the adapter with this --ops address reject; may be repeated.",
+    help="Also show what the Envoys of the adapter with this --ops address reject; repeatable.",
 )
 def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int:
-    """Per resolver: its targets, how healthy they are, which is active, why, since when, and the version.
+    """Show for each resolver its targets, their health, the active one, why, since when, and the version.
 
-    With --adapter, also what Envoys reject, in their own words where they tell them. The exit code is 1 if an adapter
-    does not answer.
+    With --adapter, also show what Envoys reject, with Envoy's own reason if it gives one. The exit code is 1 if an
+    adapter does not answer.
 
     \b
       pointsman status --store pointsman.db

@@ -44,15 +44,15 @@ from pointsman.cli.options import (
     "--envoy-version",
     default="",
     metavar="X.Y.Z",
-    help="The oldest Envoy that reads the files; 1.40 and later switch targets without a change of clusters.",
+    help="The oldest Envoy that reads the files; 1.40 and later switch targets without changing clusters.",
 )
 @click.option(
     "--datacenters",
     envvar="POINTSMAN_DATACENTERS",
     default="",
     metavar="DC,...",
-    help="Compute for the Envoys of these only (or POINTSMAN_DATACENTERS; default: for all). All of the config and all"
-    " events are taken in either way.",
+    help="Compute only for the Envoys of these (or POINTSMAN_DATACENTERS; default: of all). All config and all"
+    " events are accepted either way.",
 )
 @click.option(
     "--reconcile-every",
@@ -83,10 +83,11 @@ def up(
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
-    Once it is ready it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
-    "http": ..., "store": ...}. Beside events, --listen has /v1/status, /metrics, /readyz, /config_dump and /rejections.
-    What it has acknowledged survives a kill at any moment; Envoys keep serving while it is away. SIGTERM ends it with
-    exit code 0, and whoever polls is answered. If a part of it ends, it exits with 1: let a supervisor start it again.
+    When it is ready, it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
+    "http": ..., "store": ...}. Besides events, --listen serves /v1/status, /metrics, /readyz, /config_dump and
+    /rejections. Acknowledged events survive a kill at any moment; Envoys keep serving while it is away. SIGTERM answers
+    the held polls and ends it with exit code 0. If one of its parts fails, it exits with 1: let a supervisor restart
+    it.
 
     \b
       pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420
@@ -95,7 +96,7 @@ def up(
       curl -H 'content-type: application/json' --data @event.json http://127.0.0.1:8420/v1/events
       pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
     """
-    # The web server and what it brings are imported when it is wanted.
+    # Imported only when needed: the web server is large.
     from pointsman.machine.machine import Machine, MachineSettings
 
     settings = MachineSettings.read(

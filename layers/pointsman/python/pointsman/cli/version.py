@@ -1,7 +1,7 @@
 """Which Pointsman this is: the version, and the commit that it was made from.
 
-A build writes the commit into the package (`setup.py`). In a checkout, where nothing was built, git is asked. So this
-file needs nothing but the standard library.
+A build writes the commit into the package (`setup.py`), which is why this file imports only the standard library. In a
+checkout, git names the commit.
 """
 
 import subprocess
@@ -9,25 +9,24 @@ from importlib.metadata import version
 from pathlib import Path
 
 NOTE = "revision.txt"
-"""The file in the package that has the commit."""
+"""The file in the package that holds the commit."""
 
 UNKNOWN = "unknown"
-"""The commit where neither the build nor git knows it."""
+"""The commit if neither the build nor git knows it."""
 
 _PATIENCE_S = 10.0
 _DIGITS = 12
 
 
 def version_line() -> str:
-    """As `pointsman --version` prints it: `pointsman 0.1.0, commit 1a2b3c4d5e6f`."""
+    """The line that `pointsman --version` prints: `pointsman 0.1.0, commit 1a2b3c4d5e6f`."""
     return f"pointsman {version('pointsman')}, commit {_revision(Path(__file__).parents[1])}"
 
 
 def commit_of(directory: Path) -> str:
     """The first digits of the commit that is checked out in `directory`, with "+" if tracked files differ from it.
 
-    Empty if git does not track what is there, which holds for an environment within somebody's own repository, or if
-    there is no git.
+    Empty if git is missing or does not track `directory`, as with an environment inside another repository.
     """
     digits = f"--abbrev={_DIGITS}"
     if _git(directory, "ls-files", "--error-unmatch", ".") is None:
@@ -43,7 +42,7 @@ def _revision(package: Path) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """What git prints; None if it fails or is not there."""
+    """What git prints; None if git fails or is missing."""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=directory, capture_output=True, text=True, timeout=_PATIENCE_S, check=False

@@ -1,4 +1,4 @@
-"""What a proxy's Envoys are answered over REST: rendered when it is first asked for, and then never again."""
+"""The answers to a proxy's Envoys over REST. Each is rendered at its first request, and kept."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from pointsman.discovery.version import Standing, Version, era_of, joined, stamp
 from pointsman.discovery.view import Manifests
 
 MOST_PAST = 4
-"""Versions that an answer knows to come before it although they are as far."""
+"""Versions that an answer remembers as preceding it in the same order."""
 
 
 class Kind(Enum):
-    """What can be asked for; the value is how the URL, metrics and dumps call it."""
+    """A kind of resource; the value is its name in URLs, metrics and dumps."""
 
     CLUSTERS = "clusters"
     ENDPOINTS = "endpoints"
@@ -27,7 +27,7 @@ class Kind(Enum):
 
     @property
     def type_url(self) -> str:
-        """The type of its resources."""
+        """The type URL of its resources."""
         return _TYPES[self]
 
 
@@ -43,17 +43,17 @@ class Resource:
 
     @cached_property
     def json(self) -> bytes:
-        """As it stands among a response's resources."""
+        """The resource as JSON, as it appears in a response."""
         wrapped = Any(type_url=self.type_url, value=self.serialized)
         return orjson.dumps(MessageToDict(wrapped, preserving_proto_field_name=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A DiscoveryResponse. `published` is when the change that led to it was published, "" where none did.
+    """A DiscoveryResponse. `published` is the publication time of the change that led to it, "" if none did.
 
-    `past` are the versions of the answers before it that are as far, the last `MOST_PAST`: what is about to leave is
-    there a while longer, and its version covers more, of the same.
+    `past` are the last `MOST_PAST` versions of answers before it with the same order: they still contained clusters
+    that were about to leave.
     """
 
     version: Version
@@ -63,28 +63,28 @@ class Answer:
     past: tuple[Version, ...] = ()
 
     def stands(self, theirs: Version | None) -> Standing:
-        """How it stands to what an Envoy has."""
+        """How this answer relates to the version that an Envoy has."""
         return Standing.NEWER if theirs in self.past else standing(self.version, theirs)
 
     @cached_property
     def text(self) -> str:
-        """The version as `version_info` has it."""
+        """The version, as in `version_info`."""
         return str(self.version)
 
     @cached_property
     def body(self) -> bytes:
-        """The whole answer as proto3 JSON."""
+        """The whole answer, as proto3 JSON."""
         head = orjson.dumps({"version_info": self.text, "type_url": self.type_url})
         return head[:-1] + b',"resources":[' + b",".join(each.json for each in self.resources) + b"]}"
 
     def dump(self) -> orjson.Fragment:
-        """As `/config_dump` has it."""
+        """The answer, as in `/config_dump`."""
         return orjson.Fragment(self.body)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Part:
-    """A delivered cluster, it as a resource, and its endpoints as an answer."""
+    """A delivered cluster, as a resource and with its endpoints as an answer."""
 
     of: DeliveredCluster
     cluster: Resource
@@ -93,10 +93,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a proxy's Envoys are answered at one time.
+    """All answers to a proxy's Envoys at one time.
 
-    Whatever does not change from one time to the next is the same object in both. `parts` are by the cluster's name,
-    sorted; `endpoints` by the name under which a cluster asks for them.
+    An answer that does not change remains the same object. `parts` are by cluster name, sorted; `endpoints` by the name
+    that a cluster requests.
     """
 
     parts: Mapping[str, Part]
@@ -105,7 +105,7 @@ class Answers:
     endpoints: Mapping[str, Answer]
 
     def get(self, kind: Kind, name: str) -> Answer | None:
-        """The answer to who asks for `kind`; for endpoints, those of this `name`, None if no cluster asks for them."""
+        """The answer for `kind`; for endpoints, those named `name`, None if no cluster requests them."""
         match kind:
             case Kind.CLUSTERS:
                 return self.clusters
@@ -118,21 +118,21 @@ class Answers:
 def view_answers(
     manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
 ) -> Answers:
-    """What a view of these `manifests` comes to: its clusters, by name, as `parts`."""
+    """The answers for a view of these `manifests` whose clusters, by name, are `parts`."""
     numbers = ((each.of.snapshot.era, each.of.snapshot.version) for each in parts.values())
     era, at, number = joined(era_of(manifests), stamp(manifests), numbers)
     return make_answers(Version((*at, number), "", era), parts, listeners, previous)
 
 
 def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:
-    """What a view of these `manifests` comes to: its serialized listeners, sorted by name."""
+    """The listeners' answer for a view of these `manifests`, from serialized listeners, sorted by name."""
     resources = (Resource(LISTENER_TYPE, each) for each in listeners)
     at = Version((*stamp(manifests), 0), "", era_of(manifests))
     return make_answer(at, LISTENER_TYPE, resources, previous)
 
 
 def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None) -> Answers:
-    """Answers with these parts; what `previous` has as well is taken from there.
+    """Answers with these parts; unchanged ones are taken from `previous`.
 
     `at` has the era and the order of the clusters.
     """
@@ -161,7 +161,8 @@ def make_answer(
     *,
     published: str = "",
 ) -> Answer:
-    """An answer with these resources in the era and order of `at`; `previous` where it has the same and is as far."""
+    """An answer with these resources in the era and order of `at`; `previous` if it has the same resources and
+    order."""
     resources = tuple(resources)
     version = Version.of(at.order, *(each.serialized for each in resources), era=at.era)
     if previous is None:
@@ -170,14 +171,15 @@ def make_answer(
     if previous.version.digest == version.digest:
         if as_far or (previous.version.era == at.era and previous.version.order > at.order):
             return previous
-        # Another adapter may have sent what lay between, which nobody here has seen: this is newer than that.
+        # Another adapter may have sent versions in between that this process has not seen; this one is newer than
+        # those.
         return Answer(version, type_url, previous.resources, published)
     past = (*previous.past, previous.version)[-MOST_PAST:] if as_far else ()
     return Answer(version, type_url, resources, published, past)
 
 
 def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:
-    """The part that `delivered` comes to; what has not changed since `before` is taken from there."""
+    """The part for `delivered`; what has not changed is taken from `before`."""
     same = before is not None and before.cluster.serialized == delivered.cluster
     return Part(
         delivered,

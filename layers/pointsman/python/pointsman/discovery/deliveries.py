@@ -1,4 +1,4 @@
-"""What proxies get by one way of asking for endpoints; what two of them, or two views, have in common is made once."""
+"""Makes the deliveries for one way of fetching endpoints. What two proxies or two views share is made once."""
 
 import weakref
 from collections.abc import MutableMapping
@@ -20,21 +20,21 @@ from pointsman.xds.manifest import SidecarManifest
 
 
 class Deliveries:
-    """Makes deliveries from views. A cluster that two of them have is the same object in both.
+    """Makes deliveries from views. A cluster that two deliveries share is the same object in both.
 
     Not safe for several threads.
     """
 
     def __init__(self, source: ResourceSource) -> None:
         self._source = source
-        # Only as long as somebody's delivery has them: what is shared among those that are, and no more.
+        # Weak references: a cluster is kept only as long as some delivery contains it.
         self._clusters: MutableMapping[tuple[Form, str], DeliveredCluster] = weakref.WeakValueDictionary()
 
     def make(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, previous: Delivery | None) -> Delivery:
-        """What `view` comes to for an Envoy of `proxy`; `previous` is what was made for the same proxy before."""
+        """The delivery of `view` to an Envoy of `proxy`; `previous` is the proxy's previous delivery."""
         form = Form(takes_hostnames(envoy), self._source, _connect_timeout(view.manifests))
         keys = {each: (form, proxy.snapshot_key(each)) for each in cluster_ids(view.manifests)}
-        # Other proxies' clusters stand in for those that this one had: what counts is the snapshot and the form.
+        # Clusters made for other proxies can be reused too: only the snapshot and the form matter.
         shared = tuple(found for key in keys.values() if (found := self._clusters.get(key)) is not None)
         previous = replace(previous, form=form, clusters=shared) if previous else Delivery(form, shared, ())
         if isinstance(view.manifests, SidecarManifest):

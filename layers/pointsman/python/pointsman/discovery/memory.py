@@ -1,4 +1,5 @@
-"""What one process has read of a store, so that it asks only for what changed; bounded, the least used goes first."""
+"""The objects that one process has read from a store, so that it reads only changes. Bounded: the least recently used
+go first."""
 
 import logging
 import time
@@ -17,7 +18,7 @@ from pointsman.xds.snapshot import Snapshot
 _log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Of objects as they are stored; what is made of them takes several times that."""
+"""Bytes of objects as stored; what is made of them takes several times that."""
 
 GAP_S = 1.0
 """Seconds between two unconditional reads of one key, however many Envoys are ahead of it."""
@@ -25,7 +26,7 @@ GAP_S = 1.0
 
 @dataclass(eq=False, slots=True)
 class _Object:
-    """`parts` are what the value, a snapshot, was last delivered as, in the forms that were asked for."""
+    """`parts` are the deliveries of the value, a snapshot, by the forms that were requested."""
 
     good: LastGood = field(default_factory=LastGood)
     etag: str | None = None
@@ -34,15 +35,15 @@ class _Object:
 
 
 class Memory:
-    """The last known good of objects that were read, and what they are delivered as. Not safe for several threads.
+    """The last known good of the objects that were read, and their deliveries. Not safe for several threads.
 
-    What is read as older than it was here is read once more, past the etags: what the store itself has then is right.
+    An object that is older than the remembered one is read once more without its etag; then the store is right.
     """
 
     def __init__(
         self, store: Store, most_bytes: int = MOST_BYTES, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` tells seconds, from whenever."""
+        """`clock` returns seconds, from any zero."""
         self._store, self._most_bytes, self._clock = store, most_bytes, clock
         self._objects: OrderedDict[str, _Object] = OrderedDict()
         self._bytes = 0
@@ -50,19 +51,19 @@ class Memory:
         self._tried: dict[str, float] = {}
         self._confirmed: set[str] = set()
         self.asked: set[str] = set()
-        """The keys that were looked for, until somebody clears this."""
+        """The keys that were read, until the caller clears this."""
         self.resets: list[str] = []
-        """What went back, as the store itself had it, until somebody clears this."""
+        """What went back, confirmed by the store itself, until the caller clears this."""
         self.unreachable = ""
-        """Why the last look at the store failed; empty if it did not."""
+        """Why the last read of the store failed; "" if it did not."""
 
     def read(self, wanted: Collection[str]) -> None:
-        """Look for what changed of the objects under these keys, all at the same time. What is here then is what there
-        is, or the last known good. Never raises for what the store does."""
+        """Read the changes of the objects under these keys, all at the same time. Afterwards this holds the store's
+        objects, or the last known good. Never raises for errors of the store."""
         self.asked |= {*wanted}
         known = {key: each.etag if (each := self._objects.get(key)) else None for key in wanted}
         try:
-            # Nothing is taken from a store that does not bear this adapter.
+            # Nothing is taken from a store that this version of the adapter may not read.
             found = self._store.changes(known if self._bears else {**known, CONFIG_HEAD: None})
             if not self._bears:
                 check_adapter(next((each for each in found.objects if each.key == CONFIG_HEAD), None))
@@ -75,7 +76,7 @@ class Memory:
             if stored.key != CONFIG_HEAD:
                 self._hold(stored).good.take(stored)
         for key in found.gone:
-            self._objects[key].etag = None  # told once, and of whatever comes back, be it the same
+            self._objects[key].etag = None  # reported once; whatever comes back is read again, even if unchanged
             self._objects[key].good.miss(key)
         self.confirm([key for key in wanted if (each := self._objects.get(key)) and each.good.contradicted])
         for key in (*found.gone, *(each.key for each in found.objects)):
@@ -84,8 +85,9 @@ class Memory:
         self._forget(wanted)
 
     def confirm(self, wanted: Collection[str]) -> bool:
-        """Read these keys past the etags, those that were not read so within the `GAP_S`: whether what is here is what
-        the store has, or had within that time. What cannot be used or is not there leaves what is here."""
+        """Read those of these keys without their etags that were not read so within `GAP_S`. Returns whether the
+        remembered values are what the store has, or had within that time. An unusable or missing object leaves the
+        value."""
         now = self._clock()
         self._tried = {key: when for key, when in self._tried.items() if now - when < GAP_S}
         self._confirmed &= self._tried.keys()
@@ -102,7 +104,7 @@ class Memory:
                 held = self._hold(stored) if stored else self._objects.get(key)
                 is_good, went = held.good.confirm(stored, key) if held else (True, "")
                 if held and not stored:
-                    held.etag = None  # it has to be told of when it comes back
+                    held.etag = None  # so that it is read again when it comes back
                 if is_good:
                     self._confirmed.add(key)
                 if went:
@@ -121,12 +123,12 @@ class Memory:
         return held.good.value if held else None
 
     def problem(self, key: str) -> str:
-        """Why there is nothing under `key` that could be used; "" where nothing stands there."""
+        """Why the object under `key` is unusable; "" if there is none."""
         held = self._objects.get(key)
         return held.good.problem if held else ""
 
     def part(self, key: str, snapshot: Snapshot, form: Form) -> Part:
-        """What the snapshot under `key` is delivered as in `form`; made once."""
+        """The delivery of the snapshot under `key` in `form`, made once."""
         held = self._objects.get(key) or _Object()
         part = held.parts.get(form)
         if part is None or part.of.snapshot is not snapshot:
@@ -137,7 +139,7 @@ class Memory:
         for key in but:
             if key in self._objects:
                 self._objects.move_to_end(key)
-        # What was just read is about to be used, however much it is.
+        # What was just read is kept, however large: it is about to be used.
         while self._bytes > self._most_bytes and len(self._objects) > len(but):
             _, gone = self._objects.popitem(last=False)
             self._bytes -= gone.size

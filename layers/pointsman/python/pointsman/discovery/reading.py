@@ -1,4 +1,4 @@
-"""What was read under a key of the store, checked, and never older than what was read there before."""
+"""The last known good under a key of the store: checked, and never older than before."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,10 +19,10 @@ Value = Snapshot | Manifest
 
 
 class Place(NamedTuple):
-    """Where an object stands among all that were ever written under its key.
+    """The place of an object in the history of its key.
 
-    The epoch of its `era` never goes down; neither do the others within an era, and of two eras with one epoch neither
-    is newer. `number` is the version of a snapshot, the generation of a manifest.
+    The epoch of its `era` never decreases, nor do the other numbers within an era. Of two eras with the same epoch
+    neither is newer. `number` is the version of a snapshot, the generation of a manifest.
     """
 
     era: Era
@@ -38,12 +38,11 @@ _NOWHERE = Place(NO_ERA, 0, 0)
 
 @dataclass(slots=True)
 class LastGood:
-    """The last known good of one object, a head or a manifest, and the `place` where it stands.
+    """The last known good of one object, a head or a manifest, and its `place`.
 
-    `value` is None if there was nothing good so far, and the same object until it changes. `problem` tells why what was
-    read last was not taken, "" if it was. `contradicted` is whether that was for being older than what is here, or
-    another in the same place: then the store itself has to say which is right (`confirm`). `times` grows with
-    everything that is read.
+    `value` is None before the first good one, and the same object until it changes. `problem` is why the last object
+    read was refused, "" if it was accepted. `contradicted` is whether that was because it is older, or different at the
+    same place: then `confirm` decides by the store itself. `times` counts the reads.
     """
 
     value: Value | None = None
@@ -53,8 +52,8 @@ class LastGood:
     times: int = 0
 
     def take(self, stored: Stored) -> bool:
-        """Take what is `stored` for the value, unless it cannot be read, must not reach an Envoy, is older than what is
-        here or another in the same place: then the value stays. Whether the value changed."""
+        """Accept `stored` as the value, unless it is unreadable, unfit for an Envoy, older than the value, or different
+        at the same place: then the value stays. Returns whether the value changed."""
         before, self.contradicted = self.value, False
         self.times += 1
         read = self._readable(stored)
@@ -69,9 +68,9 @@ class LastGood:
         return self.value is not before
 
     def confirm(self, stored: Stored | None, key: str) -> tuple[bool, str]:
-        """Take what the store itself was found to have under `key`, past every cache: it is right, also where it is
-        older. What is not there, or cannot be used, leaves the value: whether what is here is what the store has; and
-        what went back from where to where, "" if nothing did."""
+        """Accept what the store itself has under `key`, read without caches, even if it is older. A missing or unusable
+        object leaves the value. Returns whether the value is what the store has, and what went back from where to where
+        ("" if nothing did)."""
         if stored is None:
             self.miss(key)
             return False, ""
@@ -86,7 +85,7 @@ class LastGood:
         return True, went
 
     def miss(self, key: str) -> None:
-        """There is nothing under `key` any more. That is no statement: the value stays."""
+        """Record that `key` is missing in the store. The value stays: missing is not a statement."""
         self.contradicted = False
         self.times += 1
         self.problem = f"{key} is not in the store any more; {self._what_stays}" if self.value is not None else ""
@@ -97,14 +96,14 @@ class LastGood:
             value, number = _read(stored.key, body)
             serial = read_number(body, "serial")
         except Exception as error:
-            # Whatever is wrong with one object must not end the reading of the others.
+            # Whatever is wrong with one object must not stop the reading of the others.
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
             self.problem = f"{stored.key} is not fit for use ({why}); {self._what_stays}"
             return None
         return value, Place(value.era, number, serial)
 
     def _contradiction(self, place: Place, value: Value) -> str:
-        """Why something in this place cannot come after what is here; "" if it can."""
+        """Why an object at this place cannot follow the value; "" if it can."""
         here = self.place
         if self.value is None or place.era.epoch > here.era.epoch:
             return ""
@@ -137,13 +136,13 @@ def _read(key: str, body: object) -> tuple[Value, int]:
         check_manifest(manifest)
         return manifest, manifest.generation
     snapshot = read_snapshot(body)
-    # The cluster must be the one that it is filed under.
+    # The cluster must be the one that its key names.
     check_snapshot(cluster_of(keys.plan_of(key)), snapshot)
     return snapshot, snapshot.version
 
 
 def _belongs(proxy_key: str, manifest: Manifest) -> bool:
-    """Whether such a manifest is what a key is for."""
+    """Whether a manifest belongs under its key."""
     match manifest:
         case SidecarManifest():
             return sidecar_in(proxy_key) is not None
@@ -154,7 +153,7 @@ def _belongs(proxy_key: str, manifest: Manifest) -> bool:
 
 
 def _equal(old: Value | None, new: Value) -> bool:
-    """Whether no proxy could tell the two apart: a stamp of newer provenance is not a change, but in a new era."""
+    """Whether no proxy could tell the two apart. Within an era, newer provenance alone is not a change."""
     if isinstance(old, Snapshot) and isinstance(new, Snapshot):
         same = (old.version, old.retired, old.era) == (new.version, new.retired, new.era)
         return same and old.content.same_version(new.content)
@@ -162,7 +161,7 @@ def _equal(old: Value | None, new: Value) -> bool:
 
 
 def _other(old: Value, new: Value) -> bool:
-    """Whether these are two contents of one version, which no line of writes has."""
+    """Whether these are different contents of one version, which no sequence of writes produces."""
     if isinstance(old, Snapshot) and isinstance(new, Snapshot):
         return old.version == new.version and not old.content.same_version(new.content)
     return False

@@ -1,7 +1,7 @@
-"""Answers to Envoys from the store alone: nothing is held, and nothing but speed depends on what was asked before.
+"""Answers Envoys from the store alone. It holds no polls, and earlier requests only affect its speed.
 
-Requests, versions and answers are those of the adapter over REST, so an Envoy may ask one after the other;
-docs/envoy.md says what differs.
+Requests, versions and answers are those of the REST adapter, so an Envoy may switch between the two; docs/envoy.md
+lists the differences.
 """
 
 import time
@@ -27,35 +27,35 @@ from pointsman.xds.manifest import Change, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256
-"""Whose answers are kept as a whole."""
+"""Proxies whose complete answers are kept."""
 
 _AHEAD = (Standing.OLDER, Standing.CONFLICT)
 
 _SHOWN = 3
-"""Reasons that are told; one is mostly like the other."""
+"""Reasons in one message; they are mostly alike."""
 
 _LONGEST = 200
-"""Characters of a name that are told."""
+"""Characters of a name in a message."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
 class NotRegistered(PointsmanError):
-    """Nobody registered the proxy that asks."""
+    """The proxy that asks is not registered."""
 
 
 class NotReady(PointsmanError):
-    """What the proxy should get cannot be read, and nothing of it is here: the text says why. Ask again later."""
+    """The proxy's resources can be neither read nor taken from memory; the text says why. Ask again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a request comes to.
+    """The result of a request.
 
-    `answer` is None if the Envoy keeps what it has. `ahead` is whether that is newer than what was found, or another
-    of the same number, `unreachable` why the store could not be asked just now, "" if it was. `resets` are what went
-    back, in objects and in what the Envoy has, because the store itself did.
+    `answer` is None if the Envoy keeps what it has. `ahead` is whether that is newer than what was found, or different
+    with the same number; `unreachable` is why the store could not be read, "" if it was. `resets` names the objects and
+    the Envoy's versions that went back because the store did.
     """
 
     answer: Answer | None
@@ -76,10 +76,10 @@ class _View:
 
 
 class Discovery:
-    """Answers requests from `store`, which is asked each time for what changed since this process asked last.
+    """Answers requests from `store`, and reads for each request what changed since this process last read it.
 
-    Endpoints take one conditional read; listeners those of the proxy's manifests; clusters one more for each of them,
-    all at the same time. A process that is new here reads everything once. Not safe for several threads.
+    Endpoints take one conditional read; listeners one for each manifest of the proxy; clusters one more for each
+    cluster, all at the same time. A new process reads everything once. Not safe for several threads.
     """
 
     def __init__(
@@ -92,12 +92,11 @@ class Discovery:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`source` is how Envoys are told to ask for endpoints and secrets; `most_bytes` of stored objects are kept in
-        memory.
+        """`source` is where clusters fetch endpoints and secrets; `most_bytes` of stored objects are kept in memory.
 
-        `settle` is the seconds in which every Envoy has polled, and what came by it has warmed: so long after a change
-        of the config the listeners that may need new clusters are held back, and the clusters that old listeners may
-        need stay. `seconds` is a clock that only goes forward, in seconds.
+        `settle` is the seconds within which every Envoy has polled and warmed what it got. For so long after a change
+        of config, listeners that may need new clusters are held back, and clusters that old listeners may need stay.
+        `seconds` is a monotonic clock, in seconds.
         """
         self._source, self._settle, self._clock = source, settle, clock
         self._memory = Memory(store, most_bytes, clock=seconds)
@@ -105,11 +104,11 @@ class Discovery:
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
 
     def answer(self, request: DiscoveryRequest) -> Outcome:
-        """What `request` is answered now: never less than what it says its Envoy has, and never older, unless the store
-        has it so when it is read past every cache.
+        """The answer to `request`, never older than what its Envoy has, unless a read without caches confirms that the
+        store went back.
 
-        Raises NotRegistered (for clusters and listeners; endpoints are found by their name alone) and NotReady; the
-        Envoy is to keep what it has.
+        Raises NotRegistered (only for clusters and listeners, since endpoints are found by name) and NotReady; then the
+        Envoy should keep what it has.
         """
         theirs = Version.read(request.version)
         self._memory.asked.clear()
@@ -128,13 +127,13 @@ class Discovery:
         return Outcome(answer, is_ahead, self._memory.unreachable, tuple(self._memory.resets))
 
     def _find(self, request: DiscoveryRequest, theirs: Version | None, *, confirmed: bool = False) -> Answer | None:
-        """What there is; None if the Envoy is to keep what it has, whatever there is."""
+        """The current answer; None if the Envoy should keep what it has in any case."""
         if request.kind is Kind.ENDPOINTS:
             return self._endpoints(request.asker, request.name)
         return self._clusters_or_listeners(request, theirs, confirmed)
 
     def _endpoints(self, asker: Asker, name: str) -> Answer | None:
-        """The endpoints of that name; None if no cluster of the datacenter asks for them (any more, or yet)."""
+        """The endpoints named `name`; None if no cluster of the datacenter requests them now."""
         keys = [asker.proxy.snapshot_key(each) for each in cluster_ids_in(name)]
         self._memory.read(keys)
         form = Form(takes_hostnames(asker.envoy), self._source)
@@ -154,7 +153,7 @@ class Discovery:
         manifests = self._manifests(proxy)
         if are_retired(manifests):
             if theirs is not None:
-                return None  # it may be running on them still
+                return None  # its Envoy may still use them
             raise NotRegistered(f"{proxy} is not registered any more; `pointsman apply` does that")
         change = manifests.change if isinstance(manifests, SidecarManifest) else None
         given = Given.by_time(0.0, self._settle, came=bool(change.came)) if change and theirs is not None else Given()
@@ -163,14 +162,15 @@ class Discovery:
             listeners = self._listeners_of(proxy, manifests)
             if not confirmed and listeners.stands(theirs) is not Standing.NEWER:
                 return listeners
-            # Listeners need clusters: new ones are not given before all that they could need can be, and was.
+            # Listeners need clusters: new listeners wait until all clusters that they may need can be and have been
+            # sent.
             answers = self._answers(request.asker, manifests)
             return answers.listeners if given.may_listen(ago) else None
         answers = self._answers(request.asker, manifests)
         if change and change.left and not given.may_leave(ago):
             return self._with(change.left, answers, request.asker)
         if change and change.left and answers.clusters.stands(theirs) is Standing.CONFLICT:
-            # It may have those that left, still: that is as far, and came before.
+            # The Envoy may still have the clusters that left: its version has the same order, and came before.
             return replace(answers.clusters, past=(self._with(change.left, answers, request.asker).version,))
         return answers.clusters
 
@@ -210,22 +210,22 @@ class Discovery:
         return view.answers
 
     def _with(self, left: Sequence[str], answers: Answers, asker: Asker) -> Answer:
-        """The clusters of `answers` and those that `left`, as far as they are there still."""
+        """The clusters of `answers`, and those of `left` that still exist."""
         keys = [asker.proxy.snapshot_key(each) for each in left]
         self._memory.read(keys)
         form = Form(takes_hostnames(asker.envoy), self._source)
         values = ((key, self._memory.value(key)) for key in keys)
         parts = [self._memory.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
         by_name = {**{each.of.name: each for each in parts}, **answers.parts}
-        # Of the same order as without them: neither is ahead of the other.
+        # The order is the same as without them: neither answer is ahead of the other.
         return make_answers(answers.clusters.version, by_name, answers.listeners, None).clusters
 
     def _seconds_since(self, change: Change) -> float:
-        # Clocks differ: a change that is a little ahead of ours was just now.
+        # Clocks differ: a change slightly in the future counts as just now.
         return abs((self._clock() - datetime.fromisoformat(change.at)).total_seconds())
 
     def _snapshots(self, proxy: ProxyId, manifests: Manifests) -> dict[str, Snapshot]:
-        """By cluster id, all that `manifests` name."""
+        """All snapshots that `manifests` name, by cluster id."""
         keys = {each: proxy.snapshot_key(each) for each in cluster_ids(manifests)}
         if keys:
             self._memory.read(keys.values())
@@ -237,7 +237,7 @@ class Discovery:
         return found
 
     def _check(self, what: str, keys: Sequence[str]) -> None:
-        """Raise NotReady if the missing ones among these are not known to be absent."""
+        """Raise NotReady unless the missing keys among these are known not to exist."""
         missing = [key for key in keys if self._memory.value(key) is None]
         reasons = [reason for key in missing if (reason := self._memory.problem(key))]
         if missing and self._memory.unreachable:

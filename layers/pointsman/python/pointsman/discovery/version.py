@@ -1,4 +1,4 @@
-"""What a resource's version tells: whether two are the same, and who of two is ahead, whichever adapter wrote it."""
+"""The versions of resources: whether two are the same, and which of two is ahead, whichever adapter wrote it."""
 
 import re
 from collections.abc import Iterable
@@ -14,14 +14,15 @@ from pointsman.xds.manifest import SidecarManifest
 _TEXT = re.compile(r"([0-9a-f]{16})?\.(\d{1,10})\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})-([0-9a-f]{16})\Z", re.ASCII)
 
 Stamp = tuple[int, int]
-"""How far the manifests of a proxy are: it grows with every change of them, within an epoch of the store."""
+"""The progress of a proxy's manifests: it grows with every change of them, within an epoch of the store."""
 
 NO_STAMP: Stamp = (0, 0)
-"""Before any manifest: of those of an earlier epoch than what else a version covers."""
+"""The stamp before any manifest, and of manifests of an earlier epoch than the rest of a version."""
 
 
 class Standing(Enum):
-    """How what we have stands to what an Envoy has. CONFLICT: as far and not the same, as no line of writes has it."""
+    """How our version relates to an Envoy's. CONFLICT: the same order and different content, which no sequence of
+    writes produces."""
 
     SAME = "same"
     NEWER = "newer"
@@ -31,12 +32,12 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`order` grows from one version of a thing to the next within an `era` of the store, `digest` is that of all that
-    the version covers. As text: `<identity>.<epoch>.<order, three numbers with dots>-<digest>`.
+    """The version of a resource. `order` grows from one version to the next within an `era` of the store; `digest`
+    covers all content. As text: `<identity>.<epoch>.<order, three numbers with dots>-<digest>`.
 
-    The first of `order` is the number of the snapshot, and two more of the manifests that it was first sent under. A
-    version of all resources of a kind together has the manifests first, then the sum of the snapshots' numbers: it
-    tells who is ahead wherever one adapter has seen all that the other has.
+    `order` begins with the snapshot's number, followed by two numbers of the manifests that it was first sent under.
+    The version of all resources of a kind begins with the manifests, followed by the sum of the snapshots' numbers: it
+    orders two adapters if one has seen everything that the other has.
     """
 
     order: tuple[int, int, int]
@@ -45,12 +46,12 @@ class Version:
 
     @classmethod
     def of(cls, order: tuple[int, int, int], *covered: bytes, era: Era) -> Self:
-        """The version of this `order` in this `era` that covers these bytes."""
+        """The version with this `order` in this `era` that covers these bytes."""
         return cls(order, digest(b"".join(covered))[:16], era)
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """What `str` wrote; None for the version of another control plane."""
+        """Parse what `str` wrote; None for the version of another control plane."""
         found = _TEXT.match(text)
         if found is None:
             return None
@@ -62,11 +63,11 @@ class Version:
 
 
 def standing(ours: Version, theirs: Version | None) -> Standing:
-    """How `ours` stands to `theirs` (None: they have nothing, or nothing of ours).
+    """How `ours` relates to `theirs` (None: they have nothing, or nothing of Pointsman's).
 
-    What covers the same is the same, whatever its number: a snapshot moves on also where nothing of it that this
-    Envoy gets has changed. A greater epoch of the store is newer. In the same epoch, what another store has published,
-    or other content under the same order, is of another past: neither is newer.
+    Versions that cover the same are the same, whatever their numbers: a snapshot's version can grow without a change
+    for this Envoy. A greater epoch of the store is newer. Within an epoch, a version from another store, or other
+    content with the same order, is a conflict: neither is newer.
     """
     if theirs is None:
         return Standing.NEWER
@@ -80,7 +81,7 @@ def standing(ours: Version, theirs: Version | None) -> Standing:
 
 
 def latest(eras: Iterable[Era]) -> Era:
-    """The era of what is made of things of these eras: the one with the greatest epoch."""
+    """The latest of `eras`: the one with the greatest epoch."""
     return max(eras, key=lambda era: era.epoch, default=NO_ERA)
 
 
@@ -90,22 +91,22 @@ def era_of(manifests: Manifests) -> Era:
 
 
 def stamp(manifests: Manifests) -> Stamp:
-    """How far `manifests` are."""
+    """The stamp of `manifests`."""
     if isinstance(manifests, SidecarManifest):
         return manifests.generation, 0
     _, shared = manifests
     epoch = era_of(manifests).epoch
     generation = sum(each.generation for each in manifests if each.era.epoch == epoch)
-    # Within a generation of the config, what the gateways of a datacenter share only grows.
+    # Within a generation of the config, the gateways' shared manifest only grows.
     return generation, len(shared.services) + len(shared.datacenters) if shared.era.epoch == epoch else 0
 
 
 def joined(era: Era, at: Stamp, numbers: Iterable[tuple[Era, int]]) -> tuple[Era, Stamp, int]:
-    """The era, the stamp and the sum of the snapshots' numbers of what is made of manifests of this `era` and stamp
-    `at`, and of snapshots, each with its era and number.
+    """The era, the stamp and the sum of the snapshots' numbers for manifests with this `era` and stamp `at`, and for
+    snapshots, each with its era and number.
 
-    Numbers may begin anew with an epoch, and one object comes to it after the other: only what is of the latest epoch
-    counts, so that the order grows while the others follow.
+    Numbers may restart with an epoch, and objects reach it one after the other. Only objects of the latest epoch count,
+    so that the order grows while the others follow.
     """
     numbers = list(numbers)
     now = latest([era, *(each for each, _ in numbers)])

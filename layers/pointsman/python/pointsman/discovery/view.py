@@ -1,4 +1,4 @@
-"""What a proxy should have: complete, and never changed once it is there."""
+"""A view: everything that a proxy should have, complete and immutable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarMan
 from pointsman.xds.snapshot import Snapshot
 
 Manifests: TypeAlias = SidecarManifest | tuple[GatewayManifest, GatewaysManifest]
-"""A sidecar's manifest; a gateway's own one and the one that it shares."""
+"""A sidecar's manifest, or a gateway's own and shared manifests."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The manifests of a proxy and, by cluster id, every snapshot that they name.
+    """A proxy's manifests and every snapshot that they name, by cluster id.
 
     `version` grows with every change of the view, within one follower.
     """
@@ -26,7 +26,7 @@ class View:
     snapshots: Mapping[str, Snapshot]
 
     def is_of(self, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> bool:
-        """Whether these very objects are what it has."""
+        """Whether the view consists of these same objects."""
         return (
             self.manifests == manifests
             and self.snapshots.keys() == snapshots.keys()
@@ -35,12 +35,12 @@ class View:
 
 
 def make_view(version: int, manifests: Manifests, snapshots: Mapping[str, Snapshot]) -> View:
-    """A view of its own: changes of `snapshots` do not reach it."""
+    """A view with its own copy: later changes of `snapshots` do not affect it."""
     return View(version, manifests, MappingProxyType(dict(snapshots)))
 
 
 def manifests_of(values: Sequence[object]) -> Manifests | None:
-    """What stands under a proxy's `manifest_keys`, in their order, as its manifests; None where one is missing."""
+    """The manifests made of the values under a proxy's `manifest_keys`, in their order; None if one is missing."""
     match values:
         case [SidecarManifest() as manifest]:
             return manifest
@@ -51,19 +51,19 @@ def manifests_of(values: Sequence[object]) -> Manifests | None:
 
 
 def cluster_ids(manifests: Manifests) -> tuple[str, ...]:
-    """The clusters that a proxy of these manifests receives."""
+    """The ids of the clusters that a proxy with these manifests receives."""
     return manifests.clusters if isinstance(manifests, SidecarManifest) else manifests[1].clusters
 
 
 def are_retired(manifests: Manifests) -> bool:
-    """Whether they say that there is no such proxy any more."""
+    """Whether the manifests say that the proxy has ended."""
     if isinstance(manifests, SidecarManifest):
         return manifests.retired
     return any(each.retired for each in manifests)
 
 
 def trust_domain_of(view: View) -> str | None:
-    """The trust domain of the mesh; None for a sidecar that nothing is published for."""
+    """The trust domain of the mesh; None for a sidecar without anything published."""
     if not isinstance(view.manifests, SidecarManifest):
         return view.manifests[1].trust_domain
     for snapshot in view.snapshots.values():

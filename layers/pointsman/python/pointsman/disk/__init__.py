@@ -1,1 +1,1 @@
-"""How are files written whole, for whom, and by one process at a time?"""
+"""How files are written whole, who may read them, and how one process at a time writes them."""

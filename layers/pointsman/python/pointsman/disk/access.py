@@ -1,4 +1,5 @@
-"""Directories that others may write in as well: nothing here follows a link that they could have put there."""
+"""Safe access to directories that others may write to as well: no function here follows a link that another user could
+have placed."""
 
 import errno
 import grp
@@ -13,24 +14,24 @@ from pathlib import Path
 from pointsman.model.errors import InvalidInput, PointsmanError
 
 MOST_FILE_BYTES = 256 * 1024 * 1024
-"""Of a file that is read. The clusters of a mesh gateway with 5,000 of them have 20 MB."""
+"""Bytes of a file that is read. A mesh gateway with 5,000 clusters has 20 MB of them."""
 
 MOST_LINKS = 40
-"""Symbolic links on the way to one directory, as Linux has it."""
+"""Symbolic links on the way to one directory, the same limit as Linux's."""
 
 _MOST_DIGITS = 9
 
-# Search permission is all that a directory on the way has to give.
+# Search permission is enough for the directories on the way.
 _STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A pipe that somebody put in a file's place is opened at once, and then refused.
+# Non-blocking: a pipe in a file's place opens at once, and is then refused.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The modes of files and directories that are made, whatever the umask, and whom they are given to: None, they
-    are the process's own."""
+    """The modes of new files and directories, whatever the umask, and their owner and group; None: the process's
+    own."""
 
     mode: int
     directory_mode: int
@@ -38,25 +39,25 @@ class Access:
     owner: int | None = None
 
     def give(self, fd: int, mode: int) -> None:
-        """Give what is open as `fd` the owner, the group and this mode. Raises OSError."""
+        """Set the owner, the group and this mode on the open file `fd`. Raises OSError."""
         if self.owner is not None or self.group is not None:
             os.fchown(fd, -1 if self.owner is None else self.owner, -1 if self.group is None else self.group)
         os.fchmod(fd, mode)
 
 
 PRIVATE = Access(0o600, 0o700)
-"""For this user alone."""
+"""Readable by this user alone."""
 
 SHARED = Access(0o640, 0o750)
-"""For the group to read: an Envoy's, if it is given to that."""
+"""Also readable by the group, for instance an Envoy's."""
 
 
 class NotOurs(OSError):
-    """What stands in a file's place is none that this process, or root, has put there."""
+    """The file was not put there by this user or root."""
 
 
 def read_group(text: str, option: str = "--group") -> int | None:
-    """The number of a group from its name or number; None from "". Raises InvalidInput."""
+    """The number of a group, from its name or number; None from "". Raises InvalidInput."""
     if not text:
         return None
     try:
@@ -70,7 +71,8 @@ def read_group(text: str, option: str = "--group") -> int | None:
 
 
 def shared_directory(root: Path, group: int | None) -> Path:
-    """`root`, without links and there; if others cannot enter it, it is given to `group`. Raises PointsmanError."""
+    """`root` without links, created if missing. If others cannot enter it, it is given to `group`. Raises
+    PointsmanError."""
     root = without_links(root)
     try:
         make_directory(root, replace(SHARED, group=group), root)
@@ -80,10 +82,10 @@ def shared_directory(root: Path, group: int | None) -> Path:
 
 
 def without_links(path: Path) -> Path:
-    """`path`, absolute and without symbolic links; it need not be there.
+    """`path`, absolute and without symbolic links; it need not exist.
 
-    Raises PointsmanError where a link on the way belongs to somebody else than this user and root: whoever made it
-    could point it elsewhere (https://docs.kernel.org/admin-guide/sysctl/fs.html, protected_symlinks).
+    Raises PointsmanError if a link on the way belongs to a user other than this one and root, who could point it
+    elsewhere (https://docs.kernel.org/admin-guide/sysctl/fs.html, protected_symlinks).
     """
     at, rest, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while rest:
@@ -115,9 +117,9 @@ def without_links(path: Path) -> Path:
 
 @contextmanager
 def opened(directory: Path, *, to_list: bool = False) -> Iterator[int]:
-    """A descriptor of `directory`, which is absolute, for what is done in it; `to_list`: to list and sync it as well.
+    """A descriptor of `directory` (absolute) for work inside it; with `to_list` also for listing and syncing it.
 
-    Raises OSError, also where a link stands anywhere on the way.
+    Raises OSError, also for a link anywhere on the way.
     """
     fd = os.open("/", _STEP)
     try:
@@ -133,10 +135,10 @@ def opened(directory: Path, *, to_list: bool = False) -> Iterator[int]:
 
 
 def make_directory(directory: Path, access: Access, top: Path | None = None) -> None:
-    """Make `directory` and what is missing on the way. Raises OSError, also for links on the way.
+    """Create `directory` and its missing parents. Raises OSError, also for links on the way.
 
-    Directories from `top` on that are there, are this user's and keep others out are given to the group as well: those
-    that were made before there was one.
+    Existing directories from `top` down that belong to this user and exclude others are given to the group as well:
+    they may be older than the group option.
     """
     fd, at = os.open("/", _STEP), Path("/")
     try:
@@ -156,7 +158,7 @@ def make_directory(directory: Path, access: Access, top: Path | None = None) -> 
 
 
 def open_file(directory: Path, name: str) -> int:
-    """A descriptor of a file in `directory` to write in, which is made if it is not there. Raises OSError."""
+    """A descriptor for writing a file in `directory`, created if missing. Raises OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with opened(directory) as at, about(directory / name):
         fd = os.open(name, flags, PRIVATE.mode, dir_fd=at)
@@ -170,10 +172,9 @@ def open_file(directory: Path, name: str) -> int:
 
 
 def read_file(path: Path, access: Access) -> bytes:
-    """What stands in a file; one that was written before there was a group is given to it.
+    """The content of a file. A file older than the group option is given to the group.
 
-    Raises FileNotFoundError, NotOurs for a link, a pipe, another user's file or one of more than `MOST_FILE_BYTES`, and
-    OSError.
+    Raises FileNotFoundError; NotOurs for a link, a pipe, another user's file or more than `MOST_FILE_BYTES`; OSError.
     """
     with opened(path.parent) as at, about(path):
         fd = os.open(path.name, _READ, dir_fd=at)
@@ -187,7 +188,7 @@ def read_file(path: Path, access: Access) -> bytes:
 
 
 def _check(fd: int, path: Path) -> os.stat_result:
-    """Refuse what is not a file of this user, or root's, that has one name."""
+    """Raise NotOurs unless `fd` is a regular file of this user or root, with one name."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise NotOurs(errno.EINVAL, "it is no file", str(path))
@@ -220,7 +221,7 @@ def _reopened(fd: int) -> Iterator[int]:
 
 
 def _into(fd: int, name: str, flags: int = _STEP) -> int:
-    """The descriptor of a directory in that of `fd`, which is closed."""
+    """A descriptor of the directory `name` in `fd`, which is closed."""
     deeper = os.open(name, flags, dir_fd=fd)
     os.close(fd)
     return deeper
@@ -228,7 +229,7 @@ def _into(fd: int, name: str, flags: int = _STEP) -> int:
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """Errors name the whole path, and say of a link that it is one."""
+    """Makes errors name the whole path, and say if it is a link."""
     try:
         yield
     except NotOurs:

@@ -1,4 +1,4 @@
-"""Who writes in a directory: one process at a time, and the next one as soon as that ends."""
+"""Lets one process at a time write in a directory; the next one takes over when it ends."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ from pointsman.model.errors import PointsmanError
 
 
 class DirectoryLock:
-    """A lock on `directory`, for as long as this process lives or until it is released, however either ends.
+    """A lock on `directory`, held until it is released or this process ends, however it ends.
 
-    It is an advisory lock of the kernel (https://man7.org/linux/man-pages/man2/flock.2.html) on a file that stays, so
-    one that was killed leaves nothing to clean up.
+    It is an advisory lock of the kernel (https://man7.org/linux/man-pages/man2/flock.2.html) on a file that stays, so a
+    killed process leaves nothing to clean up.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Makes the directory if it is not there; takes nothing yet. Raises PointsmanError if that is not possible."""
+        """Create the directory if it is missing, without taking the lock. Raises PointsmanError if that fails."""
         directory = without_links(directory)
         self.path = directory / "lock"
         try:
@@ -27,7 +27,7 @@ class DirectoryLock:
         self.held = False
 
     def take(self, wait: bool = False) -> bool:
-        """Whether it is ours now. With `wait`, returns when it is, however long another one has it."""
+        """Whether this process has the lock now. With `wait`, blocks until it does, without a time limit."""
         if not self.held:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -40,11 +40,11 @@ class DirectoryLock:
 
     @property
     def holder(self) -> str:
-        """Who has it, for a person to read: the process that wrote its number there last."""
+        """A name of the holder for people: the process that last wrote its number into the file."""
         text = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
         return f"process {text}" if text.isdecimal() else "another process"
 
     def release(self) -> None:
-        """Let the next one have it. It cannot be taken again."""
+        """Release the lock. It cannot be taken again."""
         self.held = False
         os.close(self._fd)

@@ -210,7 +210,7 @@ class Machine:
         for warning in done.warnings:
             report(warning)
         for failure in done.failed:
-            report(f"cannot be computed and stays as it is: {failure}")
+            report(f"cannot be computed and stays unchanged: {failure}")
         if done.repaired:
             report(f"reconciled: {done.moved} snapshots, {done.manifests} manifests, {done.retired} retired")
 

@@ -1,1 +1,1 @@
-"""A small mesh to try Pointsman with: the files in `mesh/`, and certificates for it."""
+"""A small mesh for trying Pointsman: the files in `mesh/`, and certificates for it."""

@@ -1,4 +1,4 @@
-"""A certificate authority for one mesh to try things with. Its key is never written, so it issues nothing later."""
+"""A certificate authority for one trial mesh. Its key is never written, so it can issue nothing later."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME_DAYS = 30
-"""How long the certificates are valid."""
+"""Days that the certificates are valid."""
 
 _CLOCKS_DIFFER_BY = timedelta(minutes=5)
 
@@ -36,10 +36,10 @@ class ThrowawayAuthority:
             .sign(self._key, hashes.SHA256())
         )
         self.certificate = signed.public_bytes(serialization.Encoding.PEM)
-        """Its own certificate, in PEM."""
+        """The CA's own certificate, in PEM."""
 
     def issue(self, name: str, spiffe_id: str) -> Identity:
-        """A certificate for both ends of a TLS connection, whose one alternative name is `spiffe_id`."""
+        """A certificate for client and server use, with `spiffe_id` as its only alternative name."""
         key = ec.generate_private_key(ec.SECP256R1())
         both_ends = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         signed = (
@@ -66,7 +66,7 @@ class ThrowawayAuthority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - _CLOCKS_DIFFER_BY)
             .not_valid_after(self._now + timedelta(days=LIFETIME_DAYS))
-            # Which key is certified and which one signed: Python's own clients want to know from 3.13 on.
+            # Key identifiers: Python's own TLS clients require them since 3.13.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

@@ -1,4 +1,4 @@
-"""Writes the mesh into a directory: the files of `mesh/` as they are but for their ports, and new certificates."""
+"""Writes the mesh into a directory: the files of `mesh/` with other ports, and new certificates."""
 
 import errno
 import os
@@ -11,28 +11,28 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.names import DEFAULT_NAMESPACE, Target
 
 PORT_BASE = 24200
-"""The first port that the files in `mesh/` have. It is below those that Linux gives to outgoing connections."""
+"""The first port in the files of `mesh/`. It is below Linux's ports for outgoing connections."""
 
 PORTS = 11
-"""How many ports follow one another, the first included."""
+"""How many consecutive ports the mesh uses."""
 
 HIGHEST_BASE = 65535 - PORTS + 1
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
-"""Where dc1 and dc2 are."""
+"""The addresses of dc1 and dc2."""
 
 TRUST_DOMAIN = "mesh.example"
 SIDECARS = (("s1", "dc1"), ("s2", "dc1"), ("s2", "dc2"))
-"""The services and datacenters that have a certificate. A mesh gateway needs none."""
+"""The services and datacenters that get a certificate. A mesh gateway needs none."""
 
 _TEMPLATES = Path(__file__).parent / "mesh"
 _PORT = re.compile(rb"\b242(\d\d)\b")
 
 
 def write_mesh(directory: Path, port_base: int = PORT_BASE) -> None:
-    """Write the mesh into `directory`, which is made, or is there and empty.
+    """Write the mesh into `directory`, which must be missing or empty.
 
-    Raises InvalidInput where it is not empty or a port is taken, PointsmanError where the package `cryptography` is not
+    Raises InvalidInput if it is not empty or a port is in use, PointsmanError if the package `cryptography` is not
     installed, and OSError. In the first three cases nothing is written.
     """
     try:
@@ -49,7 +49,7 @@ def write_mesh(directory: Path, port_base: int = PORT_BASE) -> None:
         raise InvalidInput.single("quickstart", "--port-base", reason)
 
     for path, content in _files(port_base):
-        # Scripts are to be run, but for the one that the others read.
+        # All scripts are executable except mesh.sh, which the others source.
         mode = 0o755 if path.suffix == ".sh" and path.name != "mesh.sh" else 0o644
         _write(directory / path, content, mode)
     authority = ThrowawayAuthority(TRUST_DOMAIN)
@@ -63,7 +63,7 @@ def write_mesh(directory: Path, port_base: int = PORT_BASE) -> None:
 
 
 def _files(port_base: int) -> Iterator[tuple[Path, bytes]]:
-    """Every file of the mesh but the certificates: its path below the directory, and what is in it."""
+    """Every file of the mesh except the certificates: its path in the directory, and its content."""
 
     def moved(match: re.Match[bytes]) -> bytes:
         return str(port_base + int(match[1])).encode()
@@ -74,11 +74,11 @@ def _files(port_base: int) -> Iterator[tuple[Path, bytes]]:
 
 
 def _taken(port_base: int) -> Iterator[str]:
-    """Why some port cannot be listened on, for each that cannot."""
+    """For each port that cannot be listened on, the reason."""
     for ip in ADDRESSES:
         for port in range(port_base, port_base + PORTS):
             with socket.socket() as tried:
-                # What is left of connections that are over does not hold a port.
+                # Connections in TIME_WAIT do not count as using a port.
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     tried.bind((ip, port))
@@ -88,7 +88,7 @@ def _taken(port_base: int) -> Iterator[str]:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Make a file that was not there, which nobody could read meanwhile if its mode does not let them."""
+    """Create a new file, with its mode from the start, so that a private key is never readable by others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)

@@ -1,1 +1,1 @@
-"""What the network servers share: where they listen, whom they let in, what operators ask."""
+"""What the network servers share: addresses, access checks, limits, logs."""

@@ -1,7 +1,7 @@
-"""Taking connections, as many as there is room for.
+"""Accepts connections up to a limit.
 
-asyncio's own server takes all of them, and where the process has no files left it logs a traceback for each that waits,
-at every turn.
+asyncio's own server accepts without a limit, and when the process has no file descriptors left it logs a traceback for
+each waiting connection, at every turn of the loop.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ import orjson
 from pointsman.serve.crowd import Crowd, Stage
 
 HANDSHAKE_SECONDS = 10.0
-"""For a client's side of the TLS handshake."""
+"""Seconds for the TLS handshake of a client."""
 
 _AT_ONCE = 64
-"""Connections that are taken before others are attended to again."""
+"""Connections accepted in a row before the loop does other work."""
 
 _PAUSE_S = 0.5
-"""Seconds until connections are taken again, where files were missing."""
+"""Seconds until connections are accepted again after the process ran out of files."""
 
 _BODY = orjson.dumps({"error": "too many connections; try again"})
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-type: application/json\r\n"
 
 
 class _Opening:
-    """A connection whose TLS is not there yet."""
+    """A connection during its TLS handshake."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -43,7 +43,7 @@ class _Opening:
 
 
 class Acceptor:
-    """Takes what comes to `listener`, from `start` to `stop`. It belongs to the loop."""
+    """Accepts connections on `listener`, from `start` to `stop`. Use it only on the loop's thread."""
 
     def __init__(
         self,
@@ -52,21 +52,21 @@ class Acceptor:
         make: Callable[[Callable[[], None]], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext | None],
     ) -> None:
-        """`make` makes what speaks with one client, and calls what it is given when it does; `context` is for the next
-        handshake, None without TLS."""
+        """`make` creates the protocol of one connection; it calls its argument when the connection is open. `context`
+        returns the context of the next handshake, None without TLS."""
         self._listener, self._crowd, self._make, self._context = listener, crowd, make, context
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     def start(self) -> None:
-        """Take connections from now on."""
+        """Start accepting."""
         if not self._stopped:
             self._listener.setblocking(False)
             self._loop.add_reader(self._listener, self._take)
 
     def stop(self) -> None:
-        """Take no more, and let go of those that are not open yet."""
+        """Stop accepting, and drop connections that are still in their handshake."""
         self._stopped = True
         self._loop.remove_reader(self._listener)
         for task in self._opening:
@@ -107,7 +107,7 @@ class Acceptor:
 
     async def _connect(self, connection: socket.socket, opening: _Opening) -> None:
         context = self._context()
-        # What fails here is what clients do: no certificate, one of a stranger, no TLS at all, too slow.
+        # Only clients cause these errors: no certificate, an unknown one, no TLS, too slow.
         with contextlib.suppress(OSError):
             await self._loop.connect_accepted_socket(
                 lambda: self._make(lambda: self._crowd.leave(opening)),

@@ -1,4 +1,4 @@
-"""Asking an HTTP server for JSON, over TCP, TLS or a unix socket: so long, and so much, and no more."""
+"""Asks an HTTP server for JSON, over TCP, TLS or a unix socket, within limits of time and size."""
 
 import http.client
 import socket
@@ -12,19 +12,19 @@ from pointsman.model.errors import PointsmanError
 from pointsman.serve.listen import Listen
 
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
-"""Bytes of an answer. A thousand clusters have three thousand counters of ours, in half a megabyte."""
+"""Bytes of an answer. A thousand clusters have three thousand of our counters, in half a megabyte."""
 
 _PIECE = 256 * 1024
 
 
 class NoAnswer(PointsmanError):
-    """There was no answer, or another one than what was asked for."""
+    """The server did not answer, or not as expected."""
 
 
 def get_json(place: Listen, path: str, timeout: float = 2.0) -> Any:
-    """The JSON that stands under `path`; None if there is no such thing there (4xx).
+    """The JSON under `path`; None for a 4xx answer.
 
-    `timeout` is in seconds, for all of it. Raises NoAnswer.
+    `timeout` is in seconds, for the whole exchange. Raises NoAnswer.
     """
     host = "localhost" if place.path else str(place)
     status, body = ask(place, "GET", path, timeout=timeout, headers={"host": host})
@@ -50,7 +50,7 @@ def ask(
 ) -> tuple[int, bytes]:
     """Status and body of the answer to one request; `place` may be a name with its port.
 
-    `timeout` is in seconds, for all of it. Raises NoAnswer, also where the answer has more than MOST_ANSWER_BYTES.
+    `timeout` is in seconds, for the whole exchange. Raises NoAnswer, also for an answer of more than MOST_ANSWER_BYTES.
     """
     if isinstance(place, tuple):
         host, port = place
@@ -76,7 +76,7 @@ def ask(
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection on which everything is over at `deadline`, by `time.monotonic`, however slowly something comes."""
+    """A connection that fails at `deadline` (by `time.monotonic`), however slowly data arrives."""
 
     def __init__(self, host: str, port: int | None, *, unix: str, deadline: float, tls: bool) -> None:
         super().__init__(host, port)
@@ -126,7 +126,7 @@ else:
 
 
 class _Timed(_Socket):
-    """A socket whose every step has only the time that is left."""
+    """A socket whose every operation is limited to the time left."""
 
     deadline = float("inf")
 

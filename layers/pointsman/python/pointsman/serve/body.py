@@ -1,14 +1,14 @@
-"""The body of a request, within its limit."""
+"""Reads the body of a request, within a limit."""
 
 from starlette.types import Receive, Scope
 
 
 class ClientGone(Exception):
-    """There is no client any more to be answered."""
+    """The client disconnected, so nobody can be answered."""
 
 
 class BodyRefused(Exception):
-    """A body that is too large; `status` is the answer."""
+    """A body that is too large; `status` is the status of the answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -16,13 +16,13 @@ class BodyRefused(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, most: int, way_out: str = "") -> bytes:
-    """The request's body, of `most` bytes. Raises ClientGone, or BodyRefused with the `way_out`.
+    """The request's body, at most `most` bytes. Raises ClientGone, or BodyRefused with the `way_out`.
 
-    The server sees to it that it comes in time (`serve/crowd.py`).
+    The server enforces the time limit (`serve/crowd.py`).
     """
     refused = BodyRefused(413, f"the body is larger than {most} bytes{way_out and f'; {way_out}'}")
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    # httptools has checked that it is a number.
+    # httptools has already checked that it is a number.
     if len(length) > 18 or int(length) > most:
         raise refused
     body = bytearray()

@@ -1,8 +1,7 @@
-"""The URIs that an X.509 certificate names its holder by, read from its DER.
+"""The URI SANs of an X.509 certificate, read from its DER.
 
-Neither gRPC nor Python's ssl tells them whole: gRPC gives DNS names and e-mail addresses out as if they were URIs, and
-cuts URIs at a NUL; ssl fails for what is no UTF-8. The certificate was verified before, so this finds, and proves
-nothing.
+Neither gRPC nor Python's ssl returns them correctly: gRPC mixes DNS names and e-mail addresses with the URIs, and cuts
+URIs at a NUL; ssl fails if a name is not UTF-8. The certificate is already verified, so this only reads.
 """
 
 import re
@@ -16,8 +15,8 @@ _PRINTABLE = re.compile(rb"[\x21-\x7e]*\Z")
 
 
 def certificate_uris(der: bytes) -> tuple[str, ...]:
-    """The URI SANs of a certificate; none where one is no URI (it has characters that none has), or where the
-    certificate cannot be read."""
+    """The URI SANs of a certificate; none if one of them has characters that no URI has, or if the certificate cannot
+    be read."""
     try:
         found = [*_uris(der)]
     except ValueError:
@@ -26,7 +25,7 @@ def certificate_uris(der: bytes) -> tuple[str, ...]:
 
 
 def _uris(der: bytes) -> Iterator[bytes]:
-    """Certificate, TBSCertificate, its extensions: https://www.rfc-editor.org/rfc/rfc5280#section-4.1"""
+    """The URIs inside the certificate's extensions: https://www.rfc-editor.org/rfc/rfc5280#section-4.1"""
     ((tag, certificate),) = _parts(der)
     signed = next(_parts(certificate), (0, b""))
     if (tag, signed[0]) != (_SEQUENCE, _SEQUENCE):
@@ -42,7 +41,7 @@ def _uris(der: bytes) -> Iterator[bytes]:
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each element in a row. Raises ValueError where it is no DER."""
+    """Tag and content of each element in sequence. Raises ValueError if it is not DER."""
     at = 0
     while at < len(der):
         if at + 2 > len(der) or der[at] & 0x1F == 0x1F:

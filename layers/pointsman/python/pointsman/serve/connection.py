@@ -1,10 +1,6 @@
-"""One client's connection: HTTP/1.1 as uvicorn and httptools have it, within limits.
+"""One client's connection: uvicorn's HTTP/1.1 on httptools, with limits.
 
-It tells the application who is at the other end, and when that hangs up.
-
-It builds on parts of uvicorn that are no interface (`cycle`, `flow`, `pipeline` of its protocol), so pyproject.toml
-bounds the version. Without them nobody knows how far a client is, which is what the bounds go by; and a request of an
-Envoy, 77 KB, costs the server a fifth to a quarter more CPU (129 against 100 µs, 227 against 186 on a busy machine).
+It tells the application who the client is, and when the client disconnects.
 """
 
 import asyncio
@@ -22,29 +18,29 @@ from pointsman.serve.joined import JoinedWrites
 
 URIS = "pointsman.client_uris"
 GONE = "pointsman.on_client_gone"
-"""Where a scope's state has what an ASGI application cannot know: the URI SANs of the client's certificate; a list of
-what to call when the client hangs up."""
+"""Keys of a scope's state for what ASGI does not offer: the URI SANs of the client's certificate; a list of functions
+to call when the client disconnects."""
 
 MOST_HEAD_BYTES = 64 * 1024
-"""Bytes of a request's line and headers, and of whatever else comes that is no body."""
+"""Bytes of a request's line and headers, and of anything else outside a body."""
 
 MOST_HEADERS = 100
 """Headers of a request."""
 
 MOST_AHEAD = 8
-"""Requests that a client may send before the first of them is answered."""
+"""Requests that a client may pipeline before the first one is answered."""
 
 _ENOUGH = 1024 * 1024
-"""Bytes of a body that come in before the application takes them: all of an Envoy's request."""
+"""Bytes of a body that are buffered before the application reads them: enough for any request of an Envoy."""
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that is part of a crowd."""
+    """A connection that a `Crowd` counts and limits."""
 
     def __init__(
         self, config: uvicorn.Config, state: ServerState, crowd: Crowd, opened: Callable[[], None] = lambda: None
     ) -> None:
-        """`opened` is called when it is part of the crowd."""
+        """`opened` is called when the connection has joined the crowd."""
         super().__init__(config=config, server_state=state, app_state={})
         self._crowd, self._opened = crowd, opened
         self._reading = Stage.NEW
@@ -85,7 +81,7 @@ class Connection(HttpToolsProtocol):
             self._enter(Stage.HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after a body is nothing that anybody here reads.
+        # Data after a complete body is dropped: nothing reads it.
         if self._reading is Stage.HEAD and len(self.headers) <= MOST_HEADERS:
             super().on_header(name, value)
 
@@ -103,7 +99,7 @@ class Connection(HttpToolsProtocol):
             self._enter(Stage.BODY)
 
     def on_body(self, body: bytes) -> None:
-        # uvicorn stops reading above 64 KB, and every request of an Envoy is larger: two system calls each.
+        # uvicorn pauses reading above 64 KB, and every Envoy request is larger: that would cost two system calls each.
         if self._refused or self.cycle.response_complete:
             return
         self._head = 0
@@ -116,7 +112,7 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         super().on_message_complete()
-        # It may have stopped reading in the middle of a large request, and would not see the client hang up.
+        # Reading may be paused within a large request, and then the client's disconnect would go unnoticed.
         self.flow.resume_reading()
         self._head = 0
         self._crowd.release(self)
@@ -130,13 +126,13 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or self.flow.write_paused:
             self._crowd.place(self, Stage.SENDING)
         elif self._reading is Stage.BODY and self.cycle.response_complete:
-            # It is answered and sends on, for instance what is too large.
+            # The client still sends although it was answered, for instance a body that is too large.
             self._crowd.place(self, Stage.LINGERING)
         else:
             self._crowd.place(self, self._reading)
 
     def timeout_keep_alive_handler(self) -> None:
-        # Not `close`, which waits for a client that does not read.
+        # Not `close`, which waits for clients that do not read.
         self.abort()
 
     def pause_writing(self) -> None:
@@ -151,7 +147,7 @@ class Connection(HttpToolsProtocol):
         self._crowd.place(self, self._reading)
 
     def expire(self, stage: Stage) -> None:
-        """It has been at this for too long."""
+        """End the connection: it was in `stage` for too long."""
         if stage is Stage.HEAD:
             self._refuse(408, f"the headers did not come within {HEAD_SECONDS:g} s")
         elif stage is Stage.BODY:
@@ -160,7 +156,7 @@ class Connection(HttpToolsProtocol):
             self.abort()
 
     def abort(self) -> None:
-        """It ends at once."""
+        """End the connection at once."""
         self.transport.abort()
 
     def _enter(self, stage: Stage) -> None:
@@ -171,14 +167,14 @@ class Connection(HttpToolsProtocol):
         self._refuse(431, f"the headers are larger than {MOST_HEAD_BYTES} bytes, or more than {MOST_HEADERS}")
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Say why, and take in nothing any more."""
+        """Answer with the reason, and read nothing more."""
         self._refused = True
         self._crowd.release(self)
         self._crowd.place(self, Stage.LINGERING)
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if cycle.response_started or self.pipeline or self._reading is Stage.HEAD:
-                # Something else is being answered.
+                # Another answer is on its way.
                 self.abort()
                 return
             cycle.disconnected = True

@@ -1,4 +1,5 @@
-"""Who is connected to an HTTP server, what they hold, for how long they may, and who has to go when it is too much."""
+"""The connections of an HTTP server: how many, how much memory they hold, for how long, and which one ends first at a
+limit."""
 
 import logging
 import time
@@ -12,30 +13,30 @@ from pointsman.serve.log import ONE
 _log = logging.getLogger(__name__)
 
 FIRST_BYTE_SECONDS = 10.0
-"""From a connection (with TLS: from each of its ends meeting) to its first byte."""
+"""Seconds from a connection (with TLS: from the end of the handshake) to its first byte."""
 
 HEAD_SECONDS = 10.0
-"""From the first byte of a request to the end of its headers."""
+"""Seconds from the first byte of a request to the end of its headers."""
 
 BODY_SECONDS = 30.0
-"""From the end of a request's headers to the end of its body."""
+"""Seconds from the end of a request's headers to the end of its body."""
 
 SEND_SECONDS = 30.0
-"""For a client to take in an answer that does not fit into the buffers between us."""
+"""Seconds for a client to read an answer that does not fit into the buffers."""
 
 LINGER_SECONDS = 2.0
-"""For a client to read why it is refused, before its connection is cut."""
+"""Seconds for a client to read why it is refused, before its connection is closed."""
 
 
 MOST_CONNECTIONS = 16_384
-"""Connections of a server that Envoys poll, each a held request. It can be set (`--max-connections`)."""
+"""Connections of a server that Envoys poll, each with a held request. `--max-connections` changes it."""
 
 MOST_HELD_BYTES = 256 * 1024 * 1024
-"""Bytes of all requests that are not complete, and of answers that are not taken in, of one server."""
+"""Bytes of all incomplete requests and unread answers of one server."""
 
 
 class Stage(Enum):
-    """What a connection is at; in the order in which they make room for others: who asks for nothing first."""
+    """What a connection is doing. At a limit, connections end in this order: those without a request first."""
 
     NEW = "nothing was sent yet"
     LINGERING = "refused"
@@ -58,9 +59,8 @@ _UNFINISHED = (Stage.HEAD, Stage.BODY, Stage.SENDING)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one server takes on: `connections` at a time, as long as they are no more than the share `files` of what the
-    process may open; `held` bytes of requests that are not complete and of answers that are not taken in.
-    """
+    """The limits of one server: `connections` at a time, but at most the share `files` of the files that the process
+    may open; `held` bytes of incomplete requests and unread answers."""
 
     connections: int
     held: int
@@ -73,17 +73,17 @@ FOR_PRODUCERS = Bounds(1024, MOST_HELD_BYTES, 0.25)
 
 
 class Member(Protocol):
-    """A connection."""
+    """A connection, as the crowd uses it."""
 
     def expire(self, stage: Stage) -> None:
-        """It has been at this for too long."""
+        """End the connection: it was in `stage` for too long."""
 
     def abort(self) -> None:
-        """It ends at once."""
+        """End the connection at once."""
 
 
 class Crowd:
-    """The connections of one server, called `door`. It belongs to the server's loop."""
+    """The connections of one server, named `door`. Use it only on the server's loop."""
 
     def __init__(
         self,
@@ -93,10 +93,10 @@ class Crowd:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`told` is called with the reason for every connection that is turned away or ended early."""
+        """`told` is called with the reason for every connection that is refused or ended early."""
         self.bounds = bounds
         self._door, self._told, self._clock = door, told, clock
-        # By stage, since when: those that have been at it longest first.
+        # For each stage the connections and when they entered it, oldest first.
         self._at: dict[Stage, dict[Member, float]] = {stage: {} for stage in Stage}
         self._stages: dict[Member, Stage] = {}
         self._held: dict[Member, int] = {}
@@ -106,7 +106,7 @@ class Crowd:
         return len(self._stages)
 
     def place(self, who: Member, stage: Stage) -> None:
-        """`who` is at this from now on."""
+        """Record that `who` enters `stage` now."""
         before = self._stages.get(who)
         if before is not None:
             del self._at[before][who]
@@ -114,15 +114,15 @@ class Crowd:
         self._at[stage][who] = self._clock()
 
     def leave(self, who: Member) -> None:
-        """`who` is gone."""
+        """Forget `who`."""
         stage = self._stages.pop(who, None)
         if stage is not None:
             del self._at[stage][who]
         self.release(who)
 
     def hold(self, who: Member, size: int) -> bool:
-        """Whether there is room for `size` more bytes of `who`. For one that asks for little, whichever of those that
-        are not complete holds most makes room."""
+        """Count `size` more bytes of `who`; whether they fit. Over the limit, the incomplete connections that hold most
+        are ended, until the bytes fit or `who` itself holds most."""
         self._held[who] = self._held.get(who, 0) + size
         self._total += size
         while self._total > self.bounds.held:
@@ -136,18 +136,18 @@ class Crowd:
         return True
 
     def release(self, who: Member) -> None:
-        """`who` holds nothing any more."""
+        """Record that `who` holds no bytes any more."""
         self._total -= self._held.pop(who, 0)
 
     def admit(self) -> bool:
-        """Whether there is room for one more, which somebody may have had to make."""
+        """Whether one more connection may be accepted; at the limit, another one is ended for it if possible."""
         if len(self) < self.bounds.connections:
             return True
         self._say("connections", f"all of its {self.bounds.connections} connections are taken")
         return self.make_room()
 
     def make_room(self) -> bool:
-        """End the connection that matters least; whether there was one that may be ended."""
+        """End the least important connection. Returns whether one could be ended."""
         for stage in Stage:
             if stage is not Stage.WORKING and self._at[stage]:
                 self._end(next(iter(self._at[stage])))
@@ -155,7 +155,7 @@ class Crowd:
         return False
 
     def sweep(self) -> None:
-        """End what takes too long."""
+        """End every connection that takes too long."""
         now = self._clock()
         for stage, seconds in _SECONDS.items():
             for who, since in list(self._at[stage].items()):
@@ -165,12 +165,12 @@ class Crowd:
                 who.expire(stage)
 
     def end_unfinished(self) -> None:
-        """End whatever is not complete, or asks for nothing."""
+        """End every connection except those whose answer is being made."""
         while self.make_room():
             pass
 
     def out_of_files(self, reason: str) -> None:
-        """No connection can be taken for now: the process or the machine has run out of something."""
+        """Report that the process or the machine has no file descriptors left for another connection."""
         self._say("files", f"a connection cannot be taken ({reason})")
         self.make_room()
 

@@ -1,4 +1,4 @@
-"""How many files this process may open: every connection is one."""
+"""The limit on open files: every connection is one."""
 
 import resource
 from dataclasses import replace
@@ -6,11 +6,11 @@ from dataclasses import replace
 from pointsman.serve.crowd import Bounds
 
 _MOST_FILES = 65_536
-"""Files that a process is let open, if the system lets it."""
+"""The limit on open files that the process sets for itself, if the system allows it."""
 
 
 def allow_files() -> None:
-    """Let this process open as many files as it may."""
+    """Raise this process's limit on open files as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
@@ -18,6 +18,6 @@ def allow_files() -> None:
 
 
 def within_files(bounds: Bounds) -> Bounds:
-    """`bounds` with no more connections than their share of what this process may open."""
+    """`bounds` with `connections` reduced to their share of the files that this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return replace(bounds, connections=max(1, min(bounds.connections, int(soft * bounds.files))))

@@ -1,9 +1,9 @@
-"""The HTTP server before an application: where it listens, whom it lets in, what it takes on, how it ends.
+"""The HTTP server for an application: its address, access checks, limits and shutdown.
 
-It is uvicorn with httptools: it is embedded in a few lines, drains, and its connection class can be extended to tell
-who the client is. In one short run on a busy machine, with requests of 77 KB and a client that was itself part of the
-limit, it gave 2,230 answers a second against 1,540 with h11, 1,270 of hypercorn and 3,000 of granian; with 2,000 held
-requests the last was released after 0.2 s, granian's after 0.27 s.
+It is uvicorn with httptools, which is embedded in a few lines, drains, and lets us extend its connection class to
+identify the client. One short run on a busy machine, with requests of 77 KB and a client that was itself part of the
+limit, gave 2,230 answers a second, against 1,540 with h11, 1,270 with hypercorn and 3,000 with granian. Of 2,000 held
+requests the last was released after 0.2 s, with granian after 0.27 s.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from pointsman.serve.tls import ServerTls
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 5
-"""Seconds that answers under way get when the server ends."""
+"""Seconds for answers under way when the server stops."""
 
 _UNFINISHED_S = 1.0
-"""Seconds that requests which are not complete get when the server ends."""
+"""Seconds for incomplete requests when the server stops."""
 
 IDLE_SECONDS = 120
-"""That a connection may be idle: longer than an Envoy waits between two requests, so that it is hardly ever closed just
-as the next one comes."""
+"""Seconds that a connection may be idle: longer than an Envoy waits between two requests, so that the server hardly
+ever closes a connection just as the next request arrives."""
 
 _SWEEP_S = 1.0
-"""Seconds between two looks for who takes too long."""
+"""Seconds between two checks for connections that take too long."""
 
 _LOOK_AT_CERTIFICATES_S = 30.0
 
 
 class _Server(uvicorn.Server):
-    """A server that takes connections itself, says that it ends before it waits for what is under way, and tells when
-    it has started."""
+    """A uvicorn server with our own acceptor. It announces its shutdown before it waits for requests under way, and
+    reports when it has started."""
 
     def __init__(
         self,
@@ -98,19 +98,19 @@ class _Server(uvicorn.Server):
 
 
 class Counters(Protocol):
-    """What counts a server's connections."""
+    """Counts a server's connections, for metrics."""
 
     def connections(self, door: str, count: Callable[[], int]) -> None:
-        """Tell how many connections the server `door` has."""
+        """Register `count`, which returns the current number of connections of the server `door`."""
         ...
 
     def turning_away(self, door: str) -> Callable[[str], None]:
-        """What counts a connection of `door` that is turned away, called with the reason."""
+        """A function that counts a refused connection of `door`, called with the reason."""
         ...
 
 
 class HttpServer(ThreadedServer):
-    """Serves `app` from a thread of its own, from `start` to `stop` or while the `with` block lasts."""
+    """Serves `app` in a thread of its own, from `start` to `stop` or within a `with` block."""
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class HttpServer(ThreadedServer):
         metrics: Counters | None = None,
         listener: socket.socket | None = None,
     ) -> None:
-        """`drain` is called on the loop when the server is told to end: let go of who is held. `option` is how people
-        say where it listens. `hosts` are names by which this machine is asked besides localhost and its addresses.
-        `listener` listens there already.
+        """`drain` is called on the loop when the server is asked to stop, to release held requests. `option` is the
+        command-line option for the address, named in errors. `hosts` are this machine's names besides localhost and
+        loopback addresses. `listener` is a socket that already listens there.
 
-        Raises InvalidInput without `tls` on an address that others than this machine reach.
+        Raises InvalidInput without `tls` on an address that other machines can reach.
         """
         super().__init__(name, listen, tls=tls is not None, grace=_GRACE_S, option=option)
         self._tls = None if listen.path else tls
@@ -155,7 +155,8 @@ class HttpServer(ThreadedServer):
 
     @property
     def address(self) -> str:
-        """Where it listens: http://IP:PORT, https://IP:PORT or unix:PATH, with the port that was picked for 0."""
+        """The server's address: http://IP:PORT, https://IP:PORT or unix:PATH, with the actual port if 0 was asked
+        for."""
         if self._listen.path:
             return f"unix:{self._listen.path}"
         assert self._socket is not None, "not started"
@@ -163,12 +164,12 @@ class HttpServer(ThreadedServer):
         return f"http{'s' if self._tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def start(self) -> None:
-        """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
+        """Listen; returns when connections are accepted. Raises PointsmanError if the server cannot start."""
         self._socket = self._socket or self._listen.bind(self._option)
         super().start()
 
     def stop(self) -> None:
-        """Turn new connections away, answer who is held, and return when that is done."""
+        """Refuse new connections, answer held requests, and return when all is done."""
         if self._socket is not None and self._socket.fileno() >= 0:
             self._listen.leave()
         super().stop()

@@ -1,13 +1,13 @@
-"""A transport on which what is written in one go leaves in one go."""
+"""A transport that sends all that is written in one turn of the loop at once."""
 
 import asyncio
 from typing import Any
 
 
 class JoinedWrites:
-    """`transport`, except that what is written within one turn of the loop is handed on together at its end.
+    """`transport`, with all writes of one turn of the loop joined and passed on at its end.
 
-    A server writes the head of an answer, then its body: two system calls, and two packets, where one will do.
+    A server writes the head and the body of an answer separately, which would take two system calls and two packets.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -18,7 +18,7 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write `data`, soon."""
+        """Write `data` at the end of this turn."""
         if not data:
             return
         if not self._parts:
@@ -26,18 +26,18 @@ class JoinedWrites:
         self._parts.append(data)
 
     def close(self) -> None:
-        """Write what is left, and close."""
+        """Write pending data, then close."""
         self._flush()
         self._transport.close()
 
     def write_eof(self) -> None:
-        """Write what is left, and that no more comes."""
+        """Write pending data, then the end of the stream."""
         self._flush()
         self._transport.write_eof()
 
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():
-            # Not writelines: from Python 3.12 on that keeps an empty part (the body of a 304) for ever, writes it
-            # again at every turn of the loop, and never closes; and it pauses nobody who writes too much.
+            # Not writelines: since Python 3.12 it keeps an empty part (the body of a 304) forever, writes it again at
+            # every turn of the loop, and never closes; nor does it pause a writer that writes too much.
             self._transport.write(b"".join(parts))

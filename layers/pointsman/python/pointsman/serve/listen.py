@@ -1,4 +1,4 @@
-"""Where a server listens: an address or a unix socket, and whether it is one of this machine alone."""
+"""The addresses of servers: IP and port or a unix socket, and whether only this machine can reach them."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 _SOCKET_MODE = 0o660
 _ANOTHER = "is another adapter running, or `pointsman up`? Choose another with"
 _TRIES = 3
-"""To take the place of a dead one, while others may be trying as well."""
+"""Attempts to replace the socket of a dead server, while others may be trying as well."""
 
 _LONGEST = 107
 _BACKLOG = 4096
@@ -26,7 +26,7 @@ _BACKLOG = 4096
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """`path` of a unix socket and its `mode`, or `host` and `port` (0: a free one)."""
+    """An address: `path` of a unix socket and its `mode`, or `host` and `port` (0: any free one)."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Listen:
 
     @classmethod
     def read(cls, text: str, option: str) -> Self:
-        """From IP:PORT or unix:PATH, perhaps with ?mode=MODE, as `option` has it. Raises InvalidInput."""
+        """Parse IP:PORT or unix:PATH, optionally with ?mode=MODE, given as `option`. Raises InvalidInput."""
         if text.startswith("unix:"):
             text, with_mode, mode = text.partition("?mode=")
             path = os.path.abspath(text.removeprefix("unix:"))
@@ -59,11 +59,12 @@ class Listen:
 
     @property
     def local(self) -> bool:
-        """Whether nobody outside this machine gets there."""
+        """Whether only this machine can reach the address."""
         return bool(self.path) or ip_address(self.host).is_loopback
 
     def bind(self, option: str) -> socket.socket:
-        """A socket that listens there, which `option` says. Raises PointsmanError, with the way out."""
+        """A socket that listens at the address, which was given as `option`. Raises PointsmanError, with the way
+        out."""
         if self.path:
             return self._bind_path(option)
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
@@ -78,15 +79,17 @@ class Listen:
         return listener
 
     def leave(self) -> None:
-        """Give the place up. While its listener is open still: after that it may be another's already."""
+        """Remove the unix socket's name. Call it while the listener is still open: later the name may belong to another
+        server."""
         if self.path:
             Path(self.path).unlink(missing_ok=True)
 
     def name(self, beside: str, option: str) -> None:
-        """Give a unix socket that listens as `beside` its mode and its name, if nobody listens under that.
+        """Give the unix socket that listens at `beside` its mode and its final name, unless another server listens
+        there.
 
-        It listens already: so there is no moment in which others can connect, and whatever has the name and refuses
-        connections is dead. Raises PointsmanError or OSError.
+        Because it already listens, nobody can connect before it has its mode, and a socket under the final name that
+        refuses connections must be dead. Raises PointsmanError or OSError.
         """
         os.chmod(beside, self.mode)
         for _ in range(_TRIES):
@@ -99,7 +102,7 @@ class Listen:
     def _bind_path(self, option: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # In a directory that nobody else may enter.
+            # Created in a directory that nobody else may enter.
             with tempfile.TemporaryDirectory(prefix=".", dir=os.path.dirname(self.path)) as within:
                 listener.bind(os.path.join(within, "s"))
                 listener.listen(_BACKLOG)
@@ -113,14 +116,15 @@ class Listen:
         return listener
 
     def _clear(self, option: str) -> None:
-        """Remove the socket of one that was killed. Raises PointsmanError where one listens, or it is no socket."""
+        """Remove the socket of a killed server. Raises PointsmanError if a server listens there, or if it is not a
+        socket."""
         if not Path(self.path).is_socket():
             if os.path.lexists(self.path):
                 raise PointsmanError(f"{self}: there is something there that is no socket")
             return
         if answers(self.path):
             raise self._in_use(option)
-        # Away with it first: meanwhile another one may have put its own there.
+        # Renamed first: another server may have put its own socket there in the meantime.
         aside = os.path.join(os.path.dirname(self.path), f".{secrets.token_hex(4)}")
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.path, aside)
@@ -141,7 +145,7 @@ class Listen:
 
 
 def answers(path: str) -> bool:
-    """Whether somebody listens on a unix socket."""
+    """Whether a server listens on a unix socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(path) in (0, errno.EAGAIN)
 

@@ -1,9 +1,8 @@
-"""For servers without certificates: only those who mean this machine are answered.
+"""For servers without certificates: answers only requests that are meant for this machine.
 
-A server on loopback is open to whatever runs on the machine, and that includes the pages of strangers in a browser. A
-browser says by `Host` for whom it takes the server, and by `Origin` whose page asks, and pages can change neither: not
-for a server that they reach by a name of their own (DNS rebinding), nor across sites
-(https://fetch.spec.whatwg.org/#forbidden-request-header).
+Every process on the machine can reach a server on loopback, and so can foreign pages in a browser. A browser sends the
+server's name as `Host` and the page's site as `Origin`, and a page can change neither, not by DNS rebinding and not
+across sites (https://fetch.spec.whatwg.org/#forbidden-request-header).
 """
 
 from collections.abc import Iterable
@@ -13,15 +12,15 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _FOR_ENVOYS = "/v3/discovery:"
-"""An Envoy's `Host` is whatever its bootstrap calls the cluster; it never has an `Origin`."""
+"""An Envoy's `Host` is the name of the cluster in its bootstrap; it never sends an `Origin`."""
 
 
 class LocalOnly:
-    """`app` for requests whose `Host` is this machine, and which no page of another server makes; others get 403."""
+    """`app`, for requests whose `Host` is this machine and that come from no other server's page; others get 403."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
-        """`hosts` are this machine's names besides localhost and loopback addresses; None: every `Host` will do, since
-        no browser gets here (a unix socket)."""
+        """`hosts` are this machine's names besides localhost and loopback addresses. None accepts every `Host`, because
+        a browser cannot reach the server (a unix socket)."""
         self._app = app
         self._hosts = None if hosts is None else {"localhost", *(each.lower() for each in hosts)}
 

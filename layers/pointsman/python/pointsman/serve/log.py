@@ -1,4 +1,4 @@
-"""The log of a process: lines on stderr, and few of a kind, however often something happens."""
+"""The log of a process: lines on stderr, with a limit per kind of line."""
 
 import logging
 import sys
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LINES = 20
-"""Lines of one kind that are printed in a minute; those beyond are counted."""
+"""Lines of one kind printed per minute; more are counted."""
 
 _MINUTE = 60.0
 _KINDS = 1000
-"""Kinds that are counted apart; the one that was seen first makes room for a new one."""
+"""Kinds that are counted separately; a new one replaces the oldest."""
 
 KIND, FEW = "kind", "few"
-"""What a record may carry (`extra`): its kind where that is not its text before anything is filled in, and how many of
-it are printed in a minute where that is not LINES."""
+"""What a record's `extra` may have: its kind (by default its unformatted text), and the lines per minute for it (by
+default LINES)."""
 
 ONE = {FEW: 1}
-"""For `extra`: one line in a minute, for what clients bring about as often as they like."""
+"""For `extra`: one line per minute, for events that clients can cause as often as they like."""
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class _Window:
 
 
 class Few(logging.Filter):
-    """Lets so many lines of a kind through in a minute. The last one says that more are left out, and the first of the
-    next minute how many were. Safe for several threads."""
+    """Limits the lines of each kind per minute. The last line printed says that more are left out; the first of the
+    next minute says how many. Safe for several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Few(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to print it."""
+        """Whether to print the record."""
         most = getattr(record, FEW, LINES)
         kind = record.name, str(getattr(record, KIND, record.msg))[:200]
         with self._lock:
@@ -64,7 +64,7 @@ class Few(logging.Filter):
 
 
 def start_log() -> None:
-    """Have warnings and errors of this process printed on stderr, few of a kind."""
+    """Print this process's warnings and errors on stderr, with the limits of `Few`."""
     logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         if not any(isinstance(each, Few) for each in handler.filters):

@@ -1,4 +1,4 @@
-"""A server with a thread of its own: how it starts, says that it did not, and ends."""
+"""A server in a thread of its own: start, failure to start, and stop."""
 
 import logging
 import threading
@@ -14,14 +14,15 @@ _log = logging.getLogger(__name__)
 class ThreadedServer(ABC):
     """Serves from `start` to `stop`, or while the `with` block lasts.
 
-    Who makes one of it says in `_serve` what the thread does: it calls `_ready` when connections are taken, and returns
-    when `_end` was called and all is over.
+    A subclass implements `_serve`, which runs in the thread: it calls `_ready` when connections are accepted, and
+    returns after `_end` was called and all work is done.
     """
 
     def __init__(self, name: str, listen: Listen, *, tls: bool, grace: float, option: str) -> None:
-        """`grace` is the seconds that what is under way gets when it ends; `option` how people say where it listens.
+        """`grace` is the seconds for work under way when the server stops; `option` is the command-line option for the
+        address, named in errors.
 
-        Raises InvalidInput without `tls` on an address that others than this machine reach.
+        Raises InvalidInput without `tls` on an address that other machines can reach.
         """
         if not tls and not listen.local:
             reason = f'"{listen.host}" is not a loopback address: whoever reaches it reads the mesh'
@@ -42,15 +43,15 @@ class ThreadedServer(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where it listens, with the port that was picked for 0."""
+        """The server's address, with the actual port if 0 was asked for."""
 
     @property
     def alive(self) -> bool:
-        """Whether it serves."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Listen; returns when connections are taken. Raises PointsmanError if that is not possible."""
+        """Listen; returns when connections are accepted. Raises PointsmanError if the server cannot start."""
         self._thread.start()
         self._started.wait()
         if self._problem is not None:
@@ -59,7 +60,7 @@ class ThreadedServer(ABC):
             raise PointsmanError(f"{self.address}: the server did not start")
 
     def stop(self) -> None:
-        """Turn new connections away, let go of who is held, and return when that is done."""
+        """Refuse new connections, release held requests, and return when all is done."""
         if self._thread.is_alive():
             self._end()
         self._thread.join(self._grace + 5.0)

@@ -1,4 +1,4 @@
-"""TLS of a server that lets in only who shows a certificate, and takes up new files while it runs."""
+"""TLS of a server that requires client certificates, and reloads its files while it runs."""
 
 import ssl
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class TlsFiles:
 
 
 class _Peer(ssl.SSLObject):
-    """asyncio asks for the names in every client's certificate, and fails where one of them is no UTF-8."""
+    """asyncio reads the names in every client's certificate, and fails if one of them is not UTF-8."""
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         try:
@@ -28,22 +28,22 @@ class _Peer(ssl.SSLObject):
 
 
 class ServerTls:
-    """The context of a server, from files. Certificates of a mesh live for hours: `refresh` takes up those that are
-    new, and forgets CAs that are gone."""
+    """A server's TLS context, made from files. Certificates of a mesh live for hours: `refresh` loads new ones, and
+    drops CAs that are gone."""
 
     def __init__(self, files: TlsFiles) -> None:
-        """Raises PointsmanError where a file cannot be read or used."""
+        """Raises PointsmanError if a file cannot be read or used."""
         self._files = files
         self._loaded: tuple[int, ...] = ()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        """For the next handshake. Another one when the files are: a context cannot be made to forget a CA, and would
-        go on resuming sessions of clients of that."""
+        """The context of the next handshake. It is replaced when the files change: a context cannot drop a CA, and
+        would go on resuming sessions of its clients."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the files again if they have changed; connections that stand keep what they have.
+        """Read the files again if they have changed; open connections are not affected.
 
-        Raises PointsmanError; then everything stays as it was.
+        Raises PointsmanError; then the old context stays.
         """
         files = self._files
         try:

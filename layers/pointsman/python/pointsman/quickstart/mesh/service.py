@@ -1,4 +1,4 @@
-"""The service s2: it answers every request with the datacenter that it runs in."""
+"""The service s2: it answers every request with its datacenter."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,10 +7,10 @@ DATACENTER, IP, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One request."""
+    """The handler of one request."""
 
     def do_GET(self) -> None:
-        """Answer it."""
+        """Answer with the datacenter."""
         body = f"s2 in {DATACENTER}\n".encode()
         self.send_response(200)
         self.send_header("content-type", "text/plain")
