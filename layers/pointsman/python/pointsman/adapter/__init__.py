@@ -1,1 +1,1 @@
-"""How Envoys fetch: the follower, the filesystem writer, the bootstrap."""
+"""Delivers to Envoys, over files, REST or gRPC, and follows a store for that."""

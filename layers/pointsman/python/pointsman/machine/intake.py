@@ -1,4 +1,4 @@
-"""The HTTP endpoint of `pointsman up`: health events and Consul watches in, status out."""
+"""The HTTP endpoint of `pointsman up`: accepts health events and Consul watches, shows the status."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -39,15 +39,14 @@ def intake(
 ) -> Starlette:
     """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`.
 
-    An event of any shape that `read_events` knows, or the bare result of a Consul watch with what was watched in the
-    URL's parameters. It is answered 200 once it is durable and published, or if it says nothing of an instance
-    (`ignored` then has the reasons), or nothing that is believed (`stale`); 400 with the reasons if it is invalid
-    (sending it again cannot help), 413 if it is too large, 415 if it is not said to be JSON (a page in a browser cannot
-    say so of what it sends elsewhere), 503 if the store is away or too much is waiting (send it again). `report` is
-    told of what went wrong, one line each.
+    A body is an event in any form that `read_events` accepts, or the result of a Consul watch with the watch's
+    parameters in the URL. The answer is 200 when it is durable and published, ignored (with the reasons in `ignored`)
+    or `stale`; 400 with the reasons if it is invalid (do not send it again), 413 if it is too large, 415 if its content
+    type is not JSON (which a page in a browser cannot set for another server), 503 if the store is unavailable or too
+    much is waiting (send it again). `report` is called with one line for each error.
 
-    The status has the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
-    `metrics` count what is taken in without its full effect.
+    The status contains the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
+    `metrics` count events that were accepted without their full effect.
     """
 
     passes = Passes(engine, report, settings, metrics)

@@ -1,4 +1,4 @@
-"""One machine: the verbs, the HTTP intake and the ways to Envoys, in one process on one store."""
+"""One machine: the control plane, the HTTP intake and the adapters, in one process on one store."""
 
 import logging
 import re
@@ -39,19 +39,19 @@ from pointsman.store.protocol import Store, StoreUnavailable
 _log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL_S = 0.001
-"""Seconds that a thread may compute while others want to. Who takes an event in goes on computing when its change is
-written, and who tells the Envoys waits for that: with Python's five milliseconds, a held poll was answered three
-milliseconds later at the median."""
+"""Seconds that a thread may run while others wait. The thread that ingests an event computes on after writing its
+change, and the thread that sends it to Envoys waits meanwhile: with Python's default of 5 ms, a held poll was answered
+3 ms later at the median."""
 
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """What `pointsman up` is told, checked.
+    """The checked options of `pointsman up`.
 
-    `adapter` is how Envoys fetch, if at all. What they get is kept in `keep` as well, to serve it while the store is
-    away.
+    `adapter` is the adapters to run, if any. What they serve is also kept in `keep`, for a start while the store is
+    unavailable.
     """
 
     store: str
@@ -83,7 +83,7 @@ class MachineSettings:
         max_connections: int = MOST_CONNECTIONS,
         keep: str = "",
     ) -> Self:
-        """From the command line's texts. Raises InvalidInput."""
+        """Parse the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
         if not place.local:
             reason = f'"{place.host}" is not a loopback address: every client of the port decides where traffic goes'
@@ -114,16 +114,15 @@ class MachineSettings:
 
 
 class Machine:
-    """The process behind `pointsman up`."""
+    """The process of `pointsman up`."""
 
     def __init__(self, settings: MachineSettings) -> None:
         self._settings = settings
 
     def run(self) -> None:
-        """Serve until a signal ends it.
+        """Serve until a signal arrives.
 
-        Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it has ended that should
-        not.
+        Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it ends unexpectedly.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         start_log()
@@ -177,13 +176,14 @@ class Machine:
             )
             serving.callback(reconciling.stop)
             reconciling.start(soon=is_away)
-            # Last, so that it ends first: what is acknowledged is passed on to the Envoys that ask.
+            # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)
             adapter.parts.wait(stop)
 
     def _begin(self, engine: Engine, kept: Saved | None) -> bool:
-        """Fix the trust domain and reconcile; whether the store is away, which only those bear who have `kept`."""
+        """Set the trust domain and reconcile. Returns whether the store is unavailable, which is an error without
+        `kept`."""
         try:
             self._begin_config(engine)
             self._reconcile(engine)
@@ -226,5 +226,5 @@ def _local(place: str, way: str) -> str:
 
 
 def report(text: str) -> None:
-    """One line in the log; of those that begin alike, few."""
+    """Log one line, with a limit on similar lines."""
     _log.warning("%s", text, extra={KIND: text.partition(":")[0]})

@@ -1,4 +1,4 @@
-"""The parts of a process: each has to go on for as long as the process does, and says what it does not do."""
+"""The parts of a process, each of which must keep running and reports its problems."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pointsman.model.errors import PointsmanError
 
 _LOOK_S = 1.0
-"""Seconds between two looks whether all parts are there."""
+"""Seconds between two checks of the parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,34 +19,34 @@ class _Part:
 
 
 class Parts:
-    """The parts that must not end."""
+    """The parts that must keep running."""
 
     def __init__(self) -> None:
         self._parts: list[_Part] = []
 
     def watch(self, name: str, alive: Callable[[], bool], problem: Callable[[], str] = str) -> None:
-        """Watch one more; `problem` is why it does not do what it should, "" if it does."""
+        """Watch a part; `problem` returns why it does not work, "" if it does."""
         self._parts.append(_Part(name, alive, problem))
 
     @property
     def ended(self) -> str:
-        """Which have ended all the same, "" if none has."""
+        """The parts that have ended; "" if none has."""
         return ", ".join(part.name for part in self._parts if not part.alive())
 
     @property
     def failing(self) -> str:
-        """Which do not do what they should, and why; "" if all do."""
+        """The parts that do not work, and why; "" if all do."""
         return "; ".join(filter(None, (part.problem() for part in self._parts)))
 
     def wait(self, stop: threading.Event) -> None:
-        """Return when `stop` is set. Raises PointsmanError if a part has ended."""
+        """Return when `stop` is set. Raises PointsmanError if a part ends."""
         while not stop.wait(_LOOK_S):
             if ended := self.ended:
                 raise PointsmanError(f"a part has ended unexpectedly: {ended} (the log says why); start it again")
 
 
 def stop_on_signals() -> threading.Event:
-    """Set when somebody asks this process to end (SIGTERM, Ctrl-C); who asks a second time ends it at once."""
+    """An event that is set at SIGTERM or Ctrl-C; a second signal ends the process at once."""
     stop = threading.Event()
 
     def told(number: int, frame: object) -> None:

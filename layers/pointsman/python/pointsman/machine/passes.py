@@ -1,4 +1,4 @@
-"""Passes: whatever events wait are taken in together, one pass after another."""
+"""Passes: all waiting events are ingested together, one pass after another."""
 
 import asyncio
 import time
@@ -28,16 +28,16 @@ from pointsman.store.protocol import StoreUnavailable
 _log = getLogger(__name__)
 
 MOST_WAITING_BYTES = 256 * 1024 * 1024
-"""Bytes of all events that have come and are not taken in yet."""
+"""Bytes of all events that wait to be ingested."""
 
 MOST_TOGETHER = 500
-"""Requests that one pass takes in."""
+"""Requests in one pass."""
 
 MOST_TOGETHER_BYTES = 16 * 1024 * 1024
-"""Bytes of their bodies, where there are several."""
+"""Bytes of the bodies in one pass of several requests."""
 
 PASS_SECONDS = 5.0
-"""Seconds after which a pass begins no further step. What is left of it is taken in event by event."""
+"""Seconds after which a pass starts no further step. Its remaining events are ingested one by one."""
 
 
 @dataclass(slots=True)
@@ -48,12 +48,12 @@ class _Waiting:
 
 
 class Passes:
-    """Takes events into `engine`, all that wait at once.
+    """Ingests events into `engine`, all waiting ones at once.
 
-    Nothing waits for others to come: an event that comes while no pass is under way begins one. Of what a pass takes in
-    each event is answered for itself. `report` is told of what went wrong, one line each.
+    No event waits for further ones: if no pass is running, it starts one. Each event of a pass has its own answer.
+    `report` is called with one line for each error.
 
-    Used from one event loop; the passes run in a thread of their own, one at a time.
+    Use it from one event loop; the passes run in a thread of their own, one at a time.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Passes:
         self._running = False
 
     async def take(self, body: bytes, event_of: Callable[[Any], Any]) -> Response:
-        """Take in what `event_of` makes of the JSON in `body`; the answer to whoever sent it.
+        """Ingest what `event_of` makes of the JSON in `body`. Returns the answer to the sender.
 
-        503 when MOST_WAITING_BYTES are waiting already.
+        The answer is 503 if MOST_WAITING_BYTES are waiting already.
         """
         if self._bytes + len(body) > MOST_WAITING_BYTES:
             return later("too many events are waiting; send it again")
@@ -95,13 +95,13 @@ class Passes:
         self._running = False
         self._bytes -= sum(len(each.body) for each in together)
         for waiting, response in zip(together, done.result(), strict=True):
-            if not waiting.response.done():  # whoever sent it may be gone
+            if not waiting.response.done():  # the sender may have disconnected
                 waiting.response.set_result(response)
         if self._waiting:
             self._begin()
 
     def _take_in(self, together: Sequence[_Waiting]) -> list[Response]:
-        """One pass: the answer to each. Raises nothing."""
+        """Run one pass. Returns the answer to each. Raises nothing."""
         readings = [self._read(each) for each in together]
         events = [event for reading in readings if isinstance(reading, Reading) for event in reading.events]
         outcomes = iter(self._ingest(events))
@@ -145,7 +145,7 @@ class Passes:
 
 
 def guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Response:
-    """What `run` answers; where it raises, the answer that says why, and a line to `report`."""
+    """The answer from `run`; if it raises, an answer with the reason, and a line to `report`."""
     try:
         return run()
     except InvalidInput as error:
@@ -166,7 +166,7 @@ def guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Respo
 
 
 def later(reason: str) -> Response:
-    """The answer 503: the same may be sent again."""
+    """The answer 503: the sender may try again."""
     text = reason if reason.endswith("again") else f"{reason}; send it again"
     return json_response(503, {"error": text}, {"retry-after": "1"})
 

@@ -1,4 +1,4 @@
-"""An adapter's process: the ways to Envoys that were asked for, and the pages for operators, on one store."""
+"""An adapter's process: the requested adapters and the pages for operators, on one store."""
 
 import logging
 import threading
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DISCOVERY_SECONDS = 0.5
-"""How soon a proxy that somebody registered gets its files."""
+"""Seconds until a newly registered proxy gets its files."""
 
 
 class AdapterProcess:
-    """Serves as `settings` say, from the store, and from what is `kept` while that is away.
+    """Serves according to `settings`, from the store, and from what is `kept` while the store is unavailable.
 
-    Files and the network have a follower each: who waits for a disk does not hold up who does not.
+    Files and network have one follower each, so that a slow disk does not delay the network.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class AdapterProcess:
         kept: Saved | None = None,
         hearing: Callable[[], bool] | None = None,
     ) -> None:
-        """Raises PointsmanError for settings that cannot be; nothing listens yet.
+        """Raises PointsmanError for contradictory settings. Does not listen yet.
 
-        `hearing` tells whether notices are heard, where the store is followed by them.
+        `hearing` returns whether notices arrive, if the store is followed by notices.
         """
         self._settings, self._store, self._kept = settings, store, kept
         self._followers: list[Follower] = []
@@ -98,7 +98,7 @@ class AdapterProcess:
         self.parts = Parts()
 
     def start(self, serving: ExitStack) -> dict[str, str]:
-        """Serve for as long as `serving` lasts: where, by what it is for (`files`, `http`, `grpc`, `ops`).
+        """Serve until `serving` closes. Returns the addresses, by purpose (`files`, `http`, `grpc`, `ops`).
 
         Raises PointsmanError if it cannot listen or write.
         """
@@ -116,7 +116,7 @@ class AdapterProcess:
         if settings.grpc or settings.http:
             follower = self._follower(self._kept)
             self._problems.append(follower.all_problems)
-            # Before anybody asks: what is kept needs no store.
+            # Before the servers start: what is kept needs no store.
             follower.recall()
             if settings.grpc:
                 self._start_grpc(serving, follower)
@@ -152,25 +152,25 @@ class AdapterProcess:
         return self._addresses
 
     def serve(self, serving: ExitStack, what: str, server: ThreadedServer) -> None:
-        """Start a server that has to go on for as long as `serving` lasts. Raises PointsmanError if it cannot."""
+        """Start a server that has to run until `serving` closes. Raises PointsmanError if it cannot start."""
         serving.enter_context(server)
         self.parts.watch(what, lambda: server.alive)
         self._addresses[what] = server.address
 
     def rejections(self) -> list[Rejection]:
-        """What Envoys reject, and do not have."""
+        """Resources that Envoys rejected and still lack."""
         return standing(each for found in self._rejections for each in found())
 
     def ahead(self) -> list[str]:
-        """Which Envoys have something newer than what is here, while the store has not been read since."""
+        """The Envoys with something newer than this process has, for which the store has not been read since."""
         return [each for follower in self._followers for each in follower.ahead]
 
     def resets(self) -> list[dict[str, str]]:
-        """What went back lately because the store itself did: what, from where to where, and when."""
+        """What recently went back with the store: what, from where to where, and when."""
         return [each for follower in self._followers for each in follower.resets.all()]
 
     def problems(self) -> dict[ProxyId, list[str]]:
-        """By proxy, why it does not get what the store has; those without any are left out."""
+        """For each proxy, why it does not get what the store has; proxies without problems are left out."""
         found: dict[ProxyId, list[str]] = {}
         for problems in self._problems:
             for proxy, lines in problems().items():
@@ -178,7 +178,7 @@ class AdapterProcess:
         return found
 
     def ops(self, with_dump: bool = True) -> Any:
-        """The pages for operators, as an ASGI application; without the dump, for an address that is not theirs."""
+        """The pages for operators, as an ASGI application; without the dump on addresses that are not for operators."""
         from pointsman.adapter.report.ops import ops
 
         return ops(
@@ -194,9 +194,9 @@ class AdapterProcess:
         )
 
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
-        """Serve until `stop` is set; `ready` is told where.
+        """Serve until `stop` is set; `ready` is called with the addresses.
 
-        Raises PointsmanError if it cannot listen or write, or if a part of it has ended that should not.
+        Raises PointsmanError if it cannot listen or write, or if a part of it ends unexpectedly.
         """
         with ExitStack() as serving:
             ready(self.start(serving))
@@ -204,7 +204,8 @@ class AdapterProcess:
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
         settings = self._settings
-        # Who keeps is one, since two would sweep what the other has: files last by themselves, what is served does not.
+        # Only one follower saves, because two would remove each other's objects. It is the network's: files survive by
+        # themselves.
         follower = self._follower(None if settings.grpc or settings.http else self._kept)
         root = shared_directory(root, settings.group)
         adapter = FilesAdapter(
@@ -265,7 +266,7 @@ class AdapterProcess:
         self.serve(serving, "http", server)
 
     def _start_grpc(self, serving: ExitStack, follower: Follower) -> None:
-        # Who has no use for gRPC does not load it.
+        # Imported only when needed: gRPC is large.
         from pointsman.adapter.ads.ads_adapter import AdsAdapter
         from pointsman.adapter.ads.server import AdsServer
 
@@ -336,5 +337,5 @@ class AdapterProcess:
             try:
                 listener(changed)
             except Exception:
-                # What cannot be rendered must not keep the follower, and with it every other proxy, from going on.
+                # A proxy that cannot be rendered must not stop the follower, and with it all other proxies.
                 _log.exception("a change could not be delivered: %s", ", ".join(map(str, changed)))

@@ -1,4 +1,4 @@
-"""Reconciling now and then, on a thread of its own that no failure ends."""
+"""Reconciles periodically, in a thread of its own that survives every failure."""
 
 import logging
 import threading
@@ -10,15 +10,15 @@ from pointsman.model.errors import PointsmanError
 _log = logging.getLogger(__name__)
 
 LATE = 3
-"""Periods without a reconcile that came to its end, after which that is shown as a problem."""
+"""Periods without a completed reconcile after which that is reported as a problem."""
 
 SOON_S = 1.0
-"""Seconds between two tries of a reconcile that did not come to its end at the start."""
+"""Seconds between two attempts until the first reconcile completes."""
 
 
 class Reconciling:
-    """Calls `reconcile` every `period` seconds, from `start` to `stop`. What it raises is logged, and tried again at
-    the next turn."""
+    """Calls `reconcile` every `period` seconds, from `start` to `stop`. Errors are logged, and the next turn tries
+    again."""
 
     def __init__(
         self, reconcile: Callable[[], None], period: float, *, clock: Callable[[], float] = time.monotonic
@@ -34,28 +34,28 @@ class Reconciling:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more turns; one that is under way gets five seconds."""
+        """Stop after the current turn, which gets five seconds."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
 
     def pause(self, seconds: float) -> bool:
-        """Wait so long within a turn; whether it is to stop."""
+        """Wait within a turn. Returns whether to stop."""
         return self._stop.wait(seconds)
 
     @property
     def alive(self) -> bool:
-        """Whether there are more turns."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     @property
     def age(self) -> float:
-        """Seconds since a reconcile last came to its end, or since the start."""
+        """Seconds since a reconcile last completed, or since the start."""
         return self._clock() - self._done
 
     @property
     def problem(self) -> str:
-        """Why no reconcile has come to its end for LATE periods; "" if one has."""
+        """Why no reconcile completed for LATE periods; "" if one did."""
         if self.age < (LATE + 1) * self._period:
             return ""
         return f"no reconcile for {self.age:.0f} s: {self._failure or 'one is under way'}"
@@ -72,6 +72,6 @@ class Reconciling:
                 self._done, self._failure, self._soon = self._clock(), "", False
 
     def _fail(self, failure: str, defect: bool = False) -> None:
-        # A defect's traceback once; that it goes on every time.
+        # The traceback of a defect once, the failure itself every time.
         _log.warning("%s", failure, exc_info=defect and failure != self._failure)
         self._failure = failure

@@ -1,4 +1,4 @@
-"""What people say of an adapter's process."""
+"""The options of an adapter's process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from pointsman.serve.tls import TlsFiles
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """Where to serve, "" or None for nowhere: `files` below a directory, for Envoys of `envoy_version` (None: unknown)
-    and later, for `group` to read (None: the process's own); `http` and `grpc` for Envoys that ask, `ops` for operators
-    (IP:PORT or unix:PATH).
+    """Where to serve ("" or None: not at all): `files` below a directory, for Envoys of `envoy_version` (None: unknown)
+    and later, readable by `group` (None: the process's own); `http` and `grpc` for Envoys, `ops` for operators (IP:PORT
+    or unix:PATH).
 
     `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
-    all) or ask. `trust_domain` is that of clients' certificates, "" the store's. `refresh_delay_ms` is between two
-    requests over HTTP for the same endpoints. `admins` are the Envoys to watch for what they reject. `sds` is how
-    Envoys' secrets come, None: they are in their bootstraps. `hosts` are names of this machine under which its pages
-    are asked for; `max_connections` is how many Envoys' connections are held over HTTP.
+    all) or when they ask. `trust_domain` is the one required of clients' certificates, "" the store's.
+    `refresh_delay_ms` is the pause between two requests over HTTP for the same endpoints. `admins` are the admins of
+    Envoys to watch for rejections. `sds` is the source of Envoys' secrets, None: their bootstraps. `hosts` are names of
+    this machine for its pages; `max_connections` limits Envoys' connections over HTTP.
     """
 
     http: str = ""

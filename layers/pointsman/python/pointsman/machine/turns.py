@@ -1,4 +1,4 @@
-"""A thread that goes on, whatever what it does raises."""
+"""A thread that survives every failure of its work."""
 
 import logging
 import threading
@@ -8,15 +8,15 @@ from collections.abc import Callable
 _log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
-"""Seconds until what failed is begun again."""
+"""Seconds before failed work starts again."""
 
 _FAILING_S = 10.0
 """Seconds after a failure in which it is shown: longer than AGAIN_S, so that what fails every time is always shown."""
 
 
 class Turns:
-    """Runs `run`, which goes on until `ended` is set. What it raises is logged, with its traceback where that is new,
-    and it is begun again."""
+    """Runs `run`, which works until `ended` is set. If it raises, the error is logged, with a traceback if it is new,
+    and it starts again."""
 
     def __init__(self, name: str, ended: threading.Event, run: Callable[[], None]) -> None:
         self._name, self._ended, self._run = name, ended, run
@@ -24,16 +24,16 @@ class Turns:
         self._thread = threading.Thread(target=self._go_on, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until it is over, `seconds` at most."""
+        """Wait at most `seconds` for the thread to end."""
         self._thread.join(seconds)
 
     @property
     def alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     @property

@@ -1,1 +1,1 @@
-"""What Envoys' admin interfaces tell, for the ways to them that do not tell themselves."""
+"""Reads Envoys' admin interfaces, for adapters whose Envoys do not report rejections themselves."""

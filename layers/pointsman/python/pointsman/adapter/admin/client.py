@@ -1,4 +1,4 @@
-"""Asking an Envoy's admin (https://www.envoyproxy.io/docs/envoy/latest/operations/admin)."""
+"""Queries an Envoy's admin (https://www.envoyproxy.io/docs/envoy/latest/operations/admin)."""
 
 from typing import Any, Self
 
@@ -15,8 +15,8 @@ class Admin:
 
     @classmethod
     def read(cls, text: str, option: str = "--envoy-admin") -> Self:
-        """From IP:PORT or unix:PATH, as `option` has it. Raises InvalidInput, also for an address elsewhere: who
-        reaches an Envoy's admin can end it, so it should not be reachable from here at all."""
+        """Parse IP:PORT or unix:PATH, given as `option`. Raises InvalidInput, also for another machine's address:
+        anyone who reaches an Envoy's admin can stop it, so it should not be reachable from here at all."""
         place = Listen.read(text, option)
         if not place.local:
             raise InvalidInput.single(option, "", f'"{text}" is not on this machine; name a loopback address')
@@ -28,5 +28,5 @@ class Admin:
         return str(self._place)
 
     def get(self, path: str) -> Any:
-        """The JSON that stands under `path`; None if the Envoy has no such thing. Raises NoAnswer."""
+        """The JSON under `path`; None if the Envoy does not have it. Raises NoAnswer."""
         return get_json(self._place, path)

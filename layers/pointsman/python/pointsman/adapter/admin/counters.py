@@ -1,4 +1,4 @@
-"""What an Envoy's counters say of the configurations that it rejected
+"""Derives rejections from an Envoy's counters
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/xds_api#xds-subscription-statistics)."""
 
 import re
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 Subscription: TypeAlias = tuple[str, str]
-"""A kind (clusters, endpoints, listeners) and, for endpoints, the name of the cluster as counters have it."""
+"""A kind (clusters, endpoints, listeners) and, for endpoints, the cluster's name as in the counters."""
 
 _PREFIXES = {("clusters", ""): "cluster_manager.cds", ("listeners", ""): "listener_manager.lds"}
 _REJECTED = "update_rejected"
@@ -16,16 +16,16 @@ _REJECTED = "update_rejected"
 REJECTED_PATH = "/stats?format=json&usedonly&filter=" + quote(
     rf"^((cluster_manager\.cds|listener_manager\.lds|cluster\..+)\.{_REJECTED}|server\.uptime)$"
 )
-"""Asks for every subscription that ever had something rejected (mostly none), and for how long the Envoy is up."""
+"""The path for all subscriptions with any rejection (mostly none), and for the Envoy's uptime."""
 
 LISTENERS_PATH = "/config_dump?resource=dynamic_listeners&mask=name,error_state"
-"""Asks for what was wrong with listeners. Envoy has no such words of clusters and endpoints but in its log
+"""The path for the errors of listeners. For clusters and endpoints Envoy writes the reasons only to its log
 (https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump_shared.proto, UpdateFailureState)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often something was rejected and accepted, and the version that was accepted last ("" if none was)."""
+    """The numbers of rejected and accepted updates, and the version that was accepted last ("" if none was)."""
 
     rejected: int
     accepted: int
@@ -33,7 +33,7 @@ class Count:
 
 
 def rejected_counts(answer: Any) -> dict[Subscription, int]:
-    """The counters in the answer to REJECTED_PATH that are not 0."""
+    """The nonzero counters in the answer to REJECTED_PATH."""
     found = {}
     for name, value in _values(answer):
         subscription = _subscription(name.removesuffix(f".{_REJECTED}"))
@@ -43,19 +43,19 @@ def rejected_counts(answer: Any) -> dict[Subscription, int]:
 
 
 def uptime(answer: Any) -> int:
-    """Seconds since the Envoy started, from the answer to REJECTED_PATH: 0 right after that."""
+    """Seconds since the Envoy started, from the answer to REJECTED_PATH; 0 right after its start."""
     value = dict(_values(answer)).get("server.uptime")
     return value if type(value) is int else 0
 
 
 def details_path(subscriptions: Iterable[Subscription]) -> str:
-    """Asks for what `counts` wants to know of these."""
+    """The path for the data that `counts` needs about these subscriptions."""
     names = "|".join(re.escape(_prefix(each)) for each in sorted(subscriptions))
     return "/stats?format=json&filter=" + quote(rf"^({names})\.(update_success|version_text)$")
 
 
 def counts(rejected: Mapping[Subscription, int], answer: Any) -> dict[Subscription, Count]:
-    """The rejected counters together with the answer to `details_path`."""
+    """The rejection counters combined with the answer to `details_path`."""
     values = dict(_values(answer))
     return {
         each: Count(
@@ -68,11 +68,11 @@ def counts(rejected: Mapping[Subscription, int], answer: Any) -> dict[Subscripti
 
 
 def stands(now: Count, before: Count | None, stood: bool, current: bool | None) -> bool:
-    """Whether the last that came was rejected, given the counts at the look before and whether one stood then.
+    """Whether the latest update was rejected, given the previous counts and whether it was rejected then (`stood`).
 
-    `current` is whether the Envoy has the version that it should have, None where that is not known. It decides where
-    counters do not tell what came last: at the first look (`before` None), and where some was rejected and some
-    accepted since. Where it is not known nobody is accused: over REST, what is rejected comes again within seconds.
+    `current` is whether the Envoy has the version that it should have, None if unknown. It decides if the counters do
+    not show the order: at the first check (`before` is None), and if updates were both rejected and accepted since. If
+    unknown, nothing is reported: over REST, a rejected update comes again within seconds.
     """
     if current:
         return False
@@ -84,7 +84,7 @@ def stands(now: Count, before: Count | None, stood: bool, current: bool | None) 
 
 
 def listener_errors(answer: Any) -> dict[str, str]:
-    """By listener, what Envoy says was wrong with it, from the answer to LISTENERS_PATH (None: nothing was)."""
+    """Envoy's error for each listener, from the answer to LISTENERS_PATH (None: no errors)."""
     found = {}
     for each in answer.get("configs", ()) if isinstance(answer, dict) else ():
         state = each.get("error_state") if isinstance(each, dict) else None
@@ -95,7 +95,7 @@ def listener_errors(answer: Any) -> dict[str, str]:
 
 
 def stat_name(cluster: str) -> str:
-    """How counters call a cluster: a colon would end a tag."""
+    """A cluster's name in counters, where a colon would end a tag."""
     return cluster.replace(":", "_")
 
 

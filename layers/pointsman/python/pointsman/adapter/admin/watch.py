@@ -1,4 +1,4 @@
-"""Watching Envoys' admins for what they reject."""
+"""Watches Envoys' admins for rejections."""
 
 import logging
 import threading
@@ -31,19 +31,19 @@ from pointsman.serve.ask import NoAnswer
 _log = logging.getLogger(__name__)
 
 WAY = "admin"
-"""As metrics call it."""
+"""The name of this way in metrics."""
 
 PERIOD_S = 2.0
-"""Seconds between two looks at an Envoy. One costs an Envoy 12 ms with a thousand clusters."""
+"""Seconds between two checks of an Envoy. With a thousand clusters one check costs the Envoy 12 ms."""
 
 
 MOST_REJECTED = 1000
-"""Subscriptions of one Envoy that are looked at because something of them was ever rejected; the first by name."""
+"""Subscriptions of one Envoy, with any rejection so far, that are checked; the first by name."""
 
 
 @dataclass(slots=True)
 class _Watched:
-    """One Envoy: who it is, its counters at the last look (None: there was none), and what it rejects."""
+    """One Envoy: its identity, its previous counters (None: not checked yet), and what it rejects."""
 
     admin: Admin
     away: str = "not asked yet"
@@ -54,15 +54,15 @@ class _Watched:
     standing: dict[Subscription, list[Rejection]] = field(default_factory=dict)
 
     def forget(self, why: str) -> None:
-        """It is away, or somebody else: nothing is known of it."""
+        """Forget everything about the Envoy: it is unreachable, or has become another one."""
         self.away, self.up, self.seen, self.standing = why, 0, None, {}
 
 
 class AdminWatch:
-    """Looks at Envoys' counters from a thread of its own while the `with` block lasts.
+    """Reads Envoys' counters in a thread of its own, within a `with` block.
 
-    An Envoy that does not answer is no error: it may not be there yet, or be restarting. What it rejected is forgotten
-    with it. `rejections` and `dump` may be called from any thread.
+    An Envoy that does not answer is not an error: it may not have started, or be restarting. Its rejections are
+    forgotten. `rejections` and `dump` may be called from any thread.
     """
 
     def __init__(
@@ -75,10 +75,9 @@ class AdminWatch:
         period: float = PERIOD_S,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`clusters_of` tells the names of the clusters that a proxy should have; `has` whether a proxy whose clusters,
-        listeners or endpoints of a named cluster are of this `version_info` has what it should, None where that is not
-        known. `period` is in seconds, `now` tells Unix time.
-        """
+        """`clusters_of` returns the names of the clusters that a proxy should have. `has` returns whether this
+        `version_info` of a proxy's clusters, listeners or endpoints of a named cluster is what it should have, None if
+        unknown. `period` is in seconds, `now` returns Unix time."""
         self._envoys = [_Watched(admin) for admin in admins]
         self._metrics, self._period, self._now = metrics, period, now
         self._clusters_of, self._has = clusters_of, has
@@ -95,15 +94,15 @@ class AdminWatch:
 
     @property
     def alive(self) -> bool:
-        """Whether it looks."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def rejections(self) -> list[Rejection]:
-        """What the Envoys reject, and do not have."""
+        """Resources that Envoys rejected and still lack."""
         return [each for envoy in self._envoys for found in envoy.standing.values() for each in found]
 
     def dump(self) -> dict[str, Any]:
-        """Who is watched, for `/config_dump`."""
+        """The watched Envoys, for `/config_dump`."""
         return {
             "envoys": [
                 {
@@ -118,7 +117,7 @@ class AdminWatch:
         }
 
     def look(self) -> None:
-        """Look at every Envoy once."""
+        """Check every Envoy once."""
         for envoy in self._envoys:
             if self._stop.is_set():
                 return
@@ -127,7 +126,7 @@ class AdminWatch:
             except NoAnswer as error:
                 envoy.forget(str(error))
             except Exception:
-                # Whatever one of them answers, the others are looked at.
+                # A bad answer of one Envoy must not stop the checks of the others.
                 _log.exception("what %s answers is not understood", envoy.admin)
 
     def _run(self) -> None:
@@ -151,7 +150,7 @@ class AdminWatch:
         for subscription, count in found.items():
             before = None
             if envoy.seen is not None:
-                # What had no counter at the last look had never been rejected then.
+                # A subscription without a counter at the previous check had no rejections then.
                 before = envoy.seen.get(subscription, Count(0, count.accepted, count.version))
             if stands(count, before, subscription in envoy.standing, self._current(envoy, subscription, count)):
                 standing[subscription] = self._rejections(envoy, subscription)
@@ -160,7 +159,7 @@ class AdminWatch:
         envoy.seen, envoy.standing = found, standing
 
     def _meet(self, envoy: _Watched) -> None:
-        """Learn who it is."""
+        """Read the Envoy's identity."""
         info = envoy.admin.get("/server_info")
         node = info.get("node") if isinstance(info, dict) else None
         try:
@@ -176,7 +175,7 @@ class AdminWatch:
         return self._has(envoy.proxy, subscription[0], self._name(envoy, subscription), count.version)
 
     def _name(self, envoy: _Watched, subscription: Subscription) -> str:
-        """The cluster's own name, where it is one that we know."""
+        """The cluster's real name, if it is a known one."""
         kind, name = subscription
         if kind != "endpoints" or envoy.proxy is None:
             return name
@@ -184,7 +183,7 @@ class AdminWatch:
 
     def _rejections(self, envoy: _Watched, subscription: Subscription) -> list[Rejection]:
         kind, _ = subscription
-        # In its own words where its admin has them.
+        # Envoy's own reason, if its admin has it.
         said = listener_errors(envoy.admin.get(LISTENERS_PATH)) if kind == "listeners" else {}
         said = said or {self._name(envoy, subscription): "its admin does not say why; its log does"}
         before = {(each.name, each.reason): each for each in envoy.standing.get(subscription, ())}

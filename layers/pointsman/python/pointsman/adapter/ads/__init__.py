@@ -1,1 +1,1 @@
-"""Envoys on streams (gRPC, ADS)."""
+"""Delivers to Envoys over gRPC streams (ADS)."""

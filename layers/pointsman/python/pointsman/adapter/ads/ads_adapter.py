@@ -1,4 +1,4 @@
-"""ADS: how Envoys fetch over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol)."""
+"""ADS: delivers over gRPC (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol)."""
 
 import asyncio
 import contextlib
@@ -46,27 +46,28 @@ from pointsman.store.protocol import StoreError
 _log = logging.getLogger(__name__)
 
 FIRST_REQUEST_SECONDS = 10.0
-"""From the start of a stream to its first request."""
+"""Seconds from the start of a stream to its first request."""
 
 NO_REQUEST = "what was sent is no discovery request"
 
 HOLD_S = 10.0
-"""Seconds that a stream is held which nothing can be sent on yet, before it is ended with the reason."""
+"""Seconds that a stream is held while nothing can be sent yet; then it ends with the reason."""
 
 _MAKING = "making what it gets over gRPC"
 
 MOST_STREAMS = 16_384
-"""At one adapter; the others are refused, for another adapter to take."""
+"""Streams of one adapter; further ones are refused, for another adapter to accept."""
 
 _LOOK_S = 0.25
-"""Seconds between two looks for a proxy that is not registered."""
+"""Seconds between two checks for a proxy that is not registered."""
 
 
 class AdsAdapter:
-    """Serves every Envoy that a follower's store knows; follows a proxy from its first stream on.
+    """Serves every Envoy that a follower's store knows, and follows a proxy from its first stream on.
 
-    A stream never starts with nothing for want of data, and never goes back: what an Envoy has that is newer stays.
-    `on_change`, `rejections` and `config_dump` may be called from any thread, the rest belongs to the server.
+    A stream never starts with an empty response because data is missing, and never goes back: an Envoy keeps anything
+    newer that it has. `on_change`, `rejections` and `config_dump` may be called from any thread, the rest only by the
+    server.
     """
 
     def __init__(
@@ -80,10 +81,11 @@ class AdsAdapter:
         clock: Callable[[], float] = time.monotonic,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`trust_domain` is that of clients' certificates, None: the store's. `sds` is how Envoys' secrets come, None:
-        they are in their bootstraps.
+        """`trust_domain` is the one required of clients' certificates, None: the store's. `sds` is the source of
+        Envoys' secrets, None: their bootstraps.
 
-        `announce` is told of views that change because this adapter made the follower look, for others that share it.
+        `announce` is called with the views that change because this adapter made the follower read, for adapters that
+        share it.
         """
         self._follower, self._metrics = follower, metrics
         self._gate = Gate(follower.view, trust_domain)
@@ -100,7 +102,7 @@ class AdsAdapter:
         self._joins = Joins("ads-reader")
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
-        """Send what the views of these proxies have by now."""
+        """Send the current views of these proxies."""
         changed = {*changed, *self._defects.due}
         with self._lock:
             touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
@@ -114,15 +116,15 @@ class AdsAdapter:
 
     @property
     def waiting(self) -> int:
-        """How many Envoys wait for their turn to be prepared for."""
+        """How many Envoys wait for their turn to be prepared."""
         return self._joins.waiting
 
     def in_use(self) -> set[ProxyId]:
-        """Who has a stream."""
+        """The proxies with a stream."""
         return {stream.proxy for stream in self._streams.copy()}
 
     def release(self, proxies: Iterable[ProxyId]) -> None:
-        """Keep nothing of these, unless they have a stream again."""
+        """Drop everything about these proxies, unless they have a stream again."""
         proxies = set(proxies)
         with self._lock:
             for key in [key for key, channel in self._channels.items() if key[0] in proxies and not channel.wakes]:
@@ -132,20 +134,20 @@ class AdsAdapter:
             self._defects.forget(proxy)
 
     def fetching(self) -> list[Fetching]:
-        """Who has a stream though it is retired."""
+        """The retired proxies that still have a stream."""
         streams = self._streams.copy()
         return [(WAY, each.proxy, each.node) for each in streams if self._follower.is_retired(each.proxy)]
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
-        """By proxy, what fails for it alone and is tried again."""
+        """For each proxy, what fails for it alone and will be tried again."""
         return self._defects.problems()
 
     def rejections(self) -> list[Rejection]:
-        """What Envoys rejected and still do not have; an Envoy that hung up is forgotten."""
+        """Resources that Envoys rejected and still lack; a disconnected Envoy is forgotten."""
         return [each for stream in self._streams.copy() for each in stream.rejections()]
 
     def config_dump(self) -> dict[str, Any]:
-        """What every stream was sent, for `/config_dump`."""
+        """What was sent on every stream, for `/config_dump`."""
         streams = sorted(self._streams.copy(), key=lambda each: each.node)
         return {
             "streams": [stream.dump() for stream in streams],
@@ -153,7 +155,7 @@ class AdsAdapter:
         }
 
     def handlers(self) -> Mapping[str, Any]:
-        """By method, what the server calls. Responses are bytes already."""
+        """The server's handlers, by method. Responses are already bytes."""
         self._loop = asyncio.get_running_loop()
         return {
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
@@ -165,13 +167,13 @@ class AdsAdapter:
         }
 
     def drain(self) -> None:
-        """End every stream after what is under way; new ones are turned away."""
+        """End every stream after its current work; new streams are refused."""
         self._draining = True
         for stream in self._streams:
             stream.end()
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release threads and open calls."""
         self._joins.close()
 
     def _in_loop(self, call: Callable[[], None]) -> None:
@@ -251,13 +253,13 @@ class AdsAdapter:
     async def _find(
         self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel, has_something: bool
     ) -> tuple[grpc.StatusCode, str] | None:
-        """Wait until there is something to send to `proxy`: None, or why there is not.
+        """Wait until something can be sent to `proxy`. Returns None, or the reason why nothing can.
 
-        An Envoy that `has_something` keeps it when its registration was deleted: its stream is held.
+        An Envoy that `has_something` keeps it after its registration is deleted: its stream is held.
         """
         deadline = self._clock() + self._hold
         while not self._draining:
-            # What is there is kept up with the store, and does not wait for one that is slow just now.
+            # An existing view is up to date with the store, and does not wait for a store that is slow now.
             if self._may_run(proxy, channel, has_something):
                 return None
             status, problem = await self._joins.run(partial(self._look_for, proxy, envoy, channel))
@@ -268,7 +270,7 @@ class AdsAdapter:
         return grpc.StatusCode.UNAVAILABLE, "the adapter is ending; another one may take over"
 
     def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> tuple[grpc.StatusCode, str]:
-        """Put into `channel` what there is; otherwise, why there is nothing."""
+        """Put the resources into `channel`. Returns the reason if there are none."""
         status, problem = grpc.StatusCode.NOT_FOUND, f"{proxy} is not registered; `pointsman apply` does that"
         try:
             changed = self._follower.join(proxy)
@@ -291,7 +293,7 @@ class AdsAdapter:
         return has_something if self._follower.is_retired(proxy) else channel.resources is not None
 
     def _forget(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> None:
-        """Keep nothing of a proxy that nobody knows."""
+        """Drop everything about a proxy that the store does not know."""
         with self._lock:
             if not channel.wakes and channel.resources is None:
                 self._channels.pop((proxy, takes_hostnames(envoy)), None)
@@ -304,7 +306,7 @@ class AdsAdapter:
     async def _refuse(
         self, context: Context, status: grpc.StatusCode, reason: str, label: str, pause: float | None = None
     ) -> None:
-        """End a stream, after a pause: whoever comes back at once must not keep us busy."""
+        """End a stream after a pause, so that Envoys that reconnect at once do not keep the adapter busy."""
         _log.warning("a stream is refused: %s", reason)
         if self._metrics:
             self._metrics.refused.labels(WAY, label).inc()
@@ -313,7 +315,7 @@ class AdsAdapter:
 
 
 def _reader(message: Any) -> Callable[[bytes], Any]:
-    """What reads requests: UNREADABLE for what is none, for which gRPC would log a traceback."""
+    """A parser of requests that returns UNREADABLE for invalid ones, where gRPC would log a traceback."""
 
     def read(data: bytes) -> Any:
         try:
@@ -325,8 +327,8 @@ def _reader(message: Any) -> Callable[[bytes], Any]:
 
 
 def _client_uris(context: Context) -> tuple[str, ...] | None:
-    """The URI SANs of the client's certificate; None on loopback or a unix socket: the server listens nowhere else
-    without certificates."""
+    """The URI SANs of the client's certificate; None on loopback or a unix socket, the only places without
+    certificates."""
     peer = context.auth_context()
     if peer.get("transport_security_type") != [b"ssl"]:
         return None
@@ -338,7 +340,7 @@ def _client_uris(context: Context) -> tuple[str, ...] | None:
 
 
 def _has_something(first: Any) -> bool:
-    """Whether an Envoy whose stream begins with this request has resources from an earlier one."""
+    """Whether an Envoy whose stream begins with this request has resources from an earlier stream."""
     if isinstance(first, DeltaDiscoveryRequest):
         return bool(first.initial_resource_versions)
     return bool(first.version_info)
@@ -351,5 +353,5 @@ def _wake(channels: Iterable[Channel]) -> None:
 
 
 def _some_version(hostnames: bool) -> EnvoyVersion | None:
-    """A version of those that take hostnames, or do not."""
+    """Some version of Envoy that takes hostnames, or does not."""
     return (1, 40, 0) if hostnames else None

@@ -1,4 +1,4 @@
-"""What one stream's Envoy has that is newer than what is here, until the store has said what is right."""
+"""Handles one stream's Envoy with newer resources than this process has, until the store decides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pointsman.discovery.version import Standing, standing
 
 @dataclass(slots=True)
 class _Met:
-    """A meeting about these `names` of a kind (None: all); `is_done` once the store was read for it."""
+    """A meeting about these `names` of a kind (None: all); `is_done` when the store was read for it."""
 
     names: frozenset[str] | None
     meeting: Meeting
@@ -27,17 +27,18 @@ class _Met:
 
 
 class Ahead:
-    """The meetings of one stream, one of each kind at most."""
+    """The meetings of one stream, at most one of each kind."""
 
     def __init__(self, follower: Follower, proxy: ProxyId, node: str, wake: Callable[[], None]) -> None:
-        """`wake` is called on any thread when there is something to look at."""
+        """`wake` is called, on any thread, when a meeting is done."""
         self._follower, self._proxy, self._node, self._wake = follower, proxy, node, wake
         self._met: dict[Kind, _Met] = {}
 
     def see_to(self, conversation: Conversation[Any], resources: Resources) -> bool:
-        """Have the store read for what the Envoy is ahead in. Whether it was, and what `resources` has is to be sent.
+        """Ask for a read of the store where the Envoy is ahead. Returns whether it was read, so that `resources` can be
+        sent.
 
-        `resources` are the newest that there are, as of after the last `wake`.
+        `resources` are the newest, taken after the last `wake`.
         """
         trusted = False
         for kind in self._met.keys() - conversation.ahead.keys():
@@ -54,12 +55,12 @@ class Ahead:
         return trusted
 
     def end(self) -> None:
-        """The Envoy has hung up."""
+        """Leave all meetings: the Envoy has disconnected."""
         for kind in list(self._met):
             self._leave(kind)
 
     def _meet(self, kind: Kind, names: frozenset[str] | None) -> None:
-        # Listeners come from the manifests alone.
+        # Listeners depend only on the manifests.
         found = frozenset() if kind is Kind.LISTENERS else names
         clusters = None if found is None else frozenset(each for name in found for each in cluster_ids_in(name))
 

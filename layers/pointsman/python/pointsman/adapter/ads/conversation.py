@@ -1,4 +1,4 @@
-"""What goes out on one stream, and in which order: before anything comes what it needs, and nothing goes too early."""
+"""Decides what is sent on one stream, and in which order: additions before what needs them, removals after."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from pointsman.delivery.order import AT_ONCE, NEVER, Given
 from pointsman.discovery.version import Version
 
 SETTLE_S = 1.0
-"""Seconds that an Envoy gets to move to new listeners before the clusters go that only the old ones used."""
+"""Seconds for an Envoy to move to new listeners, before the clusters go that only the old ones used."""
 
 PATIENCE_S = 5.0
-"""Seconds that listeners wait for new clusters and their endpoints to be accepted."""
+"""Seconds that listeners wait for the ACK of new clusters and their endpoints."""
 
 Request = TypeVar("Request", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One serialized response. `published` is when the newest change in it was (RFC 3339), "" where the Envoy did not
-    wait for a change but asked."""
+    """One serialized response. `published` is the publication time of the newest change in it (RFC 3339), "" if the
+    Envoy asked rather than waited for a change."""
 
     kind: Kind
     data: bytes
@@ -35,42 +35,43 @@ class Response:
 class Conversation(ABC, Generic[Request]):
     """The state of one stream. No I/O and no clock; not safe for several threads.
 
-    Additions go out as clusters, then endpoints, then, when the Envoy has accepted both, listeners; removals the other
-    way round, clusters when the listeners without them have been accepted and had the time to settle. What the Envoy
-    has is never replaced by something older, and what we have not got is never taken for something that is gone.
+    Additions are sent as clusters, then endpoints, then, after the ACK of both, listeners. Removals go the other way:
+    clusters go when the listeners without them are acknowledged and had time to settle. Nothing that the Envoy has is
+    replaced by something older, and missing data is never treated as a removal.
     """
 
     def __init__(self, opened: float) -> None:
-        """`opened` is now: seconds, from whenever."""
+        """`opened` is the current time in seconds, from any zero."""
         self.subscriptions: dict[Kind, Subscription] = {}
         self.due: float | None = None
         self.ahead: dict[Kind, frozenset[str] | None] = {}
         self._opened = opened
         self._withheld = False
         self._nonces = 0
-        # By the name of the endpoints: the cluster that goes with them, and when it was sent.
+        # By the name of the endpoints: their cluster, and when it was sent.
         self._awaited: dict[str, tuple[str, float]] = {}
 
     @abstractmethod
     def receive(self, request: Request, now: float) -> bool:
-        """Take in one request: whether there may be something to send now, which `advance` then says.
+        """Process one request. Returns whether `advance` may have something to send now.
 
-        After most there is not: Envoys say that they have taken what they got, all of them at the same time.
+        Mostly it has not: most requests are ACKs, which all Envoys send at the same time.
         """
 
     @abstractmethod
     def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
-        """Note in `of` that these go out, and the response that carries them."""
+        """Record in `of` that these are sent. Returns the response that carries them."""
 
     @abstractmethod
     def _begin(self, of: Subscription, resources: Resources) -> bool:
-        """Whether the first of a kind may go out, of which the Envoy may have something from an earlier stream."""
+        """Whether the first response of a kind may be sent, given what the Envoy may have from an earlier stream."""
 
     def advance(self, resources: Resources, now: float) -> list[Response]:
-        """What to send now to bring the Envoy towards `resources`; `due` is when to ask again, None: upon a change.
+        """The responses to send now to bring the Envoy towards `resources`. `due` is when to call again, None: after a
+        change.
 
-        `ahead` is then of what kinds the Envoy says that it has something newer, or something else that is as far: of
-        each, the names that this is about, beside the manifests; None for all. `trust` is what the store decides then.
+        Then `ahead` has the kinds in which the Envoy reports something newer or conflicting, each with the names
+        concerned, besides the manifests; None for all. `trust` is called after the store was read.
         """
         calm = not self._withheld
         self.due, self._withheld = None, False
@@ -82,8 +83,8 @@ class Conversation(ABC, Generic[Request]):
         quiet = calm and clusters is not None and clusters.keep_still(resources)
         if clusters is not None and not quiet and self._begin(clusters, resources):
             self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
-        # Endpoints go when nobody asks for them any more. A name that is not there is that of a selection that is
-        # over: its cluster is about to be changed, and is better off with what it has.
+        # Endpoints go when no cluster requests them any more. A missing name belongs to an earlier selection: its
+        # cluster is about to be changed, and keeps what it has until then.
         if endpoints is not None and not endpoints.keep_still(resources) and self._begin(endpoints, resources):
             self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
         if (
@@ -91,7 +92,7 @@ class Conversation(ABC, Generic[Request]):
             and not (calm and listeners.keep_still(resources))
             and self._begin(listeners, resources)
         ):
-            # Behind, we do not have all clusters that the listeners may need.
+            # While behind, this process may lack clusters that the listeners need.
             if self._look_behind(resources) or not self._allow_listeners(resources, now):
                 self._withheld = True
             else:
@@ -106,15 +107,15 @@ class Conversation(ABC, Generic[Request]):
         return out
 
     def trust(self, kind: Kind) -> dict[str, Version]:
-        """The store was read since the Envoy was found ahead in `kind`, and what is here is what it has: that is sent
-        now, whatever the Envoy said that it had. What that was, by name, "" for all of the kind together."""
+        """Accept for `kind` that the store was read and confirms this process: its content is sent now, whatever the
+        Envoy reported. Returns what the Envoy had reported, by name, "" for the whole kind."""
         return self.subscriptions[kind].forget()
 
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
         self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
         if (endpoints := self.subscriptions.get(Kind.ENDPOINTS)) is not None:
-            # A cluster that is what it was before the last one warms anew, on endpoints that the Envoy has already.
+            # A cluster that returns to an earlier content warms again, on endpoints that the Envoy already has.
             endpoints.owe(resources, (resources.endpoints_of[each.name] for each in changed))
         return changed
 
@@ -127,11 +128,11 @@ class Conversation(ABC, Generic[Request]):
     def _send(
         self, of: Subscription, resources: Resources, changed: list[Resource], gone: list[str], out: list[Response]
     ) -> None:
-        """Put what there is to say into `out`: mostly one response, none if there is nothing."""
+        """Append the responses to `out`: mostly one, none if nothing changed."""
         ours = resources.of[of.kind]
         groups: list[list[Resource]] = []
         if of.apart:
-            # What was rejected and moved on meanwhile is sent as it is now, still apart.
+            # A rejected group that has changed since is sent in its new content, still separately.
             groups = [[ours[name] for name in names if name in ours and of.wants(name)] for names in of.apart]
             groups = [group for group in groups if group]
             of.apart.clear()
@@ -144,20 +145,21 @@ class Conversation(ABC, Generic[Request]):
             published = max((each.published for each in group if each.name not in asked), default="")
             out.append(Response(of.kind, self._bring(of, resources, group, gone), published))
             gone = []
-        # Where the Envoy is ahead nothing counts as brought: what was passed over now is looked at again.
+        # While the Envoy is ahead nothing counts as brought: what was skipped now is checked again.
         of.at = -1 if of.kind in self.ahead else resources.number
 
     @staticmethod
     def _answers_with_nothing(of: Subscription) -> bool:
-        # A proxy without upstreams has no clusters: that is for its Envoy to know, which waits for a first answer.
+        # A proxy without upstreams has no clusters. Its Envoy still waits for a first, empty response.
         return of.at == -1 and of.everything and not of.has
 
     def _allow_listeners(self, resources: Resources, now: float) -> bool:
-        """Whether the Envoy may get other listeners: it has accepted all clusters, or had the time. Else `due`."""
+        """Whether other listeners may be sent: the Envoy has acknowledged all clusters, or had enough time. Otherwise
+        sets `due`."""
         if self._awaited:
             current = resources.of[Kind.ENDPOINTS]
             self._awaited = {place: each for place, each in self._awaited.items() if place in current}
-        # An Envoy that never asks for the endpoints of one cluster must not be kept from the others' listeners.
+        # An Envoy that never requests the endpoints of one cluster must still get the others' listeners.
         given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE_S)
         return given.may_listen(now) or self._later(given.ready)
 
@@ -167,12 +169,13 @@ class Conversation(ABC, Generic[Request]):
         return bool(behind)
 
     def _allow_leaving(self, of: Subscription | None, resources: Resources, now: float) -> bool:
-        """Whether clusters may go: the Envoy has the listeners of `resources` and nothing older any more. Else `due`.
+        """Whether clusters may be removed: the Envoy has the listeners of `resources` and no older ones. Otherwise sets
+        `due`.
 
         `of` is the subscription of listeners.
         """
         if of is None:
-            # One that starts asks for listeners when it has its clusters, one that comes back asks for both at once.
+            # A starting Envoy requests listeners when it has its clusters, a returning one requests both at once.
             taken = self._opened + SETTLE_S
         elif of.at != resources.number or of.unanswered or of.apart or of.rejected:
             taken = NEVER
@@ -182,7 +185,7 @@ class Conversation(ABC, Generic[Request]):
         return given.may_leave(now) or self._later(taken)
 
     def _later(self, moment: float) -> bool:
-        """Not now, and if it is known when, have us asked again then."""
+        """Returns False, and sets `due` if the time is known."""
         if moment != NEVER:
             self.due = moment if self.due is None else min(self.due, moment)
         return False
@@ -192,7 +195,7 @@ class Conversation(ABC, Generic[Request]):
         return str(self._nonces)
 
     def _answer(self, of: Subscription, nonce: str, error: Status | None, now: float) -> bool:
-        """Take in that the Envoy accepted the response `nonce`, or rejected it for `error`; as `receive`."""
+        """Process the Envoy's ACK of the response `nonce`, or its NACK with `error`. Returns as `receive`."""
         names = of.unanswered.pop(nonce, None)
         if names is None:
             return False

@@ -1,4 +1,4 @@
-"""One stream that carries what changed (DeltaAggregatedResources)."""
+"""One stream of the incremental protocol, which carries only changes (DeltaAggregatedResources)."""
 
 from collections.abc import Sequence
 
@@ -17,24 +17,24 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
     (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds)."""
 
     def receive(self, request: DeltaDiscoveryRequest, now: float) -> bool:
-        """Take in one request: what is subscribed to counts whatever response it answers."""
+        """Process one request. Its subscriptions count even if it answers an outdated response."""
         try:
             kind = Kind(request.type_url)
         except ValueError:
-            return False  # secrets, routes and whatever else has another source
+            return False  # secrets, routes and other kinds come from other sources
         of = self.subscriptions.get(kind)
         names = set(request.resource_names_subscribe)
         changed = of is None or bool(names)
         if of is None:
             of = self.subscriptions[kind] = Subscription(kind)
-            # Without a name the first request is for everything; there is no such thing as all endpoints.
+            # Without names the first request is for everything. Endpoints cannot be requested so.
             of.everything = not names and kind is not Kind.ENDPOINTS
             for name, text in request.initial_resource_versions.items():
                 of.has[name] = told(name, Version.read(text))
                 of.returning = True
             of.owed |= {name for name in names if name not in of.has}
         else:
-            # Asked for again is to be sent again.
+            # A repeated request asks for the resource again.
             of.owed |= names
         if _EVERYTHING in names:
             names.discard(_EVERYTHING)
@@ -50,7 +50,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         return changed
 
     def _begin(self, of: Subscription, resources: Resources) -> bool:
-        return True  # it has told by resource what it has
+        return True  # it has reported its versions resource by resource
 
     def _bring(self, of: Subscription, resources: Resources, changed: Sequence[Resource], gone: Sequence[str]) -> bytes:
         nonce = self._next_nonce()
@@ -62,7 +62,8 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
 
     @staticmethod
     def _witness(of: Subscription, resources: Resources, gone: Sequence[str]) -> list[Resource]:
-        """One that stays, under the present manifests: its version tells any other adapter that something has ended."""
+        """A resource that stays, under the current manifests: its version shows another adapter that something was
+        removed."""
         ours = resources.of[of.kind]
         stays = next((name for name in of.has if name in ours and name not in gone and name not in of.rejected), None)
         return [] if stays is None else [restamped(ours[stays], resources.era, resources.stamp)]

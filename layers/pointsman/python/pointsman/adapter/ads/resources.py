@@ -1,4 +1,4 @@
-"""All that one proxy gets, serialized once for every stream that carries it."""
+"""All resources of one proxy, serialized once for every stream."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,32 +16,31 @@ from pointsman.discovery.version import Stamp, Version, joined
 from pointsman.model.era import Era
 
 _NONE = -2
-"""The number of no Resources; -1 is that of a subscription that was brought nothing yet."""
+"""A number of no Resources; -1 is that of a subscription that got nothing yet."""
 
 
 class Kind(Enum):
-    """What a subscription is for; the value is the type's URL."""
+    """The kind of a subscription; the value is the type URL."""
 
     CLUSTERS = CLUSTER_TYPE
     ENDPOINTS = ENDPOINT_TYPE
     LISTENERS = LISTENER_TYPE
 
-    # There is one of each, and they are looked up for every stream: what Enum has would be called in Python.
+    # Plain identity: Enum's own comparison and hash would be Python calls, for every stream.
     __hash__ = object.__hash__
 
     @property
     def label(self) -> str:
-        """As metrics and dumps have it."""
+        """The kind's name in metrics and dumps."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """One resource, and how it goes into either kind of response.
+    """One resource, prepared for both protocols.
 
-    `whole` and `single` are responses of the state of the world and of a delta, serialized, that hold it and nothing
-    else: serialized messages merge by being put one behind the other
-    (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    `whole` and `single` are serialized responses of the state of the world and of a delta that contain only this
+    resource: concatenated messages merge (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
     """
 
     name: str
@@ -52,16 +51,16 @@ class Resource:
 
     @property
     def is_told(self) -> bool:
-        """Whether an Envoy says that it has it; what it was sent here is ours."""
+        """Whether the Envoy reported the resource; otherwise this process sent it."""
         return not self.single
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one proxy gets under one view; `number` grows from view to view.
+    """All resources of one proxy under one view; `number` grows with every view.
 
-    `moved` are the resources that have changed since the Resources with the number `before`, `still` the kinds of
-    which none moved and none ended since; `endpoints_of` are the names of the clusters' endpoints.
+    `moved` are the resources that changed since the Resources with the number `before`; `still` the kinds in which none
+    changed or ended since; `endpoints_of` the names of the clusters' endpoints.
     """
 
     number: int
@@ -76,7 +75,7 @@ class Resources:
 
     @cached_property
     def versions(self) -> Mapping[Kind, Version]:
-        """By kind, the version of everything of it together."""
+        """For each kind, the version of all its resources together."""
         numbers = ((each.snapshot.era, each.snapshot.version) for each in self.delivery.clusters)
         era, at, number = joined(self.era, self.stamp, numbers)
         return {
@@ -90,12 +89,14 @@ class Resources:
 
 
 def told(name: str, version: Version | None) -> Resource:
-    """One that an Envoy says it has: of this version, or of another control plane's (None), which is older than any."""
+    """A resource that an Envoy reports: with this version, or with another control plane's (None), which counts as
+    oldest."""
     return Resource(name, version or Version((0, 0, 0), ""), b"", b"")
 
 
 def restamped(resource: Resource, era: Era, at: Stamp) -> Resource:
-    """The same, as first sent in `era` under the manifests' stamp `at`: its version is later, what it covers is not."""
+    """The same resource, as if first sent in `era` under the manifests' stamp `at`: a later version of the same
+    content."""
     now, at, number = joined(era, at, [(resource.version.era, resource.version.order[0])])
     version = Version((number, *at), resource.version.digest, now)
     (value,) = DiscoveryResponse.FromString(resource.whole).resources
@@ -110,10 +111,10 @@ def make_resources(
 ) -> Resources:
     """The resources of `delivery` under the manifests' `era` and stamp `at`.
 
-    What `previous` has as well is taken from there.
+    Unchanged ones are taken from `previous`.
     """
-    # Whatever is made under later manifests is later, be it the same or not: another adapter may have sent what was in
-    # between, which we have not seen.
+    # Everything made under later manifests gets a later version, even if unchanged: another adapter may have sent
+    # versions in between that this process has not seen.
     same = previous if previous is not None and (previous.era, previous.stamp) == (era, at) else None
     kept: dict[int, tuple[Resource, Resource]] = {}
     if same is not None and same.delivery.form == delivery.form:
@@ -150,8 +151,8 @@ def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, R
     order = (number, *at)
     published = delivered.snapshot.published
     cluster, assignment = delivered.cluster, delivered.assignment
-    # The version of endpoints covers their cluster too: a cluster that changes waits for its endpoints, which have to
-    # be sent again even where they are what they were.
+    # The version of endpoints covers their cluster too: a changed cluster waits for its endpoints, which have to be
+    # sent again even if unchanged.
     return (
         _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published=published),
         _resource(

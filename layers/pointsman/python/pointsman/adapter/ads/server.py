@@ -1,4 +1,4 @@
-"""The gRPC server before the ADS adapter: where it listens, whom it trusts, how it ends."""
+"""The gRPC server for the ADS adapter: its address, access checks and shutdown."""
 
 import asyncio
 import logging
@@ -21,51 +21,53 @@ _log = logging.getLogger(__name__)
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 MOST_CONNECTIONS = 16_384
-"""Connections at a time, as long as they are no more than half of the files that the process may open."""
+"""Connections at a time, but at most half of the files that the process may open."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Bytes of a request. A node is 77 KB; an Envoy that comes back tells the version of every resource, 30,000 of them."""
+"""Bytes of a request. A node has 77 KB; a returning Envoy sends the versions of all its resources, up to 30,000."""
 
 MOST_STREAMS_OF_ONE = 100
-"""Streams at a time on one connection, which so holds 400 MiB of requests that are not complete. An Envoy has one.
+"""Streams at a time on one connection, which can therefore hold 400 MiB of incomplete requests. An Envoy has one
+stream.
 
-gRPC has no bound in Python on what all of them hold together (a C++ server has its ResourceQuota). What bounds it is
-the number of streams, and the limit of memory that the process is given.
+In Python, gRPC has no limit on the bytes of all connections (in C++ it has ResourceQuota). Only the number of streams
+and the process's memory limit bound them.
 """
 
 MAX_METADATA_BYTES = 16 * 1024
-"""Bytes of a stream's metadata, beyond which gRPC begins to refuse it; beyond four times as many it always does."""
+"""Bytes of a stream's metadata, above which gRPC may refuse it; above four times as many it always does."""
 
 _MOST_REFUSED = 1000
-"""Streams that are told why they are refused, at a time; gRPC turns more away without a word."""
+"""Refused streams at a time that get a reason; gRPC refuses further ones without."""
 
 _OPTIONS = [
-    # Two adapters on one port by accident would each get some of the Envoys.
+    # Two adapters that share a port by accident would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
-    # Streams are silent for days; whoever is gone is noticed within a minute and a half.
+    # Streams can be silent for days; a lost client is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # The Envoys' own keepalive comes every 30 s; by default gRPC takes more than one in five minutes for an attack.
+    # Envoys send keepalives every 30 s; by default gRPC treats more than one in five minutes as an attack.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MOST_STREAMS_OF_ONE),
-    # Whoever connects says something within ten seconds, and has a stream within five minutes.
+    # A client must send something within ten seconds, and open a stream within five minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),
 ]
 
 
 class AdsServer(ThreadedServer):
-    """Serves an adapter from a thread of its own, while the `with` block lasts or from `start` to `stop`."""
+    """Serves an adapter in a thread of its own, within a `with` block or from `start` to `stop`."""
 
     def __init__(self, adapter: AdsAdapter, listen: Listen, tls: TlsFiles | None = None, *, grace: float = 5.0) -> None:
-        """`grace` is the seconds that streams get to end. Raises InvalidInput without `tls` on a foreign address."""
+        """`grace` is the seconds for streams to end. Raises InvalidInput without `tls` on an address that other
+        machines reach."""
         super().__init__("grpc", listen, tls=tls is not None, grace=grace, option="--grpc")
         self._adapter, self._tls = adapter, tls
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,7 +76,7 @@ class AdsServer(ThreadedServer):
 
     @property
     def address(self) -> str:
-        """Where it listens, with the port that was picked for 0."""
+        """The server's address, with the actual port if 0 was asked for."""
         return _target(self._listen, self._port)
 
     def _serve(self) -> None:
@@ -112,7 +114,7 @@ class AdsServer(ThreadedServer):
         return int(port)
 
     def _bind_path(self, server: Any) -> int:
-        # gRPC would take the socket of one that runs away from it, and give it a mode only when it listens.
+        # gRPC would steal the socket of a running server, and set its mode only after it listens.
         try:
             with tempfile.TemporaryDirectory(prefix=".", dir=os.path.dirname(self._listen.path)) as within:
                 beside = os.path.join(within, "s")
@@ -124,16 +126,16 @@ class AdsServer(ThreadedServer):
 
 
 def _target(listen: Listen, port: int) -> str:
-    """As gRPC has it."""
+    """The address in gRPC's syntax."""
     if listen.path:
         return f"unix:{listen.path}"
     return f"[{listen.host}]:{port}" if ":" in listen.host else f"{listen.host}:{port}"
 
 
 def _credentials(files: TlsFiles) -> Any:
-    """Those of a server that lets in only who shows a certificate; files are read again when they have changed.
+    """Credentials of a server that requires client certificates; changed files are read again.
 
-    Raises PointsmanError where a file cannot be read.
+    Raises PointsmanError if a file cannot be read.
     """
     places = (files.private_key, files.certificate, files.client_ca)
 

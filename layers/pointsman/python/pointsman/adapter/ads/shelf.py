@@ -1,4 +1,4 @@
-"""The resources of every proxy that somebody streams, made once for all of its Envoys."""
+"""The resources of every proxy with a stream, made once for all its Envoys."""
 
 import threading
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def resources(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Resources | None:
-        """What an Envoy of this version gets as `proxy`; None if there is no complete view, nor was one."""
+        """The resources of `proxy` for an Envoy of this version; None if there has been no complete view yet."""
         key = proxy, takes_hostnames(envoy)
         with self._lock:
             made, view = self._made.get(key), self._follower.view(proxy)
@@ -35,7 +35,7 @@ class Shelf:
             return made
 
     def forget(self, proxies: Iterable[ProxyId]) -> None:
-        """Nobody streams these any more."""
+        """Drop these proxies, which have no stream any more."""
         with self._lock:
             for proxy in proxies:
                 for hostnames in (False, True):

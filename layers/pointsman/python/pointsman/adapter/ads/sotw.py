@@ -17,17 +17,17 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
     """The state of one stream of the basic protocol
     (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol-overview).
 
-    A response with clusters or listeners holds all of them, one with endpoints those that changed. An Envoy that comes
-    back tells its versions by kind only: where clusters went while no adapter was there, they go before the listeners
+    A response with clusters or listeners contains all of them, one with endpoints only the changed ones. A returning
+    Envoy reports its versions by kind only: clusters that ended while no adapter ran are removed before the listeners
     that used them. The incremental protocol has no such gap.
     """
 
     def receive(self, request: DiscoveryRequest, now: float) -> bool:
-        """Take in one request; one that answers an outdated response, or none that we sent, is ignored."""
+        """Process one request. An answer to an outdated response, or to none of this stream, is ignored."""
         try:
             kind = Kind(request.type_url)
         except ValueError:
-            return False  # secrets, routes and whatever else has another source
+            return False  # secrets, routes and other kinds come from other sources
         of = self.subscriptions.get(kind)
         names = set(request.resource_names)
         changed = of is None or of.names != names
@@ -35,7 +35,7 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
             of = self.subscriptions[kind] = Subscription(kind, base=Version.read(request.version_info))
             of.everything = not names and kind is not Kind.ENDPOINTS
         elif request.response_nonce != of.nonce:
-            # One that comes before the Envoy read the last response of endpoints still answers the one it names.
+            # A request sent before the Envoy read the last response of endpoints still answers the one that it names.
             if kind is Kind.ENDPOINTS:
                 return self._answer(of, request.response_nonce, _error(request), now)
             return False
@@ -61,7 +61,7 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
             self.ahead[of.kind] = None
             return False
         if stands is Standing.SAME and of.kind is not Kind.ENDPOINTS:
-            # Endpoints come a few at a time: their version does not tell that none is missing.
+            # Endpoints are sent a few at a time, so their version does not show that none is missing.
             of.has = {name: each for name, each in resources.of[of.kind].items() if of.wants(name)}
             of.owed.clear()
             of.at = resources.number
@@ -74,13 +74,13 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
             of.take(nonce, changed, (), resources.number)
             parts = [each.whole for each in changed]
         else:
-            of.unanswered.clear()  # this one replaces them
+            of.unanswered.clear()  # this response replaces them
             of.take(nonce, changed, gone, resources.number)
             parts = [each.whole for each in of.has.values()]
             of.unanswered[nonce] = tuple(of.has)
         version = resources.versions[of.kind]
         if of.kind is not Kind.ENDPOINTS and len(of.has) != len(resources.of[of.kind]):
-            # Some are leaving, or were not asked for: whoever has this has not what we have.
+            # Some clusters are leaving, or were not requested: this version is not that of the whole.
             version = Version.of(
                 version.order, *(each.version.digest.encode() for each in of.has.values()), era=version.era
             )

@@ -27,15 +27,15 @@ from pointsman.discovery.request import LONGEST_TEXT
 _log = logging.getLogger(__name__)
 
 WAY = "ads"
-"""What the metrics of ADS go by."""
+"""The name of ADS in metrics."""
 
 AnyConversation: TypeAlias = DeltaConversation | StateOfTheWorldConversation
 Context: TypeAlias = Any  # grpc.aio.ServicerContext: the package is not typed
 
 
 class StreamFailed(Exception):
-    """What a stream should carry could not be worked out, or is more than one may hold: it ends with this `status`, and
-    its Envoy comes back after a while."""
+    """A stream's resources could not be made, or exceed a limit. The stream ends with this `status`, and its Envoy
+    comes back after a while."""
 
     def __init__(self, status: grpc.StatusCode, reason: str) -> None:
         super().__init__(reason)
@@ -43,23 +43,23 @@ class StreamFailed(Exception):
 
 
 class RequestUnreadable(Exception):
-    """What an Envoy sent is no request."""
+    """An Envoy sent an invalid request."""
 
 
 UNREADABLE = object()
-"""What stands for such a request."""
+"""Stands for an invalid request."""
 
 
 @dataclass(slots=True)
 class Channel:
-    """What all streams of one proxy and one form of delivery share; `wakes` wake those that are open."""
+    """The state that all streams of one proxy and one form of delivery share; `wakes` wake the open ones."""
 
     resources: Resources | None = None
     wakes: set[Callable[[], None]] = field(default_factory=set)
 
 
 class Stream:
-    """Carries a conversation over one RPC. Everything but `rejections` and `dump` belongs to the server's loop."""
+    """Carries a conversation over one RPC. Use everything except `rejections` and `dump` only on the server's loop."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Stream:
         follower: Follower,
         wake: Callable[[Callable[[], None]], None],
     ) -> None:
-        """`delivered` is called after every response of its kind with when what it brings was published. `defects` is
-        where it is kept that what the stream carries could not be worked out. `follower` reads the store for an Envoy
-        that is ahead; `wake` calls something in the loop, from any thread."""
+        """`delivered` is called after every response of its kind with the publication time of its change. `defects`
+        records that the stream's resources could not be made. `follower` reads the store for an Envoy that is ahead.
+        `wake` calls something in the loop, from any thread."""
         self.proxy, self.node = proxy, node
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
@@ -93,16 +93,16 @@ class Stream:
 
     @property
     def wake(self) -> Callable[[], None]:
-        """To be called, in the loop, when there may be something to send."""
+        """A function to call, in the loop, when there may be something to send."""
         return self._wake.set
 
     def end(self) -> None:
-        """Send what is under way, and end."""
+        """Send what is under way, then end."""
         self._ended = True
         self._wake.set()
 
     async def run(self, first: Any) -> None:
-        """Answer `first` and what follows until the Envoy hangs up, or `end` is called. Raises StreamFailed, or
+        """Answer `first` and further requests until the Envoy disconnects or `end` is called. Raises StreamFailed, or
         RequestUnreadable."""
         self._receive(first)
         reading = asyncio.ensure_future(self._read())
@@ -125,11 +125,11 @@ class Stream:
                     self._metrics.subscriptions.labels(WAY, kind.label).dec()
 
     def rejections(self) -> list[Rejection]:
-        """What the Envoy rejected and still does not have."""
+        """Resources that the Envoy rejected and still lacks."""
         return list(self._rejections.values())
 
     def dump(self) -> dict[str, Any]:
-        """What the Envoy was sent, by kind."""
+        """What was sent to the Envoy, by kind."""
         resources = self._channel.resources
         kinds = {}
         for kind, of in list(self._conversation.subscriptions.items()):
@@ -154,7 +154,7 @@ class Stream:
             self.end()
 
     def _receive(self, request: Any) -> bool:
-        """Take in a request: whether there may be something to send."""
+        """Process a request. Returns whether there may be something to send."""
         with self._defects.of(self.proxy, f"taking in what {self.node} says over gRPC") as attempt:
             return self._take_in(request)
         self._fail(attempt.problem)
@@ -197,12 +197,12 @@ class Stream:
                 for kind in ahead - self._ahead:
                     self._metrics.ahead.labels(WAY, kind.label).inc()
             self._ahead = frozenset(ahead)
-        # What is newer by now is looked at first.
+        # Newer resources are looked up first.
         trusted = resources is self._channel.resources and self._meetings.see_to(self._conversation, resources)
         return bool(responses) or trusted
 
     async def _rest(self) -> None:
-        """Wait until there is something to look at."""
+        """Wait until there may be something to do."""
         due = self._conversation.due
         timer = None
         if due is not None:
@@ -230,7 +230,7 @@ class Stream:
 
 
 def _names(request: Any) -> Iterable[str]:
-    """The names that a request asks for, or says that the Envoy has."""
+    """The names that a request subscribes to or reports."""
     if isinstance(request, DeltaDiscoveryRequest):
         return chain(request.resource_names_subscribe, request.initial_resource_versions)
     return tuple(request.resource_names)

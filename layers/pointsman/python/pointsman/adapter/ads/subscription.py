@@ -1,4 +1,4 @@
-"""What an Envoy has asked for of one kind, what it has of it, and what it has yet to answer."""
+"""An Envoy's subscription to one kind: what it requested, what it has, and what it has yet to acknowledge."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,28 +8,28 @@ from pointsman.adapter.ads.resources import told as unknown
 from pointsman.discovery.version import NO_STAMP, Standing, Version, standing
 
 MOST_NAMES = 100_000
-"""Names that the subscriptions of one stream hold: asked for, and told or sent. A mesh gateway with 5,000 clusters has
+"""Names in all subscriptions of one stream: requested, reported or sent. A mesh gateway with 5,000 clusters has
 30,000."""
 
 MOST_UNANSWERED = 1000
-"""Responses of one kind that an Envoy has yet to answer; what it says to older ones is ignored."""
+"""Responses of one kind without an ACK or NACK so far; answers to older ones are ignored."""
 
 MOST_REASON = 4096
-"""Characters of the reason for a rejection."""
+"""Characters of the reason of a NACK."""
 
 
 @dataclass(slots=True)
 class Subscription:
-    """One kind of resources on one stream.
+    """The subscription to one kind of resources on one stream.
 
-    What is asked for: `everything`, or what is in `names`; of these, `owed` is what was asked for since and has to be
-    sent even if the Envoy has it. What the Envoy has: `has`, sent or told by itself; `base` is all that one
-    tells which speaks of versions by kind only. With `returning` it may come from an adapter that knew more.
+    Requested: `everything`, or `names`; of these, `owed` were requested again and have to be sent even if the Envoy has
+    them. The Envoy's state: `has`, as sent or reported; `base` if it reported only a version of the kind. With
+    `returning` it may come from an adapter that knew more.
 
-    What became of it: `at` is the number of the Resources that it was brought to, `nonce` that of the last response,
-    `unanswered` the names in those that it has neither accepted nor rejected, `answered` when it last did, `rejected`
-    by name what it said ("" where it is not known which one was meant). `apart` are groups of names to send in a
-    response each: one that was rejected is halved until the one at fault stands alone.
+    Progress: `at` is the number of the Resources last sent, `nonce` that of the last response, `unanswered` the names
+    in responses without an ACK or NACK, `answered` the time of the last one, `rejected` the reasons by name ("" if the
+    name is unknown). `apart` are groups of names to send in separate responses: a rejected group is halved until the
+    faulty resource is alone.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Subscription:
     apart: list[tuple[str, ...]] = field(default_factory=list)
 
     def wants(self, name: str) -> bool:
-        """Whether it was asked for."""
+        """Whether `name` was requested."""
         return self.everything or name in self.names
 
     def keep_still(self, resources: Resources) -> bool:
@@ -59,17 +59,17 @@ class Subscription:
         return not (self.owed or self.apart or self.returning)
 
     def catch_up(self, resources: Resources) -> bool:
-        """Note whether we have caught up with the adapter that the Envoy comes from.
+        """Whether the Envoy comes from an adapter with later manifests than `resources`.
 
-        True if that one had later manifests than `resources`: what the Envoy lacks of ours has ended there.
+        If so, resources that the Envoy lacks have ended there. If not, `returning` is cleared.
         """
         if self.returning and not any(_is_later(each, resources) for each in self.has.values()):
-            self.returning = False  # from here on we are never behind what we have sent
+            self.returning = False  # from now on this process is never behind what it has sent
         return self.returning
 
     def changed(self, resources: Resources) -> tuple[list[Resource], set[str] | None]:
-        """What of `resources` the Envoy does not have; and the names of those of which it has something that does not
-        come before what is there, empty where only its manifests are later, None if it is ahead in nothing."""
+        """The resources that the Envoy lacks; and the names of those of which the Envoy has something newer or
+        conflicting, empty if only its manifests are later, None if it is ahead in nothing."""
         ours = resources.of[self.kind]
         behind = self.catch_up(resources)
         if self.at == resources.number:
@@ -83,7 +83,7 @@ class Subscription:
                 held = self.has.get(each.name)
                 stands = _standing(each, held)
                 if held and held.version == each.version:
-                    self.has[each.name] = each  # as if it came from here
+                    self.has[each.name] = each  # as if this process had sent it
                 if stands in (Standing.OLDER, Standing.CONFLICT):
                     ahead.add(each.name)
                 elif stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
@@ -96,7 +96,7 @@ class Subscription:
         return out, ahead if ahead or behind else None
 
     def owe(self, resources: Resources, names: Iterable[str]) -> None:
-        """Have these sent again, where the Envoy has them as they are."""
+        """Have these sent again, even if the Envoy has them unchanged."""
         ours = resources.of[self.kind]
         self.owed |= {
             name
@@ -105,7 +105,7 @@ class Subscription:
         }
 
     def forget(self) -> dict[str, Version]:
-        """Nothing counts any more of what the Envoy said that it has: what that was, by name, "" for all of it."""
+        """Forget what the Envoy reported. Returns that, by name, "" for the whole kind."""
         told = {name: each.version for name, each in self.has.items() if each.is_told}
         said = {**told, "": self.base} if self.base else told
         self.has |= {name: unknown(name, None) for name in told}
@@ -113,10 +113,10 @@ class Subscription:
         return said
 
     def gone(self, resources: Resources) -> list[str]:
-        """What the Envoy has and should not have any more.
+        """The names that the Envoy has and should lose.
 
-        What it was sent under later manifests than those of `resources` is not gone as long as we are behind. If we
-        were not, and are now, it is the store that went back.
+        Resources sent under later manifests than those of `resources` are kept while this process is behind. If it was
+        not behind before, the store went back.
         """
         ours = resources.of[self.kind]
         return [
@@ -126,7 +126,7 @@ class Subscription:
         ]
 
     def take(self, nonce: str, sent: Sequence[Resource], gone: Iterable[str], number: int) -> None:
-        """Note that these went out in one response."""
+        """Record that these were sent in one response."""
         for each in sent:
             self.has[each.name] = each
             self.owed.discard(each.name)
@@ -145,16 +145,16 @@ class Subscription:
 
 
 def _standing(ours: Resource, held: Resource | None) -> Standing:
-    """How ours stands to what an Envoy has. What it was sent here came before, whatever its number: what is here never
-    goes back, unless the store itself did."""
+    """How our resource relates to the Envoy's. One that this process sent counts as earlier, whatever its number: this
+    process never goes back unless the store did."""
     stands = standing(ours.version, held.version if held else None)
     return Standing.NEWER if stands is not Standing.SAME and held and not held.is_told else stands
 
 
 def _is_later(held: Resource, resources: Resources) -> bool:
-    """Whether an Envoy was sent this under later manifests than those of `resources`, and not by us."""
+    """Whether another adapter sent this to the Envoy under later manifests than those of `resources`."""
     theirs = held.version
-    # Without a stamp, the manifests were of an earlier epoch than what it tells.
+    # Without a stamp, the manifests were of an earlier epoch than the version's.
     return (
         held.is_told
         and theirs.order[1:] != NO_STAMP

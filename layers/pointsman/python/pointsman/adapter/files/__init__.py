@@ -1,1 +1,1 @@
-"""Envoys that watch files."""
+"""Delivers to Envoys as files."""

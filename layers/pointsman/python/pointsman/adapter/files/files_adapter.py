@@ -1,4 +1,4 @@
-"""The filesystem adapter: keeps the files that Envoys on this machine watch as the store has them."""
+"""The filesystem adapter: keeps the files of the Envoys on this machine up to date with the store."""
 
 import logging
 import threading
@@ -28,21 +28,21 @@ from pointsman.xds.manifest import SidecarManifest
 _log = logging.getLogger(__name__)
 
 WAY = "files"
-"""As metrics call it."""
+"""The name of files in metrics."""
 
 OURS = ".pointsman"
-"""What is the adapter's own below its directory: no datacenter is called so."""
+"""The adapter's own directory below its root; no datacenter can have this name."""
 
 _UPKEEP_S = 0.25
-"""Seconds between two looks for what is due by time alone."""
+"""Seconds between two checks for work that is due by time alone."""
 
 _AT_ONCE = 4
-"""How many proxies' files are written at the same time: the time goes into waiting for the disk."""
+"""Proxies whose files are written at the same time: most of the time is spent waiting for the disk."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The files of one proxy, what they were last asked to be, and why they are not."""
+    """The files of one proxy, their last wanted content, and why they differ from it."""
 
     files: ProxyFiles | None = None
     delivery: Delivery | None = None
@@ -51,15 +51,15 @@ class _Kept:
 
 
 class FilesAdapter:
-    """Writes what a follower follows: DIR/<datacenter>/sidecar/<namespace>/<service>/ for a sidecar,
+    """Writes the views of a follower: DIR/<datacenter>/sidecar/<namespace>/<service>/ for a sidecar,
     DIR/<datacenter>/gateway/<id>/ for a mesh gateway, each with cds.pb, lds.pb and eds/.
 
-    Files change only for something that is known: while the store is away, or a proxy has no complete view (any more),
-    they stay. Of a proxy whose registration was deleted cds.pb and lds.pb go: an Envoy that runs keeps what it has, and
-    one that starts says that there are none. Until the store was seen for the first time, files that are whole are not
-    touched: they are at least as new as what is kept.
+    Files change only on positive knowledge: while the store is unavailable, or a proxy has no complete view, they stay.
+    When a registration is deleted, its cds.pb and lds.pb are removed: a running Envoy keeps what it has, and a new one
+    reports that they are missing. Until the store was read for the first time, complete files are not touched: they are
+    at least as new as the saved objects.
 
-    With a `lock`, one process at a time writes: another one stands by, follows, and goes on when that ends.
+    With a `lock`, one process at a time writes: another one stands by, follows, and takes over when that one ends.
 
     Safe for several threads.
     """
@@ -79,11 +79,10 @@ class FilesAdapter:
         metrics: Metrics | None = None,
         lock: DirectoryLock | None = None,
     ) -> None:
-        """Write below `root`. `envoy_version` is that of all the Envoys there, None where it is not known.
-        `sds` is how their secrets come, None: they are in their bootstraps. `group` is who may read the files, None:
-        the process's own.
+        """Write below `root`. `envoy_version` is the oldest of the Envoys there, None if unknown. `sds` is the source
+        of their secrets, None: their bootstraps. `group` may read the files, None: the process's own.
 
-        `clock` tells seconds, from whenever; `grace` is for how many of them an endpoint file outlives its use.
+        `clock` returns seconds, from any zero; `grace` is the seconds that an unused endpoint file stays.
         """
         self._follower = follower
         self._root = without_links(root)
@@ -101,12 +100,12 @@ class FilesAdapter:
         self._defects = Defects(clock)
 
     def directory(self, proxy: ProxyId) -> Path:
-        """Where the files of `proxy` are: what its Envoy's bootstrap has to name."""
+        """The directory of the files of `proxy`, which its Envoy's bootstrap has to name."""
         return self._root / proxy.directory
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
-        """Write what the views of these proxies have by now, and see to what is due. What fails for one proxy, a full
-        disk or anything else, is one of its `problems`: it is tried again, and the others go on."""
+        """Write the current views of these proxies, and do what is due. A failure for one proxy, such as a full disk,
+        becomes one of its `problems` and is tried again; other proxies are not affected."""
         with self._lock:
             if self.standing_by:
                 self._stood_by |= {*changed}
@@ -130,7 +129,7 @@ class FilesAdapter:
         return self._directory_lock is not None and not self._directory_lock.held
 
     def discover(self) -> None:
-        """Take up proxies that were registered just now, without waiting for `run` to notice. Raises StoreError."""
+        """Follow newly registered proxies now, without waiting for `run`. Raises StoreError."""
         self._follower.discover()
         self.on_change(self._follower.refresh())
 
@@ -160,8 +159,8 @@ class FilesAdapter:
                         self._directory_lock.release()
 
     def problems(self) -> Mapping[ProxyId, tuple[str, ...]]:
-        """By proxy, why its files are not what the store has; those without any are left out."""
-        # Not under the lock: a disk that hangs must not keep the metrics from saying so.
+        """For each proxy, why its files are not what the store has; proxies without problems are left out."""
+        # Without the lock: a hanging disk must not keep the metrics from reporting it.
         found = self._follower.all_problems()
         own = {proxy: (kept.problem,) for proxy, kept in self._kept.copy().items() if kept.problem}
         for problems in (own, self._defects.problems()):
@@ -170,12 +169,12 @@ class FilesAdapter:
         return found
 
     def fetching(self) -> list[Fetching]:
-        """Whose files were here until the registration was deleted."""
+        """The proxies whose files were here until the registration was deleted."""
         found = self._kept.copy().items()
         return [(WAY, proxy, "") for proxy, each in found if each.files and each.files.retired_since is not None]
 
     def config_dump(self) -> dict[str, Any]:
-        """By proxy, what its files hold by which version, and why they stay behind if they do, for `/config_dump`."""
+        """For each proxy, the versions in its files, and why they are behind if they are, for `/config_dump`."""
         found = [
             {
                 "proxy": str(proxy.directory),
@@ -193,14 +192,14 @@ class FilesAdapter:
         return {"standing_by": self.standing_by, "proxies": found}
 
     def has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
-        """Whether an Envoy that has this `version_info` has read what is in the files of `proxy`, None if there are
-        none; `name` is a cluster's, for endpoints."""
+        """Whether an Envoy with this `version_info` has read the current files of `proxy`, None if there are none;
+        `name` is a cluster's, for endpoints."""
         kept = self._kept.get(proxy)
         wanted = kept.files.versions().get((kind, name)) if kept and kept.files else None
         return None if wanted is None else version == wanted
 
     def _take_over(self, stop: threading.Event) -> None:
-        """Become the one who writes, now or when the other one has ended."""
+        """Become the writer, now or when the other process ends."""
         lock = self._directory_lock
         if lock is None or lock.take():
             return
@@ -217,7 +216,7 @@ class FilesAdapter:
         threading.Thread(target=wait, name="files-lock", daemon=True).start()
 
     def _bring(self, proxy: ProxyId) -> None:
-        """Write what `proxy` should have by now, or note why not."""
+        """Write the current view of `proxy`, or record why not."""
         with self._defects.of(proxy, "writing its files"):
             self._write(proxy)
 
@@ -256,7 +255,7 @@ class FilesAdapter:
             self._metrics.delivered(WAY, kind, published)
 
     def _look_after(self) -> None:
-        """Do what is due: what a proxy's Envoy had to be given time for, what failed before, what is left over."""
+        """Do what is due: steps that waited for an Envoy, retries, and cleaning."""
         due = self._defects.due
         for proxy, kept in list(self._kept.items()):
             again = kept.problem and self._clock() - kept.tried >= AGAIN_S

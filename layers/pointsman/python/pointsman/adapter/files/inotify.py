@@ -1,8 +1,8 @@
-"""Whether one more Envoy's worth of inotify instances is to be had.
+"""Whether inotify has capacity for one more Envoy.
 
-Envoy takes one inotify instance per file that it subscribes to, the system gives each user a limited number (128 in
-most places), and an Envoy that cannot get one aborts. Counted is what Linux tells: https://man7.org/linux/man-pages/
-man7/inotify.7.html and man5/proc_pid_fdinfo.5.html. Other systems have no such limit.
+Envoy takes one inotify instance per subscribed file, Linux limits them per user (mostly to 128), and an Envoy that
+cannot get one aborts. The counts come from Linux: https://man7.org/linux/man-pages/ man7/inotify.7.html and
+man5/proc_pid_fdinfo.5.html. Other systems have no such limit.
 """
 
 import os
@@ -18,18 +18,18 @@ _LIMITS = ("/proc/sys/fs/inotify/max_user_instances", "/proc/sys/user/max_inotif
 _LINK = "anon_inode:inotify"
 
 _SERVES_S = 10.0
-"""Seconds for which a count serves."""
+"""Seconds for which a count is valid."""
 
 _SPARE = 8
-"""What has to be left over for that: somebody else may take some meanwhile."""
+"""Instances that must remain for a count to be reused: other programs may take some meanwhile."""
 
 Directory = tuple[int, int]
-"""A directory as the kernel knows it: device and inode."""
+"""A directory's identity in the kernel: device and inode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many instances the user may have and has; of these, by the directory that they watch, how many."""
+    """The user's limit and use of instances, and the number of instances by watched directory."""
 
     limit: int
     used: int
@@ -37,15 +37,15 @@ class Usage:
 
 
 class Inotify:
-    """Tells whether a proxy's Envoy can have the instances that it will take.
+    """Checks whether a proxy's Envoy can have the instances that it needs.
 
-    A count takes milliseconds, so an earlier one serves as long as it left room to spare. Safe for several threads.
+    A count takes milliseconds, so an earlier one is reused while it leaves enough room. Safe for several threads.
     """
 
     def __init__(
         self, usage: Callable[[], Usage | None] | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`usage` counts; None where there is no limit. `clock` tells seconds, from whenever."""
+        """`usage` counts; None where there is no limit. `clock` returns seconds, from any zero."""
         self._count = usage or count_usage
         self._clock = clock
         self._usage: Usage | None = None
@@ -54,9 +54,9 @@ class Inotify:
         self._lock = threading.Lock()
 
     def shortage(self, needed: int, directories: tuple[Path, ...]) -> str:
-        """Why an Envoy that watches `directories` cannot have `needed` instances in all; empty if it can.
+        """Why an Envoy that watches `directories` cannot have `needed` instances in total; "" if it can.
 
-        What it has already, if it runs, is told by who watches those directories.
+        The instances that it already has are those that watch these directories.
         """
         own = [_directory(each) for each in directories if each.is_dir()]
         with self._lock:
@@ -79,13 +79,13 @@ class Inotify:
         usage = self._usage
         if usage is None:
             return 0
-        # What other proxies were told since the count that they can have.
+        # Instances granted to other proxies since the count.
         promised = sum(max(0, more) for where, more in self._promised.items() if where != directories)
         return max(0, usage.used - _sum(usage, own) + promised + needed - usage.limit)
 
 
 def count_usage() -> Usage | None:
-    """What this user has, over all processes that can be looked into; None where the system does not tell."""
+    """This user's instances over all readable processes; None if the system does not report them."""
     limits = []
     for file in _LIMITS:
         with suppress(OSError, ValueError):
@@ -104,7 +104,7 @@ def _instances() -> Iterator[str]:
     me = os.geteuid()
     with os.scandir("/proc") as processes:
         for process in processes:
-            with suppress(OSError):  # it may end meanwhile, and not all of one's own may be looked into
+            with suppress(OSError):  # the process may have ended, or be unreadable
                 if process.name.isdecimal() and process.stat().st_uid == me:
                     for fd in os.listdir(f"{process.path}/fd"):
                         with suppress(OSError):
@@ -119,7 +119,7 @@ def _watched(fdinfo: str) -> set[Directory]:
             if line.startswith("inotify "):
                 fields = dict(field.partition(":")[::2] for field in line.split()[1:])
                 device = int(fields["sdev"], 16)
-                # The kernel's own form of a device number: 20 bits of minor number below the major one.
+                # The kernel's own encoding of a device number: the major number above 20 bits of minor number.
                 found.add((os.makedev(device >> 20, device & 0xFFFFF), int(fields["ino"], 16)))
     return found
 

@@ -22,21 +22,21 @@ from pointsman.model.canonical import digest
 _log = logging.getLogger(__name__)
 
 RETIRED = "RETIRED"
-"""The file that says of a directory that its proxy's registration was deleted."""
+"""The file that marks a directory whose proxy's registration was deleted."""
 
 RETIRED_SECONDS = 86_400.0
-"""For so long, counted anew by an adapter that starts, that file and the directory stay."""
+"""Seconds that this file and its directory stay, counted again by an adapter that starts."""
 
 GRACE_S = 60.0
-"""Seconds that an endpoint file stays after the last cluster that named it went."""
+"""Seconds that an endpoint file stays after the last cluster that named it has gone."""
 
 
 class ProxyFiles:
-    """Keeps the files in `directory` as a delivery wants them. Not safe for several threads.
+    """Writes deliveries as files in `directory`. Not safe for several threads.
 
-    An Envoy may read at any moment and finds clusters with their endpoints: new endpoint files come before the cds.pb
-    that names them and cds.pb before lds.pb, what is not needed any more goes the other way round. What is the same
-    on disk is not written, also by one that starts on files which another left.
+    An Envoy may read at any moment and finds clusters with their endpoints: new endpoint files are written before the
+    cds.pb that names them, and cds.pb before lds.pb; removals go the other way. Unchanged files are not written again,
+    not even after a restart.
     """
 
     def __init__(
@@ -49,11 +49,10 @@ class ProxyFiles:
         grace: float = GRACE_S,
         wrote: Callable[[str, str], None] = lambda kind, published: None,
     ) -> None:
-        """`directory` is absolute and need not be there. `clock` tells seconds, from whenever; `grace` is in seconds.
-        `wrote` is told of each file the kind of what is in it, and when that was published (RFC 3339; "" for what an
-        Envoy did not wait for).
+        """`directory` is absolute and need not exist. `clock` returns seconds, from any zero; `grace` is in seconds.
+        `wrote` is called for each file with its kind and publication time (RFC 3339; "" if no Envoy waited for it).
 
-        Reads what is there. Raises OSError if that is not possible.
+        Reads the existing files. Raises OSError if that fails.
         """
         self.source = EndpointFiles(str(directory / "eds"))
         self._cds, self._lds, self._eds = directory / "cds.pb", directory / "lds.pb", directory / "eds"
@@ -64,7 +63,7 @@ class ProxyFiles:
         self._clusters = _clusters_in(self._read(self._cds))
         self._listeners = _resources_in(self._read(self._lds))
         self._endpoints = self._read_endpoints()
-        # Nobody remembers for how long these have not been needed: their time begins now.
+        # How long these have been unused is unknown, so their grace time starts now.
         self._unneeded = dict.fromkeys(self._endpoints.keys() - _files(self._clusters), clock())
         self._leftovers = [
             place / name
@@ -78,9 +77,9 @@ class ProxyFiles:
         self._leaving = False
 
     def bring(self, wanted: Delivery) -> str:
-        """Write what `wanted` takes: why a part of it is refused, or nothing.
+        """Write the files for `wanted`. Returns why a part is refused, "" if none is.
 
-        Raises OSError where a file cannot be written; what was not done is done by the next call.
+        Raises OSError if a file cannot be written; the next call continues.
         """
         step = next_writes(
             self._clusters, self._listeners, wanted, shortage=self._shortage, given=self._given, now=self._clock()
@@ -102,8 +101,9 @@ class ProxyFiles:
         return step.refused
 
     def retire(self, why: str) -> None:
-        """Take away what an Envoy would start on, and say `why`; one that runs on it keeps what it has, and takes up
-        what comes if the proxy is registered again. Endpoint files follow after the grace time. Raises OSError."""
+        """Remove the files that an Envoy would start from, and leave a file that says `why`. A running Envoy keeps what
+        it has, and continues if the proxy is registered again. Endpoint files are removed after the grace time. Raises
+        OSError."""
         if self._clusters is None and self._listeners is None and not self._endpoints:
             return
         if self.retired_since is None:
@@ -117,7 +117,7 @@ class ProxyFiles:
             self._unneeded.setdefault(file, self._clock())
 
     def end(self) -> bool:
-        """Remove what is left of the directory if it was retired long ago; whether nothing is. Raises OSError."""
+        """Remove the rest of a directory that was retired long ago. Returns whether it is gone. Raises OSError."""
         since = self.retired_since
         if since is None or self._clock() - since < RETIRED_SECONDS or self._endpoints or self._clusters is not None:
             return False
@@ -129,13 +129,13 @@ class ProxyFiles:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything of it."""
+        """Whether any of its files exist."""
         there = self._clusters, self._listeners, self.retired_since
         return bool(self._endpoints) or any(each is not None for each in there)
 
     @property
     def whole(self) -> bool:
-        """Whether an Envoy that starts on what is there finds everything."""
+        """Whether the files are complete for an Envoy that starts from them."""
         return (
             self._clusters is not None
             and self._listeners is not None
@@ -143,7 +143,7 @@ class ProxyFiles:
         )
 
     def versions(self) -> dict[tuple[str, str], str]:
-        """By kind and, for endpoints, cluster: the `version_info` that an Envoy has of what is there."""
+        """By kind and, for endpoints, cluster: the `version_info` that an Envoy has after reading the files."""
         clusters = self._clusters or {}
         found = {("endpoints", name): _version_in(self._endpoints.get(each.file)) for name, each in clusters.items()}
         if self._clusters is not None:
@@ -154,11 +154,11 @@ class ProxyFiles:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the same delivery should be brought once more, now that the Envoy has had the time to settle."""
+        """Whether to bring the same delivery once more, now that the Envoy had time to settle."""
         return self._leaving and self._given.may_leave(self._clock())
 
     def sweep(self) -> None:
-        """Remove what a crash left half written, and endpoint files that no cluster has named for the grace time.
+        """Remove half-written files left by a crash, and endpoint files that no cluster has named for the grace time.
 
         Neither the current cds.pb nor the one before it names them. Raises OSError.
         """
@@ -169,7 +169,7 @@ class ProxyFiles:
         needed = _files(self._clusters) | self._previous
         old = [file for file, since in self._unneeded.items() if since <= due and file not in needed]
         if old:
-            # Were the cds.pb before this one to come back after a crash, it would name files that are not there.
+            # If the cds.pb before this one came back after a crash, it would name missing files.
             self._operations.sync(self._cds.parent)
         for file in sorted(old):
             self._operations.remove(self._eds / file)
@@ -178,7 +178,7 @@ class ProxyFiles:
             self._written.pop(file, None)
 
     def _read(self, path: Path) -> bytes | None:
-        """What stands in a file; None if there is none, or what others put there: it is written anew."""
+        """The content of a file; None if it is missing or another user's, so that it is written again."""
         try:
             return self._operations.read(path)
         except FileNotFoundError:
@@ -209,7 +209,7 @@ class ProxyFiles:
                 new_names |= before is None
             self._written[each.place] = each
         if new_names:
-            # A cds.pb must not survive a crash that the files it names do not: Envoy would reject it for good.
+            # A cds.pb must not survive a crash that its endpoint files do not: Envoy would reject it for good.
             self._operations.sync(self._eds)
 
     def _write_clusters(self, clusters: Clusters) -> None:
@@ -241,7 +241,7 @@ def _response(type_url: str, resources: tuple[bytes, ...]) -> bytes:
 
 
 def _version(resources: tuple[bytes, ...]) -> str:
-    # There is no one number for all of them: it is the content's digest.
+    # The files have no common number, so the version is the content's digest.
     return digest(b"".join(resources))[:16]
 
 
@@ -253,7 +253,7 @@ def _version_in(file: bytes | None) -> str:
 
 
 def _resources_in(file: bytes | None) -> tuple[bytes, ...] | None:
-    """The resources in a file, serialized; None if there is none or nothing that Envoy could have read."""
+    """The serialized resources in a file; None if it is missing or Envoy could not read it."""
     try:
         return (
             None if file is None else tuple(bytes(each.value) for each in DiscoveryResponse.FromString(file).resources)

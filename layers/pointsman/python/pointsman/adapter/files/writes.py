@@ -1,4 +1,4 @@
-"""The next step from the files that an Envoy has to those that it should have: before it comes what it needs."""
+"""The next step from an Envoy's files to the wanted ones, in an order in which nothing is missing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from pointsman.delivery.deliver import Delivery
 from pointsman.delivery.order import Given
 
 SETTLE_S = 1.0
-"""Seconds that an Envoy is given to take new listeners before the clusters go that only the old ones used."""
+"""Seconds for an Envoy to load new listeners, before the clusters go that only the old ones used."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedCluster:
-    """A cluster as it stands in cds.pb, serialized, and the endpoint file that it names."""
+    """A serialized cluster in cds.pb, and the endpoint file that it names."""
 
     cluster: bytes
     file: str
 
 
 Clusters: TypeAlias = Mapping[str, NamedCluster]
-"""What a cds.pb holds, by name."""
+"""The clusters in a cds.pb, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """What cds.pb and lds.pb hold afterwards, None where they stay as they are.
+    """The new contents of cds.pb and lds.pb, None if unchanged.
 
-    It is to be written in this order: the endpoint files that cds.pb then names, cds.pb, lds.pb. `leaving` says that
-    some clusters are there only until the Envoy has the new listeners, `refused` why this is not the whole way.
+    Write in this order: the endpoint files that cds.pb then names, cds.pb, lds.pb. `leaving` is whether some clusters
+    stay only until the Envoy has the new listeners; `refused` is why this step is incomplete.
     """
 
     clusters: Clusters | None
@@ -47,17 +47,17 @@ def next_writes(
     given: Given,
     now: float,
 ) -> Writes:
-    """From what cds.pb and lds.pb hold (None: there is none) towards `wanted`.
+    """The step from the contents of cds.pb and lds.pb (None: missing) towards `wanted`.
 
-    `given` says how far the Envoy is, at the moment `now`, with what it was given before.
+    `given` is the Envoy's progress with earlier steps, at the time `now`.
 
-    `shortage` tells why an Envoy cannot have a number of inotify instances. Where it cannot have those of the whole
-    step, clusters neither come nor go, but those that are there are kept up; where it cannot even have the one more
-    that this takes, their endpoints are.
+    `shortage` returns why an Envoy cannot have a number of inotify instances. Without enough for the whole step,
+    clusters are neither added nor removed, but existing ones are updated; without even the one more that an update
+    takes, only their endpoints are.
     """
     new = {each.name: NamedCluster(each.cluster, each.place) for each in wanted.clusters}
     has = clusters or {}
-    # What comes is on the disk before the listeners are: an Envoy never has to wait for it.
+    # New files are on disk before the listeners that need them, so an Envoy never waits for them.
     step = order.next_step(
         given,
         now,
@@ -83,10 +83,10 @@ def next_writes(
 
 
 def _refusal(before: Clusters | None, after: Clusters, shortage: Callable[[int], str]) -> str:
-    # One instance for each endpoint file, one for cds.pb and one for lds.pb. A cluster that changes is made anew before
-    # the old one goes, one cluster after the other: one more for all of them.
+    # One instance for each endpoint file, one for cds.pb and one for lds.pb. Changed clusters are replaced one at a
+    # time, and the new one is made before the old one goes: one more for all of them.
     old = before or {}
     changing = any(old[name] != after[name] for name in old.keys() & after.keys())
     if before is not None and not changing and before.keys() >= after.keys():
-        return ""  # nothing that it does not have
+        return ""  # needs nothing that it does not have
     return shortage(len(old.keys() | after.keys()) + 2 + changing)
