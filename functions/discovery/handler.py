@@ -29,8 +29,8 @@ from pointsman.aws.environment import read_environment
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot
 from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.delivery.response import ResourceKind
 from pointsman.delivery.secret_source import read_sds, with_sds
-from pointsman.discovery.answers import Kind
 from pointsman.discovery.request import MAX_BODY_BYTES, DiscoveryRequest, read_request
 from pointsman.discovery.stateless import Discovery, NotReady, NotRegistered, Outcome
 from pointsman.discovery.version import Version
@@ -79,7 +79,7 @@ def healthz() -> Response[str]:
     return json_answer(200, b'{"alive":true}')
 
 
-def answering(kind: Kind) -> Callable[[], Response[str]]:
+def answering(kind: ResourceKind) -> Callable[[], Response[str]]:
     """A function that answers requests for `kind`."""
 
     def respond() -> Response[str]:
@@ -93,14 +93,14 @@ def answering(kind: Kind) -> Callable[[], Response[str]]:
         if len(body) > MAX_BODY_BYTES:
             return refused(413, f"the request is larger than {MAX_BODY_BYTES} bytes")
         request = read_request(kind, body)
-        logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id[:LONGEST_ID], kind=kind.value)
+        logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id[:LONGEST_ID], kind=kind.label)
         return told(request, discovery.answer(request))
 
     return respond
 
 
-for each in Kind:
-    app.post(f"/v3/discovery:{each.value}")(answering(each))
+for each in ResourceKind:
+    app.post(f"/v3/discovery:{each.label}")(answering(each))
 
 
 def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:

@@ -15,11 +15,11 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.rpc.status_pb2 import Status
 from pointsman.adapter.ads.ads_adapter import AdsAdapter
-from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import AdsServer
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.metrics import Metrics
+from pointsman.delivery.response import ResourceKind
 from pointsman.delivery.secret_source import Sds
 from pointsman.serve.listen import Listen
 from pointsman.serve.tls import TlsFiles
@@ -27,7 +27,7 @@ from pointsman.store.protocol import Store
 
 from tests.adapter.published import DATACENTERS
 
-CLUSTERS, ENDPOINTS, LISTENERS = Kind
+CLUSTERS, ENDPOINTS, LISTENERS = ResourceKind
 _SECONDS = 10.0
 
 
@@ -90,9 +90,9 @@ class Spoken:
             iter(self._requests.get, None), timeout=60
         )
         self._make = DeltaDiscoveryRequest if delta else DiscoveryRequest
-        self.last: dict[Kind, Any] = {}
+        self.last: dict[ResourceKind, Any] = {}
 
-    def say(self, kind: Kind, **fields: Any) -> None:
+    def say(self, kind: ResourceKind, **fields: Any) -> None:
         """Send a request."""
         self._requests.put(self._make(type_url=kind.value, **fields))
 
@@ -110,19 +110,19 @@ class Spoken:
         response = found.get(timeout=_SECONDS)
         if isinstance(response, BaseException):
             raise response
-        self.last[Kind(response.type_url)] = response
+        self.last[ResourceKind(response.type_url)] = response
         return response
 
     def accept(self, response: Any, **fields: Any) -> None:
         """Answer that a response was taken."""
         if self._make is DiscoveryRequest:
             fields.setdefault("version_info", response.version_info)
-        self.say(Kind(response.type_url), response_nonce=response.nonce, **fields)
+        self.say(ResourceKind(response.type_url), response_nonce=response.nonce, **fields)
 
     def reject(self, response: Any, reason: str, **fields: Any) -> None:
         """Answer that a response was not taken."""
         self.say(
-            Kind(response.type_url),
+            ResourceKind(response.type_url),
             response_nonce=response.nonce,
             error_detail=Status(code=3, message=reason),
             **fields,

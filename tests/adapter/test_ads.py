@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
-from pointsman.adapter.ads.resources import Kind
 from pointsman.adapter.ads.server import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, SERVICE, AdsServer
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.identity import may_fetch
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.version import Version
@@ -87,14 +87,14 @@ def test_an_envoy_gets_all_that_its_proxy_has_in_its_turn(store: Remote, publish
     ("version", "kinds"), [(NEW, [ENDPOINTS]), (OLD, [CLUSTERS, ENDPOINTS]), (None, [CLUSTERS, ENDPOINTS])]
 )
 def test_a_failover_is_one_message_or_a_cluster_that_asks_anew(
-    store: Remote, published: Publisher, delta: bool, version: tuple[int, int, int] | None, kinds: list[Kind]
+    store: Remote, published: Publisher, delta: bool, version: tuple[int, int, int] | None, kinds: list[ResourceKind]
 ) -> None:
     with Adapter(store) as adapter, settled(adapter.server.address, delta, version) as (envoy, places):
         for serving in ("dc2", "dc3", "dc1"):
             published.head(sidecar_plan(), content([serving]))
             for kind in kinds:
                 response = envoy.hear()
-                assert Kind(response.type_url) is kind
+                assert ResourceKind(response.type_url) is kind
                 if kind is CLUSTERS:
                     assert names(response) == (["s2"] if delta else ["s2", "s3"])
                     envoy.accept(response)
@@ -185,7 +185,7 @@ def test_an_envoy_that_comes_back_gets_only_what_it_does_not_have(store: Remote,
         envoy.say(ENDPOINTS, **named(True, [*had[ENDPOINTS]]), initial_resource_versions=had[ENDPOINTS])
         # Nothing of clusters, which have not changed, and of endpoints what has.
         response = envoy.hear()
-        assert (Kind(response.type_url), names(response)) == (ENDPOINTS, ["s2"])
+        assert (ResourceKind(response.type_url), names(response)) == (ENDPOINTS, ["s2"])
 
 
 @both
@@ -285,7 +285,7 @@ def test_a_proxy_without_upstreams_is_told_that_there_are_none(
         for kind in (CLUSTERS, LISTENERS):
             envoy.say(kind, node=node(NEW))
             response = envoy.hear()
-            assert (Kind(response.type_url), list(response.resources)) == (kind, [])
+            assert (ResourceKind(response.type_url), list(response.resources)) == (kind, [])
             envoy.accept(response)
 
 

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from pointsman.adapter.ads.ahead import Ahead
 from pointsman.adapter.ads.conversation import PATIENCE_S, SETTLE_S, Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
-from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.follow.confirming import GAP_S
 from pointsman.adapter.follow.follower import Follower
 from pointsman.delivery.deliver import EnvoyVersion
+from pointsman.delivery.response import ResourceKind
 from pointsman.store import keys
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
@@ -35,7 +36,7 @@ from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
 from tests.adapter.published import TRUST_DOMAIN, Publisher, content, instances, sidecar_plan
 from tests.share import share_of
 
-CLUSTERS, ENDPOINTS, LISTENERS = Kind
+CLUSTERS, ENDPOINTS, LISTENERS = ResourceKind
 SERVICES = ("s2", "s3", "s4")
 
 
@@ -74,12 +75,12 @@ class Model:
         self.active: dict[str, tuple[Cluster, ClusterLoadAssignment]] = {}
         self.warming: dict[str, Cluster] = {}
         self.listeners: set[str] = set()
-        self.versions: dict[Kind, dict[str, str]] = {kind: {} for kind in Kind}
-        self.version: dict[Kind, str] = dict.fromkeys(Kind, "")
+        self.versions: dict[ResourceKind, dict[str, str]] = {kind: {} for kind in ResourceKind}
+        self.version: dict[ResourceKind, str] = dict.fromkeys(ResourceKind, "")
         self.responses: deque[Any] = deque()
         self._conversation: Conversation[Any] | None = None
         self._ahead: tuple[Source, Ahead] | None = None
-        self._nonce: dict[Kind, str] = {}
+        self._nonce: dict[ResourceKind, str] = {}
         self._asked: set[str] = set()
         self._ready = False
 
@@ -114,7 +115,7 @@ class Model:
     def take(self, now: float) -> None:
         """Take in one response and answer it."""
         response = self.responses.popleft()
-        kind = Kind(response.type_url)
+        kind = ResourceKind(response.type_url)
         for each in response.resources:
             packed = each.resource if self.delta else each
             self._apply(kind, packed.value)
@@ -149,7 +150,7 @@ class Model:
         clusters = [*(cluster for cluster, _ in self.active.values()), *self.warming.values()]
         return {each.eds_cluster_config.service_name for each in clusters}
 
-    def _first(self, kind: Kind, now: float) -> None:
+    def _first(self, kind: ResourceKind, now: float) -> None:
         names = self._asked if kind is ENDPOINTS else set()
         if self.delta:
             known = self.versions[kind]
@@ -162,7 +163,7 @@ class Model:
                 DiscoveryRequest(type_url=kind.value, version_info=self.version[kind], resource_names=names), now
             )
 
-    def _say(self, kind: Kind, now: float, nonce: str) -> None:
+    def _say(self, kind: ResourceKind, now: float, nonce: str) -> None:
         if self.delta:
             self._receive(DeltaDiscoveryRequest(type_url=kind.value, response_nonce=nonce), now)
         else:
@@ -199,7 +200,7 @@ class Model:
         assert self._conversation is not None
         self._conversation.receive(request, now)
 
-    def _apply(self, kind: Kind, value: bytes) -> None:
+    def _apply(self, kind: ResourceKind, value: bytes) -> None:
         if kind is CLUSTERS:
             cluster = Cluster.FromString(value)
             serving = self.active.get(cluster.name)
@@ -219,7 +220,7 @@ class Model:
                 if cluster.eds_cluster_config.service_name == assignment.cluster_name:
                     self.active[name] = (cluster, assignment)
 
-    def _remove(self, kind: Kind, name: str) -> None:
+    def _remove(self, kind: ResourceKind, name: str) -> None:
         if kind is CLUSTERS:
             self.active.pop(name, None)
             self.warming.pop(name, None)
@@ -227,7 +228,7 @@ class Model:
             self.listeners.discard(name)
 
 
-def _name(kind: Kind, value: bytes) -> str:
+def _name(kind: ResourceKind, value: bytes) -> str:
     return str((Cluster if kind is CLUSTERS else Listener).FromString(value).name)
 
 
@@ -440,14 +441,14 @@ def _brought(store: SQLiteStore, delta: bool) -> tuple[Source, Model]:
     return source, envoy
 
 
-def _deliver(source: Source, envoy: Model, now: float) -> list[Kind]:
+def _deliver(source: Source, envoy: Model, now: float) -> list[ResourceKind]:
     """Everything there is to say: of which kinds it was."""
     kinds = []
     while True:
         envoy.hear(source, now)
         if not envoy.responses:
             return kinds
-        kinds.append(Kind(envoy.responses[0].type_url))
+        kinds.append(ResourceKind(envoy.responses[0].type_url))
         envoy.take(now)
 
 
@@ -493,9 +494,9 @@ def test_listeners_wait_for_their_clusters_but_not_for_ever_and_clusters_for_the
     published.manifest(MANIFEST, manifest("s2", "s4", generation=2))
     source.look()
     envoy.hear(source, 10.0)
-    assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS]
+    assert [ResourceKind(each.type_url) for each in envoy.responses] == [CLUSTERS]
     envoy.hear(source, 10.0 + PATIENCE_S)
-    assert [Kind(each.type_url) for each in envoy.responses] == [CLUSTERS, LISTENERS]
+    assert [ResourceKind(each.type_url) for each in envoy.responses] == [CLUSTERS, LISTENERS]
     assert _deliver(source, envoy, 20.0) == [CLUSTERS, LISTENERS, ENDPOINTS]
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" in envoy.active
     assert _deliver(source, envoy, 20.0 + SETTLE_S) == [CLUSTERS]

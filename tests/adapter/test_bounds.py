@@ -26,7 +26,7 @@ from pointsman.adapter.rest import rejections
 from pointsman.adapter.rest.held import Channel as PollChannel
 from pointsman.aws import noticed
 from pointsman.aws.noticed import NoticedStore
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.discovery.request import LONGEST_TEXT, Asker, DiscoveryRequest
 from pointsman.store import keys
@@ -425,7 +425,8 @@ def test_rejections_over_http_are_kept_within_a_bound(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rejections, "_MOST_FOUND", 20)
     found = rejections.Rejections()
     requests = [
-        DiscoveryRequest(Asker(S1, NEW, f"node-{number}"), Kind.CLUSTERS, "", "1.0.0-1") for number in range(100)
+        DiscoveryRequest(Asker(S1, NEW, f"node-{number}"), ResourceKind.CLUSTERS, "", "1.0.0-1")
+        for number in range(100)
     ]
     for each in requests:
         found.sent(each, "2.0.0-2")

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 from pointsman.adapter.rest.rejections import Rejections
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.request import Asker, DiscoveryRequest
 from pointsman.store import keys
 from pointsman.xds.content import compute
@@ -484,7 +484,7 @@ def test_what_seems_rejected_is_counted_while_others_ask_for_the_count() -> None
     asking.start()
     try:
         for number in range(5_000):
-            request = DiscoveryRequest(Asker(S1, None, f"s1-{number}"), Kind.CLUSTERS, "", "")
+            request = DiscoveryRequest(Asker(S1, None, f"s1-{number}"), ResourceKind.CLUSTERS, "", "")
             rejections.sent(request, "1")
             assert rejections.asked(request, 0.0)
     finally:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pointsman.delivery.endpoint_source import over_rest
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.memory import Memory
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.request import read_request
@@ -294,7 +294,7 @@ def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws
         clock=lambda: datetime.now(UTC) + timedelta(seconds=later),
     )
 
-    def names(kind: Kind, version: str = "") -> tuple[set[str], str]:
+    def names(kind: ResourceKind, version: str = "") -> tuple[set[str], str]:
         """What the Envoy with this version is told to have, and its version then."""
         request = orjson.dumps({"node": NODE, "version_info": version})
         found = run.answer(read_request(kind, request)).answer
@@ -302,29 +302,31 @@ def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws
             return set(), version
         return {each["name"].partition(".")[0] for each in orjson.loads(found.body)["resources"]}, found.text
 
-    _, clusters = names(Kind.CLUSTERS)
-    before, listeners = names(Kind.LISTENERS)
+    _, clusters = names(ResourceKind.CLUSTERS)
+    before, listeners = names(ResourceKind.LISTENERS)
     documents = [resolver("s3"), sidecar("s1", {"DestinationName": "s3", "LocalBindPort": 9191})]
     assert mesh.request("Configure", "PUT", "/v1/config", documents)[0] == 200
-    assert (names(Kind.CLUSTERS)[0], len(names(Kind.LISTENERS)[0])) == ({"s3"}, 1), "who starts has nothing old"
+    assert (names(ResourceKind.CLUSTERS)[0], len(names(ResourceKind.LISTENERS)[0])) == ({"s3"}, 1), (
+        "who starts has nothing old"
+    )
 
-    both, clusters = names(Kind.CLUSTERS, clusters)
+    both, clusters = names(ResourceKind.CLUSTERS, clusters)
     assert both == {"s2", "s3"}
-    assert names(Kind.LISTENERS, listeners) == (set(), listeners)
+    assert names(ResourceKind.LISTENERS, listeners) == (set(), listeners)
     later = 99.0
-    assert (names(Kind.CLUSTERS, clusters)[0], names(Kind.LISTENERS, listeners)[0]) == (set(), set())
+    assert (names(ResourceKind.CLUSTERS, clusters)[0], names(ResourceKind.LISTENERS, listeners)[0]) == (set(), set())
     later = 101.0
-    after, listeners = names(Kind.LISTENERS, listeners)
+    after, listeners = names(ResourceKind.LISTENERS, listeners)
     assert (len(after), after & before) == (1, set())
-    assert names(Kind.CLUSTERS, clusters)[0] == set()
+    assert names(ResourceKind.CLUSTERS, clusters)[0] == set()
     later = 201.0
-    assert names(Kind.CLUSTERS, clusters)[0] == {"s3"}
+    assert names(ResourceKind.CLUSTERS, clusters)[0] == {"s3"}
 
     # Only what needs it waits.
     documents = [resolver("s3", ConnectTimeout="9s"), sidecar("s1", {"DestinationName": "s3", "LocalBindPort": 9292})]
     assert mesh.request("Configure", "PUT", "/v1/config", documents)[0] == 200
     later = 0.0 + 101.0
-    assert len(names(Kind.LISTENERS, listeners)[0]) == 1
+    assert len(names(ResourceKind.LISTENERS, listeners)[0]) == 1
 
 
 def test_a_retired_registration_takes_nothing_away(mesh: Aws) -> None:
@@ -383,7 +385,7 @@ def test_what_is_kept_is_bounded_and_what_went_is_read_again(tmp_path: Path) -> 
     publisher.manifest("manifests/dc1/sidecar/default/s1", manifest(*services))
     forgetful = Discovery(store, over_rest("pointsman", 1000, 1000), settle=1.0, most_bytes=0)
     body = orjson.dumps({"node": NODE})
-    for kind in (Kind.CLUSTERS, Kind.LISTENERS, Kind.CLUSTERS):
+    for kind in (ResourceKind.CLUSTERS, ResourceKind.LISTENERS, ResourceKind.CLUSTERS):
         found = forgetful.answer(read_request(kind, body)).answer
         assert found is not None
         assert len(found.resources) == 40

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 from pointsman.delivery.endpoint_source import over_rest
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.memory import GAP_S
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery, Outcome
@@ -28,7 +28,7 @@ class Function:
     def __init__(self, store: Remote, clock: Clock) -> None:
         self._discovery = Discovery(store, over_rest("pointsman", 1000, 1000), settle=0.0, seconds=clock)
 
-    def ask(self, kind: Kind, version: str = "", name: str = "") -> Outcome:
+    def ask(self, kind: ResourceKind, version: str = "", name: str = "") -> Outcome:
         """What an Envoy is answered that has this version."""
         names = {"resource_names": [name]} if name else {}
         body = orjson.dumps({"node": {**NODE, "extensions": []}, "version_info": version, **names})
@@ -38,10 +38,10 @@ class Function:
         """Those of s2."""
         (found,) = (
             each["eds_cluster_config"]["service_name"]
-            for each in body(self.ask(Kind.CLUSTERS))["resources"]
+            for each in body(self.ask(ResourceKind.CLUSTERS))["resources"]
             if each["name"] == PLACE
         )
-        return self.ask(Kind.ENDPOINTS, version, found)
+        return self.ask(ResourceKind.ENDPOINTS, version, found)
 
 
 def body(outcome: Outcome) -> dict[str, list[dict[str, dict[str, str]]]]:
@@ -83,14 +83,14 @@ def store(tmp_path: Path) -> Remote:
 
 
 @pytest.mark.parametrize("warm", [True, False])
-@pytest.mark.parametrize("kind", [Kind.CLUSTERS, Kind.LISTENERS, Kind.ENDPOINTS])
+@pytest.mark.parametrize("kind", [ResourceKind.CLUSTERS, ResourceKind.LISTENERS, ResourceKind.ENDPOINTS])
 def test_an_envoy_that_is_ahead_of_a_restored_store_gets_what_that_has(
-    store: Remote, clock: Clock, kind: Kind, warm: bool
+    store: Remote, clock: Clock, kind: ResourceKind, warm: bool
 ) -> None:
     saved, publisher, function = store.backup(), Publisher(store), Function(store, clock)
-    name = PLACE if kind is Kind.ENDPOINTS else ""
+    name = PLACE if kind is ResourceKind.ENDPOINTS else ""
     if name:
-        name = body(function.ask(Kind.CLUSTERS))["resources"][0]["eds_cluster_config"]["service_name"]
+        name = body(function.ask(ResourceKind.CLUSTERS))["resources"][0]["eds_cluster_config"]["service_name"]
     before = function.ask(kind, name=name)
     for datacenter in ("dc2", "dc3", "dc2"):
         publisher.head(sidecar_plan(), content([datacenter]))
@@ -106,7 +106,7 @@ def test_an_envoy_that_is_ahead_of_a_restored_store_gets_what_that_has(
     # From there on it goes as ever, also under numbers that were used before.
     assert function.ask(kind, version(found), name) == Outcome(None)
     publisher.head(sidecar_plan(), content(["dc3"]))
-    if kind is Kind.ENDPOINTS:
+    if kind is ResourceKind.ENDPOINTS:
         assert serves(function.ask(kind, version(found), name)) == "dc3"
 
 
@@ -144,7 +144,7 @@ def test_what_the_store_does_not_say_takes_nothing_back(store: Remote, clock: Cl
     behind.endpoints()
     publisher = Publisher(store)
     publisher.head(sidecar_plan(), content(["dc2"]))
-    name = body(function.ask(Kind.CLUSTERS))["resources"][0]["eds_cluster_config"]["service_name"]
+    name = body(function.ask(ResourceKind.CLUSTERS))["resources"][0]["eds_cluster_config"]["service_name"]
     ahead = version(function.endpoints())
     if kind == "missing":
         store.lost = {HEAD}
@@ -152,7 +152,7 @@ def test_what_the_store_does_not_say_takes_nothing_back(store: Remote, clock: Cl
         publisher.garbage(HEAD, b"{}")
     else:
         store.leave()
-    found = behind.ask(Kind.ENDPOINTS, ahead, name)
+    found = behind.ask(ResourceKind.ENDPOINTS, ahead, name)
     assert (found.answer, found.ahead, found.resets) == (None, True, ())
     assert bool(found.unreachable) is (kind == "away")
 

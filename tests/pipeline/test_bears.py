@@ -10,7 +10,7 @@ import orjson
 import pytest
 from pointsman.cli.main import run
 from pointsman.delivery.endpoint_source import over_rest
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery, NotReady
 from pointsman.pipeline.configure import configure, parse_documents
@@ -116,7 +116,7 @@ def test_an_older_adapter_refuses_to_start_and_reads_nothing(
     discovery = Discovery(store, over_rest("xds", 1000, 1000), settle=1)
     node = {"id": "shop-sidecar", "cluster": "shop", "metadata": {"datacenter": "dc1"}}
     with pytest.raises(NotReady, match="upgrade Pointsman"):
-        discovery.answer(read_request(Kind.CLUSTERS, orjson.dumps({"node": node})))
+        discovery.answer(read_request(ResourceKind.CLUSTERS, orjson.dumps({"node": node})))
     store.close()
 
 

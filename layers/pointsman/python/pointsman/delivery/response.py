@@ -1,6 +1,7 @@
 """The message that carries resources to an Envoy, in every way of delivery."""
 
 from collections.abc import Iterable
+from enum import Enum
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.any_pb2 import Any
@@ -9,6 +10,27 @@ _PREFIX = "type.googleapis.com/envoy.config"
 CLUSTER_TYPE = f"{_PREFIX}.cluster.v3.Cluster"
 ENDPOINT_TYPE = f"{_PREFIX}.endpoint.v3.ClusterLoadAssignment"
 LISTENER_TYPE = f"{_PREFIX}.listener.v3.Listener"
+
+
+class ResourceKind(Enum):
+    """The kind of resources that an Envoy requests; the value is their type URL."""
+
+    CLUSTERS = CLUSTER_TYPE
+    ENDPOINTS = ENDPOINT_TYPE
+    LISTENERS = LISTENER_TYPE
+
+    # Each member exists once and is looked up for every stream; Enum's own hash is a call in Python.
+    __hash__ = object.__hash__
+
+    @property
+    def type_url(self) -> str:
+        """The type URL of its resources."""
+        return self.value
+
+    @property
+    def label(self) -> str:
+        """Its name in paths, metrics and dumps: clusters, endpoints or listeners."""
+        return self.name.lower()
 
 
 def response(version: str, type_url: str, resources: Iterable[bytes]) -> bytes:

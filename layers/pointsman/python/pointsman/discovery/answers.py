@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 
 import orjson
@@ -10,28 +9,12 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
 from pointsman.delivery.deliver import DeliveredCluster
-from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
+from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ResourceKind
 from pointsman.discovery.version import Standing, Version, era_of, joined, stamp, standing
 from pointsman.discovery.view import Manifests
 
 MOST_PAST = 4
 """Versions that an answer remembers as preceding it in the same order."""
-
-
-class Kind(Enum):
-    """A kind of resource; the value is its name in URLs, metrics and dumps."""
-
-    CLUSTERS = "clusters"
-    ENDPOINTS = "endpoints"
-    LISTENERS = "listeners"
-
-    @property
-    def type_url(self) -> str:
-        """The type URL of its resources."""
-        return _TYPES[self]
-
-
-_TYPES = {Kind.CLUSTERS: CLUSTER_TYPE, Kind.ENDPOINTS: ENDPOINT_TYPE, Kind.LISTENERS: LISTENER_TYPE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +87,14 @@ class Answers:
     listeners: Answer
     endpoints: Mapping[str, Answer]
 
-    def get(self, kind: Kind, name: str) -> Answer | None:
+    def get(self, kind: ResourceKind, name: str) -> Answer | None:
         """The answer for `kind`; for endpoints, those named `name`, None if no cluster requests them."""
         match kind:
-            case Kind.CLUSTERS:
+            case ResourceKind.CLUSTERS:
                 return self.clusters
-            case Kind.LISTENERS:
+            case ResourceKind.LISTENERS:
                 return self.listeners
-            case Kind.ENDPOINTS:
+            case ResourceKind.ENDPOINTS:
                 return self.endpoints.get(name)
 
 

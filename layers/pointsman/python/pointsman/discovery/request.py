@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pointsman.delivery.deliver import EnvoyVersion
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput, Problem
@@ -40,12 +40,12 @@ class DiscoveryRequest:
     has, "" if it has nothing."""
 
     asker: Asker
-    kind: Kind
+    kind: ResourceKind
     name: str
     version: str
 
 
-def read_request(kind: Kind, body: bytes) -> DiscoveryRequest:
+def read_request(kind: ResourceKind, body: bytes) -> DiscoveryRequest:
     """The request for `kind` whose body is a DiscoveryRequest as proto3 JSON. Raises InvalidInput."""
     fields = _parse_shortened(body) or _parse(body)
     node = fields.get("node")
@@ -101,7 +101,7 @@ def _parse(body: bytes) -> Mapping[str, Any]:
     return fields
 
 
-def _request(kind: Kind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRequest:
+def _request(kind: ResourceKind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRequest:
     version = fields.get("version_info", fields.get("versionInfo", ""))
     names = fields.get("resource_names", fields.get("resourceNames", []))
     type_url = fields.get("type_url", fields.get("typeUrl", ""))
@@ -110,7 +110,7 @@ def _request(kind: Kind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRe
         wrong.append(Problem("request", "version_info", "is not a string"))
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         wrong.append(Problem("request", "resource_names", "is not a list of strings"))
-    elif kind is Kind.ENDPOINTS and len(names) != 1:
+    elif kind is ResourceKind.ENDPOINTS and len(names) != 1:
         reason = f"has {len(names)} names: each cluster asks for its own endpoints, and gets nothing else"
         wrong.append(Problem("request", "resource_names", reason))
     first = names[0] if isinstance(names, list) and names else ""
@@ -121,4 +121,4 @@ def _request(kind: Kind, fields: Mapping[str, Any], asker: Asker) -> DiscoveryRe
         wrong.append(Problem("request", "type_url", f"{type_url!r} is not what is asked for here: {kind.type_url}"))
     if wrong:
         raise InvalidInput(wrong)
-    return DiscoveryRequest(asker, kind, names[0] if kind is Kind.ENDPOINTS else "", version)
+    return DiscoveryRequest(asker, kind, names[0] if kind is ResourceKind.ENDPOINTS else "", version)

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from pointsman.delivery.deliver import Form, gateway_listeners, sidecar_listeners, takes_hostnames
 from pointsman.delivery.order import Given
+from pointsman.delivery.response import ResourceKind
 from pointsman.delivery.secret_source import ResourceSource
-from pointsman.discovery.answers import Answer, Answers, Kind, make_answers, view_answers, view_listeners
+from pointsman.discovery.answers import Answer, Answers, make_answers, view_answers, view_listeners
 from pointsman.discovery.memory import MOST_BYTES, Memory
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
@@ -120,7 +121,7 @@ class Discovery:
             found = self._find(request, theirs, confirmed=True)
             stands = found.stands(theirs) if found else Standing.SAME
             if found is not None and stands is Standing.OLDER:
-                of = f"{request.kind.value} {request.name}".rstrip()
+                of = f"{request.kind.label} {request.name}".rstrip()
                 self._memory.resets.append(f"{of} of {request.asker.proxy} went from {request.version} to {found.text}")
             is_ahead = False
         answer = None if is_ahead or stands is Standing.SAME else found
@@ -128,7 +129,7 @@ class Discovery:
 
     def _find(self, request: DiscoveryRequest, theirs: Version | None, *, confirmed: bool = False) -> Answer | None:
         """The current answer; None if the Envoy should keep what it has in any case."""
-        if request.kind is Kind.ENDPOINTS:
+        if request.kind is ResourceKind.ENDPOINTS:
             return self._endpoints(request.asker, request.name)
         return self._clusters_or_listeners(request, theirs, confirmed)
 
@@ -158,7 +159,7 @@ class Discovery:
         change = manifests.change if isinstance(manifests, SidecarManifest) else None
         given = Given.by_time(0.0, self._settle, came=bool(change.came)) if change and theirs is not None else Given()
         ago = self._seconds_since(change) if change else 0.0
-        if request.kind is Kind.LISTENERS:
+        if request.kind is ResourceKind.LISTENERS:
             listeners = self._listeners_of(proxy, manifests)
             if not confirmed and listeners.stands(theirs) is not Standing.NEWER:
                 return listeners

@@ -15,7 +15,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from google.protobuf.message import DecodeError
 
 from pointsman.adapter.ads.delta import DeltaConversation
-from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.shelf import Shelf
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.ads.stream import (
@@ -35,6 +35,7 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
+from pointsman.delivery.response import ResourceKind
 from pointsman.delivery.secret_source import Sds
 from pointsman.discovery.identity import Gate
 from pointsman.discovery.node import read_node
@@ -91,7 +92,7 @@ class AdsAdapter:
         self._gate = Gate(follower.view, trust_domain)
         self._hold, self._clock = hold, clock
         self._announce = announce or self.on_change
-        self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in Kind} if metrics else {}
+        self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in ResourceKind} if metrics else {}
         self._shelf = Shelf(follower, sds)
         self._defects = Defects(clock)
         self._channels: dict[tuple[ProxyId, bool], Channel] = {}

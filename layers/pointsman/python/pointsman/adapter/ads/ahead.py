@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.adapter.ads.conversation import Conversation
-from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.follow.confirming import Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.rejection import what
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import Standing, standing
@@ -32,7 +33,7 @@ class Ahead:
     def __init__(self, follower: Follower, proxy: ProxyId, node: str, wake: Callable[[], None]) -> None:
         """`wake` is called, on any thread, when a meeting is done."""
         self._follower, self._proxy, self._node, self._wake = follower, proxy, node, wake
-        self._met: dict[Kind, _Met] = {}
+        self._met: dict[ResourceKind, _Met] = {}
 
     def see_to(self, conversation: Conversation[Any], resources: Resources) -> bool:
         """Ask for a read of the store where the Envoy is ahead. Returns whether it was read, so that `resources` can be
@@ -59,9 +60,9 @@ class Ahead:
         for kind in list(self._met):
             self._leave(kind)
 
-    def _meet(self, kind: Kind, names: frozenset[str] | None) -> None:
+    def _meet(self, kind: ResourceKind, names: frozenset[str] | None) -> None:
         # Listeners depend only on the manifests.
-        found = frozenset() if kind is Kind.LISTENERS else names
+        found = frozenset() if kind is ResourceKind.LISTENERS else names
         clusters = None if found is None else frozenset(each for name in found for each in cluster_ids_in(name))
 
         def done() -> None:
@@ -72,13 +73,13 @@ class Ahead:
         met = self._met[kind] = _Met(names, Meeting(self._proxy, clusters, text, done))
         self._follower.meet(met.meeting)
 
-    def _leave(self, kind: Kind) -> None:
+    def _leave(self, kind: ResourceKind) -> None:
         met = self._met.pop(kind, None)
         if met is not None:
             self._follower.leave(met.meeting)
 
     def _note(
-        self, kind: Kind, names: frozenset[str] | None, conversation: Conversation[Any], resources: Resources
+        self, kind: ResourceKind, names: frozenset[str] | None, conversation: Conversation[Any], resources: Resources
     ) -> None:
         said = conversation.trust(kind)
         for name in sorted(names or [""]):

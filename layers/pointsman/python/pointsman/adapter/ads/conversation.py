@@ -8,9 +8,10 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
-from pointsman.adapter.ads.resources import Kind, Resource, Resources
+from pointsman.adapter.ads.resources import Resource, Resources
 from pointsman.adapter.ads.subscription import MOST_REASON, Subscription
 from pointsman.delivery.order import AT_ONCE, NEVER, Given
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.version import Version
 
 SETTLE_S = 1.0
@@ -27,7 +28,7 @@ class Response:
     """One serialized response. `published` is the publication time of the newest change in it (RFC 3339), "" if the
     Envoy asked rather than waited for a change."""
 
-    kind: Kind
+    kind: ResourceKind
     data: bytes
     published: str = ""
 
@@ -42,9 +43,9 @@ class Conversation(ABC, Generic[Request]):
 
     def __init__(self, opened: float) -> None:
         """`opened` is the current time in seconds, from any zero."""
-        self.subscriptions: dict[Kind, Subscription] = {}
+        self.subscriptions: dict[ResourceKind, Subscription] = {}
         self.due: float | None = None
-        self.ahead: dict[Kind, frozenset[str] | None] = {}
+        self.ahead: dict[ResourceKind, frozenset[str] | None] = {}
         self._opened = opened
         self._withheld = False
         self._nonces = 0
@@ -79,7 +80,11 @@ class Conversation(ABC, Generic[Request]):
             self.ahead = {}
         out: list[Response] = []
         get = self.subscriptions.get
-        clusters, endpoints, listeners = get(Kind.CLUSTERS), get(Kind.ENDPOINTS), get(Kind.LISTENERS)
+        clusters, endpoints, listeners = (
+            get(ResourceKind.CLUSTERS),
+            get(ResourceKind.ENDPOINTS),
+            get(ResourceKind.LISTENERS),
+        )
         quiet = calm and clusters is not None and clusters.keep_still(resources)
         if clusters is not None and not quiet and self._begin(clusters, resources):
             self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
@@ -106,7 +111,7 @@ class Conversation(ABC, Generic[Request]):
                 self._withheld = True
         return out
 
-    def trust(self, kind: Kind) -> dict[str, Version]:
+    def trust(self, kind: ResourceKind) -> dict[str, Version]:
         """Accept for `kind` that the store was read and confirms this process: its content is sent now, whatever the
         Envoy reported. Returns what the Envoy had reported, by name, "" for the whole kind."""
         return self.subscriptions[kind].forget()
@@ -114,7 +119,7 @@ class Conversation(ABC, Generic[Request]):
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
         self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
-        if (endpoints := self.subscriptions.get(Kind.ENDPOINTS)) is not None:
+        if (endpoints := self.subscriptions.get(ResourceKind.ENDPOINTS)) is not None:
             # A cluster that returns to an earlier content warms again, on endpoints that the Envoy already has.
             endpoints.owe(resources, (resources.endpoints_of[each.name] for each in changed))
         return changed
@@ -157,7 +162,7 @@ class Conversation(ABC, Generic[Request]):
         """Whether other listeners may be sent: the Envoy has acknowledged all clusters, or had enough time. Otherwise
         sets `due`."""
         if self._awaited:
-            current = resources.of[Kind.ENDPOINTS]
+            current = resources.of[ResourceKind.ENDPOINTS]
             self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never requests the endpoints of one cluster must still get the others' listeners.
         given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE_S)
@@ -200,14 +205,14 @@ class Conversation(ABC, Generic[Request]):
         if names is None:
             return False
         of.answered = now
-        if of.kind is Kind.ENDPOINTS:
+        if of.kind is ResourceKind.ENDPOINTS:
             for name in names:
                 self._awaited.pop(name, None)
         if error is None:
             for name in (*names, ""):
                 of.rejected.pop(name, None)
             return self._withheld
-        if of.kind is Kind.CLUSTERS:
+        if of.kind is ResourceKind.CLUSTERS:
             self._awaited = {place: each for place, each in self._awaited.items() if each[0] not in names}
         if len(names) > 1 and self._can_halve(of):
             middle = len(names) // 2

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from pointsman.adapter.ads.conversation import Conversation
-from pointsman.adapter.ads.resources import Kind, Resource, Resources, restamped, told
+from pointsman.adapter.ads.resources import Resource, Resources, restamped, told
 from pointsman.adapter.ads.subscription import Subscription
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.version import Version
 
 _EVERYTHING = "*"
@@ -19,7 +20,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
     def receive(self, request: DeltaDiscoveryRequest, now: float) -> bool:
         """Process one request. Its subscriptions count even if it answers an outdated response."""
         try:
-            kind = Kind(request.type_url)
+            kind = ResourceKind(request.type_url)
         except ValueError:
             return False  # secrets, routes and other kinds come from other sources
         of = self.subscriptions.get(kind)
@@ -28,7 +29,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         if of is None:
             of = self.subscriptions[kind] = Subscription(kind)
             # Without names the first request is for everything. Endpoints cannot be requested so.
-            of.everything = not names and kind is not Kind.ENDPOINTS
+            of.everything = not names and kind is not ResourceKind.ENDPOINTS
             for name, text in request.initial_resource_versions.items():
                 of.has[name] = told(name, Version.read(text))
                 of.returning = True
@@ -57,7 +58,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         if gone and not changed:
             changed = self._witness(of, resources, gone)
         of.take(nonce, changed, gone, resources.number)
-        rest = DeltaDiscoveryResponse(type_url=of.kind.value, nonce=nonce, removed_resources=gone)
+        rest = DeltaDiscoveryResponse(type_url=of.kind.type_url, nonce=nonce, removed_resources=gone)
         return b"".join([*(each.single for each in changed), rest.SerializeToString()])
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import cached_property
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -11,28 +10,12 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.any_pb2 import Any
 
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
-from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.version import Stamp, Version, joined
 from pointsman.model.era import Era
 
 _NONE = -2
 """A number of no Resources; -1 is that of a subscription that got nothing yet."""
-
-
-class Kind(Enum):
-    """The kind of a subscription; the value is the type URL."""
-
-    CLUSTERS = CLUSTER_TYPE
-    ENDPOINTS = ENDPOINT_TYPE
-    LISTENERS = LISTENER_TYPE
-
-    # Plain identity: Enum's own comparison and hash would be Python calls, for every stream.
-    __hash__ = object.__hash__
-
-    @property
-    def label(self) -> str:
-        """The kind's name in metrics and dumps."""
-        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,23 +49,23 @@ class Resources:
     number: int
     era: Era
     stamp: Stamp
-    of: Mapping[Kind, Mapping[str, Resource]]
+    of: Mapping[ResourceKind, Mapping[str, Resource]]
     before: int
-    moved: Mapping[Kind, tuple[Resource, ...]]
-    still: frozenset[Kind]
+    moved: Mapping[ResourceKind, tuple[Resource, ...]]
+    still: frozenset[ResourceKind]
     endpoints_of: Mapping[str, str]
     delivery: Delivery
 
     @cached_property
-    def versions(self) -> Mapping[Kind, Version]:
+    def versions(self) -> Mapping[ResourceKind, Version]:
         """For each kind, the version of all its resources together."""
         numbers = ((each.snapshot.era, each.snapshot.version) for each in self.delivery.clusters)
         era, at, number = joined(self.era, self.stamp, numbers)
         return {
             kind: Version.of(
-                (*self.stamp, 0) if kind is Kind.LISTENERS else (*at, number),
+                (*self.stamp, 0) if kind is ResourceKind.LISTENERS else (*at, number),
                 *(each.version.digest.encode() for each in of_it.values()),
-                era=self.era if kind is Kind.LISTENERS else era,
+                era=self.era if kind is ResourceKind.LISTENERS else era,
             )
             for kind, of_it in self.of.items()
         }
@@ -118,21 +101,25 @@ def make_resources(
     same = previous if previous is not None and (previous.era, previous.stamp) == (era, at) else None
     kept: dict[int, tuple[Resource, Resource]] = {}
     if same is not None and same.delivery.form == delivery.form:
-        clusters, endpoints = same.of[Kind.CLUSTERS], same.of[Kind.ENDPOINTS]
+        clusters, endpoints = same.of[ResourceKind.CLUSTERS], same.of[ResourceKind.ENDPOINTS]
         kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in same.delivery.clusters}
-    of: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+    of: dict[ResourceKind, dict[str, Resource]] = {kind: {} for kind in ResourceKind}
     for each in delivery.clusters:
-        of[Kind.CLUSTERS][each.name], of[Kind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(each, era, at)
+        of[ResourceKind.CLUSTERS][each.name], of[ResourceKind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(
+            each, era, at
+        )
     if same is not None and same.delivery.listeners == delivery.listeners:
-        of[Kind.LISTENERS] = dict(same.of[Kind.LISTENERS])
+        of[ResourceKind.LISTENERS] = dict(same.of[ResourceKind.LISTENERS])
     else:
         for serialized in delivery.listeners:
             name = str(Listener.FromString(serialized).name)
-            of[Kind.LISTENERS][name] = _resource(
-                Kind.LISTENERS, name, Version.of((0, *at), serialized, era=era), serialized
+            of[ResourceKind.LISTENERS][name] = _resource(
+                ResourceKind.LISTENERS, name, Version.of((0, *at), serialized, era=era), serialized
             )
-    past: Mapping[Kind, Mapping[str, Resource]] = previous.of if previous else {kind: {} for kind in Kind}
-    moved = {kind: tuple(_moved(of[kind].values(), past[kind])) for kind in Kind}
+    past: Mapping[ResourceKind, Mapping[str, Resource]] = (
+        previous.of if previous else {kind: {} for kind in ResourceKind}
+    )
+    moved = {kind: tuple(_moved(of[kind].values(), past[kind])) for kind in ResourceKind}
     return Resources(
         number=number,
         era=era,
@@ -140,7 +127,7 @@ def make_resources(
         of=of,
         before=previous.number if previous else _NONE,
         moved=moved,
-        still=frozenset(kind for kind in Kind if not moved[kind] and past[kind].keys() == of[kind].keys()),
+        still=frozenset(kind for kind in ResourceKind if not moved[kind] and past[kind].keys() == of[kind].keys()),
         endpoints_of={each.name: each.place for each in delivery.clusters},
         delivery=delivery,
     )
@@ -154,9 +141,11 @@ def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, R
     # The version of endpoints covers their cluster too: a changed cluster waits for its endpoints, which have to be
     # sent again even if unchanged.
     return (
-        _resource(Kind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published=published),
         _resource(
-            Kind.ENDPOINTS,
+            ResourceKind.CLUSTERS, delivered.name, Version.of(order, cluster, era=era), cluster, published=published
+        ),
+        _resource(
+            ResourceKind.ENDPOINTS,
             delivered.place,
             Version.of(order, cluster, assignment, era=era),
             assignment,
@@ -165,8 +154,8 @@ def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, R
     )
 
 
-def _resource(kind: Kind, name: str, version: Version, serialized: bytes, *, published: str = "") -> Resource:
-    value = Any(type_url=kind.value, value=serialized)
+def _resource(kind: ResourceKind, name: str, version: Version, serialized: bytes, *, published: str = "") -> Resource:
+    value = Any(type_url=kind.type_url, value=serialized)
     single = DeltaResource(name=name, version=str(version), resource=value)
     return Resource(
         name,

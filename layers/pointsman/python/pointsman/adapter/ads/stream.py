@@ -14,13 +14,14 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from pointsman.adapter.ads.ahead import Ahead
 from pointsman.adapter.ads.conversation import Conversation, Response
 from pointsman.adapter.ads.delta import DeltaConversation
-from pointsman.adapter.ads.resources import Kind, Resources
+from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.ads.subscription import MOST_NAMES
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.defects import Defects
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection, moment
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import LONGEST_TEXT
 
@@ -70,7 +71,7 @@ class Stream:
         *,
         context: Context,
         metrics: Metrics | None,
-        delivered: Mapping[Kind, Callable[[str], None]],
+        delivered: Mapping[ResourceKind, Callable[[str], None]],
         clock: Callable[[], float],
         defects: Defects,
         follower: Follower,
@@ -87,9 +88,9 @@ class Stream:
         self._unreadable = False
         self._wake = asyncio.Event()
         self._ended = False
-        self._ahead: Set[Kind] = frozenset()
+        self._ahead: Set[ResourceKind] = frozenset()
         self._meetings = Ahead(follower, proxy, node, lambda: wake(self._wake.set))
-        self._rejections: dict[tuple[Kind, str], Rejection] = {}
+        self._rejections: dict[tuple[ResourceKind, str], Rejection] = {}
 
     @property
     def wake(self) -> Callable[[], None]:
@@ -173,7 +174,7 @@ class Stream:
         before = len(self._conversation.subscriptions)
         changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
-            self._metrics.subscriptions.labels(WAY, Kind(request.type_url).label).inc()
+            self._metrics.subscriptions.labels(WAY, ResourceKind(request.type_url).label).inc()
         if sum(each.size for each in self._conversation.subscriptions.values()) > MOST_NAMES:
             reason = f"{self.node} holds more than {MOST_NAMES} names on one stream"
             self._fail(reason, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -214,7 +215,7 @@ class Stream:
                 timer.cancel()
 
     def _note_rejections(self) -> None:
-        now: dict[tuple[Kind, str], Rejection] = {}
+        now: dict[tuple[ResourceKind, str], Rejection] = {}
         for kind, of in self._conversation.subscriptions.items():
             for name, said in of.rejected.items():
                 before = self._rejections.get((kind, name))

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pointsman.adapter.ads.resources import Kind, Resource, Resources
+from pointsman.adapter.ads.resources import Resource, Resources
 from pointsman.adapter.ads.resources import told as unknown
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.version import NO_STAMP, Standing, Version, standing
 
 MOST_NAMES = 100_000
@@ -32,7 +33,7 @@ class Subscription:
     faulty resource is alone.
     """
 
-    kind: Kind
+    kind: ResourceKind
     everything: bool = False
     names: set[str] = field(default_factory=set)
     owed: set[str] = field(default_factory=set)
@@ -86,7 +87,7 @@ class Subscription:
                     self.has[each.name] = each  # as if this process had sent it
                 if stands in (Standing.OLDER, Standing.CONFLICT):
                     ahead.add(each.name)
-                elif stands is Standing.NEWER and (held or not behind or self.kind is Kind.ENDPOINTS):
+                elif stands is Standing.NEWER and (held or not behind or self.kind is ResourceKind.ENDPOINTS):
                     out.append(each)
         for name in sorted(self.owed & ours.keys()):
             if _standing(ours[name], self.has.get(name)) in (Standing.OLDER, Standing.CONFLICT):

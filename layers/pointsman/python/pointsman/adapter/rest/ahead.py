@@ -6,7 +6,8 @@ from pointsman.adapter.follow.confirming import Meeting
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.rejection import what
 from pointsman.adapter.rest.held import Held, Woken
-from pointsman.discovery.answers import Answer, Kind
+from pointsman.delivery.response import ResourceKind
+from pointsman.discovery.answers import Answer
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.request import DiscoveryRequest
 from pointsman.discovery.version import Standing, Version
@@ -33,11 +34,11 @@ class Ahead:
             return False
         kind, proxy = self._request.kind, self._request.asker.proxy
         clusters = {
-            Kind.CLUSTERS: None,
-            Kind.LISTENERS: frozenset[str](),  # they come from the manifests alone
-            Kind.ENDPOINTS: frozenset(cluster_ids_in(self._request.name)),
+            ResourceKind.CLUSTERS: None,
+            ResourceKind.LISTENERS: frozenset[str](),  # they come from the manifests alone
+            ResourceKind.ENDPOINTS: frozenset(cluster_ids_in(self._request.name)),
         }[kind]
-        about = what(kind.value, self._request.name)
+        about = what(kind.label, self._request.name)
         text = f"{self._request.asker.node_id} ({proxy.directory}) has newer {about} than are here"
         self._meeting = Meeting(proxy, clusters, text, lambda: self._in_loop(self._confirmed))
         self._follower.meet(self._meeting)
@@ -58,7 +59,7 @@ class Ahead:
         if answer.stands(Version.read(self._request.version)) is not Standing.OLDER:
             return
         kind, name = self._request.kind, self._request.name
-        about = what(kind.value, name) if name else f"{kind.value} of {self._request.asker.proxy}"
+        about = what(kind.label, name) if name else f"{kind.label} of {self._request.asker.proxy}"
         self._follower.resets.note(about, f"from {self._request.version} to {answer.text}")
 
     def end(self) -> None:

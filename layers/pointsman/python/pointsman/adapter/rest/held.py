@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from pointsman.discovery.answers import Answer, Answers, Kind
+from pointsman.delivery.response import ResourceKind
+from pointsman.discovery.answers import Answer, Answers
 from pointsman.discovery.version import Standing, Version
 
-Asked = tuple[Kind, str]
+Asked = tuple[ResourceKind, str]
 """What is waited for: a kind, and the name where it is endpoints."""
 
 

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable
 
 from pointsman.adapter.report.rejection import Rejection, moment
-from pointsman.discovery.answers import Kind
+from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import DiscoveryRequest
 
 _log = logging.getLogger(__name__)
 
-_Subscription = tuple[ProxyId, str, Kind, str]
+_Subscription = tuple[ProxyId, str, ResourceKind, str]
 
 _MOST = 100_000
 """Answers that are remembered, each only until the Envoy's next request."""
@@ -48,7 +48,7 @@ class Rejections:
         key = _subscription(request)
         had, version = self._sent.pop(key, ("", ""))
         # A cluster that changes asks for its endpoints from the start again, whatever it had.
-        started_over = not had and request.kind is Kind.ENDPOINTS
+        started_over = not had and request.kind is ResourceKind.ENDPOINTS
         with self._lock:
             if not version or request.version != had or started_over:
                 self._found.pop(key, None)
@@ -56,7 +56,7 @@ class Rejections:
             before, _, _, times = self._found.get(key, (None, "", 0.0, 0))
             reason = f"it asks again with the version that it had before {version}; its log says why"
             if before is None or before.reason != reason:
-                before = Rejection("rest", *_who(request), request.kind.value, request.name, reason, moment(now))
+                before = Rejection("rest", *_who(request), request.kind.label, request.name, reason, moment(now))
                 times = 0
             self._found[key] = before, had, now, times + 1
             if len(self._found) > _MOST_FOUND:
@@ -65,7 +65,7 @@ class Rejections:
             _log.warning("%s", before)
         return True
 
-    def all(self, now: float, has: Callable[[ProxyId, Kind, str, str], bool]) -> list[Rejection]:
+    def all(self, now: float, has: Callable[[ProxyId, ResourceKind, str, str], bool]) -> list[Rejection]:
         """Those that still stand: not where an Envoy `has` what it should, since what it rejected was taken back. One
         that has not asked for a while is gone, and forgotten."""
         with self._lock:

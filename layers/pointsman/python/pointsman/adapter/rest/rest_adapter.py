@@ -29,8 +29,9 @@ from pointsman.adapter.rest.stages import SETTLE_S
 from pointsman.adapter.rest.wire import client_uris, on_client_gone, reply
 from pointsman.delivery.deliver import EnvoyVersion, takes_hostnames
 from pointsman.delivery.endpoint_source import XDS_CLUSTER, over_rest
+from pointsman.delivery.response import ResourceKind
 from pointsman.delivery.secret_source import ResourceSource
-from pointsman.discovery.answers import Answer, Answers, Kind
+from pointsman.discovery.answers import Answer, Answers
 from pointsman.discovery.identity import Gate
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import MAX_BODY_BYTES, Asker, DiscoveryRequest, read_request
@@ -59,7 +60,7 @@ PAUSE_S = 1.0
 
 _MAKING, _TELLING = "making its answers over HTTP", "answering who waits over HTTP"
 
-_PATHS = {f"/v3/discovery:{kind.value}": kind for kind in Kind}
+_PATHS = {f"/v3/discovery:{kind.label}": kind for kind in ResourceKind}
 
 
 class RestAdapter:
@@ -92,7 +93,7 @@ class RestAdapter:
         self._follower = follower
         self._metrics, self._others = metrics, others or Starlette()
         self._gate = Gate(follower.view, trust_domain)
-        self._delivered = {kind: metrics.deliverer(WAY, kind.value) for kind in Kind}
+        self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in ResourceKind}
         self._hold, self._pause = hold, pause
         source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
         self._follower = follower
@@ -139,7 +140,7 @@ class RestAdapter:
             if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
                 await self._refuse(send, 403, problem, "certificate")
                 return
-            asked = f"answering over HTTP who asks for {request.kind.value} {request.name}".rstrip()
+            asked = f"answering over HTTP who asks for {request.kind.label} {request.name}".rstrip()
             with self._defects.of(request.asker.proxy, asked) as attempt:
                 await self._answer(request, scope, send)
             if attempt.problem:
@@ -203,7 +204,10 @@ class RestAdapter:
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
         places = [answers.parts[name].of.place for answers in found if answers and name in answers.parts]
-        return any(self._has(proxy, Kind(kind), place, version) for place in (places if name else [""])) or None
+        return (
+            any(self._has(proxy, ResourceKind[kind.upper()], place, version) for place in (places if name else [""]))
+            or None
+        )
 
     def config_dump(self) -> dict[str, Any]:
         """By proxy, what is answered and who waits, for `/config_dump`."""
@@ -214,7 +218,7 @@ class RestAdapter:
             "rejections": [each.json() for each in self.rejections()],
         }
 
-    def _has(self, proxy: ProxyId, kind: Kind, name: str, version: str) -> bool:
+    def _has(self, proxy: ProxyId, kind: ResourceKind, name: str, version: str) -> bool:
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
         answers = [each.get(kind, name) for each in found if each is not None]
@@ -235,7 +239,7 @@ class RestAdapter:
         if channel is None:
             return
         channel.asked, channel.node = time.monotonic(), request.asker.node_id
-        starts = not request.version and request.kind is not Kind.ENDPOINTS
+        starts = not request.version and request.kind is not ResourceKind.ENDPOINTS
         if starts and self._follower.is_retired(request.asker.proxy):
             # One that runs says what it has, and keeps it.
             await self._refuse(send, 404, retired(request.asker.proxy), "retired")
@@ -245,7 +249,7 @@ class RestAdapter:
             return
         kind, theirs = request.kind, Version.read(request.version)
         if self._rejections.asked(request, time.time()):
-            self._metrics.rejected.labels(WAY, kind.value).inc()
+            self._metrics.rejected.labels(WAY, kind.label).inc()
             await asyncio.sleep(self._pause)
         answer = channel.answers.get(kind, request.name) if channel.answers else None
         waited = answer is None or answer.stands(theirs) is not Standing.NEWER
@@ -260,7 +264,7 @@ class RestAdapter:
     ) -> Answer | None:
         """What is newer than `theirs` once it is there, or what the store was found to have if they are ahead; None if
         nothing is for as long as a request is held."""
-        gauge = self._metrics.subscriptions.labels(WAY, request.kind.value)
+        gauge = self._metrics.subscriptions.labels(WAY, request.kind.label)
         # Those that began together do not all end together.
         until = time.monotonic() + self._hold * random.uniform(0.9, 1.0)
         asked, ahead = (request.kind, request.name), Ahead(self._follower, request, self._in_loop)
@@ -278,7 +282,7 @@ class RestAdapter:
                 if stands is Standing.SAME:
                     ahead.end()
                 elif ahead.meet():
-                    self._metrics.ahead.labels(WAY, request.kind.value).inc()
+                    self._metrics.ahead.labels(WAY, request.kind.label).inc()
                 told = await channel.wait(asked, theirs, max(0.0, until - time.monotonic()), ahead.hold)
                 if isinstance(told, Answer):
                     return told
@@ -289,7 +293,7 @@ class RestAdapter:
             ahead.end()
 
     async def _send(self, request: DiscoveryRequest, answer: Answer | None, waited: bool, send: Send) -> None:
-        kind = request.kind.value
+        kind = request.kind.label
         if answer is None:
             self._metrics.unchanged.labels(WAY, kind).inc()
             await reply(send, 304)
