@@ -29,7 +29,8 @@ class Reconciling:
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self, *, soon: bool = False) -> None:
-        """Begin; the first turn is after one period, or `soon`, and until one comes to its end every SOON_S seconds."""
+        """Start the thread. The first turn is after one period, or with `soon` at once; then every SOON_S seconds until
+        one completes."""
         self._soon = soon
         self._thread.start()
 

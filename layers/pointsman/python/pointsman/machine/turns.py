@@ -11,7 +11,7 @@ AGAIN_S = 1.0
 """Seconds before failed work starts again."""
 
 _FAILING_S = 10.0
-"""Seconds after a failure in which it is shown: longer than AGAIN_S, so that what fails every time is always shown."""
+"""Seconds for which a failure is shown: longer than AGAIN_S, so that a repeated failure is always shown."""
 
 
 class Turns:

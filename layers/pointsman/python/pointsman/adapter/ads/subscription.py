@@ -52,7 +52,8 @@ class Subscription:
         return self.everything or name in self.names
 
     def keep_still(self, resources: Resources) -> bool:
-        """Count it as brought to `resources` if nothing of it can have changed since then: whether that is so."""
+        """Whether nothing of the kind can have changed since the last time; then it counts as brought to
+        `resources`."""
         if self.at != resources.number:
             if self.at != resources.before or self.kind not in resources.still:
                 return False

@@ -141,8 +141,7 @@ class FilesAdapter:
         discovery_period: float | None = None,
         on_turn: Callable[[], object] = lambda: None,
     ) -> None:
-        """Follow and write until `stop` is set, and call `on_turn` after every look; see `follow` for the
-        periods."""
+        """Follow and write until `stop` is set, and call `on_turn` after every read; see `follow` for the periods."""
 
         def on_change(changed: set[ProxyId]) -> None:
             self.on_change(changed)

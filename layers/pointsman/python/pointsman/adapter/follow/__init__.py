@@ -1,1 +1,1 @@
-"""Following a store: what proxies need, kept up with it."""
+"""Follows a store: keeps everything that proxies need up to date."""

@@ -1,4 +1,4 @@
-"""Who has to know what the store itself says, and which keys are read for that."""
+"""Tracks which Envoys wait for a read of the store itself, and which keys have to be read for that."""
 
 import logging
 import threading
@@ -13,16 +13,16 @@ GAP_S = 1.0
 """Seconds between two unconditional reads of one key, however many Envoys are ahead of it."""
 
 MOST_KEYS = 1000
-"""Keys in one such read; the rest follows at once."""
+"""Keys in one such read; the rest is read right after it."""
 
 
 @dataclass(eq=False, slots=True)
 class Meeting:
-    """An Envoy that has something newer of `proxy` than what is here, or another of the same number.
+    """An Envoy that has something of `proxy` that is newer than the replica, or different with the same number.
 
-    `clusters` are the ids of those that this is about, beside the manifests; None for all. `what` says who has what.
-    `done` is called once, on any thread: when everything that it is about was read from the store after `at`, and what
-    is here is what the store has.
+    `clusters` are the ids of the clusters concerned, besides the manifests; None for all. `what` describes the meeting
+    for people. `done` is called once, on any thread, when everything concerned was read from the store after `at` and
+    the replica holds what the store has.
     """
 
     proxy: ProxyId
@@ -34,20 +34,20 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a meeting is about now: its keys, and whether the view is what the manifests under these name."""
+    """The current needs of a meeting: its keys, and whether the view is made of the manifests under these."""
 
     keys: Set[str]
     is_current: bool
 
 
 class Confirming:
-    """The meetings that wait for the store, the keys that are in doubt by themselves, and what was read when.
+    """The waiting meetings, the doubtful keys, and the times of the reads.
 
     Safe for several threads.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` tells seconds, from whenever."""
+        """`clock` returns seconds, from any zero."""
         self._clock = clock
         self._changed = threading.Condition()
         self._meetings: dict[Meeting, None] = {}
@@ -59,19 +59,19 @@ class Confirming:
         self._problem = ""
 
     def meet(self, meeting: Meeting) -> None:
-        """Have the store read for this one from now on, until it is done or `leave` is called."""
+        """Ask for reads of the store for this meeting, until it is done or `leave` is called."""
         with self._changed:
             meeting.at = self._clock()
             self._meetings[meeting] = None
             self._tell()
 
     def leave(self, meeting: Meeting) -> None:
-        """The Envoy is gone, or ahead no more."""
+        """End a meeting: the Envoy has disconnected, or is no longer ahead."""
         with self._changed:
             self._meetings.pop(meeting, None)
 
     def doubt(self, wanted: Iterable[str]) -> None:
-        """Have these keys read, once."""
+        """Ask for one read of these keys."""
         with self._changed:
             before = len(self._doubts)
             self._doubts |= {*wanted}
@@ -80,7 +80,7 @@ class Confirming:
 
     @property
     def meetings(self) -> list[Meeting]:
-        """Those that wait."""
+        """The waiting meetings."""
         with self._changed:
             return list(self._meetings)
 
@@ -92,7 +92,7 @@ class Confirming:
             wanted = self._doubts.copy()
             for meeting, keys in needs.items():
                 wanted |= {key for key in keys if self._read.get(key, _NEVER) < meeting.at}
-            # What no meeting is about any more need not be remembered, nor what may be tried again.
+            # Forget keys that no meeting needs any more, and keys that may be tried again.
             self._read = {key: self._read[key] for keys in needs.values() for key in keys if key in self._read}
             self._tried = {key: when for key, when in self._tried.items() if now - when < GAP_S}
             found = sorted(wanted - self._tried.keys())
@@ -101,20 +101,21 @@ class Confirming:
             return found[:MOST_KEYS]
 
     def failed(self, problem: str) -> None:
-        """The store could not be read; it is tried again."""
+        """Record that the store could not be read; the next attempt follows."""
         if not self._problem:
             _log.warning("the store cannot be read to confirm what it has, everything stays as it is: %s", problem)
         self._problem = problem
 
     def confirmed(self, asked: Iterable[str], good: Iterable[str], at: float) -> None:
-        """The keys `asked` were read, in a read that began at `at`; under the `good` ones is what is here."""
+        """Record a read of the keys `asked` that began at `at`; for the `good` ones the replica holds what the store
+        has."""
         with self._changed:
             self._problem = ""
             self._doubts.difference_update(asked)
             self._read |= dict.fromkeys(good, at)
 
     def ended(self, need: Callable[[Meeting], Need]) -> list[Meeting]:
-        """The meetings that have what they wait for."""
+        """The meetings whose needs are met."""
         with self._changed:
             found = []
             for meeting in self._meetings:
@@ -122,11 +123,11 @@ class Confirming:
                 unread = {key for key in now.keys if self._read.get(key, _NEVER) < meeting.at}
                 if not unread and now.is_current:
                     found.append(meeting)
-                self._news |= bool(unread - self._tried.keys())  # what it turned out to be about only now
+                self._news |= bool(unread - self._tried.keys())  # keys that became necessary only now
             return found
 
     def wait(self) -> bool:
-        """Block until there is something to read, or to try again; False once it is closed."""
+        """Block until there is something to read or to try again. False after `close`."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._news or self._closed, GAP_S if self._meetings or self._doubts else None
@@ -134,12 +135,12 @@ class Confirming:
             return not self._closed
 
     def open(self) -> None:
-        """Begin to wait, also once more after it was closed."""
+        """Let `wait` block, also again after `close`."""
         with self._changed:
             self._closed = False
 
     def close(self) -> None:
-        """Have nobody wait any more."""
+        """Make `wait` return."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Which proxies a store has: found by listing, now and then."""
+"""Discovers a store's proxies by listing, periodically."""
 
 import logging
 from collections.abc import Callable, Set
@@ -10,32 +10,33 @@ from pointsman.store.protocol import Store, StoreError
 _log = logging.getLogger(__name__)
 
 MOST_ENDED = 100_000
-"""Deleted registrations that are remembered, so that a listing does not have them read again; beyond that the oldest
-are, with every listing."""
+"""Deleted registrations that are remembered so that a listing does not read them again; beyond that the oldest are read
+with every listing."""
 
 
 class Discovering:
     """Finds the proxies of `datacenters` (empty: of all) that have a manifest in `store`."""
 
     def __init__(self, store: Store, datacenters: Set[str], clock: Callable[[], float]) -> None:
-        """`clock` tells seconds, from whenever."""
+        """`clock` returns seconds, from any zero."""
         self._store, self._datacenters, self._clock = store, datacenters, clock
         self._ended: dict[ProxyId, str] = {}
         self._last: tuple[float, str] | None = None
         self._problem = ""
         self.began = False
-        """Whether anybody has looked for proxies: only then one that has ended is let go."""
+        """Whether `look` was ever called: only then are ended proxies dropped."""
 
     def look(self) -> set[ProxyId]:
-        """The proxies there are, but for those that have ended and whose manifest has not changed since. Raises
-        StoreError. Its cost grows with the number of proxies in the store."""
+        """The store's proxies, without those that have ended and whose manifest has not changed since. Raises
+        StoreError. The cost grows with the number of proxies in the store."""
         self.began = True
         listed = ((proxy_of(each.key), each.etag) for each in self._store.list(keys.MANIFESTS))
         found = {proxy for proxy, etag in listed if proxy is not None and self._ended.get(proxy) != etag}
         return {proxy for proxy in found if not self._datacenters or proxy.datacenter in self._datacenters}
 
     def look_when_due(self, discover: Callable[[], object], period: float, cursor: str) -> None:
-        """Call `discover` at first, and when `period` seconds have passed and the store's `cursor` has moved."""
+        """Call `discover` at first, and then whenever `period` seconds have passed and the store's `cursor` has
+        moved."""
         if self._last is not None:
             when, then = self._last
             if self._clock() - when < period or (cursor and cursor == then):
@@ -47,11 +48,11 @@ class Discovering:
             if not self._problem:
                 _log.warning("new proxies cannot be looked for: %s", error)
             self._problem = str(error)
-        # The cursor from before: what was written while it listed may have come too late for it.
+        # The cursor from before the listing, which may have missed later writes.
         self._last = (self._clock(), cursor)
 
     def has_ended(self, proxy: ProxyId) -> bool:
-        """Whether `proxy` was let go because its registration was deleted."""
+        """Whether `proxy` was dropped because its registration was deleted."""
         return proxy in self._ended
 
     def end(self, proxy: ProxyId, etag: str) -> None:
@@ -61,5 +62,5 @@ class Discovering:
             del self._ended[next(iter(self._ended))]
 
     def goes_on(self, proxy: ProxyId) -> None:
-        """It has not ended, or not any more."""
+        """Forget that `proxy` has ended."""
         self._ended.pop(proxy, None)

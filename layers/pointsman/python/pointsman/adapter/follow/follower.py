@@ -1,4 +1,4 @@
-"""What proxies should have, kept up with the store: one follower for all proxies and for every way to them."""
+"""Keeps the views of proxies up to date with the store: one follower for all proxies and all adapters."""
 
 import contextlib
 import logging
@@ -26,29 +26,29 @@ _FOLLOWING, _MAKING = "following what its manifest names", "making what it shoul
 
 @dataclass(slots=True)
 class _Followed:
-    """`retired` says that its registration was deleted."""
+    """`retired` is whether the registration was deleted."""
 
     view: View | None = None
     retired: bool = False
 
 
 class Follower:
-    """Keeps a replica of exactly what its proxies need: their manifests and the heads that these name.
+    """Keeps a replica of exactly the objects that its proxies need: their manifests and the heads that these name.
 
-    A view is complete or it is not there. Where a new manifest names what cannot be had yet, the one before stays,
-    and its heads go on being followed. A view never goes back, and never changes for want of data: a store that is
-    away, an object that is missing, damaged or unfit, a number that went down leave everything as it is, and
-    `problems`, `unreachable` and `staleness` tell. A retired manifest is a statement: it ends the view.
+    A view is either complete or None. If a new manifest names heads that are not available yet, the previous view stays
+    and its heads are still followed. A view never goes back, and never changes because data is missing: if the store is
+    unavailable, an object missing, damaged or unfit, or a number decreased, everything stays unchanged, and `problems`,
+    `unreachable` and `staleness` report it. A retired manifest is a statement: it ends the view.
 
-    The one exception is what the store itself is found to have when it is asked for that alone: an object that was read
-    as older than it was here is read once more, past every cache, and so is what an Envoy has newer than it is here
-    (`meet`, `confirm`); what went back then is among the `resets`.
+    The one exception is a read of the store itself, without caches: it happens for an object that was read as older
+    than the replica's, and for an Envoy that has something newer (`meet`, `confirm`). Objects that then go back are in
+    `resets`.
 
-    With `kept`, every view that was complete is on disk as well, and there before the store is: `recall`.
+    With `kept`, complete views are also saved on disk, and `recall` loads them without the store.
 
-    What cannot be made for one proxy, for whatever reason, is one of its `problems`, and the others go on.
+    A failure for one proxy, for whatever reason, becomes one of its `problems` and does not affect others.
 
-    Safe for several threads: one at a time looks at the store, and who asks for a view never waits for that.
+    Safe for several threads: one at a time reads the store, and `view` never waits for that.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Follower:
         clock: Callable[[], float] = time.monotonic,
         kept: Saved | None = None,
     ) -> None:
-        """Follow `proxies` in `store`, and where none are named those that are `kept`; of these, and of those that it
-        discovers, only the ones of `datacenters` (empty: of all).
+        """Follow `proxies` in `store`; if empty, those that are `kept`. Of these and of discovered ones, only those in
+        `datacenters` (empty: all).
 
-        `clock` tells seconds, from whenever.
+        `clock` returns seconds, from any zero.
         """
         self._store = store
         self._clock = clock
@@ -88,17 +88,18 @@ class Follower:
         self.add(proxies or (each for each in known if not datacenters or each.datacenter in datacenters))
 
     def add(self, proxies: Iterable[ProxyId]) -> None:
-        """Follow these proxies as well; the next `refresh` reads what they need."""
+        """Follow these proxies too; the next `refresh` reads what they need."""
         with self._adding:
             new = {proxy: _Followed() for proxy in proxies if proxy not in self._proxies}
             self._proxies |= new
             self._added |= new.keys()
 
     def join(self, proxy: ProxyId) -> set[ProxyId]:
-        """Follow `proxy`, for which somebody asks, and read what is new with it: the proxies whose views changed.
+        """Follow `proxy`, because an Envoy asks for it, and read what it needs. Returns the proxies whose views
+        changed.
 
-        However many are asked for at a time, one reading serves them all, and it asks for nothing that is followed
-        already. A proxy that has no manifest is not followed on. Raises StoreError.
+        Concurrent calls share one read, which reads only what is not followed yet. A proxy without a manifest is
+        dropped again. Raises StoreError.
         """
         with self._adding:
             if proxy in self._proxies and proxy not in self._asked:
@@ -117,36 +118,36 @@ class Follower:
             return set()
 
     def forget(self, proxies: Iterable[ProxyId]) -> None:
-        """Follow these no longer, unless they are `named`."""
+        """Stop following these, unless they are `named`."""
         with self._lock:
             for proxy in proxies:
                 if proxy not in self.named:
                     self._forget(proxy)
 
     def discover(self) -> set[ProxyId]:
-        """Follow every proxy that may be discovered and has a manifest; those that are new here. Raises StoreError.
+        """Follow every proxy in the datacenters with a manifest. Returns the new ones. Raises StoreError.
 
-        One that turns out to be retired is followed no longer, and again only when its manifest has changed.
+        A retired proxy is dropped, and followed again only when its manifest changes.
 
-        The one thing here that lists: its cost grows with the number of proxies in the store.
+        Only this method lists: its cost grows with the number of proxies in the store.
         """
         new = self._discovering.look() - self.proxies
         self.add(new)
         return new
 
     def is_retired(self, proxy: ProxyId) -> bool:
-        """Whether the registration of `proxy` was deleted, as far as that was read."""
+        """Whether the registration of `proxy` was deleted, as of the last read."""
         followed = self._proxies.get(proxy)
         return followed.retired if followed else self._discovering.has_ended(proxy)
 
     @property
     def proxies(self) -> Set[ProxyId]:
-        """Who is followed, whether a view is there or not."""
+        """The followed proxies, with or without a view."""
         with self._adding:
             return frozenset(self._proxies)
 
     def view(self, proxy: ProxyId) -> View | None:
-        """What `proxy` should have; None if it is not followed, has no manifest, or has none that is complete yet."""
+        """The view of `proxy`; None if it is not followed, has no manifest, or has never been complete."""
         followed = self._proxies.get(proxy)
         return followed.view if followed else None
 
@@ -160,50 +161,50 @@ class Follower:
         return (*found, *filter(None, self._defects.problems().get(proxy, ())))
 
     def all_problems(self) -> dict[ProxyId, tuple[str, ...]]:
-        """By proxy, its `problems`; those without any are left out."""
+        """The `problems` of each proxy; proxies without problems are left out."""
         found = {proxy: self.problems(proxy) for proxy in self.proxies}
         return {proxy: lines for proxy, lines in found.items() if lines}
 
     @property
     def staleness(self) -> float:
-        """Seconds since the store was last looked at with success, by an earlier adapter with what was kept if not by
-        this one; since the start, if that is not known either."""
+        """Seconds since the last successful read of the store, including one by an earlier adapter recorded in `kept`;
+        if unknown, since the start."""
         return max(0.0, self._clock() - self._looked)
 
     @property
     def seen(self) -> bool:
-        """Whether the store was looked at with success since the start: what is here is at least as new as that."""
+        """Whether the store was read successfully since the start: then the replica is at least as new as that."""
         return self._seen
 
     @property
     def unreachable(self) -> str:
-        """Why the last look at the store failed; empty if it did not."""
+        """Why the last read of the store failed; "" if it did not."""
         return self._unreachable
 
     @property
     def ahead(self) -> list[str]:
-        """Which Envoys have something newer than what is here, and the store has not been read since they were met."""
+        """The Envoys with something newer than the replica, for which the store has not been read yet."""
         return [each.what for each in self.confirming.meetings]
 
     def meet(self, meeting: Meeting) -> None:
-        """An Envoy is ahead: have the store itself say what there is. Nobody waits here."""
+        """Ask for a read of the store itself, because an Envoy is ahead. Returns at once."""
         self.confirming.meet(meeting)
 
     def leave(self, meeting: Meeting) -> None:
-        """Who was met has hung up, or is not ahead any more."""
+        """End a meeting: the Envoy has disconnected, or is no longer ahead."""
         self.confirming.leave(meeting)
 
     def recall(self) -> set[ProxyId]:
-        """Take up what is kept on disk, without asking the store: the proxies that have a view now."""
+        """Load what is saved on disk, without the store. Returns the proxies that now have a view."""
         with self._lock:
             self._take_up(reads=False)
             changed = self._rebuilt()
             return changed | {proxy for proxy in self._unsettled if self.view(proxy)}
 
     def refresh(self) -> set[ProxyId]:
-        """Look at the store once: the proxies whose views changed. Never raises for what the store does.
+        """Read the store once. Returns the proxies whose views changed. Never raises for errors of the store.
 
-        One read of what was written since the last time; one more where a manifest names what was not followed yet.
+        It reads what was written since the last time, and once more if a manifest names something new.
         """
         with self._lock:
             self._take_up()
@@ -213,7 +214,7 @@ class Follower:
                 if not self._unreachable:
                     _log.warning("the store cannot be read, everything stays as it is: %s", error)
                 self._unreachable = str(error)
-                # What was read before it failed counts; what was not is read when the store is back.
+                # What was read before the failure is used; the rest is read when the store is back.
                 self._reading_failed = str(error)
                 return self._settle(False)
             if self._unreachable:
@@ -227,10 +228,9 @@ class Follower:
             return changed
 
     def confirm(self, on_change: Callable[[set[ProxyId]], None]) -> None:
-        """Read from the store itself, past every cache and notice, what is in doubt or what an Envoy is ahead of, and
-        was not read so within the last second. Calls `on_change` with the proxies whose views changed, then whoever
-        waits for this and has it. Never raises for what the store does.
-        """
+        """Read from the store itself, without caches and notices, the keys that are doubtful or that an Envoy is ahead
+        of, and that were not read so within the last second. Calls `on_change` with the proxies whose views changed,
+        then the `done` of every finished meeting. Never raises for errors of the store."""
         with self._lock:
             wanted = self.confirming.due(self._need)
             times = self._replica.times(wanted)
@@ -246,7 +246,7 @@ class Follower:
             changed = set()
         with self._lock:
             ended = self.confirming.ended(self._need)
-        # Who is about to be told has to have what there is now, be it that another look found it a moment ago.
+        # Before `done` is called, the newest view must be delivered, even if another read found it a moment ago.
         changed |= {each.proxy for each in ended}
         if changed:
             on_change(changed)
@@ -259,7 +259,7 @@ class Follower:
         try:
             self._store.wait(self._replica.cursor, period)
         except StoreError:
-            return False  # the next look says what is wrong
+            return False  # the next read reports what is wrong
         return True
 
     def discover_when_due(self, period: float) -> None:
@@ -270,21 +270,22 @@ class Follower:
     def _take_confirmed(
         self, wanted: Iterable[str], times: Mapping[str, int], found: Mapping[str, Stored], at: float
     ) -> set[ProxyId]:
-        """Take what the store was `found` to have, in a read that began `at`: the proxies whose views changed."""
+        """Accept what the store was `found` to have, in a read that began at `at`. Returns the proxies whose views
+        changed."""
         with self._lock:
             confirmed = self._replica.confirm(times, found)
-            # What nobody follows any more needs no confirmation.
+            # Keys that are no longer followed need no confirmation.
             self.confirming.confirmed(wanted, confirmed.keys | (set(wanted) - times.keys()), at)
             for key, went in confirmed.resets.items():
                 self.resets.note(key, went)
             self._touch(confirmed.changed)
-            # What it names that is new is read, or the next look says what is wrong and reads it then.
+            # Newly named objects are read now; if that fails, the next read reports and repeats it.
             with contextlib.suppress(StoreError):
                 self._read_new()
             return self._rebuilt()
 
     def _need(self, meeting: Meeting) -> Need:
-        """What has to be read for `meeting` before it is known what the store has."""
+        """The keys that have to be read for `meeting`."""
         proxy, view = meeting.proxy, self.view(meeting.proxy)
         manifests = self._views.manifests(proxy)
         names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
@@ -294,7 +295,7 @@ class Follower:
         return Need(keys, view is not None and view.manifests == manifests)
 
     def _take_up(self, reads: bool = True) -> None:
-        """Follow what the proxies need that are new here, as far as that is known without the store."""
+        """Follow the needs of new proxies, as far as they are known without the store."""
         with self._adding:
             if reads:
                 self._reading, self._reading_failed = self._reading + 1, ""
@@ -303,12 +304,12 @@ class Follower:
         self._follow_unsettled()
 
     def _read(self) -> None:
-        """Bring the replica up to date, and with it what is followed for whom."""
+        """Update the replica, and the sets of followed objects."""
         self._touch(self._replica.read_changed())
         self._read_new()
 
     def _read_joined(self) -> set[ProxyId]:
-        """Read what was not followed so far, and nothing else: the proxies whose views changed. Raises StoreError."""
+        """Read only what was not read so far. Returns the proxies whose views changed. Raises StoreError."""
         try:
             self._read_new()
         except StoreError as error:
@@ -319,7 +320,7 @@ class Follower:
         return self._settle()
 
     def _read_new(self) -> None:
-        """Read what is followed and was not read yet."""
+        """Read the followed objects that were not read yet."""
         while True:
             self._follow_unsettled()
             changed = self._replica.read_new()
@@ -336,13 +337,13 @@ class Follower:
                 self._follow(proxy)
 
     def _follow(self, proxy: ProxyId) -> None:
-        """Follow what the manifests of `proxy` name by now, and what its view still has."""
+        """Follow what the manifests of `proxy` name now, and what its view still contains."""
         self._needs.add(proxy, {*proxy.manifest_keys})
         self._needs.set(proxy, self._views.named(proxy, self._proxies[proxy].view))
 
     def _settle(self, complete: bool = True) -> set[ProxyId]:
-        """Make the views anew after a reading, a `complete` one or one that failed on the way; those that changed. Who
-        was asked for and has no manifest, or has ended where proxies are discovered, is followed no longer."""
+        """Rebuild the views after a read, `complete` or failed midway. Returns the proxies whose views changed. Proxies
+        that were asked for and have no manifest are dropped, and so are ended ones if proxies are discovered."""
         changed = self._rebuilt()
         with self._adding:
             met = self._asked - self._added
@@ -359,7 +360,7 @@ class Follower:
         return changed
 
     def _end(self, proxy: ProxyId) -> None:
-        """Follow `proxy` no longer if its own manifest is retired."""
+        """Stop following `proxy` if its own manifest is retired."""
         (key, *_) = proxy.manifest_keys
         manifest = self._replica.value(key)
         if manifest is None or not manifest.retired:
@@ -379,7 +380,7 @@ class Follower:
             self._needs.drop(proxy)
 
     def _rebuilt(self) -> set[ProxyId]:
-        """Make the views of who is unsettled anew: those that changed."""
+        """Rebuild the views of all unsettled proxies. Returns those that changed."""
         changed = set()
         for proxy in self._unsettled:
             with self._defects.of(proxy, _MAKING):
@@ -388,7 +389,7 @@ class Follower:
         return changed
 
     def _rebuild(self, proxy: ProxyId) -> bool:
-        """Make the view of `proxy` anew from the replica; whether it changed."""
+        """Rebuild the view of `proxy` from the replica. Returns whether it changed."""
         followed = self._proxies[proxy]
         wanted, old = self._views.manifests(proxy), followed.view
         if wanted is not None and are_retired(wanted):

@@ -1,4 +1,4 @@
-"""Letting go of proxies that nobody asks for any more."""
+"""Stops following proxies that no Envoy asks for any more."""
 
 import threading
 import time
@@ -9,35 +9,35 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.discovery.proxy import ProxyId
 
 IDLE_SECONDS = 900.0
-"""For so long a proxy is followed on after its last stream or poll: its Envoys may be restarting."""
+"""Seconds for which a proxy is still followed after its last stream or poll: its Envoys may be restarting."""
 
 LOOK_SECONDS = 30.0
-"""Between two looks who is idle."""
+"""Seconds between two checks for idle proxies."""
 
 
 class User(Protocol):
-    """A way to Envoys."""
+    """An adapter."""
 
     def in_use(self) -> Set[ProxyId]:
-        """Who has a stream, or has asked since the last look."""
+        """The proxies with a stream, or with a request since the last check."""
 
     def release(self, proxies: Iterable[ProxyId]) -> None:
-        """Keep nothing of these, unless somebody asks for them again."""
+        """Drop everything about these proxies, until they are asked for again."""
 
 
 class Idle:
-    """Has a follower, and the ways that it serves, keep only what somebody asks for. Safe for several threads."""
+    """Makes a follower and its adapters keep only what Envoys ask for. Safe for several threads."""
 
     def __init__(self, follower: Follower, users: Sequence[User], clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds, from whenever. The users may still be added to."""
+        """`clock` returns seconds, from any zero. `users` may be extended later."""
         self._follower, self._users, self._clock = follower, users, clock
         self._since: dict[ProxyId, float] = {}
         self._looked = clock()
         self._lock = threading.Lock()
 
     def look(self) -> None:
-        """Let go of who is due, if it is time for a look. Nobody is while the store is away: it could not be read
-        again."""
+        """Drop idle proxies, if a check is due. Drops none while the store is unavailable, because they could not be
+        read again."""
         if self._follower.seen and not self._follower.unreachable and self._lock.acquire(blocking=False):
             try:
                 self._look()
@@ -57,7 +57,7 @@ class Idle:
         for user in self._users:
             user.release(due)
         self._follower.forget(due)
-        # Who came in between has what was there, and has to be kept up with the store.
+        # A proxy that came back in between kept its view, and has to be followed.
         self._follower.add(due & self._in_use())
 
     def _in_use(self) -> Set[ProxyId]:

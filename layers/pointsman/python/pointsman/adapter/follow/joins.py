@@ -1,4 +1,4 @@
-"""Proxies that somebody begins to ask for: so many are prepared at a time, the others wait in their order."""
+"""Prepares for proxies that Envoys begin to ask for: a limited number at a time, the others wait in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 JOINS_AT_ONCE = 32
-"""Envoys that one way prepares for at the same time. They share one reading of the store (`Follower.join`)."""
+"""Proxies that one adapter prepares for at the same time. They share one read of the store (`Follower.join`)."""
 
 _T = TypeVar("_T")
 
 
 class Joins:
-    """Does what a join takes away from the server's loop: a store may be slow. It belongs to one loop."""
+    """Runs the blocking part of a join outside the server's loop, since a store may be slow. Use it from one loop."""
 
     def __init__(self, name: str, at_once: int = JOINS_AT_ONCE) -> None:
         self._pool = ThreadPoolExecutor(at_once, name)
@@ -24,7 +24,7 @@ class Joins:
         return max(0, self._under_way - self._at_once)
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Do this in its turn: what comes of it."""
+        """Run `work` in its turn. Returns its result."""
         self._under_way += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -32,5 +32,5 @@ class Joins:
             self._under_way -= 1
 
     def close(self) -> None:
-        """Give back the threads."""
+        """Release the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)

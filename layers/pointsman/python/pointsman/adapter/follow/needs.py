@@ -1,4 +1,4 @@
-"""Which objects a replica follows, and for whom: each for as long as somebody needs it."""
+"""Tracks which objects a replica follows, and for which proxies."""
 
 from collections.abc import Iterable, Set
 
@@ -7,7 +7,7 @@ from pointsman.discovery.proxy import ProxyId
 
 
 class Needs:
-    """What each proxy needs of a replica. Not safe for several threads, but for `keys`."""
+    """The objects that each proxy needs. Not safe for several threads, except `keys`."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -15,7 +15,7 @@ class Needs:
         self._users: dict[str, set[ProxyId]] = {}
 
     def keys(self, proxy: ProxyId) -> frozenset[str]:
-        """All that is followed for `proxy`."""
+        """The keys that are followed for `proxy`."""
         return self._keys.get(proxy, frozenset())
 
     def users(self, changed: Iterable[str]) -> set[ProxyId]:
@@ -23,7 +23,7 @@ class Needs:
         return {proxy for key in changed for proxy in self._users.get(key, ())}
 
     def add(self, proxy: ProxyId, wanted: Set[str]) -> None:
-        """Follow these for `proxy` as well."""
+        """Also follow these keys for `proxy`."""
         before = self.keys(proxy)
         new = wanted - before
         self._replica.follow(new)
@@ -32,7 +32,7 @@ class Needs:
         self._keys[proxy] = before | new
 
     def set(self, proxy: ProxyId, wanted: Set[str]) -> None:
-        """Follow these for `proxy`, and no others."""
+        """Follow exactly these keys for `proxy`."""
         self.add(proxy, wanted)
         for key in self._keys[proxy] - wanted:
             users = self._users[key]

@@ -1,4 +1,4 @@
-"""The last known good of the objects that somebody here follows."""
+"""The last known good of the followed objects."""
 
 import logging
 from collections.abc import Iterable, Mapping, Set
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What a reading of the store itself came to: the keys under which it has what is here now; of these, those whose
+    """The result of a read of the store itself: the keys whose values are now what the store has; of these, those whose
     values `changed`; and by key what went back from where to where."""
 
     keys: Set[str]
@@ -25,14 +25,14 @@ class Confirmed:
 
 
 class Replica:
-    """Snapshots and manifests as they were last read, checked, and in order. Not safe for several threads.
+    """Snapshots and manifests as last read, checked, and never going back. Not safe for several threads.
 
-    What cannot be read, must not reach an Envoy or is older than what is here already changes nothing: the value
-    stays, and `problem` tells why. Only `confirm` goes back.
+    An object that is unreadable, unfit for an Envoy or older than its value changes nothing: the value stays, and
+    `problem` returns why. Only `confirm` goes back.
     """
 
     def __init__(self, store: Store, kept: Saved | None = None) -> None:
-        """`kept` is where the values are that an earlier one had: they count like any that was read."""
+        """`kept` has the saved values of an earlier process, which count as if read here."""
         self._store = store
         self._kept = kept
         self._held: dict[str, LastGood] = {}
@@ -43,15 +43,14 @@ class Replica:
         self.cursor = ""
 
     def follow(self, wanted: Iterable[str]) -> None:
-        """Keep the objects under these keys as well. They have the value that was kept on disk, if any, and are read
-        by the next `read_new`."""
+        """Also follow these keys. They start with their saved values, if any; the next `read_new` reads them."""
         for key in wanted:
             if key not in self._held:
                 self._held[key] = LastGood()
                 self._unread[key] = self._recall(key)
 
     def forget(self, unwanted: Iterable[str]) -> None:
-        """Follow these keys no longer."""
+        """Stop following these keys."""
         for key in unwanted:
             self._held.pop(key, None)
             self._known.pop(key, None)
@@ -61,7 +60,7 @@ class Replica:
                 self._kept.drop([key])
 
     def keep(self, wanted: Iterable[str]) -> None:
-        """Have the values under these keys on disk as they are now."""
+        """Save the current values of these keys on disk."""
         if self._kept is None:
             return
         new = []
@@ -74,7 +73,7 @@ class Replica:
             self._kept.put(new)
 
     def drop(self, unwanted: Iterable[str]) -> None:
-        """Have the values under these keys on disk no longer; they are followed on."""
+        """Remove the saved values of these keys from disk; they are still followed."""
         if self._kept is not None:
             unwanted = list(unwanted)
             for key in unwanted:
@@ -82,53 +81,55 @@ class Replica:
             self._kept.drop(unwanted)
 
     def value(self, key: str) -> Value | None:
-        """The last known good; None if there was none so far or nobody follows. The same object until it changes."""
+        """The last known good under `key`; None if there is none or it is not followed. The same object until it
+        changes."""
         held = self._held.get(key)
         return held.value if held else None
 
     def etag(self, key: str) -> str:
-        """That of what was last read under `key`, "" if nothing was."""
+        """The etag of what was last read under `key`; "" if nothing was."""
         return self._known.get(key) or ""
 
     def is_missing(self, key: str) -> bool:
-        """Whether there is nothing under `key`, as far as is known, be it good or not."""
+        """Whether the store is known to have nothing under `key`, good or not."""
         return self.value(key) is None and not self.problem(key)
 
     def problem(self, key: str) -> str:
-        """Why what the store has under `key` was not taken; empty if it was, or if nothing is there."""
+        """Why the store's object under `key` was refused; "" if it was accepted or is missing."""
         held = self._held.get(key)
         return held.problem if held else ""
 
     def read_changed(self) -> set[str]:
-        """Look for what was written since the last time: the keys whose values changed. Raises StoreError."""
+        """Read what was written since the last time. Returns the keys whose values changed. Raises StoreError."""
         found = self._store.changes(self._known, self.cursor)
         self.cursor = found.cursor
         return self._take(found)
 
     def read_new(self) -> set[str]:
-        """Read what is followed and was never read: the keys that have a value now. Raises StoreError."""
+        """Read the followed keys that were never read. Returns the keys that have a value now. Raises StoreError."""
         if not self._unread:
             return set()
         asked = dict(self._unread)
-        # The cursor stays: it is older than this reading, so whatever is written from now on comes after it.
+        # The cursor stays: it is older than this read, so no later write is missed.
         found = self._store.changes(asked, "")
         self._known |= asked
         self._unread.clear()
         return self._take(found)
 
     def contradicted(self) -> set[str]:
-        """The keys under which, since the last call, something was read last that cannot come after what is here."""
+        """The keys for which, since the last call, the object read last cannot follow the value."""
         found, self._contradicted = self._contradicted, set()
         return found
 
     def times(self, wanted: Iterable[str]) -> dict[str, int]:
-        """Of these keys those that are followed, and how often each was read so far: what `confirm` is given."""
+        """For those of these keys that are followed, how often each was read so far: an argument for `confirm`."""
         return {key: self._held[key].times for key in wanted if key in self._held}
 
     def confirm(self, times: Mapping[str, int], found: Mapping[str, Stored]) -> Confirmed:
-        """Take what the store itself was `found` to have under the keys of `times`, from before that reading.
+        """Accept what the store itself was `found` to have. `times` is the result of the method `times` from before
+        that read.
 
-        What was read in another way meanwhile may be newer, and stays as it is, unconfirmed.
+        A key that was read otherwise in the meantime may be newer, and stays unconfirmed.
         """
         confirmed, changed, resets = set(), set(), {}
         for key, before in times.items():
@@ -136,7 +137,7 @@ class Replica:
             if held is None or held.times != before:
                 continue
             stored, value, problem = found.get(key), held.value, held.problem
-            # What is not there has to be told of when it comes back, be it the same.
+            # A missing object has to be reported when it comes back, even if unchanged.
             self._known[key] = stored.etag if stored else None
             is_good, went = held.confirm(stored, key)
             if is_good:
@@ -152,7 +153,7 @@ class Replica:
     def _take(self, found: Changes) -> set[str]:
         changed = set()
         for key in found.gone:
-            # Told once, and of whatever comes back, be it the same.
+            # Reported once, and again when it comes back, even if unchanged.
             self._known[key] = None
             self._held[key].miss(key)
             self._contradicted.discard(key)
@@ -169,7 +170,7 @@ class Replica:
         return changed
 
     def _recall(self, key: str) -> str | None:
-        """Take up what was kept of `key`: its etag, None if there is nothing to go by."""
+        """Load the saved value of `key`. Returns its etag; None if there is none to rely on."""
         stored = self._kept.take(key) if self._kept else None
         if self._kept is None or stored is None:
             return None
@@ -184,11 +185,11 @@ class Replica:
         return stored.etag or None
 
     def _etag(self, key: str, held: LastGood) -> str:
-        # That of an object that was not taken is not the value's: it has to be read, and refused, again.
+        # The etag of a refused object is not the value's: the object has to be read, and refused, again.
         return "" if held.problem else self._known.get(key) or ""
 
 
 def _sealed(value: Value, serial: int) -> bytes:
-    """As the store has it, but for the nonce of who wrote it there."""
+    """The value as stored, except for the nonce."""
     body = snapshot_json(value) if isinstance(value, Snapshot) else manifest_json(value)
     return canonical({**body, "serial": serial})

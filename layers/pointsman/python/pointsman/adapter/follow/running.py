@@ -1,4 +1,4 @@
-"""Following a store for as long as somebody wants it."""
+"""Runs a follower until it is stopped."""
 
 import contextlib
 import logging
@@ -11,10 +11,10 @@ from pointsman.discovery.proxy import ProxyId
 _log = logging.getLogger(__name__)
 
 PAUSE_S = 0.25
-"""Seconds until a store that could not be reached is asked again."""
+"""Seconds until an unreachable store is read again."""
 
 _PATIENCE_S = 5.0
-"""Seconds that a reading of the store may still take when everything ends."""
+"""Seconds that a read of the store may still take at the end."""
 
 OnChange = Callable[[set[ProxyId]], None]
 
@@ -27,14 +27,13 @@ def follow(
     period: float = PAUSE_S,
     discovery_period: float | None = None,
 ) -> None:
-    """Follow until `stop` is set: after every look, call `on_change` with the proxies whose views changed.
+    """Follow until `stop` is set: after every read, call `on_change` with the proxies whose views changed.
 
-    It is called with the empty set as well, about every `period` seconds where nothing happens, for whoever has
-    something to do from time to time; so often is a store looked at that cannot tell of writes. With
-    `discovery_period`, look for new proxies at the start, and so many seconds after the last time if anything was
-    written meanwhile.
+    It is also called with an empty set, about every `period` seconds without changes, for periodic work; a store that
+    cannot report writes is polled at this period. With `discovery_period`, look for new proxies at the start, and again
+    after so many seconds if anything was written in the meantime.
 
-    What is in doubt is confirmed on a thread of its own.
+    Doubtful keys are confirmed in a thread of its own.
     """
     on_change(follower.recall())
     with _confirming(follower, on_change):
@@ -48,7 +47,7 @@ def follow(
 
 @contextlib.contextmanager
 def _confirming(follower: Follower, on_change: OnChange) -> Iterator[None]:
-    """Confirm what is in doubt for as long as this lasts."""
+    """Confirms doubtful keys within the block."""
     follower.confirming.open()
     thread = threading.Thread(target=_keep_confirming, args=(follower, on_change), name="confirming", daemon=True)
     thread.start()
@@ -64,5 +63,5 @@ def _keep_confirming(follower: Follower, on_change: OnChange) -> None:
         try:
             follower.confirm(on_change)
         except Exception:
-            # Whoever waits goes on waiting, and is looked at again: one who cannot be served must not end this.
+            # Waiting meetings stay, and are checked again: an error for one must not end this thread.
             _log.exception("what the store has could not be confirmed")

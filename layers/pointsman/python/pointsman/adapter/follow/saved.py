@@ -1,4 +1,5 @@
-"""The last known good of what an adapter follows, on disk: what it starts and serves from while the store is away."""
+"""The last known good of an adapter's objects, on disk: it starts and serves from them while the store is
+unavailable."""
 
 import logging
 import os
@@ -26,25 +27,26 @@ _ENDING = ".kept"
 _SEEN = "seen.json"
 
 _NOTED_S = 5.0
-"""Seconds between two notes of when the store was last seen."""
+"""Seconds between two records of when the store was last read."""
 
 _AGAIN_S = 5.0
-"""Seconds until what could not be written is tried again."""
+"""Seconds until a failed write is tried again."""
 
 _LOOK_S = 0.25
-"""Seconds between two looks whether the one who writes in the directory has ended."""
+"""Seconds between two checks whether the process that writes in the directory has ended."""
 
 
 class Saved:
-    """Objects of one store in `directory`, a file each, named by the digest of its key: no name becomes a path.
+    """Objects of one store in `directory`, one file each, named by the digest of its key, so that no name becomes a
+    path.
 
-    What is put here is written by a thread of its own, a moment after it was delivered: whoever puts it never waits for
-    the disk. Each file is written beside,
-    synced and renamed, and carries its digest: one that is torn, damaged or of another store is said, removed and not
-    used. Heads are written before the manifests that name them and removed after, so what is found after a crash is
-    complete. Whether an object may reach an Envoy is for who takes it to check, as with any that comes from a store.
+    A thread of its own writes the objects shortly after they were delivered, so that `put` never waits for the disk.
+    Each file carries its digest, and is written under another name, synced and renamed. A file that is incomplete,
+    damaged or of another store is logged, removed and not used. Heads are written before the manifests that name them
+    and removed after, so that the files are complete after a crash. The reader checks whether an object may reach an
+    Envoy, as with any from a store.
 
-    One process at a time writes; a second one reads what is there, and goes on writing when the first has ended.
+    One process at a time writes; a second one reads the files, and starts to write when the first has ended.
     """
 
     def __init__(
@@ -55,9 +57,9 @@ class Saved:
         operations: FileOperations | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Read what is there of `store`, the URL or path that people call it by. `now` tells Unix time in seconds.
+        """Read the saved objects of `store`, which is its URL or path. `now` returns Unix time in seconds.
 
-        Raises PointsmanError where the directory cannot be made or read.
+        Raises PointsmanError if the directory cannot be created or read.
         """
         self._directory = without_links(directory)
         self._store = store if "://" in store else os.path.abspath(store)
@@ -69,7 +71,7 @@ class Saved:
         self._read()
         self._seen = self._read_seen()
         self._saw, self._noted = 0.0, 0.0
-        # What is to be removed from the disk has to be there: the rest is not written in the first place.
+        # Only objects on disk need to be removed; the others are not written in the first place.
         self._there = set(self._found)
         self._pending: dict[str, Stored | None] = {}
         self._changed = threading.Condition()
@@ -89,36 +91,36 @@ class Saved:
         return str(self._directory)
 
     def proxies(self) -> Set[ProxyId]:
-        """Whose own manifests were found here, and not taken yet."""
+        """The proxies whose own manifests were found at the start and not taken yet."""
         return {proxy for key in self._found if keys.is_manifest(key) and (proxy := proxy_of(key))}
 
     @property
     def alive(self) -> bool:
-        """Whether what is put here is written."""
+        """Whether the writing thread runs."""
         return self._thread.is_alive()
 
     @property
     def age(self) -> float | None:
-        """For how many seconds, at the start, the store had not been seen; None if that is not known."""
+        """Seconds that the store had not been read at the start; None if unknown."""
         return None if self._seen is None else max(0.0, self._now() - self._seen)
 
     @property
     def problem(self) -> str:
-        """Why what is on disk stays behind; empty if it does not."""
+        """Why the files are behind; "" if they are not."""
         return self._problem
 
     def take(self, key: str) -> Stored | None:
-        """What was found under `key` at the start, once."""
+        """The object found under `key` at the start; only the first call returns it."""
         return self._found.pop(key, None)
 
     def put(self, objects: Iterable[Stored]) -> None:
-        """Keep these in place of what is there."""
+        """Save these objects in place of their older versions."""
         with self._changed:
             self._pending |= {each.key: each for each in objects}
             self._changed.notify_all()
 
     def drop(self, unwanted: Iterable[str]) -> None:
-        """Keep these keys no longer."""
+        """Remove these keys."""
         with self._changed:
             for key in unwanted:
                 if key in self._there:
@@ -128,20 +130,20 @@ class Saved:
             self._changed.notify_all()
 
     def sweep(self) -> None:
-        """Remove what was found at the start and nobody took: nobody follows it any more."""
+        """Remove the objects found at the start that were not taken: they are no longer followed."""
         if self._found:
             self.drop(self._found)
             self._found = {}
 
     def saw(self) -> None:
-        """The store was looked at with success just now."""
+        """Record that the store was just read successfully."""
         self._saw = self._now()
         if self._seen_is_due:
             with self._changed:
                 self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Write what is pending now; whether nothing is left. It is tried again by itself."""
+        """Write the pending objects now. Returns whether none is left. Failed ones are tried again automatically."""
         with self._writing:
             if not self._lock.take():
                 return False
@@ -163,7 +165,7 @@ class Saved:
             return True
 
     def close(self) -> None:
-        """Write what is pending, and let the next one write here."""
+        """Write the pending objects, and release the directory for the next process."""
         with self._changed:
             if self._closed:
                 return
@@ -185,7 +187,7 @@ class Saved:
                 if self._closed:
                     return
         if said:
-            # What was damaged may have been written anew meanwhile; only what is half written is left over for sure.
+            # A damaged file may have been replaced in the meantime; only half-written ones are certainly left over.
             self._rest = self._on_their_way()
         while True:
             with self._changed:
@@ -218,7 +220,7 @@ class Saved:
         return abs(self._saw - self._noted) >= _NOTED_S
 
     def _write_seen(self) -> None:
-        """Note when the store was last seen, if the last note is old."""
+        """Record when the store was last read, if the last record is old."""
         if self._seen_is_due:
             moment = self._saw
             self._operations.replace(self._directory / _SEEN, canonical({"store": self._store, "at": moment}))
@@ -258,7 +260,8 @@ class Saved:
         return [self._directory / name for name in self._operations.names(self._directory) if name.endswith(ending)]
 
     def _read_record(self, path: Path) -> Stored | None:
-        """What stands in a file; None if it is another store's. Raises ValueError and the like for anything else."""
+        """The object in a file; None if it is another store's. Raises ValueError and similar errors for invalid
+        content."""
         first, newline, data = self._operations.read(path).partition(b"\n")
         head: dict[str, Any] = orjson.loads(first)
         key, etag = head["key"], head["etag"]

@@ -1,4 +1,4 @@
-"""Views made of what a replica has: complete, or the one before."""
+"""Makes views from a replica: the new one if complete, otherwise the previous one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,27 +9,27 @@ from pointsman.xds.snapshot import Snapshot
 
 
 class Views:
-    """Makes views from a replica; where it `keeps`, all of a view is on disk as well. Not safe for several threads."""
+    """Makes views from a replica; with `keeps` their objects are saved on disk too. Not safe for several threads."""
 
     def __init__(self, replica: Replica, *, keeps: bool) -> None:
         self._replica, self._keeps = replica, keeps
         self._versions = 0
 
     def manifests(self, proxy: ProxyId) -> Manifests | None:
-        """The manifests of `proxy`; None where one is missing."""
+        """The manifests of `proxy`; None if one is missing."""
         return manifests_of([self._replica.value(key) for key in proxy.manifest_keys])
 
     def named(self, proxy: ProxyId, view: View | None) -> set[str]:
-        """The keys of the manifests of `proxy`, of what they name by now, and of what its `view` still has."""
+        """The keys of the manifests of `proxy`, of everything that they name now, and of everything in its `view`."""
         manifests = self.manifests(proxy)
         names = {*(cluster_ids(manifests) if manifests else ()), *(view.snapshots if view else ())}
         return {*proxy.manifest_keys, *(proxy.snapshot_key(each) for each in names)}
 
     def make(self, proxy: ProxyId, wanted: Manifests | None, old: View | None) -> View | None:
-        """The view of `proxy` that its manifests, `wanted`, come to by now; `old` where nothing of it has changed.
+        """The view of `proxy` for its manifests, `wanted`; `old` if nothing changed.
 
-        Where something that they name is not there yet, it is made of the manifests of `old`; `old` where that cannot
-        be either.
+        If an object that they name is missing, the view is made from the manifests of `old`; if that fails too, it is
+        `old`.
         """
         for manifests in (wanted, old.manifests if old else None):
             snapshots = self._snapshots(proxy, manifests)
@@ -37,13 +37,13 @@ class Views:
                 if old is not None and old.is_of(manifests, snapshots):
                     return old
                 self._keep(proxy, manifests, snapshots, old)
-                # One count for all: it does not begin anew with a proxy that was let go and comes back.
+                # One counter for all, so that it does not restart for a proxy that was dropped and comes back.
                 self._versions += 1
                 return make_view(self._versions, manifests, snapshots)
         return old
 
     def problems(self, proxy: ProxyId, keys: Iterable[str]) -> Iterator[str]:
-        """Why what is followed for `proxy` under `keys` is not what the store has, a line each."""
+        """Why the objects of `proxy` under `keys` are not what the store has, a line each."""
         yield from filter(None, (self._replica.problem(key) for key in sorted(keys)))
         manifests = self.manifests(proxy)
         if manifests is not None and not are_retired(manifests):
@@ -52,18 +52,18 @@ class Views:
                     yield f"{key} is named by the manifest and not there"
 
     def _keep(self, proxy: ProxyId, manifests: Manifests, snapshots: Mapping[str, Snapshot], old: View | None) -> None:
-        """Have on disk what a complete view of `proxy` is made of, where `old` was made of something else."""
+        """Save the objects of a complete view of `proxy` on disk, if they differ from those of `old`."""
         if not self._keeps:
             return
         before = old.snapshots if old else {}
         wanted = [proxy.snapshot_key(each) for each, now in snapshots.items() if before.get(each) is not now]
         if manifests == self.manifests(proxy):
-            # What a newer manifest names may not be there yet: it is not kept before that.
+            # Objects of a newer manifest may still be missing, so it is not saved until its view is complete.
             wanted += proxy.manifest_keys
         self._replica.keep(wanted)
 
     def _snapshots(self, proxy: ProxyId, manifests: Manifests | None) -> dict[str, Snapshot] | None:
-        """Every snapshot that `manifests` name, or None if one is not there."""
+        """Every snapshot that `manifests` name; None if one is missing."""
         if manifests is None:
             return None
         found = {}

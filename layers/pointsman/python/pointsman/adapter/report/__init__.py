@@ -1,1 +1,1 @@
-"""What an adapter tells of itself and of its Envoys."""
+"""Reports on an adapter and its Envoys: metrics, pages, rejections."""

@@ -1,4 +1,4 @@
-"""What could not be made for one proxy: logged once, shown as long as it lasts, tried again; the others go on."""
+"""Failures for single proxies: each is logged once, shown while it lasts, and tried again."""
 
 import contextlib
 import logging
@@ -11,34 +11,33 @@ from pointsman.discovery.proxy import ProxyId
 _log = logging.getLogger(__name__)
 
 MOST_DEFECTS = 10_000
-"""Failures that are kept; beyond that the oldest is forgotten, until it comes again."""
+"""Failures that are kept; beyond that the oldest is forgotten until it happens again."""
 
 AGAIN_S = 5.0
-"""Seconds until what failed for a proxy is tried again."""
+"""Seconds until a failure for a proxy is tried again."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """`problem` says why it failed; empty if it did not."""
+    """`problem` is why it failed; "" if it did not."""
 
     problem: str = ""
 
 
 class Defects:
-    """Keeps a failure of any kind with the proxy that it is about. Safe for several threads.
+    """Records failures by proxy. Safe for several threads.
 
-    It holds one entry for each proxy and each thing to do that fails now, `MOST_DEFECTS` in all; success and `forget`
-    remove it.
+    One entry for each proxy and failing task, at most `MOST_DEFECTS` in total; a success or `forget` removes it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds, from whenever."""
+        """`clock` returns seconds, from any zero."""
         self._clock = clock
         self._found: dict[tuple[ProxyId, str], tuple[str, float]] = {}
 
     @contextlib.contextmanager
     def of(self, proxy: ProxyId, doing: str) -> Iterator[Attempt]:
-        """Try something for `proxy`: no exception leaves this block, and the next success ends the problem."""
+        """A block that tries something for `proxy`: no exception leaves it, and the next success ends the problem."""
         attempt, key = Attempt(), (proxy, doing)
         try:
             yield attempt
@@ -49,7 +48,7 @@ class Defects:
             if len(self._found) > MOST_DEFECTS:
                 self._found.pop(next(iter(self._found.copy())), None)
             if attempt.problem != before:
-                # A disk or a network that fails says why; anything else is a mistake of ours.
+                # A failing disk or network explains itself; anything else is our defect, and needs a traceback.
                 trace = None if isinstance(error, OSError) else error
                 text = "%s: %s; it is tried again every %.0f s"
                 _log.error(text, proxy, attempt.problem, AGAIN_S, exc_info=trace)
@@ -59,20 +58,20 @@ class Defects:
 
     @property
     def due(self) -> Set[ProxyId]:
-        """The proxies for which something should be tried again."""
+        """The proxies for which something should be tried again now."""
         if not self._found:
             return frozenset()
         now = self._clock()
         return {proxy for (proxy, _), (_, when) in self._found.copy().items() if now - when >= AGAIN_S}
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
-        """By proxy, what fails for it and why."""
+        """For each proxy, what fails and why."""
         found: dict[ProxyId, tuple[str, ...]] = {}
         for (proxy, _), (problem, _) in sorted(self._found.copy().items(), key=lambda each: each[0][1]):
             found[proxy] = (*found.get(proxy, ()), problem)
         return found
 
     def forget(self, proxy: ProxyId) -> None:
-        """Nothing is to be made for `proxy` any more."""
+        """Remove the entries of `proxy`, for which nothing needs to be made any more."""
         for key in [each for each in self._found.copy() if each[0] == proxy]:
             self._found.pop(key, None)

@@ -1,4 +1,4 @@
-"""What the adapters tell a Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+"""The adapters' metrics for Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pointsman.discovery.proxy import ProxyId
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _DELAYS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0)
-"""Seconds. Two milliseconds is what a long poll takes, a minute what nobody should wait."""
+"""Seconds. A long poll takes two milliseconds; a change should never take a minute."""
 
 
 class Metrics:
@@ -96,11 +96,11 @@ class Metrics:
         )
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """One more number, which is asked for when somebody looks."""
+        """Add a gauge, whose value is computed when metrics are read."""
         Gauge(name, what, registry=self._registry).set_function(value)
 
     def total(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """One more number that only grows, which is asked for when somebody looks; `_total` is added to the name."""
+        """Add a counter, whose value is computed when metrics are read; `_total` is added to the name."""
 
         class Total(Collector):
             def collect(self) -> Iterator[CounterMetricFamily]:
@@ -109,15 +109,15 @@ class Metrics:
         self._registry.register(Total())
 
     def connections(self, door: str, count: Callable[[], int]) -> None:
-        """Tell as well how many connections a server has."""
+        """Add the number of a server's connections."""
         self._connections.labels(door).set_function(count)
 
     def turning_away(self, door: str) -> Callable[[str], None]:
-        """What counts a connection of a server that is turned away, called with the reason."""
+        """A function that counts a refused connection of a server, called with the reason."""
         return lambda reason: self._turned_away.labels(door, reason).inc()
 
     def watch_notices(self, hearing: Callable[[], bool]) -> None:
-        """Tell as well whether notices are heard, where a store is followed by them."""
+        """Add whether notices arrive, for a store that is followed by notices."""
         self.gauge(
             "pointsman_notices_heard",
             "Whether moved objects are told of; if not, the store is asked for them all the time.",
@@ -125,16 +125,16 @@ class Metrics:
         )
 
     def delivered(self, way: str, kind: str, published: str = "") -> None:
-        """Count one answer with resources; with `published` (RFC 3339), the time that a change took to get here.
+        """Count one answer with resources. With `published` (RFC 3339), also record the delay of the change.
 
-        Give it only where somebody was waiting for that change: what is fetched at a start may be years old.
+        Give it only if an Envoy was waiting for the change: what an Envoy fetches at its start may be years old.
         """
         self.deliveries.labels(way, kind).inc()
         if published:
             self._delay.labels(way).observe(max(0.0, time.time() - datetime.fromisoformat(published).timestamp()))
 
     def deliverer(self, way: str, kind: str) -> Callable[[str], None]:
-        """`delivered` for one way and kind, for who sends the same to thousands: it looks nothing up."""
+        """`delivered` for one way and kind, without look-ups, for sending the same to thousands."""
         deliveries, delay = self.deliveries.labels(way, kind), self._delay.labels(way)
         moments: dict[str, float] = {}
 
@@ -149,5 +149,5 @@ class Metrics:
         return delivered
 
     def text(self) -> bytes:
-        """All of them in Prometheus' text format; its media type is CONTENT_TYPE."""
+        """All metrics in Prometheus' text format; the media type is CONTENT_TYPE."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What operators and their tools ask of an adapter over HTTP."""
+"""An adapter's HTTP pages for operators and their tools."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from pointsman.adapter.report.metrics import CONTENT_TYPE, Metrics
 from pointsman.adapter.report.rejection import Rejection
 
 MOST_AHEAD = 10
-"""Envoys that are ahead which `/readyz` names; `/rejections` names all of them, `pointsman_unconfirmed` counts."""
+"""Envoys that are ahead and named in `/readyz`; `/rejections` names all, `pointsman_unconfirmed` counts them."""
 
 
 def ops(
@@ -30,16 +30,16 @@ def ops(
 ) -> Starlette:
     """The application: `GET /healthz`, `/readyz`, `/metrics`, `/config_dump`, `/rejections`.
 
-    `/healthz` is 200 as long as the process answers and no part of it has `ended`; else 503, and the process ends by
-    itself. `/readyz` is 200 as soon as there is something to serve, and stays
-    so while the store is away: what is served then is the last known good, `/metrics` tells how old it is. What is
-    `failing` and tried again is told there as well; to send the Envoys elsewhere would not help.
-    `waiting_for` is what is missing, "" if nothing is. `ahead` are the Envoys that have something newer than what is
-    here while the store has not said what is right, which leaves the others served; `resets` what went back with the
-    store; `retired` who fetches though the registration was deleted. Without a `config_dump` there are no pages with it
-    and with the `rejections`: they show what proxies get, which is not for everybody.
+    `/healthz` is 200 while the process works and no part of it has `ended`; otherwise 503, and the process exits by
+    itself. `/readyz` is 200 once there is something to serve, and stays 200 while the store is unavailable: then the
+    last known good is served, and `/metrics` shows its age. `/readyz` also shows what is `failing` and tried again,
+    still with 200, because sending the Envoys elsewhere would not help. `waiting_for` returns what is missing, "" if
+    nothing is. `ahead` are the Envoys with something newer than the adapter that the store has not confirmed or denied
+    yet; the others are served. `resets` is what went back with the store; `retired` the Envoys that fetch although
+    their registration was deleted. Without `config_dump` neither it nor `/rejections` exists: they show what proxies
+    get, which is not for everybody.
     """
-    # Not coroutines: a follower that reads a slow store must not hold up the loop.
+    # Not coroutines: a follower that reads a slow store must not block the loop.
 
     def healthz(request: Request) -> Response:
         dead = ended()

@@ -1,4 +1,4 @@
-"""What an Envoy rejected, and in whose words that is known."""
+"""A resource that an Envoy rejected, and how that is known."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from pointsman.discovery.proxy import ProxyId
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An Envoy (`node`, its `node.id`) keeps what it had in place of a resource, for the reason that it tells.
+    """An Envoy (`node`, its `node.id`) rejected a resource for `reason`, and keeps what it had.
 
-    `kind` is clusters, endpoints or listeners; `name` the resource's, empty where Envoy tells no name. `since` is when
-    it was first heard (RFC 3339, UTC). `way` is how it is known: `ads` (Envoy says so), `rest` (it asks again with the
-    version that it had before), `admin` (its own counters, and its own words where it has them).
+    `kind` is clusters, endpoints or listeners; `name` the resource's, "" if Envoy gives none. `since` is when it was
+    first known (RFC 3339, UTC). `way` is how it is known: `ads` (Envoy's NACK), `rest` (the Envoy repeats its request
+    with the old version), `admin` (Envoy's counters, with its reason if it gives one).
     """
 
     way: str
@@ -29,7 +29,7 @@ class Rejection:
         return f"{self.node}, {self.proxy}, rejects {what(self.kind, self.name)} and keeps what it had: {self.reason}"
 
     def json(self) -> dict[str, Any]:
-        """For programs."""
+        """As JSON, for programs."""
         return {
             "way": self.way,
             "proxy": str(self.proxy.directory),
@@ -42,7 +42,7 @@ class Rejection:
 
 
 def what(kind: str, name: str) -> str:
-    """What is rejected, for a person to read."""
+    """The rejected thing, for people."""
     if not name:
         return kind
     return f"endpoints of {name}" if kind == "endpoints" else f"{kind[:-1]} {name}"
@@ -57,8 +57,8 @@ _BEST_FIRST = ("ads", "admin", "rest")
 
 
 def standing(found: Iterable[Rejection]) -> list[Rejection]:
-    """Each rejection once, as the best of the ways tells it that know of an Envoy's kind: what it says itself, what its
-    admin says, and only then what is concluded from its polls."""
+    """Each rejection once, from the best source for its Envoy and kind: the Envoy's NACK, then its admin, then its
+    repeated polls."""
     found = list(found)
     best: dict[tuple[str, str], str] = {}
     for each in sorted(found, key=lambda each: _BEST_FIRST.index(each.way)):

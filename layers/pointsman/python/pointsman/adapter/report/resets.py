@@ -1,4 +1,4 @@
-"""What went back because the store itself did: said once each, counted, and shown."""
+"""Objects that went back because the store did: each is logged once, counted, and shown."""
 
 import logging
 import threading
@@ -13,22 +13,22 @@ MOST_SHOWN = 100
 """Resets that are shown: the latest ones."""
 
 MOST_KNOWN = 10_000
-"""Resets of which it is known that they were said already; beyond that the oldest may be said and counted again."""
+"""Resets that are remembered as logged; beyond that the oldest may be logged and counted again."""
 
 
 class Resets:
-    """Safe for several threads."""
+    """The resets of a process. Safe for several threads."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
-        """`now` tells Unix time in seconds."""
+        """`now` returns Unix time in seconds."""
         self._now = now
         self._found: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._lock = threading.Lock()
         self.total = 0
-        """How many there were."""
+        """The number of resets so far."""
 
     def note(self, what: str, went: str) -> None:
-        """`what` `went` from somewhere to somewhere, as the store has it now."""
+        """Record that `what` went back, as the store has it now; `went` is from where to where."""
         with self._lock:
             if (what, went) in self._found:
                 return
@@ -40,7 +40,7 @@ class Resets:
         _log.warning("reset: %s went %s: the store itself was read, and it is so there now", what, went)
 
     def all(self) -> list[dict[str, str]]:
-        """The latest ones, for pages."""
+        """The latest resets, for pages."""
         with self._lock:
             latest = list(self._found.items())[-MOST_SHOWN:]
         return [{"what": what, "went": went, "at": at} for (what, went), at in latest]

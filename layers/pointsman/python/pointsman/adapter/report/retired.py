@@ -1,4 +1,4 @@
-"""Envoys that still fetch, and files that are still there, though their registration was deleted."""
+"""Envoys that still fetch, and files that still exist, although their registration was deleted."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from pointsman.discovery.proxy import ProxyId
 _log = logging.getLogger(__name__)
 
 Fetching: TypeAlias = tuple[str, ProxyId, str]
-"""A way (`ads`, `rest`, `files`), a proxy and, where it is known, the node id of an Envoy."""
+"""A way (`ads`, `rest`, `files`), a proxy, and an Envoy's node id if known."""
 
 
 _OVER = {"ads": "gRPC", "rest": "HTTP"}
@@ -21,8 +21,8 @@ _OVER = {"ads": "gRPC", "rest": "HTTP"}
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """An Envoy (`node`) that fetches by a `way` as a `proxy` whose registration was deleted, or the files of one (no
-    node is known there). `since` is when that was first seen (RFC 3339, UTC)."""
+    """An Envoy (`node`) that fetches over `way` as a `proxy` whose registration was deleted, or the files of one
+    (without a node). `since` is when that was first seen (RFC 3339, UTC)."""
 
     way: str
     proxy: ProxyId
@@ -36,7 +36,7 @@ class Retired:
         return f"{what}, whose registration was deleted: {keeps}. Stop it, or register it again with `pointsman apply`"
 
     def json(self) -> dict[str, str]:
-        """For programs."""
+        """As JSON, for programs."""
         return {"way": self.way, "proxy": str(self.proxy.directory), "node": self.node, "since": self.since}
 
 
@@ -48,22 +48,22 @@ def retired(proxy: ProxyId) -> str:
 class RetiredProxies:
     """Lists them, and logs each when it is first seen. Safe for several threads.
 
-    It holds what its sources tell now: streams, proxies that are asked for, directories.
+    It contains what its sources currently report: streams, requested proxies, directories.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
-        """`now` tells Unix time in seconds."""
+        """`now` returns Unix time in seconds."""
         self._now = now
         self._sources: list[Callable[[], Iterable[Fetching]]] = []
         self._since: dict[Fetching, str] = {}
         self._lock = threading.Lock()
 
     def watch(self, source: Callable[[], Iterable[Fetching]]) -> None:
-        """Ask `source` as well."""
+        """Add a source."""
         self._sources.append(source)
 
     def all(self) -> list[Retired]:
-        """Those that there are now, by proxy and node."""
+        """The current ones, ordered by proxy and node."""
         with self._lock:
             current = {each for source in self._sources for each in source()}
             if not current and not self._since:
@@ -77,5 +77,5 @@ class RetiredProxies:
         return sorted(found, key=lambda each: (str(each.proxy.directory), each.way, each.node))
 
     def dump(self) -> list[dict[str, str]]:
-        """The same for `/config_dump` and `/rejections`."""
+        """The current ones, for `/config_dump` and `/rejections`."""
         return [each.json() for each in self.all()]

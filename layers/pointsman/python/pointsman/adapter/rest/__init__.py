@@ -1,1 +1,1 @@
-"""Envoys that poll over HTTP (REST xDS)."""
+"""Delivers to Envoys that poll over HTTP (REST xDS)."""

@@ -1,4 +1,4 @@
-"""One request of an Envoy that has something newer than what is here, until the store has said what is right."""
+"""Handles one request of an Envoy with something newer than this process has, until the store decides."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from pointsman.discovery.version import Standing, Version
 
 
 class Ahead:
-    """The meeting of one request, from when it is found to be ahead to its end. It belongs to the server's loop."""
+    """The meeting of one request, from the moment it is ahead to its end. Use it only on the server's loop."""
 
     def __init__(
         self, follower: Follower, request: DiscoveryRequest, in_loop: Callable[[Callable[[], None]], None]
@@ -24,12 +24,12 @@ class Ahead:
         self._meeting: Meeting | None = None
         self._held: Held | None = None
         self.is_confirmed = False
-        """Whether the store was read since, and what is here is what it has."""
+        """Whether the store was read since, and this process has what the store has."""
         self.is_gone = False
-        """Whether nobody wants the answer any more."""
+        """Whether the client no longer waits for the answer."""
 
     def meet(self) -> bool:
-        """It is ahead: have the store read. Whether that was not under way already."""
+        """Ask for a read of the store. Returns False if that was already under way."""
         if self._meeting is not None:
             return False
         kind, proxy = self._request.kind, self._request.asker.proxy
@@ -45,17 +45,17 @@ class Ahead:
         return True
 
     def hold(self, held: Held) -> None:
-        """The request waits: it is woken when the store was read."""
+        """Wake `held` when the store was read."""
         self._held = held
 
     def let_go(self) -> None:
-        """Nobody wants the answer any more."""
+        """Give up: the client no longer waits."""
         self.is_gone = True
         if self._held is not None:
             self._held.tell(Woken.OVER)
 
     def note(self, answer: Answer) -> None:
-        """It gets this, which does not come after what it has, since the store has it so."""
+        """Record a reset if this answer is older than what the Envoy has, which the store confirmed."""
         if answer.stands(Version.read(self._request.version)) is not Standing.OLDER:
             return
         kind, name = self._request.kind, self._request.name
@@ -63,7 +63,7 @@ class Ahead:
         self._follower.resets.note(about, f"from {self._request.version} to {answer.text}")
 
     def end(self) -> None:
-        """It has its answer, or is ahead no more."""
+        """End the meeting: the Envoy has its answer, or is no longer ahead."""
         if self._meeting is not None:
             self._follower.leave(self._meeting)
         self._meeting, self.is_confirmed = None, False

@@ -1,4 +1,4 @@
-"""The answers of every proxy that somebody asks for, made once for all of its Envoys."""
+"""The answers for every requested proxy, made once for all its Envoys."""
 
 import threading
 import time
@@ -16,12 +16,12 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.view import View
 
 Key = tuple[ProxyId, bool]
-"""A proxy, and whether its Envoy takes hostnames: all that an answer depends on beside the view."""
+"""A proxy, and whether its Envoy takes hostnames: everything besides the view that an answer depends on."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """What a proxy's Envoys should be answered, made from the view with the number `view`, and what they are."""
+    """The wanted answers of a proxy's Envoys, made from the view with the number `view`, and the current ones."""
 
     stages: Stages
     view: int
@@ -33,8 +33,7 @@ class _Entry:
 class AnswerBook:
     """Makes answers from a follower's views. Safe for several threads.
 
-    What two proxies have in common is rendered once for both: the cost of a failover does not depend on how many
-    Envoys there are.
+    What proxies share is rendered once for all, so the cost of a failover does not depend on the number of Envoys.
     """
 
     def __init__(
@@ -48,19 +47,19 @@ class AnswerBook:
         self._follower, self._clock, self._settle = follower, clock, settle
         self._deliveries = Deliveries(source)
         self._entries: dict[Key, _Entry] = {}
-        # Only as long as somebody's answers have them.
+        # Weak references: kept only as long as some answers contain them.
         self._parts: MutableMapping[tuple[str, bool, int], Part] = weakref.WeakValueDictionary()
         self._unsettled: set[Key] = set()
         self._lock = threading.Lock()
 
     @property
     def unsettled(self) -> Set[Key]:
-        """Those whose answers change with time alone."""
+        """The keys whose answers still change with time alone."""
         with self._lock:
             return frozenset(self._unsettled)
 
     def answers(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | None:
-        """What an Envoy of this version is answered as `proxy`; None if there is no complete view, nor was one.
+        """The answers for an Envoy of this version as `proxy`; None if there has been no complete view yet.
 
         The same object until something changes.
         """
@@ -81,7 +80,7 @@ class AnswerBook:
             return entry.shown
 
     def forget(self, proxies: Iterable[ProxyId]) -> None:
-        """Nobody asks for these any more."""
+        """Drop these proxies, which no Envoy asks for any more."""
         with self._lock:
             for key in [(proxy, hostnames) for proxy in proxies for hostnames in (False, True)]:
                 self._entries.pop(key, None)

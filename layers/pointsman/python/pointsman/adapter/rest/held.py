@@ -1,4 +1,4 @@
-"""Requests that are held until something changes."""
+"""Holds requests until something changes."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ from pointsman.discovery.answers import Answer, Answers
 from pointsman.discovery.version import Standing, Version
 
 Asked = tuple[ResourceKind, str]
-"""What is waited for: a kind, and the name where it is endpoints."""
+"""What a request waits for: a kind, and for endpoints their name."""
 
 
 class Woken(Enum):
-    """Why a request waits no more without an answer."""
+    """Why a request stops waiting without an answer."""
 
     OVER = "its time is over, or nobody wants the answer any more"
     LOOK = "what there is has changed, or is confirmed: it is to be compared again"
@@ -26,22 +26,23 @@ Told: TypeAlias = Answer | Woken
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """A request that waits for something newer than `version`; the future is that, or why it waits no more."""
+    """A request that waits for something newer than `version`; the future's result is that, or why it stops waiting."""
 
     version: Version | None
     future: asyncio.Future[Told]
 
     def tell(self, answer: Told) -> None:
-        """End the waiting, unless it has ended."""
+        """End the wait with `answer`, unless it has ended."""
         if not self.future.done():
             self.future.set_result(answer)
 
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """What Envoys of one kind are answered, and who waits for something else. It belongs to the server's loop.
+    """The current answers for one kind of Envoys, and the held requests. Use it only on the server's loop.
 
-    `node` asked last, at the moment `asked` (seconds, monotonic)."""
+    `node` sent the last request, at `asked` (seconds, monotonic).
+    """
 
     answers: Answers | None = None
     held: dict[Asked, set[Held]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Channel:
     node: str = ""
 
     def take(self, answers: Answers) -> None:
-        """Answer with these from now on, and at once to those who waited for them."""
+        """Answer with these from now on, and answer the held requests for which they are newer."""
         before, self.answers = self.answers, answers
         if before is answers:
             return
@@ -59,7 +60,7 @@ class Channel:
                 continue
             for each in waiting:
                 stands = answer.stands(each.version)
-                # Whoever has what was here until now was not ahead: it has gone back with the store.
+                # An Envoy that had the previous answer was not ahead: it goes back with the store.
                 had_past = past is not None and past.version == each.version
                 if stands is Standing.NEWER or (had_past and stands is not Standing.SAME):
                     each.tell(answer)
@@ -73,9 +74,9 @@ class Channel:
         seconds: float,
         on_held: Callable[[Held], None] = lambda held: None,
     ) -> Told:
-        """What is newer than `version` once it is there, or why that is not waited for any more; `seconds` at most.
+        """Wait at most `seconds` for something newer than `version`. Returns that, or why it stops waiting.
 
-        `on_held` is given what waits, for whoever has a reason to end that.
+        `on_held` is called with the held request, so that the caller can end it.
         """
         loop = asyncio.get_running_loop()
         held = Held(version, loop.create_future())
@@ -92,14 +93,14 @@ class Channel:
                 del self.held[asked]
 
     def release(self) -> None:
-        """Let everybody go who waits."""
+        """Release all held requests."""
         for waiting in self.held.values():
             for each in waiting:
                 each.tell(Woken.OVER)
 
 
 def render_awaited(answers: Answers, before: Answers | None, asked: Iterable[Asked]) -> None:
-    """Render now what somebody waits for, on a thread that has the time."""
+    """Render what held requests wait for now, on a thread outside the loop."""
     for kind, name in asked:
         answer, past = answers.get(kind, name), before.get(kind, name) if before else None
         if answer is not None and (past is None or past.version.digest != answer.version.digest):

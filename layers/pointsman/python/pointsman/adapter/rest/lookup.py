@@ -1,4 +1,4 @@
-"""Finding a proxy that nobody asked for before, away from the loop: a store may be slow."""
+"""Looks up proxies at their first request, outside the loop, because a store may be slow."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,11 +17,11 @@ Problem = tuple[int, str]
 """An HTTP status and the reason."""
 
 _LOOK_S = 0.25
-"""Seconds between two looks for what is not there."""
+"""Seconds between two checks for something missing."""
 
 
 class Lookup:
-    """Has a follower follow proxies as they are asked for. It belongs to one loop."""
+    """Makes a follower follow proxies when they are requested. Use it from one loop."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Lookup:
         announce: Callable[[set[ProxyId]], None],
         patience: float,
     ) -> None:
-        """Look for `patience` seconds at most; `announce` is told which views changed meanwhile."""
+        """Look for at most `patience` seconds; `announce` is called with the views that changed meanwhile."""
         self._follower, self._book = follower, book
         self._announce, self._patience = announce, patience
         self._looking: dict[tuple[ProxyId, bool], asyncio.Task[Answers | Problem]] = {}
@@ -38,13 +38,13 @@ class Lookup:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn to be looked for."""
+        """How many wait for their turn."""
         return self._joins.waiting
 
     async def find(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:
-        """What an Envoy of this version is answered as `proxy`, or why there is nothing.
+        """The answers for an Envoy of this version as `proxy`, or why there are none.
 
-        However many ask for the same at a time, one looks.
+        Concurrent calls for the same proxy share one lookup.
         """
         key = proxy, takes_hostnames(envoy)
         task = self._looking.get(key)
@@ -54,7 +54,7 @@ class Lookup:
         return await asyncio.shield(task)
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release threads and open calls."""
         self._joins.close()
 
     async def _look_for(self, proxy: ProxyId, envoy: EnvoyVersion | None) -> Answers | Problem:

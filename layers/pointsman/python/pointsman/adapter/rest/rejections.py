@@ -1,4 +1,4 @@
-"""What Envoys seem to reject: over REST they do not say so, but ask again with the version that they had before."""
+"""Infers rejections over REST: Envoy does not report them, but repeats its request with the version it had before."""
 
 import logging
 import threading
@@ -17,19 +17,19 @@ _MOST = 100_000
 """Answers that are remembered, each only until the Envoy's next request."""
 
 _MOST_FOUND = 10_000
-"""Rejections that are kept; beyond that the oldest is not shown until it comes again."""
+"""Rejections that are kept; beyond that the oldest is not shown until it happens again."""
 
 _FORGOTTEN_S = 300.0
-"""Seconds."""
+"""Seconds without a request after which an Envoy is forgotten."""
 
 
 class Rejections:
-    """Compares what was sent with what is asked for next.
+    """Compares each answer with the next request.
 
-    An Envoy that started again in between looks the same once, as does an answer that was lost on the way: what counts
-    is what goes on. It does not say why; the Envoy's log and its counters `update_rejected` do.
+    A restarted Envoy or a lost answer looks like one rejection, so only repeated ones count. The reason is only in the
+    Envoy's log; its counters `update_rejected` confirm it.
 
-    `sent` and `asked` belong to the server's loop, `all` may be called from any thread.
+    Use `sent` and `asked` only on the server's loop; `all` may be called from any thread.
     """
 
     def __init__(self) -> None:
@@ -38,16 +38,16 @@ class Rejections:
         self._lock = threading.Lock()
 
     def sent(self, request: DiscoveryRequest, version: str) -> None:
-        """`version` was the answer to `request`."""
+        """Record that `version` was sent as the answer to `request`."""
         if len(self._sent) >= _MOST:
             self._sent.pop(next(iter(self._sent)))
         self._sent[_subscription(request)] = request.version, version
 
     def asked(self, request: DiscoveryRequest, now: float) -> bool:
-        """Whether who asks seems to have rejected what it was sent just before."""
+        """Whether the Envoy seems to have rejected its last answer."""
         key = _subscription(request)
         had, version = self._sent.pop(key, ("", ""))
-        # A cluster that changes asks for its endpoints from the start again, whatever it had.
+        # A changed cluster requests its endpoints from scratch, whatever it had.
         started_over = not had and request.kind is ResourceKind.ENDPOINTS
         with self._lock:
             if not version or request.version != had or started_over:
@@ -66,8 +66,8 @@ class Rejections:
         return True
 
     def all(self, now: float, has: Callable[[ProxyId, ResourceKind, str, str], bool]) -> list[Rejection]:
-        """Those that still stand: not where an Envoy `has` what it should, since what it rejected was taken back. One
-        that has not asked for a while is gone, and forgotten."""
+        """The current rejections, without those where an Envoy now `has` what it should. An Envoy without recent
+        requests is gone, and forgotten."""
         with self._lock:
             self._found = {key: found for key, found in self._found.items() if now - found[2] < _FORGOTTEN_S}
             standing = list(self._found.items())

@@ -1,5 +1,5 @@
-"""REST xDS: how Envoys fetch over HTTP (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "REST-JSON
-polling subscriptions"; docs/envoy.md says what is sent when)."""
+"""REST xDS: delivers over HTTP (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "REST-JSON polling
+subscriptions"; docs/envoy.md describes what is sent when)."""
 
 import asyncio
 import contextlib
@@ -42,21 +42,21 @@ from pointsman.serve.body import BodyRefused, ClientGone, read_body
 _log = logging.getLogger(__name__)
 
 WAY = "rest"
-"""As metrics call it."""
+"""The name of REST in metrics."""
 
 HOLD_S = 50.0
-"""Seconds that a request is held at most: less than `REQUEST_TIMEOUT_MS`."""
+"""Seconds for which a request is held at most: less than `REQUEST_TIMEOUT_MS`."""
 
 REQUEST_TIMEOUT_MS = 60_000
-"""How long an Envoy waits for an answer."""
+"""Milliseconds that an Envoy waits for an answer."""
 
 REFRESH_DELAY_MS = 1000
-"""From an answer to the next request for the same endpoints; Envoy waits once to twice as long. While an adapter is
-away every cluster of every Envoy asks so often, with requests of 77 KB, which costs an Envoy about a millisecond each:
-for more than a few hundred clusters it has to be longer, or gRPC."""
+"""Milliseconds from an answer to the next request for the same endpoints; Envoy waits once to twice as long. While an
+adapter is away, every cluster of every Envoy asks this often, with requests of 77 KB that cost the Envoy about a
+millisecond each: with more than a few hundred clusters it has to be longer, or use gRPC."""
 
 PAUSE_S = 1.0
-"""Seconds until somebody is refused: Envoy knows no backoff over REST, and comes back at once."""
+"""Seconds before a refusal: Envoy has no backoff over REST, and retries at once."""
 
 _MAKING, _TELLING = "making its answers over HTTP", "answering who waits over HTTP"
 
@@ -67,9 +67,9 @@ class RestAdapter:
     """An ASGI application that serves every Envoy that a follower's store knows; follows a proxy from its first
     request on.
 
-    Who has nothing is answered at once, and never with nothing. Who has what there is waits for something newer. Who
-    has something newer than what is here keeps it until the store itself was read, and gets what that has then.
-    `on_change` and `config_dump` may be called from any thread, the rest belongs to the server's loop.
+    An Envoy that has nothing is answered at once, and never with nothing. One that is up to date waits for something
+    newer. One that is ahead keeps what it has until the store itself was read, and then gets what the store has.
+    `on_change` and `config_dump` may be called from any thread, the rest only on the server's loop.
     """
 
     def __init__(
@@ -85,10 +85,11 @@ class RestAdapter:
         settle: float = SETTLE_S,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
-        """`others` answers what is not for Envoys. `trust_domain` is that of clients' certificates, None: the
-        store's. `source` is how Envoys are told to ask for endpoints and secrets.
+        """`others` answers all other paths. `trust_domain` is the one required of clients' certificates, None: the
+        store's. `source` is where clusters fetch endpoints and secrets.
 
-        `announce` is told of views that change because this adapter made the follower look, for others that share it.
+        `announce` is called with the views that change because this adapter made the follower read, for adapters that
+        share it.
         """
         self._follower = follower
         self._metrics, self._others = metrics, others or Starlette()
@@ -107,11 +108,11 @@ class RestAdapter:
         self._draining = False
 
     def on_change(self, changed: Iterable[ProxyId]) -> None:
-        """Answer who waits for what the views of these proxies have by now, and see to what is due."""
+        """Answer the requests held for the current views of these proxies, and do what is due."""
         changed, due = {*changed, *self._defects.due}, self._book.unsettled
         if not changed and not due:
             return
-        # One after the other: what was made first must not be told last.
+        # One at a time: earlier answers must not be published later.
         with self._telling:
             with self._lock:
                 touched = [(key, each) for key, each in self._channels.items() if key[0] in changed or key in due]
@@ -153,29 +154,29 @@ class RestAdapter:
             await self._refuse(send, 400, str(error), "invalid")
 
     def drain(self) -> None:
-        """Let everybody go who waits; nobody is held any more."""
+        """Release all held requests, and hold no more."""
         self._draining = True
         for channel in self._channels.values():
             channel.release()
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release threads and open calls."""
         self._lookup.close()
 
     @property
     def waiting(self) -> int:
-        """How many Envoys wait for their turn to be looked for."""
+        """How many Envoys wait for their lookup."""
         return self._lookup.waiting
 
     def in_use(self) -> set[ProxyId]:
-        """Who is held, or has asked of late."""
+        """The proxies with a held or a recent request."""
         with self._lock:
             channels = list(self._channels.items())
         recent = time.monotonic() - 2 * LOOK_SECONDS
         return {proxy for (proxy, _), channel in channels if channel.held or channel.asked >= recent}
 
     def release(self, proxies: Iterable[ProxyId]) -> None:
-        """Keep nothing of these: they have not asked for long."""
+        """Drop everything about these proxies, which had no recent requests."""
         proxies = set(proxies)
         with self._lock:
             for key in [key for key, channel in self._channels.items() if key[0] in proxies and not channel.held]:
@@ -185,21 +186,21 @@ class RestAdapter:
             self._defects.forget(proxy)
 
     def fetching(self) -> list[Fetching]:
-        """Who has asked of late though it is retired, with the Envoy that asked last."""
+        """The retired proxies with a recent request, each with the Envoy that sent the last one."""
         in_use = {proxy for proxy in self.in_use() if self._follower.is_retired(proxy)}
         with self._lock:
             return [(WAY, proxy, each.node) for (proxy, _), each in self._channels.items() if proxy in in_use]
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
-        """By proxy, what fails for it alone and is tried again."""
+        """For each proxy, what fails for it alone and will be tried again."""
         return self._defects.problems()
 
     def rejections(self) -> list[Rejection]:
-        """What Envoys seem to have rejected, and still do not have."""
+        """Resources that Envoys seem to have rejected and still lack."""
         return self._rejections.all(time.time(), self._has)
 
     def has(self, proxy: ProxyId, kind: str, name: str, version: str) -> bool | None:
-        """True if an Envoy that has this `version_info` has what it would be answered; `name` is a cluster's, for
+        """True if an Envoy with this `version_info` has what it would be answered; `name` is a cluster's, for
         endpoints. None otherwise: it may be about to ask."""
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
@@ -210,7 +211,7 @@ class RestAdapter:
         )
 
     def config_dump(self) -> dict[str, Any]:
-        """By proxy, what is answered and who waits, for `/config_dump`."""
+        """For each proxy, the current answers and the held requests, for `/config_dump`."""
         with self._lock:
             channels = list(self._channels.items())
         return {
@@ -241,7 +242,7 @@ class RestAdapter:
         channel.asked, channel.node = time.monotonic(), request.asker.node_id
         starts = not request.version and request.kind is not ResourceKind.ENDPOINTS
         if starts and self._follower.is_retired(request.asker.proxy):
-            # One that runs says what it has, and keeps it.
+            # A running Envoy sends its version, and keeps what it has.
             await self._refuse(send, 404, retired(request.asker.proxy), "retired")
             return
         if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
@@ -254,18 +255,18 @@ class RestAdapter:
         answer = channel.answers.get(kind, request.name) if channel.answers else None
         waited = answer is None or answer.stands(theirs) is not Standing.NEWER
         if waited:
-            # Endpoints that nobody is to ask for (any more, or yet) are not given to whoever has none either: there
-            # are only those of another selection. Its cluster keeps the endpoints that it had.
+            # Endpoints that no cluster should request now are not answered, not even to an Envoy without any: only
+            # those of another selection exist. Its cluster keeps the endpoints that it had.
             answer = None if self._draining else await self._wait(channel, request, theirs, scope)
         await self._send(request, answer, waited, send)
 
     async def _wait(
         self, channel: Channel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
     ) -> Answer | None:
-        """What is newer than `theirs` once it is there, or what the store was found to have if they are ahead; None if
-        nothing is for as long as a request is held."""
+        """The next answer newer than `theirs`, or if they are ahead the one that the store confirms; None if there is
+        none while a request is held."""
         gauge = self._metrics.subscriptions.labels(WAY, request.kind.label)
-        # Those that began together do not all end together.
+        # Spread, so that requests that began together do not end together.
         until = time.monotonic() + self._hold * random.uniform(0.9, 1.0)
         asked, ahead = (request.kind, request.name), Ahead(self._follower, request, self._in_loop)
         on_client_gone(scope, ahead.let_go)
@@ -303,7 +304,7 @@ class RestAdapter:
         self._delivered[request.kind](answer.published if waited else "")
 
     async def _channel(self, asker: Asker, send: Send) -> Channel | None:
-        """What there is for `asker`; None if it was refused."""
+        """The channel for `asker`; None if it was refused."""
         key = asker.proxy, takes_hostnames(asker.envoy)
         channel = self._channels.get(key)
         if channel is not None and channel.answers is not None:
@@ -314,12 +315,12 @@ class RestAdapter:
                 return self._channels.setdefault(key, Channel())
         if not isinstance(found, Answers):
             status, reason = found
-            # The pause was spent looking.
+            # The lookup already took that long.
             await self._refuse(send, status, reason, "unknown" if status == 404 else "not ready", pause=0.0)
             return None
         with self._lock:
             channel = self._channels.setdefault(key, Channel())
-        # Before there was this channel, nobody told it what changed; from now on everybody does, in order.
+        # Changes before the channel existed were not announced to it; from now on all are, in order.
         newest = await self._lookup.find(asker.proxy, asker.envoy)
         if channel.answers is None:
             channel.take(newest if isinstance(newest, Answers) else found)
@@ -349,5 +350,5 @@ def _dump(key: Key, channel: Channel) -> dict[str, Any]:
 
 
 def _some_version(hostnames: bool) -> EnvoyVersion | None:
-    """A version of those that take hostnames, or do not."""
+    """Some version of Envoy that takes hostnames, or does not."""
     return (1, 40, 0) if hostnames else None

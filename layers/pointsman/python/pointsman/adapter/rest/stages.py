@@ -1,7 +1,7 @@
-"""From what an Envoy is answered to what it should be, before it comes what it needs.
+"""Moves an Envoy's answers to the wanted ones, in an order in which nothing is missing.
 
-Over REST clusters and listeners are polled for apart, and nothing keeps one after the other: Envoys are given the time
-to poll (`delivery/order.py`).
+Over REST, Envoys poll clusters and listeners separately, in no fixed order, so each step waits until all have polled
+(`delivery/order.py`).
 """
 
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from pointsman.delivery.order import Given, next_step
 from pointsman.discovery.answers import Answers, make_answers
 
 SETTLE_S = 1.5
-"""Seconds in which every Envoy has polled, and what came by it has warmed: Envoys wait a second at most between two
+"""Seconds within which every Envoy has polled and warmed what it got: Envoys wait at most a second between two
 polls."""
 
 
 class Stages:
-    """The way of one proxy's answers. Failovers are not on it: they change neither names nor listeners."""
+    """The stages of one proxy's answers. Failovers pass at once: they change neither names nor listeners."""
 
     def __init__(self, clock: Callable[[], float], settle: float = SETTLE_S) -> None:
         self._clock, self._settle = clock, settle
         self._shown: Answers | None = None
         self._given = Given()
         self.settled = True
-        """Whether there is nothing left to do with what was wanted last."""
+        """Whether the answers are the wanted ones."""
 
     def bring(self, wanted: Answers) -> Answers:
-        """What to answer now that `wanted` is where to get; until `settled`, ask again from time to time."""
+        """The answers to give now on the way to `wanted`; until `settled`, call it again from time to time."""
         shown = self._shown
         if shown is None:
             self._shown = wanted

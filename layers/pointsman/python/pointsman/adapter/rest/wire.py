@@ -1,4 +1,4 @@
-"""Answers on the wire, and who is at the other side."""
+"""Sends answers, and identifies the client."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,13 +18,13 @@ async def reply(send: Send, status: int, body: bytes = b"", *, error: str = "") 
 
 
 def client_uris(scope: Scope) -> Sequence[str] | None:
-    """The URI SANs of the client's certificate; None where the connection has no TLS."""
+    """The URI SANs of the client's certificate; None without TLS."""
     uris: Sequence[str] | None = scope.get("state", {}).get(URIS)
     return uris if uris is not None or scope.get("scheme") != "https" else ()
 
 
 def on_client_gone(scope: Scope, call: Callable[[], None]) -> None:
-    """Have `call` called when the client hangs up, if the server tells."""
+    """Call `call` when the client disconnects, if the server supports that."""
     listeners = scope.get("state", {}).get(GONE)
     if listeners is not None:
         listeners.append(call)
