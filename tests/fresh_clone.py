@@ -1,4 +1,4 @@
-"""The repository as somebody has it who has just cloned it."""
+"""The repository as a new clone of it."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def fresh_clone(directory: Path) -> Path:
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """What git prints there, whoever runs the tests."""
+    """The output of git there, independent of the user who runs the tests."""
     who = {f"GIT_{role}_{what}": "x@example" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = {**os.environ, **who, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(

@@ -47,7 +47,7 @@ def plans_of(case: JSON) -> dict[str, tuple[SidecarPlan, Selection]]:
 
 
 def starred(cluster: str) -> str:
-    """The value of a customization hash is ours to choose; that there is one is not."""
+    """The value of a customization hash is Pointsman's own choice; that it exists is not."""
     return re.sub(r"^[0-9a-f]{8}:", "*", cluster)
 
 

@@ -60,7 +60,7 @@ def sdist(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is built from the source distribution, where there is no git any more, unpacked."""
+    """The wheel built from the source distribution, where git is not available, unpacked."""
     folder = tmp_path_factory.mktemp("wheel")
     with zipfile.ZipFile(build("wheel", sdist, folder)) as archive:
         archive.extractall(folder / "site")

@@ -55,7 +55,7 @@ def left(directory: Path) -> list[int]:
 
 @pytest.fixture
 def port_base() -> Iterator[int]:
-    """The first of so many ports in a row that nobody takes while the test runs."""
+    """The first of so many consecutive ports that stay free while the test runs."""
     with Ports() as ports:
         yield ports.take_row(ADDRESSES, PORTS)
 

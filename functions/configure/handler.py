@@ -184,7 +184,7 @@ def body() -> bytes:
     try:
         return b64decode(text) if event.is_base64_encoded else text.encode(errors="replace")
     except ValueError as error:
-        raise InvalidInput.single("the body", "", f"is no base64: {error}") from None
+        raise InvalidInput.single("the body", "", f"is not base64: {error}") from None
 
 
 def current() -> Config:
@@ -201,7 +201,7 @@ def registration_named(name: str) -> str:
     """The key of a registration in the config."""
     datacenter = app.current_event.get_query_string_value("dc", "")
     if not datacenter:
-        raise InvalidInput.single(f"registration {name}", "dc", "is missing: say which datacenter, as ?dc=dc1")
+        raise InvalidInput.single(f"registration {name}", "dc", "is missing: name the datacenter, as ?dc=dc1")
     return keys.registration_key(datacenter, namespace(), name)
 
 
@@ -217,7 +217,7 @@ def shown(thing: str, registration: Registration | None) -> Response[str]:
 
 def missing(thing: str) -> Response[str]:
     """Answer 404."""
-    return answer(404, {"error": f"{thing}: is not there; GET /v1/config shows what is"})
+    return answer(404, {"error": f"{thing}: does not exist; GET /v1/config shows what does"})
 
 
 def answer(code: int, body: Any) -> Response[str]:

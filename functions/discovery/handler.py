@@ -106,13 +106,13 @@ for each in ResourceKind:
 def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
     """The answer to an Envoy for an outcome; unusual outcomes are also logged and counted."""
     if outcome.unreachable:
-        logger.warning("the store is away, what is known stays", reason=outcome.unreachable)
+        logger.warning("the store is unavailable, everything stays unchanged", reason=outcome.unreachable)
         signals.count("DiscoveryStale")
     if outcome.ahead:
         logger.warning("the Envoy has something newer, and the store could not be read for it", version=request.version)
         signals.count("DiscoveryAhead")
     for reset in outcome.resets:
-        logger.warning("reset: the store itself was read, and it is so there now", what=reset)
+        logger.warning("reset: the store itself was read, and has this now", what=reset)
         signals.count("DiscoveryReset")
     if outcome.answer is None:
         return json_answer(304, b"")

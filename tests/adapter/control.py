@@ -1,4 +1,5 @@
-"""What users write and producers send, taken in by the verbs themselves: the control plane without its processes."""
+"""What users write and producers send, ingested by the engine's own operations: the control plane without its
+processes."""
 
 import itertools
 from collections.abc import Mapping

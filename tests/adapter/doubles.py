@@ -55,7 +55,7 @@ class Remote(SQLiteStore):
         return {each.key: each.data for each in super().get_many([each.key for each in super().list("")]).values()}
 
     def restore(self, saved: Mapping[str, bytes]) -> None:
-        """Have what was saved, in place of what is there."""
+        """Restore the saved objects in place of the current ones."""
         writes = [Write(each.key, saved[each.key], each.etag) for each in super().list("") if each.key in saved]
         assert all(written.etag for written in self.put_many(writes))
         self.lost = {each.key for each in super().list("")} - saved.keys()

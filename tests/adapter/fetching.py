@@ -1,4 +1,4 @@
-"""A sidecar and the adapter that it fetches from, in every way that there is."""
+"""A sidecar and the adapter that it fetches from, for every way to fetch."""
 
 import contextlib
 import threading
@@ -64,7 +64,7 @@ class Fetching:
         self._held.close()
 
     def start_adapter(self) -> None:
-        """Have an adapter where there is none."""
+        """Start an adapter if none runs."""
         at = f"unix:{self._socket}"
         if self.way.tongue is Tongue.FILES:
             version = (NEW if self.way.binary == ENVOY_1_40 else OLD) if self.way.told else None
@@ -128,7 +128,7 @@ class Fetching:
 
 
 def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports) -> dict[str, Any]:
-    """The bootstrap of the sidecar of s1 in dc1; nobody calls s1 itself."""
+    """The bootstrap of the sidecar of s1 in dc1; no client calls s1 itself."""
     identity = authority.issue("s1", "dc1")
     admin, public, app = (ports.take("127.0.0.1") for _ in range(3))
     return sidecar_bootstrap(

@@ -67,7 +67,7 @@ def instances(
 
 
 def content(healthy: Iterable[str] = DATACENTERS, mode: Mode = "remote", service: str = "s2") -> Content:
-    """What `sidecar_plan` comes to with the service healthy in these datacenters."""
+    """The plan of `sidecar_plan`, computed with the service healthy in these datacenters."""
     return compute(sidecar_plan(mode, service), instances(healthy, service=service), TRUST_DOMAIN)
 
 

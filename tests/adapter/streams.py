@@ -75,7 +75,7 @@ def node(version: tuple[int, int, int] | None, service: str = "s1") -> Node:
 
 
 class Spoken:
-    """One stream of either protocol, as an Envoy holds it: it says what it is told to, and nothing by itself."""
+    """One stream of either protocol, as an Envoy holds it: it sends only what a test tells it to."""
 
     def __init__(self, address: str, delta: bool, credentials: grpc.ChannelCredentials | None = None) -> None:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]

@@ -79,7 +79,7 @@ class Switching:
         return {("dc1" if self.mode == "local" else each, each) for each in ("dc2", "dc3")}
 
     def report(self, datacenter: str, healthy: bool) -> None:
-        """The health of s2 in a datacenter. Where it is reached without gateways, somebody is there who answers."""
+        """The health of s2 in a datacenter. Where it is reached without gateways, a real server answers."""
         direct = self.mode == "none" or datacenter == "dc1"
         place = self.gateways[datacenter] if direct else (DATACENTERS[datacenter], 8000)
         status = "passing" if healthy else "critical"

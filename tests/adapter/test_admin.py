@@ -24,7 +24,7 @@ STAT = CLUSTER.replace(":", "_")
 
 
 class Told:
-    """An admin that answers what it is told, as Envoy 1.40 does: see the recorded shapes in test_rejected_on_envoy."""
+    """An admin that gives scripted answers, as Envoy 1.40 does: see the recorded shapes in test_rejected_on_envoy."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {"server.uptime": 1}

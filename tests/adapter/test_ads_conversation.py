@@ -433,7 +433,7 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_s
 
 
 def _brought(store: SQLiteStore, delta: bool) -> tuple[Source, Model]:
-    """An Envoy that has all that there is."""
+    """An Envoy that has everything."""
     source, envoy = Source(store, NEW), Model(delta)
     source.look()
     envoy.connect(0.0)
@@ -442,7 +442,7 @@ def _brought(store: SQLiteStore, delta: bool) -> tuple[Source, Model]:
 
 
 def _deliver(source: Source, envoy: Model, now: float) -> list[ResourceKind]:
-    """Everything there is to say: of which kinds it was."""
+    """Send everything that is due. Returns the kinds."""
     kinds = []
     while True:
         envoy.hear(source, now)

@@ -88,7 +88,7 @@ def proxy(number: int) -> SidecarId:
 
 
 class Served:
-    """One follower with both ways over the network, and what lets go of who is idle; time passes when told to."""
+    """One follower with both network adapters, and the release of idle proxies; the test moves the time."""
 
     def __init__(self, store: Store, directory: Path, clock: Clock) -> None:
         self.clock = clock
@@ -344,7 +344,7 @@ def test_one_connection_has_so_many_streams_and_the_next_waits_for_one_to_end(
 
 
 def ended(envoy: streams.Spoken) -> str:
-    """Why a stream ends for which there is too much, whatever comes before."""
+    """Why a stream with too much on it ends; responses before that are ignored."""
     with pytest.raises(grpc.RpcError) as refused:
         _hear_all(envoy)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -107,7 +107,7 @@ def _connections(envoy: Envoy) -> dict[str, int]:
 
 
 def _cluster(envoy: Envoy, service: str) -> str:
-    """The cluster of a service that an Envoy has in force, as text; empty if there is none."""
+    """The cluster of a service that an Envoy uses, as text; "" if it has none."""
     return _found(envoy, "ClustersConfigDump", re.compile(rf"'name': '{service}\."))
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong for one proxy, of whatever kind, is that proxy's alone: the others fail over, and people are told."""
+"""A failure of any kind for one proxy affects that proxy alone: the others fail over, and operators see it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a process that Envoys ask ends: whoever waits is answered."""
+"""How a process that Envoys poll ends: held requests are answered."""
 
 import http.client
 import json

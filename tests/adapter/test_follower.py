@@ -116,7 +116,7 @@ def test_a_view_is_complete_or_the_one_before_stays_and_is_kept_up(follower: Fol
     published.manifest(*S1.manifest_keys, manifest(S2, S3, generation=2))
     assert follower.refresh() == set()
     assert set(view_of(follower).snapshots) == {S2}
-    assert follower.problems(S1) == (f"snapshots/dc1/sidecar/{S3} is named by the manifest and not there",)
+    assert follower.problems(S1) == (f"snapshots/dc1/sidecar/{S3} is named by the manifest and missing",)
     # The failover of what is there does not wait for what is not.
     published.head(sidecar_plan(), content(["dc2"]))
     assert follower.refresh() == {S1}

@@ -1,4 +1,4 @@
-"""What would hurt an Envoy does not reach it; what it rejects all the same changes nothing. Both are told."""
+"""What would harm an Envoy does not reach it; what it still rejects changes nothing. Both are reported."""
 
 import contextlib
 import time
@@ -128,7 +128,7 @@ def test_what_an_envoy_rejects_is_told_and_the_old_one_stays(
 
 
 def usual_limit() -> Usage:
-    """The inotify instances of this machine, as many as a user has where nobody raised the limit."""
+    """The inotify instances of this machine, with the usual limit per user."""
     found = count_usage()
     assert found is not None
     return replace(found, limit=min(found.limit, 128))

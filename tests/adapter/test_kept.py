@@ -47,7 +47,7 @@ class Life:
         return changed
 
     def end(self) -> None:
-        """Nothing more is written: whatever was flushed is all there is, as after a power cut."""
+        """Stop writing: only what was flushed stays, as after a power cut."""
         self.kept._lock.release()
 
     def serving(self, cluster: str = "s2.default.dc1", proxy: ProxyId = S1) -> str:
@@ -293,7 +293,7 @@ def test_a_full_disk_keeps_nobody_from_being_served(
     follower = Follower(store, [S1], clock=clock, kept=kept)
     assert follower.refresh() == {S1}
     assert not kept.flush()
-    assert "stays behind: No space left on device" in kept.problem
+    assert "is behind: No space left on device" in kept.problem
     full.deadly = -1
     assert kept.flush()
     assert kept.problem == ""

@@ -33,7 +33,7 @@ MANIFEST = S1.manifest_keys[0]
 
 
 class Line(NoticeQueue):
-    """A queue without AWS: what is said on it is heard, until it is lost."""
+    """A queue without AWS: it delivers what a test sends, until it is lost."""
 
     def __init__(self, *, filtered: bool = False) -> None:
         self.name, self.filtered = "line", filtered
@@ -62,7 +62,7 @@ class Line(NoticeQueue):
         return True
 
     def remove(self) -> None:
-        """Nobody speaks any more."""
+        """Stop delivering."""
         self.removed += 1
 
 

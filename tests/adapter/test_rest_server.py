@@ -1,4 +1,4 @@
-"""The server before the REST adapter: what operators ask of it, where it listens, and whom it lets in."""
+"""The server for the REST adapter: the operators' pages, where it listens, and which clients it accepts."""
 
 import http.client
 import socket
@@ -42,7 +42,7 @@ def test_a_unix_socket_is_taken_over_from_the_dead_and_not_from_the_living(
         dead.bind(str(path))
     with Adapter(store, f"unix:{path}"):
         assert Envoy(path).ask("clusters").status == 200
-        with pytest.raises(PointsmanError, match="somebody listens there"):
+        with pytest.raises(PointsmanError, match="another process listens there"):
             Listen.read(f"unix:{path}", "--unix").bind("--unix")
     assert not path.exists()
 

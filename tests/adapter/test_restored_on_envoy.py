@@ -136,7 +136,7 @@ def files_of(store: Path) -> list[Path]:
 
 
 def copy(store: Path, to: Path) -> None:
-    """Copy a store that nobody has open, in place of what is there."""
+    """Replace the store by a copy, while no process has it open."""
     for each in files_of(to):
         each.unlink()
     for each in files_of(store):

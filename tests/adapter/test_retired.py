@@ -1,4 +1,5 @@
-"""A deleted registration: Envoys that run keep what they have, one that starts is told, and people see both."""
+"""A deleted registration: running Envoys keep what they have, a starting one is refused with the reason, and operators
+see both."""
 
 import contextlib
 import time

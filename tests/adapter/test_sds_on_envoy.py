@@ -47,14 +47,14 @@ ADAPTER = f"spiffe://{TRUST_DOMAIN}/ns/default/dc/dc1/svc/adapter"
 
 
 class _Workload(ABC):
-    """Where one proxy's certificates come from. `sds` is what its adapter is told."""
+    """The source of one proxy's certificates. `sds` is the option for its adapter."""
 
     sds: Sds
 
     @property
     @abstractmethod
     def secrets(self) -> Secrets:
-        """What its bootstrap is told."""
+        """The options for its bootstrap."""
 
     @abstractmethod
     def rotate(self, identity: Identity, ca: bytes) -> None:
@@ -98,7 +98,7 @@ class _Spire(_Workload):
 
 
 class _SpireByTrustDomain(_Spire):
-    """As newer agents tell newer Envoys whom to trust."""
+    """Trust as newer agents send it to newer Envoys."""
 
     trust_domain = TRUST_DOMAIN
 

@@ -22,7 +22,7 @@ from tests.fleet.process import wait_until
 
 
 class Disk:
-    """Hangs in every write from `stall` on until `mend`; `stalled` is set as soon as somebody waits for it."""
+    """Hangs in every write from `stall` until `mend`; `stalled` is set when the first write hangs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._goes, self.stalled = threading.Event(), threading.Event()

@@ -105,7 +105,7 @@ def test_gateways_come_and_go_and_move_and_nothing_fails(way: Way, mode: Mode, s
             wait_until(lambda: _ports(fetching) == listening, "the Envoy to know these gateways alone")
 
         def leave(gateway: str) -> None:
-            """What an operator does with a gateway that is told of no more: when nobody comes, it ends."""
+            """What an operator does with a gateway that was removed: when no connection arrives, it ends."""
 
             def quiet() -> bool:
                 before, now = mesh.targets.handshakes[gateway, "dc2"], time.perf_counter()

@@ -53,7 +53,7 @@ class AwsWire(Wire):
                 self.trips.append(Trip(request.method, path, began, time.perf_counter()))
 
     def _elsewhere(self, pass_on: Callable[[AWSPreparedRequest], Any], request: AWSPreparedRequest) -> Answer:
-        """Another service's answer. Whoever polls SQS for long keeps nobody else waiting: the mock itself would."""
+        """Another service's answer. A long poll of SQS delays no other request, as the mock itself would."""
         asked = _body(request) if request.headers.get("X-Amz-Target", b"") == b"AmazonSQS.ReceiveMessage" else {}
         deadline = time.monotonic() + asked.get("WaitTimeSeconds", 0)
         if asked:
@@ -66,7 +66,7 @@ class AwsWire(Wire):
             time.sleep(0.005)
 
     def reset(self) -> None:
-        """Nothing goes wrong any more."""
+        """End the failures."""
         self.faults.clear()
         self.before = lambda method, path: None
         self.delay = 0.0

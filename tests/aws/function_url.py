@@ -42,7 +42,7 @@ class FunctionUrl:
         self._away = False
 
     def leave(self, away: bool = True) -> None:
-        """Answer nobody from now on, or everybody again."""
+        """Stop answering, or answer again."""
         with self._one:
             self._away = away
 

@@ -1,4 +1,4 @@
-"""A small mesh, as its users write it and as its producers tell of it: s1 in dc1 calls s2, which dc2 has as well."""
+"""A small mesh, in its users' config and its producers' events: s1 in dc1 calls s2, which dc2 has as well."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ def health(service: str | None, instances: Iterable[Mapping[str, Any]], dc: str 
 
 
 def s2(status: str = "passing", dc: str = "dc1", count: int = 3) -> Json:
-    """What there is to tell about s2: so many instances of this status."""
+    """An event about s2: so many instances with this status."""
     return health("s2", [instance("s2", number, status) for number in range(1, count + 1)], dc)
 
 

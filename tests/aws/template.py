@@ -61,10 +61,8 @@ def translated(parameters: Mapping[str, str], change: Callable[[dict[str, Any]],
 
 @dataclass
 class Stack:
-    """The resources of a stack with the given parameters.
-
-    `refs` and `attributes` are what Ref and GetAtt give, filled in by whoever makes the resources.
-    """
+    """The resources of a stack with the given parameters. `refs` and `attributes` are the values of Ref and GetAtt,
+    filled in by the code that creates the resources."""
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     refs: dict[str, Any] = field(default_factory=dict)

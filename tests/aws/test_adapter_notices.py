@@ -136,8 +136,8 @@ def test_a_queue_that_is_deleted_costs_no_news_and_is_made_again(mesh: Aws, capl
         assert queues(mesh) == [adapter.made[1].name]
         said = [each.getMessage() for each in caplog.records if each.name.endswith("listener")]
         assert [line.partition(":")[0].split(",")[0] for line in said] == [
-            "no notices are heard",
-            "notices are heard again",
+            "no notices arrive",
+            "notices arrive again",
         ]
         assert f"the queue {first} is gone" in said[0]
 

@@ -295,7 +295,7 @@ def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws
     )
 
     def names(kind: ResourceKind, version: str = "") -> tuple[set[str], str]:
-        """What the Envoy with this version is told to have, and its version then."""
+        """The resources that an Envoy with this version gets, and its version afterwards."""
         request = orjson.dumps({"node": NODE, "version_info": version})
         found = run.answer(read_request(kind, request)).answer
         if found is None:

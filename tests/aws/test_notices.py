@@ -14,7 +14,7 @@ _KB_256 = 256 * 1024
 
 
 class Topic:
-    """Takes what SNS takes, and fails what it is told to."""
+    """Accepts what SNS accepts, and fails on request."""
 
     def __init__(self, fail: int = -1) -> None:
         self.messages: list[tuple[str, Any]] = []

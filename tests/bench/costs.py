@@ -117,7 +117,7 @@ def recompute_ms(rounds: int) -> float:
 
 
 def ingest_rate(directory: Path, events: int, services: int = SERVICES) -> float:
-    """Events a second that one thread takes in on SQLite, each durable and published before the next."""
+    """Events per second that one thread ingests on SQLite, each durable and published before the next."""
     store = SQLiteStore(directory / "store.db")
     engine = Engine(store)
     configure(engine, parse_documents(_documents(services)), trust_domain=TRUST_DOMAIN)

@@ -62,7 +62,7 @@ class Poller(asyncio.Protocol):
             self._on_answer(self)
 
     def request(self, version: str = "") -> bytes:
-        """A whole request by who has `version`."""
+        """A whole request of an Envoy that has `version`."""
         names = {"resource_names": [self._name]} if self._name else {}
         body = orjson.dumps({"version_info": version, "node": NODE, **names})
         head = f"POST /v3/discovery:{self._kind} HTTP/1.1\r\nhost: pointsman\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -118,6 +118,6 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _header(field: tuple[str, str]) -> bytes:
-    """A literal field that nobody remembers, RFC 7541, section 6.2.2; both texts shorter than 127 bytes."""
+    """A literal field without indexing (RFC 7541, section 6.2.2); both texts are shorter than 127 bytes."""
     name, value = (each.encode() for each in field)
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value

@@ -16,14 +16,14 @@ class Measured:
 
     @property
     def met(self) -> bool:
-        """Whether it is as good as it should be; True where there is no goal."""
+        """Whether it reaches its goal; True without a goal."""
         above = self.at_most is not None and self.value > self.at_most
         below = self.at_least is not None and self.value < self.at_least
         return not above and not below
 
     @property
     def goal(self) -> str:
-        """The goal in words, "" if there is none."""
+        """The goal in words, "" if it has none."""
         if self.at_most is not None:
             return f"<= {_number(self.at_most)}"
         return f">= {_number(self.at_least)}" if self.at_least is not None else ""

@@ -1,4 +1,4 @@
-"""Chains of entries, each valid by itself, that come to more than anybody needs: refused, quickly, and told why."""
+"""Chains of entries, each valid by itself, that are larger than any mesh needs: refused quickly, with the reason."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""`pointsman adapter` as a process: it says where it is, serves, and ends when it is told to."""
+"""`pointsman adapter` as a process: it prints its addresses, serves, and ends on a signal."""
 
 import contextlib
 import json

@@ -273,7 +273,7 @@ def test_an_option_that_takes_one_value_is_not_given_twice(capsys: pytest.Captur
 
 @pytest.fixture
 def free_ports() -> Iterator[list[str]]:
-    """Options of `bootstrap`: ports that nobody takes while the test runs."""
+    """Options of `bootstrap`: ports that stay free while the test runs."""
     with Ports() as ports:
         admin, public = ports.take("127.0.0.1"), ports.take("127.0.0.1")
         yield ["--admin", f"127.0.0.1:{admin}", "--public", f"127.0.0.1:{public}"]
@@ -342,11 +342,11 @@ def test_a_bootstrap_tells_of_what_has_to_be_there_when_envoy_starts(
         taken.listen()
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         (line,) = told(*grpc, "--admin", at, *free_ports[2:])
-        assert line.startswith(f"pointsman: --admin: {at} is taken on this machine, maybe by another Envoy; give this")
-        assert told(*grpc, *free_ports[:2], "--public", at)[0].startswith(f"pointsman: --public: {at} is taken")
+        assert line.startswith(f"pointsman: --admin: {at} is in use on this machine, maybe by another Envoy; give this")
+        assert told(*grpc, *free_ports[:2], "--public", at)[0].startswith(f"pointsman: --public: {at} is in use")
         assert told(*grpc, "--admin", at, "--public", at, "--elsewhere") == []
     assert (
-        "192.0.2.1:20000 is no address of this machine"
+        "192.0.2.1:20000 is not an address of this machine"
         in told(*grpc, *free_ports[:2], "--public", "192.0.2.1:20000")[0]
     )
 

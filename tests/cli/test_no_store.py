@@ -1,4 +1,4 @@
-"""A store that is not there: who may make one, and who says that there is none."""
+"""A missing store: which commands create one, and which report that it is missing."""
 
 import json
 import os

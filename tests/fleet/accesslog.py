@@ -21,7 +21,7 @@ class Connection:
 
 
 def connections(log: Path) -> list[Connection]:
-    """Every connection in `log`, in the order in which they ended; none if there is no log yet."""
+    """Every connection in `log`, in the order in which they ended; none without a log."""
     if not log.exists():
         return []
     # What follows the last line break is a line that is still being written.

@@ -20,10 +20,8 @@ _REQUEST = b"GET / HTTP/1.1\r\nhost: s2\r\nconnection: close\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request: when its connection was opened and when it was over (`time.perf_counter` seconds).
-
-    Either `datacenter` is who answered, or `failure` says why nobody did.
-    """
+    """One request: when its connection was opened and when it ended (`time.perf_counter` seconds). `datacenter` is the
+    one that answered, or `failure` why none did."""
 
     sent: float
     done: float

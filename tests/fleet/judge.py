@@ -50,7 +50,7 @@ class Sni:
         return f"s2.default.{datacenter}.internal.{self.trust_domain}"
 
     def expected(self, active: str) -> dict[Point, str]:
-        """Who sees which name while `active` serves; whoever is not named here sees nothing."""
+        """Which names each client sees while `active` serves; clients that are not listed see none."""
         # Priority tiers are one cluster with one server name, the primary's; the measured ones carry the active's.
         name = self.of(self.home if self.mode == "none" else active)
         way = [Point("sidecar", active)]

@@ -182,14 +182,12 @@ class Ports:
         self.close()
 
     def take(self, ip: str) -> int:
-        """A port on `ip` that nobody uses."""
+        """A free port on `ip`."""
         return self._hold(ip, 0)
 
     def take_row(self, ips: Sequence[str], count: int) -> int:
-        """The first of `count` ports that follow one another and that nobody uses, on every one of `ips`.
-
-        They are below those that the kernel gives to outgoing connections.
-        """
+        """The first of `count` consecutive free ports, on every one of `ips`. They are below those that the kernel
+        gives to outgoing connections."""
         for _ in range(_ROWS_TRIED):
             base = random.randrange(15000, 30000)
             before = len(self._held)

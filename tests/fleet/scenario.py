@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole story. It went well if there are no `problems`."""
+    """The whole story. It succeeded if it has no `problems`."""
 
     steps: Sequence[Step]
 

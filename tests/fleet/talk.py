@@ -57,7 +57,7 @@ class Talk(Asker):
 
 
 def _ask(connection: socket.socket) -> tuple[bytes, bytes]:
-    """The status and the body of an answer. Raises OSError where there is none."""
+    """The status and the body of an answer. Raises OSError without an answer."""
     connection.sendall(_REQUEST)
     received = b""
     while b"\r\n\r\n" not in received:

@@ -229,7 +229,7 @@ def tls(ca: Path, identity: Identity | None) -> ssl.SSLContext:
 
 
 def answer(address: tuple[str, int], context: ssl.SSLContext | None) -> bytes:
-    """What an HTTP request gets, over TLS if there is a `context`; nothing if the other side hangs up."""
+    """The answer to an HTTP request, over TLS with a `context`; empty if the other side closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionError, ssl.SSLError), socket.create_connection(address, timeout=5) as plain:
         connection = context.wrap_socket(plain) if context else plain

@@ -49,7 +49,7 @@ WAYS = [
         for binary in (ENVOY_1_40, ENVOY_1_39)
     ),
 ]
-"""All that there are."""
+"""All of them."""
 
 TONGUES = [FILES, Way(Tongue.REST), Way(Tongue.DELTA)]
 """One for each, where the form of delivery plays no part."""

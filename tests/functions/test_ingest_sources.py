@@ -1,4 +1,4 @@
-"""functions/ingest and its other sources: the samples as they are, what has to be fetched, and what is nobody's."""
+"""functions/ingest and its other sources: the samples as recorded, what has to be fetched, and what is ignored."""
 
 import json
 from typing import Any

@@ -98,7 +98,7 @@ def event(index: int, status: str = "passing") -> dict[str, Any]:
 
 
 def serves(up: Up, index: int) -> None:
-    """An event is taken in, an Envoy is answered over HTTP and gRPC, and the health check passes."""
+    """An event is ingested, an Envoy is answered over HTTP and gRPC, and the health check passes."""
     status, told = request(up.doors["intake"], "POST", "/v1/events", event(index))
     assert (status, told["new"]) == (200, True)
     assert request(up.doors["intake"], "GET", "/healthz")[0] == 200
@@ -290,7 +290,7 @@ def test_events_come_over_a_socket_from_those_whom_its_mode_lets_in(
         assert run(["emit", "--url", f"unix:{path}", str(sent)]) == 0
         assert "took effect" in capsys.readouterr().out
         assert run(["status", "--store", str(store), "--adapter", f"unix:{path}"]) == 0
-        with pytest.raises(PointsmanError, match="somebody listens there"):
+        with pytest.raises(PointsmanError, match="another process listens there"):
             Listen.read(f"unix:{path}", "--listen").bind("--listen")
         assert run(["emit", "--url", f"unix:{path}", str(sent)]) == 0
         up.terminate()
@@ -337,7 +337,7 @@ def test_a_socket_has_its_mode_before_anybody_can_connect_and_of_many_that_want_
         os.umask(before)
     listeners = [each for each in outcomes if isinstance(each, socket.socket)]
     assert len(listeners) == 1
-    assert all("somebody listens there" in each for each in outcomes if isinstance(each, str))
+    assert all("another process listens there" in each for each in outcomes if isinstance(each, str))
     assert set(seen) == {"srw-------"}
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))

@@ -1,4 +1,4 @@
-"""A process of which a part ends or fails: it shows, and whoever watches over it starts it again."""
+"""A process with a part that ends or fails: the process reports it, and its supervisor restarts it."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What waits is taken in as one pass, and each event is answered for itself."""
+"""Waiting events are ingested in one pass, and each is answered for itself."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What is wrong with one instance refuses that one: the health of all others in its list is taken in."""
+"""An invalid instance is refused alone: the health of all others in its list is accepted."""
 
 import json
 from pathlib import Path
@@ -227,12 +227,12 @@ def test_emit_names_them_and_ends_with_a_code_of_its_own(
     told = capsys.readouterr()
     assert "took effect" in told.out
     assert told.err.startswith('refused: "api-2" on node "node2": [1].Service.Address: "api.internal" is not an IP')
-    assert told.err.endswith("the others were taken in\n")
+    assert told.err.endswith("the others were accepted\n")
     assert healthy(store) == (1, 1)
 
 
 def after(*raws: Any, start: Catalog = EMPTY) -> Catalog:
-    """The catalog that has heard of them, each of them twice."""
+    """The catalog after these events, each delivered twice."""
     catalog = start
     for raw in (*raws, *raws):
         catalog = merge(catalog, parse_event(raw))

@@ -58,7 +58,7 @@ class Door:
 
 
 def healthy(store: Store, datacenter: str = "dc1") -> tuple[int, int]:
-    """How many instances of api there are in a datacenter, as its target in dc1 counts them."""
+    """How many instances of api a datacenter has, as its target in dc1 counts them."""
     (resolver,) = (each for each in status(Engine(store)).json()["resolvers"] if each["service"] == "api")
     (target,) = (each for each in resolver["targets"] if each["id"] == f"api.default.{datacenter}")
     return target["healthy"], target["total"]

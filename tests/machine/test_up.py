@@ -57,7 +57,7 @@ def sidecar(directory: Path) -> Path:
 
 
 def endpoint_port(pointsman: Pointsman, service: str) -> int:
-    """The port in the endpoint file of `service`, 0 where there is none."""
+    """The port in the endpoint file of `service`; 0 without one."""
     from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
     from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 

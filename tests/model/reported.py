@@ -1,4 +1,4 @@
-"""What producers sent, and what it comes to: for the tests of the event sources."""
+"""What producers send, and the events made from it: for the tests of the event sources."""
 
 import copy
 import json

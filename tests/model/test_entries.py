@@ -21,7 +21,7 @@ REFUSED: list[JSON] = [
     for name in ("entries", "resolvers", "splitters", "routers", "chains")
     for row in yaml.safe_load((TESTS / "refused" / f"{name}.yaml").read_text(encoding="utf-8"))
 ]
-"""Changes that are refused: to the state `before`, of what is written or deleted, with what is said."""
+"""Refused changes: the state `before`, what is written or deleted, and the reasons."""
 ACCEPTED: list[JSON] = yaml.safe_load((TESTS / "accepted.yaml").read_text(encoding="utf-8"))
 """Documents and the entries that are kept of them."""
 

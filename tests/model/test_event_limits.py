@@ -1,4 +1,4 @@
-"""Events from whoever may send some: what is beyond the limits is refused soon and in little memory."""
+"""Events from untrusted senders: anything beyond the limits is refused quickly and in little memory."""
 
 import json
 import subprocess

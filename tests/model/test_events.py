@@ -102,7 +102,7 @@ def at(value: Any, path: Path) -> Any:
 
 
 def with_value(value: Any, path: Path, new: Any) -> Any:
-    """`value` with `new` at a place; ... takes away what is there."""
+    """`value` with `new` at a place; ... removes what it has there."""
     if not path:
         return new
     out = copy.copy(value)

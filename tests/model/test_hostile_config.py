@@ -1,4 +1,4 @@
-"""Config files that nobody wrote in good faith, or at all: a reason for every one, soon, and in little memory."""
+"""Malicious or meaningless config files: each is refused with a reason, quickly, and in little memory."""
 
 import json
 import os

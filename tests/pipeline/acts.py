@@ -28,7 +28,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """An event comes again that was heard of before, acknowledged or not: `which` chooses among all of them."""
+    """An earlier event is delivered again, whether it was acknowledged or not: `which` chooses among all."""
 
     which: int
 
@@ -42,17 +42,15 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Events that a queue delivers together. Of those that were not taken in each comes again by itself."""
+    """Events that a queue delivers together. Those that were not ingested are delivered again, one by one."""
 
     events: Sequence[HealthEvent]
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Somebody writes config under `key` of the bucket, and whoever is told of it applies what is there.
-
-    `content` None: nobody writes, it is told of again.
-    """
+    """A producer writes config under `key` of the bucket, and the function that is notified applies the current object.
+    `content` None: no write, only another notification."""
 
     key: str
     content: bytes | None

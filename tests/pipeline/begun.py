@@ -11,7 +11,7 @@ from tests.pipeline.meshes import engine_on, resolver
 from tests.pipeline.stories import BEGINNING
 
 _PAST = [[resolver("web", ConnectTimeout=f"{seconds}s")] for seconds in (1, 2, 3)]
-"""Config that a store had before its life, so that there is something to go back to, and to forget."""
+"""Config that a store had before its life, so that it can be rolled back and forgotten."""
 
 
 @cache

@@ -37,7 +37,7 @@ class Bucket:
         self._rollbacks = 0
 
     def events(self, pointed: Pointed) -> Sequence[HealthEvent]:
-        """The events with the lists that they point to. Raises InvalidInput if there is none."""
+        """The events with the lists that they point to. Raises InvalidInput for a missing list."""
         if pointed.written:
             self._contents.setdefault(pointed.key, []).append(pointed.content)
         reading: Reading = read_events(pointed.event, _SETTINGS)

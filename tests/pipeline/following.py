@@ -56,7 +56,7 @@ class Followers:
             self._seen[proxy, name] = snapshot.version
 
     def problems_at_the_end(self, config: Config, published: Mapping[str, Any], scope: Scope) -> list[str]:
-        """What was not as it has to be, now that nobody writes any more; the store is for `scope`."""
+        """What is wrong after the last write; the store is for `scope`."""
         self.look()
         for key, proxy in scope.of(PROXIES).items():
             view = self._follower.view(proxy)

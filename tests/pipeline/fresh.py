@@ -66,11 +66,8 @@ def _sound(store: MemoryStore, prefix: str) -> list[tuple[str, Stored]]:
 
 
 def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Published:
-    """What an empty store comes to publish when it is told the final state of `store` in one breath.
-
-    `config` is that of the store, for who has it in hand, and `scope` for which datacenters the store is; so they are
-    for `rendered` and `delivered`.
-    """
+    """What an empty store publishes when it gets the final state of `store` at once. `config` is the store's, if the
+    caller has it, and `scope` is the store's scope; both also apply to `rendered` and `delivered`."""
     config, catalogs = config or config_in(store), catalogs_in(store)
 
     def rebuild() -> Published:
@@ -87,7 +84,7 @@ def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVE
 
 
 def _computed(what: str, config: Config, catalogs: dict[str, Catalog], scope: Scope, compute: Callable[[], _T]) -> _T:
-    """What `compute` comes to, once for the same config and instances: many tests end in the same state."""
+    """The result of `compute`, made once for the same config and instances: many tests end in the same state."""
     seen = {key: [catalog.revision, *catalog.visible()] for key, catalog in catalogs.items()}
     key = (what, config.root.digest, scope, orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
     if key not in _memory:

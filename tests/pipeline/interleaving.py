@@ -9,7 +9,7 @@ from typing import Any
 from tests.pipeline.memory import Step
 
 _PATIENCE = 60.0
-"""Seconds after which a writer that does not come to its next step counts as hanging."""
+"""Seconds without a next step after which a writer counts as hanging."""
 
 
 def _held() -> threading.Lock:

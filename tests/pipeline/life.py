@@ -54,8 +54,8 @@ from tests.pipeline.promises import Promises
 from tests.pipeline.stories import ENGINES
 
 _REBUILT = 4
-"""Every which life is looked at more closely at its end, which takes as long as living it: it is compared with a store
-that is told the end in one breath, and an engine without memories has to find nothing to mend."""
+"""One life in so many is checked more closely at its end, which takes as long as the life itself: it is compared with a
+store that got the final state at once, and an engine without memories must find nothing to repair."""
 
 _HISTORY, _GENERATIONS = Keep(least=1, most=3, days=0), Keep(least=1, most=3, days=0)
 """What is kept of what was superseded."""
@@ -251,7 +251,8 @@ class Life:
         self.counts["parts of the config were removed"] += removed.config_objects > 0
 
     def _hear(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
-        """Take in what was not heard of before. Those of events that come `together` which were not taken in."""
+        """Ingest events that were not delivered before. Returns those of the events delivered `together` that were not
+        ingested."""
         self._heard += events
         return self._take_in(events, engine, together)
 
@@ -339,7 +340,7 @@ class Life:
         return {key: each for key, each in found.items() if self.scope.has(keys.datacenter_of(key))}
 
     def _catalog_problems(self, found: dict[str, Catalog]) -> list[str]:
-        """The catalogs are what those of the events that they have heard of say, in any order."""
+        """The catalogs are what their events state, in any order."""
         heard: dict[str, Catalog] = {}
         for event in self._heard:
             key = catalog_key(event)
@@ -375,7 +376,7 @@ def _differences(what: str, found: dict[str, Any], expected: dict[str, Any]) -> 
 
 
 def problems_of(story: Story, counts: Counter[str] | None = None) -> list[str]:
-    """What is wrong with a life; a defect that ends it is one as well. To `counts` is added what happened in it."""
+    """What is wrong with a life, including a defect that ends it. Its events are added to `counts`."""
     life = Life(story)
     try:
         life.live()

@@ -48,9 +48,9 @@ class MemoryStore:
         self.counts: Counter[str] = Counter()
         """How often what only some stores do was done."""
         self.not_copied: set[str] = set()
-        """Copies for the history that an interrupted `put_many` did not come to write."""
+        """Copies for the history that an interrupted `put_many` did not write."""
         self.damaged: set[str] = set()
-        """What somebody damaged and nobody has written over since."""
+        """Damaged objects that have not been overwritten since."""
         self.sequence = 0
         self.now = 0.0
         """Seconds on the clock of this store."""
@@ -211,7 +211,7 @@ class Connection:
         return Changes([each for key, each in found.items() if each is not None and known[key] != each.etag], now, gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
-        """Until somebody writes, or this is closed."""
+        """Until a write, or until this is closed."""
         self._call("wait", [])
         with self.objects.written:
             self.objects.written.wait_for(lambda: self.closed or str(self.objects.sequence) != cursor, timeout)
@@ -272,5 +272,5 @@ class Fault:
 
     @property
     def deaf(self) -> bool:
-        """Whether no notices are taken any more."""
+        """Whether notices are refused from now on."""
         return self.kind == "deaf" and self._steps >= self.at

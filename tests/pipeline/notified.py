@@ -1,4 +1,4 @@
-"""Who hears of a store by notices alone: of everything that moved, once all is settled."""
+"""A follower that learns of a store by notices alone must learn of everything that moved, once all is settled."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,15 +14,13 @@ from tests.pipeline.memory import MemoryStore
 from tests.pipeline.promises import named_heads
 
 _NEWS = {keys.SNAPSHOTS: ("version",), keys.MANIFESTS: ("generation", "retired", "clusters", "listeners")}
-"""What followers have to hear of in an object, by what its key begins with."""
+"""The part of an object that followers must learn of, by the prefix of its key."""
 
 
 class Notified:
-    """Compares what was told with what was written.
-
-    Who hears of a manifest reads the heads that are new in it. What a writer wrote who failed and is not called again
-    may remain untold: followers find it at their next reread.
-    """
+    """Compares notices with writes. A follower that is notified of a manifest reads the heads that are new in it.
+    Writes of a failed writer that is not called again may remain without a notice: followers find them at their next
+    full read."""
 
     def __init__(self, store: MemoryStore, interleaving: Interleaving) -> None:
         self._interleaving = interleaving

@@ -86,10 +86,8 @@ class Writer:
         *,
         time: int = 1,
     ) -> None:
-        """Have `then` happen the `time`th time that this writer comes to where it reads, lists or writes `key`.
-
-        A test whose writer never comes there fails: it would show nothing.
-        """
+        """Run `then` when this writer is about to read, list or write `key` for the `time`th time. A test whose writer
+        never does so fails, because it would prove nothing."""
         where, met = Step(action, key, moment), itertools.count(1)
 
         def look(step: Step) -> None:
@@ -102,7 +100,7 @@ class Writer:
         self.at = look
 
     def crash(self, action: Literal["get", "put"], key: str, moment: Literal["before", "after"]) -> None:
-        """Have this writer crash where it comes to read or write `key`."""
+        """Make this writer crash when it is about to read or write `key`."""
 
         def then() -> None:
             raise Crash

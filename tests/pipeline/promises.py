@@ -1,4 +1,4 @@
-"""What has to hold at every single moment of a store, whoever writes and wherever they crash."""
+"""What must hold at every moment of a store, whichever writers write and wherever they crash."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ class Promises:
     def __init__(self, store: MemoryStore, least_kept: int = 0) -> None:
         self.broken: list[str] = []
         self.most_events = 1
-        """How many events of one catalog may be taken in by one write of it."""
+        """How many events of one catalog one write of it may ingest."""
         self._store = store
         self._superseded: dict[str, Content] = {}
         self._least_kept = least_kept
@@ -84,7 +84,7 @@ class Promises:
         return body
 
     def _removed(self, names: Sequence[str]) -> None:
-        """Only what nobody needs: no part of a config that is kept, and the newest versions of no cluster."""
+        """Only what is not needed: no part of a config that is kept, and no cluster's newest versions."""
         for key in names:
             self._promise(key.startswith(("config/objects/", "history/")), f"{key}: was removed, though it can change")
         for plan in {key.rpartition("/")[0].rpartition("/")[0] for key in names if key.startswith("history/")}:

@@ -16,13 +16,13 @@ from tests.pipeline.shrink import shrunk, told
 from tests.pipeline.stories import Teller
 
 _CHUNK = 50
-"""Lives that one process lives at a time: of those that go wrong, one is told of."""
+"""Lives that one process runs at a time: of the failing ones, one is reported."""
 
 _MOST_SHOWN = 5
 """Problems of a life, and lives that went wrong, that are printed."""
 
 SHRINK = "POINTSMAN_TESTS_SHRINK"
-"""Environment: "0" where nobody reads what went wrong, so that no shorter story is looked for."""
+"""Environment: "0" if nobody will read a failure, so that no shorter story is searched for."""
 
 
 def failure(

@@ -1,4 +1,5 @@
-"""The catalog: what sources say comes to the same in any order and any number of times, and a change is a change."""
+"""The catalog: the same statements lead to the same catalog in any order and any number of times, and a change is a
+change."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -64,7 +65,7 @@ def _events(draw: st.DrawFn) -> HealthEvent:
 
 
 def merged(events: Iterable[HealthEvent], start: Catalog = EMPTY) -> Catalog:
-    """The catalog that has heard of `events`, stored and read back after each as in real life."""
+    """The catalog after `events`, stored and read back after each one as in production."""
     return reduce(lambda catalog, each: read_catalog(orjson.loads(stored(merge(catalog, each)))), events, start)
 
 

@@ -1,4 +1,4 @@
-"""A manifest tells what it changed, for whoever answers Envoys and remembers nothing."""
+"""A manifest records what it changed, for servers that answer Envoys without a memory."""
 
 from datetime import UTC, datetime, timedelta
 

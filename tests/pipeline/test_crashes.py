@@ -1,4 +1,4 @@
-"""Crashes: what one leaves between accepting a config and publishing it is finished by whoever comes next."""
+"""Crashes: what a crash leaves between accepting a config and publishing it is finished by the next writer."""
 
 from typing import Any
 

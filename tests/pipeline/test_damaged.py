@@ -117,7 +117,7 @@ def test_a_field_of_a_wrong_type_stops_nothing_else(key: str, field: str, value:
 
 
 def _place(store: MemoryStore) -> Place:
-    """With nobody who watches: what holds from one write to the next does not where one of them is damage."""
+    """Without watchers: their promises from one write to the next do not hold if one of the writes is damage."""
     place = Place(store)
     store.watchers.clear()
     return place

@@ -1,4 +1,4 @@
-"""Uploads: whoever applies last has applied what is there."""
+"""Uploads: the run that applies last has applied the current object."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What cannot be computed keeps nothing else back, is told of, and is made good when it can be."""
+"""A plan that cannot be computed delays nothing else, is reported, and is repaired when it can be computed."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ API_DC2 = "catalog/dc2/service/default/api"
 
 
 class Damage:
-    """An object that somebody edited by hand, and that can be put back."""
+    """An object that was edited by hand, and that can be restored."""
 
     def __init__(self, store: MemoryStore, key: str, good: bytes, bad: bytes) -> None:
         self._store, self._key, self._before = store, key, store.objects[key].data
@@ -32,7 +32,7 @@ class Damage:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """api of dc1 fails over to dc2; both are told of."""
+    """api of dc1 fails over to dc2; both have events."""
     place = Place()
     place.configure(
         proxy_defaults(mode="local"),

@@ -1,4 +1,4 @@
-"""What was damaged in the store is mended, and whoever follows it takes what replaces it."""
+"""Damaged objects of the store are repaired, and followers accept the replacements."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whoever follows is told of every manifest as of every head, after the heads that it names, whatever crashed."""
+"""Followers are notified of every manifest and every head, after the heads that it names, despite crashes."""
 
 from functools import partial
 

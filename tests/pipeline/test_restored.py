@@ -39,7 +39,7 @@ Past = dict[str, list[bytes]]
 
 
 def api(index: int, status: str, dc: str = "dc1") -> HealthEvent:
-    """What is said of the one instance of api."""
+    """The statement about the one instance of api."""
     return event("api", index, [instance("api", 1, status)], dc=dc)
 
 

@@ -1,4 +1,5 @@
-"""Retention: what is superseded goes by number and age, what is in use never does, whoever writes meanwhile."""
+"""Retention: superseded objects are removed by number and age, objects in use never are, whatever is written
+meanwhile."""
 
 import random
 from contextlib import closing

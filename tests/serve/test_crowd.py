@@ -1,4 +1,5 @@
-"""What an HTTP server does with clients that take too long, or send too much: each is told why, and is gone."""
+"""What an HTTP server does with clients that are too slow or send too much: each gets the reason, and is
+disconnected."""
 
 import contextlib
 import logging
@@ -23,7 +24,7 @@ from tests.fleet.process import wait_until
 
 LARGEST = 1024 * 1024
 BIG = 64 * LARGEST
-"""Bytes that no system keeps for somebody who does not read them."""
+"""More bytes than any system buffers for a client that does not read."""
 
 BOUNDS = Bounds(connections=20, held=2 * LARGEST, files=0.5)
 HEAD = b"POST /echo HTTP/1.1\r\nhost: localhost\r\n"
@@ -44,7 +45,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Door:
-    """A server, and who comes to it."""
+    """A server and its clients."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.metrics = Metrics(lambda: 0.0, str)

@@ -202,7 +202,7 @@ def test_who_follows_by_cursor_has_what_is_there(store: Store, rounds: list[list
 def test_no_etag_ever_names_other_bytes_also_after_a_copy_was_put_back(
     open_again: Open, put_back: Callable[[], Callable[[], None]]
 ) -> None:
-    """A cache that asks with what it had before gets what is there now, and a writer does not write over it."""
+    """A cache that asks with an old etag gets the current object, and a writer does not overwrite it."""
     known: dict[str | None, bytes] = {}
     before: list[Stored] = []
 

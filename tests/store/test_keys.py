@@ -22,7 +22,7 @@ IDS = st.one_of(LABELS, st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_:@-]{0,6}[A-Za-z
 
 
 def lies_under_another(found: Iterable[str]) -> list[str]:
-    """Those keys that are `a/b` where there is an `a` as well."""
+    """The keys of the form `a/b` for which `a` is a key too."""
     there = set(found)
     return [key for key in there if any(key[:at] in there for at, each in enumerate(key) if each == "/")]
 

@@ -92,7 +92,7 @@ SPOILT: dict[str, Hand] = {
         shutil.copy(copy, path),
     ),
 }
-"""After these nobody knows what the next process finds, so nothing more may be acknowledged."""
+"""After these the next process may find anything, so nothing more may be acknowledged."""
 
 
 @pytest.mark.parametrize("name", [*SAVED, *SPOILT])

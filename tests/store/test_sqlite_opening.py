@@ -177,7 +177,7 @@ def test_what_a_crash_left_of_making_a_store_is_in_nobodys_way(tmp_path: Path) -
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """As somebody whom file modes bind: root is not."""
+    """As a user to whom file modes apply, unlike root."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)

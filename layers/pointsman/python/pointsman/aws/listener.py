@@ -84,7 +84,7 @@ class Listener:
         """Stop receiving, and remove the queue and its subscription."""
         self._stop.set()
         if not self._leave(_FAREWELL_S):
-            _log.warning("a queue is still being made at the end; if it stays, reconcile sweeps it")
+            _log.warning("a queue is still being created at the end; if it stays, reconcile sweeps it")
         if self._thread.is_alive():
             self._thread.join(1.0)
 
@@ -114,7 +114,7 @@ class Listener:
                     self._leave()  # its subscription may still exist
                 self._deaf(str(error))
             except Exception as error:
-                _log.exception("what was heard could not be taken")
+                _log.exception("received notices could not be processed")
                 self._deaf(repr(error))
 
     def _once(self) -> None:
@@ -155,12 +155,12 @@ class Listener:
                 raise
             except QueueError as error:
                 if self._renewable:
-                    _log.warning("%s; unless it can be, reconcile takes the queue for nobody's in an hour", error)
+                    _log.warning("%s; if that continues for an hour, reconcile removes the queue as unused", error)
                 self._renewable = False
                 return
         self._renewable = True
         if not subscribed:
-            _log.warning("the queue %s was not subscribed any more, and is again", queue.name)
+            _log.warning("the queue %s had lost its subscription; subscribed again", queue.name)
             self._begin()
 
     def _made(self) -> NoticeQueue | None:
@@ -182,7 +182,7 @@ class Listener:
     def _hear(self) -> None:
         if self._silent:
             if self._reported:
-                _log.warning("notices are heard again")
+                _log.warning("notices arrive again")
             self._reported = ""
             self._begin()
 
@@ -193,7 +193,7 @@ class Listener:
 
     def _deaf(self, why: str) -> None:
         if not self._reported:
-            _log.warning("no notices are heard, so the store is asked all the time, which costs more: %s", why)
+            _log.warning("no notices arrive, so the store is polled, which costs more: %s", why)
         self._reported = why
         self._silent = True
         self._on_turn()

@@ -67,14 +67,14 @@ def function_cluster(fetch: FetchFunction) -> dict[str, Any]:
 def function_problems(fetch: FetchFunction) -> Iterator[tuple[str, str]]:
     """The problems of `fetch`: a field and a reason each."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", fetch.host):
-        yield "function URL", f"{fetch.host!r} is not the host of one: the stack's output DiscoveryURL is it"
+        yield "function URL", f"{fetch.host!r} is not the host of one; use the stack's output DiscoveryURL"
     if not _REGION.match(fetch.region):
-        yield "region", f"{fetch.region!r} is not an AWS region; one that fits is eu-central-1"
+        yield "region", f"{fetch.region!r} is not an AWS region such as eu-central-1"
     yield from path_problems("CA bundle", fetch.ca_bundle)
     if fetch.refresh_delay_ms < 1000:
-        yield "refresh delay", f"{fetch.refresh_delay_ms} ms: every poll is paid for; a second is the least"
+        yield "refresh delay", f"{fetch.refresh_delay_ms} ms: every poll costs money; give at least a second"
     if fetch.request_timeout_ms < 1000:
-        yield "request timeout", f"{fetch.request_timeout_ms} ms: a function may have to start; give a second at least"
+        yield "request timeout", f"{fetch.request_timeout_ms} ms: a function may have to start; give at least a second"
 
 
 def _http(fetch: FetchFunction) -> dict[str, Any]:

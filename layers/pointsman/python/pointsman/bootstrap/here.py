@@ -52,10 +52,10 @@ def _unusable(address: Address) -> str:
             tried.bind((address.ip, address.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"{at} is taken on this machine, maybe by another Envoy; give this one a port of its own"
+                return f"{at} is in use on this machine, maybe by another Envoy; give this one another port"
             if error.errno == errno.EADDRNOTAVAIL:
-                return f"{at} is no address of this machine; if Envoy runs on another one, say --elsewhere"
-            return f"{at} cannot be listened on here: {error.strerror}"
+                return f"{at} is not an address of this machine; if Envoy runs on another one, give --elsewhere"
+            return f"{at} cannot be used for listening here: {error.strerror}"
     return ""
 
 

@@ -68,10 +68,10 @@ def http_problems(fetch: FetchHttp) -> Iterator[tuple[str, str]]:
     if fetch.refresh_delay_ms < 10:
         yield (
             "refresh delay",
-            f"{fetch.refresh_delay_ms} ms: Envoy would do nothing but ask; 10 ms is the least",
+            f"{fetch.refresh_delay_ms} ms: Envoy would do nothing but poll; give at least 10 ms",
         )
     if fetch.request_timeout_ms < 1000:
-        yield "request timeout", f"{fetch.request_timeout_ms} ms: no poll could be held; give a second at least"
+        yield "request timeout", f"{fetch.request_timeout_ms} ms: no poll could be held; give at least a second"
 
 
 def _seconds(milliseconds: int) -> str:

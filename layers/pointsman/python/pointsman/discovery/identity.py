@@ -53,7 +53,7 @@ class Gate:
         self._stores = (trust_domain_of(view) if view is not None else None) or self._stores
         if self._stores is None or may_fetch(proxy, uris, self._stores):
             return ""
-        return f"the client's certificate names {proxy} in another trust domain than {self._stores}"
+        return f"the client's certificate names {proxy} in a trust domain other than {self._stores}"
 
 
 def identity_paths(proxy: ProxyId) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def read_request(kind: ResourceKind, body: bytes) -> DiscoveryRequest:
     fields = _parse_shortened(body) or _parse(body)
     node = fields.get("node")
     if not isinstance(node, Mapping):
-        raise InvalidInput.single("request", "node", "is missing: who asks?")
+        raise InvalidInput.single("request", "node", "is missing: it names the proxy that asks")
     return _request(kind, fields, Asker(*read_node(node), str(node.get("id", ""))))
 
 

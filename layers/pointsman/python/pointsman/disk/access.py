@@ -191,7 +191,7 @@ def _check(fd: int, path: Path) -> os.stat_result:
     """Raise NotOurs unless `fd` is a regular file of this user or root, with one name."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
-        raise NotOurs(errno.EINVAL, "it is no file", str(path))
+        raise NotOurs(errno.EINVAL, "it is not a regular file", str(path))
     if not _is_trusted(found.st_uid):
         raise NotOurs(errno.EPERM, f"it belongs to the user {_name(found.st_uid)}", str(path))
     if found.st_nlink != 1:

@@ -158,7 +158,7 @@ def guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Respo
         report(str(error))
         return json_response(500, {"error": str(error)})
     except MemoryError:
-        report("out of memory: what was sent is not taken in")
+        report("out of memory: an event was not ingested")
         return later("out of memory; send it again")
     except Exception as error:
         _log.exception("a request could not be answered")

@@ -29,8 +29,8 @@ class Reconciling:
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self, *, soon: bool = False) -> None:
-        """Start the thread. The first turn is after one period, or with `soon` at once; then every SOON_S seconds until
-        one completes."""
+        """Start the thread. The first turn is after one period; with `soon` after SOON_S seconds, repeated until one
+        completes."""
         self._soon = soon
         self._thread.start()
 

@@ -33,7 +33,7 @@ def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
         yield done.doubt
     yield from done.warnings
     for plan, error in done.failed.items():
-        yield f"{plan} cannot be computed and stays as it is: {error}"
+        yield f"{plan} cannot be computed and stays unchanged: {error}"
     if done.vanished:
         lost = counted(done.vanished, "instance")
         verb = "is" if done.vanished == 1 else "are"
@@ -55,7 +55,7 @@ def refused_line(refused: Mapping[str, Any]) -> str:
     """A refused instance, as one line for a person."""
     place = f"[{refused['index']}]" + (f".{refused['field']}" if refused["field"] else "")
     which = f'"{refused["id"]}" on node "{refused["node"]}"' if refused["id"] and refused["node"] else "an instance"
-    return f"refused: {which}: {place}: {refused['reason']}; the others were taken in"
+    return f"refused: {which}: {place}: {refused['reason']}; the others were accepted"
 
 
 def effect(told: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def ask(
                 raise NoAnswer(f"{where}: {path} was answered with more than {MOST_ANSWER_BYTES} bytes")
         return answer.status, bytes(found)
     except TimeoutError:
-        raise NoAnswer(f"{where}: there was no whole answer within {timeout:g} s") from None
+        raise NoAnswer(f"{where}: no complete answer within {timeout:g} s") from None
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}") from None
     finally:

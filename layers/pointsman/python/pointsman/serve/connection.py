@@ -68,7 +68,7 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         if not self._crowd.hold(self, len(data)):
-            self._refuse(503, "too much is coming in at once; try again")
+            self._refuse(503, "too many incomplete requests; try again")
             return
         self._head += len(data)
         super().data_received(data)

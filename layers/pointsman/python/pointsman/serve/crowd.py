@@ -38,7 +38,7 @@ MOST_HELD_BYTES = 256 * 1024 * 1024
 class Stage(Enum):
     """What a connection is doing. At a limit, connections end in this order: those without a request first."""
 
-    NEW = "nothing was sent yet"
+    NEW = "nothing received yet"
     LINGERING = "refused"
     IDLE = "between two requests"
     HEAD = "the headers are coming in"
@@ -128,7 +128,7 @@ class Crowd:
         while self._total > self.bounds.held:
             unfinished = [each for each in self._held if self._stages.get(each) in _UNFINISHED]
             largest = max(unfinished, key=self._held.__getitem__, default=who)
-            self._say("bytes", f"what is coming in or going out holds more than {self.bounds.held} bytes")
+            self._say("bytes", f"incomplete requests and unread answers hold more than {self.bounds.held} bytes")
             if largest is who:
                 self.release(who)
                 return False
@@ -143,7 +143,7 @@ class Crowd:
         """Whether one more connection may be accepted; at the limit, another one is ended for it if possible."""
         if len(self) < self.bounds.connections:
             return True
-        self._say("connections", f"all of its {self.bounds.connections} connections are taken")
+        self._say("connections", f"all {self.bounds.connections} connections are in use")
         return self.make_room()
 
     def make_room(self) -> bool:
@@ -171,7 +171,7 @@ class Crowd:
 
     def out_of_files(self, reason: str) -> None:
         """Report that the process or the machine has no file descriptors left for another connection."""
-        self._say("files", f"a connection cannot be taken ({reason})")
+        self._say("files", f"cannot accept a connection ({reason})")
         self.make_room()
 
     def _end(self, who: Member) -> None:
@@ -180,4 +180,4 @@ class Crowd:
 
     def _say(self, reason: str, what: str) -> None:
         self._told(reason)
-        _log.warning("%s: %s; who asks for least is turned away", self._door, what, extra=ONE)
+        _log.warning("%s: %s; the least active connections are closed", self._door, what, extra=ONE)

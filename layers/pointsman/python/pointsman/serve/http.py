@@ -93,7 +93,7 @@ class _Server(uvicorn.Server):
         try:
             tls.refresh()
         except PointsmanError as error:
-            _log.warning("the certificate stays the old one: %s", error)
+            _log.warning("keeping the old certificate: %s", error)
         asyncio.get_running_loop().call_later(_LOOK_AT_CERTIFICATES_S, self._refresh, tls)
 
 

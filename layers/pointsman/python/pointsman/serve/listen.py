@@ -120,7 +120,7 @@ class Listen:
         socket."""
         if not Path(self.path).is_socket():
             if os.path.lexists(self.path):
-                raise PointsmanError(f"{self}: there is something there that is no socket")
+                raise PointsmanError(f"{self}: exists and is not a socket; remove it or choose another path")
             return
         if answers(self.path):
             raise self._in_use(option)
@@ -136,7 +136,7 @@ class Listen:
                 os.unlink(aside)
 
     def _in_use(self, option: str) -> PointsmanError:
-        return PointsmanError(f"{self}: somebody listens there; {_ANOTHER} {option}")
+        return PointsmanError(f"{self}: another process listens there; {_ANOTHER} {option}")
 
     def _cannot(self, error: OSError, option: str) -> PointsmanError:
         if error.errno == errno.EADDRINUSE:

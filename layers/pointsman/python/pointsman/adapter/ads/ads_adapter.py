@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 FIRST_REQUEST_SECONDS = 10.0
 """Seconds from the start of a stream to its first request."""
 
-NO_REQUEST = "what was sent is no discovery request"
+NO_REQUEST = "not a discovery request"
 
 HOLD_S = 10.0
 """Seconds that a stream is held while nothing can be sent yet; then it ends with the reason."""

@@ -103,7 +103,7 @@ class Confirming:
     def failed(self, problem: str) -> None:
         """Record that the store could not be read; the next attempt follows."""
         if not self._problem:
-            _log.warning("the store cannot be read to confirm what it has, everything stays as it is: %s", problem)
+            _log.warning("the store cannot be read to confirm what it has, everything stays unchanged: %s", problem)
         self._problem = problem
 
     def confirmed(self, asked: Iterable[str], good: Iterable[str], at: float) -> None:

@@ -212,7 +212,7 @@ class Follower:
                 self._read()
             except StoreError as error:
                 if not self._unreachable:
-                    _log.warning("the store cannot be read, everything stays as it is: %s", error)
+                    _log.warning("the store cannot be read, everything stays unchanged: %s", error)
                 self._unreachable = str(error)
                 # What was read before the failure is used; the rest is read when the store is back.
                 self._reading_failed = str(error)

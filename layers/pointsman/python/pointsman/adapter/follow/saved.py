@@ -155,7 +155,7 @@ class Saved:
                 self._write_seen()
             except Exception as error:
                 why = f"{error.strerror} ({error.filename})" if isinstance(error, OSError) else repr(error)
-                self._say(f"{self._directory} stays behind: {why}: it is tried again")
+                self._say(f"{self._directory} is behind: {why}; trying again")
                 with self._changed:
                     self._pending = wanted | self._pending
                 return False

@@ -49,7 +49,7 @@ class Views:
         if manifests is not None and not are_retired(manifests):
             for key in (proxy.snapshot_key(each) for each in cluster_ids(manifests)):
                 if self._replica.value(key) is None and not self._replica.problem(key):
-                    yield f"{key} is named by the manifest and not there"
+                    yield f"{key} is named by the manifest and missing"
 
     def _keep(self, proxy: ProxyId, manifests: Manifests, snapshots: Mapping[str, Snapshot], old: View | None) -> None:
         """Save the objects of a complete view of `proxy` on disk, if they differ from those of `old`."""

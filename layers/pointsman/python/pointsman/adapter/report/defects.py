@@ -42,7 +42,7 @@ class Defects:
         try:
             yield attempt
         except Exception as error:
-            attempt.problem = f"{doing} failed, what is there stays: {type(error).__name__}: {error}"
+            attempt.problem = f"{doing} failed, the old state stays: {type(error).__name__}: {error}"
             before, _ = self._found.get(key, ("", 0.0))
             self._found[key] = attempt.problem, self._clock()
             if len(self._found) > MOST_DEFECTS:

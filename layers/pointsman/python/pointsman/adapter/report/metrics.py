@@ -74,7 +74,7 @@ class Metrics:
         )
         self.instances_refused = Counter(
             "pointsman_instances_refused",
-            "Instances of lists that were refused by themselves, while the others of their list were taken in.",
+            "Instances of lists that were refused while the others of their list were accepted.",
             registry=self._registry,
         )
         self._delay = Histogram(
@@ -120,7 +120,7 @@ class Metrics:
         """Add whether notices arrive, for a store that is followed by notices."""
         self.gauge(
             "pointsman_notices_heard",
-            "Whether moved objects are told of; if not, the store is asked for them all the time.",
+            "Whether notices arrive; if not, the store is polled.",
             hearing,
         )
 

@@ -37,7 +37,7 @@ class Resets:
             self.total += 1
             if len(self._found) > MOST_KNOWN:
                 self._found.popitem(last=False)
-        _log.warning("reset: %s went %s: the store itself was read, and it is so there now", what, went)
+        _log.warning("reset: %s went %s: the store itself was read, and has this now", what, went)
 
     def all(self) -> list[dict[str, str]]:
         """The latest resets, for pages."""
