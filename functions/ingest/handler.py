@@ -225,7 +225,7 @@ def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
     missing."""
     if isinstance(missing, TaskTags):
         if missing.account != account:
-            return missing.filled(())  # ECS answers nobody else's account
+            return missing.filled(())  # ECS does not answer for another account
         ask = {"cluster": missing.cluster, "tasks": [missing.task], "include": ["TAGS"]}
         tasks = _unless_absent(["ClusterNotFoundException"], lambda: ecs(missing.region).describe_tasks(**ask)["tasks"])
         return missing.filled([tag for task in tasks or () for tag in task.get("tags", ())])

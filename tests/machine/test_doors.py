@@ -397,7 +397,7 @@ def test_whoever_is_asked_has_so_much_time_and_so_many_bytes_in_all(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         place = Listen.read(f"127.0.0.1:{server.server_port}", "--adapter")
-        said = r"no whole answer within 0\.5 s" if answer is not flood else "more than 8388608 bytes"
+        said = r"no complete answer within 0\.5 s" if answer is not flood else "more than 8388608 bytes"
         with pytest.raises(NoAnswer, match=said):
             get_json(place, "/rejections", timeout=0.5 if answer is not flood else 30.0)
         monkeypatch.setattr("pointsman.cli.rejected._PATIENCE_S", 0.5 if answer is not flood else 30.0)

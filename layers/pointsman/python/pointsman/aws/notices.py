@@ -36,10 +36,10 @@ class Topic(Protocol):
 
 
 def notice(moved: Moved | MovedManifest) -> bytes:
-    """The message about one object, JSON: its `key`, and the object as it stands under that key.
+    """The message about one object, as JSON: its `key`, and the object as it is stored.
 
-    A head comes with its `version` and as `head`, a manifest with its `generation` and as `manifest`. One that is
-    larger than LARGEST_BYTES is left out: whoever wants it reads the store.
+    A head comes with its `version` and as `head`, a manifest with its `generation` and as `manifest`. An object larger
+    than LARGEST_BYTES is left out: followers read it from the store.
     """
     body: dict[str, Any] = {"key": moved.key}
     body |= {"version": moved.version} if isinstance(moved, Moved) else {"generation": moved.generation}

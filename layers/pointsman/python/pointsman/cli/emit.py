@@ -85,7 +85,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
 
 
 def _taken_in(engine: Engine, readings: Sequence[Reading]) -> Iterator[dict[str, Any]]:
-    """The answers to what was read, in order. Raises what kept an event from being taken in."""
+    """The answers to `readings`, in order. Raises the first error that kept an event from being ingested."""
     outcomes = iter(ingest_all(engine, [event for reading in readings for event in reading.events]))
     for reading in readings:
         done = []

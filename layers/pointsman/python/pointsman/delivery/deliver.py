@@ -30,7 +30,7 @@ from pointsman.xds.pack import milliseconds, packed
 from pointsman.xds.snapshot import Snapshot
 
 EnvoyVersion = tuple[int, int, int]
-"""Major, minor, patch, as `node.user_agent_build_version` has them."""
+"""Major, minor, patch, as in `node.user_agent_build_version`."""
 
 _HOSTNAMES_SINCE: EnvoyVersion = (1, 40, 0)
 
@@ -110,12 +110,12 @@ def deliver_gateway(
 
 
 def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
-    """The serialized listeners of `deliver_sidecar`, sorted by name."""
+    """The serialized listeners in `deliver_sidecar`, sorted by name."""
     return _sorted_listeners(manifest.listeners, None)
 
 
 def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
-    """The serialized listeners of `deliver_gateway`: it has one."""
+    """The serialized listeners in `deliver_gateway`: a gateway has one."""
     listener = gateway_listener((own.address, own.port), shared.datacenters, shared.trust_domain, own.access_log_path)
     # Two gateways with the same port must not share its connections unnoticed.
     listener.enable_reuse_port.value = False

@@ -22,7 +22,7 @@ XDS_CLUSTER = "pointsman"
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\Z")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._:@-]")
-# A file name has 255 bytes at most; what is left is for endings and for names of files on their way.
+# File names are limited to 255 bytes; the rest is for endings and for the names of temporary files.
 _LONGEST = 200
 _READABLE = 120
 
@@ -34,10 +34,10 @@ class EndpointFiles:
     directory: str
 
     def ask(self, cluster: Cluster, name: str) -> tuple[str, str]:
-        """Have `cluster` ask for the endpoints called `name`: where they are then found, a file's name here, and what
-        their load assignment has to be called.
+        """Configure `cluster` to fetch the endpoints called `name`. Returns where they are found (here a file's name)
+        and the name that their load assignment must have.
 
-        The assignment keeps the cluster's name: Envoy looks for that one where a cluster sets no `service_name`
+        The assignment keeps the cluster's name: Envoy looks for it if a cluster sets no `service_name`
         (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto, EdsClusterConfig).
         """
         file = file_name(name)
@@ -58,8 +58,8 @@ class EndpointService:
     config_source: bytes
 
     def ask(self, cluster: Cluster, name: str) -> tuple[str, str]:
-        """Have `cluster` ask for the endpoints called `name`: that name, twice. It is the resource's name, and what
-        the load assignment has to be called: Envoy rejects an assignment of another name."""
+        """Configure `cluster` to fetch the endpoints called `name`. Returns that name twice: as the resource's name,
+        and as the name of the load assignment, because Envoy rejects an assignment of another name."""
         cluster.eds_cluster_config.eds_config.CopyFrom(ConfigSource.FromString(self.config_source))
         cluster.eds_cluster_config.service_name = name
         return name, name
@@ -86,14 +86,14 @@ def over_rest(xds_cluster: str, refresh_delay_ms: int, request_timeout_ms: int) 
     return EndpointService(_serialized(ConfigSource(api_config_source=api)))
 
 
-# How endpoints are asked for.
+# The ways to fetch endpoints.
 EndpointSource: TypeAlias = EndpointFiles | EndpointService
 
 
 def _serialized(source: ConfigSource) -> bytes:
     source.resource_api_version = ApiVersion.V3
-    # A cluster that changed keeps its old endpoints while it waits for the new ones. By default the wait ends after
-    # 15 seconds, with a cluster that has none: a server that dies in between would take traffic down with it.
+    # A changed cluster keeps its old endpoints while it waits for the new ones. By default Envoy stops waiting after 15
+    # seconds and uses the cluster without endpoints: a server that dies in between would take traffic down.
     source.initial_fetch_timeout.CopyFrom(milliseconds(0))
     return bytes(source.SerializeToString(deterministic=True))
 

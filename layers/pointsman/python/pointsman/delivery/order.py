@@ -1,9 +1,9 @@
-"""What an Envoy is given before what, whichever way it fetches.
+"""The order in which an Envoy gets resources, the same for every way to fetch.
 
-Clusters that come are given at once, with their endpoints. Listeners follow when the clusters that they may need can be
-used. Clusters that end go last, when nothing uses the listeners any more that needed them
-(https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations). What differs
-between the ways is how it is known that an Envoy is so far: over gRPC it says so, everywhere else it is given time.
+New clusters are sent at once, with their endpoints. Listeners follow when the clusters that they may need are usable.
+Removed clusters go last, when the listeners that needed them are no longer used
+(https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations). The ways differ
+in how an Envoy's progress is known: over gRPC Envoy reports it, elsewhere it gets a fixed time.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 AT_ONCE = float("-inf")
-"""The moment of what nothing has to wait for."""
+"""The time of something that need not wait."""
 
 NEVER = float("inf")
-"""The moment of what an Envoy has yet to say."""
+"""The time of something that Envoy has yet to acknowledge."""
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """How far an Envoy is with what it was given, or all Envoys that are given the same.
+    """How far an Envoy, or all Envoys with the same resources, has applied them.
 
-    From the moment `ready` on it can use the clusters that it has, from `taken` on it uses no listeners but those that
-    it was given last. Both are seconds on one clock, from whenever.
+    From `ready` on it can use its clusters; from `taken` on it uses only the listeners sent last. Both are in seconds
+    on one clock with any zero.
     """
 
     ready: float = AT_ONCE
@@ -32,26 +32,26 @@ class Given:
 
     @classmethod
     def by_time(cls, changed: float, settle: float, *, came: bool) -> Self:
-        """How far an Envoy is that is known to follow within `settle` seconds, and that was wanted to have other
-        listeners at the moment `changed`; with them came clusters, or not."""
+        """The progress of an Envoy that applies everything within `settle` seconds. Its wanted listeners changed at
+        `changed`; `came` is whether clusters came with them."""
         ready = changed + settle if came else changed
         return cls(ready, ready + settle)
 
     def may_listen(self, now: float) -> bool:
-        """Whether it may be given other listeners."""
+        """Whether other listeners may be sent at `now`."""
         return now >= self.ready
 
     def may_leave(self, now: float) -> bool:
-        """Whether clusters may go that its present listeners do not use."""
+        """Whether clusters that the present listeners do not use may be removed at `now`."""
         return now >= self.taken
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step towards what is wanted: all clusters that are wanted, and the wanted listeners if it `relistens`.
+    """One step towards the wanted state: all wanted clusters, and the wanted listeners if it `relistens`.
 
-    Unless it `leaves`, the clusters that are not wanted stay. After it the Envoy is as far as `given` says; `due` is
-    when the next step may be taken, None where this was the last one.
+    Unwanted clusters stay unless it `leaves`. `given` is the Envoy's progress after the step; `due` is when the next
+    step may be taken, None if this is the last one.
     """
 
     relistens: bool
@@ -60,18 +60,18 @@ class Step:
     due: float | None
 
     def clusters(self, has: Mapping[str, C], wanted: Mapping[str, C]) -> Mapping[str, C]:
-        """The clusters after the step, by name, of those that it `has` and those that are `wanted`."""
+        """The clusters after the step, by name, from those that it `has` and those that are `wanted`."""
         return wanted if self.leaves else {**has, **wanted}
 
 
 def next_step(
     given: Given, now: float, *, came: bool, relisten: bool, leaving: bool, ready_in: float, taken_in: float
 ) -> Step:
-    """The next step of an Envoy that is as far as `given`, and is given time.
+    """The next step of an Envoy whose progress is `given`, known by time alone.
 
-    `came` says that clusters are wanted that it has not, `relisten` that it is to have other listeners, `leaving` that
-    it has clusters which are not wanted. It can use new clusters `ready_in` seconds after it was given them, and has
-    let go of old listeners `taken_in` seconds after it was given new ones.
+    `came` is whether some wanted clusters are new to it, `relisten` whether its listeners change, `leaving` whether it
+    has unwanted clusters. It can use new clusters `ready_in` seconds after they are sent, and has dropped old listeners
+    `taken_in` seconds after new ones are sent.
     """
     ready = now + ready_in if came else given.ready
     relistens = relisten and now >= ready

@@ -36,11 +36,11 @@ class SdsFiles:
     directory: str
 
     def configs(self) -> tuple[SdsSecretConfig, SdsSecretConfig]:
-        """Where the proxy's certificate is, and where the CAs are that it trusts."""
+        """The sources of the proxy's certificate and of the CAs that it trusts."""
         return self._config(IDENTITY_SECRET), self._config(TRUST_SECRET)
 
     def path(self, name: str) -> str:
-        """The file with the secret of this name."""
+        """The path of the file with the secret of this name."""
         return str(PurePosixPath(self.directory, f"{name}.yaml"))
 
     def _config(self, name: str) -> SdsSecretConfig:
@@ -59,7 +59,7 @@ class SdsServer:
     trust: str = "ROOTCA"
 
     def configs(self) -> tuple[SdsSecretConfig, SdsSecretConfig]:
-        """Where the proxy's certificate is, and where the CAs are that it trusts."""
+        """The sources of the proxy's certificate and of the CAs that it trusts."""
         return self._config(self.identity), self._config(self.trust)
 
     def _config(self, name: str) -> SdsSecretConfig:
@@ -71,7 +71,7 @@ class SdsServer:
         return SdsSecretConfig(name=name, sds_config=source)
 
 
-# What comes over SDS.
+# The ways to get secrets over SDS.
 Sds: TypeAlias = SdsFiles | SdsServer
 
 
@@ -95,7 +95,7 @@ class WithSds:
         return self.endpoints.ask(cluster, name)
 
 
-# Where an Envoy finds what a cluster refers to.
+# The sources of everything that a cluster refers to.
 ResourceSource: TypeAlias = EndpointSource | WithSds
 
 

@@ -52,7 +52,7 @@ class _Chains:
         self._entries, self._trust_domain, self._before = entries, trust_domain, before
 
     def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
-        """The plans of the chain behind `upstream`, and its listener. Raises ChainError if it does not compile."""
+        """The plans of the chain for `upstream`, and its listener. Raises ChainError if it does not compile."""
         service, used_from = destination_of(registration, upstream), registration.datacenter
         request = (service, upstream.datacenter or used_from, used_from, overrides(registration, upstream))
         before, compiled = self._before.get(request), self.used.get(request)

@@ -64,7 +64,7 @@ class ConfigHead:
         return self.era.epoch, self.generation
 
     def json(self) -> dict[str, Any]:
-        """The head's body, without serial and nonce."""
+        """The body of the head, without serial and nonce."""
         return tagged(
             Kind.CONFIG_HEAD,
             {
@@ -127,7 +127,7 @@ class Root:
     previous: Mapping[str, Any] | None
 
     def json(self) -> dict[str, Any]:
-        """The root's content; its digest is of this."""
+        """The root's content, from which its digest is made."""
         return tagged(
             Kind.CONFIG_ROOT,
             {
@@ -149,7 +149,7 @@ NO_ROOT = Root(0, "", "", {DEFAULT_NAMESPACE: 0}, {}, dict.fromkeys(MAPS, EMPTY)
 
 
 def load_root(objects: ObjectCache, digest: str) -> Root:
-    """The root named `digest`; NO_ROOT for ""."""
+    """The root with this digest; NO_ROOT for ""."""
     if not digest:
         return NO_ROOT
     body = objects.get(digest, Kind.CONFIG_ROOT)

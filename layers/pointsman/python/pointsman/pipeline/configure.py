@@ -50,7 +50,7 @@ class Configured:
 def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
     """The batch that writes `documents` (config entries and registrations in Consul's shapes).
 
-    Raises InvalidInput with the problems of every document, MOST_PROBLEMS of them at most.
+    Raises InvalidInput with the problems of all documents, at most MOST_PROBLEMS.
     """
     if len(documents) > MOST_DOCUMENTS:
         reason = f"has {len(documents)} documents, {MOST_DOCUMENTS} are the most; write them in several"
@@ -174,7 +174,8 @@ def _registration_problems(namespaces: frozenset[str], registrations: Iterable[R
 
 
 def _encode_readers(source: str, readers: Mapping[str, PlanEntry]) -> dict[str, Any]:
-    """An index entry: the plans themselves, except where nearly all plans are listed (see `load.readers_of`)."""
+    """An index entry: the plans themselves, or only their keys if nearly all plans are listed (see
+    `load.readers_of`)."""
     return {key: None if is_gateways_key(source) else entry.json() for key, entry in readers.items()}
 
 
@@ -192,7 +193,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
 
 
 def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
-    """`new` with its root filled in, and the objects to write: only what changed."""
+    """`new` with its root filled in, and the objects to write, which are only the changed ones."""
     objects: dict[str, bytes] = {}
     maps: dict[str, Shards] = {}
     changed = {name: _changed(_values(old, name), _values(new, name)) for name in MAPS if name != "index"}

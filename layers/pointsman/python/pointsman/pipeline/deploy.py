@@ -1,4 +1,4 @@
-"""Deploy: config that is written to one place again and again, applied as it is there now."""
+"""Deploy: applies config that producers write to one place again and again."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,13 +9,13 @@ from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 def deploy(
     engine: Engine, content_of: Callable[[], bytes | None], batch_of: Callable[[bytes | None], Batch], trust_domain: str
 ) -> Iterator[Configured]:
-    """Apply what `content_of` reads (None: nothing is there) until it reads what was applied last; what each came to.
+    """Apply what `content_of` reads (None: missing) until it reads what was applied last. Yields the result of each.
 
-    Of two writers of one place the first may be read before the second has written, and applied after the second was.
-    So the one that applies last looks again. What is gone by then was applied while it was there.
+    Two runs may read in one order and apply in the other, which would leave the older content. So after applying, each
+    run reads again. Content that is missing by then was applied while it existed.
 
-    Raises InvalidInput, from `batch_of` for one, StoreUnavailable, and Contended where the place is written faster than
-    it is applied: run it again.
+    Raises InvalidInput, for instance from `batch_of`; StoreUnavailable; and Contended if the place is written faster
+    than it is applied: run it again.
     """
     content = content_of()
     for _ in range(ATTEMPTS):

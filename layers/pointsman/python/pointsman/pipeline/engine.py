@@ -79,7 +79,7 @@ class Engine:
         self._configs: list[Config] = []
 
     def now(self) -> str:
-        """The time as RFC 3339 in UTC, to the millisecond."""
+        """The time as RFC 3339 in UTC, with milliseconds."""
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Ingest: health events, from the catalogs to the published heads, all that wait in one pass."""
+"""Ingest: from health events to catalogs to published heads. All waiting events are one pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ from pointsman.store import keys
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What one event did: what Recorded says of its catalog, and what became of the heads that read it.
+    """What one event did to its catalog (see Recorded) and to the heads that read it.
 
-    All heads that the event touches were recomputed: `moved` are those with a new version, `stood` those that covered
-    the event already, `stamped` those that came to the same version from it. Where several events of one pass touch a
-    head, each of them has it. `failed` are the heads that cannot be computed, each with the reason: the event is in the
-    catalog, and they stay as they are until a later event or reconcile can compute them. `warnings` say what else
-    people should know, that the store went back for one.
+    All heads that the event touches were recomputed: `moved` have a new version, `stood` already covered the event,
+    `stamped` have the same version with newer provenance. If several events of a pass touch a head, each of them lists
+    it. `failed` are the heads that cannot be computed, each with the reason: the event is in the catalog, and they stay
+    unchanged until a later event or reconcile can compute them. `warnings` are for people, for instance that the store
+    went back.
     """
 
     revision: int
@@ -46,9 +46,9 @@ def _always() -> bool:
 
 
 def ingest(engine: Engine, event: HealthEvent) -> Ingested:
-    """Take `event` in; when this returns, every head that it touches covers it, or cannot, and it may be acknowledged.
+    """Ingest `event`. When this returns, every head that it touches covers it or failed, and it may be acknowledged.
 
-    Raises what `ingest_all` has for it.
+    Raises the error that `ingest_all` returns for it.
     """
     (done,) = ingest_all(engine, [event])
     if isinstance(done, Exception):
@@ -59,17 +59,16 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 def ingest_all(
     engine: Engine, events: Sequence[HealthEvent], in_time: Callable[[], bool] = _always
 ) -> list[Ingested | Exception]:
-    """Take `events` in as one pass; for each what it did, or why it may not be acknowledged.
+    """Ingest `events` in one pass. Returns for each what it did, or the error that forbids its acknowledgement.
 
-    First the catalogs are written, with all that the events say; only then config head, the plans' other inputs and the
-    current heads are read. Each head is computed once, however many events touch it. An event that says nothing new
-    skips its write and none of the rest, so that a redelivery repairs what a crash left.
+    First the catalogs are written, with all events; only then are the config head, the plans' other inputs and the
+    current heads read. Each head is computed once, however many events touch it. For an event that says nothing new
+    only the write is skipped, so that a redelivery repairs what a crash left.
 
-    An event is done when every head that it touches covers it, or cannot, and what there is to tell of them was told.
-    It has StoreUnavailable when the store cannot be reached, races are lost again and again, or `in_time` says no
-    before its heads are settled: take it in again. It has InvalidInput, and changed nothing, when its catalog would be
-    larger than MOST_CATALOG_BYTES. None of that keeps back another event, unless it touches the same heads. Nothing is
-    raised.
+    An event is done when every head that it touches covers it or failed, and their notices were sent. Its result is
+    StoreUnavailable if the store cannot be reached, races are lost too often, or `in_time` returns False before its
+    heads are settled: ingest it again. It is InvalidInput, and nothing changed, if its catalog would be larger than
+    MOST_CATALOG_BYTES. No error affects other events, unless they touch the same heads. Nothing is raised.
     """
     if not events:
         return []
@@ -92,13 +91,13 @@ def ingest_all(
 
 
 class _Pass:
-    """Events that are recorded, on their way to the heads that they touch."""
+    """Recorded events, on their way to the heads that they touch."""
 
     def __init__(self, engine: Engine, events: Sequence[tuple[HealthEvent, Recorded]]) -> None:
         self._engine = engine
-        # What an event touches depends on its catalog alone.
+        # The heads that an event touches depend only on its catalog.
         self._about = {catalog_key(event): event for event, _ in events}
-        # A crash can have fallen before a notice only if the event was here before.
+        # A crash before a notice can only have happened if the event was recorded earlier.
         self._owed = {catalog_key(event) for event, each in events if not each.new}
         self._settled = Settled()
         self._jobs: dict[str, dict[str, PlanEntry]] = {}
@@ -108,7 +107,7 @@ class _Pass:
         self._open: dict[str, Exception] = {}
 
     def settle(self, in_time: Callable[[], bool]) -> None:
-        """Bring every head that the events touch, and the rosters of gateways, up to them."""
+        """Settle every head that the events touch, and the rosters of gateways."""
         engine = self._engine
         try:
             self._settled = settle(engine, self._all_jobs, self._all_rosters, in_time)
@@ -151,7 +150,7 @@ class _Pass:
             self._told.append(moved_manifest(stored.key, stored.data))
 
     def tell(self) -> None:
-        """Tell of the heads, then of the rosters that name them."""
+        """Send notices of the heads, then of the rosters that name them."""
         owed = {plan for key in self._owed for plan in self._jobs[key]}
         news = {each.plan_key: each for each in self._settled.notices(owed.__contains__)}
         for datacenter, settled in self._rosters.items():
@@ -168,7 +167,7 @@ class _Pass:
             self._open |= dict.fromkeys((*news, *rosters), error)
 
     def outcome(self, event: HealthEvent, recorded: Recorded) -> Ingested | Exception:
-        """What became of one event."""
+        """The outcome of one event."""
         key = catalog_key(event)
         touched = [*self._jobs[key], *self._gateways[key]]
         for each in touched:
@@ -194,7 +193,7 @@ class _Pass:
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
-    """The plans of `root` in scope that read what `event` is about."""
+    """The plans of `root` in scope that read the event's catalog."""
     jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
     if event.service is not None:
         extra = [service_job(root, event.datacenter, event.service)]

@@ -19,7 +19,7 @@ def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
 
 
 def load_config(objects: ObjectCache, root: Root) -> Config:
-    """Everything that `root` reaches."""
+    """Everything that `root` refers to."""
     # Imported here, because health events read single plans and need no shapes of config.
     from pointsman.chain.entryset import EntrySet
     from pointsman.model.entries import parse_entry
@@ -56,8 +56,8 @@ def index_of(plans: Mapping[str, PlanEntry]) -> dict[str, dict[str, PlanEntry]]:
 def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> dict[str, PlanEntry]:
     """The plans that read the catalog under `catalog_key`, by their keys.
 
-    A service's index entry carries the plans themselves; that of a datacenter's gateways, which nearly every plan may
-    read, only their keys.
+    A service's index entry contains the plans themselves; that of a datacenter's gateways, which nearly every plan may
+    read, contains only their keys.
     """
     bucket = root.maps["index"].digest_for(catalog_key)
     if bucket is None:

@@ -27,7 +27,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class MovedManifest:
-    """A manifest that a proxy should know of: its key in the store, its datacenter, its generation and its bytes."""
+    """A changed manifest: its key in the store, its datacenter, its generation and its bytes."""
 
     key: str
     datacenter: str

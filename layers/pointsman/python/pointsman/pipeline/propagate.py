@@ -24,11 +24,11 @@ Progress = Callable[[str], None]
 
 
 def _silent(text: str) -> None:
-    """Nobody waits."""
+    """Reports no progress."""
 
 
 def propagate(engine: Engine, progress: Progress = _silent) -> Settled:
-    """Publish everything that changed between the generation last propagated and the current one."""
+    """Publish everything that changed between the last propagated generation and the current one."""
     out = Settled()
     for _ in range(ATTEMPTS):
         head = engine.refresh()
@@ -52,7 +52,8 @@ def _since(engine: Engine, head: ConfigHead, root: Root) -> list[Config]:
 
 
 def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress: Progress) -> tuple[Settled, bool]:
-    """Publish `config` after those `earlier`, the first of which is published whole; False if it was overtaken."""
+    """Publish `config` after `earlier`, of which the first is fully published. False if a newer config came in
+    between."""
     before = earlier[0]
     scope = engine.scope
     changed = {key for key, entry in scope.of(config.plans).items() if before.plans.get(key) != entry}
@@ -135,7 +136,7 @@ def _mark(engine: Engine, root: Root) -> None:
     for _ in range(ATTEMPTS):
         head = read_config_head(engine.store.get(keys.CONFIG_HEAD))
         if head.propagated >= root.generation or head.generation < root.generation:
-            return  # somebody noted it, or the config went back meanwhile
+            return  # already recorded by another writer, or the config went back
         marked = replace(head, propagated=root.generation, propagated_root=root.digest)
         if write_config_head(engine, marked) is not None:
             return

@@ -52,7 +52,7 @@ class CatalogReadings:
             raise StoreError(f"the catalog {stored.key} cannot be read: {error!r}") from error
 
     def keep(self, key: str, catalog: Catalog, serial: int, etag: str | None) -> CatalogReading:
-        """Remember what was read or written under `etag`."""
+        """Remember a catalog that was read or written under `etag`."""
         reading = CatalogReading(key, catalog, serial, etag)
         with self._lock:
             self._kept[key] = reading

@@ -35,7 +35,7 @@ class Reconciled:
 
     @property
     def repaired(self) -> int:
-        """How many objects were not as they should have been."""
+        """How many objects were repaired."""
         return self.moved + self.manifests + self.retired
 
 
@@ -145,14 +145,14 @@ _T = TypeVar("_T")
 
 
 def _steps(things: Mapping[str, _T]) -> Iterator[dict[str, _T]]:
-    """`things`, a bounded number at a time."""
+    """`things` in parts of bounded size."""
     left = iter(things.items())
     while step := dict(islice(left, BATCH)):
         yield step
 
 
 def _while_current(root: Root, jobs: Jobs) -> Callable[[Root], Jobs]:
-    """`jobs` for as long as `root` is the config, then none."""
+    """`jobs` while `root` is the config, otherwise none."""
     return lambda current: jobs if current is root else {}
 
 

@@ -18,7 +18,7 @@ from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 
 MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of the instances of one service in one datacenter, of all sources together."""
+"""Bytes of the instances of one service in one datacenter, from all sources together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class Recorded:
 
 
 def catalog_key(event: HealthEvent) -> str:
-    """The catalog that `event` belongs to."""
+    """The key of the event's catalog."""
     if event.service is None:
         return gateways_key(event.datacenter)
     return service_key(event.datacenter, event.service)
 
 
 def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exception]:
-    """Merge `events` into their catalogs, one after another; for each what it did, or why it could not be recorded.
+    """Merge `events` into their catalogs, in order. Returns for each event what it did, or the error.
 
-    All catalogs are read together with the config head, which is taken in hand, and written together. A catalog whose
-    write loses a race is read again, and no other with it. A catalog that cannot be read, and an event for which its
-    catalog has no room (InvalidInput), fail alone. Raises StoreUnavailable when the store cannot be reached: what was
-    written stays written, and to record it again changes nothing.
+    All catalogs are read together with the config head, which becomes the engine's current one, and written together. A
+    catalog whose write loses a race is read again, alone. An unreadable catalog, or an event that makes its catalog too
+    large (InvalidInput), fails alone. Raises StoreUnavailable if the store cannot be reached: written catalogs stay
+    written, and recording the events again changes nothing.
     """
     outcomes: dict[int, Recorded | Exception] = {}
     pending: dict[str, list[int]] = {}
@@ -65,7 +65,7 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
         for key, numbers in pending.items():
             try:
                 folds.append(_Fold(engine, key, found.get(keys.catalog(key)), [events[each] for each in numbers]))
-            except Exception as error:  # even a defect concerns this catalog alone
+            except Exception as error:  # even a defect concerns only this catalog
                 outcomes |= dict.fromkeys(numbers, error)
         writes = [fold.write for fold in folds if fold.write is not None]
         etags = {each.key: each.etag for each in (engine.store.put_many(writes) if writes else ())}
@@ -106,7 +106,7 @@ class _Fold:
                     self.outcomes.append(_no_room(key, event))
 
     def _take(self, events: Sequence[HealthEvent]) -> bool:
-        """Merge `events`; False, and nothing changed but `outcomes`, if that makes the catalog too large."""
+        """Merge `events`. False if that makes the catalog too large; then only `outcomes` changed."""
         catalog, is_there, outcomes = self.catalog, self._is_there, list[Recorded | InvalidInput]()
         for event in events:
             merged = merge(catalog, event)

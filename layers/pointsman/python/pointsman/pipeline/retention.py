@@ -34,7 +34,7 @@ PAUSE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The last `least` always, and of the last `days` days up to `most`."""
+    """Keeps the last `least` always, and up to `most` from the last `days` days."""
 
     least: int
     most: int
@@ -49,12 +49,12 @@ HISTORY = Keep(least=10, most=200, days=90)
 """Superseded versions of one cluster."""
 
 GENERATIONS = Keep(least=20, most=200, days=90)
-"""Superseded generations of the config, which `pointsman rollback` reaches."""
+"""Superseded generations of the config, which `pointsman rollback` can restore."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a run removed."""
+    """What one run removed."""
 
     versions: int = 0
     config_objects: int = 0
@@ -104,7 +104,7 @@ class Retention:
     def _forget_versions(self, store: Forgetful) -> int:
         now = self._clock()
         plans = list(islice(self._plans, PLANS))
-        if len(plans) < PLANS:  # all have been looked at: begin again, with those that came since
+        if len(plans) < PLANS:  # all were checked: start again, with those added since
             self._plans = self._engine.store.list(keys.SNAPSHOTS)
             plans += islice(self._plans, PLANS - len(plans))
         removed = 0
@@ -150,7 +150,7 @@ class Retention:
                 oldest = root.generation
         except StoreError:
             if self._engine.refresh().oldest > head.oldest:
-                return 0  # another process has removed some of them meanwhile: the next run looks again
+                return 0  # another process has removed some of them: the next run tries again
             raise
         gone = [key for key, written in listed.items() if key not in reached and now - written > GRACE_S]
         current = replace(head, oldest=oldest)
@@ -160,7 +160,7 @@ class Retention:
             swapped, write = config_head_swap(self._engine, current)
             outcome = store.remove(batch, write)
             if outcome is None or outcome.etag is None:
-                return removed  # the config moved on, so what it reaches may be more: the next run looks again
+                return removed  # the config changed, so more may be in use: the next run checks again
             current = replace(swapped, etag=outcome.etag)
             removed += len(batch)
             self._rest()

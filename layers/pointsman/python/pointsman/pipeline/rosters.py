@@ -28,7 +28,7 @@ Both only grow: a catalog is never deleted, because it has to recognise late sta
 
 
 class RosterFull(PointsmanError):
-    """The gateways of a datacenter cannot forward to a cluster, because they forward to too many already."""
+    """The gateways of a datacenter cannot forward to another cluster, because they already forward to too many."""
 
     def __init__(self, datacenter: str, cluster: str) -> None:
         super().__init__(

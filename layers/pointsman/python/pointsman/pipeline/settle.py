@@ -67,7 +67,7 @@ class Settled:
         return bool(raised)
 
     def failures(self) -> list[str]:
-        """One line for every plan that could not be computed, for people."""
+        """One line for people for every plan that could not be computed."""
         return [
             f"{key}: {error if isinstance(error, PointsmanError) else repr(error)}"
             for key, error in sorted(self.failed.items())
@@ -195,7 +195,7 @@ def _settle_batch(
             reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
             content, provenance = recompute(engine, job, objects, trust_domain, era.epoch)
             verdict, snapshot = decide(reading.snapshot, content, provenance, now, era.identity)
-            # The same head as before: it was published before what was read this time.
+            # The same head as before: it was published before this read.
             before = newer.get(key)
             is_back = verdict is Verdict.READ_AGAIN and before is not None and before.etag == reading.etag
             if verdict is Verdict.MOVE or is_back:
@@ -206,7 +206,7 @@ def _settle_batch(
                     _check_function(key, before, found[key])
                     gone_back.append(behind(key, reading.snapshot, provenance))
                     retired |= {key} if reading.snapshot.retired else set()
-        except Exception as error:  # even a defect concerns this plan alone
+        except Exception as error:  # even a defect concerns only this plan
             done.add(key)
             out.failed[key] = error
             if reading.snapshot is None or reading.snapshot.retired:

@@ -1,4 +1,4 @@
-"""A large map kept as immutable, content-addressed buckets: a change writes the buckets it touches and no others."""
+"""A large map kept as immutable, content-addressed buckets: a change writes only the buckets that it touches."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -51,8 +51,8 @@ def write_map(
 ) -> tuple[Shards, dict[str, bytes]]:
     """The shards of `whole`, and the new objects by digest.
 
-    `changed` are the keys (written, replaced or gone) in which it differs from the map that `old` describes. `encode`
-    turns a key's value into JSON values; it is called for the values of the touched buckets only.
+    `changed` are the keys (added, replaced or removed) that differ from the map in `old`. `encode` turns a key's value
+    into JSON values; it is called only for values in touched buckets.
     """
     bits = _bits_for(len(whole))
     if bits == old.bits:

@@ -32,7 +32,7 @@ def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored 
         for name in batch:
             try:
                 wanted[name] = swap(name, found.get(name))
-            except Exception as error:  # even a defect concerns this object alone
+            except Exception as error:  # even a defect concerns only this object
                 out.failed[name] = error
         out.stood += [found[name] for name, write in wanted.items() if write is None and name in found]
         writes = [write for write in wanted.values() if write is not None]

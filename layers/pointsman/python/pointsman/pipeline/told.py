@@ -42,7 +42,7 @@ def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
 
 
 def remarks(told: Mapping[str, Any]) -> list[str]:
-    """Everything in an `answer` that is no plain success, a line each."""
+    """A line for everything in an `answer` beyond plain success."""
     return [
         *(f"{IGNORED}{reason}" for reason in told.get("ignored", ())),
         *(refused_line(each) for each in told.get("refused", ())),

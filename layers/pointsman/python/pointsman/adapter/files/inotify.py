@@ -45,7 +45,7 @@ class Inotify:
     def __init__(
         self, usage: Callable[[], Usage | None] | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`usage` counts; None where there is no limit. `clock` returns seconds, from any zero."""
+        """`usage` counts; None if the system has no limit. `clock` returns seconds, from any zero."""
         self._count = usage or count_usage
         self._clock = clock
         self._usage: Usage | None = None
