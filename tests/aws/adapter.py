@@ -22,9 +22,9 @@ S1 = SidecarId("dc1", "default", "s1")
 class Heard(NoticeQueue):
     """A queue that remembers what came over it."""
 
-    def __init__(self, *about: Any) -> None:
+    def __init__(self, *about: Any, **named: Any) -> None:
         self.bodies: list[str] = []
-        super().__init__(*about)
+        super().__init__(*about, **named)
 
     def receive(self, seconds: int = 20) -> list[Any]:
         """As a queue does."""
@@ -56,7 +56,8 @@ class Adapter:
     def make(self) -> NoticeQueue:
         """A new queue."""
         self.tries += 1
-        self.made.append(Heard(self.sqs, self.sns, read_topic(self.topic, "--notices"), self.datacenters, "host"))
+        topic = read_topic(self.topic, "--notices")
+        self.made.append(Heard(self.sqs, self.sns, topic, datacenters=self.datacenters, host="host"))
         return self.made[-1]
 
     def start(self) -> None:

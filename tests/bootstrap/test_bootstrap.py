@@ -149,7 +149,10 @@ def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None
             lambda: bootstrap(fetch=replace(FUNCTION, ca_bundle="ca.pem")),
             "CA bundle: 'ca.pem' must be an absolute path",
         ),
-        (lambda: bootstrap(fetch=replace(FUNCTION, refresh_delay_ms=500)), "refresh delay: 500 ms: every poll is paid"),
+        (
+            lambda: bootstrap(fetch=replace(FUNCTION, refresh_delay_ms=500)),
+            "refresh delay: 500 ms: every poll costs money",
+        ),
         (lambda: bootstrap(fetch=replace(FUNCTION, request_timeout_ms=500)), "request timeout: 500 ms: a function may"),
         (lambda: bootstrap(secrets=replace(SECRETS, ca="ca.pem")), "CA: 'ca.pem' must be an absolute path"),
         (lambda: bootstrap(public=replace(PUBLIC, address=Address("", 1))), "public address: '' must be an IP"),

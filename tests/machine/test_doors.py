@@ -345,7 +345,7 @@ def test_a_socket_has_its_mode_before_anybody_can_connect_and_of_many_that_want_
     listeners[0].close()
     path.unlink()
     path.write_text("mine")
-    with pytest.raises(PointsmanError, match="no socket"):
+    with pytest.raises(PointsmanError, match="not a socket"):
         Listen.read(f"unix:{path}", "--listen").bind("--listen")
     assert path.read_text() == "mine"
 

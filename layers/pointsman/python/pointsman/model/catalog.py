@@ -27,7 +27,7 @@ Body = dict[str, Any]
 Stamp = list[int]
 
 MOST_GONE: Final = 1000
-"""Tombstones of each source of a catalog: about these instances a late statement is recognised, whatever its index."""
+"""Tombstones of each source of a catalog: about these instances a late statement is recognized, whatever its index."""
 
 MOST_ORPHANS: Final = 20_000
 """Instances of each source of a catalog of which only the checks are known, and no address."""

@@ -29,7 +29,7 @@ MOST_FAILOVER_TARGETS: Final = 100
 
 
 class Unsupported(Shape):
-    """Fields of later Consuls that Pointsman cannot honour: refused by name, never ignored."""
+    """Fields of later Consuls that Pointsman cannot honor: refused by name, never ignored."""
 
     peer: str = Field(default="", exclude=True)
     sameness_group: str = Field(default="", exclude=True)

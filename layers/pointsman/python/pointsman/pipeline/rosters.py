@@ -23,7 +23,7 @@ from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifes
 MOST_PASSED_ON = 10_000
 """Services, and other datacenters, that the mesh gateways of one datacenter forward to.
 
-Both only grow: a catalog is never deleted, because it has to recognise late statements about its instances.
+Both only grow: a catalog is never deleted, because it has to recognize late statements about its instances.
 """
 
 

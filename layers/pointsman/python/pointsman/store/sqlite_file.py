@@ -1,4 +1,4 @@
-"""The file of an SQLiteStore: recognises, makes and opens it, and explains failures."""
+"""The file of an SQLiteStore: recognizes, makes and opens it, and explains failures."""
 
 import ctypes
 import os

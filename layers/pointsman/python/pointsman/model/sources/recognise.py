@@ -1,4 +1,4 @@
-"""Recognises what a producer sent: everything that reports health comes in here."""
+"""Recognizes what a producer sent: everything that reports health comes in here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
