@@ -83,7 +83,8 @@ def test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says(part: int) -
     counts: Counter[str] = Counter()
     found = failure(part * _LIVES, _LIVES, counts=counts)
     assert not found, f"make simulate SEED={part * _LIVES} LIVES={_LIVES}\n{found}"
-    enough = {what: least * _LIVES // _COUNTED_LIVES for what, least in _AT_LEAST.items()}
+    # In few lives what is rare may be missing.
+    enough = {what: least * _LIVES // _COUNTED_LIVES // (1 if _LIVES > 100 else 4) for what, least in _AT_LEAST.items()}
     assert {what: counts[what] for what, least in enough.items() if counts[what] < least} == {}
 
 
