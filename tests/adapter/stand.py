@@ -36,8 +36,8 @@ _DELAY_MS = 50
 class Stand:
     """The sidecar of s1 with the upstream s2, which fails over to other datacenters through their gateways.
 
-    The adapter's store is `url` in `environment`; what it has there is published into `store`. `adapter`, `envoy` and
-    `client` are up while the `with` block lasts.
+    The adapter's store is `url` in `environment`; `store` is where its objects are published. `adapter`, `envoy` and
+    `client` run within the `with` block.
     """
 
     def __init__(

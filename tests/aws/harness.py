@@ -221,7 +221,7 @@ class Aws:
         self._warm.clear()
 
     def client(self, service: str, owner: str) -> Any:
-        """A client of a service, whose calls count as `owner`'s: `Adapter` is who has AdapterPolicy."""
+        """A client of a service, whose calls are counted for `owner`: `Adapter` is the holder of AdapterPolicy."""
         made: Any = boto3.client(service)  # type: ignore[call-overload]
         self._owners[id(made)] = owner
         self._kept.append(made)  # its id is nobody else's for as long as it is there

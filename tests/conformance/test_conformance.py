@@ -132,11 +132,9 @@ def as_consul_has_the_node(node: Node) -> JSON:
 
 
 def comparable(recorded_chain: JSON) -> JSON:
-    """A recorded chain with what its JSON leaves out, and without what is Consul's own.
-
-    That is the value of the hash, whose presence is kept; the note (`Default`) that a service has no resolver; and that
-    two splits which come to one node stay two: what is told of them is the node's share.
-    """
+    """A recorded chain, with what its JSON leaves out, and without what is particular to Consul: the value of the hash
+    (its presence is compared); the note (`Default`) that a service has no resolver; and two splits to the same node,
+    which are compared by the node's total share."""
     chain = {name: value for name, value in recorded_chain.items() if name != "CustomizationHash"}
     targets = {
         key: {"ServiceSubset": "", **found}

@@ -46,11 +46,9 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step is over.
-
-    `seconds`: from the event to the first answer of the datacenter that serves now, None where nothing switched.
-    `names`: the server names seen by whom, once settled. `problems`: everything that must not have happened.
-    """
+    """The result of a step. `seconds`: from the event to the first answer of the datacenter that serves now, None if
+    nothing switched. `names`: the server names seen by each client, once settled. `problems`: everything that must not
+    have happened."""
 
     title: str
     serving: str

@@ -12,10 +12,8 @@ _REQUEST = b"GET / HTTP/1.1\r\nhost: s2\r\n\r\n"
 
 
 class Talk(Asker):
-    """Asks `ip`:`port` from a thread of its own while its `with` block lasts, `interval` seconds between two requests.
-
-    A connection that ends is a failure, whoever ended it, and another is opened. `connections` counts them.
-    """
+    """Asks `ip`:`port` in a thread of its own within its `with` block, with `interval` seconds between two requests. A
+    connection that ends is a failure, whichever side ended it, and another is opened. `connections` counts them."""
 
     def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 5.0) -> None:
         super().__init__()

@@ -36,8 +36,8 @@ Watcher = Callable[[Stored | None, Stored], None]
 
 
 class MemoryStore:
-    """The objects. `watchers` are told of every write (what was there, what is there now) the moment it happens, and
-    `removal_watchers` of every removal (the keys)."""
+    """The objects. `watchers` are called at every write, with the old and the new object, and `removal_watchers` at
+    every removal, with the keys."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Stored] = {}
@@ -119,12 +119,9 @@ def _go_on(step: Step) -> None:
 
 @dataclass(slots=True)
 class Connection:
-    """A Store: one writer's way to the objects.
-
-    `calls` has every round trip with its keys. With `reads_back` a write whose object was written over before its
-    writer heard of it counts as lost, as on a bucket where the outcome was unknown for a while. A listing comes in
-    pages of `page` keys, each as of its own moment.
-    """
+    """A Store: one writer's access to the objects. `calls` records every round trip with its keys. With `reads_back` a
+    write counts as lost if its object was overwritten before its writer had the answer, as on a bucket where the
+    outcome was unknown for a while. A listing comes in pages of `page` keys, each as of its own moment."""
 
     objects: MemoryStore
     step: Callable[[Step], None] = _go_on
@@ -151,8 +148,8 @@ class Connection:
         return Written(write.key, self._put(write))
 
     def put_many(self, writes: Sequence[Write]) -> builtins.list[Written]:
-        """Independent writes, one after another in no certain order; where one fails the others are made all the same,
-        and the failure is told after."""
+        """Independent writes, one after another in no certain order; if one fails, the others are still made, and the
+        failure is raised afterwards."""
         self._call("put_many", [write.key for write in writes])
         outcomes: dict[int, str | None] = {}
         failure: StoreUnavailable | None = None

@@ -29,11 +29,9 @@ _ids = st.sampled_from(["a", "b", "c"])
 
 @st.composite
 def _events(draw: st.DrawFn) -> HealthEvent:
-    """Any event that a translator can make, also one that speaks of checks alone, or of no checks at all.
-
-    Lists may lack instances that were refused by themselves, and one of which nobody can tell which it was. One source
-    counts by instance: it sends no lists.
-    """
+    """Any event that a translator can make, including events about checks alone, or without checks. Lists may lack
+    instances that were refused alone, and one that could not be identified. One source counts by instance: it sends no
+    lists."""
     source = draw(st.sampled_from(["consul", "consul", "ecs"]))
     kind = draw(st.sampled_from(["list", "one", "removed", "checks"] if source == "consul" else ["one", "removed"]))
     ids = draw(st.lists(_ids, unique=True, max_size=3)) if kind == "list" else [draw(_ids)]
@@ -346,10 +344,8 @@ def test_the_bound_holds_for_checks_that_nobody_said_the_place_of(monkeypatch: p
 def test_with_the_bound_nothing_that_is_gone_comes_back_and_nothing_is_refused_in_silence(
     bound: int, events: list[HealthEvent], data: st.DataObject
 ) -> None:
-    """Against a catalog that forgets nothing: whatever is seen is what that one says, or what was refused is told.
-
-    Without a refusal by what is forgotten, the two say the same, in any order and any number of deliveries.
-    """
+    """Compared with a catalog that forgets nothing: the two state the same, or a refusal was reported. Without a
+    refusal because of something forgotten they state the same, in any order and any number of deliveries."""
     other = data.draw(st.permutations([*events, *events]))
     # What the source of these says of one instance comes with moments in the order of its versions, as from ECS.
     events = [replace(each, moment=each.epoch * 10 + each.index) if each.source == "ecs" else each for each in other]
