@@ -290,7 +290,7 @@ def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws
     run = Discovery(
         S3Store(mesh.s3, mesh.stack.refs["Bucket"]),
         over_rest("pointsman", 1000, 1000),
-        settle=100.0,
+        settle=1000.0,
         clock=lambda: datetime.now(UTC) + timedelta(seconds=later),
     )
 
@@ -313,19 +313,19 @@ def test_clusters_come_before_the_listeners_that_use_them_and_go_after(mesh: Aws
     both, clusters = names(ResourceKind.CLUSTERS, clusters)
     assert both == {"s2", "s3"}
     assert names(ResourceKind.LISTENERS, listeners) == (set(), listeners)
-    later = 99.0
+    later = 500.0
     assert (names(ResourceKind.CLUSTERS, clusters)[0], names(ResourceKind.LISTENERS, listeners)[0]) == (set(), set())
-    later = 101.0
+    later = 1500.0
     after, listeners = names(ResourceKind.LISTENERS, listeners)
     assert (len(after), after & before) == (1, set())
     assert names(ResourceKind.CLUSTERS, clusters)[0] == set()
-    later = 201.0
+    later = 2500.0
     assert names(ResourceKind.CLUSTERS, clusters)[0] == {"s3"}
 
     # Only what needs it waits.
     documents = [resolver("s3", ConnectTimeout="9s"), sidecar("s1", {"DestinationName": "s3", "LocalBindPort": 9292})]
     assert mesh.request("Configure", "PUT", "/v1/config", documents)[0] == 200
-    later = 0.0 + 101.0
+    later = 1500.0
     assert len(names(ResourceKind.LISTENERS, listeners)[0]) == 1
 
 
