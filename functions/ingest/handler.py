@@ -33,7 +33,7 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json

@@ -1,4 +1,4 @@
-"""The config of a serving Envoy changes: a cluster comes, changes, goes, and its neighbours notice nothing."""
+"""The config of a serving Envoy changes: a cluster comes, changes, goes, and its neighbors notice nothing."""
 
 import contextlib
 import re
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.envoy
 
 
 @pytest.mark.parametrize("way", TONGUES, ids=str)
-def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbours_lose_no_connection(
+def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbors_lose_no_connection(
     way: Way, store: Remote, tmp_path: Path
 ) -> None:
     authority, control = CertificateAuthority(tmp_path / "ca", TRUST_DOMAIN), Control(store)
@@ -39,7 +39,7 @@ def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbours_lose_n
         for datacenter, place in behind.items():
             control.report_gateways({"gateway": place}, dc=datacenter)
         control.report("s2", instance("s2", ("127.0.0.2", 8000)), dc="dc2")
-        # The neighbours: s2 speaks HTTP and has failed over through gateways, s4 speaks TCP.
+        # The neighbors: s2 speaks HTTP and has failed over through gateways, s4 speaks TCP.
         control.apply(
             proxy_defaults("local"),
             defaults("s2", Protocol="http"),
@@ -48,9 +48,9 @@ def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbours_lose_n
         )
         fetching = held.enter_context(Fetching(way, store, tmp_path, ports, authority))
         envoy = fetching.envoy
-        neighbours = [held.enter_context(Talk("127.0.0.1", upstream[service])) for service in ("s2", "s4")]
-        for neighbour, who in zip(neighbours, ("dc2", "s4"), strict=True):
-            begin = neighbour.wait_for_answer(who, after=0.0).done
+        neighbors = [held.enter_context(Talk("127.0.0.1", upstream[service])) for service in ("s2", "s4")]
+        for neighbor, who in zip(neighbors, ("dc2", "s4"), strict=True):
+            begin = neighbor.wait_for_answer(who, after=0.0).done
         connections = _connections(envoy)
         assert sorted((name.rpartition(".")[2], count) for name, count in connections.items()) == [
             *[("upstream_cx_destroy", 0)] * 2,
@@ -71,8 +71,8 @@ def test_a_cluster_comes_changes_its_protocol_and_goes_and_its_neighbours_lose_n
         wait_until(lambda: not _cluster(envoy, "s3"), "the cluster of s3 to go")
         assert not _listens(envoy, upstream["s3"])
 
-        assert failures(neighbours, begin) == []
-        assert [neighbour.connections for neighbour in neighbours] == [1, 1]
+        assert failures(neighbors, begin) == []
+        assert [neighbor.connections for neighbor in neighbors] == [1, 1]
         assert _connections(envoy) == connections
         assert (fetching.rejected(), fetching.rejections()) == ({}, [])
 
@@ -102,7 +102,7 @@ def test_a_listener_moves_to_a_new_cluster_and_the_old_one_goes_and_nothing_fail
 
 
 def _connections(envoy: Envoy) -> dict[str, int]:
-    """How many connections the clusters of the neighbours opened, and how many of these are gone."""
+    """How many connections the clusters of the neighbors opened, and how many of these are gone."""
     return envoy.counters(r"cluster\.s[24]\..*\.upstream_cx_(total|destroy)$")
 
 

@@ -27,19 +27,19 @@ _COLOURS = {"dc1": "36", "dc2": "33", "dc3": "35", "good": "32", "bad": "31", "b
 
 
 class Screen:
-    """Lines for a person, in colour only if a terminal shows them."""
+    """Lines for a person, in color only if a terminal shows them."""
 
     def __init__(self) -> None:
-        self._colour = sys.stdout.isatty()
+        self._color = sys.stdout.isatty()
         self._start = time.monotonic()
 
     def line(self, text: str = "") -> None:
         """Say `text`, now."""
         print(text, flush=True)
 
-    def paint(self, text: str, colour: str) -> str:
-        """`text` in a colour, which is a name of ours or a datacenter's."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
+    def paint(self, text: str, color: str) -> str:
+        """`text` in a color, which is a name of ours or a datacenter's."""
+        return f"\033[{_COLOURS[color]}m{text}\033[0m" if self._color else text
 
     def tell(self, news: News) -> None:
         """Say what just happened."""

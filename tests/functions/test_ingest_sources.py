@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from pointsman.model.sources.recognise import SourceSettings
+from pointsman.model.sources.recognize import SourceSettings
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 from pointsman.model.sources.text import MOST_BYTES
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pointsman.machine import passes
 from pointsman.machine.passes import Passes
-from pointsman.model.sources.recognise import DEFAULTS
+from pointsman.model.sources.recognize import DEFAULTS
 from pointsman.pipeline import ingest as ingesting
 from pointsman.store import keys
 from starlette.responses import Response

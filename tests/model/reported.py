@@ -13,7 +13,7 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.pointer import ListsAt
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 
 SAMPLES = Path(__file__).parents[2] / "events"
 LISTS = SourceSettings(lists=ListsAt("pointsman-test", "mesh/incoming/"))

@@ -16,7 +16,7 @@ CHILD = """
 import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (4_000_000_000,) * 2)
 from pointsman.model.errors import InvalidInput
-from pointsman.model.sources.recognise import read_events
+from pointsman.model.sources.recognize import read_events
 from pointsman.model.sources.text import read_json
 
 

@@ -19,7 +19,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.filters.language import MOST_INSTRUCTIONS, FilterError
 from pointsman.model.regex import LONGEST_REGEX, MOST_STEPS, RegexError, instructions, searcher
 from pointsman.model.reported import MOST_TEXT
-from pointsman.model.sources.recognise import read_events
+from pointsman.model.sources.recognize import read_events
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.ingest import Ingested, ingest
 

@@ -5,7 +5,7 @@ import json
 from pointsman.model.names import ServiceName
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.pointer import Pointer
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 
 from tests.model.reported import GROUPS, LISTS, changed, checks, entries, only, sample, serving, visible, watch

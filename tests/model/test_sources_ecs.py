@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pointsman.model.catalog import EMPTY, merge
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import ServiceName
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 

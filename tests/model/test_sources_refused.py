@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pointsman.model.errors import InvalidInput
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.pointer import Pointer
-from pointsman.model.sources.recognise import read_events
+from pointsman.model.sources.recognize import read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.text import MOST_BYTES
 

@@ -7,7 +7,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.pointer import ListsAt
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.upload import read_upload
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, Configured, parse_documents

@@ -280,7 +280,7 @@ class Life:
         return [event for event in events if id(event) in failed]
 
     def _check_acknowledged(self, event: HealthEvent, done: Ingested, since: int) -> None:
-        """At the very moment of the acknowledgement every head of a plan known since before covers the event."""
+        """At the very moment of the acknowledgment every head of a plan known since before covers the event."""
         self._observer.refresh()
         key = catalog_key(event)
         catalog = read_catalog(orjson.loads(self.store.objects[keys.catalog(key)].data))

@@ -99,7 +99,7 @@ while True:
                 acknowledged = int(line(process))
             process.kill()
             assert process.stdout is not None
-            # It wrote and spoke on until the signal came; a line cut off in the middle was no acknowledgement.
+            # It wrote and spoke on until the signal came; a line cut off in the middle was no acknowledgment.
             rest = process.stdout.read().splitlines(keepends=True)
             acknowledged = max([acknowledged, *(int(each) for each in rest if each.endswith("\n"))])
         with closing(SQLiteStore(path)) as store:

@@ -14,7 +14,7 @@ from pointsman.cli.options import engine_on, read_text
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import read_events
+from pointsman.model.sources.recognize import read_events
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest_all
@@ -29,7 +29,7 @@ REFUSED = 4
 """The exit code if some instances of a list were refused and the others accepted."""
 
 _PATIENCE_S = 30.0
-"""Seconds to wait for the acknowledgement of an event."""
+"""Seconds to wait for the acknowledgment of an event."""
 
 
 @command()

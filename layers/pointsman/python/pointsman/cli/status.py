@@ -77,8 +77,8 @@ def _show(resolver: ResolverStatus) -> None:
         f"\n{resolver.datacenter}  {resolver.cluster}  version {resolver.version}, since {resolver.since or '-'}"
     )
     for target in resolver.targets:
-        mark, colour = ("*", "green") if target.id == resolver.active else (" ", None)
+        mark, color = ("*", "green") if target.id == resolver.active else (" ", None)
         way = f"  through {target.mode} gateways" if target.mode in ("local", "remote") else ""
         line = f"  {mark} {target.id}  {target.healthy}/{target.total} healthy{way}"
-        click.echo(click.style(line, fg=colour) if colour else line, color=None if sys.stdout.isatty() else False)
+        click.echo(click.style(line, fg=color) if color else line, color=None if sys.stdout.isatty() else False)
     click.echo(f"    {resolver.why}")

@@ -17,7 +17,7 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.machine.passes import Passes, guarded, json_response
 from pointsman.model.sources.consul_watch import watch_event
-from pointsman.model.sources.recognise import DEFAULTS, SourceSettings
+from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.text import MOST_BYTES
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.status import status

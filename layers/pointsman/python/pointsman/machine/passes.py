@@ -17,7 +17,7 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognise import SourceSettings, read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest_all

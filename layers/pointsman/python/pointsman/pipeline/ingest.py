@@ -59,7 +59,7 @@ def ingest(engine: Engine, event: HealthEvent) -> Ingested:
 def ingest_all(
     engine: Engine, events: Sequence[HealthEvent], in_time: Callable[[], bool] = _always
 ) -> list[Ingested | Exception]:
-    """Ingest `events` in one pass. Returns for each what it did, or the error that forbids its acknowledgement.
+    """Ingest `events` in one pass. Returns for each what it did, or the error that forbids its acknowledgment.
 
     First the catalogs are written, with all events; only then are the config head, the plans' other inputs and the
     current heads read. Each head is computed once, however many events touch it. For an event that says nothing new
