@@ -8,9 +8,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv/$(or $(VERSION),none)
 BIN := $(VENV)/bin
 COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-emit-index-url
-PIP_INSTALL = pip install -q --disable-pip-version-check
+# What is never imported need not be compiled.
+PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
-.PHONY: demo test test-core soak simulate mutants bench check wheels build lock clean help
+.PHONY: environment demo test test-core soak simulate mutants bench check wheels build lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,14 +33,16 @@ $(VENV)/sam/ready: $(VENV)/ready infra/sam.lock
 	@$(VENV)/sam/bin/$(PIP_INSTALL) --require-hashes -r infra/sam.lock
 	@touch $@
 
+environment: $(VENV)/ready ## the virtual environment alone
+
 demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote or none)
 	@$(BIN)/python -m tests.fleet.demo --mode $(MODE)
 
 test: $(VENV)/ready ## all tests
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 4 --dist worksteal
 
 test-core: $(VENV)/ready ## all tests but those that start Envoys
-	@$(BIN)/pytest -n 2 --dist worksteal -m 'not soak and not envoy'
+	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy'
 
 soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
