@@ -53,11 +53,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build")
     parser.add_argument("--revision", default="", help="publish new versions though nothing changed")
     arguments = parser.parse_args()
-    wheels = fetch(arguments.arch, arguments.out / f"wheels-{arguments.arch}")
+    wheels = fetch(arguments.arch, wheels_in(arguments.out, arguments.arch))
     for path in build(wheels, arguments.out, arguments.revision):
         print(f"{path}\t{path.stat().st_size / 1e6:.2f} MB\t{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
     if (size := (arguments.out / "layer.zip").stat().st_size) > LARGEST_LAYER:
         sys.exit(f"layer.zip has {size} bytes, {LARGEST_LAYER} are allowed; see what grew with `unzip -v`")
+
+
+def wheels_in(out: Path, arch: str) -> Path:
+    """The folder below `out` where the wheels for `arch` stay: those of this Python are no other's."""
+    version = "-{}.{}".format(*sys.version_info) if arch == "local" else ""
+    return out / f"wheels-{arch}{version}"
 
 
 def fetch(arch: str, folder: Path) -> list[Path]:

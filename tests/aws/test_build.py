@@ -49,7 +49,7 @@ build = load_build()
 def test_the_deployable_layer_fits_the_runtime_and_has_nothing_in_it_that_no_function_runs(
     tmp_path: Path, arch: str
 ) -> None:
-    wheels = build.fetch(arch, WHEELS / f"wheels-{arch}")
+    wheels = build.fetch(arch, build.wheels_in(WHEELS, arch))
     machine = build.MACHINES[arch]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(34, 16, -1)] + [f"manylinux2014_{machine}"]
     runs = {*cpython_tags((3, 13), platforms=platforms), *compatible_tags((3, 13), "cp313", platforms)}
@@ -80,7 +80,7 @@ def test_the_deployable_layer_fits_the_runtime_and_has_nothing_in_it_that_no_fun
 def lambda_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what Lambda has: `opt` is the layer, `runtime` what it brings itself, and a folder per function."""
     root = tmp_path_factory.mktemp("lambda")
-    layer, *functions = build.build(build.fetch("local", WHEELS / "wheels-local"), root / "built")
+    layer, *functions = build.build(build.fetch("local", build.wheels_in(WHEELS, "local")), root / "built")
     with zipfile.ZipFile(layer) as archive:
         archive.extractall(root / "opt")
     for path in functions:
@@ -97,7 +97,7 @@ def lambda_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_sources_give_the_same_bytes(lambda_like: Path, tmp_path: Path) -> None:
-    wheels = build.fetch("local", WHEELS / "wheels-local")
+    wheels = build.fetch("local", build.wheels_in(WHEELS, "local"))
     again = build.build(list(reversed(wheels)), tmp_path)
     assert [path.read_bytes() for path in again] == [(lambda_like / "built" / path.name).read_bytes() for path in again]
     _, *functions = again
