@@ -19,7 +19,7 @@ from pointsman.adapter.report import resets
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.ops import MOST_AHEAD, ops
 from pointsman.discovery import stateless
-from pointsman.discovery.answers import MOST_PAST, Resource, make_answer
+from pointsman.discovery.answers import MOST_PAST, SerializedResource, make_answer
 from pointsman.discovery.version import Standing, Version
 from pointsman.model import regex, stored
 from pointsman.model.era import LAST_EPOCH, Era
@@ -406,7 +406,7 @@ def test_an_answer_knows_so_many_versions_to_be_its_own_past() -> None:
     answers = []
     previous = None
     for number in range(MOST_PAST + 2):
-        previous = make_answer(at, "type", [Resource("type", b"%d" % number)], previous)
+        previous = make_answer(at, "type", [SerializedResource("type", b"%d" % number)], previous)
         answers.append(previous)
     *past, last = answers
     assert [last.stands(each.version) for each in past] == [Standing.CONFLICT] + [Standing.NEWER] * MOST_PAST

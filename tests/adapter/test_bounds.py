@@ -23,7 +23,7 @@ from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import IDLE_SECONDS, LOOK_SECONDS, Idle
 from pointsman.adapter.follow.saved import Saved
 from pointsman.adapter.rest import rejections
-from pointsman.adapter.rest.held import Channel as PollChannel
+from pointsman.adapter.rest.held import RestChannel
 from pointsman.aws import noticed
 from pointsman.aws.noticed import NoticedStore
 from pointsman.delivery.response import ResourceKind
@@ -133,7 +133,7 @@ class Come:
         served.ads._look_for(who, NEW, self._channel)
         found = served.rest._lookup._look(who, NEW)
         if not isinstance(found, tuple):
-            served.rest._channels.setdefault((who, True), PollChannel()).take(found)
+            served.rest._channels.setdefault((who, True), RestChannel()).take(found)
 
     def wake(self) -> None:
         """Somebody waits here."""

@@ -105,7 +105,7 @@ def test_what_one_request_or_stream_cannot_be_told_is_refused_and_the_others_go_
         def broken(*arguments: Any) -> Any:
             raise RuntimeError("a planted defect")
 
-        planted.setattr(rest_adapter.Channel, "wait", broken)
+        planted.setattr(rest_adapter.RestChannel, "wait", broken)
         planted.setattr(conversation.Conversation, "_new_clusters", broken)
         reply = envoy.ask("listeners", envoy.ask("listeners").version)
         assert (reply.status, "a planted defect" in reply.json["error"]) == (500, True)

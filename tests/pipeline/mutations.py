@@ -476,8 +476,8 @@ _WENT_BACK = [
     Mutation(
         "a head of a later config than there is tells that the store went back",
         "pipeline/propagate.py",
-        "return Retired(len(swapped.written), failed, latest.raise_above(engine))",
-        "return Retired(len(swapped.written), failed)",
+        "return RetiredHeads(len(swapped.written), failed, latest.raise_above(engine))",
+        "return RetiredHeads(len(swapped.written), failed)",
         "test_restored.py::test_a_config_that_goes_back_while_a_later_one_is_published_is_published_itself",
     ),
     Mutation(

@@ -18,7 +18,7 @@ MOST_PAST = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Resource:
+class SerializedResource:
     """One resource, serialized, and as proto3 JSON."""
 
     type_url: str
@@ -41,7 +41,7 @@ class Answer:
 
     version: Version
     type_url: str
-    resources: tuple[Resource, ...]
+    resources: tuple[SerializedResource, ...]
     published: str = ""
     past: tuple[Version, ...] = ()
 
@@ -70,7 +70,7 @@ class Part:
     """A delivered cluster, as a resource and with its endpoints as an answer."""
 
     of: DeliveredCluster
-    cluster: Resource
+    cluster: SerializedResource
     endpoints: Answer
 
 
@@ -109,7 +109,7 @@ def view_answers(
 
 def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:
     """The listeners' answer for a view of these `manifests`, from serialized listeners, sorted by name."""
-    resources = (Resource(LISTENER_TYPE, each) for each in listeners)
+    resources = (SerializedResource(LISTENER_TYPE, each) for each in listeners)
     at = Version((*stamp(manifests), 0), "", era_of(manifests))
     return make_answer(at, LISTENER_TYPE, resources, previous)
 
@@ -139,7 +139,7 @@ def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, prev
 def make_answer(
     at: Version,
     type_url: str,
-    resources: Iterable[Resource],
+    resources: Iterable[SerializedResource],
     previous: Answer | None,
     *,
     published: str = "",
@@ -166,11 +166,11 @@ def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:
     same = before is not None and before.cluster.serialized == delivered.cluster
     return Part(
         delivered,
-        before.cluster if before and same else Resource(CLUSTER_TYPE, delivered.cluster),
+        before.cluster if before and same else SerializedResource(CLUSTER_TYPE, delivered.cluster),
         Answer(
             Version.of((delivered.snapshot.version, 0, 0), delivered.assignment, era=delivered.snapshot.era),
             ENDPOINT_TYPE,
-            (Resource(ENDPOINT_TYPE, delivered.assignment),),
+            (SerializedResource(ENDPOINT_TYPE, delivered.assignment),),
             delivered.snapshot.published,
         ),
     )

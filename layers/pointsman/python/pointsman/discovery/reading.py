@@ -18,8 +18,8 @@ from pointsman.xds.snapshot import Snapshot, read_snapshot
 Value = Snapshot | Manifest
 
 
-class Place(NamedTuple):
-    """The place of an object in the history of its key.
+class Position(NamedTuple):
+    """The position of an object in the history of its key.
 
     The epoch of its `era` never decreases, nor do the other numbers within an era. Of two eras with the same epoch
     neither is newer. `number` is the version of a snapshot, the generation of a manifest.
@@ -33,38 +33,38 @@ class Place(NamedTuple):
         return f"{self.number} (serial {self.serial}, epoch {self.era.epoch} of {self.era.identity or 'no store'})"
 
 
-_NOWHERE = Place(NO_ERA, 0, 0)
+_NOWHERE = Position(NO_ERA, 0, 0)
 
 
 @dataclass(slots=True)
 class LastGood:
-    """The last known good of one object, a head or a manifest, and its `place`.
+    """The last known good of one object, a head or a manifest, and its `position`.
 
     `value` is None before the first good one, and the same object until it changes. `problem` is why the last object
     read was refused, "" if it was accepted. `contradicted` is whether that was because it is older, or different at the
-    same place: then `confirm` decides by the store itself. `times` counts the reads.
+    same position: then `confirm` decides by the store itself. `times` counts the reads.
     """
 
     value: Value | None = None
-    place: Place = _NOWHERE
+    position: Position = _NOWHERE
     problem: str = ""
     contradicted: bool = False
     times: int = 0
 
     def take(self, stored: Stored) -> bool:
         """Accept `stored` as the value, unless it is unreadable, unfit for an Envoy, older than the value, or different
-        at the same place: then the value stays. Returns whether the value changed."""
+        at the same position: then the value stays. Returns whether the value changed."""
         before, self.contradicted = self.value, False
         self.times += 1
         read = self._readable(stored)
         if read is None:
             return False
-        value, place = read
-        if why := self._contradiction(place, value):
+        value, position = read
+        if why := self._contradiction(position, value):
             self.contradicted = True
             self.problem = f"{stored.key} {why}; {self._what_stays}"
             return False
-        self._accept(value, place)
+        self._accept(value, position)
         return self.value is not before
 
     def confirm(self, stored: Stored | None, key: str) -> tuple[bool, str]:
@@ -79,9 +79,9 @@ class LastGood:
         read = self._readable(stored)
         if read is None:
             return False, ""
-        value, place = read
-        went = f"from {self.place} to {place}" if self._contradiction(place, value) else ""
-        self._accept(value, place)
+        value, position = read
+        went = f"from {self.position} to {position}" if self._contradiction(position, value) else ""
+        self._accept(value, position)
         return True, went
 
     def miss(self, key: str) -> None:
@@ -90,7 +90,7 @@ class LastGood:
         self.times += 1
         self.problem = f"{key} is not in the store any more; {self._what_stays}" if self.value is not None else ""
 
-    def _readable(self, stored: Stored) -> tuple[Value, Place] | None:
+    def _readable(self, stored: Stored) -> tuple[Value, Position] | None:
         try:
             body = parse(stored.data)
             value, number = _read(stored.key, body)
@@ -100,31 +100,31 @@ class LastGood:
             why = str(error) if isinstance(error, PointsmanError) else f"{type(error).__name__}: {error}"
             self.problem = f"{stored.key} is not fit for use ({why}); {self._what_stays}"
             return None
-        return value, Place(value.era, number, serial)
+        return value, Position(value.era, number, serial)
 
-    def _contradiction(self, place: Place, value: Value) -> str:
-        """Why an object at this place cannot follow the value; "" if it can."""
-        here = self.place
-        if self.value is None or place.era.epoch > here.era.epoch:
+    def _contradiction(self, position: Position, value: Value) -> str:
+        """Why an object at this position cannot follow the value; "" if it can."""
+        here = self.position
+        if self.value is None or position.era.epoch > here.era.epoch:
             return ""
-        if place.era.epoch < here.era.epoch or (
-            place.era == here.era and (place.number < here.number or place.serial < here.serial)
+        if position.era.epoch < here.era.epoch or (
+            position.era == here.era and (position.number < here.number or position.serial < here.serial)
         ):
-            return f"went back in the store, from {here} to {place}"
-        if place.era != here.era:
-            return f"is another store's than what is here, {place} and not {here}"
-        if _other(self.value, value) or (place == self.place and not _equal(self.value, value)):
-            return f"is another in the store than here, both {place}"
+            return f"went back in the store, from {here} to {position}"
+        if position.era != here.era:
+            return f"is another store's than what is here, {position} and not {here}"
+        if _other(self.value, value) or (position == self.position and not _equal(self.value, value)):
+            return f"is another in the store than here, both {position}"
         return ""
 
-    def _accept(self, value: Value, place: Place) -> None:
-        self.place, self.problem = place, ""
+    def _accept(self, value: Value, position: Position) -> None:
+        self.position, self.problem = position, ""
         if not _equal(self.value, value):
             self.value = value
 
     @property
     def _what_stays(self) -> str:
-        stays = f"what was there before stays ({self.place.number})"
+        stays = f"what was there before stays ({self.position.number})"
         return stays if self.value is not None else "nothing was there before"
 
 

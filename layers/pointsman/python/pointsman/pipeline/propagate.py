@@ -98,7 +98,7 @@ def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
 
 
 @dataclass(frozen=True, slots=True)
-class Retired:
+class RetiredHeads:
     """How many heads were retired, which could not be, and the warning that the store went back, if its epoch was
     raised because of one of them."""
 
@@ -107,7 +107,7 @@ class Retired:
     raised: str = ""
 
 
-def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired:
+def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> RetiredHeads:
     """Retire the heads of plans that `generation` does not have any more."""
     era, latest = engine.era, Latest()
 
@@ -126,9 +126,9 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
     swapped = swap_many(engine, map(keys.snapshot, plan_keys), swap)
     failed = {keys.plan_of(key): error for key, error in swapped.failed.items()}
     try:
-        return Retired(len(swapped.written), failed, latest.raise_above(engine))
+        return RetiredHeads(len(swapped.written), failed, latest.raise_above(engine))
     except WentBack as error:
-        return Retired(len(swapped.written), failed | {latest.thing: error})
+        return RetiredHeads(len(swapped.written), failed | {latest.thing: error})
 
 
 def _mark(engine: Engine, root: Root) -> None:

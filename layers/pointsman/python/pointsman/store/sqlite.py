@@ -13,7 +13,7 @@ import orjson
 from pointsman.store.protocol import Changes, Listed, Stored, StoreError, Write, Written
 from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file
 from pointsman.store.sqlite_wakeup import wakeup_of
-from pointsman.store.sqlite_watch import LOG, Moved, Watch
+from pointsman.store.sqlite_watch import LOG, FileMoved, Watch
 
 _INSERT = """
     INSERT INTO objects (seq, tag, written, data, key) VALUES (?, ?, ?, ?, ?)
@@ -77,7 +77,7 @@ class SQLiteStore:
         self._patience = patience
         self._process = os.getpid()
         self._closed = False
-        self._moved: Moved | None = None
+        self._moved: FileMoved | None = None
         self._lock = threading.Lock()
         self._opening = secrets.token_hex(8)
         self._idle: list[sqlite3.Connection] = []
@@ -229,10 +229,10 @@ class SQLiteStore:
         """Raise if the files are not those that were opened. `written` is the number of a write not acknowledged
         yet."""
         if self._moved is not None:
-            raise Moved(str(self._moved), whole=self._moved.whole)
+            raise FileMoved(str(self._moved), whole=self._moved.whole)
         self._watch.look(written)
 
-    def _let_go(self, moved: Moved) -> None:
+    def _let_go(self, moved: FileMoved) -> None:
         with self._lock:
             if self._moved is not None:
                 return
@@ -283,7 +283,7 @@ class SQLiteStore:
                 connection = reopen_file(self._path, self._patience, self._identity)
             yield connection
         except BaseException as error:
-            if isinstance(error, Moved):
+            if isinstance(error, FileMoved):
                 self._let_go(error)
             if connection is not None:
                 connection.close()

@@ -30,7 +30,7 @@ _open_here: Counter[tuple[int, int]] = Counter()
 _open_here_lock = threading.Lock()
 
 
-class Moved(StoreError):
+class FileMoved(StoreError):
     """Something else changed the files of an open store. The process has to be restarted.
 
     `whole` is whether the open main file and log still belong together. If they do, closing the connections, which
@@ -83,7 +83,7 @@ class Watch:
             _open_here[self._ids[0]] += 1
 
     def look(self, written: int = 0) -> None:
-        """Raise Moved if the files are not what they were; `written` is the number of a write that was just made.
+        """Raise FileMoved if the files are not what they were; `written` is the number of a write that was just made.
 
         Raises StoreUnavailable if the main file has no name any more: it works again when the file is put back.
         """
@@ -111,7 +111,7 @@ class Watch:
             if not _open_here[self._ids[0]]:
                 del _open_here[self._ids[0]]
 
-    def _wrong(self, written: int) -> Moved | None:
+    def _wrong(self, written: int) -> FileMoved | None:
         main, size = self._look_at_names()
         log = self._read_log(size)
         least = 0
@@ -148,7 +148,7 @@ class Watch:
             )
         if _id(main) != self._ids[0]:
             # The open file is another one: its log goes with it when this process closes it.
-            raise Moved(
+            raise FileMoved(
                 f"store {self._path}: another file stands there than was opened: restart, which opens that one",
                 whole=True,
             )
@@ -157,7 +157,7 @@ class Watch:
             there = self._stat(self._path + suffix)
             if there is None:
                 # No process has opened the store since, which would have made the file again.
-                raise Moved(
+                raise FileMoved(
                     f"store {self._path}: {self._path}{suffix} was deleted while it was open: nothing more is written;"
                     " what was acknowledged goes to the main file as this process closes it: restart",
                     whole=True,
@@ -178,13 +178,13 @@ class Watch:
     def _read_log(self, size: int) -> _Log:
         return _Log(os.pread(self._log_fd, _HEADER, 0) if size else b"", size)
 
-    def _overwritten(self, what: str) -> Moved:
+    def _overwritten(self, what: str) -> FileMoved:
         return overwritten(self._path, what)
 
 
-def overwritten(path: str, what: str) -> Moved:
+def overwritten(path: str, what: str) -> FileMoved:
     """The error for a store whose file `what` was changed by something other than the processes that use it."""
-    return Moved(
+    return FileMoved(
         f"store {path}: {what} was cut, overwritten or replaced while it was open: nothing more is written. To go on"
         f" from a copy, stop all that use it, remove {path}{LOG} and {path}{INDEX}, put the copy there and start again",
         whole=False,

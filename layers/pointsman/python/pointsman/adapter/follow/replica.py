@@ -67,7 +67,7 @@ class Replica:
         for key in wanted:
             held = self._held[key]
             if held.value is not None and held.value is not self._on_disk.get(key):
-                new.append(Stored(key, _sealed(held.value, held.place.serial), self._etag(key, held)))
+                new.append(Stored(key, _sealed(held.value, held.position.serial), self._etag(key, held)))
                 self._on_disk[key] = held.value
         if new:
             self._kept.put(new)

@@ -13,7 +13,7 @@ from pointsman.discovery.request import DiscoveryRequest
 from pointsman.discovery.version import Standing, Version
 
 
-class Ahead:
+class AheadRequest:
     """The meeting of one request, from the moment it is ahead to its end. Use it only on the server's loop."""
 
     def __init__(

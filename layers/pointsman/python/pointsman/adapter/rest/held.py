@@ -38,7 +38,7 @@ class Held:
 
 
 @dataclass(eq=False, slots=True)
-class Channel:
+class RestChannel:
     """The current answers for one kind of Envoys, and the held requests. Use it only on the server's loop.
 
     `node` sent the last request, at `asked` (seconds, monotonic).

@@ -20,9 +20,9 @@ from pointsman.adapter.report.defects import Defects
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.adapter.report.retired import Fetching, retired
-from pointsman.adapter.rest.ahead import Ahead
+from pointsman.adapter.rest.ahead import AheadRequest
 from pointsman.adapter.rest.book import AnswerBook, Key
-from pointsman.adapter.rest.held import Channel, Woken, render_awaited
+from pointsman.adapter.rest.held import RestChannel, Woken, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
 from pointsman.adapter.rest.rejections import Rejections
 from pointsman.adapter.rest.stages import SETTLE_S
@@ -102,7 +102,7 @@ class RestAdapter:
         self._lookup = Lookup(follower, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
         self._defects = Defects()
-        self._channels: dict[Key, Channel] = {}
+        self._channels: dict[Key, RestChannel] = {}
         self._lock, self._telling = threading.Lock(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = False
@@ -230,7 +230,7 @@ class RestAdapter:
             with contextlib.suppress(RuntimeError):  # the server has ended
                 self._loop.call_soon_threadsafe(call)
 
-    def _tell(self, news: Iterable[tuple[ProxyId, Channel, Answers]]) -> None:
+    def _tell(self, news: Iterable[tuple[ProxyId, RestChannel, Answers]]) -> None:
         for proxy, channel, answers in news:
             with self._defects.of(proxy, _TELLING):
                 channel.take(answers)
@@ -261,14 +261,14 @@ class RestAdapter:
         await self._send(request, answer, waited, send)
 
     async def _wait(
-        self, channel: Channel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
+        self, channel: RestChannel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
     ) -> Answer | None:
         """The next answer newer than `theirs`, or if they are ahead the one that the store confirms; None if there is
         none while a request is held."""
         gauge = self._metrics.subscriptions.labels(WAY, request.kind.label)
         # Spread, so that requests that began together do not end together.
         until = time.monotonic() + self._hold * random.uniform(0.9, 1.0)
-        asked, ahead = (request.kind, request.name), Ahead(self._follower, request, self._in_loop)
+        asked, ahead = (request.kind, request.name), AheadRequest(self._follower, request, self._in_loop)
         on_client_gone(scope, ahead.let_go)
         gauge.inc()
         try:
@@ -303,7 +303,7 @@ class RestAdapter:
         await reply(send, 200, answer.body)
         self._delivered[request.kind](answer.published if waited else "")
 
-    async def _channel(self, asker: Asker, send: Send) -> Channel | None:
+    async def _channel(self, asker: Asker, send: Send) -> RestChannel | None:
         """The channel for `asker`; None if it was refused."""
         key = asker.proxy, takes_hostnames(asker.envoy)
         channel = self._channels.get(key)
@@ -312,14 +312,14 @@ class RestAdapter:
         found = await self._lookup.find(asker.proxy, asker.envoy)
         if not isinstance(found, Answers) and self._follower.is_retired(asker.proxy):
             with self._lock:
-                return self._channels.setdefault(key, Channel())
+                return self._channels.setdefault(key, RestChannel())
         if not isinstance(found, Answers):
             status, reason = found
             # The lookup already took that long.
             await self._refuse(send, status, reason, "unknown" if status == 404 else "not ready", pause=0.0)
             return None
         with self._lock:
-            channel = self._channels.setdefault(key, Channel())
+            channel = self._channels.setdefault(key, RestChannel())
         # Changes before the channel existed were not announced to it; from now on all are, in order.
         newest = await self._lookup.find(asker.proxy, asker.envoy)
         if channel.answers is None:
@@ -334,7 +334,7 @@ class RestAdapter:
         await reply(send, status, error=reason)
 
 
-def _dump(key: Key, channel: Channel) -> dict[str, Any]:
+def _dump(key: Key, channel: RestChannel) -> dict[str, Any]:
     proxy, hostnames = key
     answers = channel.answers
     if answers is None:

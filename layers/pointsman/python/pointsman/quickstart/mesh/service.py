@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 DATACENTER, IP, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     """The handler of one request."""
 
     def do_GET(self) -> None:
@@ -19,4 +19,4 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-ThreadingHTTPServer((IP, PORT), Answer).serve_forever()
+ThreadingHTTPServer((IP, PORT), Handler).serve_forever()
