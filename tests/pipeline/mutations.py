@@ -304,8 +304,8 @@ _ROSTERS = [
     Mutation(
         "heads are published before gateways name them",
         "pipeline/rosters.py",
-        "set(new.clusters) - set(known), since))",
-        "set(), since))",
+        "clusters=set(new.clusters) - set(known), since=since)",
+        "clusters=set(), since=since)",
         "test_failing.py::test_the_gateways_are_not_told_of_what_was_never_published",
     ),
     Mutation(

@@ -92,6 +92,7 @@ def build(
     old: Config,
     entries: EntrySet,
     registrations: Mapping[str, Registration],
+    *,
     trust_domain: str,
     memo: ChainMemo,
 ) -> Config:

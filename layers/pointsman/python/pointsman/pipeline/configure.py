@@ -93,11 +93,11 @@ def configure(
     `trust_domain` is the mesh's; the first write fixes it ("" keeps the existing one). Raises InvalidInput with every
     problem; then nothing was changed. When this returns the batch is durable and published.
     """
-    return _accept(engine, lambda old: batch, trust_domain, dry_run, progress)
+    return _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress)
 
 
 def _accept(
-    engine: Engine, batch_for: Callable[[Config], Batch], trust_domain: str, dry_run: bool, progress: Progress
+    engine: Engine, batch_for: Callable[[Config], Batch], *, trust_domain: str, dry_run: bool, progress: Progress
 ) -> Configured:
     """Accept the batch that `batch_for` makes for the current config."""
     for _ in range(ATTEMPTS):
@@ -138,7 +138,7 @@ def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Confi
     same = list(after) == list(old.entries) and registrations == dict(old.registrations)
     if same and old.root.trust_domain == named and old.root.digest:
         return None
-    return build(old, after, registrations, named, engine.memo)
+    return build(old, after, registrations, trust_domain=named, memo=engine.memo)
 
 
 def _deletion_problems(thing: str, *, there: bool, written: bool) -> list[Problem]:
@@ -237,7 +237,7 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
             [key for key in current.registrations if key not in wanted.registrations],
         )
 
-    return _accept(engine, batch_for, "", False, progress)
+    return _accept(engine, batch_for, trust_domain="", dry_run=False, progress=progress)
 
 
 def _earlier(engine: Engine, generation: int) -> Config:

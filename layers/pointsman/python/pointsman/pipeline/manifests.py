@@ -56,7 +56,7 @@ def publish_manifests(engine: Engine, wanted: Mapping[str, SidecarOrGateway]) ->
             return None
         if isinstance(manifest, SidecarManifest):
             manifest = replace(manifest, change=_change(current, manifest, engine.now()))
-        return _write(engine, key, manifest, stored, serial)
+        return _write(engine, key, manifest, stored=stored, serial=serial)
 
     return _published(engine, swap_many(engine, by_key, swap), latest)
 
@@ -86,7 +86,9 @@ def end_manifests(engine: Engine, names: Iterable[str], generation: int) -> Publ
             current = _unknown(keys.proxy_of(key))
         if latest.note(key, current.at, (era.epoch, generation)):
             return None
-        return _write(engine, key, replace(current, generation=generation, retired=True, era=era), stored, serial)
+        return _write(
+            engine, key, replace(current, generation=generation, retired=True, era=era), stored=stored, serial=serial
+        )
 
     swapped = swap_many(engine, map(keys.manifest, names), swap)
     return _published(engine, Swapped(swapped.written, failed=swapped.failed), latest)
@@ -130,7 +132,7 @@ def _is_recent(change: Change, now: str) -> bool:
     return datetime.fromisoformat(now) - datetime.fromisoformat(change.at) <= REMEMBERED
 
 
-def _write(engine: Engine, key: str, manifest: SidecarOrGateway, stored: Stored | None, serial: int) -> Write:
+def _write(engine: Engine, key: str, manifest: SidecarOrGateway, *, stored: Stored | None, serial: int) -> Write:
     data = seal(manifest_json(manifest), serial + 1, engine.nonce())
     return Write(key, data, stored.etag if stored else None)
 

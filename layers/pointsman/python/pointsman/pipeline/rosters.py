@@ -115,11 +115,13 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
                 why = f"it names {gone}, of which there is no catalog any more"
                 out.settled.warnings += filter(None, [raise_epoch(engine, [Behind(name, why, head.era.epoch)])])
                 continue
-            new, left_out = _current(engine, root, head.era, datacenter, old, appeared)
+            new, left_out = _current(engine, root, datacenter, era=head.era, old=old, appeared=appeared)
             for cluster in left_out:
                 out.settled.failed[gateway_plan_key(datacenter, cluster)] = RosterFull(datacenter, cluster)
             known = old.clusters if old and not old.retired else ()
-            out.settled += settle(engine, _jobs(engine, datacenter, new, set(new.clusters) - set(known), since))
+            out.settled += settle(
+                engine, _jobs(engine, datacenter, new, clusters=set(new.clusters) - set(known), since=since)
+            )
             new = _nameable(new, old, datacenter, out.settled.absent)
         if engine.root is not root:
             # The heads were settled for a newer config than the roster was made for: it might name too many.
@@ -143,7 +145,7 @@ def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManife
 
 
 def _current(
-    engine: Engine, root: Root, era: Era, datacenter: str, old: GatewaysManifest | None, appeared: "_Appeared"
+    engine: Engine, root: Root, datacenter: str, *, era: Era, old: GatewaysManifest | None, appeared: "_Appeared"
 ) -> tuple[GatewaysManifest, list[str]]:
     """The roster for the config and the catalogs, and the clusters that it has no room for."""
     jobs = {service: service_job(root, datacenter, ServiceName.of(service)) for service in appeared.services}
@@ -227,7 +229,7 @@ def _appeared(engine: Engine, datacenter: str) -> _Appeared:
 
 
 def _jobs(
-    engine: Engine, datacenter: str, manifest: GatewaysManifest, clusters: set[str], since: int | None
+    engine: Engine, datacenter: str, manifest: GatewaysManifest, *, clusters: set[str], since: int | None
 ) -> Callable[[Root], Mapping[str, PlanEntry]]:
     def jobs(root: Root) -> dict[str, PlanEntry]:
         out: dict[str, PlanEntry] = {}

@@ -142,7 +142,9 @@ def settle(
             fruitless += 1
             continue
         out.beside = {key: objects.get(key) for key in beside}
-        settled, newer = _settle_batch(engine, head.era, root.trust_domain, batch, objects, newer, out)
+        settled, newer = _settle_batch(
+            engine, batch, objects, era=head.era, trust_domain=root.trust_domain, newer=newer, out=out
+        )
         for key in settled:
             del pending[key]
         if not pending:
@@ -173,10 +175,11 @@ class _Newer:
 
 def _settle_batch(
     engine: Engine,
-    era: Era,
-    trust_domain: str,
     batch: Jobs,
     objects: Mapping[str, Stored],
+    *,
+    era: Era,
+    trust_domain: str,
     newer: Mapping[str, _Newer],
     out: Settled,
 ) -> tuple[set[str], dict[str, _Newer]]:
@@ -193,8 +196,8 @@ def _settle_batch(
         reading = NO_HEAD_READING
         try:
             reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
-            content, provenance = recompute(engine, job, objects, trust_domain, era.epoch)
-            verdict, snapshot = decide(reading.snapshot, content, provenance, now, era.identity)
+            content, provenance = recompute(engine, job, objects, trust_domain=trust_domain, epoch=era.epoch)
+            verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
             # The same head as before: it was published before this read.
             before = newer.get(key)
             is_back = verdict is Verdict.READ_AGAIN and before is not None and before.etag == reading.etag
@@ -256,7 +259,7 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], trust_domain: str, epoch: int
+    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], *, trust_domain: str, epoch: int
 ) -> tuple[Content, Provenance]:
     """The content of a plan with the catalogs in `objects`, and its provenance."""
     instances: Instances

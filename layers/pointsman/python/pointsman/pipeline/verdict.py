@@ -57,7 +57,7 @@ def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: st
 
 
 def decide(
-    current: Snapshot | None, content: Content, provenance: Provenance, now: str, store: str = ""
+    current: Snapshot | None, content: Content, provenance: Provenance, *, now: str, store: str = ""
 ) -> tuple[Verdict, Snapshot | None]:
     """What to do with the head `current` after `content` was computed from `provenance`, and the resulting snapshot.
 
