@@ -222,6 +222,7 @@ def grpc(listen: str, unix: str, http: str, **others: Any) -> None:
 
 
 def _serve(
+    *,
     store: str,
     notices: str,
     datacenters: tuple[str, ...],

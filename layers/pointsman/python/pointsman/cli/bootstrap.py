@@ -145,9 +145,11 @@ def bootstrap(
     """
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
-    who, registration = _registered(config, dc, namespace, proxy, gateway)
+    who, registration = _registered(config, dc, namespace, proxy, gateway=gateway)
     identity = _Identity({"--certificate": certificate, "--private-key": private_key, "--ca": ca}, sds, sds_socket)
-    fetch = _fetch(files, http, grpc, function_url, adapter_id, identity, who)
+    fetch = _fetch(
+        files=files, http=http, grpc=grpc, function_url=function_url, adapter_id=adapter_id, identity=identity, who=who
+    )
     fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
     at = _address("--admin", admin)
     secrets = None if isinstance(who, GatewayId) else identity.secrets("a sidecar")
@@ -175,7 +177,7 @@ def bootstrap(
 
 
 def _registered(
-    config: Config, dc: str, namespace: str, name: str, gateway: bool | None
+    config: Config, dc: str, namespace: str, name: str, *, gateway: bool | None
 ) -> tuple[ProxyId, Registration]:
     """The one proxy of this name and its registration. `gateway` says whether it is a mesh gateway; None: whichever is
     registered.
@@ -218,7 +220,7 @@ class _Identity:
 
 
 def _fetch(
-    files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: _Identity, who: ProxyId
+    *, files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: _Identity, who: ProxyId
 ) -> Fetch:
     if len([way for way in (files, http, grpc, function_url) if way]) != 1:
         raise click.UsageError(

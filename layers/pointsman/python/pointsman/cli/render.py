@@ -57,12 +57,14 @@ def render(
     if not (files and proxy and dc):
         raise click.UsageError("give --proxy, --dc and the FILEs, or --jsonl")
     documents = [document for name in files for document in load_bytes(read_bytes(name, MOST_BYTES), name)]
-    answer = _render(documents, proxy, dc, namespace, gateway, trust_domain or DEFAULT_TRUST_DOMAIN)
+    answer = _render(
+        documents, proxy, dc=dc, namespace=namespace, gateway=gateway, trust_domain=trust_domain or DEFAULT_TRUST_DOMAIN
+    )
     click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
 
 
 def _render(
-    documents: list[dict[str, Any]], proxy: str, dc: str, namespace: str, gateway: bool, trust_domain: str
+    documents: list[dict[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool, trust_domain: str
 ) -> dict[str, Any]:
     if not is_trust_domain(trust_domain):
         raise InvalidInput.single("trust domain", "", f'"{trust_domain}" cannot stand in an SNI and a SPIFFE id')
@@ -71,7 +73,7 @@ def _render(
     entries = EntrySet.of(batch.entries)
     if problems := validate(entries, map(key_of, batch.entries)):
         raise InvalidInput(problems)
-    registration = _find(registered, proxy, dc, namespace, gateway)
+    registration = _find(registered, proxy, dc=dc, namespace=namespace, gateway=gateway)
     by_datacenter: dict[str, list[Mapping[str, Any]]] = {}
     for document in registered:
         by_datacenter.setdefault(str(document.get("Datacenter", "")), []).append(document)
@@ -83,7 +85,7 @@ def _render(
     return as_json(rendered)
 
 
-def _find(documents: list[dict[str, Any]], proxy: str, dc: str, namespace: str, gateway: bool) -> Registration:
+def _find(documents: list[dict[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool) -> Registration:
     wanted = gateway_key(dc, proxy) if gateway else sidecar_key(dc, ServiceName(namespace, proxy))
     found: dict[str, Registration] = {}
     problems: list[str] = []

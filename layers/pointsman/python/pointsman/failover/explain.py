@@ -120,7 +120,7 @@ def explain_chain(chain: Chain, instances: Instances) -> Explanation:
         if key not in known:
             node = chain.nodes[key]
             if isinstance(node, ResolverNode):
-                known[key] = _resolver(chain, key, node, plans[node.target], instances)
+                known[key] = _resolver(chain, key, node, plan=plans[node.target], instances=instances)
             elif isinstance(node, SplitterNode):
                 known[key] = ExplainedSplitter(key, tuple((weight, explained(to)) for weight, to in node.splits))
             else:
@@ -132,7 +132,9 @@ def explain_chain(chain: Chain, instances: Instances) -> Explanation:
     )
 
 
-def _resolver(chain: Chain, key: str, node: ResolverNode, plan: SidecarPlan, instances: Instances) -> ExplainedResolver:
+def _resolver(
+    chain: Chain, key: str, node: ResolverNode, *, plan: SidecarPlan, instances: Instances
+) -> ExplainedResolver:
     selection = select(plan, instances)
     targets = []
     for i, measured in enumerate(selection.measured):

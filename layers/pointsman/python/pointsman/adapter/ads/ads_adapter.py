@@ -194,25 +194,25 @@ class AdsAdapter:
                 first = await context.read()
         except TimeoutError:
             reason = f"no request came within {FIRST_REQUEST_SECONDS:g} s"
-            await self._refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, reason, "late", pause=0.0)
+            await self._refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, reason, label="late", pause=0.0)
             return
         if first is grpc.aio.EOF:
             return
         if first is UNREADABLE:
-            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, "garbage")
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, label="garbage")
             return
         try:
             proxy, envoy = read_node(first.node)
         except InvalidInput as error:
-            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), "node")
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), label="node")
             return
         uris = _client_uris(context)
         if problem := self._gate.problem(proxy, uris):
-            await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, "certificate")
+            await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, label="certificate")
             return
         if len(self._streams) >= MOST_STREAMS:
             reason = f"there are {MOST_STREAMS} streams already"
-            await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, "full")
+            await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, label="full")
             return
         with self._lock:
             channel = self._channels.setdefault((proxy, takes_hostnames(envoy)), Channel())
@@ -234,16 +234,16 @@ class AdsAdapter:
         try:
             missing = await self._find(proxy, envoy, channel, _has_something(first))
             if missing is not None:
-                await self._refuse(context, *missing, "unknown", pause=0.0)
+                await self._refuse(context, *missing, label="unknown", pause=0.0)
                 return
             if problem := self._gate.problem(proxy, uris):
-                await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, "certificate")
+                await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, label="certificate")
                 return
             await stream.run(first)
         except RequestUnreadable:
-            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, "garbage")
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, label="garbage")
         except StreamFailed as error:
-            await self._refuse(context, error.status, str(error), "stream")
+            await self._refuse(context, error.status, str(error), label="stream")
         finally:
             channel.wakes.discard(stream.wake)
             self._streams.discard(stream)
@@ -305,7 +305,7 @@ class AdsAdapter:
                 channel.resources = resources
 
     async def _refuse(
-        self, context: Context, status: grpc.StatusCode, reason: str, label: str, pause: float | None = None
+        self, context: Context, status: grpc.StatusCode, reason: str, *, label: str, pause: float | None = None
     ) -> None:
         """End a stream after a pause, so that Envoys that reconnect at once do not keep the adapter busy."""
         _log.warning("a stream is refused: %s", reason)

@@ -87,11 +87,11 @@ class Conversation(ABC, Generic[Request]):
         )
         quiet = calm and clusters is not None and clusters.keep_still(resources)
         if clusters is not None and not quiet and self._begin(clusters, resources):
-            self._send(clusters, resources, self._new_clusters(clusters, resources, now), [], out)
+            self._send(clusters, resources, changed=self._new_clusters(clusters, resources, now), gone=[], out=out)
         # Endpoints go when no cluster requests them any more. A missing name belongs to an earlier selection: its
         # cluster is about to be changed, and keeps what it has until then.
         if endpoints is not None and not endpoints.keep_still(resources) and self._begin(endpoints, resources):
-            self._send(endpoints, resources, self._changed(endpoints, resources), [], out)
+            self._send(endpoints, resources, changed=self._changed(endpoints, resources), gone=[], out=out)
         if (
             listeners is not None
             and not (calm and listeners.keep_still(resources))
@@ -102,11 +102,11 @@ class Conversation(ABC, Generic[Request]):
                 self._withheld = True
             else:
                 gone = listeners.gone(resources)
-                self._send(listeners, resources, self._changed(listeners, resources), gone, out)
+                self._send(listeners, resources, changed=self._changed(listeners, resources), gone=gone, out=out)
         if clusters is not None and not quiet and clusters.at == resources.number:
             gone = clusters.gone(resources)
             if gone and self._allow_leaving(listeners, resources, now):
-                self._send(clusters, resources, [], gone, out)
+                self._send(clusters, resources, changed=[], gone=gone, out=out)
             elif gone:
                 self._withheld = True
         return out
@@ -131,7 +131,7 @@ class Conversation(ABC, Generic[Request]):
         return changed
 
     def _send(
-        self, of: Subscription, resources: Resources, changed: list[Resource], gone: list[str], out: list[Response]
+        self, of: Subscription, resources: Resources, *, changed: list[Resource], gone: list[str], out: list[Response]
     ) -> None:
         """Append the responses to `out`: mostly one, none if nothing changed."""
         ours = resources.of[of.kind]

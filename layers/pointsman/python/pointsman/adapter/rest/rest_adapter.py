@@ -134,24 +134,24 @@ class RestAdapter:
             return
         self._loop = self._loop or asyncio.get_running_loop()
         if scope["method"] != "POST":
-            await self._refuse(send, 405, "Envoys ask with POST", "method", pause=0.0)
+            await self._refuse(send, 405, "Envoys ask with POST", label="method", pause=0.0)
             return
         try:
             request = read_request(kind, await read_body(scope, receive, MAX_BODY_BYTES))
             if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
-                await self._refuse(send, 403, problem, "certificate")
+                await self._refuse(send, 403, problem, label="certificate")
                 return
             asked = f"answering over HTTP who asks for {request.kind.label} {request.name}".rstrip()
             with self._defects.of(request.asker.proxy, asked) as attempt:
                 await self._answer(request, scope, send)
             if attempt.problem:
-                await self._refuse(send, 500, attempt.problem, "defect")
+                await self._refuse(send, 500, attempt.problem, label="defect")
         except ClientGone:
             return
         except BodyRefused as error:
-            await self._refuse(send, error.status, str(error), "body")
+            await self._refuse(send, error.status, str(error), label="body")
         except InvalidInput as error:
-            await self._refuse(send, 400, str(error), "invalid")
+            await self._refuse(send, 400, str(error), label="invalid")
 
     def drain(self) -> None:
         """Release all held requests, and hold no more."""
@@ -243,10 +243,10 @@ class RestAdapter:
         starts = not request.version and request.kind is not ResourceKind.ENDPOINTS
         if starts and self._follower.is_retired(request.asker.proxy):
             # A running Envoy sends its version, and keeps what it has.
-            await self._refuse(send, 404, retired(request.asker.proxy), "retired")
+            await self._refuse(send, 404, retired(request.asker.proxy), label="retired")
             return
         if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
-            await self._refuse(send, 403, problem, "certificate")
+            await self._refuse(send, 403, problem, label="certificate")
             return
         kind, theirs = request.kind, Version.read(request.version)
         if self._rejections.asked(request, time.time()):
@@ -316,7 +316,7 @@ class RestAdapter:
         if not isinstance(found, Answers):
             status, reason = found
             # The lookup already took that long.
-            await self._refuse(send, status, reason, "unknown" if status == 404 else "not ready", pause=0.0)
+            await self._refuse(send, status, reason, label="unknown" if status == 404 else "not ready", pause=0.0)
             return None
         with self._lock:
             channel = self._channels.setdefault(key, RestChannel())
@@ -326,7 +326,7 @@ class RestAdapter:
             channel.take(newest if isinstance(newest, Answers) else found)
         return channel
 
-    async def _refuse(self, send: Send, status: int, reason: str, label: str, pause: float | None = None) -> None:
+    async def _refuse(self, send: Send, status: int, reason: str, *, label: str, pause: float | None = None) -> None:
         _log.warning("a request is refused: %s", reason)
         self._metrics.refused.labels(WAY, label).inc()
         if not self._draining:

@@ -68,7 +68,7 @@ def syntax_error(expression: str, error: "UnexpectedInput") -> FilterError:
         # The word ends correctly here; what follows it is wrong.
         start, word = at, ""
     word = word or (expression[at : at + 1] if expression[at : at + 1] in "()" else expression[at:].partition(" ")[0])
-    return FilterError(expression, start, word, _reason(expression, at, word, start < at, expected))
+    return FilterError(expression, start, word, _reason(expression, at, word=word, glued=start < at, expected=expected))
 
 
 def _word_around(expression: str, at: int) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def _stands_alone(expression: str, start: int, end: int) -> bool:
     return expression[max(start - 1, 0) : start].strip(" \t\r\n(") == "" and expression[end : end + 1].strip() == ""
 
 
-def _reason(expression: str, at: int, word: str, glued: bool, expected: set[str]) -> str:
+def _reason(expression: str, at: int, *, word: str, glued: bool, expected: set[str]) -> str:
     """What the parser expected at `at`; `glued` if a word continues where it has to end."""
     rest = expression[at:]
     if expression[:at].rstrip().endswith('\\"'):

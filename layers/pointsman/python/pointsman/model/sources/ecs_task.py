@@ -141,7 +141,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         return Reading(ignored=(f"{thing}: {unmapped}, and {unsaid}",))
     source = f"{SOURCES}{region}/{account}/{cluster[1]}"
     try:
-        event = _event(envelope, task, claim, id_, source)
+        event = _event(envelope, task, claim, id_=id_, source=source)
     except InvalidInput as error:
         if not claim.by_name:
             raise retold(error, thing, lambda field: field if field in ("id", "time") else "") from None
@@ -154,7 +154,7 @@ def _moment(task: _Task, envelope: Mapping[str, Any]) -> int:
     return moment_of(task.get("updatedAt")) or moment_of(envelope.get("time")) or 0
 
 
-def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, id_: str, source: str) -> HealthEvent:
+def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, *, id_: str, source: str) -> HealthEvent:
     status = task["lastStatus"]
     body: dict[str, Any] = {
         "Source": source,
