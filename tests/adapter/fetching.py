@@ -135,8 +135,8 @@ def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports) -> dict
         Node("s1-1", "s1", "dc1"),
         Address("127.0.0.1", admin),
         fetch,
-        SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-        PublicListener(Address("127.0.0.1", public), Address("127.0.0.1", app)),
+        secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
+        public=PublicListener(Address("127.0.0.1", public), Address("127.0.0.1", app)),
     )
 
 

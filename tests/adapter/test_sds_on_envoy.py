@@ -143,8 +143,8 @@ def test_certificates_and_their_ca_rotate_while_traffic_flows(
                 Node(f"{service}-1", service, "dc1"),
                 Address("127.0.0.1", ports.take("127.0.0.1")),
                 FetchGrpc(UnixSocket(str(path))),
-                workload.secrets,
-                PublicListener(Address("127.0.0.1", at), Address("127.0.0.1", app), TRUST_DOMAIN),
+                secrets=workload.secrets,
+                public=PublicListener(Address("127.0.0.1", at), Address("127.0.0.1", app), TRUST_DOMAIN),
             )
             return held.enter_context(Envoy(service, bootstrap, tmp_path))
 
@@ -193,7 +193,7 @@ def test_envoy_accepts_every_bootstrap_with_sds(tmp_path: Path, binary: Path, fe
     write_sds_files(files, sds)
     secrets: Secrets = sds if kind == "files" else SdsSocket(UnixSocket("/run/agent.sock"), SdsServer("a", "b"))
     way = fetch(AdapterTls(secrets, ADAPTER))
-    sidecar = sidecar_bootstrap(Node("s2-1", "s2", "dc1"), ADMIN, way, secrets, PUBLIC)
+    sidecar = sidecar_bootstrap(Node("s2-1", "s2", "dc1"), ADMIN, way, secrets=secrets, public=PUBLIC)
     assert validate(sidecar, tmp_path, binary) == ""
     gateway = gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way)
     assert validate(gateway, tmp_path, binary) == ""
@@ -207,7 +207,7 @@ def test_a_source_of_secrets_that_cannot_be_is_refused() -> None:
         (SdsSocket(UnixSocket("/agent.sock"), SdsServer("", "b")), "SDS socket: the names of the certificate"),
     ):
         with pytest.raises(InvalidInput) as refused:
-            sidecar_bootstrap(node, ADMIN, fetch, secrets, PUBLIC)
+            sidecar_bootstrap(node, ADMIN, fetch, secrets=secrets, public=PUBLIC)
         assert said in str(refused.value)
 
 

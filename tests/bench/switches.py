@@ -145,8 +145,8 @@ def switch_times(way: str, directory: Path, switches: int, progress: Callable[[s
             Node("s1-1", "s1", "dc1"),
             Address("127.0.0.1", caller.admin),
             running.fetch,
-            SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
+            secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
+            public=PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
         )
         envoy = held.enter_context(Envoy("s1", bootstrap, directory))
         envoy.wait_ready()

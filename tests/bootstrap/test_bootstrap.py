@@ -49,13 +49,18 @@ EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/p
 @pytest.mark.parametrize(
     "write",
     [
-        pytest.param(lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, PUBLIC), id="plain sidecar"),
         pytest.param(
-            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, EVERYTHING),
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, public=PUBLIC),
+            id="plain sidecar",
+        ),
+        pytest.param(
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, public=EVERYTHING),
             id="sidecar of one trust domain with an access log",
         ),
         pytest.param(
-            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets, replace(PUBLIC, keepalive=None)),
+            lambda fetch, secrets: sidecar_bootstrap(
+                NODE, ADMIN, fetch, secrets=secrets, public=replace(PUBLIC, keepalive=None)
+            ),
             id="sidecar without keepalive",
         ),
         pytest.param(
@@ -63,8 +68,8 @@ EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/p
                 replace(NODE, namespace="team-a"),
                 Address("::1", 19000),
                 fetch,
-                secrets,
-                replace(PUBLIC, address=Address("::", 20000), local_app=Address("::1", 8080)),
+                secrets=secrets,
+                public=replace(PUBLIC, address=Address("::", 20000), local_app=Address("::1", 8080)),
             ),
             id="sidecar in a namespace, on IPv6",
         ),
@@ -103,7 +108,7 @@ def test_envoy_accepts_it_over_http(tmp_path: Path, envoy: Path, fetch: Callable
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
     secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     way = fetch(AdapterTls(secrets, "spiffe://mesh.example/pointsman"))
-    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets, PUBLIC), tmp_path, envoy) == ""
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, public=PUBLIC), tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
@@ -113,7 +118,7 @@ def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
     secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     way = replace(FUNCTION, ca_bundle=str(identity.ca), refresh_delay_ms=2500)
-    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets, PUBLIC), tmp_path, envoy) == ""
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, public=PUBLIC), tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
@@ -179,7 +184,8 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 def test_a_sidecar_lets_in_only_who_shows_a_certificate_of_its_trust_domain() -> None:
-    listener = sidecar_bootstrap(NODE, ADMIN, FILES, SECRETS, EVERYTHING)["static_resources"]["listeners"][0]
+    bootstrap = sidecar_bootstrap(NODE, ADMIN, FILES, secrets=SECRETS, public=EVERYTHING)
+    listener = bootstrap["static_resources"]["listeners"][0]
     [chain] = listener["filter_chains"]
     tls = chain["transport_socket"]["typed_config"]
     assert tls["require_client_certificate"] is True
@@ -248,4 +254,4 @@ def bootstrap(
     secrets: SecretFiles = SECRETS,
     public: PublicListener = PUBLIC,
 ) -> dict[str, Any]:
-    return sidecar_bootstrap(node, admin, fetch, secrets, public)
+    return sidecar_bootstrap(node, admin, fetch, secrets=secrets, public=public)

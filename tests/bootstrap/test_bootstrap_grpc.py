@@ -43,7 +43,8 @@ def test_envoy_accepts_it(
     files = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     fetch = FetchGrpc(at, AdapterTls(files, expected) if expected else None, delta)
     public = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
-    assert validate(sidecar_bootstrap(Node("s1-1", "s1", "dc1"), ADMIN, fetch, files, public), tmp_path, envoy) == ""
+    bootstrap = sidecar_bootstrap(Node("s1-1", "s1", "dc1"), ADMIN, fetch, secrets=files, public=public)
+    assert validate(bootstrap, tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(GATEWAY, ADMIN, fetch), tmp_path, envoy) == ""
 
 

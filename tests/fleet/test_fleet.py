@@ -64,8 +64,8 @@ def test_a_request_goes_through_sidecar_gateway_and_sidecar_and_both_logs_show_i
                 Node(f"{service}-{datacenter}", service, datacenter),
                 Address(ip, ports.take(ip)),
                 FetchFiles(str(tmp_path / "xds" / service)),
-                SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-                PublicListener(Address(ip, public), Address(ip, app), TRUST_DOMAIN, str(log)),
+                secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
+                public=PublicListener(Address(ip, public), Address(ip, app), TRUST_DOMAIN, str(log)),
             )
             return Envoy(service, bootstrap, tmp_path, binary)
 

@@ -79,8 +79,8 @@ def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(
             Node("s1-1", "s1", "dc1"),
             Address("127.0.0.1", caller.admin),
             FetchGrpc(at) if tongue is Tongue.DELTA else FetchHttp(at, refresh_delay_ms=DELAY_MS),
-            SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
+            secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
+            public=PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
         )
         with up, Envoy("s1", bootstrap, tmp_path) as envoy:
             index = 0

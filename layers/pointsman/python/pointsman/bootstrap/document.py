@@ -126,7 +126,7 @@ class PublicListener:
 
 
 def sidecar_bootstrap(
-    node: Node, admin: Address, fetch: Fetch, secrets: Secrets, public: PublicListener
+    node: Node, admin: Address, fetch: Fetch, *, secrets: Secrets, public: PublicListener
 ) -> dict[str, Any]:
     """The bootstrap of the sidecar of `node.service`.
 

@@ -169,7 +169,7 @@ def bootstrap(
         )
         listens["--public"] = listener.address
         node = Node(node_id or registration.service.id or f"{proxy}-sidecar-proxy", proxy, dc, namespace)
-        made = sidecar_bootstrap(node, at, fetch, secrets, listener)
+        made = sidecar_bootstrap(node, at, fetch, secrets=secrets, public=listener)
     if not elsewhere:
         for remark in remarks_here(fetch, listens):
             click.echo(f"pointsman: {remark}", err=True)
