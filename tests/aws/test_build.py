@@ -23,6 +23,8 @@ from tests.aws.mesh import active, s2
 from tests.aws.template import REGION
 from tests.fleet.process import REPOSITORY
 
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 13), reason="the functions run on Python 3.13")
+
 WHEELS = REPOSITORY / "build"
 """Where wheels that were fetched once stay."""
 

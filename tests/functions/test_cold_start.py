@@ -11,6 +11,8 @@ import pytest
 from tests.aws.harness import url_event
 from tests.fleet.process import REPOSITORY
 
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 13), reason="the functions run on Python 3.13")
+
 FUNCTIONS = sorted(path.parent.name for path in (REPOSITORY / "functions").glob("*/handler.py"))
 
 # boto3 costs as much again as the botocore that it stands on, X-Ray's recorder patches what it finds; the rest is for

@@ -23,6 +23,7 @@ from tests.pipeline.meshes import (
     sidecar,
 )
 from tests.pipeline.place import Place
+from tests.share import share_of
 
 SERVICES = ("web", "api", "db")
 DATACENTERS = ("dc1", "dc2")
@@ -51,7 +52,7 @@ def drawn(random: Random) -> HealthEvent:
     return event(service, index, some, dc=dc)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(share_of(40)))
 def test_a_batch_ends_where_its_events_end_one_after_another(seed: int) -> None:
     random = Random(seed)
     together, apart = configured(), configured()
