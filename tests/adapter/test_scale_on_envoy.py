@@ -45,7 +45,8 @@ class Gateway:
         for service in self.services:
             self.publish(service, 8000)
         names = tuple(sorted(f"{each}.default.dc1" for each in self.services))
-        shared = GatewaysManifest(1, TRUST_DOMAIN, names, tuple(self.services), ())
+        services = tuple(f"default/{service}" for service in sorted(self.services))
+        shared = GatewaysManifest(1, TRUST_DOMAIN, names, services, ())
         publisher.manifest(keys.gateways_manifest("dc1"), shared)
         listen = ports.take("127.0.0.1")
         publisher.manifest(GATEWAY.manifest_keys[0], GatewayManifest(1, "127.0.0.1", listen, 0, ""))
