@@ -31,7 +31,7 @@ class Build(build_py):
 
 
 class SourceDistribution(sdist):
-    """The sources, and the commit: whoever builds from them has no repository."""
+    """The sources, with the commit in a file: a build from them has no repository to ask."""
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         """As usual."""

@@ -650,7 +650,7 @@ _RETENTION = [
 ]
 _UPLOADS = [
     Mutation(
-        "whoever applies an upload looks again",
+        "an upload is read again after it was applied",
         "pipeline/deploy.py",
         "        if content in (applied, None):\n",
         "        if True:\n",

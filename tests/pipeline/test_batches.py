@@ -171,7 +171,7 @@ def test_an_event_counts_only_when_what_it_moved_was_told() -> None:
     place.forget_the_past()
     again = ingest(place.engine, event("web", 2, [instance("web", status="critical")]))
     assert not again.new
-    assert place.told, "what was not told is told now"
+    assert place.told, "the notices that failed are sent now"
 
 
 def test_what_is_left_when_the_time_is_over_comes_again_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
