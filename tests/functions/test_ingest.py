@@ -4,13 +4,15 @@ import json
 import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pointsman.pipeline.configure import configure, parse_documents
 
-from tests.functions.cloud import Cloud, Published, aws_client
+from tests.functions.cloud import CONTEXT, Cloud, Published, aws_client
 from tests.functions.mesh import API, sample, sample_text
+from tests.pipeline.meshes import instance, sidecar
 from tests.store.wire import Answer, Pass, Wire, refusal
 
 HANDLER = Path(__file__).parents[2] / "functions/ingest/handler.py"
@@ -298,3 +300,18 @@ def test_without_its_store_the_function_says_what_is_missing(aws: None, monkeypa
     monkeypatch.delenv("POINTSMAN_STORE", raising=False)
     with pytest.raises(Exception, match="POINTSMAN_STORE is not set: name the bucket"):
         runpy.run_path(str(HANDLER))
+
+
+def test_what_a_batch_has_no_time_left_for_comes_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(cloud.engine(), parse_documents([sidecar("shop", "db")]))
+    detail = {"Source": "consul-dc1", "Datacenter": "dc1", "Service": "db", "Index": 1, "Instances": [instance("db")]}
+    cloud.send(sample("bare-detail"), detail)
+    spare = cloud.function.SPARE_MS
+    late = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: spare})
+    with monkeypatch.context() as patch:
+        patch.setattr("pointsman.pipeline.settle.BATCH", 1)
+        patch.setattr("tests.functions.cloud.CONTEXT", late)
+        assert len(cloud.deliver()) == 1, "the first step settled the other one"
+    assert "not settled in time" in cloud.lines("failed, to be delivered again")[-1]["reason"]
+    assert cloud.deliver() == []
+    assert cloud.published("dc1/sidecar/db.default.dc1").active == "db.default.dc1"
