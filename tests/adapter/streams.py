@@ -91,9 +91,12 @@ class Spoken:
         )
         self._make = DeltaDiscoveryRequest if delta else DiscoveryRequest
         self.last: dict[ResourceKind, Any] = {}
+        self._asked: dict[str, list[str]] = {}
 
     def say(self, kind: ResourceKind, **fields: Any) -> None:
-        """Send a request."""
+        """Send a request. In the state of the world each one repeats the names of the kind, as an Envoy's does."""
+        if self._make is DiscoveryRequest:
+            self._asked[kind.value] = fields.setdefault("resource_names", self._asked.get(kind.value, []))
         self._requests.put(self._make(type_url=kind.value, **fields))
 
     def hear(self) -> Any:
