@@ -63,7 +63,7 @@ check: $(VENV)/ready $(VENV)/sam/ready ## ruff, mypy, the import rules between r
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/cfn-lint infra/template.yaml
-	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV)/sam/bin/sam validate
+	@cd infra && SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 ../$(VENV)/sam/bin/sam validate
 
 wheels: $(VENV)/ready ## whether every dependency has a wheel for the next Python, of which there may be none here to run
 	@$(BIN)/python infra/wheels.py 3.14

@@ -1,7 +1,9 @@
 """What infra/template.yaml promises beyond what the engine's tests would notice."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,6 +19,9 @@ from tests.fleet.process import REPOSITORY
 
 FUNCTIONS = ("Ingest", "Configure", "Reconcile", "Discovery")
 Json = dict[str, Any]
+
+SETTINGS = REPOSITORY / "infra/samconfig.toml"
+"""Those of the SAM command line."""
 
 
 @pytest.fixture(scope="module")
@@ -256,10 +261,25 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
         assert Stack({"AlarmTopic": topic}).value(alarm["AlarmActions"]) == [topic]
 
 
+def test_sam_saves_its_answers_where_the_next_deploy_looks_for_them() -> None:
+    """SAM reads the settings of the folder in which it is run, and saves them in that of the template."""
+    assert [str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("**/samconfig.*") if _is_ours(path)] == [
+        "infra/samconfig.toml"
+    ]
+    config = tomllib.loads(SETTINGS.read_text())
+    for command in ("deploy", "validate"):
+        assert (SETTINGS.parent / config["default"][command]["parameters"]["template_file"]).samefile(TEMPLATE)
+    assert TEMPLATE.parent == SETTINGS.parent
+    for block in re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/aws.md").read_text(), re.DOTALL):
+        assert "sam deploy" not in block or "cd infra" in block.partition("sam deploy")[0], block
+
+
+def _is_ours(path: Path) -> bool:
+    return not any(part.startswith(".") or part == "build" for part in path.relative_to(REPOSITORY).parts)
+
+
 def test_a_deploy_needs_no_secret_no_account_and_two_commands() -> None:
-    config = tomllib.loads((REPOSITORY / "samconfig.toml").read_text())
-    assert config["default"]["deploy"]["parameters"]["template_file"] == str(TEMPLATE.relative_to(REPOSITORY))
-    written = TEMPLATE.read_text() + (REPOSITORY / "samconfig.toml").read_text()
+    written = TEMPLATE.read_text() + SETTINGS.read_text()
     assert not [word for word in written.split() if word.isdecimal() and len(word) == 12]
     for name, parameter in source()["Parameters"].items():
         assert "Default" in parameter, f"{name} would be asked for"
