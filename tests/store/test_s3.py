@@ -92,12 +92,35 @@ def test_a_client_that_tries_again_by_itself_does_not_lose_its_own_write(
     assert wire.statuses == [("PUT", 412), ("GET", 200), ("GET", 200)]
 
 
-def test_a_race_that_is_plainly_lost_costs_one_request(store: Store, rival: Store, wire: Wire) -> None:
+def test_a_race_that_is_plainly_lost_costs_one_more_request_without_a_body(
+    store: Store, rival: Store, wire: Wire
+) -> None:
     etag = rival.put(Write("k", b"theirs", None)).etag
     rival.put(Write("k", b"theirs again", etag))
     wire.statuses.clear()
     assert store.put(Write("k", b"mine", etag)).etag is None
-    assert wire.statuses == [("PUT", 412)]
+    assert store.put(Write("k", b"mine", None)).etag is None
+    assert wire.statuses == [("PUT", 412), ("HEAD", 200), ("PUT", 412)]
+
+
+def test_an_etag_is_sent_without_quotes_as_all_stores_take_it(store: Store, wire: Wire) -> None:
+    etag = str(store.put(Write("k", b"1", None)).etag)
+    assert store.put(Write("k", b"2", etag)).etag
+    assert etag.startswith('"')
+    bare = etag.removeprefix('"').removesuffix('"')
+    assert wire.conditions == ["If-None-Match: *", f"If-Match: {bare}"]
+
+
+@pytest.mark.parametrize("before", [(), (silence,)], ids=["at once", "after no answer"])
+def test_a_store_that_refuses_what_nobody_contends_for_is_named_as_broken(
+    store: Store, wire: Wire, before: tuple[Fault, ...]
+) -> None:
+    etag = store.put(Write("k", b"1", None)).etag
+    wire.will("PUT", *before, refusal(412, "PreconditionFailed"))
+    with pytest.raises(StoreError, match=r"although the object still has the etag .*: If-Match does not work") as error:
+        store.put(Write("k", b"2", etag))
+    assert not isinstance(error.value, StoreUnavailable)
+    assert store.get("k") == Stored("k", b"1", str(etag))
 
 
 CALLS: dict[str, tuple[str, Callable[[Store], object]]] = {

@@ -51,6 +51,13 @@ def after(action: Callable[[], object], fault: Fault) -> Fault:
     return both
 
 
+_CONDITIONS = ("If-Match", "If-None-Match")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 @dataclass
 class Wire:
     """Every request of a mocked client goes through here, one at a time but for `around`.
@@ -62,6 +69,7 @@ class Wire:
     lasting: dict[str, Fault] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter)
     statuses: list[tuple[str, int]] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
     around: Callable[[], object] = lambda: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -85,4 +93,7 @@ class Wire:
             fault = waiting.popleft() if waiting else self.lasting.get(request.method, lambda passed: passed())
             answer = fault(lambda: pass_on(request))
             self.statuses.append((request.method, answer[0]))
+            self.conditions += [
+                f"{name}: {_text(request.headers[name])}" for name in _CONDITIONS if name in request.headers
+            ]
             return answer

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket: the store of the AWS engine."""
+"""Objects in a bucket, of AWS or of any store that speaks S3 and makes conditional writes."""
 
 import threading
 import time
@@ -30,6 +30,9 @@ class S3Store:
     connection, or a 412 to a repeated request, the outcome is unknown: then the object is read back, and the write won
     if its own bytes are there. (If it won and another writer has written over it since, it counts as lost: the writer
     has to read again in both cases.)
+
+    A write names the etag without its quotes. AWS takes both forms, and Ceph only this one:
+    https://github.com/versity/versitygw/pull/1715, https://github.com/slatedb/slatedb/issues/1818.
 
     The store retries by itself, so the client need not: give it `retries={"total_max_attempts": 1}`, timeouts of a few
     seconds, and as many `max_pool_connections` as requests at a time.
@@ -93,13 +96,15 @@ class S3Store:
         for pause in (*self._pauses, None):
             self._check_open()
             try:
-                answer = request(IfNoneMatch="*") if write.if_etag is None else request(IfMatch=write.if_etag)
+                answer = (
+                    request(IfNoneMatch="*") if write.if_etag is None else request(IfMatch=_unquoted(write.if_etag))
+                )
                 return Written(write.key, answer["ETag"])
             except (ClientError, BotoCoreError) as error:
                 refusal, last = refusal_of(error), error
                 perhaps_made = perhaps_made or was_retried(error)
             if refusal is Refusal.LOST or (refusal is Refusal.ABSENT and write.if_etag is not None):
-                return self._read_back(write) if perhaps_made else Written(write.key, None)
+                return self._read_back(write) if perhaps_made else self._lost(write)
             if refusal is Refusal.CONFLICT:
                 settled = self._settle_conflict(write)
                 if settled is not None:
@@ -166,10 +171,33 @@ class S3Store:
 
         return self._ask(self._where(key), read)
 
+    def _lost(self, write: Write) -> Written:
+        """The outcome of a write that lost. Raises StoreError if it cannot have lost: nobody has written since."""
+        if write.if_etag is not None and self._etag(write.key) == write.if_etag:
+            raise self._refused_for_nothing(write)
+        return Written(write.key, None)
+
+    def _etag(self, key: str) -> str | None:
+        """The etag of the object under `key`; None if it is absent."""
+
+        def read() -> str | None:
+            try:
+                return self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)["ETag"]
+            except ClientError as error:
+                if refusal_of(error) is Refusal.ABSENT:
+                    return None
+                raise
+
+        return self._ask(self._where(key), read)
+
     def _read_back(self, write: Write) -> Written:
         """The outcome of a write that may have been made, after its condition stopped being true."""
         there = self.get(write.key)
-        return Written(write.key, there.etag if there is not None and there.data == write.data else None)
+        if there is None:
+            return Written(write.key, None)
+        if there.etag == write.if_etag:
+            raise self._refused_for_nothing(write)
+        return Written(write.key, there.etag if there.data == write.data else None)
 
     def _settle_conflict(self, write: Write) -> Written | None:
         """The outcome of a write that met another one; None if its condition is still true, so it was not made."""
@@ -226,9 +254,20 @@ class S3Store:
             f"store {where}: S3 did not do it in {len(self._pauses) + 1} attempts ({code_of(error)}): try again later"
         )
 
+    def _refused_for_nothing(self, write: Write) -> StoreError:
+        return StoreError(
+            f"store {self._where(write.key)}: the write was refused (412), although the object still has the etag that "
+            f"it named, {write.if_etag}: If-Match does not work in this store. docs/object-stores.md names stores where "
+            "it does"
+        )
+
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise StoreError(f"store {self._where('')}: closed already: open it again")
+
+
+def _unquoted(etag: str) -> str:
+    return etag.removeprefix('"').removesuffix('"')
