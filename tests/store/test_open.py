@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pointsman.store.bucket_url import BucketUrl, read_bucket_url, region_of
 from pointsman.store.open import open_store
 from pointsman.store.protocol import StoreError, StoreUnavailable, Write
 
@@ -50,6 +51,7 @@ def test_a_hurried_one_gives_up_soon(bucket: str, wire: Wire, monkeypatch: pytes
 def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:
     script = """
 import sys
+from pointsman.store.bucket_url import BucketUrl, read_bucket_url, region_of
 from pointsman.store.open import open_store
 open_store(sys.argv[1], create=True).close()
 sys.exit(", ".join({"boto3", "botocore"} & set(sys.modules)) or 0)
@@ -58,14 +60,53 @@ sys.exit(", ".join({"boto3", "botocore"} & set(sys.modules)) or 0)
 
 
 @pytest.mark.parametrize(
+    ("url", "variables", "place", "region"),
+    [
+        ("s3://mesh", {}, BucketUrl("mesh"), ""),
+        ("s3://mesh/a/b/", {}, BucketUrl("mesh", "a/b/"), ""),
+        ("s3://mesh?region=eu-north-1", {}, BucketUrl("mesh", region="eu-north-1"), "eu-north-1"),
+        ("s3://mesh/a?endpoint=http://[::1]:8333/", {}, BucketUrl("mesh", "a/", "http://[::1]:8333"), "us-east-1"),
+        (
+            "s3://mesh?endpoint=https://garage.example&region=garage",
+            {"AWS_ENDPOINT_URL_S3": "http://other"},
+            BucketUrl("mesh", endpoint="https://garage.example", region="garage"),
+            "garage",
+        ),
+        ("s3://mesh", {"AWS_ENDPOINT_URL": "http://a"}, BucketUrl("mesh", endpoint="http://a"), "us-east-1"),
+        (
+            "s3://mesh",
+            {"AWS_ENDPOINT_URL": "http://a", "AWS_ENDPOINT_URL_S3": "http://b"},
+            BucketUrl("mesh", endpoint="http://b"),
+            "us-east-1",
+        ),
+    ],
+)
+def test_a_url_says_which_object_store_or_the_environment_does(
+    url: str, variables: dict[str, str], place: BucketUrl, region: str
+) -> None:
+    assert read_bucket_url(url, variables) == place
+    assert region_of(place, None) == region
+    assert region_of(place, "eu-west-1") == (place.region or "eu-west-1")
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("", "the name is empty: name a file"),
         ("gs://bucket", "there is no kind of store named gs: name a file"),
         ("S4://bucket", "there is no kind of store named S4: name a file"),
-        ("s3://", "not s3://bucket/prefix: name a file"),
-        ("s3:///prefix", "not s3://bucket/prefix: name a file"),
-        ("s3://bucket/prefix?versionId=1", "not s3://bucket/prefix: name a file"),
+        ("s3://", "not s3://BUCKET/PREFIX"),
+        ("s3:///prefix", "not s3://BUCKET/PREFIX"),
+        ("s3://key:secret@bucket", "not s3://BUCKET/PREFIX"),
+        ("s3://bucket/prefix?versionId=1", "not s3://BUCKET/PREFIX.*given once, and nothing else"),
+        ("s3://bucket?region=a&region=b", "not s3://BUCKET/PREFIX.*given once, and nothing else"),
+        ("s3://bucket?endpoint", "not s3://BUCKET/PREFIX"),
+        ("s3://bucket?region=a&region=b&endpoint=c", "not s3://BUCKET/PREFIX"),
+        ("s3://bucket?region=eu central", 'region: "eu central" is not the name of a region'),
+        ("s3://bucket?endpoint=127.0.0.1:8333", 'endpoint: "127.0.0.1:8333" is not http://HOST:PORT'),
+        ("s3://bucket?endpoint=http://key:secret@host", "endpoint: .* is not http://HOST:PORT .*credentials come from"),
+        ("s3://bucket?endpoint=http://host:99999", "endpoint: .* is not http://HOST:PORT"),
+        ("s3://bucket?endpoint=http://host/path", "endpoint: .* is not http://HOST:PORT"),
         ("sqlite://", "not sqlite:///absolute/path: name a file"),
         ("sqlite://store.db", "not sqlite:///absolute/path: name a file"),
         ("sqlite:///no/such/directory/store.db", "there is no directory /no/such/directory: make it"),

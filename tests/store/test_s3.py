@@ -187,7 +187,7 @@ def test_a_refusal_for_good_is_told_in_one_line_at_once(
 def test_a_missing_bucket_is_an_error_not_a_missing_object(
     s3_client: "S3Client", wire: Wire, method: str, call: Callable[[Store], object]
 ) -> None:
-    with pytest.raises(StoreError, match="the bucket does not exist: create it, or name another one"):
+    with pytest.raises(StoreError, match=r"the bucket does not exist: make it .aws s3 mb .*, or name another one"):
         call(S3Store(s3_client, "never-made"))
     over = Write("k", b"", '"etag"')
     with pytest.raises(StoreError, match="the bucket does not exist"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
+from pointsman.store.bucket_url import read_bucket_url
 
 _REFRESH_DELAY_S = 5.0
 
@@ -30,13 +31,12 @@ class Environment:
     @property
     def bucket(self) -> str:
         """The name of the store's bucket."""
-        return self.store.removeprefix("s3://").strip("/").partition("/")[0]
+        return read_bucket_url(self.store).name
 
     @property
     def prefix(self) -> str:
         """The prefix of all keys in the bucket: "", or a text that ends in a slash."""
-        prefix = self.store.removeprefix("s3://").strip("/").partition("/")[2]
-        return f"{prefix}/" if prefix else ""
+        return read_bucket_url(self.store).prefix
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pointsman.store.bucket_url import read_bucket_url
 from pointsman.store.protocol import Store, StoreError
 
 if TYPE_CHECKING:
@@ -11,11 +12,16 @@ if TYPE_CHECKING:
     from pointsman.store.s3 import S3Store
 
 _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket (s3://bucket/prefix)"
-_CONNECTIONS = 16
+
+_AT_ONCE = 16
+"""Requests of one call that run at a time, each in a thread of its own."""
+
+_CALLERS = 16
+"""Threads that may call at a time: each sends single requests itself."""
 
 
 def open_store(url: str, *, create: bool = False, hurried: bool = False) -> Store:
-    """The store that `url` names: `s3://bucket` or `s3://bucket/prefix`, else a file, as a path or `sqlite:///path`.
+    """The store that `url` names: a bucket (`s3://…`, see `read_bucket_url`), else a file, as a path or `sqlite:///path`.
 
     With `hurried`, it gives up on an unavailable bucket within four seconds instead of half a minute: for callers that
     are asked again anyway and pay for the time.
@@ -58,21 +64,17 @@ def _open_file(path: str, create: bool) -> Store:
 
 
 def open_bucket(url: str, session: "Session | None" = None, *, hurried: bool = False) -> "S3Store":
-    """The store in the bucket that `url` names: `s3://bucket` or `s3://bucket/prefix`; `hurried` as for `open_store`.
+    """The store in the bucket that `url` names, as `read_bucket_url` reads it; `hurried` as for `open_store`.
 
     `session` is botocore's (`store.session.new_session`), for callers that make more clients with it. Raises
     StoreError.
     """
-    parts = urlsplit(url)
-    prefix = parts.path.strip("/")
-    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
-        raise StoreError(f"store {url}: not s3://bucket/prefix: {_WAYS}")
+    place = read_bucket_url(url)
 
     # Importing botocore takes a quarter of a second, which users of a file should not pay.
     from pointsman.store.s3 import PAUSES, S3Store
-    from pointsman.store.session import new_client, new_session
+    from pointsman.store.session import new_session, s3_client
 
-    # The store itself retries, because it knows what a repeated write means.
-    client = new_client(session or new_session(), "s3", connections=_CONNECTIONS, attempts=1, hurried=hurried)
+    client = s3_client(session or new_session(), place, connections=_AT_ONCE + _CALLERS, hurried=hurried)
     pauses = PAUSES[:1] if hurried else PAUSES
-    return S3Store(client, parts.netloc, f"{prefix}/" if prefix else "", max_workers=_CONNECTIONS, pauses=pauses)
+    return S3Store(client, place.name, place.prefix, max_workers=_AT_ONCE, pauses=pauses)

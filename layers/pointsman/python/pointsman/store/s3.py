@@ -257,8 +257,8 @@ class S3Store:
     def _refused_for_nothing(self, write: Write) -> StoreError:
         return StoreError(
             f"store {self._where(write.key)}: the write was refused (412), although the object still has the etag that "
-            f"it named, {write.if_etag}: If-Match does not work in this store. docs/object-stores.md names stores where "
-            "it does"
+            f"it named, {write.if_etag}: If-Match does not work in this store; docs/object-stores.md names stores "
+            "where it does"
         )
 
     def _where(self, key: str) -> str:

@@ -39,7 +39,8 @@ _PASSING = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingExc
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _WAYS_OUT = {
-    "NoSuchBucket": "the bucket does not exist: create it, or name another one",
+    "NoSuchBucket": "the bucket does not exist: make it (aws s3 mb s3://NAME, with --endpoint-url for another store "
+    "than AWS's), or name another one; Pointsman never makes one",
     "AccessDenied": (
         "access denied: allow s3:GetObject and s3:PutObject on these keys, and s3:ListBucket on the bucket "
         "(without that one S3 also refuses to say that an object is absent)"
@@ -48,7 +49,7 @@ _WAYS_OUT = {
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION to that one",
     "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION to that one",
     "ExpiredToken": "the credentials have expired: renew them",
-    "InvalidAccessKeyId": "AWS does not know the credentials: check the profile or the role in use",
+    "InvalidAccessKeyId": "the store does not know the credentials: check the profile or the role in use",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key: check the profile or the role in use",
     "KeyTooLongError": "the key is longer than the 1,024 bytes that S3 allows: use shorter names",
 }
