@@ -2,7 +2,6 @@
 PYTHON ?= python3
 MODE ?= local
 ARCH ?= arm64
-REVISION ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv/$(or $(VERSION),none)
@@ -69,7 +68,7 @@ wheels: $(VENV)/ready ## whether every dependency has a wheel for the next Pytho
 	@$(BIN)/python infra/wheels.py 3.14
 
 build: $(VENV)/ready ## the layer and the functions for `sam deploy` (ARCH=arm64 or x86_64)
-	@$(BIN)/python infra/build.py --arch $(ARCH) --revision "$(REVISION)"
+	@$(BIN)/python infra/build.py --arch $(ARCH)
 
 lock: ## write the locks anew: what pyproject.toml asks for, in the versions that they have where those still serve
 	@test -d .venv/lock || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/$(PIP_INSTALL) uv; }

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,14 +48,13 @@ Files = dict[str, bytes]
 
 
 def main() -> None:
-    """The command line: `python infra/build.py [--arch arm64|x86_64|local] [--out build] [--revision TEXT]`."""
+    """The command line: `python infra/build.py [--arch arm64|x86_64|local] [--out build]`."""
     parser = argparse.ArgumentParser(description="Build the layer and the functions.")
     parser.add_argument("--arch", choices=[*MACHINES, "local"], default="arm64", help="local: this very Python")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build")
-    parser.add_argument("--revision", default="", help="publish new versions though nothing changed")
     arguments = parser.parse_args()
     wheels = fetch(arguments.arch, wheels_in(arguments.out, arguments.arch))
-    for path in build(wheels, arguments.out, arguments.revision):
+    for path in build(wheels, arguments.out):
         print(f"{path}\t{path.stat().st_size / 1e6:.2f} MB\t{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
     if (size := (arguments.out / "layer.zip").stat().st_size) > LARGEST_LAYER:
         sys.exit(f"layer.zip has {size} bytes, {LARGEST_LAYER} are allowed; see what grew with `unzip -v`")
@@ -88,25 +88,33 @@ def fetch(arch: str, folder: Path) -> list[Path]:
     return [wheel for name in _names() if (wheel := _locked(folder, name))]
 
 
-def build(wheels: Iterable[Path], out: Path, revision: str = "") -> list[Path]:
+def build(wheels: Iterable[Path], out: Path) -> list[Path]:
     """Write layer.zip and a zip per function into `out`; their paths."""
-    return [build_layer(wheels, out), *build_functions(out, revision)]
+    return [build_layer(wheels, out), *build_functions(out)]
 
 
 def build_layer(wheels: Iterable[Path], out: Path) -> Path:
-    """Write layer.zip into `out`: the library and what it needs."""
-    return _zip(out / "layer.zip", {f"python/{name}": data for name, data in (_library() | _packages(wheels)).items()})
+    """Write layer.zip into `out`: the library, what it needs, and the name of the build (`aws/deployed.py`)."""
+    files = _library() | _packages(wheels)
+    files["pointsman/build.txt"] = _name_of(files).encode()
+    return _zip(out / "layer.zip", {f"python/{name}": data for name, data in files.items()})
 
 
-def build_functions(out: Path, revision: str = "") -> list[Path]:
-    """Write a zip per function into `out`. With another `revision` their bytes are other ones, and nothing else is."""
-    built = []
-    for handler in sorted(FUNCTIONS.glob("*/handler.py")):
-        files = _sources(handler.parent)
-        if revision:
-            files["revision.txt"] = revision.encode()
-        built.append(_zip(out / f"{handler.parent.name}.zip", files))
-    return built
+def _name_of(files: Files) -> str:
+    """The version of the library and a digest of all `files`: the same sources and wheels have the same name."""
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return f"{project['version']}-{digest.hexdigest()[:12]}"
+
+
+def build_functions(out: Path) -> list[Path]:
+    """Write a zip per function into `out`."""
+    return [
+        _zip(out / f"{handler.parent.name}.zip", _sources(handler.parent))
+        for handler in sorted(FUNCTIONS.glob("*/handler.py"))
+    ]
 
 
 def _names() -> list[str]:

@@ -26,6 +26,7 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pointsman.aws.answer import LARGEST_ANSWER_BYTES, json_answer
+from pointsman.aws.deployed import deployed
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
@@ -51,6 +52,7 @@ signals = Signals("configure")
 logger, metrics = signals.logger, signals.metrics
 app = LambdaFunctionUrlResolver()
 
+in_force = deployed()
 started = start()
 engine, trust_domain = started.engine, started.environment.trust_domain
 around_the_snapshot(import_config)
@@ -134,11 +136,11 @@ def roll_back(generation: str) -> Response[str]:
 
 @app.get("/v1/status")
 def show_status() -> Response[str]:
-    """Show which target of every resolver serves now, and why."""
+    """Show which target of every resolver serves now, and why, and which build and parameters are in force here."""
     datacenter = app.current_event.get_query_string_value("dc", "")
     found = status(engine)
     resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
-    return answer(200, found.json() | {"resolvers": resolvers})
+    return answer(200, found.json() | {"resolvers": resolvers, "deployed": in_force})
 
 
 @app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]

@@ -112,6 +112,9 @@ class Aws:
             ("AWS::Events::Rule", self._make_rule),
             ("AWS::S3::Bucket", self._make_bucket),
         )
+        for kind in ("Application", "ConfigurationProfile", "HostedConfigurationVersion"):
+            for name, _ in stack.of(f"AWS::AppConfig::{kind}"):
+                self._made(name, "1")
         for name, _ in stack.of("AWS::IAM::Role"):
             self._made(name, name, Arn=f"arn:aws:iam::{ACCOUNT}:role/{name}")
         for name, _ in stack.of("AWS::Logs::LogGroup"):

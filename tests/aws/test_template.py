@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from pointsman.bootstrap.function import FetchFunction
 
 from tests.adapter.rest import NODE
@@ -127,6 +128,42 @@ def test_new_code_and_a_new_layer_each_publish_a_new_version_and_nothing_else_do
     before = version(translated({}))
     assert version(translated({})) == before
     assert len({before, version(translated({}, code)), version(translated({}, layer))}) == 3
+
+
+OF_NO_VERSION = {"DiscoveryConcurrency"}
+"""Parameters that a function has and no published version of it: they are in force at once."""
+
+
+def named(value: Any) -> Iterator[str]:
+    """Every parameter that a value depends on, through Ref, Sub and conditions."""
+    conditions = translated({})["Conditions"]
+    for name in [*refs(value), *re.findall(r"\$\{(\w+)\}", str(value))]:
+        if name in source()["Parameters"]:
+            yield name
+    for condition in re.findall(r"'Fn::If': \['(\w+)'", str(value)):
+        yield from named(conditions[condition])
+
+
+def test_a_change_of_a_parameter_alone_publishes_a_new_version_of_every_function(stack: Stack) -> None:
+    content = stack.resources["Parameters"]["Properties"]["Content"]
+    for name, function in stack.of("AWS::Lambda::Function"):
+        assert {*named(function)} - OF_NO_VERSION <= {*named(content)}, f"{name} would go on with the old value"
+        # Lambda makes no version of a function that is as it was, and CloudFormation none without a reason.
+        assert function["Environment"]["Variables"]["POINTSMAN_PARAMETERS"] == {"Ref": "Parameters"}
+        (version,) = (each for _, each in stack.of("AWS::Lambda::Version") if each["FunctionName"] == {"Ref": name})
+        assert version["Description"] == {"Fn::Sub": "parameters ${Parameters}"}
+    for kind, field in (("AppConfig::HostedConfigurationVersion", "Content"), ("Lambda::Version", "Description")):
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, f"AWS::{kind}").schema
+        assert f"/properties/{field}" in schema["createOnlyProperties"], f"another {field} makes another {kind}"
+
+
+def test_the_status_says_which_parameters_and_which_build_are_in_force() -> None:
+    with Aws(LogLevel="DEBUG", Datacenters="dc1", Tracing="PassThrough") as aws:
+        status = aws.request("Configure", "GET", "/v1/status")[1]
+        assert status["datacenters"] == ["dc1"]
+        in_force = status["deployed"]
+        assert in_force["parameters"] == aws.stack.value(aws.stack.outputs["Parameters"]["Value"])
+        assert (in_force["log_level"], in_force["tracing"], in_force["build"]) == ("DEBUG", False, "unknown")
 
 
 def test_a_good_event_outlives_a_day_without_the_store(stack: Stack) -> None:
