@@ -62,14 +62,20 @@ def _serving(handler: type[_Handler]) -> Iterator[_Server]:
 
 
 class _AwsHandler(_Handler):
+    dropped: frozenset[str] = frozenset()
+    # The mock compares and writes in two steps, which S3 does in one.
+    lock = threading.RLock()
+
     def any(self) -> None:
         scope = _SCOPE.search(self.headers.get("authorization", ""))
         if scope is None:
             self.answer(403, {}, b"not signed")
             return
         url = f"https://{scope[2]}.{scope[1]}.amazonaws.com{self.path}"
-        request = AWSPreparedRequest(self.command, url, dict(self.headers.items()), self.body(), False)
-        found = botocore_stubber.process_request(request)
+        sent = {name: value for name, value in self.headers.items() if name.lower() not in self.dropped}
+        request = AWSPreparedRequest(self.command, url, sent, self.body(), False)
+        with self.lock:
+            found = botocore_stubber.process_request(request)
         assert found is not None, f"the mock has no {url}"
         status, headers, body = found
         names = {str(name): str(value) for name, value in headers.items()}
@@ -79,9 +85,12 @@ class _AwsHandler(_Handler):
 
 
 @contextmanager
-def aws_over_http() -> Iterator[str]:
-    """The mocked AWS of this process for other processes: what AWS_ENDPOINT_URL is to be."""
-    with _serving(_AwsHandler) as server:
+def aws_over_http(drop: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The mocked AWS of this process for other processes: what AWS_ENDPOINT_URL is to be.
+
+    Headers with the lower-case names in `drop` do not arrive.
+    """
+    with _serving(type("_Dropping", (_AwsHandler,), {"dropped": drop})) as server:
         yield f"http://{server.address}"
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from pointsman.store.bucket_url import BucketUrl
+from pointsman.store.probe import mark
 
 from tests.adapter.link import Link
 from tests.adapter.rest import Envoy
@@ -30,7 +32,9 @@ def test_up_serves_what_it_kept_and_goes_on_when_the_store_is_back(
     (tmp_path / "mesh.hcl").write_text(RESOLVER)
     (tmp_path / "s1.json").write_text(json.dumps(SIDECAR))
     with mock_aws(), aws_over_http() as url, Link(url) as link, contextlib.ExitStack() as running:
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="mesh")
+        client, (key, data) = boto3.client("s3", region_name="us-east-1"), mark(BucketUrl("mesh", endpoint=link.url))
+        client.create_bucket(Bucket="mesh")
+        client.put_object(Bucket="mesh", Key=key, Body=data)  # the probe has tests of its own
         environment = {**AWS, "AWS_ENDPOINT_URL": link.url}
 
         def up(name: str, *more: str) -> Child:

@@ -62,7 +62,8 @@ def _text(value: str | bytes) -> str:
 class Wire:
     """Every request of a mocked client goes through here, one at a time but for `around`.
 
-    The mock compares and writes in two steps, which S3 does in one: the lock makes it one here too.
+    The mock compares and writes in two steps, which S3 does in one: the lock makes it one here too. Headers that are
+    `dropped` do not arrive.
     """
 
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Wire:
     met: Counter[str] = field(default_factory=Counter)
     statuses: list[tuple[str, int]] = field(default_factory=list)
     conditions: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
     around: Callable[[], object] = lambda: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -88,6 +90,8 @@ class Wire:
 
     def __call__(self, pass_on: Callable[[AWSPreparedRequest], Any], request: AWSPreparedRequest) -> Answer:
         self.around()
+        for name in self.dropped & {*request.headers}:
+            del request.headers[name]
         with self.lock:
             waiting = self.faults.get(request.method)
             fault = waiting.popleft() if waiting else self.lasting.get(request.method, lambda passed: passed())

@@ -60,7 +60,7 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
 
 
 def _apply(store: str, batch: Batch, trust_domain: str, dry_run: bool, *, create: bool = False) -> Configured:
-    with engine_on(store, create=create) as engine:
+    with engine_on(store, create=create, writes=not dry_run) as engine:
         return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
 
 
@@ -99,7 +99,7 @@ def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
         batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
     else:
         batch = Batch(delete_entries=[(kind, namespace, name)])
-    with engine_on(store) as engine:
+    with engine_on(store, writes=True) as engine:
         done = configure(engine, batch, progress=progress())
     _tell(done, False, 1)
 
@@ -185,6 +185,6 @@ def rollback(store: str, generation: int) -> None:
     \b
       pointsman rollback --store pointsman.db 41
     """
-    with engine_on(store) as engine:
+    with engine_on(store, writes=True) as engine:
         done = roll_back(engine, generation, progress())
     _tell(done, False, len(done.settled.moved))

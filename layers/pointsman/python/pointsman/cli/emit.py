@@ -78,7 +78,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
     if url:
         outcomes = [_tell(_post(url, event)) for event in events]
     else:
-        with engine_on(store) as engine:
+        with engine_on(store, writes=True) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pointsman.cli.output import progress
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.crowd import MOST_CONNECTIONS
 from pointsman.store.open import open_store
+from pointsman.store.probe import probe
 
 if TYPE_CHECKING:
     from pointsman.pipeline.engine import Engine
@@ -107,13 +109,18 @@ def keep_option(default: str) -> Option:
 
 
 @contextmanager
-def engine_on(store: str, *, create: bool = False) -> Iterator["Engine"]:
-    """An Engine on the named store, closed at the end. Only commands that write config may `create` a missing store."""
+def engine_on(store: str, *, create: bool = False, writes: bool = False) -> Iterator["Engine"]:
+    """An Engine on the named store, closed at the end. Only commands that write config may `create` a missing store.
+
+    With `writes`, a bucket is probed first, unless that was done.
+    """
     # Imported only when needed: an adapter, which has to start fast, does not need it.
     from pointsman.pipeline.engine import Engine
 
     opened = open_store(store, create=create)
     try:
+        if writes:
+            probe(store, opened, progress())
         yield Engine(opened)
     finally:
         opened.close()

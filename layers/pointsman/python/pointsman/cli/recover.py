@@ -27,7 +27,7 @@ def recover(store: str) -> int:
     """
     from pointsman.pipeline.recover import recover as recover_store
 
-    with engine_on(store) as engine:
+    with engine_on(store, writes=True) as engine:
         done = recover_store(engine, progress())
     before, after, found = done.before, done.after, done.reconciled
     clusters, manifests = counted(found.checked, "cluster"), counted(found.manifests, "manifest")

@@ -34,6 +34,7 @@ from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 from pointsman.store.open import open_store
+from pointsman.store.probe import probe
 from pointsman.store.protocol import Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -195,6 +196,7 @@ class Machine:
         return False
 
     def _begin_config(self, engine: Engine) -> None:
+        probe(self._settings.store, engine.store, report)
         done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         for warning in done.settled.warnings:
             report(warning)

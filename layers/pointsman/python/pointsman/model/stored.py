@@ -32,6 +32,7 @@ class Kind(StrEnum):
     SIDECAR_MANIFEST = "sidecar-manifest"
     GATEWAYS_MANIFEST = "gateways-manifest"
     GATEWAY_MANIFEST = "gateway-manifest"
+    PROBE = "probe"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

@@ -14,12 +14,23 @@ CATALOG = "catalog/"
 SNAPSHOTS = "snapshots/"
 MANIFESTS = "manifests/"
 HISTORY = "history/"
+PROBE = "probe/"
 CONFIG_OBJECTS = "config/objects/"
 
 
 def config_object(digest: str) -> str:
     """An immutable, content-addressed part of the config."""
     return f"{CONFIG_OBJECTS}{digest}"
+
+
+def probed(place: str) -> str:
+    """The object that says that the bucket passed its probe through the endpoint with this digest."""
+    return f"{PROBE}{place}"
+
+
+def race(name: str) -> str:
+    """An object that writers contend for in a probe, and that is deleted afterwards."""
+    return f"{PROBE}race-{name}"
 
 
 def catalog(source: str) -> str:

@@ -37,10 +37,15 @@ class Refusal(Enum):
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _PASSING = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
 
+NO_BUCKET = (
+    "the bucket does not exist: make it (aws s3 mb s3://NAME; with --endpoint-url for another store than AWS's), or "
+    "name another one; Pointsman never makes one"
+)
+"""What is wrong without a bucket, and the way out."""
+
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _WAYS_OUT = {
-    "NoSuchBucket": "the bucket does not exist: make it (aws s3 mb s3://NAME, with --endpoint-url for another store "
-    "than AWS's), or name another one; Pointsman never makes one",
+    "NoSuchBucket": NO_BUCKET,
     "AccessDenied": (
         "access denied: allow s3:GetObject and s3:PutObject on these keys, and s3:ListBucket on the bucket "
         "(without that one S3 also refuses to say that an object is absent)"
