@@ -56,6 +56,9 @@ _OPTIONS = [
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MOST_STREAMS_OF_ONE),
+    # gRPC would send a ping with every request that it reads, to size windows for bulk data: a third of what a change
+    # costs. Requests are small, and mostly ACKs.
+    ("grpc.http2.bdp_probe", 0),
     # A client must send something within ten seconds, and open a stream within five minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),
