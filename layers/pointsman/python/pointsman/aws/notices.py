@@ -1,13 +1,15 @@
 """Notices: tell followers that heads and manifests changed. Each notice carries the changed object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from pointsman.aws.topic import read_topic
 from pointsman.model.canonical import canonical
+from pointsman.model.errors import PointsmanError
 from pointsman.model.stored import Damaged, number
 from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.store import keys
@@ -152,10 +154,35 @@ def _batches(moved: Sequence[Moved | MovedManifest]) -> Iterator[list[Any]]:
 def notices_to(topic: str, session: "Session | None" = None) -> Notify:
     """The `notify` of an Engine on AWS: it publishes to the topic with the ARN `topic`, or does nothing for "".
 
-    `session` is botocore's, to share one among several clients.
+    `session` is botocore's, to share one among several clients. Raises InvalidInput if it is no ARN of a mesh's topic.
     """
     if not topic:
         return lambda moved: None
     from pointsman.store.session import new_client, new_session
 
-    return Notices(new_client(session or new_session(), "sns", connections=_THREADS), topic)
+    region = read_topic(topic, "the topic of the notices").region
+    return Notices(new_client(session or new_session(), "sns", connections=_THREADS, region=region), topic)
+
+
+def notices_of(topic: Callable[[], str], warn: Callable[[str], None]) -> Notify:
+    """The `notify` of an Engine whose topic is known only when there is something to tell, as that of a command.
+
+    `topic` gives its ARN, "" if there is none. A notice that cannot be sent stops no command: what it tells of is in
+    the store already, and followers read that again within a minute. `warn` gets the reason, once for each topic.
+    """
+    warned: set[str] = set()
+    made: dict[str, Notify] = {}
+
+    def tell(moved: Sequence[Moved | MovedManifest]) -> None:
+        arn = topic()
+        if arn in warned:
+            return
+        try:
+            if arn not in made:
+                made[arn] = notices_to(arn)
+            made[arn](moved)
+        except PointsmanError as error:
+            warned.add(arn)
+            warn(f"{error}: everything is written and published, and followers find it when they next read the store")
+
+    return tell

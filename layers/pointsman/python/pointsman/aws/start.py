@@ -33,5 +33,6 @@ def start() -> Started:
     environment = read_environment()
     session = new_session()
     store = open_bucket(environment.store, session)
-    engine = Engine(store, notify=notices_to(environment.notices, session), scope=environment.scope)
+    topic = environment.notices
+    engine = Engine(store, notify=notices_to(topic, session), scope=environment.scope, notices=topic)
     return Started(environment, session, store, engine)

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.options import engine_on, read_bytes, store_option, trust_domain_option
+from pointsman.cli.options import engine_on, notices_option, read_bytes, store_option, trust_domain_option
 from pointsman.cli.output import progress
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput
@@ -29,10 +29,11 @@ _KINDS = (*KINDS, "registration")
 
 @command()
 @store_option
+@notices_option
 @trust_domain_option
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) -> None:
+def apply(store: str, notices: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) -> None:
     """Write config entries and registrations, all of them or none.
 
     FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated by the state
@@ -47,7 +48,7 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
         documents += load_bytes(read_bytes(name, MOST_BYTES), name)
     batch = parse_documents(documents)
     try:
-        done = _apply(store, batch, trust_domain, dry_run)
+        done = _apply(store, batch, trust_domain, dry_run, notices=notices)
     except StoreMissing as missing:
         # Validated before a store is created: a refused batch leaves no store behind.
         with TemporaryDirectory() as scratch:
@@ -55,12 +56,14 @@ def apply(store: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) 
         if dry_run:
             click.echo(f"{missing}; validated as the first config", err=True)
         else:
-            done = _apply(store, batch, trust_domain, False, create=True)
+            done = _apply(store, batch, trust_domain, False, notices=notices, create=True)
     _tell(done, dry_run, len(batch.entries) + len(batch.registrations))
 
 
-def _apply(store: str, batch: Batch, trust_domain: str, dry_run: bool, *, create: bool = False) -> Configured:
-    with engine_on(store, create=create, writes=not dry_run) as engine:
+def _apply(
+    store: str, batch: Batch, trust_domain: str, dry_run: bool, *, notices: str = "", create: bool = False
+) -> Configured:
+    with engine_on(store, create=create, writes=not dry_run, notices=notices) as engine:
         return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
 
 
@@ -81,11 +84,12 @@ def _tell(done: Configured, dry_run: bool, number: int) -> None:
 
 @command()
 @store_option
+@notices_option
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("name")
-def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
+def delete(store: str, notices: str, namespace: str, dc: str, kind: str, name: str) -> None:
     """Delete a config entry or a registration, unless the rest of the config needs it.
 
     Name a sidecar's registration by its service, a mesh gateway's by "gateway/ID".
@@ -99,7 +103,7 @@ def delete(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
         batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
     else:
         batch = Batch(delete_entries=[(kind, namespace, name)])
-    with engine_on(store, writes=True) as engine:
+    with engine_on(store, writes=True, notices=notices) as engine:
         done = configure(engine, batch, progress=progress())
     _tell(done, False, 1)
 
@@ -176,8 +180,9 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
 
 @command()
 @store_option
+@notices_option
 @click.argument("generation", type=click.IntRange(min=1))
-def rollback(store: str, generation: int) -> None:
+def rollback(store: str, notices: str, generation: int) -> None:
     """Make an earlier config GENERATION the config again, as a new, higher generation.
 
     A file keeps the last 20 generations, and up to 200 of the last 90 days; a bucket keeps all.
@@ -185,6 +190,6 @@ def rollback(store: str, generation: int) -> None:
     \b
       pointsman rollback --store pointsman.db 41
     """
-    with engine_on(store, writes=True) as engine:
+    with engine_on(store, writes=True, notices=notices) as engine:
         done = roll_back(engine, generation, progress())
     _tell(done, False, len(done.settled.moved))

@@ -10,7 +10,7 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.options import engine_on, read_text
+from pointsman.cli.options import engine_on, notices_option, read_text
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
@@ -41,6 +41,7 @@ _PATIENCE_S = 30.0
     help="A running `pointsman up` to send to.",
 )
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
+@notices_option
 @click.option(
     "--watch",
     default="",
@@ -48,7 +49,7 @@ _PATIENCE_S = 30.0
     help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
 )
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, watch: str, file: str) -> int:
+def emit(url: str, store: str, notices: str, watch: str, file: str) -> int:
     """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
@@ -78,7 +79,7 @@ def emit(url: str, store: str, watch: str, file: str) -> int:
     if url:
         outcomes = [_tell(_post(url, event)) for event in events]
     else:
-        with engine_on(store, writes=True) as engine:
+        with engine_on(store, writes=True, notices=notices) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)

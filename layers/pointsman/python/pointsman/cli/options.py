@@ -30,6 +30,18 @@ store_option = click.option(
 )
 """`--store`, or the environment variable."""
 
+NO_NOTICES = "none"
+"""The value of `--notices` with which nobody is told."""
+
+notices_option = click.option(
+    "--notices",
+    envvar="POINTSMAN_NOTICES",
+    default="",
+    metavar="ARN|none",
+    help="The topic whose followers are told of what is written (default: the one that the store names).",
+)
+"""`--notices`, for commands that write, or the environment variable."""
+
 trust_domain_option = click.option(
     "--trust-domain",
     envvar="POINTSMAN_TRUST_DOMAIN",
@@ -109,19 +121,29 @@ def keep_option(default: str) -> Option:
 
 
 @contextmanager
-def engine_on(store: str, *, create: bool = False, writes: bool = False) -> Iterator["Engine"]:
+def engine_on(store: str, *, create: bool = False, writes: bool = False, notices: str = "") -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end. Only commands that write config may `create` a missing store.
 
-    With `writes`, a bucket is probed first, unless that was done.
+    With `writes`, a bucket is probed first, unless that was done. What is written is told to the topic `notices` (a
+    value of `--notices`), or to the one that the store names. Raises InvalidInput if that is no topic's ARN.
     """
     # Imported only when needed: an adapter, which has to start fast, does not need it.
+    from pointsman.aws.notices import notices_of
+    from pointsman.aws.topic import read_topic
     from pointsman.pipeline.engine import Engine
+
+    if notices not in ("", NO_NOTICES):
+        read_topic(notices, "--notices")
+
+    def topic() -> str:
+        return "" if notices == NO_NOTICES else notices or engine.notices
 
     opened = open_store(store, create=create)
     try:
         if writes:
             probe(store, opened, progress())
-        yield Engine(opened)
+        engine = Engine(opened, notify=notices_of(topic, lambda text: click.echo(f"pointsman: {text}", err=True)))
+        yield engine
     finally:
         opened.close()
 

@@ -53,7 +53,8 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
         return code
     behind = "" if found.propagated >= found.generation else f" (published up to {found.propagated})"
     only = f", computed for {', '.join(found.datacenters)}" if found.datacenters else ""
-    click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}{only}")
+    told = f", notices to {found.notices}" if found.notices else ""
+    click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}{only}{told}")
     for each in resolvers:
         _show(each)
     for adapter in asked:

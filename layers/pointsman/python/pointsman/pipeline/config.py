@@ -44,7 +44,7 @@ class ConfigHead:
     """The config head: which root is the config, how far its consequences are published, and for which datacenters.
 
     `era` is the store's, `bears` the oldest versions that may use it, `oldest` the oldest generation that is kept
-    (`retention`).
+    (`retention`), `notices` the ARN of the topic whose followers are told of what is written, "" if there is none.
     """
 
     generation: int
@@ -57,6 +57,7 @@ class ConfigHead:
     era: Era = NO_ERA
     bears: Bears = NOT_SAID
     oldest: int = 0
+    notices: str = ""
 
     @property
     def at(self) -> Moment:
@@ -76,6 +77,7 @@ class ConfigHead:
                 "propagated_root": self.propagated_root,
                 "datacenters": list(self.scope.datacenters),
                 "oldest": self.oldest,
+                "notices": self.notices,
             },
         )
 
@@ -105,6 +107,8 @@ def read_config_head(stored: Stored | None) -> ConfigHead:
             read_era(body),
             bears,
             number(body, "oldest"),
+            # Heads of older writers have none.
+            text({"notices": "", **body}, "notices"),
         )
     except Damaged as error:
         raise StoreError(f"the config head ({stored.key}) cannot be read: {error}; restore it from a copy") from None

@@ -23,7 +23,8 @@ EXPLAINED = 'docs/architecture.md, "When a store goes back"'
 def write_config_head(engine: Engine, head: ConfigHead) -> ConfigHead | None:
     """Swap the config head with the etag `head.etag` for `head`; None if the race was lost.
 
-    An engine with a scope saves it there, for those without one. The first head of a store begins its first era.
+    An engine with a scope or a topic saves it there, for those without one. The first head of a store begins its first
+    era.
     """
     after, write = config_head_swap(engine, head)
     written = engine.store.put(write)
@@ -34,7 +35,8 @@ def config_head_swap(engine: Engine, head: ConfigHead) -> tuple[ConfigHead, Writ
     """The new config head, still without its etag, and the write that swaps it for the one with `head.etag`."""
     era = head.era if head.etag is not None else engine.next_era(NO_ERA)
     scope, bears = engine.scope_beside(head), head.bears.raised()
-    after = replace(head, scope=scope, era=era, bears=bears, serial=head.serial + 1, etag=None)
+    notices = engine.notices_beside(head)
+    after = replace(head, scope=scope, notices=notices, era=era, bears=bears, serial=head.serial + 1, etag=None)
     return after, Write(keys.CONFIG_HEAD, seal(after.json(), after.serial, engine.nonce()), head.etag)
 
 

@@ -50,7 +50,8 @@ class Engine:
     `clock` gives the time for messages and epochs, `nonce` the mark of one write, `identity` that of a new store (16
     hexadecimal digits). `notify` gets every head and manifest that moved, before the cause is acknowledged, heads
     before the manifests that name them. `scope` are the datacenters that this engine computes for; None for those saved
-    in the store.
+    in the store. `notices` is the ARN of the topic to which `notify` publishes, to be saved in the store for engines
+    that have none.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Engine:
         identity: Callable[[], str] = _random_identity,
         notify: Notify = _no_notice,
         scope: Scope | None = None,
+        notices: str = "",
     ) -> None:
         self.store = store
         self.nonce = nonce
@@ -72,6 +74,7 @@ class Engine:
         self.readings = CatalogReadings()
         self._clock = clock
         self._scope = scope
+        self._notices = notices
         self._lock = Lock()
         self._said = False
         self._head: ConfigHead = NO_CONFIG_HEAD
@@ -161,6 +164,15 @@ class Engine:
     def scope_beside(self, head: ConfigHead) -> Scope:
         """The scope with `head` as the config head, read or about to be written."""
         return head.scope if self._scope is None else self._scope
+
+    @property
+    def notices(self) -> str:
+        """The ARN of the topic whose followers are to be told of what is written; "" if there is none."""
+        return self.notices_beside(self._head)
+
+    def notices_beside(self, head: ConfigHead) -> str:
+        """The topic with `head` as the config head, read or about to be written."""
+        return self._notices or head.notices
 
     def config(self, root: Root) -> Config:
         """Everything that `root` reaches. The last two are kept, because a change also needs the one before."""

@@ -50,7 +50,7 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
     """
     found = _Found()
     for _ in range(ATTEMPTS):
-        _say_for_whom(engine)
+        _save_settings(engine)
         found.warnings += propagate(engine, progress).warnings
         if _reconcile(engine, engine.root, found, progress):
             engine.untold.tell_rest()
@@ -77,10 +77,11 @@ class _Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def _say_for_whom(engine: Engine) -> None:
-    """Save this engine's scope in the config head, for processes without one."""
+def _save_settings(engine: Engine) -> None:
+    """Save this engine's scope and topic in the config head, for processes without."""
     head = engine.refresh()
-    if head.etag is not None and head.scope != engine.scope_beside(head):
+    ours = engine.scope_beside(head), engine.notices_beside(head)
+    if head.etag is not None and (head.scope, head.notices) != ours:
         # If this race is lost, the next reconcile saves it.
         write_config_head(engine, head)
 

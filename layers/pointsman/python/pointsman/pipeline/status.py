@@ -41,7 +41,8 @@ class ResolverStatus:
 class Status:
     """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster.
 
-    `datacenters` are those in scope, none for all; resolvers of others are not included.
+    `datacenters` are those in scope, none for all; resolvers of others are not included. `notices` is the topic whose
+    followers are told of what is written, "" if there is none.
     """
 
     trust_domain: str
@@ -49,6 +50,7 @@ class Status:
     propagated: int
     datacenters: tuple[str, ...]
     resolvers: tuple[ResolverStatus, ...]
+    notices: str = ""
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -57,6 +59,7 @@ class Status:
             "generation": self.generation,
             "propagated": self.propagated,
             "datacenters": list(self.datacenters),
+            "notices": self.notices,
             "resolvers": [each.json() for each in self.resolvers],
         }
 
@@ -91,7 +94,14 @@ def status(engine: Engine) -> Status:
                     targets=snapshot.content.targets if snapshot else (),
                 )
             )
-    return Status(config.root.trust_domain, head.generation, head.propagated, scope.datacenters, tuple(resolvers))
+    return Status(
+        config.root.trust_domain,
+        head.generation,
+        head.propagated,
+        scope.datacenters,
+        tuple(resolvers),
+        engine.notices_beside(head),
+    )
 
 
 def _missing(generation: int, propagated: int) -> str:
