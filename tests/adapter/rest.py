@@ -127,13 +127,13 @@ class Envoy:
     def __init__(self, adapter: Adapter | Path, node: dict[str, Any] = NODE, tls: ssl.SSLContext | None = None) -> None:
         self.adapter, self.node, self._tls = adapter, node, tls
 
-    def ask(self, kind: str, version: str = "", name: str = "", timeout: float = 10.0) -> Reply:
+    def ask(self, kind: str, version: str = "", name: str = "", timeout: float = 60.0) -> Reply:
         """One request, as Envoy writes it."""
         names = {"resource_names": [name]} if name else {}
         told = {"version_info": version} if version else {}
         return self.post(f"/v3/discovery:{kind}", orjson.dumps({**told, "node": self.node, **names}), timeout)
 
-    def post(self, path: str, body: bytes, timeout: float = 10.0, method: str = "POST") -> Reply:
+    def post(self, path: str, body: bytes, timeout: float = 60.0, method: str = "POST") -> Reply:
         """One request of any kind."""
         connection = self._connection(timeout)
         began = time.perf_counter()

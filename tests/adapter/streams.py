@@ -28,7 +28,7 @@ from pointsman.store.protocol import Store
 from tests.adapter.published import DATACENTERS
 
 CLUSTERS, ENDPOINTS, LISTENERS = ResourceKind
-_SECONDS = 10.0
+_SECONDS = 60.0
 
 
 class Adapter:
@@ -87,7 +87,7 @@ class Spoken:
         stub = AggregatedDiscoveryServiceStub(self._channel)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._call = (stub.DeltaAggregatedResources if delta else stub.StreamAggregatedResources)(
-            iter(self._requests.get, None), timeout=60
+            iter(self._requests.get, None), timeout=300
         )
         self._make = DeltaDiscoveryRequest if delta else DiscoveryRequest
         self.last: dict[ResourceKind, Any] = {}

@@ -92,7 +92,7 @@ class MeshOnAws(Mesh):
     """The mesh of the demo under the stack of the template."""
 
     def __init__(self, directory: Path, aws: Aws) -> None:
-        super().__init__("local", directory)
+        super().__init__("local", directory, patient=True)
         self.pointsman = OnAws(directory, aws)
 
 

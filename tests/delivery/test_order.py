@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pointsman.delivery.order import AT_ONCE, NEVER, Given, next_step
 
 SETTLE = 3
-"""Moments within which every Envoy has asked for everything at least once."""
+"""Moments within which every Envoy has asked for everything at least once, wherever in a moment it asks: so each asks
+again SETTLE - 1 moments later, at the latest."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Envoy:
 
     def ask(self, shown: Wanted, first: int, both: bool) -> None:
         for kind in (first, 1 - first):
-            if kind == first or both or self.ages[kind] == SETTLE - 1:
+            if kind == first or both or self.ages[kind] == SETTLE - 2:
                 if kind == 0:
                     self.clusters = shown.clusters
                 else:
@@ -71,13 +72,14 @@ Moment = tuple[Wanted | None, int, bool, bool]
 """What is wanted from now on, if it is something else; for which kind an Envoy asks first, whether for both, and
 whether before the server sees what is wanted."""
 MOMENTS = st.lists(st.tuples(st.none() | WANTED, st.sampled_from((0, 1)), st.booleans(), st.booleans()), max_size=40)
-A, B = frozenset("a"), frozenset("b")
+A, B, NOTHING = frozenset("a"), frozenset("b"), frozenset[str]()
 ONLY_LISTENERS: list[Moment] = [(None, 1, False, False)] * (2 * SETTLE)
 
 
 @given(first=WANTED, moments=MOMENTS)
 @example(first=Wanted(A, A), moments=[(Wanted(B, B), 1, False, True), *ONLY_LISTENERS])
 @example(first=Wanted(A, A), moments=[(Wanted(A | B, B), 0, True, False), (Wanted(A, A), 0, True, False)])
+@example(first=Wanted(A, A), moments=[(Wanted(NOTHING, NOTHING), 0, True, True), *[(None, 0, False, False)] * SETTLE])
 def test_no_envoy_that_polls_has_a_listener_without_its_clusters_and_all_get_what_is_wanted(
     first: Wanted, moments: list[Moment]
 ) -> None:

@@ -47,7 +47,7 @@ class Asker:
         """What was sent from `start` on and before `end`, and is over by now."""
         return [attempt for attempt in self._newest_first(start) if start <= attempt.sent < end][::-1]
 
-    def wait_for_answer(self, datacenter: str, after: float, timeout: float = 10.0) -> Attempt:
+    def wait_for_answer(self, datacenter: str, after: float, timeout: float = 60.0) -> Attempt:
         """The first answer that came from `datacenter` at or later than `after`."""
 
         def first() -> Attempt | None:

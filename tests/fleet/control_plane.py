@@ -114,7 +114,7 @@ class Pointsman:
         body = json.dumps(event).encode()
         head = f"POST /v1/events HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
         request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
 
         def acknowledged() -> None:
             with contextlib.closing(connection):
@@ -135,7 +135,7 @@ class Pointsman:
 
     def page(self, path: str) -> bytes:
         """What `up` answers to a GET of `path`."""
-        with urlopen(f"{self._url}{path}", timeout=10) as answer:
+        with urlopen(f"{self._url}{path}", timeout=60) as answer:
             found: bytes = answer.read()
             return found
 

@@ -132,7 +132,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def wait_until(
-    condition: Callable[[], T | None], what: str, *, children: Sequence[Child] = (), timeout: float = 15.0
+    condition: Callable[[], T | None], what: str, *, children: Sequence[Child] = (), timeout: float = 60.0
 ) -> T:
     """The first true value of `condition`, which is asked every few milliseconds.
 
