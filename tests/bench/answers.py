@@ -1,10 +1,11 @@
-"""How many answers a second one REST adapter gives, to requests as large as Envoy's."""
+"""How many answers a second one REST adapter gives, to Envoy's own requests of 77 KB and to small ones."""
 
-import asyncio
+import contextlib
+import http.client
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -19,17 +20,49 @@ from pointsman.xds.content import Content, compute
 from tests.adapter.node import MANIFEST, manifest
 from tests.adapter.published import TRUST_DOMAIN, Publisher, sidecar_plan
 from tests.bench.captured import first_request
-from tests.bench.polls import Poller
-from tests.bench.table import Measured, percentile
+from tests.bench.floors import empty_application
+from tests.bench.table import Beside, Measured, percentile
+from tests.bench.up import send
 from tests.fleet.control_plane import POINTSMAN
 from tests.fleet.process import Child, wait_until
 
 CONNECTIONS = 16
-GOALS = {"endpoints": 5 * 1530.0, "clusters": 5 * 620.0}
-"""Five times what Sovereign 0.32 gave on such a machine with two workers: answers a second."""
+ENDPOINTS, CLUSTERS = 10, 100
+"""Of one service, and in all."""
 
 _ANYBODY = b"a" * 8
 """The node id in a request that stands for those of many Envoys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for: `kind` is clusters or endpoints, `what` says it to people, `request` is a whole one."""
+
+    kind: str
+    what: str
+    request: bytes
+
+    def ask(self, port: int) -> list[dict[str, object]]:
+        """The resources with which the server on this port of 127.0.0.1 answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            connection.connect()
+            connection.sock.sendall(self.request)
+            with http.client.HTTPResponse(connection.sock) as response:
+                response.begin()
+                found: list[dict[str, object]] = orjson.loads(response.read())["resources"]
+        return found
+
+    def rate(self, port: int, seconds: float) -> tuple[float, list[float]]:
+        """Answers a second, and how long each took. Every request is the first of another Envoy: nothing is held."""
+        # Who asks for the same again is taken for an Envoy that rejected its answer, and made to wait.
+        before, _, after = self.request.partition(_ANYBODY)
+        requests = (b"%s%08d%s" % (before, number, after) for number in itertools.count(next(_strangers)))
+        send(port, requests, min(1.0, seconds), CONNECTIONS)  # until all is rendered and warm
+        return send(port, requests, seconds, CONNECTIONS)
+
+
+_strangers = itertools.count(0, 1_000_000)
 
 
 def _content(service: str, endpoints: int) -> Content:
@@ -45,75 +78,54 @@ def _content(service: str, endpoints: int) -> Content:
     return compute(plan, {service_key("dc1", ServiceName("default", service)): found}, TRUST_DOMAIN)
 
 
-def answers(directory: Path, seconds: float) -> Iterator[tuple[str, float, list[float], int]]:
-    """For endpoints (10 of them) and clusters (100 of them): answers a second, how long each took, and its size.
-
-    Every request is the first of another Envoy, and is answered in full: they all start, and nothing is held.
-    """
-    store = SQLiteStore(directory / "store.db")
-    publisher = Publisher(store)
-    services = [f"s{number}" for number in range(2, 102)]
-    for service in services:
-        publisher.head(sidecar_plan("", service, failover=()), _content(service, 10))
-    publisher.manifest(MANIFEST, manifest(*services))
-    captured = first_request(directory, Node(_ANYBODY.decode(), "s1", "dc1"))
-    command = [POINTSMAN, "adapter", "http", "--store", directory / "store.db", "--listen", "127.0.0.1:0"]
-    with Child("adapter", command, directory) as adapter:
-        line = json.loads(wait_until(adapter.out.read_bytes, "the adapter to be ready", children=[adapter]))
-        port = int(line["http"].rpartition(":")[2])
-        for kind, resources in (("endpoints", 10), ("clusters", 100)):
-            name = f"s2.default.dc1.internal.{TRUST_DOMAIN}" if kind == "endpoints" else ""
-            rate, times, body = asyncio.run(_load(port, kind, name, _request(captured, kind, name), seconds))
-            found = orjson.loads(body)["resources"]
-            count = len(found[0]["endpoints"][0]["lb_endpoints"]) if kind == "endpoints" else len(found)
-            assert count == resources, body
-            yield kind, rate, times, len(body)
-    store.close()
+@contextlib.contextmanager
+def adapter(directory: Path) -> Iterator[int]:
+    """The port of an adapter that serves CLUSTERS clusters of ENDPOINTS endpoints each over REST."""
+    with contextlib.closing(SQLiteStore(directory / "store.db")) as store:
+        publisher = Publisher(store)
+        services = [f"s{number}" for number in range(2, 2 + CLUSTERS)]
+        for service in services:
+            publisher.head(sidecar_plan("", service, failover=()), _content(service, ENDPOINTS))
+        publisher.manifest(MANIFEST, manifest(*services))
+        command = [POINTSMAN, "adapter", "http", "--store", directory / "store.db", "--listen", "127.0.0.1:0"]
+        with Child("adapter", command, directory) as child:
+            line = json.loads(wait_until(child.out.read_bytes, "the adapter to be ready", children=[child]))
+            yield int(line["http"].rpartition(":")[2])
 
 
-def _request(captured: bytes, kind: str, name: str) -> bytes:
-    """A whole request for `kind` by the Envoy whose request for clusters was captured."""
-    node = captured.rpartition(b',"type_url":')[0]
-    rest = {"type_url": ENDPOINT_TYPE, "resource_names": [name]} if name else {"type_url": CLUSTER_TYPE}
-    body = node + b"," + orjson.dumps(rest)[1:]
-    return b"POST /v3/discovery:%s HTTP/1.1\r\nhost: pointsman\r\ncontent-length: %d\r\n\r\n%s" % (
-        kind.encode(),
-        len(body),
-        body,
-    )
+def questions(directory: Path) -> Iterator[Question]:
+    """For endpoints and clusters, as an Envoy asks, and in few words."""
+    captured = orjson.loads(first_request(directory, Node(_ANYBODY.decode(), "s1", "dc1")))
+    few = {**captured, "node": {key: each for key, each in captured["node"].items() if key != "extensions"}}
+    name = f"s2.default.dc1.internal.{TRUST_DOMAIN}"
+    for size, body in (("77 KB", captured), ("small", few)):
+        for kind, what, rest in (
+            ("endpoints", f"{ENDPOINTS} endpoints", {"type_url": ENDPOINT_TYPE, "resource_names": [name]}),
+            ("clusters", f"{CLUSTERS} clusters", {"type_url": CLUSTER_TYPE}),
+        ):
+            data = orjson.dumps({**body, **rest})
+            head = f"POST /v3/discovery:{kind} HTTP/1.1\r\nhost: pointsman\r\ncontent-type: application/json\r\n"
+            whole = f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
+            yield Question(kind, f"REST answers, {what}, {size} requests", whole)
 
 
-async def _load(port: int, kind: str, name: str, request: bytes, seconds: float) -> tuple[float, list[float], bytes]:
-    times: list[float] = []
-    asked: dict[Poller, float] = {}
-
-    def again(poller: Poller) -> None:
-        now = time.perf_counter()
-        times.append(now - asked[poller])
-        asked[poller] = now
-        poller.write(b"%s%08d%s" % (before, next(numbers), after))
-
-    pollers = [await Poller.connect(port, kind, name, again) for _ in range(CONNECTIONS)]
-    # Who asks for the same again is taken for an Envoy that rejected its answer, and made to wait.
-    before, _, after = request.partition(_ANYBODY)
-    numbers = itertools.count()
-    for each in pollers:
-        asked[each] = time.perf_counter()
-        each.write(b"%s%08d%s" % (before, next(numbers), after))
-    await asyncio.sleep(min(1.0, seconds))  # until all is rendered and warm
-    times.clear()
-    began = time.perf_counter()
-    await asyncio.sleep(seconds)
-    took, done = time.perf_counter() - began, times.copy()
-    for each in pollers:
-        each.close()
-    return len(done) / took, done, pollers[0].body
+def check(question: Question, resources: list[dict[str, object]]) -> None:
+    """Fails unless these are what was asked for."""
+    count = len(resources)
+    if question.kind == "endpoints":
+        assert len(resources) == 1, resources
+        count = len(resources[0]["endpoints"][0]["lb_endpoints"])
+    assert count == (ENDPOINTS if question.kind == "endpoints" else CLUSTERS), resources
 
 
 def measure(directory: Path, seconds: float, progress: Callable[[str], None]) -> Iterator[Measured]:
     """Answers a second of one process."""
-    for kind, rate, times, size in answers(directory, seconds):
-        progress(f"{kind}: {rate:,.0f} answers of {size:,} bytes a second")
-        what = f"REST answers, {'10 endpoints' if kind == 'endpoints' else '100 clusters'}"
-        yield Measured(f"{what}, at {CONNECTIONS} connections", rate, "a second", at_least=GOALS[kind])
-        yield Measured(f"{what}, p99", percentile(times, 0.99) * 1e3, "ms")
+    asked = list(questions(directory))
+    with adapter(directory) as port, empty_application(directory) as empty:
+        for each in asked:
+            check(each, each.ask(port))
+            rate, times = each.rate(port, seconds)
+            floor, _ = each.rate(empty, seconds / 2)
+            progress(f"{each.what}: {rate:,.0f} a second")
+            yield Measured(each.what, rate, "a second", beside=Beside("an empty application", floor))
+            yield Measured("  p99", percentile(times, 0.99) * 1e3, "ms")

@@ -4,24 +4,49 @@ import asyncio
 import contextlib
 import json
 import resource
+import socket
+import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import orjson
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
+from pointsman.delivery.response import ENDPOINT_TYPE
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.adapter.node import MANIFEST, manifest
 from tests.adapter.published import Publisher, content, sidecar_plan
 from tests.bench.polls import Poller
-from tests.bench.streams import Stream
-from tests.bench.table import Measured
+from tests.bench.streams import DATA, Stream, frame
+from tests.bench.table import Beside, Measured
+from tests.bench.up import cpu_seconds, resident_bytes
 from tests.fleet.control_plane import POINTSMAN
 from tests.fleet.process import Child, wait_until
 
-GOALS_MS = {200: 50.0, 2000: 500.0}
+GOALS_MS = {200: 50.0, 2000: 200.0, 10_000: 1000.0}
 """By how many wait: the last has it after so many milliseconds at most."""
+
+CPU_GOAL_US, MEMORY_GOAL_KB = 25.0, 60.0
+"""For each stream: of a change, and held."""
+
+_QUIET_SECONDS = 0.2
+"""After which a process that takes no CPU has nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FannedOut:
+    """So many waited at one process: per round, the seconds from before a change was published until the last of them
+    had it; and what each cost that process in CPU seconds for a change, and in bytes of memory while it waited."""
+
+    waiting: int
+    times: list[float]
+    cpu: float
+    bytes: float
 
 
 class _Waiter(Protocol):
@@ -63,11 +88,8 @@ WAYS: dict[str, tuple[str, Callable[[int, int], Awaitable[list[_Waiter]]]]] = {
 }
 
 
-def fan_out(way: str, directory: Path, numbers: list[int], rounds: int) -> Iterator[tuple[int, list[float]]]:
-    """For each of `numbers`, with so many waiting: per round, seconds from before a change was published until the
-    last of them had it. One adapter process; everybody else is in this one."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+def fan_out(way: str, directory: Path, numbers: list[int], rounds: int) -> Iterator[FannedOut]:
+    """For each of `numbers`, with so many waiting. One adapter process; everybody else is in this one."""
     store = SQLiteStore(directory / "store.db")
     publisher = Publisher(store)
     publisher.head(sidecar_plan(), content())
@@ -75,44 +97,98 @@ def fan_out(way: str, directory: Path, numbers: list[int], rounds: int) -> Itera
     kind, connect = WAYS[way]
     command = [POINTSMAN, "adapter", kind, "--store", directory / "store.db"]
     try:
-        with Child("adapter", [*command, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"], directory) as adapter:
+        with (
+            _many_files(),
+            Child("adapter", [*command, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"], directory) as adapter,
+        ):
             line = json.loads(wait_until(adapter.out.read_bytes, "the adapter to be ready", children=[adapter]))
             port, ops = (int(line[each].rpartition(":")[2]) for each in (kind, "ops"))
+            label = f'pointsman_subscriptions{{kind="endpoints",way="{"ads" if way == "gRPC" else "rest"}"}}'
+
+            async def held(count: int) -> None:
+                await _until_held(ops, f"{label} {count}.0")
+
+            async def publish(serving: str) -> None:
+                made = content([serving])
+                await asyncio.to_thread(publisher.head, sidecar_plan(), made)
+
             for number in numbers:
-                yield number, asyncio.run(_rounds(publisher, port, ops, way, connect, number, rounds))
+                yield asyncio.run(_rounds(publish, held, adapter.pid, partial(connect, port, number), number, rounds))
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def _many_files() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def _rounds(
-    publisher: Publisher,
-    port: int,
-    ops: int,
-    way: str,
-    connect: Callable[[int, int], Awaitable[list[_Waiter]]],
+    publish: Callable[[str], Awaitable[None]],
+    held: Callable[[int], Awaitable[None]],
+    pid: int,
+    connect: Callable[[], Awaitable[list[_Waiter]]],
     number: int,
     rounds: int,
-) -> list[float]:
-    found = []
-    waiting = await connect(port, number)
+) -> FannedOut:
+    times, cpu, memory = [], [], []
+    empty = resident_bytes(pid)
+    waiting = await connect()
     try:
         for round_ in range(rounds):
             changes = [each.change() for each in waiting]
-            label = "ads" if way == "gRPC" else "rest"
-            await _until_held(ops, f'pointsman_subscriptions{{kind="endpoints",way="{label}"}} {number}.0')
-            serving = ["dc1"] if round_ % 2 else ["dc2"]
-            made = content(serving)
-            began = time.perf_counter()
-            await asyncio.to_thread(publisher.head, sidecar_plan(), made)
-            found.append(max(await asyncio.wait_for(asyncio.gather(*changes), 60)) - began)
+            await held(number)
+            await _until_quiet(pid)
+            memory.append(resident_bytes(pid) - empty)
+            before, began = cpu_seconds(pid), time.perf_counter()
+            await publish("dc1" if round_ % 2 else "dc2")
+            times.append(max(await asyncio.wait_for(asyncio.gather(*changes), 60)) - began)
+            await _until_quiet(pid)
+            cpu.append(cpu_seconds(pid) - before)
     finally:
         for each in waiting:
             each.close()
-    await _until_held(ops, f'pointsman_subscriptions{{kind="endpoints",way="{label}"}} 0.0')
+    await held(0)
     # What is in the store now is what the next ones begin with: never what they wait for.
-    await asyncio.to_thread(publisher.head, sidecar_plan(), content(["dc1"]))
-    return found
+    await publish("dc1")
+    return FannedOut(number, times, min(cpu) / number, max(0, memory[0]) / number)
+
+
+async def _until_quiet(pid: int) -> None:
+    """Until the process takes next to no CPU, for a while at most: it looks at its store now and then."""
+    for _ in range(20):
+        before = cpu_seconds(pid)
+        await asyncio.sleep(_QUIET_SECONDS)
+        if cpu_seconds(pid) - before < 0.05 * _QUIET_SECONDS:
+            return
+
+
+def plain(directory: Path, number: int, rounds: int) -> FannedOut:
+    """The same for a process that does nothing but write to its connections what an adapter would."""
+    response = DeltaDiscoveryResponse(type_url=ENDPOINT_TYPE, nonce="1")
+    response.resources.add(name="s2").resource.value = content().assignment
+    data = response.SerializeToString()
+    message = frame(DATA, 0, 1, struct.pack(">BI", 0, len(data)) + data)
+    with _many_files(), socket.create_server(("127.0.0.1", 0)) as control:
+        command = [sys.executable, "-m", "tests.bench.broadcast", str(control.getsockname()[1]), message.hex()]
+        with Child("broadcast", command, directory) as child:
+            control.settimeout(30)
+            told, _ = control.accept()
+            with told:
+                port = int(told.recv(16))
+
+                async def publish(_: str) -> None:
+                    await asyncio.to_thread(told.sendall, b"x")
+
+                async def held(_: int) -> None:
+                    """Nobody has to ask it anything."""
+
+                return asyncio.run(_rounds(publish, held, child.pid, partial(_streams, port, number), number, rounds))
 
 
 async def _until_held(port: int, expected: str) -> None:
@@ -133,9 +209,26 @@ def measure(directory: Path, numbers: list[int], rounds: int, progress: Callable
     for way in WAYS:
         where = directory / way
         where.mkdir()
-        for number, times in fan_out(way, where, numbers, rounds):
-            progress(
-                f"{way}: {number} waited, the last for " + ", ".join(f"{each * 1e3:.0f}" for each in times) + " ms"
-            )
-            what = f"change to the last of {number:,} {'streams' if way == 'gRPC' else 'held polls'}"
-            yield Measured(what, min(times) * 1e3, "ms", GOALS_MS.get(number))
+        for found in fan_out(way, where, numbers, rounds):
+            floor = plain(directory, found.waiting, rounds) if way == "gRPC" else None
+            yield from rows(way, found, floor)
+            progress(told(way, found))
+
+
+def told(way: str, found: FannedOut) -> str:
+    """One line about it."""
+    times = ", ".join(f"{each * 1e3:.0f}" for each in found.times)
+    return f"{way}: {found.waiting:,} waited, the last for {times} ms"
+
+
+def rows(way: str, found: FannedOut, floor: FannedOut | None) -> Iterator[Measured]:
+    """What was found, beside the `floor`: a server that only writes."""
+    who = "streams" if way == "gRPC" else "held polls"
+    what = "a server that only writes"
+    least, cpu, held = (min(floor.times) * 1e3, floor.cpu * 1e6, floor.bytes / 1e3) if floor else (0.0, 0.0, 0.0)
+    goal = GOALS_MS.get(found.waiting)
+    name = f"change to the last of {found.waiting:,} {who}"
+    yield Measured(name, min(found.times) * 1e3, "ms", goal, beside=Beside(what, least))
+    goals = (CPU_GOAL_US, MEMORY_GOAL_KB) if floor else (None, None)
+    yield Measured(f"  CPU for each of the {who} and change", found.cpu * 1e6, "µs", goals[0], beside=Beside(what, cpu))
+    yield Measured(f"  memory for each of the {who}", found.bytes / 1e3, "KB", goals[1], beside=Beside(what, held))

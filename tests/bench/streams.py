@@ -11,7 +11,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE
 
 # RFC 9113, section 6: the types of frames, and flags.
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
+DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
 _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
 _INITIAL_WINDOW_SIZE, _LARGE = 4, 2**30
 
@@ -34,7 +34,7 @@ class Stream(asyncio.Protocol):
     async def connect(cls, port: int, service: str) -> "Stream":
         """A stream to the adapter on this port of 127.0.0.1, which has the endpoints when this returns."""
         _, made = await asyncio.get_running_loop().create_connection(lambda: cls(service), "127.0.0.1", port)
-        await asyncio.wait_for(made.ready, 30)
+        await asyncio.wait_for(made.ready, 60)
         return made
 
     def change(self) -> "asyncio.Future[float]":
@@ -56,9 +56,9 @@ class Stream(asyncio.Protocol):
         block = b"".join(map(_header, (*headers.items(), ("content-type", "application/grpc"))))
         transport.write(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-            + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, _LARGE))
-            + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _LARGE))
-            + _frame(_HEADERS, _END_HEADERS, 1, block)
+            + frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, _LARGE))
+            + frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _LARGE))
+            + frame(_HEADERS, _END_HEADERS, 1, block)
         )
         node = Node(id="s1-1", cluster="s1", user_agent_name="envoy")
         node.metadata["datacenter"] = "dc1"
@@ -79,7 +79,7 @@ class Stream(asyncio.Protocol):
 
     def _take(self, kind: int, flags: int, payload: bytes) -> None:
         assert self._transport is not None
-        if kind == _DATA:
+        if kind == DATA:
             self._messages += payload
             while len(self._messages) >= 5:
                 length = int.from_bytes(self._messages[1:5], "big")
@@ -88,7 +88,7 @@ class Stream(asyncio.Protocol):
                 message, self._messages = self._messages[5 : 5 + length], self._messages[5 + length :]
                 self._hear(message)
         elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-            self._transport.write(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
+            self._transport.write(frame(kind, _ACK, 0, payload if kind == _PING else b""))
         assert kind != _GOAWAY, payload
         assert not (kind == _HEADERS and flags & _END_STREAM), "the adapter ended the stream"
 
@@ -110,10 +110,11 @@ class Stream(asyncio.Protocol):
     def _say(self, request: Any) -> None:
         assert self._transport is not None
         data = request.SerializeToString()
-        self._transport.write(_frame(_DATA, 0, 1, struct.pack(">BI", 0, len(data)) + data))
+        self._transport.write(frame(DATA, 0, 1, struct.pack(">BI", 0, len(data)) + data))
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """One frame of HTTP/2."""
     return struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload
 
 

@@ -5,14 +5,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Something measured in the same run, to compare with: `what` it is, and its `value` in the same unit."""
+
+    what: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """One number: `what` it is of, its `value` in `unit`, and the goal that it should be at most, or at least."""
+    """One number: `what` it is of, its `value` in `unit`, and the goal that it should be at most, or at least.
+
+    `beside` is a peer, or a floor that nothing can beat.
+    """
 
     what: str
     value: float
     unit: str
     at_most: float | None = None
     at_least: float | None = None
+    beside: Beside | None = None
 
     @property
     def met(self) -> bool:
@@ -25,8 +37,15 @@ class Measured:
     def goal(self) -> str:
         """The goal in words, "" if it has none."""
         if self.at_most is not None:
-            return f"<= {_number(self.at_most)}"
-        return f">= {_number(self.at_least)}" if self.at_least is not None else ""
+            return f"<= {number(self.at_most)}"
+        return f">= {number(self.at_least)}" if self.at_least is not None else ""
+
+    @property
+    def compared(self) -> str:
+        """How it stands to what was measured beside it, "" if nothing was."""
+        if self.beside is None or not self.beside.value:
+            return ""
+        return f"{number(self.value / self.beside.value)} x {self.beside.what} ({number(self.beside.value)})"
 
 
 def percentile(times: Iterable[float], share: float) -> float:
@@ -37,14 +56,18 @@ def percentile(times: Iterable[float], share: float) -> float:
 
 def table(rows: Sequence[Measured]) -> str:
     """One line per number; those that miss their goal are marked."""
-    cells = [("", "measured", "", "goal", "")]
-    cells += [(row.what, _number(row.value), row.unit, row.goal, "" if row.met else "missed") for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
+    cells = [("", "measured", "", "goal", "", "against, in the same run")]
+    cells += [
+        (row.what, number(row.value), row.unit, row.goal, "" if row.met else "missed", row.compared) for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(6)]
     return "\n".join(
-        f"{what:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {goal:<{widths[3]}}  {note}".rstrip()
-        for what, value, unit, goal, note in cells
+        f"{what:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {goal:<{widths[3]}}  "
+        f"{note:<{widths[4]}}  {beside}".rstrip()
+        for what, value, unit, goal, note, beside in cells
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+def number(value: float) -> str:
+    """A number with as many digits as people need."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
