@@ -251,6 +251,14 @@ REACHED_BY = {
             "serve/crowd.py SEND_SECONDS",
         ],
     },
+    "tests/store/test_s3.py": {
+        "test_what_others_wrote_is_looked_for_once_a_second": [
+            "store/s3.py COMPARED_SECONDS",
+        ],
+        "test_who_fell_behind_what_this_store_wrote_compares_everything": [
+            "store/own_writes.py MOST_OWN_WRITES",
+        ],
+    },
     "tests/store/test_sqlite.py": {
         "test_a_log_that_grew_while_somebody_read_is_cut_when_that_is_over": [
             "store/sqlite.py _LONG_LOG_BYTES",

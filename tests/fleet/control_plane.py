@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 
 from tests.fleet.envoy import ENVOY_1_40
 from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
+from tests.fleet.seaweedfs import Bucket
 from tests.fleet.ways import DELAY_MS, Tongue, Way
 
 POINTSMAN = Path(sys.executable).parent / "pointsman"
@@ -37,13 +39,17 @@ class Pointsman:
     `files` is where they read if they read files, `socket` where they ask if they ask.
     """
 
-    def __init__(self, directory: Path, trust_domain: str, way: Way = _UNTOLD) -> None:
-        self.store = directory / "store.db"
+    def __init__(
+        self, directory: Path, trust_domain: str, way: Way = _UNTOLD, bucket: Bucket | None = None, name: str = "up"
+    ) -> None:
+        """In the file `store.db` of `directory`, or in a bucket."""
+        self.store: str | Path = bucket.url if bucket else directory / "store.db"
+        self._environment = bucket.environment if bucket else {}
         self.files = directory / "envoys"
         self.socket = directory / "xds.sock"
         self._trust_domain = trust_domain
         self._way = way
-        self._up = Child("up", [POINTSMAN, *self._up_arguments()], directory)
+        self._up = Child(name, [POINTSMAN, *self._up_arguments()], directory, self._environment)
         self._url = ""
 
     def __enter__(self) -> Self:
@@ -153,7 +159,15 @@ class Pointsman:
 
     def _run(self, *arguments: str | Path) -> str:
         command = [str(argument) for argument in (POINTSMAN, *arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=REPOSITORY,
+            env=os.environ | self._environment,
+        )
         if done.returncode != 0:
             raise FleetError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pointsman.store import sqlite
+from pointsman.store import s3, sqlite
 from pointsman.store.protocol import Forgetful, Listed, Store, Stored, StoreError, Write, Written
 
 Open = Callable[[], Store]
@@ -128,6 +128,7 @@ def test_what_somebody_took_away_is_told_once_and_what_is_put_there_again_is_new
     take_away("a")
     assert store.changes(known).gone == {"a"}
     monkeypatch.setattr(sqlite, "_COMPARED_S", 0.0)  # as a minute later
+    monkeypatch.setattr(s3, "COMPARED_SECONDS", 0.0)
     found = store.changes(known, cursor)
     assert (found.objects, found.gone) == ([], {"a"})
     known["a"] = None
@@ -233,7 +234,10 @@ def test_no_etag_ever_names_other_bytes_also_after_a_copy_was_put_back(
         store.close()
 
 
-def test_who_follows_a_busy_writer_misses_nothing_and_never_goes_back(open_again: Open) -> None:
+def test_who_follows_a_busy_writer_misses_nothing_and_never_goes_back(
+    open_again: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "COMPARED_SECONDS", 0.0)  # as if each call were a second after the one before
     writing, following = open_again(), open_again()
     keys, last = [f"k{number}" for number in range(5)], 20
 

@@ -1,7 +1,10 @@
 """What S3Store promises beyond the contract: S3's doubtful answers are settled, its refusals told in one line."""
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -9,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
+from pointsman.store.own_writes import MOST_OWN_WRITES
 from pointsman.store.protocol import Store, Stored, StoreError, StoreUnavailable, Write
 from pointsman.store.s3 import PAUSES, S3Store
 
@@ -241,5 +245,78 @@ def test_a_prefix_keeps_stores_in_one_bucket_apart(s3_client: "S3Client", bucket
     assert [listed.key for listed in whole.list("o")] == ["one/k", "other/k"]
 
 
-def test_s3_cannot_tell_so_a_wait_takes_its_time_and_says_that_something_may_have_changed(store: Store) -> None:
+def test_what_others_wrote_is_looked_for_once_a_second(
+    store: Store, rival: Store, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    known: dict[str, str | None] = {
+        f"k{number}": rival.put(Write(f"k{number}", b"1", None)).etag for number in range(3)
+    }
+    cursor = store.changes(known).cursor
+    rival.put(Write("k1", b"2", known["k1"]))
+    wire.statuses.clear()
+    found = []
+    for _ in range(12):
+        now += 0.25
+        changes = store.changes(known, cursor)
+        cursor = changes.cursor
+        known |= {one.key: one.etag for one in changes.objects}
+        found.append([one.key for one in changes.objects])
+    assert found == [[], [], [], ["k1"], *[[]] * 8]
+    assert len(wire.statuses) == 3 * len(known)
+
+
+def test_what_this_store_wrote_is_told_at_once_and_nothing_else_is_read(
+    store: Store, rival: Store, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    known: dict[str, str | None] = {
+        f"k{number}": store.put(Write(f"k{number}", b"1", None)).etag for number in range(3)
+    }
+    cursor = store.changes(known).cursor
+    store.put(Write("k2", b"2", known["k2"]))
+    store.put(Write("stranger", b"", None))
+    store.put(Write("k0", b"lost", '"no such etag"'))
+    wire.statuses.clear()
+    assert store.wait(cursor, 60.0) is True
+    changes = store.changes(known, cursor)
+    assert [(one.key, one.data) for one in changes.objects] == [("k2", b"2")]
+    assert wire.statuses == [("GET", 200)]
+    known["k2"] = changes.objects[0].etag
+    assert not store.changes(known, changes.cursor).objects
+    assert wire.statuses == [("GET", 200)]
+    assert rival.changes(known, cursor).cursor != cursor, "a cursor of another store compares everything"
+    assert len(wire.statuses) == 1 + len(known)
+
+
+def test_who_fell_behind_what_this_store_wrote_compares_everything(
+    store: Store, rival: Store, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    known: dict[str, str | None] = {
+        f"k{number}": rival.put(Write(f"k{number}", b"1", None)).etag for number in range(3)
+    }
+    cursor = store.changes(known).cursor
+    assert isinstance(store, S3Store)
+    for written, read in ((MOST_OWN_WRITES, 0), (1, len(known))):
+        for _ in range(written):
+            store._own.note("stranger")
+        wire.statuses.clear()
+        assert not store.changes(known, cursor).objects
+        assert len(wire.statuses) == read
+
+
+def test_a_wait_ends_with_a_write_of_this_store_or_with_its_time_or_with_the_store(store: Store) -> None:
     assert store.wait("", 0.01) is True
+    cursor = store.changes({}).cursor
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(store.wait, cursor, 600.0)
+        store.put(Write("k", b"", None))
+        assert waiting.result(60.0) is True
+        waiting = pool.submit(store.wait, store.changes({}).cursor, 600.0)
+        store.close()
+        with contextlib.suppress(StoreError):  # it may not have begun to wait
+            assert waiting.result(60.0) is False

@@ -47,7 +47,7 @@ def adapter() -> None:
     An adapter reads the store and nothing else. While the store is away, it serves what it has; if it starts then, what
     it keeps on disk. While the adapter is away, Envoys keep serving with what they have.
 
-    A bucket sends no notices by itself, so the adapter polls it four times a second. With --notices the adapter creates
+    A bucket sends no notices by itself, so the adapter polls it once a second. With --notices the adapter creates
     an SQS queue of its own, receives changes there, and reads the bucket only about once a minute. It deletes the queue
     when it ends.
     """

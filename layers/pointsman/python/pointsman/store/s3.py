@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pointsman.store.own_writes import OwnWrites
 from pointsman.store.protocol import Changes, Listed, Stored, StoreError, StoreUnavailable, Write, Written
 from pointsman.store.s3_errors import Refusal, code_of, explained, refusal_of, was_retried
 
@@ -20,6 +22,9 @@ _B = TypeVar("_B")
 
 PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts of a request that S3 throttles or does not answer; one attempt more than pauses."""
+
+COMPARED_SECONDS = 1.0
+"""Seconds after which a follower compares everything, for the writes of other processes."""
 
 
 class S3Store:
@@ -59,6 +64,7 @@ class S3Store:
         self._pauses = tuple(pauses)
         self._sleep = sleep
         self._closed = threading.Event()
+        self._own, self._id = OwnWrites(), uuid4().hex[:16]
         connections: int = client.meta.config.max_pool_connections  # type: ignore[attr-defined]
         self._workers = ThreadPoolExecutor(min(max_workers, connections), thread_name_prefix="s3-store")
 
@@ -90,6 +96,12 @@ class S3Store:
 
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns. If it raises, it may have been made or not."""
+        written = self._put(write)
+        if written.etag is not None:
+            self._own.note(write.key)
+        return written
+
+    def _put(self, write: Write) -> Written:
         where = self._where(write.key)
         request = partial(self._client.put_object, Bucket=self._bucket, Key=self._prefix + write.key, Body=write.data)
         perhaps_made = False
@@ -138,21 +150,39 @@ class S3Store:
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:
         """Of the keys of `known`, the objects whose etag is not the known one, in the order of `known`.
 
-        One conditional read per key, at the same time; an unchanged object is not sent. S3 has no log of writes, so the
-        cursor is ignored and always empty.
+        One conditional read per key, at the same time; an unchanged object is not sent. S3 has no log of writes. With a
+        cursor that is younger than COMPARED_SECONDS, only what this store wrote since is read, which no other process
+        knows; otherwise everything is compared.
         """
-        found = self._together(lambda item: self._read(*item), known.items())
-        gone = {key for (key, etag), each in zip(known.items(), found, strict=True) if each is Refusal.ABSENT and etag}
-        return Changes([each for each in found if isinstance(each, Stored)], "", gone)
+        now, position = time.monotonic(), self._own.position
+        since, compared = self._read_cursor(cursor)
+        own = self._own.since(since) if now - compared < COMPARED_SECONDS else None
+        asked = known.items() if own is None else [(key, etag) for key, etag in known.items() if key in own]
+        found = self._together(lambda item: self._read(*item), asked)
+        gone = {key for (key, etag), each in zip(asked, found, strict=True) if each is Refusal.ABSENT and etag}
+        after = f"{self._id} {position} {now if own is None else compared}"
+        return Changes([each for each in found if isinstance(each, Stored)], after, gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
-        """Sleep `timeout` seconds and return True: S3 does not report writes. False, at once, if closed meanwhile."""
+        """Block until this store wrote something since `cursor`, at most `timeout` seconds. Returns True also then,
+        because S3 does not report what others write; False, at once, if closed meanwhile."""
         self._check_open()
-        return not self._closed.wait(timeout)
+        since, _ = self._read_cursor(cursor)
+        self._own.wait(self._own.position if since < 0 else since, timeout, self._closed.is_set)
+        return not self._closed.is_set()
+
+    def _read_cursor(self, cursor: str) -> tuple[int, float]:
+        """How many writes of this store it has seen, and when everything was compared; (-1, never) if it is of another
+        store."""
+        match cursor.split(" "):
+            case [identity, position, compared] if identity == self._id:
+                return int(position), float(compared)
+        return -1, float("-inf")
 
     def close(self) -> None:
         """End the threads, after the running requests. The client stays open, because it came from outside."""
         self._closed.set()
+        self._own.wake()
         self._workers.shutdown()
 
     def _read(self, key: str, etag: str | None) -> Stored | Refusal:
