@@ -233,6 +233,11 @@ REACHED_BY = {
             "pipeline/rosters.py MOST_PASSED_ON",
         ],
     },
+    "tests/pipeline/test_kept.py": {
+        "test_what_is_kept_is_bounded_by_bytes_and_the_least_recently_used_goes_first": [
+            "pipeline/kept.py MOST_KEPT_BYTES",
+        ],
+    },
     "tests/pipeline/test_notify.py": {
         "test_no_more_notices_are_kept_than_a_bound": [
             "pipeline/untold.py MOST_UNTOLD",
@@ -306,6 +311,14 @@ REACHED_BY = {
         ],
         "test_a_process_lets_itself_open_so_many_files": [
             "serve/files.py _MOST_FILES",
+        ],
+    },
+    "tests/xds/test_kept.py": {
+        "test_so_many_clusters_stay_in_memory_and_none_that_is_large": [
+            "xds/content.py LARGEST_CLUSTER_BYTES MOST_CLUSTERS MOST_CLUSTER_TARGETS",
+        ],
+        "test_so_many_endpoints_stay_in_memory": [
+            "xds/assignment.py MOST_ENDPOINTS",
         ],
     },
 }

@@ -98,6 +98,20 @@ _SETTLE = [
         "test_races.py::test_a_head_that_is_retired_while_an_event_is_taken_in_stays_retired",
     ),
     Mutation(
+        "a head is computed anew when anything that it was computed from is another",
+        "pipeline/settle.py",
+        "reading.inputs == inputs:",
+        "reading.inputs is not None:",
+        "test_ingest.py::test_the_last_instance_going_from_unhealthy_to_gone_and_back_is_a_change",
+    ),
+    Mutation(
+        "a head is computed from its own trust domain and plan",
+        "pipeline/settle.py",
+        "reading.inputs == inputs:",
+        "reading.inputs is not None and reading.inputs.etags == inputs.etags:",
+        "test_changes.py",
+    ),
+    Mutation(
         "a head whose swap was lost is computed again",
         "pipeline/settle.py",
         "            if outcome.etag is None:\n",
@@ -171,7 +185,7 @@ _PUBLISH = [
     ),
     Mutation(
         "what replaces a lost head is beyond every version that there was",
-        "pipeline/verdict.py",
+        "pipeline/heads.py",
         "last = max(known + 1, number_beyond(now))",
         "last = 0",
         "test_ingest.py::test_a_damaged_head_is_replaced_by_a_version_that_no_envoy_has_seen",

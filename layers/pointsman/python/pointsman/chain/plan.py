@@ -1,7 +1,8 @@
 """Plans: everything needed to compute one cluster, without entries, compiling or look-ups."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
@@ -35,7 +36,7 @@ class PlanTarget:
         return gateways_key(self.target.datacenter) if self.mode == "remote" else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SidecarPlan:
     """One resolver node as the sidecars of `datacenter` see it: the primary target first, then those of failover.
 
@@ -47,14 +48,14 @@ class SidecarPlan:
     customization: str
     connect_timeout_ms: int
     targets: tuple[PlanTarget, ...]
-    load_balancer: "LoadBalancer | None" = None
+    load_balancer: "LoadBalancer | None" = field(default=None, hash=False)
 
-    @property
+    @cached_property
     def cluster_id(self) -> str:
         """The cluster's name without its trust domain; it never depends on health."""
         return _cluster_id(self.customization, self.targets[0].target.id)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Unique among all plans."""
         return sidecar_plan_key(self.datacenter, self.cluster_id)
@@ -63,7 +64,7 @@ class SidecarPlan:
         """The name of the Cluster and of its load assignment."""
         return f"{self.cluster_id}.internal.{trust_domain}"
 
-    @property
+    @cached_property
     def measured(self) -> bool:
         """Whether the node fails over through a mesh gateway (docs/semantics.md, section 4)."""
         return any(each.mode in ("local", "remote") for each in self.targets[1:])
@@ -73,13 +74,17 @@ class SidecarPlan:
         """Whether the upstream speaks HTTP/2."""
         return self.protocol in HTTP_PROTOCOLS - {"http"}
 
-    def inputs(self) -> frozenset[str]:
-        """The keys of all instances and gateways that the cluster is computed from."""
+    def inputs(self) -> tuple[str, ...]:
+        """The keys of all instances and gateways that the cluster is computed from, in order."""
+        return self._inputs
+
+    @cached_property
+    def _inputs(self) -> tuple[str, ...]:
         gateways = {each.gateways(self.datacenter) for each in self.targets}
-        return frozenset({each.instances for each in self.targets} | {key for key in gateways if key})
+        return tuple(sorted({each.instances for each in self.targets} | {key for key in gateways if key}))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GatewayServicePlan:
     """A service (or a subset of it), as the mesh gateways of its own datacenter forward to it."""
 
@@ -90,12 +95,12 @@ class GatewayServicePlan:
         """Where the gateways and the instances are."""
         return self.target.target.datacenter
 
-    @property
+    @cached_property
     def cluster_id(self) -> str:
         """The cluster's name without its trust domain."""
         return self.target.target.id
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Unique among all plans."""
         return gateway_plan_key(self.datacenter, self.cluster_id)
@@ -104,24 +109,24 @@ class GatewayServicePlan:
         """The name of the Cluster: the SNI that it serves."""
         return self.target.target.sni(trust_domain)
 
-    def inputs(self) -> frozenset[str]:
+    def inputs(self) -> tuple[str, ...]:
         """The key of the service's instances."""
-        return frozenset({self.target.instances})
+        return (self.target.instances,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GatewayRemotePlan:
     """The mesh gateways of another datacenter, as those of `datacenter` forward to them."""
 
     datacenter: str
     remote: str
 
-    @property
+    @cached_property
     def cluster_id(self) -> str:
         """The cluster's name without its trust domain."""
         return self.remote
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Unique among all plans."""
         return gateway_plan_key(self.datacenter, self.cluster_id)
@@ -130,9 +135,9 @@ class GatewayRemotePlan:
         """The name of the Cluster."""
         return datacenter_sni(self.remote, trust_domain)
 
-    def inputs(self) -> frozenset[str]:
+    def inputs(self) -> tuple[str, ...]:
         """The key of the other datacenter's gateways."""
-        return frozenset({gateways_key(self.remote)})
+        return (gateways_key(self.remote),)
 
 
 Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan

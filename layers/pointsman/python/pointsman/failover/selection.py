@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.filters import predicate
@@ -13,14 +14,14 @@ Instances = Mapping[str, Sequence[Instance]]
 """The instances that count, by the keys of a plan's inputs; a missing key has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measured:
     """A target's instances after its filter, each with its health and weight."""
 
     target: PlanTarget
     instances: tuple[tuple[Instance, bool, int], ...]
 
-    @property
+    @cached_property
     def healthy(self) -> int:
         """How many of them are healthy."""
         return sum(healthy for _, healthy, _ in self.instances)

@@ -127,7 +127,9 @@ def _brackets(data: bytes) -> bytes:
 def _depth_is_bounded(brackets: bytes) -> bool:
     """Whether no more than MOST_DEPTH are open at once: each round takes away the innermost of all."""
     for _ in range(MOST_DEPTH):
-        brackets = brackets.replace(b"[]", b"")
+        before, brackets = len(brackets), brackets.replace(b"[]", b"")
+        if len(brackets) == before:
+            break
     # What is left is no JSON; the parser says so, and where.
     return b"[]" not in brackets and brackets.count(b"[") <= MOST_DEPTH
 

@@ -50,25 +50,25 @@ class Catalog:
 
     def visible(self) -> Iterator[Body]:
         """The instances that exist, in health shape, ordered by source, node and id."""
-        for source in sorted(self.sources):
-            yield from _visible(self.sources[source])
+        for _, source in sorted(self.sources.items()):
+            for _, ids in sorted(source["instances"].items()):
+                yield from _visible_on(ids)
 
     def instances(self, service: str) -> list[Instance]:
         """The instances that count for `service` ("" for mesh gateways)."""
-        read = (read_instance(raw, service) for raw in self.visible())
-        return [instance for instance in read if instance.counts]
+        return counting(self, service).instances
 
 
 EMPTY = Catalog(0, {})
 NO_SOURCE: Final[Body] = {"floor": None, "instances": {}}
 
 
-def _visible(source: Body) -> Iterator[Body]:
-    for node in sorted(source["instances"]):
-        for id_ in sorted(source["instances"][node]):
-            shown = _shown(source["instances"][node][id_])
-            if shown is not None:
-                yield {**shown[0], "Checks": shown[1]}
+def _visible_on(ids: Body) -> Iterator[Body]:
+    """The instances of one node, by its instances' registers."""
+    for id_ in sorted(ids):
+        shown = _shown(ids[id_])
+        if shown is not None:
+            yield {**shown[0], "Checks": shown[1]}
 
 
 def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
@@ -78,6 +78,39 @@ def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
         return None
     checks = registers.get("c")
     return description[3], checks[3] if checks and checks[3] is not None else []
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """The instances of one catalog that count for its service, ordered by source, node and id.
+
+    `nodes` has, by source and node, the registers of the node's instances, and those of them that count.
+    """
+
+    instances: list[Instance]
+    nodes: Mapping[str, Mapping[str, tuple[Body, list[Instance]]]]
+
+
+def counting(catalog: Catalog, service: str, before: Counting | None = None) -> Counting:
+    """The instances of `catalog` that count for `service` ("" for mesh gateways).
+
+    Nodes that `before`, of an earlier state of the catalog, has with the same registers are taken from there:
+    after one of ten thousand instances changed, one is read.
+    """
+    nodes: dict[str, dict[str, tuple[Body, list[Instance]]]] = {}
+    instances: list[Instance] = []
+    for source, body in sorted(catalog.sources.items()):
+        earlier = before.nodes.get(source, {}) if before is not None else {}
+        known: Body = body["instances"]
+        ours = nodes[source] = {}
+        for node in sorted(known):
+            ids, found = known[node], earlier.get(node)
+            if found is None or found[0] is not ids:
+                read = (read_instance(raw, service) for raw in _visible_on(ids))
+                found = ids, [instance for instance in read if instance.counts]
+            ours[node] = found
+            instances += found[1]
+    return Counting(instances, nodes)
 
 
 def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:

@@ -72,12 +72,19 @@ _is_short_ip = lru_cache(maxsize=16384)(_is_ip)
 
 def unreachable(ip: str) -> str:
     """Why no other machine can connect to `ip`, "" if one can. `is_ip` must have accepted it."""
+    return _short_unreachable(ip) if len(ip) <= _SHORT else _unreachable(ip)
+
+
+def _unreachable(ip: str) -> str:
     if "%" in ip:
         return "has a zone, which means something on one machine only; leave it out"
     address = _address(ip)
     if address.is_unspecified or (isinstance(address, IPv4Address) and address in _THIS_NETWORK):
         return "is where one listens on every address, and no address of anything; give the machine's own"
     return "is a group of machines; give the address of one" if is_group(ip) else ""
+
+
+_short_unreachable = lru_cache(maxsize=16384)(_unreachable)
 
 
 def is_group(ip: str) -> bool:

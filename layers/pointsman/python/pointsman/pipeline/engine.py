@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.pipeline.config import NO_CONFIG_HEAD, NO_ROOT, Config, ConfigHead, Root, load_root, read_config_head
+from pointsman.pipeline.heads import HeadReadings
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.pipeline.objects import ObjectCache
@@ -37,11 +38,11 @@ def _utc_now() -> datetime:
 
 
 def _random_nonce() -> str:
-    return uuid4().hex
+    return token_hex(16)
 
 
 def _random_identity() -> str:
-    return uuid4().hex[:16]
+    return token_hex(8)
 
 
 class Engine:
@@ -72,6 +73,7 @@ class Engine:
         self.untold = Untold(notify)
         self.objects = ObjectCache(store)
         self.readings = CatalogReadings()
+        self.heads = HeadReadings(store)
         self._clock = clock
         self._scope = scope
         self._notices = notices

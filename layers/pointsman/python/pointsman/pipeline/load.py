@@ -1,6 +1,6 @@
 """Reads the config: all of it, or what one event needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pointsman.model.stored import Kind
@@ -53,7 +53,7 @@ def index_of(plans: Mapping[str, PlanEntry]) -> dict[str, dict[str, PlanEntry]]:
     return index
 
 
-def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> dict[str, PlanEntry]:
+def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> Mapping[str, PlanEntry]:
     """The plans that read the catalog under `catalog_key`, by their keys.
 
     A service's index entry contains the plans themselves; that of a datacenter's gateways, which nearly every plan may
@@ -62,13 +62,22 @@ def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> dict[str, 
     bucket = root.maps["index"].digest_for(catalog_key)
     if bucket is None:
         return {}
-    found: Mapping[str, Any] = objects.get(bucket, Kind.CONFIG_MAP)["values"].get(catalog_key) or {}
-    bare = [key for key, body in found.items() if body is None]
+
+    def read(content: Mapping[str, Any]) -> tuple[dict[str, PlanEntry], list[str]]:
+        found: Mapping[str, Any] = content["values"].get(catalog_key) or {}
+        plans = {key: PlanEntry.of_json(body) for key, body in sorted(found.items()) if body is not None}
+        return plans, [key for key, body in found.items() if body is None]
+
+    plans, bare = objects.made(bucket, Kind.CONFIG_MAP, catalog_key, read)
+    return dict(sorted((plans | _plans(objects, root, bare)).items())) if bare else plans
+
+
+def _plans(objects: ObjectCache, root: Root, plan_keys: Iterable[str]) -> dict[str, PlanEntry]:
     shards = root.maps["plans"]
-    names = {key: shards.digest_for(key) for key in bare}
-    buckets = objects.get_many((name for name in names.values() if name), Kind.CONFIG_MAP)
-    out = {key: PlanEntry.of_json(body) for key, body in found.items() if body is not None}
-    for key, name in names.items():
-        if name:
-            out[key] = PlanEntry.of_json(buckets[name]["values"][key])
-    return dict(sorted(out.items()))
+    names = {key: name for key in plan_keys if (name := shards.digest_for(key))}
+    objects.get_many(names.values(), Kind.CONFIG_MAP)  # all at once
+
+    def plan(key: str, name: str) -> PlanEntry:
+        return objects.made(name, Kind.CONFIG_MAP, key, lambda content: PlanEntry.of_json(content["values"][key]))
+
+    return {key: plan(key, name) for key, name in names.items()}

@@ -1,10 +1,11 @@
 """Reads, verifies and caches immutable objects; seals mutable ones."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, parse
@@ -12,6 +13,16 @@ from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreError, Write
 
 _KEPT = 8192
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(eq=False, slots=True)
+class _Object:
+    """One object, parsed, and what was made of it, by the names of the parts."""
+
+    value: Any
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 class ObjectCache:
@@ -21,11 +32,14 @@ class ObjectCache:
         """Cache the objects of `store`, at most the `most` that were read last."""
         self._store = store
         self._most = most
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[str, _Object] = OrderedDict()
         self._lock = Lock()
 
     def get_many(self, digests: Iterable[str], kind: Kind) -> dict[str, Any]:
         """The objects under `digests`, parsed. Raises StoreError if one is missing, damaged or not of this `kind`."""
+        return {name: each.value for name, each in self._get_many(digests, kind).items()}
+
+    def _get_many(self, digests: Iterable[str], kind: Kind) -> dict[str, _Object]:
         wanted = list(dict.fromkeys(digests))
         with self._lock:
             found = {name: self._kept[name] for name in wanted if name in self._kept}
@@ -38,7 +52,7 @@ class ObjectCache:
                     what = "is missing" if stored is None else "does not have the content that its name promises"
                     raise StoreError(f"the config object {name} {what}; restore it, or roll the config back")
                 try:
-                    found[name] = check_kind(parse(stored.data), kind)
+                    found[name] = _Object(check_kind(parse(stored.data), kind))
                 except (Damaged, NewerSchema) as error:
                     raise StoreError(f"the config object {name} cannot be read: {error}") from None
             with self._lock:
@@ -51,6 +65,17 @@ class ObjectCache:
     def get(self, name: str, kind: Kind) -> Any:
         """One object, parsed."""
         return self.get_many([name], kind)[name]
+
+    def made(self, name: str, kind: Kind, part: str, make: Callable[[Any], _Made]) -> _Made:
+        """What `make` makes of one object, kept as `part` for as long as the object is.
+
+        `make` has to be a function of the object and `part` alone.
+        """
+        kept = self._get_many([name], kind)[name]
+        if part not in kept.made:
+            kept.made[part] = make(kept.value)
+        made: _Made = kept.made[part]
+        return made
 
     def put_many(self, objects: Mapping[str, bytes]) -> None:
         """Write objects by their digests; existing ones are the same by definition."""

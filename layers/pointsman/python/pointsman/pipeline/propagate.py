@@ -11,11 +11,12 @@ from pointsman.model.words import counted
 from pointsman.pipeline.config import Config, ConfigHead, PlanEntry, Root, load_root, read_config_head
 from pointsman.pipeline.config_head import Latest, WentBack, write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.heads import read_head_object
 from pointsman.pipeline.manifests import nameable, publish_manifests
 from pointsman.pipeline.rosters import publish_roster
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.pipeline.swaps import swap_many
-from pointsman.pipeline.verdict import head_write, read_head_object, retirement
+from pointsman.pipeline.verdict import head_write, retirement
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 

@@ -71,11 +71,11 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
         etags = {each.key: each.etag for each in (engine.store.put_many(writes) if writes else ())}
         lost: dict[str, list[int]] = {}
         for fold in folds:
-            if fold.write is not None and (etag := etags[fold.write.key]) is None:
-                lost[fold.key] = pending[fold.key]
-                continue
             if fold.write is not None:
-                engine.readings.keep(fold.key, fold.catalog, fold.serial, etag)
+                if (etag := etags[fold.write.key]) is None:
+                    lost[fold.key] = pending[fold.key]
+                    continue
+                engine.readings.keep(fold.key, fold.catalog, fold.serial, etag, len(fold.write.data))
             outcomes |= zip(pending[fold.key], fold.outcomes, strict=True)
         pending = lost
         if not pending:

@@ -1,27 +1,17 @@
 """Settle: recomputes clusters until every head covers the current inputs (docs/architecture.md, "Ingest")."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from pointsman.failover.selection import Instances
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.pipeline.config import ConfigHead, PlanEntry, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs
 from pointsman.pipeline.moved import Moved
-from pointsman.pipeline.readings import CatalogReading
-from pointsman.pipeline.verdict import (
-    NO_HEAD_READING,
-    HeadReading,
-    Verdict,
-    behind,
-    decide,
-    head_write,
-    history_write,
-    read_head_object,
-)
+from pointsman.pipeline.verdict import Verdict, behind, decide, head_write, history_write
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 from pointsman.xds.content import Content, compute
@@ -173,6 +163,18 @@ class _Newer:
     content: Content
 
 
+@dataclass(frozen=True, slots=True)
+class _Swap:
+    """A head that is about to be written: as it was read, and what it becomes."""
+
+    key: str
+    before: HeadReading
+    after: Snapshot
+    verdict: Verdict
+    inputs: Inputs
+    write: Write
+
+
 def _settle_batch(
     engine: Engine,
     batch: Jobs,
@@ -190,13 +192,15 @@ def _settle_batch(
     found: dict[str, _Newer] = {}
     gone_back: list[Behind] = []
     retired: set[str] = set()
-    swaps: list[tuple[str, PlanEntry, HeadReading, Snapshot, Verdict, Write]] = []
+    swaps: list[_Swap] = []
     copies: list[Write] = []
     for key, job in batch.items():
         reading = NO_HEAD_READING
         try:
-            reading = read_head_object(engine.store, key, objects.get(keys.snapshot(key)), now)
-            content, provenance = recompute(engine, job, objects, trust_domain=trust_domain, epoch=era.epoch)
+            reading = engine.heads.read(key, objects.get(keys.snapshot(key)), now)
+            content, provenance, inputs = recompute(
+                engine, job, objects, trust_domain=trust_domain, epoch=era.epoch, reading=reading
+            )
             verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
             # The same head as before: it was published before this read.
             before = newer.get(key)
@@ -218,21 +222,25 @@ def _settle_batch(
         if verdict is Verdict.STANDS and snapshot is not None:
             done.add(key)
             out.stood.append(Moved(key, job.plan.datacenter, snapshot.version, reading.data))
+            if reading.inputs != inputs:
+                engine.heads.keep(key, replace(reading, inputs=inputs))
         elif snapshot is not None:
             if verdict is Verdict.MOVE:
                 copy = history_write(key, reading)
                 copies += [copy] if copy else []
             write = head_write(key, reading, snapshot, engine.nonce())
-            swaps.append((key, job, reading, snapshot, verdict, write))
+            swaps.append(_Swap(key, reading, snapshot, verdict, inputs, write))
     if swaps:
-        written = engine.store.put_many([*(swap[5] for swap in swaps), *copies])
-        for (key, job, reading, snapshot, verdict, write), outcome in zip(swaps, written, strict=False):
+        written = engine.store.put_many([*(swap.write for swap in swaps), *copies])
+        for swap, outcome in zip(swaps, written, strict=False):
             if outcome.etag is None:
                 continue
-            done.add(key)
-            switched = _switched(reading.snapshot, snapshot)
-            moved = Moved(key, job.plan.datacenter, snapshot.version, write.data, switched)
-            if verdict is Verdict.MOVE:
+            done.add(swap.key)
+            after = HeadReading(swap.after, swap.before.serial + 1, outcome.etag, swap.write.data, swap.inputs)
+            engine.heads.keep(swap.key, after)
+            switched = _switched(swap.before.snapshot, swap.after)
+            moved = Moved(swap.key, swap.inputs.plan.datacenter, swap.after.version, swap.write.data, switched)
+            if swap.verdict is Verdict.MOVE:
                 out.moved.append(moved)
             else:
                 out.stamped.append(moved)
@@ -259,15 +267,23 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    engine: Engine, job: PlanEntry, objects: Mapping[str, Stored], *, trust_domain: str, epoch: int
-) -> tuple[Content, Provenance]:
-    """The content of a plan with the catalogs in `objects`, and its provenance."""
-    instances: Instances
-    revisions: dict[str, int] = {}
-    readings: dict[str, CatalogReading] = {}
-    for source in sorted(job.plan.inputs()):
-        reading = engine.readings.read(source, objects.get(keys.catalog(source)))
-        readings[source] = reading
-        revisions[source] = reading.catalog.revision
-    instances = {source: reading.instances for source, reading in readings.items()}
-    return compute(job.plan, instances, trust_domain), Provenance(epoch, job.generation, revisions)
+    engine: Engine,
+    job: PlanEntry,
+    objects: Mapping[str, Stored],
+    *,
+    trust_domain: str,
+    epoch: int,
+    reading: HeadReading = NO_HEAD_READING,
+) -> tuple[Content, Provenance, Inputs]:
+    """The content of a plan with the catalogs in `objects`, its provenance, and what it was computed from.
+
+    If that of `reading` was computed from the same, it is taken from there.
+    """
+    readings = {source: engine.readings.read(source, objects.get(keys.catalog(source))) for source in job.plan.inputs()}
+    revisions = {source: each.catalog.revision for source, each in readings.items()}
+    inputs = Inputs(job.plan, trust_domain, tuple(each.etag for each in readings.values()))
+    if reading.snapshot is not None and reading.inputs == inputs:
+        content = reading.snapshot.content
+    else:
+        content = compute(job.plan, {source: each.instances for source, each in readings.items()}, trust_domain)
+    return content, Provenance(epoch, job.generation, revisions), inputs

@@ -6,8 +6,8 @@ from typing import Any
 from pointsman.chain.plan import SidecarPlan
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.heads import read_head_object
 from pointsman.pipeline.settle import BATCH
-from pointsman.pipeline.verdict import read_head_object
 from pointsman.store import keys
 from pointsman.xds.content import TargetHealth
 

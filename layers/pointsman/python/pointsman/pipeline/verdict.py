@@ -1,16 +1,16 @@
 """Decides what to do with a computed snapshot, and makes the writes for it (docs/architecture.md, "Snapshots")."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from pointsman.model.era import Era
-from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.config_head import Behind
-from pointsman.pipeline.objects import number_beyond, seal
+from pointsman.pipeline.heads import HeadReading
+from pointsman.pipeline.objects import seal
 from pointsman.store import keys
-from pointsman.store.protocol import Store, Stored, Write
+from pointsman.store.protocol import Write
 from pointsman.xds.content import Content
-from pointsman.xds.snapshot import Provenance, Relation, Snapshot, read_snapshot, snapshot_json
+from pointsman.xds.snapshot import Provenance, Relation, Snapshot, snapshot_json
 
 
 class Verdict(Enum):
@@ -20,40 +20,6 @@ class Verdict(Enum):
     STAMP = "the same version with a newer provenance"
     STANDS = "it stands already"
     READ_AGAIN = "another writer knows more, or the store went back"
-
-
-@dataclass(frozen=True, slots=True)
-class HeadReading:
-    """A head as it was read (None if there is none), with the `etag` and `serial` to swap it."""
-
-    snapshot: Snapshot | None
-    serial: int
-    etag: str | None
-    data: bytes
-
-
-NO_HEAD_READING = HeadReading(None, 0, None, b"")
-
-
-def read_head_object(store: Store, plan_key: str, stored: Stored | None, now: str) -> HeadReading:
-    """The head in `stored`.
-
-    An unreadable one counts as lost: its replacement gets a version greater than any published one, so that no Envoy
-    has to go back. The history alone does not show how great that is, because it expires, and a crash may have kept
-    versions out of it. But no head changes every second, so the seconds since 1970 are greater. Raises NewerSchema for
-    one that a newer Pointsman wrote, which is not lost.
-    """
-    if stored is None:
-        return NO_HEAD_READING
-    try:
-        body = parse(stored.data)
-        return HeadReading(read_snapshot(body), number(body, "serial"), stored.etag, stored.data)
-    except Damaged:
-        past = (keys.version_of(each.key) for each in store.list(keys.history_of(plan_key)))
-        known = max((version for version in past if version is not None), default=0)
-        last = max(known + 1, number_beyond(now))
-        lost = Snapshot(last, Content(b"", b"", "", (), ""), Provenance(0, 0, {}), "", "", retired=True)
-        return HeadReading(lost, last, stored.etag, b"")
 
 
 def decide(

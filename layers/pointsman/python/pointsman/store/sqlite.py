@@ -17,10 +17,10 @@ from pointsman.store.sqlite_watch import LOG, FileMoved, Watch
 
 _INSERT = """
     INSERT INTO objects (seq, tag, written, data, key) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (key) DO NOTHING RETURNING seq"""
+    ON CONFLICT (key) DO NOTHING"""
 _UPDATE = """
     UPDATE objects SET seq = ?, tag = ?, written = ?, data = ?
-    WHERE key = ? AND seq = ? AND tag = ? RETURNING seq"""
+    WHERE key = ? AND seq = ? AND tag = ?"""
 _GREATEST = "SELECT seq FROM store"
 _COUNT = "UPDATE store SET seq = ?"
 _GET = "SELECT key, seq, tag, data FROM objects WHERE key = ?"
@@ -307,16 +307,17 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[lis
     """Make `writes` in a transaction that has begun; their outcomes, and the number of the last one (0 for none)."""
     (before,) = connection.execute(_GREATEST).fetchone()
     last, now, outcomes = before, int(time.time()), []
+    cursor = connection.cursor()
     for write in writes:
         tag = secrets.token_hex(8)
         values = (last + 1, tag, now, write.data, write.key)
         won = False
         if write.if_etag is None:
-            won = bool(connection.execute(_INSERT, values).fetchall())
+            won = cursor.execute(_INSERT, values).rowcount == 1
         else:
             seq, _, was = write.if_etag.partition("-")
             if seq.isdecimal() and len(seq) <= _MOST_DIGITS:
-                won = bool(connection.execute(_UPDATE, (*values, int(seq), was)).fetchall())
+                won = cursor.execute(_UPDATE, (*values, int(seq), was)).rowcount == 1
         last += won
         outcomes.append(Written(write.key, _etag(last, tag) if won else None))
     if last == before:

@@ -1,6 +1,8 @@
 """Load assignments: the endpoints of a cluster, in groups (docs/semantics.md, sections 6 and 7)."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
 
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.health_check_pb2 import HEALTHY, UNHEALTHY
@@ -15,6 +17,9 @@ from pointsman.model.instance import Instance
 
 OVERPROVISIONING_FACTOR = 100_000
 """So large that the next tier is used only when no endpoint of the tier above is healthy."""
+
+MOST_ENDPOINTS: Final = 65_536
+"""Endpoints that stay in memory as they are sent; a service's other ones are made for each of its snapshots."""
 
 _Place = tuple[str, int, bool, int]
 
@@ -73,16 +78,19 @@ def _counting(instances: Sequence[Instance]) -> Iterable[Instance]:
 
 
 def _group(places: Iterable[_Place], priority: int) -> LocalityLbEndpoints:
-    return LocalityLbEndpoints(
-        priority=priority,
-        lb_endpoints=[
-            LbEndpoint(
-                endpoint=Endpoint(
-                    address=Address(socket_address=SocketAddress(address=address, port_value=port)),
-                ),
-                health_status=HEALTHY if healthy else UNHEALTHY,
-                load_balancing_weight=UInt32Value(value=weight),
-            )
-            for address, port, healthy, weight in sorted(places)
-        ],
+    # One serialized message after another is all of them merged: here, a group with all endpoints.
+    group = LocalityLbEndpoints.FromString(b"".join(map(_endpoint, sorted(places))))
+    group.priority = priority
+    return group
+
+
+@lru_cache(maxsize=MOST_ENDPOINTS)
+def _endpoint(place: _Place) -> bytes:
+    """A group with one endpoint, serialized."""
+    address, port, healthy, weight = place
+    endpoint = LbEndpoint(
+        endpoint=Endpoint(address=Address(socket_address=SocketAddress(address=address, port_value=port))),
+        health_status=HEALTHY if healthy else UNHEALTHY,
+        load_balancing_weight=UInt32Value(value=weight),
     )
+    return bytes(LocalityLbEndpoints(lb_endpoints=[endpoint]).SerializeToString(deterministic=True))

@@ -1,6 +1,8 @@
 """The computed content of one cluster of one datacenter, which a snapshot holds, and its consistency check."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -14,6 +16,15 @@ from pointsman.model.names import is_ip
 from pointsman.model.regex import bounded
 from pointsman.xds.assignment import gateway_assignment, sidecar_assignment
 from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
+
+MOST_CLUSTERS: Final = 4096
+"""Clusters that stay in memory as they were made; as many as they were checked."""
+
+MOST_CLUSTER_TARGETS: Final = 16
+"""Targets of a plan whose cluster stays in memory."""
+
+LARGEST_CLUSTER_BYTES: Final = 8192
+"""Bytes of a cluster that is remembered as checked: more than one of so many targets has."""
 
 
 class InconsistentContent(PointsmanError):
@@ -59,14 +70,12 @@ class Content:
 
         Raises InconsistentContent unless cluster and assignment fit each other and every endpoint is usable.
         """
+        cluster = _read_cluster(self.cluster)
         try:
-            cluster = Cluster.FromString(self.cluster)
             assignment = ClusterLoadAssignment.FromString(self.assignment)
-            tls = UpstreamTlsContext()
-            secured = cluster.transport_socket.typed_config.Unpack(tls)
         except DecodeError as error:
-            raise InconsistentContent(f"not a serialized cluster with its load assignment: {error}") from None
-        if not cluster.name or cluster.type != Cluster.DiscoveryType.EDS:
+            raise InconsistentContent(f"not a serialized load assignment: {error}") from None
+        if not cluster.name or not cluster.is_eds:
             raise InconsistentContent(f'cluster "{cluster.name}" is not an EDS cluster with a name')
         if assignment.cluster_name != cluster.name:
             raise InconsistentContent(
@@ -80,9 +89,37 @@ class Content:
             )
         if self.targets:
             target = self.active if self.measured else self.targets[0].id
-            if not secured or not tls.sni.startswith(f"{target}.internal."):
-                raise InconsistentContent(f'cluster "{cluster.name}" has SNI "{tls.sni}", its target is {target}')
-        return str(cluster.name)
+            if not cluster.sni.startswith(f"{target}.internal."):
+                raise InconsistentContent(f'cluster "{cluster.name}" has SNI "{cluster.sni}", its target is {target}')
+        return cluster.name
+
+
+@dataclass(frozen=True, slots=True)
+class _ClusterFacts:
+    """What the check needs of a serialized cluster. `sni` is "" without TLS."""
+
+    name: str
+    is_eds: bool
+    sni: str
+
+
+def _read_cluster(data: bytes) -> _ClusterFacts:
+    """Raises InconsistentContent if `data` is no cluster."""
+    # Clusters change with the config, and seldom with health, so most were read before.
+    return _read_small(data) if len(data) <= LARGEST_CLUSTER_BYTES else _read(data)
+
+
+def _read(data: bytes) -> _ClusterFacts:
+    try:
+        cluster = Cluster.FromString(data)
+        tls = UpstreamTlsContext()
+        cluster.transport_socket.typed_config.Unpack(tls)
+    except DecodeError as error:
+        raise InconsistentContent(f"not a serialized cluster: {error}") from None
+    return _ClusterFacts(str(cluster.name), cluster.type == Cluster.DiscoveryType.EDS, str(tls.sni))
+
+
+_read_small = lru_cache(maxsize=MOST_CLUSTERS)(_read)
 
 
 def check_assignment(assignment: ClusterLoadAssignment) -> None:
@@ -114,11 +151,27 @@ def compute(plan: Plan, instances: Instances, trust_domain: str) -> Content:
         return _content(plan, instances, trust_domain)
 
 
+def _cluster(plan: Plan, active: int, trust_domain: str) -> bytes:
+    """The serialized cluster of `plan`."""
+    if isinstance(plan, SidecarPlan) and len(plan.targets) > MOST_CLUSTER_TARGETS:
+        return _make(plan, active, trust_domain)
+    return _make_small(plan, active, trust_domain)
+
+
+def _make(plan: Plan, active: int, trust_domain: str) -> bytes:
+    if isinstance(plan, SidecarPlan):
+        return _bytes(sidecar_cluster(plan, active, trust_domain))
+    return _bytes(gateway_cluster(plan, trust_domain))
+
+
+_make_small = lru_cache(maxsize=MOST_CLUSTERS)(_make)
+
+
 def _content(plan: Plan, instances: Instances, trust_domain: str) -> Content:
     if isinstance(plan, SidecarPlan):
         selection = select(plan, instances)
         return Content(
-            cluster=_bytes(sidecar_cluster(plan, selection.active, trust_domain)),
+            cluster=_cluster(plan, selection.active, trust_domain),
             assignment=_bytes(sidecar_assignment(plan, selection, instances, trust_domain)),
             active=plan.targets[selection.active].target.id,
             targets=tuple(
@@ -128,13 +181,13 @@ def _content(plan: Plan, instances: Instances, trust_domain: str) -> Content:
             sentence=sentence(plan, selection),
         )
     assignment = gateway_assignment(plan, instances, trust_domain)
-    places = [endpoint for group in assignment.endpoints for endpoint in group.lb_endpoints]
+    places = sum(len(group.lb_endpoints) for group in assignment.endpoints)
     return Content(
-        cluster=_bytes(gateway_cluster(plan, trust_domain)),
+        cluster=_cluster(plan, 0, trust_domain),
         assignment=_bytes(assignment),
         active="",
         targets=(),
-        sentence=f"{plan.cluster_id}: forwarded to {len(places)} addresses",
+        sentence=f"{plan.cluster_id}: forwarded to {places} addresses",
     )
 
 
