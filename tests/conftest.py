@@ -1,11 +1,15 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
 from functools import cache
 
 import botocore.loaders
+import pytest
 from hypothesis import Phase, settings
 
+from tests.fleet.process import Ports
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.share import share_of
 
 # Tests start processes while gRPC servers run beside them. gRPC's handlers for a fork wake its threads in the child,
@@ -28,3 +32,11 @@ if os.environ.get("POINTSMAN_TESTS_SHRINK") == "0":
 # A session reads botocore's descriptions of the services from disk for itself. There is a session for each cold start
 # of a function, and for hundreds of clients beside them.
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A SeaweedFS for all tests of a worker that need one. It takes four seconds to start, and then costs nothing."""
+    with Ports() as ports, SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), ports) as weed:
+        weed.wait_ready()
+        yield weed

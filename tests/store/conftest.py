@@ -5,6 +5,8 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from pointsman.store.protocol import Store
 from pointsman.store.s3 import S3Store
 from pointsman.store.sqlite import SQLiteStore
 
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.pipeline.memory import Connection, MemoryStore
 from tests.store.wire import Wire
 
@@ -57,7 +60,39 @@ def bucket(s3_client: "S3Client", wire: Wire) -> str:
     return name
 
 
-@pytest.fixture(params=["sqlite", "s3", "memory"])
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where the objects of a bucket's store are."""
+
+    client: "S3Client"
+    bucket: str
+    prefix: str
+
+    def objects(self) -> dict[str, bytes]:
+        """All of them, by their full keys."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
+        names = [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return {name: self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read() for name in names}
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_client(seaweedfs: SeaweedFS) -> "S3Client":
+    """A client of SeaweedFS, whose lists come in pages of 20. It has a bucket, `objects`."""
+    client = seaweedfs.client()
+    client.create_bucket(Bucket="objects")
+    client.list_objects_v2 = partial(client.list_objects_v2, MaxKeys=20)  # type: ignore[method-assign]
+    return client
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest) -> Kept:
+    """The empty place of a test in a bucket, mocked or real."""
+    if "seaweedfs" in request.node.callspec.params.values():
+        return Kept(request.getfixturevalue("seaweedfs_client"), "objects", f"{next(_buckets)}/")
+    return Kept(request.getfixturevalue("s3_client"), request.getfixturevalue("bucket"), "mesh/")
+
+
+@pytest.fixture(params=["sqlite", "s3", "seaweedfs", "memory"])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens one more instance of one and the same store; all are closed after the test."""
     opened: list[Store] = []
@@ -67,8 +102,8 @@ def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
         objects = MemoryStore()
         make = lambda: Connection(objects, page=20)  # noqa: E731
     else:
-        client, name = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
-        make = lambda: S3Store(client, name, "mesh/")  # noqa: E731
+        kept: Kept = request.getfixturevalue("kept")
+        make = lambda: S3Store(kept.client, kept.bucket, kept.prefix)  # noqa: E731
 
     def open_again() -> Store:
         opened.append(make())
@@ -100,22 +135,16 @@ def put_back(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Cal
 
             return put_back
     else:
-        client, bucket = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
+        kept: Kept = request.getfixturevalue("kept")
 
         def copied() -> Callable[[], None]:
-            def objects() -> dict[str, bytes]:
-                listed = client.list_objects_v2(Bucket=bucket).get("Contents", ())
-                return {
-                    each["Key"]: client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in listed
-                }
-
-            then = objects()
+            then = kept.objects()
 
             def put_back() -> None:
-                for key in objects():
-                    client.delete_object(Bucket=bucket, Key=key)
+                for key in kept.objects():
+                    kept.client.delete_object(Bucket=kept.bucket, Key=key)
                 for key, data in then.items():
-                    client.put_object(Bucket=bucket, Key=key, Body=data)
+                    kept.client.put_object(Bucket=kept.bucket, Key=key, Body=data)
 
             return put_back
 
@@ -137,10 +166,10 @@ def take_away(request: pytest.FixtureRequest, open_again: Open, tmp_path: Path) 
         def take_away(key: str) -> None:
             del opened.objects.objects[key]
     else:
-        client, bucket = request.getfixturevalue("s3_client"), request.getfixturevalue("bucket")
+        kept: Kept = request.getfixturevalue("kept")
 
         def take_away(key: str) -> None:
-            client.delete_object(Bucket=bucket, Key=f"mesh/{key}")
+            kept.client.delete_object(Bucket=kept.bucket, Key=kept.prefix + key)
 
     return take_away
 

@@ -99,7 +99,7 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Every object whose key starts with `prefix`, in key order."""
+        """Every object whose key starts with `prefix`, once, in any order."""
         ...
 
     def changes(self, known: Mapping[str, str | None], cursor: str = "") -> Changes:

@@ -136,7 +136,7 @@ class S3Store:
         return [*self._together(self.put, writes)]
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes, as S3 lists them."""
+        """Every object whose key starts with `prefix`, in the order in which the bucket lists them."""
         start: dict[str, Any] = {}
         while True:
             request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=self._prefix + prefix, **start)
