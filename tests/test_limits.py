@@ -130,6 +130,9 @@ REACHED_BY = {
         ],
     },
     "tests/aws/test_uploads.py": {
+        "test_nothing_else_is_ever_read": [
+            "model/sources/upload.py LONGEST_KEY_BYTES",
+        ],
         "test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing": [
             "model/sources/upload.py MAX_UPLOAD_BYTES",
         ],

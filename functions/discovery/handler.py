@@ -125,7 +125,7 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> Response[str]:
     logger.info("answered", asked=request.name, version=outcome.answer.text)
     signals.count("DiscoveryAnswered")
     if Version.read(request.version) is not None:
-        signals.lag("DeliveryLag", outcome.answer.published)
+        signals.lag_since("DeliveryLag", outcome.answer.published)
     return json_answer(200, body)
 
 

@@ -18,6 +18,7 @@ gc.disable()  # Off until all is imported: nothing is garbage yet, and collectin
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
@@ -37,7 +38,7 @@ from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
-from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, read_upload
+from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, is_test, read_upload
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
@@ -117,6 +118,8 @@ def read_record(record: SQSRecord, account: str) -> Taken:
     """Read `record`, without ingesting it yet."""
     try:
         raw = read_json(record.body)
+        if is_test(raw):
+            return Taken(ignored=("S3 tests whether its notifications arrive",))
         if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
             return Taken(upload=upload)
         reading = read(raw, account)
@@ -143,7 +146,7 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
                 logger.set_correlation_id(event.id or record.message_id)
                 if isinstance(done, Exception):
                     raise done
-                tell_of_event(event, done)
+                tell_of_event(event, done, sent_at(record))
         except InvalidInput as error:
             refuse(record, error)
     except Exception as error:
@@ -155,8 +158,14 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
         raise
 
 
-def tell_of_event(event: HealthEvent, done: Ingested) -> None:
-    """Log and count the outcome of one health event."""
+def sent_at(record: SQSRecord) -> datetime | None:
+    """When the queue took in `record`; None if it does not say."""
+    sent_ms = str(record.attributes.get("SentTimestamp", ""))
+    return datetime.fromtimestamp(int(sent_ms) / 1000, UTC) if sent_ms.isdecimal() else None
+
+
+def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> None:
+    """Log and count the outcome of one health event, which the queue took in at `sent`."""
     signals.count("EventsIngested")
     signals.count("EventsDuplicate", not done.new and done.stale is None)
     if done.stale is not None:
@@ -179,7 +188,9 @@ def tell_of_event(event: HealthEvent, done: Ingested) -> None:
             vanished=done.vanished,
         )
     if done.moved:
-        signals.lag("PublishLag", event.time)
+        # EventBridge's time of an event has whole seconds only.
+        if sent is not None:
+            signals.lag("PublishLag", sent)
         moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 

@@ -136,11 +136,17 @@ class Aws:
     def _make_bucket(self, name: str, properties: Json) -> None:
         bucket = self.stack.refs[name]
         self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        told = properties.get("NotificationConfiguration", {}).get("EventBridgeConfiguration", {})
-        if told.get("EventBridgeEnabled"):
-            self.s3.put_bucket_notification_configuration(
-                Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
-            )
+        queues = [
+            {
+                "QueueArn": each["Queue"],
+                "Events": [each["Event"]],
+                "Filter": {"Key": {"FilterRules": each["Filter"]["S3Key"]["Rules"]}},
+            }
+            for each in self.stack.value(properties["NotificationConfiguration"])["QueueConfigurations"]
+        ]
+        self.s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": queues}
+        )
 
     def _make_queue(self, name: str, properties: Json) -> None:
         attributes = {key: each if isinstance(each, str) else json.dumps(each) for key, each in self._of(properties)}
@@ -340,7 +346,10 @@ class Aws:
     def messages(self, queue: str) -> Sequence[Json]:
         """What can be received from a queue now."""
         found = self.sqs.receive_message(
-            QueueUrl=self.stack.refs.get(queue, queue), MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            QueueUrl=self.stack.refs.get(queue, queue),
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
         )
         messages: Sequence[Json] = found.get("Messages", [])
         return messages

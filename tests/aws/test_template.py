@@ -228,16 +228,17 @@ PEER = f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/pointsman"
 def test_an_event_goes_to_the_peers_once_and_never_back() -> None:
     with Aws(PeerBus1=PEER) as aws:
         rules = dict(aws.stack.of("AWS::Events::Rule"))
-        assert {"HealthRule", "Peer1Rule"} <= rules.keys()
-        assert not {"Peer2Rule", "Peer3Rule"} & rules.keys()
-        pattern = aws.stack.value(rules["Peer1Rule"]["EventPattern"])
+        assert {"HealthRule", "PeersRule"} <= rules.keys()
+        assert "PeersRule" not in dict(Stack().of("AWS::Events::Rule"))
+        pattern = aws.stack.value(rules["PeersRule"]["EventPattern"])
         assert (pattern["account"], pattern["region"]) == ([ACCOUNT], [REGION]), "what began elsewhere stays here"
-        assert aws.stack.value(rules["Peer1Rule"]["Targets"])[0]["Arn"] == PEER
+        assert [each["Arn"] for each in aws.stack.value(rules["PeersRule"]["Targets"])] == [PEER]
         (allowed,) = aws.stack.value(aws.stack.resources["ForwardRole"]["Properties"]["Policies"])
         assert PEER in allowed["PolicyDocument"]["Statement"][0]["Resource"]
         boto3.client("events", "eu-west-1").create_event_bus(Name="pointsman")
+        before = aws.depth("Queue")  # S3 has tested whether its notifications arrive
         aws.put_event(s2())
-        assert aws.depth("Queue") == 1
+        assert aws.depth("Queue") == before + 1
 
 
 def test_events_of_other_regions_and_accounts_are_taken_in_only_if_the_stack_is_told_so() -> None:
@@ -255,21 +256,53 @@ def test_events_of_other_regions_and_accounts_are_taken_in_only_if_the_stack_is_
         assert aws.stack.value(policy["Statement"])["Principal"] == {"AWS": ["210987654321"]}
 
 
-def test_the_queue_takes_what_the_rules_send_and_nothing_else(stack: Stack) -> None:
-    to_queue = {
-        name
-        for name, rule in stack.of("AWS::Events::Rule")
-        for target in rule["Targets"]
-        if target["Arn"] == {"Fn::GetAtt": ["Queue", "Arn"]}
-    }
-    (allowed,) = (
-        statement
-        for _, policy in stack.of("AWS::SQS::QueuePolicy")
-        for statement in policy["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
-    )
-    assert {each["Fn::GetAtt"][0] for each in allowed["Condition"]["ArnEquals"]["aws:SourceArn"]} == to_queue
-    assert (allowed["Action"], allowed["Principal"]) == ("sqs:SendMessage", {"Service": "events.amazonaws.com"})
+def test_six_stacks_name_each_other() -> None:
+    peers = {f"PeerBus{number}": PEER.replace("west-1", f"west-{number}") for number in range(1, 6)}
+    with Aws(**peers) as aws:
+        targets = aws.stack.value(dict(aws.stack.of("AWS::Events::Rule"))["PeersRule"]["Targets"])
+        assert [each["Arn"] for each in targets] == [*peers.values()]
+        assert len({each["Id"] for each in targets}) == 5, "a rule takes five targets"
+
+
+def to(stack: Stack, queue: str) -> set[str]:
+    """The rules that send to a queue, at once or what they cannot deliver."""
+    arn = {"Fn::GetAtt": [queue, "Arn"]}
+    return {name for name, rule in stack.of("AWS::Events::Rule") if f"'Arn': {arn}" in str(rule["Targets"])}
+
+
+def test_the_queues_take_what_the_rules_and_uploads_send_and_nothing_else() -> None:
+    """What AWS sends on somebody's behalf says on whose, and the policy names them."""
+    with Aws(PeerBus1=PEER) as aws:
+        allowed = {}
+        for name, policy in aws.stack.of("AWS::SQS::QueuePolicy"):
+            for statement in aws.stack.value(policy["PolicyDocument"]["Statement"]):
+                if statement["Effect"] == "Allow":
+                    assert statement["Action"] == "sqs:SendMessage"
+                    allowed[name, statement["Principal"]["Service"]] = statement["Condition"]
+        arns = {name: aws.stack.attributes[name, "Arn"] for name, _ in aws.stack.of("AWS::Events::Rule")}
+        health = arns["HealthRule"]
+        assert to(aws.stack, "Queue") == {"HealthRule"}
+        assert to(aws.stack, "DeadLetters") == {"HealthRule", "TasksRule", "PeersRule"}
+        assert allowed == {
+            ("QueuePolicy", "events.amazonaws.com"): {"ArnEquals": {"aws:SourceArn": health}},
+            ("QueuePolicy", "s3.amazonaws.com"): {
+                "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                "ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"},
+            },
+            ("DeadLettersPolicy", "events.amazonaws.com"): {
+                "ArnEquals": {"aws:SourceArn": [health, arns["TasksRule"], arns["PeersRule"]]}
+            },
+        }
+
+
+def test_what_eventbridge_cannot_deliver_is_among_the_dead_letters() -> None:
+    with Aws(PeerBus1=PEER) as aws:
+        dead = aws.stack.attributes["DeadLetters", "Arn"]
+        for name, rule in aws.stack.of("AWS::Events::Rule"):
+            for target in aws.stack.value(rule["Targets"]):
+                # The next tick of the schedule does what a missed one would have done, and an alarm says if none comes.
+                wanted = None if name == "ReconcileTimer" else {"Arn": dead}
+                assert target.get("DeadLetterConfig") == wanted, name
 
 
 def test_what_ecs_says_reaches_the_mesh_and_its_peers_over_the_mesh_s_own_bus() -> None:
@@ -288,6 +321,9 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
         "RepairsAlarm",
         "VanishedAlarm",
         "FailedHeadsAlarm",
+        "UndeliveredAlarm",
+        "ReconcileMissingAlarm",
+        "ThrottlesAlarm",
         *(f"{name}ErrorsAlarm" for name in FUNCTIONS),
     }
     assert "AlarmActions" not in stack.value(
@@ -296,6 +332,29 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:pagers"
     for _, alarm in Stack({"AlarmTopic": topic}).of("AWS::CloudWatch::Alarm"):
         assert Stack({"AlarmTopic": topic}).value(alarm["AlarmActions"]) == [topic]
+
+
+def test_an_alarm_of_many_metrics_names_every_rule_and_every_function() -> None:
+    with Aws(PeerBus1=PEER, SilenceSeconds="900") as aws:
+        alarms = {name: aws.stack.value(each) for name, each in aws.stack.of("AWS::CloudWatch::Alarm")}
+        summed = {
+            name: [
+                each["MetricStat"]["Metric"]["Dimensions"] for each in alarms[name]["Metrics"] if "MetricStat" in each
+            ]
+            for name in ("UndeliveredAlarm", "ThrottlesAlarm")
+        }
+        rules = {name: aws.stack.value(rule) for name, rule in aws.stack.of("AWS::Events::Rule")}
+        # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html: those of a bus of one's own are
+        # told of by bus and rule.
+        assert sorted(
+            sorted((each["Name"], each["Value"]) for each in one) for one in summed["UndeliveredAlarm"]
+        ) == sorted(
+            sorted([("RuleName", rule["Name"])] + [("EventBusName", bus) for bus in [rule.get("EventBusName")] if bus])
+            for rule in rules.values()
+        )
+        assert {one[0]["Value"] for one in summed["ThrottlesAlarm"]} == {aws.stack.refs[name] for name in FUNCTIONS}
+        assert alarms["SilenceAlarm"]["Period"] == "900"
+        assert alarms["ReconcileMissingAlarm"]["TreatMissingData"] == "breaching"
 
 
 def test_sam_saves_its_answers_where_the_next_deploy_looks_for_them() -> None:
@@ -326,7 +385,7 @@ def test_the_manual_names_every_parameter_and_every_alarm(stack: Stack) -> None:
     manual = (REPOSITORY / "docs/aws.md").read_text()
     for name in source()["Parameters"]:
         assert f"`{name}`" in manual, name
-    for name, _ in stack.of("AWS::CloudWatch::Alarm"):
+    for name, _ in Stack({"SilenceSeconds": "300"}).of("AWS::CloudWatch::Alarm"):
         assert f"`{name.removesuffix('Alarm')}`" in manual, name
     for name in (*(name for name in stack.outputs if name.endswith("PolicyArn")), "ConfigureURL", "DiscoveryURL"):
         assert f"`{name}`" in manual, name

@@ -3,9 +3,10 @@
 import copy
 import json
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
-from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload
+from pointsman.model.sources.upload import LONGEST_KEY_BYTES, MAX_UPLOAD_BYTES, Upload
 
 from tests.aws.harness import Aws, sqs_event
 from tests.aws.mesh import RESOLVER, active, s2
@@ -21,6 +22,12 @@ def upload(aws: Aws, key: str, content: str | bytes) -> None:
     """What a CI job does with `aws s3 cp`."""
     body = content.encode() if isinstance(content, str) else content
     aws.s3.put_object(Bucket=aws.stack.refs["Bucket"], Key=key, Body=body)
+
+
+def told_of(notification: Any) -> Any:
+    """What a notification of S3 says of bucket and object."""
+    (record,) = notification["Records"]
+    return record["s3"]
 
 
 def timeout(aws: Aws) -> Any:
@@ -86,7 +93,7 @@ def test_what_is_wrong_is_refused_with_its_reasons_and_changes_nothing(
     mesh.put_event(s2())
     assert mesh.pump() == 0, "the good one beside it is taken in"
     (dead,) = mesh.messages("DeadLetters")
-    assert json.loads(dead["Body"])["detail"]["object"]["key"] == key
+    assert unquote_plus(told_of(json.loads(dead["Body"]))["object"]["key"]) == key
     assert reason in dead["MessageAttributes"]["reason"]["StringValue"]
     config = {name: data for name, data in mesh.objects().items() if name.startswith("config/")}
     assert config == {name: data for name, data in before.items() if name.startswith("config/")}
@@ -187,13 +194,14 @@ def test_a_folder_made_in_the_console_is_nothing_to_apply(mesh: Aws) -> None:
     [
         ("somebody-elses", "deploy/s2.hcl", "is not this stack's bucket"),
         ("", "snapshots/dc1/sidecar/x", 'is not a key under "deploy/"'),
-        ("", "", "detail.object.key"),
+        ("", "", "s3.object.key"),
+        ("", f"deploy/{'x' * (LONGEST_KEY_BYTES - 6)}", "is not a key under"),
     ],
 )
 def test_nothing_else_is_ever_read(mesh: Aws, bucket: str, key: str, reason: str) -> None:
     event = copy.deepcopy(SAMPLES["s3-deploy-upload"])
-    event["detail"]["bucket"]["name"] = bucket or mesh.stack.refs["Bucket"]
-    event["detail"]["object"]["key"] = key
+    told_of(event)["bucket"]["name"] = bucket or mesh.stack.refs["Bucket"]
+    told_of(event)["object"]["key"] = key
     mesh.sqs.send_message(QueueUrl=mesh.stack.refs["Queue"], MessageBody=json.dumps(event))
     mesh.calls.clear()
     assert mesh.pump() == 0
@@ -204,10 +212,23 @@ def test_nothing_else_is_ever_read(mesh: Aws, bucket: str, key: str, reason: str
 
 def test_the_sample_is_what_s3_sends(mesh: Aws) -> None:
     event = copy.deepcopy(SAMPLES["s3-deploy-upload"])
-    event["detail"]["bucket"]["name"] = mesh.stack.refs["Bucket"]
-    upload(mesh, event["detail"]["object"]["key"], HCL)
+    told_of(event)["bucket"]["name"] = mesh.stack.refs["Bucket"]
+    upload(mesh, unquote_plus(told_of(event)["object"]["key"]), HCL)
     (sent,) = mesh.messages("Queue")
-    assert event["detail"].keys() <= json.loads(sent["Body"])["detail"].keys() | {"source-ip-address"}
+    assert told_of(event).keys() == told_of(json.loads(sent["Body"])).keys()
     records = sqs_event([{**sent, "Body": json.dumps(event)}], mesh.stack.attributes["Queue", "Arn"])
     assert mesh.handler("Ingest")(records) == {"batchItemFailures": []}
     assert timeout(mesh) == NINE_SECONDS
+
+
+def test_what_s3_sends_to_see_whether_its_notifications_arrive_is_ignored(mesh: Aws) -> None:
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": mesh.stack.refs["Bucket"]}
+    mesh.sqs.send_message(QueueUrl=mesh.stack.refs["Queue"], MessageBody=json.dumps(test))
+    assert mesh.pump() == 0
+    assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 0)
+
+
+def test_only_uploads_are_told_of(mesh: Aws) -> None:
+    mesh.request("Configure", "PUT", "/v1/config", [RESOLVER | {"ConnectTimeout": "9s"}])
+    mesh.s3.put_object(Bucket=mesh.stack.refs["Bucket"], Key="incoming/list.json", Body=b"{}")
+    assert mesh.depth("Queue") == 0

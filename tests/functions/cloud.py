@@ -56,13 +56,16 @@ class Cloud:
             text = body if isinstance(body, str) else json.dumps(body)
             self.sqs.send_message(QueueUrl=self.queue, MessageBody=text)
 
-    def deliver(self) -> list[str]:
+    def deliver(self, attributes: Mapping[str, str] | None = None) -> list[str]:
         """Invoke the function with one batch of what waits in the queue, as Lambda's event source mapping does.
 
-        What it reports as failed is seen by the next call again, the rest is deleted. The bodies of the failed.
+        `attributes` are other values of attributes that SQS gives every record. What it reports as failed is seen by
+        the next call again, the rest is deleted. The bodies of the failed.
         """
         received = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["All"])
         messages = received.get("Messages", [])
+        for message in messages:
+            message["Attributes"] |= attributes or {}
         failed = self.failures({"Records": [_record(message) for message in messages]})
         for message in messages:
             handle = {"QueueUrl": self.queue, "ReceiptHandle": message["ReceiptHandle"]}

@@ -2,7 +2,7 @@
 
 import json
 import runpy
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +125,9 @@ def test_without_a_queue_for_dead_letters_the_poison_is_a_batch_item_failure(
     cloud.send("{}", sample_text("bare-detail"))
     assert cloud.deliver() == ["{}"]
     assert cloud.published(API).active == "api.default.dc3"
-    assert metrics(capsys) == {
+    told = metrics(capsys)
+    assert told.pop("PublishLag") > 0
+    assert told == {
         "EventsIngested": 1,
         "EventsFailed": 1,
         "ResolversRecomputed": 1,
@@ -225,28 +227,28 @@ def test_most_of_a_catalog_vanishing_at_once_is_a_loud_metric(cloud: Cloud, caps
 @pytest.mark.parametrize(
     ("ago", "least", "most"), [(5.0, 5_000, 35_000), (-60.0, 0, 0)], ids=["five seconds ago", "a clock that is ahead"]
 )
-def test_the_lag_is_counted_from_when_the_event_says_it_happened(
+def test_the_lag_is_counted_from_when_the_queue_took_the_event_in(
     cloud: Cloud, capsys: pytest.CaptureFixture[str], ago: float, least: float, most: float
 ) -> None:
-    happened = datetime.now(UTC) - timedelta(seconds=ago)
+    """EventBridge's own time of an event has whole seconds only, and other machines' clocks are other clocks."""
     cloud.send(sample("gateway-health-changed"))
     assert cloud.deliver() == []
     capsys.readouterr()
-    cloud.send({"time": happened.isoformat(), "detail": sample("bare-detail")})
-    assert cloud.deliver() == []
+    cloud.send({"time": "2026-03-02T10:04:12Z", "detail": sample("bare-detail")})
+    sent_ms = round((time.time() - ago) * 1000)
+    assert cloud.deliver({"SentTimestamp": str(sent_ms)}) == []
     assert cloud.published(API).active == "api.default.dc3"
     assert least <= metrics(capsys)["PublishLag"] <= most
 
 
-@pytest.mark.parametrize("time", ["", "soon"])
-def test_an_event_that_does_not_say_when_it_happened_has_no_lag(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str], time: str
+def test_a_record_that_does_not_say_when_it_was_sent_has_no_lag(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cloud.send(sample("gateway-health-changed"))
     assert cloud.deliver() == []
     capsys.readouterr()
-    cloud.send({"time": time, "detail": sample("bare-detail")})
-    assert cloud.deliver() == []
+    cloud.send(sample("bare-detail"))
+    assert cloud.deliver({"SentTimestamp": ""}) == []
     told = metrics(capsys)
     assert "PublishLag" not in told
     assert told["TargetsSwitched"] == 1

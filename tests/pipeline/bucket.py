@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from urllib.parse import quote_plus
 
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
@@ -86,8 +87,8 @@ class Bucket:
 
 
 def _batch_of(key: str, content: bytes | None) -> Batch:
-    raw = {"detail-type": "Object Created", "detail": {"bucket": {"name": _NAME}, "object": {"key": key}}}
-    upload = read_upload(raw, _NAME, UPLOADS)
+    created = {"bucket": {"name": _NAME}, "object": {"key": quote_plus(key)}}
+    upload = read_upload({"Records": [{"eventSource": "aws:s3", "s3": created}]}, _NAME, UPLOADS)
     assert upload is not None
     return parse_documents(upload.documents(content))
 

@@ -25,14 +25,16 @@ class Signals:
         if value:
             self.metrics.add_metric(name, MetricUnit.Count, value)
 
-    def lag(self, name: str, since: str) -> None:
-        """Add the milliseconds since a moment (ISO 8601; UTC if it names no time zone); nothing if it cannot be
-        parsed."""
+    def lag_since(self, name: str, text: str) -> None:
+        """As `lag`, from a moment as ISO 8601 (UTC if it names no time zone); nothing if it cannot be parsed."""
         try:
-            then = datetime.fromisoformat(since)
+            then = datetime.fromisoformat(text)
         except ValueError:
             return
-        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        self.lag(name, then if then.tzinfo else then.replace(tzinfo=UTC))
+
+    def lag(self, name: str, then: datetime) -> None:
+        """Add the milliseconds since a moment."""
         # Other machines' clocks may be ahead of ours.
         passed_ms = max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
         self.metrics.add_metric(name, MetricUnit.Milliseconds, passed_ms)
