@@ -5,8 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pointsman.store.protocol import StoreError
+from pointsman.store.session import new_client, new_session
 
 from tests.aws.harness import url_event
 from tests.fleet.process import REPOSITORY
@@ -51,6 +54,18 @@ def run(function: str, script: str, **more: str) -> str:
 def test_a_cold_start_imports_nothing_that_the_first_event_does_not_need(function: str) -> None:
     unwanted = NEVER if function == "configure" else [*NEVER, *COMPILING]
     assert run(function, f"print([name for name in {unwanted} if name in sys.modules], gc.isenabled())") == "[] True"
+
+
+def test_a_first_client_looks_into_no_other_services_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: seen.append(str(path)) or real(path))
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    client = new_client(new_session(), "sqs", region="eu-central-1")
+    assert client.meta.service_model.service_name == "sqs"
+    assert {Path(each).name for each in seen if "botocore" in each} <= {"data", "sqs"}
+    with pytest.raises(StoreError, match="nothing-like-it"):
+        new_client(new_session(), "nothing-like-it", region="eu-central-1")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -4,10 +4,15 @@ It is botocore's. boto3 adds nothing that is used here, and importing it takes a
 start of a function.
 """
 
+import gzip
+import os
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import JSONFileLoader, Loader
 from botocore.session import get_session
 
 from pointsman.store.bucket_url import BucketUrl, region_of
@@ -18,9 +23,40 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+class _Descriptions(JSONFileLoader):
+    """Reads botocore's descriptions of AWS's services with orjson, several times as fast as botocore itself."""
+
+    def load_file(self, file_path: str) -> Any:
+        for ending, opened in ((".json", open), (".json.gz", gzip.open)):
+            try:
+                with opened(file_path + ending, "rb") as file:
+                    return orjson.loads(file.read())
+            except OSError:
+                continue
+        return None
+
+
+class _Loader(Loader):
+    """Finds the descriptions of one service without a look into the folders of all the others."""
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        """The names of all services, also of those that have no description of this type."""
+        return sorted({name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)})
+
+
+@cache
+def _loader(path: str | None) -> Loader:
+    """The loader of all sessions with this `AWS_DATA_PATH`: it keeps what it has read."""
+    paths = [os.path.expanduser(os.path.expandvars(each)) for each in path.split(os.pathsep)] if path else None
+    return _Loader(paths, file_loader=_Descriptions())
+
+
 def new_session() -> "Session":
     """A session with the environment's settings: region, profile or role, `AWS_ENDPOINT_URL`."""
-    return get_session()
+    session = get_session()
+    # Of the time that the first client takes, half goes into finding and reading descriptions otherwise.
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
 
 
 def new_client(
