@@ -118,29 +118,29 @@ class Open:
     def __init__(self, who: ProxyId) -> None:
         self.proxy, self.node = who, ""
 
+    def wake(self) -> None:
+        """Somebody waits here."""
+
 
 class Come:
     """Who came, until `go`."""
 
     def __init__(self, served: Served, who: ProxyId) -> None:
         self._served, self._channel = served, ads_stream.Channel()
+        self._stream: Any = Open(who)
         served.follower.join(who)
         with served.ads._lock:
             self._channel = served.ads._channels.setdefault((who, True), self._channel)
-            self._channel.wakes.add(self.wake)
-        self._stream: Any = Open(who)
+            self._channel.streams.add(self._stream)
         served.ads._streams.add(self._stream)
         served.ads._look_for(who, NEW, self._channel)
         found = served.rest._lookup._look(who, NEW)
         if not isinstance(found, tuple):
             served.rest._channels.setdefault((who, True), RestChannel()).take(found)
 
-    def wake(self) -> None:
-        """Somebody waits here."""
-
     def go(self) -> None:
         """Hang up."""
-        self._channel.wakes.discard(self.wake)
+        self._channel.streams.discard(self._stream)
         self._served.ads._streams.discard(self._stream)
         self._served.ads._forget(self._stream.proxy, NEW, self._channel)
 

@@ -33,6 +33,10 @@ class ResourceKind(Enum):
         return self.name.lower()
 
 
+KINDS = {each.value: each for each in ResourceKind}
+"""Each kind by its type URL."""
+
+
 def response(version: str, type_url: str, resources: Iterable[bytes]) -> bytes:
     """A serialized DiscoveryResponse of `version` with these serialized resources, all of them of `type_url`."""
     message = DiscoveryResponse(

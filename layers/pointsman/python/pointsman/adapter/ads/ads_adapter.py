@@ -106,7 +106,8 @@ class AdsAdapter:
         """Send the current views of these proxies."""
         changed = {*changed, *self._defects.due}
         with self._lock:
-            touched = [(key, channel) for key, channel in self._channels.items() if key[0] in changed]
+            keys = ((proxy, hostnames) for proxy in changed for hostnames in (False, True))
+            touched = [(key, channel) for key in keys if (channel := self._channels.get(key))]
         woken = []
         for (proxy, hostnames), channel in touched:
             with self._defects.of(proxy, _MAKING):
@@ -122,22 +123,27 @@ class AdsAdapter:
 
     def in_use(self) -> set[ProxyId]:
         """The proxies with a stream."""
-        return {stream.proxy for stream in self._streams.copy()}
+        with self._lock:
+            return {proxy for (proxy, _), channel in self._channels.items() if channel.streams}
 
     def release(self, proxies: Iterable[ProxyId]) -> None:
         """Drop everything about these proxies, unless they have a stream again."""
         proxies = set(proxies)
         with self._lock:
-            for key in [key for key, channel in self._channels.items() if key[0] in proxies and not channel.wakes]:
-                del self._channels[key]
+            for key in [(proxy, hostnames) for proxy in proxies for hostnames in (False, True)]:
+                if key in self._channels and not self._channels[key].streams:
+                    del self._channels[key]
         self._shelf.forget(proxies)
         for proxy in proxies:
             self._defects.forget(proxy)
 
     def fetching(self) -> list[Fetching]:
         """The retired proxies that still have a stream."""
-        streams = self._streams.copy()
-        return [(WAY, each.proxy, each.node) for each in streams if self._follower.is_retired(each.proxy)]
+        if not self._follower.any_retired:
+            return []
+        with self._lock:
+            found = [each for (proxy, _), each in self._channels.items() if self._follower.is_retired(proxy)]
+        return [(WAY, each.proxy, each.node) for channel in found for each in channel.streams.copy()]
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """For each proxy, what fails for it alone and will be tried again."""
@@ -229,7 +235,7 @@ class AdsAdapter:
                 follower=self._follower,
                 wake=self._in_loop,
             )
-            channel.wakes.add(stream.wake)
+            channel.streams.add(stream)
             self._streams.add(stream)
         try:
             missing = await self._find(proxy, envoy, channel, _has_something(first))
@@ -245,7 +251,7 @@ class AdsAdapter:
         except StreamFailed as error:
             await self._refuse(context, error.status, str(error), label="stream")
         finally:
-            channel.wakes.discard(stream.wake)
+            channel.streams.discard(stream)
             self._streams.discard(stream)
             self._forget(proxy, envoy, channel)
         if self._draining:
@@ -296,7 +302,7 @@ class AdsAdapter:
     def _forget(self, proxy: ProxyId, envoy: EnvoyVersion | None, channel: Channel) -> None:
         """Drop everything about a proxy that the store does not know."""
         with self._lock:
-            if not channel.wakes and channel.resources is None:
+            if not channel.streams and channel.resources is None:
                 self._channels.pop((proxy, takes_hostnames(envoy)), None)
 
     def _put(self, channel: Channel, resources: Resources | None) -> None:
@@ -349,8 +355,8 @@ def _has_something(first: Any) -> bool:
 
 def _wake(channels: Iterable[Channel]) -> None:
     for channel in channels:
-        for wake in channel.wakes:
-            wake()
+        for stream in channel.streams:
+            stream.wake()
 
 
 def _some_version(hostnames: bool) -> EnvoyVersion | None:

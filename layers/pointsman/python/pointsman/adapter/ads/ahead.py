@@ -30,6 +30,8 @@ class _Met:
 class Ahead:
     """The meetings of one stream, at most one of each kind."""
 
+    __slots__ = ("_follower", "_met", "_node", "_proxy", "_wake")
+
     def __init__(self, follower: Follower, proxy: ProxyId, node: str, wake: Callable[[], None]) -> None:
         """`wake` is called, on any thread, when a meeting is done."""
         self._follower, self._proxy, self._node, self._wake = follower, proxy, node, wake
@@ -41,6 +43,8 @@ class Ahead:
 
         `resources` are the newest, taken after the last `wake`.
         """
+        if not self._met and not conversation.ahead:
+            return False
         trusted = False
         for kind in self._met.keys() - conversation.ahead.keys():
             self._leave(kind)

@@ -2,8 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
@@ -23,8 +22,7 @@ PATIENCE_S = 5.0
 Request = TypeVar("Request", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One serialized response. `published` is the publication time of the newest change in it (RFC 3339), "" if the
     Envoy asked rather than waited for a change."""
 
@@ -147,7 +145,7 @@ class Conversation(ABC, Generic[Request]):
             groups.insert(0, changed)
         asked = of.owed if of.at != -1 else ours.keys()
         for group in groups:
-            published = max((each.published for each in group if each.name not in asked), default="")
+            published = max([each.published for each in group if each.name not in asked], default="")
             out.append(Response(of.kind, self._bring(of, resources, group, gone), published))
             gone = []
         # While the Envoy is ahead nothing counts as brought: what was skipped now is checked again.
@@ -205,12 +203,13 @@ class Conversation(ABC, Generic[Request]):
         if names is None:
             return False
         of.answered = now
-        if of.kind is ResourceKind.ENDPOINTS:
+        if of.kind is ResourceKind.ENDPOINTS and self._awaited:
             for name in names:
                 self._awaited.pop(name, None)
         if error is None:
-            for name in (*names, ""):
-                of.rejected.pop(name, None)
+            if of.rejected:
+                for name in (*names, ""):
+                    of.rejected.pop(name, None)
             return self._withheld
         if of.kind is ResourceKind.CLUSTERS:
             self._awaited = {place: each for place, each in self._awaited.items() if each[0] not in names}

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from pointsman.adapter.ads.conversation import Conversation
-from pointsman.adapter.ads.resources import Resource, Resources, restamped, told
+from pointsman.adapter.ads.resources import Resource, Resources, numbered, restamped, told
 from pointsman.adapter.ads.subscription import Subscription
-from pointsman.delivery.response import ResourceKind
+from pointsman.delivery.response import KINDS, ResourceKind
 from pointsman.discovery.version import Version
 
 _EVERYTHING = "*"
+_EMPTY = {kind: DeltaDiscoveryResponse(type_url=kind.type_url).SerializeToString() for kind in ResourceKind}
 
 
 class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
@@ -19,9 +20,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
 
     def receive(self, request: DeltaDiscoveryRequest, now: float) -> bool:
         """Process one request. Its subscriptions count even if it answers an outdated response."""
-        try:
-            kind = ResourceKind(request.type_url)
-        except ValueError:
+        if (kind := KINDS.get(request.type_url)) is None:
             return False  # secrets, routes and other kinds come from other sources
         of = self.subscriptions.get(kind)
         names = set(request.resource_names_subscribe)
@@ -58,8 +57,8 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         if gone and not changed:
             changed = self._witness(of, resources, gone)
         of.take(nonce, changed, gone, resources.number)
-        rest = DeltaDiscoveryResponse(type_url=of.kind.type_url, nonce=nonce, removed_resources=gone)
-        return b"".join([*(each.single for each in changed), rest.SerializeToString()])
+        removed = DeltaDiscoveryResponse(removed_resources=gone).SerializeToString() if gone else b""
+        return b"".join([*[each.single for each in changed], removed, _EMPTY[of.kind], numbered(nonce)])
 
     @staticmethod
     def _witness(of: Subscription, resources: Resources, gone: Sequence[str]) -> list[Resource]:

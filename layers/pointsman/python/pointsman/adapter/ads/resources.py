@@ -71,6 +71,11 @@ class Resources:
         }
 
 
+def numbered(nonce: str) -> bytes:
+    """A serialized response of either protocol with nothing but this nonce: field 5 of both, less than 128 bytes."""
+    return b"\x2a%c%s" % (len(nonce), nonce.encode("ascii"))
+
+
 def told(name: str, version: Version | None) -> Resource:
     """A resource that an Envoy reports: with this version, or with another control plane's (None), which counts as
     oldest."""

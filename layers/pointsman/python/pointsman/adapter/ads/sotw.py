@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 from pointsman.adapter.ads.conversation import Conversation
 from pointsman.adapter.ads.resources import Resource, Resources
 from pointsman.adapter.ads.subscription import Subscription
-from pointsman.delivery.response import ResourceKind
+from pointsman.delivery.response import KINDS, ResourceKind
 from pointsman.discovery.version import Standing, Version, standing
 
 _EVERYTHING = "*"
@@ -25,9 +25,7 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
 
     def receive(self, request: DiscoveryRequest, now: float) -> bool:
         """Process one request. An answer to an outdated response, or to none of this stream, is ignored."""
-        try:
-            kind = ResourceKind(request.type_url)
-        except ValueError:
+        if (kind := KINDS.get(request.type_url)) is None:
             return False  # secrets, routes and other kinds come from other sources
         of = self.subscriptions.get(kind)
         names = set(request.resource_names)

@@ -53,14 +53,34 @@ UNREADABLE = object()
 
 @dataclass(slots=True)
 class Channel:
-    """The state that all streams of one proxy and one form of delivery share; `wakes` wake the open ones."""
+    """The state that all streams of one proxy and one form of delivery share; `streams` are the open ones."""
 
     resources: Resources | None = None
-    wakes: set[Callable[[], None]] = field(default_factory=set)
+    streams: "set[Stream]" = field(default_factory=set)
 
 
 class Stream:
     """Carries a conversation over one RPC. Use everything except `rejections` and `dump` only on the server's loop."""
+
+    __slots__ = (
+        "_ahead",
+        "_channel",
+        "_clock",
+        "_context",
+        "_conversation",
+        "_defects",
+        "_delivered",
+        "_ended",
+        "_failed",
+        "_meetings",
+        "_metrics",
+        "_rejections",
+        "_unreadable",
+        "_waiter",
+        "_woken",
+        "node",
+        "proxy",
+    )
 
     def __init__(
         self,
@@ -86,40 +106,56 @@ class Stream:
         self._delivered, self._defects = delivered, defects
         self._failed: StreamFailed | None = None
         self._unreadable = False
-        self._wake = asyncio.Event()
+        # Not an asyncio.Event: it has 750 bytes, and there are thousands of streams.
+        self._woken = False
+        self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._ahead: Set[ResourceKind] = frozenset()
-        self._meetings = Ahead(follower, proxy, node, lambda: wake(self._wake.set))
+        self._meetings = Ahead(follower, proxy, node, lambda: wake(self.wake))
         self._rejections: dict[tuple[ResourceKind, str], Rejection] = {}
 
-    @property
-    def wake(self) -> Callable[[], None]:
-        """A function to call, in the loop, when there may be something to send."""
-        return self._wake.set
+    def wake(self) -> None:
+        """Look whether there is something to send. Call it in the loop."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def end(self) -> None:
         """Send what is under way, then end."""
         self._ended = True
-        self._wake.set()
+        self.wake()
 
     async def run(self, first: Any) -> None:
         """Answer `first` and further requests until the Envoy disconnects or `end` is called. Raises StreamFailed, or
         RequestUnreadable."""
         self._receive(first)
-        reading = asyncio.ensure_future(self._read())
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(self._read())
+        timer = None
         try:
             while not self._ended:
-                self._wake.clear()
-                resources = self._channel.resources
-                sent = resources is not None and await self._send(resources)
-                if not sent and not self._wake.is_set():
-                    await self._rest()
+                self._woken = False
+                if (resources := self._channel.resources) is not None:
+                    for response in self._next(resources):
+                        await self._context.write(response.data)
+                        if response.kind in self._delivered:
+                            self._delivered[response.kind](response.published)
+                    self._see_who_is_ahead(resources)
+                if self._woken:
+                    continue
+                self._waiter, due = loop.create_future(), self._conversation.due
+                timer = None if due is None else loop.call_later(max(0.0, due - self._clock()), self.wake)
+                await self._waiter
+                if timer is not None:
+                    timer.cancel()
             if self._failed is not None:
                 raise self._failed
             if self._unreadable:
                 raise RequestUnreadable
         finally:
             reading.cancel()
+            if timer is not None:
+                timer.cancel()
             self._meetings.end()
             if self._metrics:
                 for kind in self._conversation.subscriptions:
@@ -150,7 +186,7 @@ class Stream:
                     self._unreadable = True
                     return
                 if self._receive(request):
-                    self._wake.set()
+                    self.wake()
         finally:
             self.end()
 
@@ -166,7 +202,8 @@ class Stream:
         self.end()
 
     def _take_in(self, request: Any) -> bool:
-        longest = max(map(len, _names(request)), default=0)
+        # Almost all requests are ACKs, too short for any name to be too long.
+        longest = max(map(len, _names(request)), default=0) if request.ByteSize() > LONGEST_TEXT else 0
         if longest > LONGEST_TEXT:
             reason = f"{self.node} sends a name of {longest} characters, {LONGEST_TEXT} at most are taken"
             self._fail(reason, grpc.StatusCode.INVALID_ARGUMENT)
@@ -175,23 +212,24 @@ class Stream:
         changed = self._conversation.receive(request, self._clock())
         if self._metrics and len(self._conversation.subscriptions) > before:
             self._metrics.subscriptions.labels(WAY, ResourceKind(request.type_url).label).inc()
-        if sum(each.size for each in self._conversation.subscriptions.values()) > MOST_NAMES:
+        if sum([len(of.names) + len(of.has) for of in self._conversation.subscriptions.values()]) > MOST_NAMES:
             reason = f"{self.node} holds more than {MOST_NAMES} names on one stream"
             self._fail(reason, grpc.StatusCode.RESOURCE_EXHAUSTED)
         if request.HasField("error_detail") or self._rejections:
             self._note_rejections()
         return changed
 
-    async def _send(self, resources: Resources) -> bool:
+    def _next(self, resources: Resources) -> list[Response]:
+        """What to send now."""
         responses: list[Response] = []
         with self._defects.of(self.proxy, f"working out what {self.node} gets next over gRPC") as attempt:
             responses = self._conversation.advance(resources, self._clock())
         if attempt.problem:
             self._fail(attempt.problem)
-        for response in responses:
-            await self._context.write(response.data)
-            if response.kind in self._delivered:
-                self._delivered[response.kind](response.published)
+        return responses
+
+    def _see_who_is_ahead(self, resources: Resources) -> None:
+        """Have the store read where the Envoy has something newer than `resources`, which were just sent."""
         ahead = self._conversation.ahead.keys()
         if ahead != self._ahead:
             if self._metrics:
@@ -199,20 +237,8 @@ class Stream:
                     self._metrics.ahead.labels(WAY, kind.label).inc()
             self._ahead = frozenset(ahead)
         # Newer resources are looked up first.
-        trusted = resources is self._channel.resources and self._meetings.see_to(self._conversation, resources)
-        return bool(responses) or trusted
-
-    async def _rest(self) -> None:
-        """Wait until there may be something to do."""
-        due = self._conversation.due
-        timer = None
-        if due is not None:
-            timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock()), self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if resources is self._channel.resources and self._meetings.see_to(self._conversation, resources):
+            self.wake()
 
     def _note_rejections(self) -> None:
         now: dict[tuple[ResourceKind, str], Rejection] = {}

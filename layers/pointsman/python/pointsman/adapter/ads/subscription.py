@@ -90,7 +90,7 @@ class Subscription:
                     ahead.add(each.name)
                 elif stands is Standing.NEWER and (held or not behind or self.kind is ResourceKind.ENDPOINTS):
                     out.append(each)
-        for name in sorted(self.owed & ours.keys()):
+        for name in sorted(self.owed & ours.keys()) if self.owed else ():
             if _standing(ours[name], self.has.get(name)) in (Standing.OLDER, Standing.CONFLICT):
                 ahead.add(name)
             else:
@@ -139,11 +139,6 @@ class Subscription:
         self.unanswered[nonce] = tuple(each.name for each in sent)
         if len(self.unanswered) > MOST_UNANSWERED:
             del self.unanswered[next(iter(self.unanswered))]
-
-    @property
-    def size(self) -> int:
-        """How many names it holds."""
-        return len(self.names) + len(self.has)
 
 
 def _standing(ours: Resource, held: Resource | None) -> Standing:

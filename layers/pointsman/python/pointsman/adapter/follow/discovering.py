@@ -55,6 +55,11 @@ class Discovering:
         """Whether `proxy` was dropped because its registration was deleted."""
         return proxy in self._ended
 
+    @property
+    def any_ended(self) -> bool:
+        """Whether `has_ended` is true of any proxy."""
+        return bool(self._ended)
+
     def end(self, proxy: ProxyId, etag: str) -> None:
         """Remember that `proxy` has ended, by a manifest with this etag."""
         self._ended[proxy] = etag

@@ -26,10 +26,7 @@ _FOLLOWING, _MAKING = "following what its manifest names", "making what it shoul
 
 @dataclass(slots=True)
 class _Followed:
-    """`retired` is whether the registration was deleted."""
-
     view: View | None = None
-    retired: bool = False
 
 
 class Follower:
@@ -74,6 +71,7 @@ class Follower:
         self.confirming = Confirming(clock)
         self.resets = Resets()
         self._proxies: dict[ProxyId, _Followed] = {}
+        self._retired: set[ProxyId] = set()
         self._asked: set[ProxyId] = set()
         self._reading, self._reading_failed = 0, ""
         self._added: set[ProxyId] = set()
@@ -137,8 +135,12 @@ class Follower:
 
     def is_retired(self, proxy: ProxyId) -> bool:
         """Whether the registration of `proxy` was deleted, as of the last read."""
-        followed = self._proxies.get(proxy)
-        return followed.retired if followed else self._discovering.has_ended(proxy)
+        return proxy in self._retired if proxy in self._proxies else self._discovering.has_ended(proxy)
+
+    @property
+    def any_retired(self) -> bool:
+        """Whether `is_retired` is true of any proxy."""
+        return bool(self._retired) or self._discovering.any_ended
 
     @property
     def proxies(self) -> Set[ProxyId]:
@@ -374,6 +376,7 @@ class Follower:
             followed = self._proxies.pop(proxy, None)
             self._added.discard(proxy)
             self._asked.discard(proxy)
+        self._retired.discard(proxy)
         self._unsettled.discard(proxy)
         self._defects.forget(proxy)
         if followed is not None:
@@ -393,10 +396,11 @@ class Follower:
         followed = self._proxies[proxy]
         wanted, old = self._views.manifests(proxy), followed.view
         if wanted is not None and are_retired(wanted):
-            known, followed.view, followed.retired = followed.retired, None, True
+            known, followed.view = proxy in self._retired, None
+            self._retired.add(proxy)
             self._replica.drop(proxy.manifest_keys[:1])
             return not known
         if wanted is not None:
-            followed.retired = False
+            self._retired.discard(proxy)
         followed.view = self._views.make(proxy, wanted, old)
         return followed.view is not old

@@ -1,10 +1,9 @@
 """Failures for single proxies: each is logged once, shown while it lasts, and tried again."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Set
+from typing import Self
 
 from pointsman.discovery.proxy import ProxyId
 
@@ -15,13 +14,6 @@ MOST_DEFECTS = 10_000
 
 AGAIN_S = 5.0
 """Seconds until a failure for a proxy is tried again."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """`problem` is why it failed; "" if it did not."""
-
-    problem: str = ""
 
 
 class Defects:
@@ -35,26 +27,27 @@ class Defects:
         self._clock = clock
         self._found: dict[tuple[ProxyId, str], tuple[str, float]] = {}
 
-    @contextlib.contextmanager
-    def of(self, proxy: ProxyId, doing: str) -> Iterator[Attempt]:
+    def of(self, proxy: ProxyId, doing: str) -> "Attempt":
         """A block that tries something for `proxy`: no exception leaves it, and the next success ends the problem."""
-        attempt, key = Attempt(), (proxy, doing)
-        try:
-            yield attempt
-        except Exception as error:
-            attempt.problem = f"{doing} failed, the old state stays: {type(error).__name__}: {error}"
-            before, _ = self._found.get(key, ("", 0.0))
-            self._found[key] = attempt.problem, self._clock()
-            if len(self._found) > MOST_DEFECTS:
-                self._found.pop(next(iter(self._found.copy())), None)
-            if attempt.problem != before:
-                # A failing disk or network explains itself; anything else is our defect, and needs a traceback.
-                trace = None if isinstance(error, OSError) else error
-                text = "%s: %s; it is tried again every %.0f s"
-                _log.error(text, proxy, attempt.problem, AGAIN_S, exc_info=trace)
-        else:
-            if self._found:
-                self._found.pop(key, None)
+        return Attempt(self, proxy, doing)
+
+    def failed(self, proxy: ProxyId, doing: str, error: Exception) -> str:
+        """Record that `doing` something for `proxy` failed with `error`. Returns that in words."""
+        problem = f"{doing} failed, the old state stays: {type(error).__name__}: {error}"
+        before, _ = self._found.get((proxy, doing), ("", 0.0))
+        self._found[proxy, doing] = problem, self._clock()
+        if len(self._found) > MOST_DEFECTS:
+            self._found.pop(next(iter(self._found.copy())), None)
+        if problem != before:
+            # A failing disk or network explains itself; anything else is our defect, and needs a traceback.
+            trace = None if isinstance(error, OSError) else error
+            _log.error("%s: %s; it is tried again every %.0f s", proxy, problem, AGAIN_S, exc_info=trace)
+        return problem
+
+    def succeeded(self, proxy: ProxyId, doing: str) -> None:
+        """Record that `doing` something for `proxy` worked."""
+        if self._found:
+            self._found.pop((proxy, doing), None)
 
     @property
     def due(self) -> Set[ProxyId]:
@@ -75,3 +68,28 @@ class Defects:
         """Remove the entries of `proxy`, for which nothing needs to be made any more."""
         for key in [each for each in self._found.copy() if each[0] == proxy]:
             self._found.pop(key, None)
+
+
+class Attempt:
+    """A block of `Defects.of`. `problem` is why it failed; "" if it did not.
+
+    A class, not a generator: every request of every stream is an attempt.
+    """
+
+    __slots__ = ("_defects", "_doing", "_proxy", "problem")
+
+    def __init__(self, defects: Defects, proxy: ProxyId, doing: str) -> None:
+        self._defects, self._proxy, self._doing = defects, proxy, doing
+        self.problem = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, raised: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            self._defects.succeeded(self._proxy, self._doing)
+            return False
+        if not isinstance(error, Exception):
+            return False
+        self.problem = self._defects.failed(self._proxy, self._doing, error)
+        return True

@@ -115,7 +115,8 @@ class RestAdapter:
         # One at a time: earlier answers must not be published later.
         with self._telling:
             with self._lock:
-                touched = [(key, each) for key, each in self._channels.items() if key[0] in changed or key in due]
+                keys = {(proxy, hostnames) for proxy in changed for hostnames in (False, True)} | due
+                touched = [(key, channel) for key in keys if (channel := self._channels.get(key))]
             news = []
             for (proxy, hostnames), channel in touched:
                 with self._defects.of(proxy, _MAKING):
@@ -187,6 +188,8 @@ class RestAdapter:
 
     def fetching(self) -> list[Fetching]:
         """The retired proxies with a recent request, each with the Envoy that sent the last one."""
+        if not self._follower.any_retired:
+            return []
         in_use = {proxy for proxy in self.in_use() if self._follower.is_retired(proxy)}
         with self._lock:
             return [(WAY, proxy, each.node) for (proxy, _), each in self._channels.items() if proxy in in_use]
