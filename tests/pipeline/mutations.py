@@ -237,15 +237,15 @@ _PROPAGATE = [
     Mutation(
         "what crashed configs published in between is retired as well",
         "pipeline/propagate.py",
-        "for each in earlier for key in each.plans)",
-        "for each in earlier[:1] for key in each.plans)",
+        "for each in differing for key in each",
+        "for each in differing[:1] for key in each",
         "test_crashes.py::test_what_a_crash_leaves_is_finished_by_the_next_verb_wherever_it_fell",
     ),
     Mutation(
         "manifests of registrations that are gone end",
         "pipeline/propagate.py",
-        "for key in each.manifests.keys() - config.manifests.keys()",
-        "for key in ()",
+        "            if key not in config.manifests\n",
+        "            if False\n",
         "test_notify.py::test_the_end_of_a_manifest_is_told",
     ),
     Mutation(
@@ -534,8 +534,8 @@ _CONFIGURE = [
     Mutation(
         "what was deleted is gone",
         "pipeline/configure.py",
-        "there = registrations.pop(name, None) is not None",
-        "there = registrations.get(name, None) is not None",
+        "registrations |= {name: None} if there else {}",
+        "registrations |= {}",
         "test_configure.py::test_a_change_of_everything_is_published_many_at_a_time",
     ),
     Mutation(
@@ -548,16 +548,30 @@ _CONFIGURE = [
     Mutation(
         "a plan that did not change keeps its generation",
         "pipeline/build.py",
-        "return old if old is not None and old.plan == plan else",
-        "return",
+        "if (known := self.old.plans.get(key)) is None or known.plan != plan",
+        "if True",
         "test_configure.py::test_what_did_not_change_keeps_its_generation_and_its_versions",
     ),
     Mutation(
-        "a chain is compiled anew when an entry that it read is another one",
+        "a registration is compiled anew when an entry that its chains read is another one",
         "pipeline/build.py",
-        "taken_over = before is not None and self._counts(before)",
-        "taken_over = before is not None",
-        "test_configure.py::test_what_did_not_change_keeps_its_generation_and_its_versions",
+        "users = {key for service in services for key in self.users.get(service, ())}",
+        "users = set[str]()",
+        "test_build.py::test_a_change_comes_to_what_compiling_everything_comes_to",
+    ),
+    Mutation(
+        "a plan that another registration uses stays",
+        "pipeline/build.py",
+        "if not self._is_used(each, manifests)",
+        "if True",
+        "test_build.py::test_a_plan_stays_as_long_as_the_chain_of_any_registration_ends_at_it",
+    ),
+    Mutation(
+        "a roster follows a change of namespaces and gateways",
+        "pipeline/propagate.py",
+        "datacenter in static or any(",
+        "datacenter in static or False and any(",
+        "test_convergence.py::test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says",
     ),
     Mutation(
         "a config object has the content that its name promises",
@@ -689,8 +703,8 @@ _SCOPE = [
     Mutation(
         "a config publishes nothing of another datacenter than the store is for",
         "pipeline/propagate.py",
-        "for key, entry in scope.of(config.plans).items() if",
-        "for key, entry in config.plans.items() if",
+        "[scope.keys(each.plans.differing(config.plans)) for each in earlier]",
+        "[each.plans.differing(config.plans) for each in earlier]",
         "test_scope.py::test_stacks_for_one_datacenter_each_publish_together_what_one_for_all_does",
     ),
     Mutation(

@@ -254,19 +254,6 @@ def test_a_change_of_everything_is_published_many_at_a_time() -> None:
     assert published(place.objects) == {}
 
 
-def test_no_chain_is_kept_in_memory_that_the_config_does_not_use_any_more() -> None:
-    place = Place()
-    place.configure(resolver("api"), sidecar("shop", "api"), sidecar("web", "api", "shop"))
-    memo = place.engine.memo
-    for number in range(1, 51):
-        # Another chain every other time, and another listener of the same chain in between.
-        more = {"LocalBindPort": 7000 + number, "Config": {"connect_timeout_ms": 100 + number // 2}}
-        place.configure(sidecar("shop", {"DestinationName": "api", **more}))
-        assert len(memo) == 3 + 3, "three upstreams, each with a chain of its own and a listener"
-    place.delete(registrations=("dc1/sidecar/default/shop", "dc1/sidecar/default/web"))
-    assert len(memo) == 0
-
-
 def test_gateways_pass_on_no_more_services_than_a_bound_and_it_is_told_which_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,9 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pointsman.model.entries import Entry, EntryKey, Namespace, ProxyDefaults, ServiceDefaults, key_of
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
+from pointsman.model.overlay import Overlay
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import ServiceRouter
 from pointsman.model.splitter import ServiceSplitter
+
+Referring = Mapping[ServiceName, frozenset[EntryKey]]
+"""By service, the keys of the entries that refer to it."""
 
 
 class EntrySet:
@@ -14,11 +18,17 @@ class EntrySet:
 
     __slots__ = ("_entries", "_namespaces", "_referring")
 
-    def __init__(self, entries: Mapping[EntryKey, Entry]) -> None:
-        self._entries = dict(entries)
-        # By service, the keys of the entries that refer to it: built at the first use, and passed on to later sets.
-        self._referring: dict[ServiceName, frozenset[EntryKey]] | None = None
-        self._namespaces: frozenset[str] | None = None
+    def __init__(
+        self,
+        entries: Mapping[EntryKey, Entry],
+        *,
+        namespaces: frozenset[str] | None = None,
+        referring: Referring | None = None,
+    ) -> None:
+        """`namespaces` and `referring` are those of `entries`, if they are known: finding them reads all entries."""
+        self._entries = entries
+        self._namespaces = namespaces
+        self._referring = referring
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "EntrySet":
@@ -27,26 +37,37 @@ class EntrySet:
 
     def with_changes(self, puts: Iterable[Entry], deletes: Iterable[EntryKey] = ()) -> "EntrySet":
         """This set after the deletions and then the writes."""
-        puts, deletes = list(puts), list(deletes)
-        entries = dict(self._entries)
-        for key in deletes:
-            entries.pop(key, None)
-        entries.update((key_of(entry), entry) for entry in puts)
-        after = EntrySet(entries)
-        if self._referring is not None:
-            changed = [key for key in {*map(key_of, puts), *deletes} if entries.get(key) is not self._entries.get(key)]
-            gone: dict[ServiceName, set[EntryKey]] = {}
-            new: dict[ServiceName, set[EntryKey]] = {}
-            for key in changed:
-                for service in _services(self._entries.get(key)):
-                    gone.setdefault(service, set()).add(key)
-                for service in _services(entries.get(key)):
-                    new.setdefault(service, set()).add(key)
-            after._referring = dict(self._referring)
-            for service in gone.keys() | new.keys():
-                kept = after._referring.get(service, frozenset()) - gone.get(service, set())
-                after._referring[service] = kept | new.get(service, set())
-        return after
+        new: dict[EntryKey, Entry] = {key_of(entry): entry for entry in puts}
+        gone = set(deletes) - new.keys()
+        after = Overlay(self._entries, new, gone)
+        if all(kind != "namespace" for kind, _, _ in (*new, *gone)):
+            namespaces = self._namespaces
+        elif self._namespaces is None:
+            namespaces = None
+        else:
+            created = {name for kind, _, name in new if kind == "namespace"}
+            ended = {name for kind, _, name in gone if kind == "namespace"} - {DEFAULT_NAMESPACE}
+            namespaces = (self._namespaces - ended) | created
+        return EntrySet(after, namespaces=namespaces, referring=self._referring_after(new, gone))
+
+    def _referring_after(self, new: Mapping[EntryKey, Entry], gone: Iterable[EntryKey]) -> Referring | None:
+        known = self._referring
+        if known is None:
+            return None
+        lost: dict[ServiceName, set[EntryKey]] = {}
+        won: dict[ServiceName, set[EntryKey]] = {}
+        for key in (*new, *gone):
+            before, after = _services(self._entries.get(key)), _services(new.get(key))
+            for service in before - after:
+                lost.setdefault(service, set()).add(key)
+            for service in after - before:
+                won.setdefault(service, set()).add(key)
+        changed = {
+            service: (known.get(service, frozenset()) - lost.get(service, set())) | won.get(service, set())
+            for service in lost.keys() | won.keys()
+        }
+        kept = {service: keys for service, keys in changed.items() if keys}
+        return Overlay(known, kept, changed.keys() - kept.keys())
 
     def __iter__(self) -> Iterator[Entry]:
         return (self._entries[key] for key in sorted(self._entries))
@@ -83,15 +104,26 @@ class EntrySet:
         entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
         return entry if isinstance(entry, ProxyDefaults) else None
 
-    def referring(self, service: ServiceName) -> list[ServiceName]:
-        """The services with an entry that refers to `service`, in order."""
+    @property
+    def entries(self) -> Mapping[EntryKey, Entry]:
+        """The entries by their keys."""
+        return self._entries
+
+    @property
+    def referring_keys(self) -> Referring:
+        """By service, the keys of the other services' entries that refer to it."""
         if self._referring is None:
             found: dict[ServiceName, set[EntryKey]] = {}
             for key, entry in self._entries.items():
                 for each in _services(entry):
                     found.setdefault(each, set()).add(key)
             self._referring = {each: frozenset(keys) for each, keys in found.items()}
-        return sorted({ServiceName(namespace, name) for _, namespace, name in self._referring.get(service, ())})
+        return self._referring
+
+    def referring(self, service: ServiceName) -> list[ServiceName]:
+        """The other services with an entry that refers to `service`, in order."""
+        found = self.referring_keys.get(service, frozenset())
+        return sorted({ServiceName(namespace, name) for _, namespace, name in found})
 
     def namespaces(self) -> frozenset[str]:
         """The namespaces that exist: `default` and those that were created."""
@@ -102,7 +134,10 @@ class EntrySet:
 
 
 def _services(entry: Entry | None) -> set[ServiceName]:
-    return {service for _, service in references(entry)} if entry else set()
+    """The other services that `entry` refers to."""
+    if entry is None:
+        return set()
+    return {service for _, service in references(entry)} - {ServiceName(entry.namespace, entry.name)}
 
 
 def references(entry: Entry) -> Iterator[tuple[str, ServiceName]]:

@@ -32,7 +32,7 @@ def validate(after: EntrySet, changed: Iterable[EntryKey]) -> list[Problem]:
     # One mistake breaks every chain that contains it: it is reported once.
     told: dict[str, Problem] = {}
     changed = frozenset(keys)
-    for service, because in sorted(_touched(after, keys).items()):
+    for service, because in sorted(touched(after, keys).items()):
         try:
             compile_chain(after, service, _ANYWHERE, _ANYWHERE)
         except ChainError as error:
@@ -90,21 +90,26 @@ def _create(namespace: str) -> str:
     return f'create it first, with an entry of Kind "namespace" and Name "{namespace}"'
 
 
-def _touched(after: EntrySet, keys: list[EntryKey]) -> dict[ServiceName, EntryKey]:
-    """The services whose chains have to be compiled, each with the changed entry that is the reason."""
-    touched: dict[ServiceName, EntryKey] = {}
+def touched(after: EntrySet, keys: Iterable[EntryKey]) -> dict[ServiceName, EntryKey]:
+    """The services whose chains a change of the entries under `keys` can change, each with the entry that is the
+    reason.
+
+    A chain that read a changed entry before the change reaches it through entries that refer to each other; the first
+    of those that changed is among `keys` itself. So the state `after` the change is enough.
+    """
+    found: dict[ServiceName, EntryKey] = {}
     for kind, namespace, name in keys:
         if kind == "proxy-defaults":
             for entry in after:
                 if entry.kind in _WITH_CHAINS:
-                    touched.setdefault(ServiceName(entry.namespace, entry.name), (kind, namespace, name))
+                    found.setdefault(ServiceName(entry.namespace, entry.name), (kind, namespace, name))
         elif kind != "namespace":
-            touched[ServiceName(namespace, name)] = (kind, namespace, name)
-    waiting = list(touched)
+            found[ServiceName(namespace, name)] = (kind, namespace, name)
+    waiting = list(found)
     while waiting:
         service = waiting.pop()
         for user in after.referring(service):
-            if user not in touched:
-                touched[user] = touched[service]
+            if user not in found:
+                found[user] = found[service]
                 waiting.append(user)
-    return touched
+    return found

@@ -145,7 +145,7 @@ def bootstrap(
     """
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
-    who, registration = _registered(config, dc, namespace, proxy, gateway=gateway)
+        who, registration = _registered(config, dc, namespace, proxy, gateway=gateway)
     identity = _Identity({"--certificate": certificate, "--private-key": private_key, "--ca": ca}, sds, sds_socket)
     fetch = _fetch(
         files=files, http=http, grpc=grpc, function_url=function_url, adapter_id=adapter_id, identity=identity, who=who

@@ -165,8 +165,8 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
     """
     with engine_on(store) as engine:
         config = _current(engine)
-    entries = [entry for entry in config.entries if kind in (None, entry.kind)]
-    registrations = list(config.registrations.items()) if kind in (None, "registration") else []
+        entries = [entry for entry in config.entries if kind in (None, entry.kind)]
+        registrations = list(config.registrations.items()) if kind in (None, "registration") else []
     if as_json:
         _print([*map(entry_json, entries), *(_registration_json(each) for _, each in registrations)])
         return

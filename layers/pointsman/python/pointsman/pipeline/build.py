@@ -1,169 +1,310 @@
-"""Compiles entries and registrations into plans, manifests and index, once per change of config."""
+"""Compiles entries and registrations into plans, manifests and index: what a change of config touches, once."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from pointsman.chain.compiler import compile_chain
-from pointsman.chain.entryset import EntrySet
+from pointsman.chain.entryset import EntrySet, references
 from pointsman.chain.graph import Chain, ChainError, Overrides
-from pointsman.chain.plan import Plan, sidecar_plans
+from pointsman.chain.plan import GatewayServicePlan, Plan, SidecarPlan, sidecar_plans
 from pointsman.chain.upstream import destination_of, overrides
-from pointsman.model.entries import Entry, ServiceDefaults
+from pointsman.chain.validate import touched
+from pointsman.model.entries import Entry, EntryKey
+from pointsman.model.keys import datacenter_of, gateway_in, sidecar_plan_key
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
+from pointsman.model.overlay import Overlay
 from pointsman.model.registration import Registration, Upstream
-from pointsman.pipeline.config import Config, PlanEntry, SidecarOrGateway
-from pointsman.pipeline.load import index_of
+from pointsman.pipeline.codecs import PlanEntry, Readers, SidecarOrGateway, index_body
+from pointsman.pipeline.config import Config, Root
+from pointsman.store.bears import WRITER
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest
 from pointsman.xds.rendered import gateway_plans
 from pointsman.xds.sidecar_listeners import upstream_listener
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
 _Request = tuple[ServiceName, str, str, Overrides]
+
+_OF_CHAINS = ("service-resolver", "service-splitter", "service-router", "service-defaults")
+"""The kinds of entries that the compiler reads of a service."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A chain, the entries it was compiled from, its plans, and the serialized listeners of its upstreams."""
+class Changes:
+    """What a batch changes: the entries and registrations that are not as before, by their keys; None for those that
+    are deleted."""
 
-    chain: Chain
-    read: tuple[Entry | None, ...]
-    plans: tuple[Plan, ...]
-    listeners: dict[tuple[Upstream, str], bytes]
+    entries: Mapping[EntryKey, Entry | None] = field(default_factory=dict)
+    registrations: Mapping[str, Registration | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.registrations)
 
 
-class ChainMemo:
-    """The chains that the last build used. Others are dropped, so there are no more chains than upstreams.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The next generation: its root, still without maps and digest, and what changes in each map, None for what is
+    deleted."""
 
-    A chain stays valid while every entry that it read is the same object. Entries are immutable and pass from one
-    EntrySet to the next, so the check is cheap.
+    root: Root
+    changed: Mapping[str, Mapping[Any, Any]]
+
+
+def build(old: Config, entries: EntrySet, changes: Changes, *, trust_domain: str) -> Built:
+    """The generation after `old`: with `changes`, of which `entries` are the result.
+
+    Only what the changes touch is compiled. Everything else, and what comes out the same, keeps the generation of its
+    last change.
     """
+    return _Build(old, entries, changes, trust_domain).built()
 
-    def __init__(self) -> None:
-        self.chains: dict[_Request, _Compiled] = {}
 
-    def __len__(self) -> int:
-        return sum(1 + len(each.listeners) for each in self.chains.values())
+class _Build:
+    """The state of one build."""
+
+    def __init__(self, old: Config, entries: EntrySet, changes: Changes, trust_domain: str) -> None:
+        self.old, self.entries, self.changes = old, entries, changes
+        self.trust_domain = trust_domain
+        self.generation = old.root.generation + 1
+        self.changed_users = self._changed_users()
+        self.registrations = after(old.registrations, changes.registrations)
+        self.users = after(old.users, self.changed_users)
+        self.chains = _Chains(entries, trust_domain)
+
+    def built(self) -> Built:
+        redone = self._redone()
+        self._read_ahead(redone)
+        manifests: dict[str, SidecarOrGateway | None] = {}
+        plans: dict[str, Plan | None] = {}
+        for key in redone:
+            registration = self.registrations.get(key)
+            if registration is None:
+                manifests[key] = None
+            elif registration.is_gateway:
+                manifests[key] = _gateway_manifest(registration, self.generation)
+            else:
+                manifests[key] = self._sidecar_manifest(registration, plans)
+        before = {plan for key in redone for plan in _plans_of(key, self.old.manifests.get(key))}
+        plans |= dict.fromkeys(each for each in before - plans.keys() if not self._is_used(each, manifests))
+        gateways = self._gateways()
+        plans |= self._gateway_plans(gateways)
+        self.old.plans.read_ahead(plans)
+        changed_plans = {
+            key: None if plan is None else PlanEntry(plan, self.generation)
+            for key, plan in plans.items()
+            if (known := self.old.plans.get(key)) is None or known.plan != plan
+        }
+        referring = self.entries.referring_keys
+        assert isinstance(referring, Overlay)
+        return Built(
+            root=replace(
+                self.old.root,
+                generation=self.generation,
+                trust_domain=self.trust_domain,
+                namespaces=_since(self.old.root.namespaces, self.entries.namespaces(), self.generation)
+                | {DEFAULT_NAMESPACE: 0},
+                gateways=_since(self.old.root.gateways, gateways, self.generation),
+                digest="",
+                writer=WRITER,
+            ),
+            changed={
+                "entries": self.changes.entries,
+                "registrations": self.changes.registrations,
+                "plans": changed_plans,
+                "manifests": {
+                    key: each for key, each in manifests.items() if not _is_same(self.old.manifests.get(key), each)
+                },
+                "index": self._index(changed_plans),
+                "referring": referring.changed,
+                "users": self.changed_users,
+            },
+        )
+
+    def _redone(self) -> list[str]:
+        """The registrations to compile, those that are gone included."""
+        changed = self.changes
+        everywhere = any(kind == "proxy-defaults" for kind, _, _ in changed.entries)
+        if everywhere or self.old.root.writer != WRITER:
+            return sorted({*self.old.registrations, *changed.registrations})
+        services = touched(self.entries, changed.entries)
+        self.old.users.read_ahead(services)
+        users = {key for service in services for key in self.users.get(service, ())}
+        return sorted({*users, *changed.registrations})
+
+    def _changed_users(self) -> dict[ServiceName, frozenset[str] | None]:
+        """The services whose users change, with those that they have then."""
+        lost: dict[ServiceName, set[str]] = {}
+        won: dict[ServiceName, set[str]] = {}
+        for key, registration in self.changes.registrations.items():
+            was, now = _destinations(self.old.registrations.get(key)), _destinations(registration)
+            for service in was - now:
+                lost.setdefault(service, set()).add(key)
+            for service in now - was:
+                won.setdefault(service, set()).add(key)
+        services = lost.keys() | won.keys()
+        self.old.users.read_ahead(services)
+        found = {
+            service: (self.old.users.get(service, frozenset()) - lost.get(service, set())) | won.get(service, set())
+            for service in services
+        }
+        return {service: keys or None for service, keys in found.items()}
+
+    def _read_ahead(self, redone: Iterable[str]) -> None:
+        """Read what the compiler will ask for, in few round trips to the store."""
+        self.old.registrations.read_ahead(redone)
+        self.old.manifests.read_ahead(redone)
+        wanted = {service for key in redone for service in _destinations(self.registrations.get(key))}
+        seen: set[ServiceName] = set()
+        while wanted:
+            found = [(kind, each.namespace, each.name) for each in wanted for kind in _OF_CHAINS]
+            self.old.maps["entries"].read_ahead(found)
+            seen |= wanted
+            read = [entry for key in found if (entry := self.entries.get(key)) is not None]
+            wanted = {service for entry in read for _, service in references(entry)} - seen
+
+    def _sidecar_manifest(self, registration: Registration, plans: dict[str, Plan | None]) -> SidecarManifest:
+        clusters: set[str] = set()
+        listeners: list[bytes] = []
+        for upstream in registration.service.proxy.upstreams:
+            try:
+                its_plans, listener = self.chains.use(registration, upstream)
+            except ChainError:
+                # Validation accepts only entries that compile. Overrides can still break a chain; then only that
+                # upstream has no clusters, as in Consul.
+                continue
+            for plan in its_plans:
+                plans[plan.key] = plan
+                clusters.add(plan.cluster_id)
+            listeners.append(listener)
+        return SidecarManifest(self.generation, tuple(sorted(clusters)), tuple(listeners))
+
+    def _is_used(self, plan_key: str, redone: Mapping[str, object]) -> bool:
+        """Whether a registration that is not compiled again has the plan under `plan_key`.
+
+        Its chain ends at the service of the plan, so its upstream reaches that through entries that refer to each
+        other.
+        """
+        known = self.old.plans.get(plan_key)
+        if known is None or not isinstance(known.plan, SidecarPlan):
+            return False
+        end = known.plan.targets[0].target.name
+        for service in touched(self.entries, [("service-resolver", end.namespace, end.name)]):
+            for user in self.users.get(service, ()):
+                if user not in redone and plan_key in _plans_of(user, self.old.manifests.get(user)):
+                    return True
+        return False
+
+    def _gateways(self) -> set[str]:
+        """The datacenters with a registered mesh gateway."""
+        found = set(self.old.root.gateways)
+        ended: set[str] = set()
+        for key, registration in self.changes.registrations.items():
+            if gateway_in(key) is not None:
+                (found if registration is not None else ended).add(datacenter_of(key))
+        if ended:
+            found = {datacenter_of(key) for key in self.registrations if gateway_in(key) is not None}
+        return found
+
+    def _gateway_plans(self, gateways: Iterable[str]) -> dict[str, Plan | None]:
+        """The plans for subsets of services that gateways get or lose, None for those."""
+        before: dict[str, GatewayServicePlan] = {}
+        now: dict[str, GatewayServicePlan] = {}
+        was = self.old.root.gateways.keys()
+        replaced = [entry for key in self.changes.entries if (entry := self.old.entries.get(key)) is not None]
+        for datacenter in was:
+            before |= gateway_plans(replaced if datacenter in gateways else self.old.entries, datacenter, ())
+        written = [entry for entry in self.changes.entries.values() if entry is not None]
+        for datacenter in gateways:
+            now |= gateway_plans(written if datacenter in was else self.entries, datacenter, ())
+        return {**dict.fromkeys(before.keys() - now.keys()), **now}
+
+    def _index(self, plans: Mapping[str, PlanEntry | None]) -> dict[str, Readers | None]:
+        """What changes in the index."""
+        lost: dict[str, set[str]] = {}
+        won: dict[str, dict[str, PlanEntry]] = {}
+        for key, entry in plans.items():
+            known = self.old.plans.get(key)
+            for source in known.plan.inputs() if known else ():
+                lost.setdefault(source, set()).add(key)
+            if entry is not None:
+                for source in entry.plan.inputs():
+                    won.setdefault(source, {})[key] = entry
+        sources = lost.keys() | won.keys()
+        self.old.index.read_ahead(sources)
+        found: dict[str, Readers | None] = {}
+        for source in sources:
+            gone = lost.get(source, set())
+            kept = {key: body for key, body in self.old.index.get(source, {}).items() if key not in gone}
+            found[source] = kept | {key: index_body(source, each) for key, each in won.get(source, {}).items()} or None
+        return found
 
 
 class _Chains:
-    """The chains of one build; valid ones of the build before are reused."""
+    """The chains of one build, with their plans and the listeners of their upstreams, each compiled once."""
 
-    def __init__(self, entries: EntrySet, trust_domain: str, before: Mapping[_Request, _Compiled]) -> None:
-        self.used: dict[_Request, _Compiled] = {}
-        self._entries, self._trust_domain, self._before = entries, trust_domain, before
+    def __init__(self, entries: EntrySet, trust_domain: str) -> None:
+        self._entries, self._trust_domain = entries, trust_domain
+        self._compiled: dict[_Request, tuple[Chain, tuple[Plan, ...]] | ChainError] = {}
+        self._listeners: dict[tuple[_Request, Upstream], bytes] = {}
 
     def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
         """The plans of the chain for `upstream`, and its listener. Raises ChainError if it does not compile."""
         service, used_from = destination_of(registration, upstream), registration.datacenter
         request = (service, upstream.datacenter or used_from, used_from, overrides(registration, upstream))
-        before, compiled = self._before.get(request), self.used.get(request)
-        if compiled is None:
-            taken_over = before is not None and self._counts(before)
-            compiled = replace(before, listeners={}) if before and taken_over else self._compiled(request)
-            self.used[request] = compiled
-        key = (upstream, self._trust_domain)
-        if key not in compiled.listeners:
-            known = before.listeners.get(key) if before and before.chain is compiled.chain else None
-            compiled.listeners[key] = known or _listener(compiled.chain, *key)
-        return compiled.plans, compiled.listeners[key]
+        if request not in self._compiled:
+            self._compiled[request] = self._compile(request)
+        found = self._compiled[request]
+        if isinstance(found, ChainError):
+            raise found
+        chain, plans = found
+        if (request, upstream) not in self._listeners:
+            listener = upstream_listener(chain, upstream, self._trust_domain)
+            self._listeners[request, upstream] = bytes(listener.SerializeToString(deterministic=True))
+        return plans, self._listeners[request, upstream]
 
-    def _counts(self, known: _Compiled) -> bool:
-        now = _read(self._entries, known.chain.reads)
-        return len(now) == len(known.read) and all(a is b for a, b in zip(now, known.read, strict=True))
-
-    def _compiled(self, request: _Request) -> _Compiled:
+    def _compile(self, request: _Request) -> tuple[Chain, tuple[Plan, ...]] | ChainError:
         service, datacenter, used_from, changed = request
-        chain = compile_chain(self._entries, service, datacenter, used_from, overrides=changed)
-        return _Compiled(chain, _read(self._entries, chain.reads), tuple(sidecar_plans(chain)), {})
+        try:
+            chain = compile_chain(self._entries, service, datacenter, used_from, overrides=changed)
+        except ChainError as error:
+            return error
+        return chain, tuple(sidecar_plans(chain))
 
 
-def _listener(chain: Chain, upstream: Upstream, trust_domain: str) -> bytes:
-    return bytes(upstream_listener(chain, upstream, trust_domain).SerializeToString(deterministic=True))
+def after(before: Mapping[_K, _V], changed: Mapping[_K, _V | None]) -> Overlay[_K, _V]:
+    """`before` with `changed` on top, None for what is deleted."""
+    puts = {key: value for key, value in changed.items() if value is not None}
+    return Overlay(before, puts, changed.keys() - puts.keys())
 
 
-def _read(entries: EntrySet, services: Iterable[ServiceName]) -> tuple[Entry | None, ...]:
-    out: list[Entry | None] = [entries.proxy_defaults()]
-    for service in sorted(services):
-        defaults: ServiceDefaults | None = entries.defaults(service)
-        out += [entries.resolver(service), entries.splitter(service), entries.router(service), defaults]
-    return tuple(out)
+def _destinations(registration: Registration | None) -> set[ServiceName]:
+    """The services that its upstreams are for."""
+    if registration is None:
+        return set()
+    return {destination_of(registration, upstream) for upstream in registration.service.proxy.upstreams}
 
 
-def build(
-    old: Config,
-    entries: EntrySet,
-    registrations: Mapping[str, Registration],
-    *,
-    trust_domain: str,
-    memo: ChainMemo,
-) -> Config:
-    """The config of the next generation. What did not change keeps the generation of its last change.
-
-    Its root has no maps and no digest yet: they are filled in when it is stored.
-    """
-    generation = old.root.generation + 1
-    plans: dict[str, Plan] = {}
-    manifests: dict[str, SidecarOrGateway] = {}
-    chains = _Chains(entries, trust_domain, memo.chains)
-    for key, registration in registrations.items():
-        if registration.is_gateway:
-            manifests[key] = _gateway_manifest(registration, generation)
-        else:
-            manifests[key] = _sidecar_manifest(registration, generation, chains, plans)
-    memo.chains = chains.used
-    gateways = {each.datacenter for each in registrations.values() if each.is_gateway}
-    for datacenter in gateways:
-        plans.update(gateway_plans(entries, datacenter, ()))
-    kept = {key: _kept_plan(old.plans.get(key), plan, generation) for key, plan in sorted(plans.items())}
-    root = replace(
-        old.root,
-        generation=generation,
-        trust_domain=trust_domain,
-        namespaces=_since(old.root.namespaces, entries.namespaces(), generation) | {DEFAULT_NAMESPACE: 0},
-        gateways=_since(old.root.gateways, gateways, generation),
-        digest="",
-    )
-    return Config(
-        root=root,
-        entries=entries,
-        registrations=dict(sorted(registrations.items())),
-        plans=kept,
-        manifests={key: _kept_manifest(old.manifests.get(key), new) for key, new in sorted(manifests.items())},
-        index=index_of(kept),
-    )
+def _plans_of(key: str, manifest: SidecarOrGateway | None) -> set[str]:
+    """The keys of the plans that the manifest under `key` names."""
+    if not isinstance(manifest, SidecarManifest):
+        return set()
+    return {sidecar_plan_key(datacenter_of(key), cluster) for cluster in manifest.clusters}
 
 
 def _since(old: Mapping[str, int], names: Iterable[str], generation: int) -> dict[str, int]:
     return {name: old.get(name, generation) for name in sorted(names)}
 
 
-def _kept_plan(old: PlanEntry | None, plan: Plan, generation: int) -> PlanEntry:
-    return old if old is not None and old.plan == plan else PlanEntry(plan, generation)
-
-
-def _kept_manifest(old: SidecarOrGateway | None, new: SidecarOrGateway) -> SidecarOrGateway:
-    return old if old is not None and replace(old, generation=new.generation) == new else new
+def _is_same(old: SidecarOrGateway | None, new: SidecarOrGateway | None) -> bool:
+    """Whether they differ in nothing but their generation."""
+    if old is None or new is None:
+        return old is new
+    return replace(old, generation=new.generation) == new
 
 
 def _gateway_manifest(registration: Registration, generation: int) -> GatewayManifest:
     address, port = registration.listen
     timeout, log = registration.gateway_connect_timeout_ms, registration.access_log_path
     return GatewayManifest(generation, address, port, timeout, log)
-
-
-def _sidecar_manifest(
-    registration: Registration, generation: int, chains: _Chains, plans: dict[str, Plan]
-) -> SidecarManifest:
-    clusters: set[str] = set()
-    listeners: list[bytes] = []
-    for upstream in registration.service.proxy.upstreams:
-        try:
-            its_plans, listener = chains.use(registration, upstream)
-        except ChainError:
-            # Validation accepts only entries that compile. Overrides can still break a chain; then only that upstream
-            # has no clusters, as in Consul.
-            continue
-        for plan in its_plans:
-            plans[plan.key] = plan
-            clusters.add(plan.cluster_id)
-        listeners.append(listener)
-    return SidecarManifest(generation, tuple(sorted(clusters)), tuple(listeners))

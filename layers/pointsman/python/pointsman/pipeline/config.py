@@ -1,42 +1,49 @@
 """The accepted config: entries, registrations, and everything compiled from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pointsman.chain.plan import Plan, plan_json, read_plan
 from pointsman.model.era import NO_ERA, Era, era_json, read_era
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.stored import Damaged, Kind, number, parse, tagged, text, texts
+from pointsman.pipeline.codecs import (
+    ENTRIES,
+    INDEX,
+    MANIFESTS,
+    PLANS,
+    REFERRING,
+    REGISTRATIONS,
+    USERS,
+    Codec,
+    PlanEntry,
+    Readers,
+    SidecarOrGateway,
+)
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.pipeline.shards import EMPTY, Shards
-from pointsman.store.bears import NOT_SAID, Bears, check_writer, read_bears
+from pointsman.store.bears import NOT_SAID, WRITER, Bears, check_writer, read_bears
 from pointsman.store.protocol import Stored, StoreError
-from pointsman.xds.manifest import GatewayManifest, Moment, SidecarManifest
+from pointsman.xds.manifest import Moment
 
 if TYPE_CHECKING:
     from pointsman.chain.entryset import EntrySet
+    from pointsman.model.names import ServiceName
     from pointsman.model.registration import Registration
+    from pointsman.pipeline.lazy_map import LazyMap
 
-MAPS = ("entries", "registrations", "plans", "manifests", "index")
-
-
-@dataclass(frozen=True, slots=True)
-class PlanEntry:
-    """A plan and the config generation in which it last changed."""
-
-    plan: Plan
-    generation: int
-
-    def json(self) -> dict[str, Any]:
-        """As JSON values, as in the store."""
-        return {"generation": self.generation, "plan": plan_json(self.plan)}
-
-    @classmethod
-    def of_json(cls, body: Mapping[str, Any]) -> "PlanEntry":
-        """The inverse of `json`."""
-        return cls(read_plan(body["plan"]), body["generation"])
+CODECS: Mapping[str, Codec[Any, Any]] = {
+    "entries": ENTRIES,
+    "registrations": REGISTRATIONS,
+    "plans": PLANS,
+    "manifests": MANIFESTS,
+    "index": INDEX,
+    "referring": REFERRING,
+    "users": USERS,
+}
+"""The maps of a config, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ class Root:
     """What a config generation consists of.
 
     `namespaces` and `gateways` (datacenters with a registered mesh gateway) map to the generation that added them,
-    which is part of the provenance of snapshots that exist because of them.
+    which is part of the provenance of snapshots that exist because of them. `writer` is the version of the writer that
+    compiled it (`store.bears`).
     """
 
     generation: int
@@ -129,6 +137,7 @@ class Root:
     gateways: Mapping[str, int]
     maps: Mapping[str, Shards]
     previous: Mapping[str, Any] | None
+    writer: int = WRITER
 
     def json(self) -> dict[str, Any]:
         """The root's content, from which its digest is made."""
@@ -141,6 +150,7 @@ class Root:
                 "gateways": dict(self.gateways),
                 "maps": {name: shards.json() for name, shards in self.maps.items()},
                 "previous": dict(self.previous) if self.previous else None,
+                "writer": self.writer,
             },
         )
 
@@ -149,35 +159,69 @@ class Root:
         return {self.digest, *(name for shards in self.maps.values() for name in shards.buckets.values())}
 
 
-NO_ROOT = Root(0, "", "", {DEFAULT_NAMESPACE: 0}, {}, dict.fromkeys(MAPS, EMPTY), None)
+NO_ROOT = Root(0, "", "", {DEFAULT_NAMESPACE: 0}, {}, dict.fromkeys(CODECS, EMPTY), None)
 
 
 def load_root(objects: ObjectCache, digest: str) -> Root:
-    """The root with this digest; NO_ROOT for ""."""
+    """The root with this digest; NO_ROOT for "". Raises StoreError."""
     if not digest:
         return NO_ROOT
     body = objects.get(digest, Kind.CONFIG_ROOT)
+    if not CODECS.keys() <= body["maps"].keys():
+        raise StoreError(
+            f"the config root {digest} is of an older layout: name another store and apply the config there "
+            "(`pointsman list --json` of the older Pointsman prints it)"
+        )
     return Root(
         body["generation"],
         digest,
         body["trust_domain"],
         body["namespaces"],
         body["gateways"],
-        {name: Shards.of_json(body["maps"][name]) for name in MAPS},
+        {name: Shards.of_json(body["maps"][name]) for name in CODECS},
         body["previous"],
+        body["writer"],
     )
 
 
-SidecarOrGateway = SidecarManifest | GatewayManifest
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
-    """A root with everything it reaches, in memory, for configuring and reconciling."""
+    """A root with everything it reaches. What is asked for is read."""
 
-    root: Root
-    entries: "EntrySet"
-    registrations: "Mapping[str, Registration]"
-    plans: Mapping[str, PlanEntry]
-    manifests: Mapping[str, SidecarOrGateway]
-    index: Mapping[str, Mapping[str, PlanEntry]] = field(default_factory=dict)
+    def __init__(self, root: Root, maps: "Mapping[str, LazyMap[Any, Any]]") -> None:
+        """`maps` are those in `root`, by name."""
+        self.root = root
+        self.maps = maps
+
+    @cached_property
+    def entries(self) -> "EntrySet":
+        """The config entries."""
+        # Imported here, because health events need no shapes of config.
+        from pointsman.chain.entryset import EntrySet
+
+        namespaces = frozenset(self.root.namespaces)
+        return EntrySet(self.maps["entries"], namespaces=namespaces, referring=self.maps["referring"])
+
+    @property
+    def registrations(self) -> "LazyMap[str, Registration]":
+        """The registrations, by their keys."""
+        return self.maps["registrations"]
+
+    @property
+    def plans(self) -> "LazyMap[str, PlanEntry]":
+        """The plans, by their keys."""
+        return self.maps["plans"]
+
+    @property
+    def manifests(self) -> "LazyMap[str, SidecarOrGateway]":
+        """The manifests, by the keys of their registrations."""
+        return self.maps["manifests"]
+
+    @property
+    def index(self) -> "LazyMap[str, Readers]":
+        """The plans that read each catalog."""
+        return self.maps["index"]
+
+    @property
+    def users(self) -> "LazyMap[ServiceName, frozenset[str]]":
+        """The registrations with each service as an upstream."""
+        return self.maps["users"]

@@ -4,23 +4,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.complaints import MOST_PROBLEMS, cut
-from pointsman.model.entries import Entry, EntryKey, entry_json, key_of, parse_entry, thing_of
+from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.keys import is_gateways_key
-from pointsman.model.names import is_trust_domain
+from pointsman.model.names import ServiceName, is_trust_domain
 from pointsman.model.registration import Registration, is_registration, parse_registration
-from pointsman.pipeline.build import build
-from pointsman.pipeline.config import MAPS, Config, ConfigHead, PlanEntry, Root, load_root
+from pointsman.pipeline.build import Built, Changes, build
+from pointsman.pipeline.config import Config, ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.lazy_map import LazyMap
 from pointsman.pipeline.propagate import Progress, propagate
 from pointsman.pipeline.settle import Settled
-from pointsman.pipeline.shards import Shards, write_map
 from pointsman.store.protocol import StoreError
-from pointsman.xds.manifest import manifest_json
 
 DEFAULT_TRUST_DOMAIN = "pointsman"
 
@@ -103,7 +102,7 @@ def _accept(
     for _ in range(ATTEMPTS):
         head = engine.refresh()
         old = engine.config(load_root(engine.objects, head.root))
-        new = _next(engine, old, batch_for(old), trust_domain)
+        new = _next(old, batch_for(old), trust_domain)
         if new is None or dry_run:
             settled = Settled() if dry_run else propagate(engine, progress)
             return Configured(head.generation, new is not None, settled)
@@ -115,30 +114,45 @@ def _accept(
     raise Contended("the config is contended; run it again")
 
 
-def _next(engine: Engine, old: Config, batch: Batch, trust_domain: str) -> Config | None:
+def _next(old: Config, batch: Batch, trust_domain: str) -> Built | None:
     """The config after `batch`; None if nothing changes. Raises InvalidInput."""
     named = _trust_domain(old, trust_domain)
     written = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
-    after = old.entries.with_changes(
-        (entry for entry in batch.entries if old.entries.get(key_of(entry)) != entry), batch.delete_entries
-    )
     problems: list[Problem] = []
+    old.maps["entries"].read_ahead([*map(key_of, batch.entries), *batch.delete_entries])
+    entries: dict[EntryKey, Entry | None] = {
+        key_of(entry): entry for entry in batch.entries if old.entries.get(key_of(entry)) != entry
+    }
     for key in dict.fromkeys(batch.delete_entries):
+        there = old.entries.get(key) is not None
         thing = thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
-        problems += _deletion_problems(thing, there=old.entries.get(key) is not None, written=key in written)
-    registrations = dict(old.registrations)
+        problems += _deletion_problems(thing, there=there, written=key in written)
+        entries |= {key: None} if there else {}
+    old.registrations.read_ahead([*(each.key for each in batch.registrations), *batch.delete_registrations])
+    registrations: dict[str, Registration | None] = {
+        each.key: each for each in batch.registrations if old.registrations.get(each.key) != each
+    }
     for name in dict.fromkeys(batch.delete_registrations):
-        there = registrations.pop(name, None) is not None
+        there = name in old.registrations
         problems += _deletion_problems(f"registration {name}", there=there, written=name in written)
-    registrations |= {each.key: each for each in batch.registrations if old.registrations.get(each.key) != each}
-    problems += validate(after, [*(key_of(entry) for entry in batch.entries), *batch.delete_entries])
-    problems += _registration_problems(after.namespaces(), registrations.values())
+        registrations |= {name: None} if there else {}
+    changes = Changes(entries, registrations)
+    old.maps["referring"].read_ahead([ServiceName(namespace, name) for _, namespace, name in entries])
+    after = old.entries.with_changes(filter(None, entries.values()), [key for key in entries if entries[key] is None])
+    problems += validate(after, entries)
+    problems += _registration_problems(after.namespaces(), _to_check(old, after, registrations))
     if problems:
         raise InvalidInput(cut(problems))
-    same = list(after) == list(old.entries) and registrations == dict(old.registrations)
-    if same and old.root.trust_domain == named and old.root.digest:
+    if not changes and old.root.trust_domain == named and old.root.digest:
         return None
-    return build(old, after, registrations, trust_domain=named, memo=engine.memo)
+    return build(old, after, changes, trust_domain=named)
+
+
+def _to_check(old: Config, after: EntrySet, registrations: Mapping[str, Registration | None]) -> Iterable[Registration]:
+    """The registrations that may name a namespace that is not there: the changed ones, and all if one has ended."""
+    yield from filter(None, registrations.values())
+    if not old.entries.namespaces() <= after.namespaces():
+        yield from (each for key, each in old.registrations.items() if key not in registrations)
 
 
 def _deletion_problems(thing: str, *, there: bool, written: bool) -> list[Problem]:
@@ -173,48 +187,18 @@ def _registration_problems(namespaces: frozenset[str], registrations: Iterable[R
     return problems
 
 
-def _encode_readers(source: str, readers: Mapping[str, PlanEntry]) -> dict[str, Any]:
-    """An index entry: the plans themselves, or only their keys if nearly all plans are listed (see
-    `load.readers_of`)."""
-    return {key: None if is_gateways_key(source) else entry.json() for key, entry in readers.items()}
-
-
-_ENCODERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "entries": lambda _, entry: entry_json(entry),
-    "registrations": lambda _, each: each.model_dump(by_alias=True, exclude_defaults=True),
-    "plans": lambda _, entry: entry.json(),
-    "manifests": lambda _, manifest: manifest_json(manifest),
-    "index": _encode_readers,
-}
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
-    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-
-
-def _store(old: Config, new: Config) -> tuple[Config, dict[str, bytes]]:
-    """`new` with its root filled in, and the objects to write, which are only the changed ones."""
+def _store(old: Config, built: Built) -> tuple[Config, dict[str, bytes]]:
+    """The config of `built`, and the objects to write, which are only the changed ones."""
     objects: dict[str, bytes] = {}
-    maps: dict[str, Shards] = {}
-    changed = {name: _changed(_values(old, name), _values(new, name)) for name in MAPS if name != "index"}
-    # The index lists a plan for a catalog if and only if the plan reads it.
-    plans = [config.plans[key].plan for config in (old, new) for key in changed["plans"] if key in config.plans]
-    changed["index"] = {source for plan in plans for source in plan.inputs()}
-    for name in MAPS:
-        maps[name], written = write_map(_values(new, name), changed[name], old.root.maps[name], _ENCODERS[name])
+    maps: dict[str, LazyMap[Any, Any]] = {}
+    for name, before in old.maps.items():
+        maps[name], written = before.after(built.changed[name])
         objects |= written
     previous = {"generation": old.root.generation, "root": old.root.digest} if old.root.digest else None
-    root = replace(new.root, maps=maps, previous=previous)
+    root = replace(built.root, maps={name: each.shards for name, each in maps.items()}, previous=previous)
     data = canonical(root.json())
     objects[digest(data)] = data
-    return replace(new, root=replace(root, digest=digest(data))), objects
-
-
-def _values(config: Config, name: str) -> Mapping[str, Any]:
-    if name == "entries":
-        return {"/".join(key_of(entry)): entry for entry in config.entries}
-    values: Mapping[str, Any] = getattr(config, name)
-    return values
+    return Config(replace(root, digest=digest(data)), maps), objects
 
 
 def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
@@ -224,6 +208,7 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
     """
     try:
         wanted = _earlier(engine, generation)
+        entries, registrations = list(wanted.entries), list(wanted.registrations.values())
     except StoreError:
         # It may have been removed while it was read; then this raises.
         _check_kept(engine.refresh(), generation)
@@ -231,8 +216,8 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
 
     def batch_for(current: Config) -> Batch:
         return Batch(
-            list(wanted.entries),
-            list(wanted.registrations.values()),
+            entries,
+            registrations,
             [key_of(entry) for entry in current.entries if wanted.entries.get(key_of(entry)) is None],
             [key for key in current.registrations if key not in wanted.registrations],
         )

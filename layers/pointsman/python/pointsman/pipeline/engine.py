@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from secrets import token_hex
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.pipeline.config import NO_CONFIG_HEAD, NO_ROOT, Config, ConfigHead, Root, load_root, read_config_head
@@ -19,9 +17,6 @@ from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreError, StoreUnavailable
-
-if TYPE_CHECKING:
-    from pointsman.pipeline.build import ChainMemo
 
 _log = logging.getLogger(__name__)
 
@@ -86,14 +81,6 @@ class Engine:
     def now(self) -> str:
         """The time as RFC 3339 in UTC, with milliseconds."""
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    @cached_property
-    def memo(self) -> "ChainMemo":
-        """The chains that this engine has compiled."""
-        # Health events compile nothing, and importing the compiler takes a while.
-        from pointsman.pipeline.build import ChainMemo
-
-        return ChainMemo()
 
     @property
     def root(self) -> Root:
@@ -182,7 +169,8 @@ class Engine:
             for kept in self._configs:
                 if kept.root.digest == root.digest:
                     return kept
-        loaded = load_config(self.objects, root)
+            near = self._configs[-1] if self._configs else None
+        loaded = load_config(self.objects, root, near)
         self.keep(loaded)
         return loaded
 

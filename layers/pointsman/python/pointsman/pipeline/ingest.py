@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pointsman.model.events import HealthEvent
 from pointsman.model.stale import Stale
 from pointsman.model.stored import NewerSchema
-from pointsman.pipeline.config import PlanEntry, Root
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.manifests import moved_manifest

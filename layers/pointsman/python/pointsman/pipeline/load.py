@@ -1,56 +1,25 @@
-"""Reads the config: all of it, or what one event needs."""
+"""Reads the config: all of it that is asked for, or what one event needs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pointsman.model.stored import Kind
-from pointsman.pipeline.config import NO_ROOT, Config, PlanEntry, Root
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import CODECS, Config, Root
+from pointsman.pipeline.lazy_map import LazyMap
 from pointsman.pipeline.objects import ObjectCache
-from pointsman.xds.manifest import GatewayManifest, SidecarManifest, read_manifest
 
 
-def load_map(objects: ObjectCache, root: Root, name: str) -> dict[str, Any]:
-    """A whole map of `root`, as JSON values."""
-    buckets = root.maps[name].buckets.values()
-    out: dict[str, Any] = {}
-    for content in objects.get_many(buckets, Kind.CONFIG_MAP).values():
-        out.update(content["values"])
-    return dict(sorted(out.items()))
+def load_config(objects: ObjectCache, root: Root, near: Config | None = None) -> Config:
+    """The config of `root`, of which nothing is read yet.
 
-
-def load_config(objects: ObjectCache, root: Root) -> Config:
-    """Everything that `root` refers to."""
-    # Imported here, because health events read single plans and need no shapes of config.
-    from pointsman.chain.entryset import EntrySet
-    from pointsman.model.entries import parse_entry
-    from pointsman.model.registration import parse_registration
-
-    if not root.digest:
-        return Config(NO_ROOT, EntrySet({}), {}, {}, {}, {})
-    plans = {key: PlanEntry.of_json(body) for key, body in load_map(objects, root, "plans").items()}
-    return Config(
-        root=root,
-        entries=EntrySet.of(parse_entry(body) for body in load_map(objects, root, "entries").values()),
-        registrations={key: parse_registration(body) for key, body in load_map(objects, root, "registrations").items()},
-        plans=plans,
-        manifests={key: _own_manifest(body) for key, body in load_map(objects, root, "manifests").items()},
-        index=index_of(plans),
-    )
-
-
-def _own_manifest(body: Mapping[str, Any]) -> SidecarManifest | GatewayManifest:
-    manifest = read_manifest(body)
-    assert isinstance(manifest, SidecarManifest | GatewayManifest)
-    return manifest
-
-
-def index_of(plans: Mapping[str, PlanEntry]) -> dict[str, dict[str, PlanEntry]]:
-    """The plans that read each catalog, by its key."""
-    index: dict[str, dict[str, PlanEntry]] = {}
-    for key, entry in plans.items():
-        for source in entry.plan.inputs():
-            index.setdefault(source, {})[key] = entry
-    return index
+    `near` is another state of it: what both have is read and decoded once.
+    """
+    maps = {name: LazyMap(objects, root.maps[name], codec) for name, codec in CODECS.items()}
+    for name, each in maps.items():
+        if near is not None:
+            each.share(near.maps[name])
+    return Config(root, maps)
 
 
 def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> Mapping[str, PlanEntry]:

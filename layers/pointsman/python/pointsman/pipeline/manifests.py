@@ -8,7 +8,7 @@ import orjson
 
 from pointsman.model.keys import datacenter_of, sidecar_in, sidecar_plan_key
 from pointsman.model.stored import Damaged, number, parse
-from pointsman.pipeline.config import SidecarOrGateway
+from pointsman.pipeline.codecs import SidecarOrGateway
 from pointsman.pipeline.config_head import Latest, WentBack
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.moved import MovedManifest

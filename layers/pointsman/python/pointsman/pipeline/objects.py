@@ -37,29 +37,36 @@ class ObjectCache:
 
     def get_many(self, digests: Iterable[str], kind: Kind) -> dict[str, Any]:
         """The objects under `digests`, parsed. Raises StoreError if one is missing, damaged or not of this `kind`."""
-        return {name: each.value for name, each in self._get_many(digests, kind).items()}
+        return {name: each.value for name, each in self._keep(self._read(digests, kind)).items()}
 
-    def _get_many(self, digests: Iterable[str], kind: Kind) -> dict[str, _Object]:
+    def read(self, digests: Iterable[str], kind: Kind) -> dict[str, Any]:
+        """As `get_many`, for objects that need not be kept."""
+        return {name: each.value for name, each in self._read(digests, kind).items()}
+
+    def _read(self, digests: Iterable[str], kind: Kind) -> dict[str, _Object]:
         wanted = list(dict.fromkeys(digests))
         with self._lock:
             found = {name: self._kept[name] for name in wanted if name in self._kept}
         missing = [name for name in wanted if name not in found]
-        if missing:
-            read = self._store.get_many([keys.config_object(name) for name in missing])
-            for name in missing:
-                stored = read.get(keys.config_object(name))
-                if stored is None or digest(stored.data) != name:
-                    what = "is missing" if stored is None else "does not have the content that its name promises"
-                    raise StoreError(f"the config object {name} {what}; restore it, or roll the config back")
-                try:
-                    found[name] = _Object(check_kind(parse(stored.data), kind))
-                except (Damaged, NewerSchema) as error:
-                    raise StoreError(f"the config object {name} cannot be read: {error}") from None
-            with self._lock:
-                for name in missing:
-                    self._kept[name] = found[name]
-                while len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
+        read = self._store.get_many([keys.config_object(name) for name in missing]) if missing else {}
+        for name in missing:
+            stored = read.get(keys.config_object(name))
+            if stored is None or digest(stored.data) != name:
+                what = "is missing" if stored is None else "does not have the content that its name promises"
+                raise StoreError(f"the config object {name} {what}; restore it, or roll the config back")
+            try:
+                found[name] = _Object(check_kind(parse(stored.data), kind))
+            except (Damaged, NewerSchema) as error:
+                raise StoreError(f"the config object {name} cannot be read: {error}") from None
+        return found
+
+    def _keep(self, found: dict[str, _Object]) -> dict[str, _Object]:
+        with self._lock:
+            for name, each in found.items():
+                self._kept[name] = each
+                self._kept.move_to_end(name)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
         return found
 
     def get(self, name: str, kind: Kind) -> Any:
@@ -71,7 +78,7 @@ class ObjectCache:
 
         `make` has to be a function of the object and `part` alone.
         """
-        kept = self._get_many([name], kind)[name]
+        kept = self._keep(self._read([name], kind))[name]
         if part not in kept.made:
             kept.made[part] = make(kept.value)
         made: _Made = kept.made[part]

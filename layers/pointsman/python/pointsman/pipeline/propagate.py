@@ -7,13 +7,16 @@ next writer finishes what a crash left.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pointsman.model.keys import datacenter_of, is_gateway_plan_key
 from pointsman.model.words import counted
-from pointsman.pipeline.config import Config, ConfigHead, PlanEntry, Root, load_root, read_config_head
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import Config, ConfigHead, Root, load_root, read_config_head
 from pointsman.pipeline.config_head import Latest, WentBack, write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.heads import read_head_object
 from pointsman.pipeline.manifests import nameable, publish_manifests
 from pointsman.pipeline.rosters import publish_roster
+from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.pipeline.swaps import swap_many
 from pointsman.pipeline.verdict import head_write, retirement
@@ -57,26 +60,32 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     between."""
     before = earlier[0]
     scope = engine.scope
-    changed = {key for key, entry in scope.of(config.plans).items() if before.plans.get(key) != entry}
-    gone = set(scope.keys(key for each in earlier for key in each.plans)) - config.plans.keys()
+    differing = [scope.keys(each.plans.differing(config.plans)) for each in earlier]
+    changed = sorted(key for key in differing[0] if key in config.plans)
+    gone = {key for each in differing for key in each if key not in config.plans}
     progress(f"{counted(len(changed), 'cluster')} to compute, {len(gone)} to retire")
-    out = settle(engine, lambda root: {k: e for k, e in _plans(engine, root).items() if k in changed})
+    out = settle(engine, lambda root: _plans(engine, root, changed))
     if engine.root.digest != config.root.digest:
         # The newer config may lack plans of this one, so some heads may be unpublished: name none of them.
         return out, False
-    wanted = {key: each for key, each in config.manifests.items() if before.manifests.get(key) != each}
+    wanted = {
+        key: manifest
+        for key in before.manifests.differing(config.manifests)
+        if (manifest := config.manifests.get(key)) is not None
+    }
     for each in earlier:
         # Retired even if none exists, so that a writer that still publishes an earlier config comes too late.
         wanted |= {
             key: replace(each.manifests[key], generation=config.root.generation, retired=True)
-            for key in each.manifests.keys() - config.manifests.keys()
+            for key in each.manifests.differing(config.manifests)
+            if key not in config.manifests
         }
     # Unchanged ones get notices too: their writer may have crashed before sending them.
     manifests = publish_manifests(engine, nameable(dict(sorted(scope.of(wanted).items())), out.absent))
     if out.note(manifests.failed, manifests.raised):
         return out, False
     told = [*manifests.moved, *manifests.stood]
-    for datacenter in sorted(scope.keys({name for each in [*earlier, config] for name in each.root.gateways})):
+    for datacenter in _rosters(scope, earlier, config, (*changed, *gone)):
         roster = publish_roster(engine, datacenter, before.root.generation)
         out += roster.settled
         if roster.stands and (roster.changed or roster.stands.generation > before.root.generation):
@@ -94,8 +103,25 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     return out, True
 
 
-def _plans(engine: Engine, root: Root) -> dict[str, PlanEntry]:
-    return dict(engine.config(root).plans)
+def _rosters(scope: Scope, earlier: Sequence[Config], config: Config, plan_keys: Iterable[str]) -> list[str]:
+    """The datacenters whose rosters may have to change: what their gateways forward to depends on the config as well,
+    on its gateways, its namespaces and the plans of gateways, of which those under `plan_keys` changed."""
+
+    def inputs(each: Config, datacenter: str) -> object:
+        return each.root.trust_domain, each.root.namespaces, each.root.gateways.get(datacenter)
+
+    static = {datacenter_of(key) for key in plan_keys if is_gateway_plan_key(key, datacenter_of(key))}
+    known = scope.keys({name for each in [*earlier, config] for name in each.root.gateways})
+    return sorted(
+        datacenter
+        for datacenter in known
+        if datacenter in static or any(inputs(each, datacenter) != inputs(config, datacenter) for each in earlier)
+    )
+
+
+def _plans(engine: Engine, root: Root, plan_keys: Iterable[str]) -> dict[str, PlanEntry]:
+    plans = engine.config(root).plans
+    return {key: entry for key in plan_keys if (entry := plans.get(key)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

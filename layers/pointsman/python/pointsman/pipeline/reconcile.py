@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.words import counted
-from pointsman.pipeline.config import PlanEntry, Root
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import Root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests

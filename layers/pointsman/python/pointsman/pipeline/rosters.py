@@ -9,7 +9,8 @@ from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_plan_key, is_gateways_key, service_in
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
-from pointsman.pipeline.config import Config, PlanEntry, Root, read_config_head
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import Config, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import moved_manifest

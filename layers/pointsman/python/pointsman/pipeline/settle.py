@@ -6,7 +6,8 @@ from itertools import islice
 
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
-from pointsman.pipeline.config import ConfigHead, PlanEntry, Root, read_config_head
+from pointsman.pipeline.codecs import PlanEntry
+from pointsman.pipeline.config import ConfigHead, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs

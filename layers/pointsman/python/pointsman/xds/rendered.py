@@ -19,11 +19,13 @@ from pointsman.chain.plan import (
 )
 from pointsman.chain.upstream import upstream_chain
 from pointsman.failover.selection import Instances
+from pointsman.model.entries import Entry
 from pointsman.model.instance import Instance, read_instance
 from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.registered import health_shapes, service_of
 from pointsman.model.registration import Registration
+from pointsman.model.resolver import ServiceResolver
 from pointsman.xds.content import compute
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.pack import milliseconds
@@ -69,14 +71,14 @@ def render_sidecar(entries: EntrySet, registration: Registration, instances: Ins
     return out
 
 
-def gateway_plans(entries: EntrySet, datacenter: str, services: Iterable[ServiceName]) -> dict[str, GatewayServicePlan]:
-    """The plans of a datacenter's gateways for its `services` and for every subset of every resolver, by key."""
+def gateway_plans(
+    entries: Iterable[Entry], datacenter: str, services: Iterable[ServiceName]
+) -> dict[str, GatewayServicePlan]:
+    """The plans of a datacenter's gateways for its `services` and for every subset of every resolver in `entries`, by
+    key."""
     targets = [PlanTarget(Target(each.name, "", each.namespace, datacenter)) for each in services]
     for entry in entries:
-        resolver = (
-            entries.resolver(ServiceName(entry.namespace, entry.name)) if entry.kind == "service-resolver" else None
-        )
-        for name, subset in (resolver.subsets if resolver else {}).items():
+        for name, subset in (entry.subsets if isinstance(entry, ServiceResolver) else {}).items():
             target = Target(entry.name, name, entry.namespace, datacenter)
             targets.append(PlanTarget(target, subset.filter, subset.only_passing))
     return {plan.key: plan for plan in map(GatewayServicePlan, targets)}

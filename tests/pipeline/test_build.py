@@ -1,0 +1,135 @@
+"""A change of config compiles what it touches, and comes to what compiling everything comes to."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pointsman.model.entries import key_of
+from pointsman.model.errors import InvalidInput
+from pointsman.pipeline.config import Config
+from pointsman.pipeline.configure import Batch, configure, parse_documents
+
+from tests.pipeline.fresh import config_in
+from tests.pipeline.meshes import Document, defaults, gateway, namespace, proxy_defaults, resolver, sidecar, splitter
+from tests.pipeline.place import Place
+from tests.share import share_of
+
+NAMES = ("a", "b", "c", "d")
+_names = st.sampled_from(NAMES)
+_datacenters = st.sampled_from(("dc1", "dc2"))
+
+_resolvers = st.one_of(
+    st.builds(resolver, _names),
+    st.builds(lambda name, to: resolver(name, Redirect={"Service": to}), _names, _names),
+    st.builds(lambda name, to: resolver(name, Failover={"*": {"Service": to}}), _names, _names),
+    st.builds(lambda name, dc: resolver(name, Failover={"*": {"Datacenters": [dc]}}), _names, _datacenters),
+    st.builds(
+        lambda name, subset: resolver(name, Subsets={subset: {}}, DefaultSubset=subset),
+        _names,
+        st.sampled_from(("v1", "v2")),
+    ),
+)
+_modes = st.sampled_from(("", "local", "remote"))
+_others = st.one_of(
+    st.builds(lambda name, mode: defaults(name, Protocol="http", MeshGateway={"Mode": mode}), _names, _modes),
+    st.builds(lambda name, to: splitter(name, {"Weight": 50}, {"Weight": 50, "Service": to}), _names, _names),
+    st.builds(proxy_defaults, st.sampled_from(("http", "tcp")), _modes),
+    st.just(namespace("team")),
+    st.builds(gateway, _datacenters),
+)
+_upstreams = st.one_of(
+    _names,
+    st.builds(lambda name, dc: {"DestinationName": name, "Datacenter": dc}, _names, _datacenters),
+    st.builds(lambda name: {"DestinationName": name, "Config": {"connect_timeout_ms": 700}}, _names),
+)
+_sidecars = st.builds(
+    lambda name, upstreams, dc: sidecar(name, *upstreams, dc=dc),
+    st.sampled_from(("x", "y")),
+    st.lists(_upstreams, max_size=3),
+    _datacenters,
+)
+_documents = st.one_of(_resolvers, _resolvers, _others, _sidecars)
+_deletions = st.integers(0, 30)
+_batches = st.lists(st.one_of(st.lists(_documents, min_size=1, max_size=4), _deletions), max_size=8)
+
+
+def compiled(config: Config) -> dict[str, Any]:
+    """All that is compiled, without the generations in which it changed last."""
+    return {
+        "plans": {key: each.plan for key, each in config.plans.items()},
+        "manifests": {key: replace(each, generation=0) for key, each in config.manifests.items()},
+        "index": {key: set(each) for key, each in config.index.items()},
+        "referring": dict(config.maps["referring"]),
+        "users": dict(config.users),
+        "namespaces": set(config.root.namespaces),
+        "gateways": set(config.root.gateways),
+    }
+
+
+def _change(place: Place, config: Config, batch: list[Document] | int) -> None:
+    if isinstance(batch, list):
+        # Of two documents with one key the last counts; a batch must not hold both.
+        by_key = {(each.get("Kind"), each.get("Name"), each.get("Datacenter"), _id(each)): each for each in batch}
+        wanted = parse_documents(list(by_key.values()))
+    else:
+        there = [*map(key_of, config.entries), *config.registrations]
+        if not there:
+            return
+        chosen = there[batch % len(there)]
+        wanted = Batch(delete_registrations=[chosen]) if isinstance(chosen, str) else Batch(delete_entries=[chosen])
+    configure(place.engine, wanted)
+
+
+def _id(document: Document) -> str:
+    return str(document.get("Service", {}).get("ID", ""))
+
+
+@settings(deadline=None, max_examples=share_of(150))
+@given(_batches, st.booleans())
+def test_a_change_comes_to_what_compiling_everything_comes_to(
+    batches: list[list[Document] | int], forgetful: bool
+) -> None:
+    place = Place()
+    for batch in batches:
+        try:
+            _change(place, config_in(place.objects), batch)
+        except InvalidInput:
+            continue
+        if forgetful:
+            place.engine = place.another().engine
+    config, whole = config_in(place.objects), Place()
+    place.engine.refresh()
+    if not config.root.digest:
+        return
+    configure(whole.engine, Batch(list(config.entries), list(config.registrations.values())))
+    assert compiled(config) == compiled(config_in(whole.objects))
+    assert compiled(place.engine.config(place.engine.root)) == compiled(config), "what is in memory is what is stored"
+
+
+def test_a_change_of_one_entry_reads_only_what_it_touches() -> None:
+    place, count = Place(), 1500
+    place.configure(
+        proxy_defaults("", "local"),
+        *[resolver(f"s{n}", Failover={"*": {"Datacenters": ["dc2"]}}) for n in range(count)],
+        *[sidecar(f"app{n}", *[f"s{each}" for each in range(n, n + 20)]) for n in range(0, count, 20)],
+    )
+    other = place.another()
+    other.configure(resolver("s7", Failover={"*": {"Datacenters": ["dc2", "dc3"]}}))
+    reads = {step.key for step in other.steps if step.action == "get" and step.key.startswith("config/objects/")}
+    # The entries of the twenty services that one sidecar uses, each in a bucket of its own at most; and a few of all.
+    assert len(reads) <= 20 + 30 < len(place.objects.under("config/objects/")) / 4, len(reads)
+
+
+def test_a_plan_stays_as_long_as_the_chain_of_any_registration_ends_at_it() -> None:
+    place, plan = Place(), "dc1/sidecar/a.default.dc1"
+    place.configure(resolver("b", Redirect={"Service": "a"}), sidecar("x", "a"), sidecar("y", "b"))
+    place.configure(sidecar("x", "c"))
+    assert plan in config_in(place.objects).plans, "y still comes to it, through b"
+    place.configure(resolver("b"))
+    assert plan not in config_in(place.objects).plans
+    place.configure(sidecar("x", "a"), sidecar("y", "a"))
+    place.delete(registrations=("dc1/sidecar/default/x",))
+    assert plan in config_in(place.objects).plans, "y still has it as an upstream"
+    place.delete(registrations=("dc1/sidecar/default/y",))
+    assert plan not in config_in(place.objects).plans
