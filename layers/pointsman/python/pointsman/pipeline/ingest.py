@@ -101,6 +101,7 @@ class _Pass:
         # A crash before a notice can only have happened if the event was recorded earlier.
         self._owed = {catalog_key(event) for event, each in events if not each.new}
         self._settled = Settled()
+        self._root: Root | None = None
         self._jobs: dict[str, dict[str, PlanEntry]] = {}
         self._gateways: dict[str, list[str]] = {}
         self._rosters: dict[str, Settled] = {}
@@ -116,22 +117,30 @@ class _Pass:
             self._settled = error.settled
             self._open |= dict.fromkeys(error.pending, error)
         root = engine.root
-        self._jobs = {key: jobs_of(engine, root, event) for key, event in self._about.items()}
-        self._gateways = {key: _gateways_of(engine, root, event) for key, event in self._about.items()}
+        self._look_up(root)
         for datacenter in sorted({each for some in self._gateways.values() for each in some}):
             try:
                 self._publish_roster(datacenter, root)
             except Exception as error:
                 self._open[datacenter] = error
 
+    def _look_up(self, root: Root) -> None:
+        """Look up the plans and the gateways that the events concern according to `root`."""
+        if root is not self._root:
+            self._jobs = {key: jobs_of(self._engine, root, event) for key, event in self._about.items()}
+            self._gateways = {key: _gateways_of(self._engine, root, event) for key, event in self._about.items()}
+            self._root = root
+
     def _all_jobs(self, root: Root) -> Mapping[str, PlanEntry]:
+        self._look_up(root)
         jobs: dict[str, PlanEntry] = {}
-        for event in self._about.values():
-            jobs |= jobs_of(self._engine, root, event)
+        for found in self._jobs.values():
+            jobs |= found
         return jobs
 
     def _all_rosters(self, root: Root) -> list[str]:
-        found = {each for event in self._about.values() for each in _gateways_of(self._engine, root, event)}
+        self._look_up(root)
+        found = {each for some in self._gateways.values() for each in some}
         return [keys.gateways_manifest(datacenter) for datacenter in sorted(found)]
 
     def _publish_roster(self, datacenter: str, root: Root) -> None:
