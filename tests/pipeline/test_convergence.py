@@ -18,8 +18,9 @@ import pytest
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import reconcile
-from pointsman.store.sqlite import SQLiteStore
+from pointsman.store.open import open_store
 
+from tests.fleet.seaweedfs import Bucket
 from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.memory import copied
 from tests.pipeline.meshes import engine_on, event, gateway, instance, resolver, sidecar
@@ -88,9 +89,18 @@ def test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says(part: int) -
     assert {what: counts[what] for what, least in enough.items() if counts[what] < least} == {}
 
 
-def test_so_it_does_with_real_threads_on_a_real_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["a file", "a bucket of SeaweedFS"])
+def test_so_it_does_with_real_threads_on_a_real_store(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    url = str(tmp_path / "store.db")
+    if kind != "a file":
+        bucket: Bucket = request.getfixturevalue("seaweedfs").bucket("threads")
+        url = bucket.url
+        for name, value in bucket.environment.items():
+            monkeypatch.setenv(name, value)
     random = Random(7)
-    with closing(SQLiteStore(tmp_path / "store.db")) as store:
+    with closing(open_store(url, create=True)) as store:
         engines = [engine_on(store), engine_on(store)]
         configure(engines[0], parse_documents(BEGINNING.documents))
         batches = [[sidecar("web", f"s{n}")] for n in range(6)] + [[gateway("dc3")], [resolver("api")]]

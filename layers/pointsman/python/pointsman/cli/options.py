@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pointsman.cli.output import progress
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.crowd import MOST_CONNECTIONS
 from pointsman.store.open import open_store
@@ -141,7 +140,7 @@ def engine_on(store: str, *, create: bool = False, writes: bool = False, notices
     opened = open_store(store, create=create)
     try:
         if writes:
-            probe(store, opened, progress())
+            probe(store, opened, lambda text: click.echo(f"pointsman: {text}", err=True))
         engine = Engine(opened, notify=notices_of(topic, lambda text: click.echo(f"pointsman: {text}", err=True)))
         yield engine
     finally:
