@@ -271,6 +271,7 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> None:
     from pointsman.adapter.follow.saved import Saved
+    from pointsman.machine.garbage import collect_rarely
     from pointsman.machine.parts import stop_on_signals
     from pointsman.machine.process import AdapterProcess
     from pointsman.serve.files import allow_files
@@ -278,6 +279,7 @@ def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> No
 
     start_log()
     allow_files()
+    collect_rarely()
     stop = stop_on_signals()
     kept = Saved(Path(keep), store) if keep else None
     opened, hearing = _open(store, notices, settings, kept)

@@ -17,6 +17,7 @@ from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
+from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.intake import intake
 from pointsman.machine.parts import stop_on_signals
 from pointsman.machine.process import AdapterProcess
@@ -135,6 +136,7 @@ class Machine:
         gc.set_threshold(_COLLECT_AT_OBJECTS)
         start_log()
         allow_files()
+        collect_rarely()
         with ExitStack() as opened:
             listener = self._settings.listen.bind("--listen")
             opened.callback(listener.close)
