@@ -1,6 +1,5 @@
 """One machine: the control plane, the HTTP intake and the adapters, in one process on one store."""
 
-import gc
 import logging
 import re
 import socket
@@ -45,11 +44,6 @@ _SWITCH_INTERVAL_S = 0.001
 """Seconds that a thread may run while others wait. The thread that ingests an event computes on after writing its
 change, and the thread that sends it to Envoys waits meanwhile: with Python's default of 5 ms, a held poll was answered
 3 ms later at the median."""
-
-_COLLECT_AT_OBJECTS = 20_000
-"""Objects that may be made before Python looks for unreachable ones among them. With Python's 2,000 that took an eighth
-of the time of an event in a pass of a hundred, and found next to nothing: what an event leaves behind holds no
-circles."""
 
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?\Z")
 
@@ -133,7 +127,6 @@ class Machine:
         Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it ends unexpectedly.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        gc.set_threshold(_COLLECT_AT_OBJECTS)
         start_log()
         allow_files()
         collect_rarely()
