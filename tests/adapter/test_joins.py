@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.config import Config
+from moto import mock_aws
 from pointsman.adapter.follow import joins
-from pointsman.discovery.proxy import SidecarId
+from pointsman.adapter.follow.follower import Follower
+from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.store.protocol import Changes, Stored, StoreError
+from pointsman.store.s3 import S3Store
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter import rest, streams
@@ -125,6 +130,43 @@ def test_a_lone_join_reads_its_own_objects_and_nothing_that_others_have(bucket: 
         before = bucket.requests
         assert adapter.follower.join(SidecarId("dc1", "default", "s3")) == set()
         assert bucket.requests == before
+
+
+def test_on_a_bucket_that_is_polled_requests_grow_with_objects_and_not_with_proxies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, asked = [], []
+    refresh = Follower.refresh
+
+    def look(follower: Follower) -> set[ProxyId]:
+        looks.append(follower)
+        return refresh(follower)
+
+    monkeypatch.setattr(Follower, "refresh", look)
+    services = [f"u{number}" for number in range(20)]
+    with mock_aws(), contextlib.ExitStack() as held:
+        config = Config(max_pool_connections=16, retries={"total_max_attempts": 1})
+        client = boto3.client("s3", region_name="us-east-1", config=config)
+        client.create_bucket(Bucket="mesh")
+        store = held.enter_context(contextlib.closing(S3Store(client, "mesh")))
+        publisher = Publisher(store)
+        for service in services:
+            publisher.head(sidecar_plan(service=service), content(service=service))
+        made = SidecarManifest(1, tuple(f"{each}.default.dc1" for each in services), (listener("s2"),))
+        for number in range(PROXIES):
+            publisher.manifest(*SidecarId("dc1", "default", f"s{number}").manifest_keys, made)
+        client.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.url))
+        adapter = held.enter_context(streams.Adapter(store))
+        spoken = [held.enter_context(stream(adapter.server.address)) for _ in range(PROXIES)]
+        for number, each in enumerate(spoken):
+            each.say(CLUSTERS, node=node(NEW, f"s{number}"))
+        for each in spoken:
+            assert len(each.hear().resources) == len(services)
+        counted = len(asked)
+    objects = PROXIES + len(services)
+    print(f"{PROXIES} proxies joined a polled bucket: {counted} requests for {objects} objects, {len(looks)} looks")
+    # A look asks for each object that is followed once, and so do all joins together.
+    assert counted <= objects * (1 + len(looks))
 
 
 def test_who_is_not_registered_is_asked_for_and_not_kept(bucket: Bucket) -> None:
