@@ -20,11 +20,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Any
+from typing import Any, Self
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from pointsman.aws.signals import Signals
@@ -59,30 +56,47 @@ LONGEST_REASON = 1000
 
 signals = Signals("ingest")
 logger = signals.logger
-# Even if the whole batch fails, each record is reported: a raised error would count against the function.
-processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 started = start()
 environment, session, store, engine = started.environment, started.session, started.store, started.engine
 bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
-sqs = new_client(session, "sqs")
-# ECS clients, by the regions whose tasks' tags are fetched; most deployments need none.
+# Few events need these clients: that of the dead letters, and those of ECS, by the regions whose tasks' tags are
+# fetched.
+sqs = cache(lambda: new_client(session, "sqs"))
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
-around_the_snapshot(import_config, lambda: ecs(session.get_config_variable("region")))
+around_the_snapshot(import_config, sqs, lambda: ecs(session.get_config_variable("region")))
 gc.enable()
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    """The Lambda function: takes an SQS event and returns the records to deliver again."""
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The Lambda function: takes an SQS event and returns the records to deliver again, never an error: that would
+    count against the function."""
     try:
-        records = [SQSRecord(each) for each in event["Records"]]
+        records = [Record.read(each) for each in event["Records"]]
         account = context.invoked_function_arn.split(":")[4]
         taken = take_in(records, account, lambda: context.get_remaining_time_in_millis() > SPARE_MS)
-        return process_partial_response(event, lambda record: tell_of(record, taken[record.message_id]), processor)
+        again = [each.message_id for each in records if not tell_of(each, taken[each.message_id])]
+        return {"batchItemFailures": [{"itemIdentifier": each} for each in again]}
     finally:
         signals.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of the queue: its id, its body, and when the queue took it in, None if it does not say."""
+
+    message_id: str
+    body: str
+    sent: datetime | None
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Self:
+        """A record as Lambda delivers it."""
+        sent_ms = str(raw.get("attributes", {}).get("SentTimestamp", ""))
+        sent = datetime.fromtimestamp(int(sent_ms) / 1000, UTC) if sent_ms.isdecimal() else None
+        return cls(raw["messageId"], raw["body"], sent)
 
 
 @dataclass(slots=True)
@@ -96,7 +110,7 @@ class Taken:
     done: list[Ingested | Exception] = field(default_factory=list)
 
 
-def take_in(records: Sequence[SQSRecord], account: str, in_time: Callable[[], bool]) -> dict[str, Taken]:
+def take_in(records: Sequence[Record], account: str, in_time: Callable[[], bool]) -> dict[str, Taken]:
     """Ingest the events of all `records` in one pass; the results are by message id. One record's failure does not
     affect the others."""
     taken = {record.message_id: read_record(record, account) for record in records}
@@ -114,7 +128,7 @@ def take_in(records: Sequence[SQSRecord], account: str, in_time: Callable[[], bo
     return taken
 
 
-def read_record(record: SQSRecord, account: str) -> Taken:
+def read_record(record: Record, account: str) -> Taken:
     """Read `record`, without ingesting it yet."""
     try:
         raw = read_json(record.body)
@@ -128,9 +142,8 @@ def read_record(record: SQSRecord, account: str) -> Taken:
         return Taken(error=error)
 
 
-def tell_of(record: SQSRecord, taken: Taken) -> None:
-    """Log and count the outcome of `record`, which is then acknowledged. Raises the error that makes SQS deliver it
-    again."""
+def tell_of(record: Record, taken: Taken) -> bool:
+    """Log and count the outcome of `record`. Returns whether it is acknowledged; if not, SQS delivers it again."""
     logger.append_keys(message_id=record.message_id)
     logger.set_correlation_id(record.message_id)
     try:
@@ -146,7 +159,7 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
                 logger.set_correlation_id(event.id or record.message_id)
                 if isinstance(done, Exception):
                     raise done
-                tell_of_event(event, done, sent_at(record))
+                tell_of_event(event, done, record.sent)
         except InvalidInput as error:
             refuse(record, error)
     except Exception as error:
@@ -155,13 +168,8 @@ def tell_of(record: SQSRecord, taken: Taken) -> None:
         logger.warning(
             "failed, to be delivered again", reason=str(error), exc_info=not isinstance(error, PointsmanError)
         )
-        raise
-
-
-def sent_at(record: SQSRecord) -> datetime | None:
-    """When the queue took in `record`; None if it does not say."""
-    sent_ms = str(record.attributes.get("SentTimestamp", ""))
-    return datetime.fromtimestamp(int(sent_ms) / 1000, UTC) if sent_ms.isdecimal() else None
+        return False
+    return True
 
 
 def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> None:
@@ -258,7 +266,7 @@ def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
         raise
 
 
-def refuse(record: SQSRecord, error: InvalidInput) -> None:
+def refuse(record: Record, error: InvalidInput) -> None:
     """Send `record` to the dead-letter queue, with its body unchanged. Raises `error` if there is no such queue."""
     if not environment.dead_letters:
         raise error
@@ -266,7 +274,7 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
     reason = "".join(char if char.isprintable() else "?" for char in str(error)[:LONGEST_REASON])
     attributes = {"reason": reason, "message-id": record.message_id}
     try:
-        sqs.send_message(
+        sqs().send_message(
             QueueUrl=environment.dead_letters,
             MessageBody=record.body,
             MessageAttributes={name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()},
@@ -275,7 +283,7 @@ def refuse(record: SQSRecord, error: InvalidInput) -> None:
         if not refusal.response["Error"]["Code"].startswith("InvalidParameterValue"):
             raise
         # Attributes count towards SQS's limit on a message, which the body alone may reach.
-        sqs.send_message(QueueUrl=environment.dead_letters, MessageBody=record.body)
+        sqs().send_message(QueueUrl=environment.dead_letters, MessageBody=record.body)
     logger.error("refused", reason=str(error))
     signals.count("EventsRefused")
 
