@@ -260,6 +260,9 @@ REACHED_BY = {
         ],
     },
     "tests/store/test_s3.py": {
+        "test_of_so_many_lost_writes_is_known_with_which_etag_they_lost": [
+            "store/s3.py MOST_LOST",
+        ],
         "test_what_others_wrote_is_looked_for_once_a_second": [
             "store/s3.py COMPARED_SECONDS",
         ],

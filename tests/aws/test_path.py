@@ -18,7 +18,7 @@ from tests.pipeline.meshes import instance, resolver, sidecar
 LATENCY = 0.02
 """Seconds that a call to S3 takes: what S3 Standard usually does."""
 
-SLOW = 0.15
+SLOW = 0.4
 """Seconds that it takes where trips are counted: long enough for a busy machine to begin all that go together."""
 
 

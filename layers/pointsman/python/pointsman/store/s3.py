@@ -23,6 +23,9 @@ _B = TypeVar("_B")
 PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts of a request that S3 throttles or does not answer; one attempt more than pauses."""
 
+MOST_LOST = 1_024
+"""Keys for which it is known with which etag a write lost last."""
+
 COMPARED_SECONDS = 1.0
 """Seconds after which a follower compares everything, for the writes of other processes."""
 
@@ -63,6 +66,7 @@ class S3Store:
         self._prefix = prefix
         self._pauses = tuple(pauses)
         self._sleep = sleep
+        self._lost_with: dict[str, str] = {}
         self._closed = threading.Event()
         self._own, self._id = OwnWrites(), uuid4().hex[:16]
         connections: int = client.meta.config.max_pool_connections  # type: ignore[attr-defined]
@@ -202,9 +206,16 @@ class S3Store:
         return self._ask(self._where(key), read)
 
     def _lost(self, write: Write) -> Written:
-        """The outcome of a write that lost. Raises StoreError if it cannot have lost: nobody has written since."""
-        if write.if_etag is not None and self._etag(write.key) == write.if_etag:
-            raise self._refused_for_nothing(write)
+        """The outcome of a write that lost. Raises StoreError if it cannot have lost: nobody has written since.
+
+        Only a writer that read again and lost with the same etag looks: an honest race costs no request for that.
+        """
+        if write.if_etag is not None:
+            if self._lost_with.get(write.key) == write.if_etag and self._etag(write.key) == write.if_etag:
+                raise self._refused_for_nothing(write)
+            if len(self._lost_with) >= MOST_LOST:
+                self._lost_with.clear()
+            self._lost_with[write.key] = write.if_etag
         return Written(write.key, None)
 
     def _etag(self, key: str) -> str | None:
