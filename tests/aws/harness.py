@@ -115,6 +115,10 @@ class Aws:
         for kind in ("Application", "ConfigurationProfile", "HostedConfigurationVersion"):
             for name, _ in stack.of(f"AWS::AppConfig::{kind}"):
                 self._made(name, "1")
+        for name, _ in stack.of("AWS::Lambda::LayerVersion"):
+            self._made(name, f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{name}:1")
+        for name, _ in stack.of("AWS::Lambda::Version"):
+            self._made(name, name, Version="1")
         for name, _ in stack.of("AWS::IAM::Role"):
             self._made(name, name, Arn=f"arn:aws:iam::{ACCOUNT}:role/{name}")
         for name, _ in stack.of("AWS::Logs::LogGroup"):
@@ -235,6 +239,15 @@ class Aws:
         self._owners[id(made)] = owner
         self._kept.append(made)  # its id is nobody else's for as long as it is there
         return made
+
+    @contextlib.contextmanager
+    def acting(self, owner: str) -> Iterator[None]:
+        """Calls in here are counted for `owner`: `Operator` is the holder of OperatorPolicy."""
+        before, self._running = self._running, owner
+        try:
+            yield
+        finally:
+            self._running = before
 
     def objects(self) -> dict[str, bytes]:
         """Everything in the bucket."""

@@ -48,6 +48,8 @@ _NEEDS: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]]
     ("s3", "HeadObject"): ("s3:GetObject", _object),
     ("s3", "PutObject"): ("s3:PutObject", _object),
     ("s3", "ListObjectsV2"): ("s3:ListBucket", _bucket),
+    ("s3", "HeadBucket"): ("s3:ListBucket", _bucket),
+    ("s3", "DeleteObject"): ("s3:DeleteObject", _object),
     ("sqs", "SendMessage"): ("sqs:SendMessage", _queue),
     ("sqs", "ReceiveMessage"): ("sqs:ReceiveMessage", _queue),
     ("sqs", "DeleteMessage"): ("sqs:DeleteMessage", _queue),
@@ -76,9 +78,10 @@ def needs(call: Call) -> tuple[str, str]:
 
 
 def statements(stack: Stack, function: str) -> list[dict[str, Any]]:
-    """What the role of a function may do, as the template says; of `Adapter`, what the policy for adapters says."""
-    if function == "Adapter":
-        policy: dict[str, Any] = stack.value(stack.resources["AdapterPolicy"]["Properties"]["PolicyDocument"])
+    """What the role of a function may do, as the template says; of `Adapter` and `Operator`, what the policies for them
+    say."""
+    if function in ("Adapter", "Operator"):
+        policy: dict[str, Any] = stack.value(stack.resources[f"{function}Policy"]["Properties"]["PolicyDocument"])
         return [*policy["Statement"]]
     role = stack.resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]
     properties = stack.resources[role]["Properties"]

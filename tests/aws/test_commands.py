@@ -9,6 +9,7 @@ from pointsman.cli.main import run
 
 from tests.aws.harness import Aws
 from tests.aws.mesh import CONFIG, s2
+from tests.aws.policy import allows, needs
 from tests.pipeline.meshes import resolver
 
 Said = tuple[int, str, str]
@@ -25,7 +26,8 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         if given is not None:
             (file := tmp_path / "given.json").write_text(json.dumps(given))
             last = [str(file)]
-        code = run([name, "--store", f"s3://{aws.stack.refs['Bucket']}", *arguments, *last])
+        with aws.acting("Operator"):
+            code = run([name, "--store", f"s3://{aws.stack.refs['Bucket']}", *arguments, *last])
         return code, *capsys.readouterr()
 
     return said
@@ -58,6 +60,22 @@ def test_what_a_command_writes_on_a_bucket_is_told_to_the_topic_that_the_store_n
 
     assert command(mesh, "rollback", "--notices", "none", "1")[0] == 0
     assert told(mesh, queue) == set()
+
+
+def test_an_operator_needs_its_policy_and_nothing_else(aws: Aws, command: Command) -> None:
+    aws.calls.clear()
+    assert command(aws, "apply", given=CONFIG)[0] == 0
+    aws.tick()
+    for name, *arguments in (["rollback", "1"], ["delete", "--dc", "dc1", "registration", "s1"], ["recover"]):
+        assert command(aws, name, *arguments)[0] == 0
+    assert command(aws, "emit", given={"source": "mesh.health", "id": "1", **s2("critical")})[0] == 0
+    for name in ("status", "list"):
+        assert command(aws, name)[0] == 0
+    calls = [call for call in aws.calls if call.function == "Operator"]
+    assert sorted({needs(call) for call in calls if not allows(aws.stack, "Operator", *needs(call))}) == []
+    assert {"HeadBucket", "DeleteObject", "PutObject", "PublishBatch"} <= {call.operation for call in calls}
+    head = f"arn:aws:s3:::{aws.stack.refs['Bucket']}/config/head"
+    assert not allows(aws.stack, "Operator", "s3:DeleteObject", head), "nobody deletes what is current"
 
 
 def test_a_store_that_a_command_began_names_the_topic_after_the_first_reconcile(aws: Aws, command: Command) -> None:

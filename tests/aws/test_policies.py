@@ -82,4 +82,4 @@ def test_the_comparison_would_notice(mesh: Aws, function: str, operation: str, k
     parameters = {"Bucket": mesh.stack.refs["Bucket"], "Key": key}
     assert not allows(mesh.stack, function, *needs(Call(function, "s3", operation, parameters)))
     with pytest.raises(AssertionError, match=r"say in tests/aws/policy\.py"):
-        needs(Call(function, "s3", "DeleteObject", parameters))
+        needs(Call(function, "s3", "DeleteObjects", parameters))

@@ -1,5 +1,6 @@
 """What infra/template.yaml promises beyond what the engine's tests would notice."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,8 @@ from pointsman.bootstrap.function import FetchFunction
 
 from tests.adapter.rest import NODE
 from tests.aws.harness import Aws
-from tests.aws.mesh import s2, start
-from tests.aws.policy import statements
+from tests.aws.mesh import CONFIG, s2, start
+from tests.aws.policy import allows, statements
 from tests.aws.template import ACCOUNT, REGION, TEMPLATE, Stack, source, translated
 from tests.fleet.process import REPOSITORY
 
@@ -40,6 +41,18 @@ def refs(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from refs(each)
+
+
+def chosen(stack: Stack, statements: list[Json]) -> list[Json]:
+    """The statements that are in force: some are under a condition."""
+    found = []
+    for each in statements:
+        if "Fn::If" in each:
+            condition, *ways = each["Fn::If"]
+            each = ways[not stack.holds(condition)]
+        if each != {"Ref": "AWS::NoValue"}:
+            found.append(each)
+    return found
 
 
 def test_every_function_of_the_repository_is_in_the_template_and_snaps_from_published_versions(stack: Stack) -> None:
@@ -78,7 +91,8 @@ def test_who_may_call_a_function_url_needs_two_permissions_and_gets_no_other_way
     assert {each["AuthType"] for each in urls.values()} == {"AWS_IAM"}, "anything else is open to the world"
     allowed = {}
     for name, policy in stack.of("AWS::IAM::ManagedPolicy"):
-        found = [each for each in policy["PolicyDocument"]["Statement"] if str(each["Action"]).startswith("lambda:")]
+        listed = chosen(stack, policy["PolicyDocument"]["Statement"])
+        found = [each for each in listed if str(each["Action"]).startswith("lambda:")]
         for statement in found:
             (alias,) = refs(statement["Resource"])
             allowed[name, statement["Action"]] = alias, statement.get("Condition")
@@ -140,8 +154,8 @@ def named(value: Any) -> Iterator[str]:
     for name in [*refs(value), *re.findall(r"\$\{(\w+)\}", str(value))]:
         if name in source()["Parameters"]:
             yield name
-    for condition in re.findall(r"'Fn::If': \['(\w+)'", str(value)):
-        yield from named(conditions[condition])
+    for condition in re.findall(r"'Fn::If': \['(\w+)'|'Condition': '(\w+)'", str(value)):
+        yield from named(conditions["".join(condition)])
 
 
 def test_a_change_of_a_parameter_alone_publishes_a_new_version_of_every_function(stack: Stack) -> None:
@@ -220,6 +234,58 @@ def test_no_role_may_do_more_than_a_list_of_actions_on_a_list_of_things() -> Non
     with Aws(Tracing="Active") as aws:
         (tracing,) = (each for each in statements(aws.stack, "Ingest") if each["Resource"] == "*")
         assert tracing["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+
+
+def test_what_is_not_wanted_is_not_there() -> None:
+    """Function URLs are forbidden in some organizations: without these two parts there is none, and no function."""
+    stack = Stack({"WithConfigure": "false", "WithDiscovery": "false", "SilenceSeconds": "300"})
+    assert not list(stack.of("AWS::Lambda::Url"))
+    assert not list(stack.of("AWS::Lambda::Permission")) or all(
+        "Reconcile" in name for name, _ in stack.of("AWS::Lambda::Permission")
+    )
+    assert {name for name, _ in stack.of("AWS::Lambda::Function")} == {"Ingest", "Reconcile"}
+    assert not [name for name in stack.resources if name.startswith(("Configure", "Discovery"))]
+    there = {name: each for name, each in stack.outputs.items() if stack.holds(each.get("Condition"))}
+    assert not {"ConfigureURL", "DiscoveryURL", "EnvoyPolicyArn"} & there.keys()
+    with Aws(WithConfigure="false", WithDiscovery="false") as aws:
+        # Nothing refers to what is not there: every property of every resource can be worked out.
+        for name, _ in aws.stack.of("AWS::IAM::ManagedPolicy"):
+            aws.stack.refs[name] = name
+        for each in (*aws.stack.resources.values(), *there.values()):
+            aws.stack.value(each.get("Properties", each.get("Value")))
+        aws.s3.put_object(Bucket=aws.stack.refs["Bucket"], Key="deploy/mesh.json", Body=json.dumps(CONFIG).encode())
+        assert aws.pump() == 0
+        assert "config/head" in aws.objects(), "an upload is a way to write config without a URL"
+
+
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+
+
+def test_a_key_a_boundary_and_a_vpc_reach_everything_that_takes_one() -> None:
+    with Aws(KmsKey=KEY, PermissionsBoundary=BOUNDARY, Subnets="subnet-1,subnet-2", SecurityGroups="sg-1") as aws:
+
+        def each(kind: str) -> Iterator[Json]:
+            return (aws.stack.value(properties) for _, properties in aws.stack.of(kind))
+
+        assert {queue["KmsMasterKeyId"] for queue in each("AWS::SQS::Queue")} == {KEY}
+        assert not [queue for queue in each("AWS::SQS::Queue") if "SqsManagedSseEnabled" in queue], (
+            "SQS takes one of both"
+        )
+        assert {topic["KmsMasterKeyId"] for topic in each("AWS::SNS::Topic")} == {KEY}
+        assert {group["KmsKeyId"] for group in each("AWS::Logs::LogGroup")} == {KEY}
+        assert {role["PermissionsBoundary"] for role in each("AWS::IAM::Role")} == {BOUNDARY}
+        (bucket,) = each("AWS::S3::Bucket")
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+        for function in FUNCTIONS:
+            properties = aws.stack.value(aws.stack.resources[function]["Properties"])
+            assert properties["KmsKeyArn"] == KEY
+            assert properties["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+            for action, resource in (("kms:Decrypt", KEY), ("ec2:CreateNetworkInterface", "*")):
+                assert allows(aws.stack, function, action, resource), function
+    with Aws() as aws:
+        assert not [each for name in FUNCTIONS for each in statements(aws.stack, name) if "kms:" in str(each)]
 
 
 PEER = f"arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/pointsman"
