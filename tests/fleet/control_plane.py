@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from tests.fleet.envoy import ENVOY_1_40
+from tests.fleet.object_store import Bucket
 from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
-from tests.fleet.seaweedfs import Bucket
 from tests.fleet.ways import DELAY_MS, Tongue, Way
 
 POINTSMAN = Path(sys.executable).parent / "pointsman"

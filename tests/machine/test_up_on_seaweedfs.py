@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.ceph import INSTALLED, Ceph
 from tests.fleet.control_plane import Pointsman
+from tests.fleet.object_store import Bucket
 from tests.fleet.process import FleetError, Ports, wait_until
-from tests.fleet.seaweedfs import Bucket, SeaweedFS
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.machine.test_up import SERVICES, endpoint_port, event, sidecar
 
 _PATIENCE_S = 120.0
@@ -104,3 +106,14 @@ def test_so_it_is_for_long_and_when_the_store_is_killed_too(tmp_path: Path) -> N
         for up in site.ups:
             running.enter_context(up)
         live(site, random.Random(2), rounds=18, weed=weed)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not INSTALLED, reason="needs Debian's ceph-common, ceph-mon, ceph-osd and radosgw")
+def test_so_it_is_on_ceph(tmp_path: Path) -> None:
+    with Ports() as ports, Ceph(tmp_path, ports) as ceph, ExitStack() as running:
+        site = Site(tmp_path, ceph.objects.bucket("two-ups", probed=False))
+        site.ups[0].apply([sidecar(tmp_path)])
+        for up in site.ups:
+            running.enter_context(up)
+        live(site, random.Random(3), rounds=6)

@@ -20,7 +20,7 @@ from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store.open import open_store
 
-from tests.fleet.seaweedfs import Bucket
+from tests.fleet.object_store import Bucket
 from tests.pipeline.fresh import delivered, published, rebuilt, rendered
 from tests.pipeline.memory import copied
 from tests.pipeline.meshes import engine_on, event, gateway, instance, resolver, sidecar

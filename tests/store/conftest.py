@@ -19,6 +19,9 @@ from pointsman.store.protocol import Store
 from pointsman.store.s3 import S3Store
 from pointsman.store.sqlite import SQLiteStore
 
+from tests.fleet.ceph import INSTALLED, Ceph
+from tests.fleet.object_store import ObjectStore
+from tests.fleet.process import Ports
 from tests.fleet.seaweedfs import SeaweedFS
 from tests.pipeline.memory import Connection, MemoryStore
 from tests.store.wire import Wire
@@ -78,7 +81,18 @@ class Kept:
 @pytest.fixture(scope="session")
 def seaweedfs_client(seaweedfs: SeaweedFS) -> "S3Client":
     """A client of SeaweedFS, whose lists come in pages of 20. It has a bucket, `objects`."""
-    client = seaweedfs.client()
+    return _in_pages(seaweedfs.objects)
+
+
+@pytest.fixture(scope="session")
+def ceph_client(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[S3Client]":
+    """The same of Ceph."""
+    with Ports() as ports, Ceph(tmp_path_factory.mktemp("ceph"), ports) as ceph:
+        yield _in_pages(ceph.objects)
+
+
+def _in_pages(objects: ObjectStore) -> "S3Client":
+    client = objects.client()
     client.create_bucket(Bucket="objects")
     client.list_objects_v2 = partial(client.list_objects_v2, MaxKeys=20)  # type: ignore[method-assign]
     return client
@@ -87,12 +101,21 @@ def seaweedfs_client(seaweedfs: SeaweedFS) -> "S3Client":
 @pytest.fixture
 def kept(request: pytest.FixtureRequest) -> Kept:
     """The empty place of a test in a bucket, mocked or real."""
-    if "seaweedfs" in request.node.callspec.params.values():
-        return Kept(request.getfixturevalue("seaweedfs_client"), "objects", f"{next(_buckets)}/")
+    for real in {"seaweedfs", "ceph"} & {*request.node.callspec.params.values()}:
+        return Kept(request.getfixturevalue(f"{real}_client"), "objects", f"{next(_buckets)}/")
     return Kept(request.getfixturevalue("s3_client"), request.getfixturevalue("bucket"), "mesh/")
 
 
-@pytest.fixture(params=["sqlite", "s3", "seaweedfs", "memory"])
+_CEPH = pytest.param(
+    "ceph",
+    marks=[
+        pytest.mark.soak,
+        pytest.mark.skipif(not INSTALLED, reason="needs Debian's ceph-common, ceph-mon, ceph-osd and radosgw"),
+    ],
+)
+
+
+@pytest.fixture(params=["sqlite", "s3", "seaweedfs", "memory", _CEPH])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens one more instance of one and the same store; all are closed after the test."""
     opened: list[Store] = []

@@ -21,8 +21,9 @@ from pointsman.store.probe import mark
 from pointsman.store.protocol import Store, Write
 
 from tests.fleet.control_plane import POINTSMAN
+from tests.fleet.object_store import Bucket
 from tests.fleet.process import Child, wait_until
-from tests.fleet.seaweedfs import Bucket, SeaweedFS
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, namespace, proxy_defaults, sidecar
 
 
@@ -87,11 +88,11 @@ def test_a_new_bucket_is_probed_by_the_first_who_writes(
 
 def test_a_typing_error_makes_no_bucket(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """This store makes a bucket with the first object that is written to it."""
-    bucket = Bucket(f"s3://mehs?endpoint={seaweedfs.url}", seaweedfs.environment)
+    bucket = Bucket(f"s3://mehs?endpoint={seaweedfs.objects.url}", seaweedfs.objects.environment)
     (done,) = apply(bucket, entries(tmp_path, 1), tmp_path)
     assert done[0] == 1
     assert "the bucket does not exist: make it" in done[1]
-    assert "mehs" not in [each["Name"] for each in seaweedfs.client().list_buckets()["Buckets"]]
+    assert "mehs" not in [each["Name"] for each in seaweedfs.objects.client().list_buckets()["Buckets"]]
 
 
 def test_gateways_come_and_go_and_are_listed(store: Store) -> None:
