@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.model.entries import key_of
 from pointsman.model.errors import InvalidInput
+from pointsman.pipeline import objects
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure, parse_documents
 
@@ -133,3 +135,21 @@ def test_a_plan_stays_as_long_as_the_chain_of_any_registration_ends_at_it() -> N
     assert plan in config_in(place.objects).plans, "y still has it as an upstream"
     place.delete(registrations=("dc1/sidecar/default/y",))
     assert plan not in config_in(place.objects).plans
+
+
+def test_a_large_config_is_written_in_parts_between_which_others_get_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "WRITTEN_AT_ONCE_BYTES", 20_000)
+    place = Place()
+    place.configure(*[resolver(f"s{n}") for n in range(300)], sidecar("web", *[f"s{n}" for n in range(300)]))
+    written = place.objects.under("config/objects/")
+    parts = [
+        [len(written[key].data) for key in keys if key in written]
+        for name, keys in place.connection.calls
+        if name == "put_many"
+    ]
+    parts = [sizes for sizes in parts if sizes]
+    assert sum(map(len, parts)) == len(written)
+    assert all(sum(sizes[:-1]) < 20_000 for sizes in parts), parts
+    assert len(parts) > 3, parts

@@ -104,8 +104,9 @@ def test_gateways_never_name_a_cluster_of_a_config_that_went_before_its_head_was
         with pytest.raises(Crash):
             other.delete(("service-resolver", "default", "web"))
 
-    place.once("list", "catalog/", "after", take_it_away)
     place.ingest(event("api", 1, [instance("api")]))
+    place.once("list", "catalog/", "after", take_it_away)
+    place.configure()
     assert place.roster("dc1").clusters == ("api.default.dc1",)
     assert place.promises.broken == []
 

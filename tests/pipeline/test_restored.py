@@ -175,7 +175,7 @@ def test_a_catalog_that_is_back_is_told_of_once_and_the_store_gets_a_new_epoch()
 @pytest.mark.parametrize(
     ("lost", "named"), [("dc1/service/default/db", "default/db"), ("dc2/gateways", "dc2")], ids=["service", "gateways"]
 )
-@pytest.mark.parametrize("verb", ["reconcile", "an event of something new"])
+@pytest.mark.parametrize("verb", ["reconcile", "a change of namespaces"])
 def test_gateways_that_name_what_has_no_catalog_any_more_tell_that_the_store_went_back(
     lost: str, named: str, verb: str
 ) -> None:
@@ -186,9 +186,11 @@ def test_gateways_that_name_what_has_no_catalog_any_more_tell_that_the_store_wen
     assert (place.roster("dc1").services, place.roster("dc1").datacenters) == (("default/db",), ("dc2",))
     before = place.engine.refresh().era
     del place.objects.objects[f"catalog/{lost}"]
-    new = event("new", 1, [instance("new")])
-    done = reconcile(place.engine) if verb == "reconcile" else place.ingest(new)
-    (warning,) = done.warnings
+    place.ingest(event("new", 1, [instance("new")]))
+    if verb == "reconcile":
+        (warning,) = reconcile(place.engine).warnings
+    else:
+        (warning,) = place.configure(namespace("team")).settled.warnings
     assert f"manifests/dc1/gateways: it names {named}, of which there is no catalog any more" in warning
     assert place.engine.refresh().era.epoch > before.epoch
     assert named not in (*place.roster("dc1").services, *place.roster("dc1").datacenters)

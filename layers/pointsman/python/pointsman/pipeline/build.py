@@ -204,7 +204,9 @@ class _Build:
             if gateway_in(key) is not None:
                 (found if registration is not None else ended).add(datacenter_of(key))
         if ended:
-            found = {datacenter_of(key) for key in self.registrations if gateway_in(key) is not None}
+            there = {*self.old.registrations.keys_alone(), *self.changes.registrations}
+            there -= {key for key, registration in self.changes.registrations.items() if registration is None}
+            found = {datacenter_of(key) for key in there if gateway_in(key) is not None}
         return found
 
     def _gateway_plans(self, gateways: Iterable[str]) -> dict[str, Plan | None]:

@@ -13,7 +13,7 @@ from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.recording import Recorded, catalog_key, record
-from pointsman.pipeline.rosters import covers, publish_roster, read_roster, remote_job, service_job
+from pointsman.pipeline.rosters import Appeared, covers, publish_roster, read_roster, remote_job, service_job
 from pointsman.pipeline.settle import Settled, Unsettled, settle
 from pointsman.store import keys
 
@@ -153,7 +153,12 @@ class _Pass:
             self._rosters[datacenter] = Settled(failed={name: error})
             return
         if not all(covers(root, manifest, self._about[key].service, self._about[key].datacenter) for key in mine):
-            published = publish_roster(self._engine, datacenter)
+            about = [self._about[key] for key in mine]
+            appeared = Appeared(
+                {str(each.service) for each in about if each.service is not None},
+                {each.datacenter for each in about if each.service is None},
+            )
+            published = publish_roster(self._engine, datacenter, new=appeared)
             self._rosters[datacenter] = published.settled
             self._told += [published.stands] if published.stands else []
         elif stored is not None and not self._owed.isdisjoint(mine):

@@ -58,6 +58,16 @@ class LazyMap(Mapping[_K, _V], Generic[_K, _V]):
     def __len__(self) -> int:
         return self.shards.count
 
+    def keys_alone(self) -> Iterator[_K]:
+        """All keys, in no order, without decoding values."""
+        if self._all is not None:
+            yield from self._all
+            return
+        left = iter(self.shards.buckets.values())
+        while names := list(islice(left, READ_AT_ONCE)):
+            for content in self._objects.read(names, Kind.CONFIG_MAP).values():
+                yield from map(self._codec.key_of, content["values"])
+
     def read_ahead(self, keys: Iterable[_K]) -> None:
         """Read what is asked for soon, in one go."""
         if self._all is None:

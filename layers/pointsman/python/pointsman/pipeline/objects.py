@@ -14,6 +14,9 @@ from pointsman.store.protocol import Store, StoreError, Write
 
 _KEPT = 8192
 
+WRITTEN_AT_ONCE_BYTES = 1024 * 1024
+"""Bytes of config objects that one write makes: it keeps other writers of a file waiting for some ten milliseconds."""
+
 _Made = TypeVar("_Made")
 
 
@@ -85,8 +88,21 @@ class ObjectCache:
         return made
 
     def put_many(self, objects: Mapping[str, bytes]) -> None:
-        """Write objects by their digests; existing ones are the same by definition."""
-        self._store.put_many([Write(keys.config_object(name), data, None) for name, data in sorted(objects.items())])
+        """Write objects by their digests; existing ones are the same by definition.
+
+        At most WRITTEN_AT_ONCE_BYTES and one object more are written together, so that other writers of a file get
+        their turn.
+        """
+        part: list[Write] = []
+        size = 0
+        for name, data in sorted(objects.items()):
+            part.append(Write(keys.config_object(name), data, None))
+            size += len(data)
+            if size >= WRITTEN_AT_ONCE_BYTES:
+                self._store.put_many(part)
+                part, size = [], 0
+        if part:
+            self._store.put_many(part)
 
 
 def number_beyond(now: str) -> int:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field, replace
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
-from pointsman.model.keys import datacenter_of, gateway_plan_key, is_gateway_plan_key, is_gateways_key, service_in
+from pointsman.model.keys import (
+    cluster_of,
+    datacenter_of,
+    gateway_plan_key,
+    is_gateway_plan_key,
+    is_gateways_key,
+    service_in,
+)
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.codecs import PlanEntry
@@ -84,8 +91,14 @@ class PublishedRoster:
     settled: Settled = field(default_factory=Settled)
 
 
-def publish_roster(engine: Engine, datacenter: str, since: int | None = None) -> PublishedRoster:
+def publish_roster(
+    engine: Engine, datacenter: str, since: int | None = None, new: "Appeared | None" = None
+) -> PublishedRoster:
     """Bring the roster of a datacenter up to the config and the catalogs, its heads first.
+
+    With `new`, only up to these: what else the roster names stays, and the store is neither listed nor the config read.
+    That is enough for an event, because a change of config publishes rosters itself, and everything that appeared
+    earlier came with an event of its own.
 
     Heads that it newly names are settled before. With `since`, so are those that gateways have for a service or another
     datacenter since a later generation: if it already names them, a crash or a lost notice may have kept them from
@@ -108,33 +121,34 @@ def publish_roster(engine: Engine, datacenter: str, since: int | None = None) ->
             out.settled.failed[name] = error
             return out
         if datacenter not in root.gateways:
-            new = _ended(old, root, head.era)
+            wanted = _ended(old, root, head.era)
         else:
-            appeared = _appeared(engine, datacenter)
-            if old is not None and old.era == head.era and (gone := appeared.vanished(old)):
-                # The roster was read before the catalogs were listed, and no catalog is ever deleted.
-                why = f"it names {gone}, of which there is no catalog any more"
-                out.settled.warnings += filter(None, [raise_epoch(engine, [Behind(name, why, head.era.epoch)])])
-                continue
-            new, left_out = _current(engine, root, datacenter, era=head.era, old=old, appeared=appeared)
+            if new is not None and old is not None and not old.retired and old.era == head.era:
+                wanted, left_out = _grown(root, datacenter, old, new)
+            else:
+                appeared = _appeared(engine, datacenter)
+                if old is not None and old.era == head.era and (gone := appeared.vanished(old)):
+                    # The roster was read before the catalogs were listed, and no catalog is ever deleted.
+                    why = f"it names {gone}, of which there is no catalog any more"
+                    out.settled.warnings += filter(None, [raise_epoch(engine, [Behind(name, why, head.era.epoch)])])
+                    continue
+                wanted, left_out = _current(engine, root, datacenter, era=head.era, old=old, appeared=appeared)
             for cluster in left_out:
                 out.settled.failed[gateway_plan_key(datacenter, cluster)] = RosterFull(datacenter, cluster)
-            known = old.clusters if old and not old.retired else ()
-            out.settled += settle(
-                engine, _jobs(engine, datacenter, new, clusters=set(new.clusters) - set(known), since=since)
-            )
-            new = _nameable(new, old, datacenter, out.settled.absent)
+            known = old if old is not None and not old.retired else None
+            out.settled += settle(engine, _jobs(engine, datacenter, wanted, known=known, since=since))
+            wanted = _nameable(wanted, old, datacenter, out.settled.absent)
         if engine.root is not root:
             # The heads were settled for a newer config than the roster was made for: it might name too many.
             continue
-        if new == old:
+        if wanted == old:
             there = stored.get(name)
             out.stands = moved_manifest(name, there.data) if there is not None and old is not None else None
             return out
-        assert new is not None
+        assert wanted is not None
         # Even a write that won is checked once more: if the config changed just before it, its writer may have found
         # nothing to change.
-        write = Write(name, seal(manifest_json(new), serial + 1, engine.nonce()), etag)
+        write = Write(name, seal(manifest_json(wanted), serial + 1, engine.nonce()), etag)
         out.changed |= engine.store.put(write).etag is not None
     raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
 
@@ -145,8 +159,28 @@ def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManife
     return GatewaysManifest(root.generation, old.trust_domain, (), old.services, old.datacenters, True, era)
 
 
+def _grown(root: Root, datacenter: str, old: GatewaysManifest, new: "Appeared") -> tuple[GatewaysManifest, list[str]]:
+    """`old` with what is new, and the clusters that it has no room for."""
+    unknown = sorted(new.services - set(old.services))
+    jobs = {each: service_job(root, datacenter, ServiceName.of(each)) for each in unknown}
+    services = {each: job.plan.cluster_id for each, job in jobs.items() if job is not None}
+    remotes = sorted(new.datacenters - set(old.datacenters))
+    named = list(services)[: max(0, MOST_PASSED_ON - len(old.services))]
+    known = remotes[: max(0, MOST_PASSED_ON - len(old.datacenters))]
+    left_out = [services[each] for each in services if each not in named] + remotes[len(known) :]
+    if not named and not known:
+        return old, left_out
+    return replace(
+        old,
+        generation=root.generation,
+        clusters=tuple(sorted({*old.clusters, *(services[each] for each in named), *known})),
+        services=tuple(sorted({*old.services, *named})),
+        datacenters=tuple(sorted({*old.datacenters, *known})),
+    ), left_out
+
+
 def _current(
-    engine: Engine, root: Root, datacenter: str, *, era: Era, old: GatewaysManifest | None, appeared: "_Appeared"
+    engine: Engine, root: Root, datacenter: str, *, era: Era, old: GatewaysManifest | None, appeared: "Appeared"
 ) -> tuple[GatewaysManifest, list[str]]:
     """The roster for the config and the catalogs, and the clusters that it has no room for."""
     jobs = {service: service_job(root, datacenter, ServiceName.of(service)) for service in appeared.services}
@@ -195,14 +229,13 @@ def _service_cluster(datacenter: str, service: str) -> str:
     return Target(name.name, "", name.namespace, datacenter).id
 
 
-def _static_clusters(config: Config, datacenter: str) -> Iterable[str]:
-    for key, entry in config.plans.items():
-        if is_gateway_plan_key(key, datacenter):
-            yield entry.plan.cluster_id
+def _static_clusters(config: Config, datacenter: str) -> set[str]:
+    """The clusters that the gateways have because of the config alone."""
+    return {cluster_of(key) for key in config.plans.keys_alone() if is_gateway_plan_key(key, datacenter)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Appeared:
+class Appeared:
     """What the gateways of a datacenter could forward to: its `services` with a catalog, as `namespace/name`, and the
     other `datacenters` whose gateways have one."""
 
@@ -215,7 +248,7 @@ class _Appeared:
         return min(gone, default="")
 
 
-def _appeared(engine: Engine, datacenter: str) -> _Appeared:
+def _appeared(engine: Engine, datacenter: str) -> Appeared:
     """The services and datacenters with a catalog; catalogs are never deleted."""
     services: set[str] = set()
     remotes: set[str] = set()
@@ -226,21 +259,28 @@ def _appeared(engine: Engine, datacenter: str) -> _Appeared:
             remotes |= {where} - {datacenter}
         elif where == datacenter and service is not None:
             services.add(str(service))
-    return _Appeared(services, remotes)
+    return Appeared(services, remotes)
 
 
 def _jobs(
-    engine: Engine, datacenter: str, manifest: GatewaysManifest, *, clusters: set[str], since: int | None
+    engine: Engine, datacenter: str, roster: GatewaysManifest, *, known: GatewaysManifest | None, since: int | None
 ) -> Callable[[Root], Mapping[str, PlanEntry]]:
+    """The plans that `roster` names and `known` does not, and with `since` those of appeared things that came later."""
+    clusters = set(roster.clusters) - set(known.clusters if known else ())
+    services, datacenters = set(roster.services), set(roster.datacenters)
+    if known is not None and since is None:
+        services, datacenters = services - set(known.services), datacenters - set(known.datacenters)
+
     def jobs(root: Root) -> dict[str, PlanEntry]:
         out: dict[str, PlanEntry] = {}
-        appeared = [service_job(root, datacenter, ServiceName.of(service)) for service in manifest.services]
-        appeared += [remote_job(root, datacenter, remote) for remote in manifest.datacenters]
+        appeared = [service_job(root, datacenter, ServiceName.of(service)) for service in sorted(services)]
+        appeared += [remote_job(root, datacenter, remote) for remote in sorted(datacenters)]
         for job in appeared:
             if job and (job.plan.cluster_id in clusters or (since is not None and job.generation > since)):
                 out[job.plan.key] = job
-        for key, entry in engine.config(root).plans.items():
-            if is_gateway_plan_key(key, datacenter) and entry.plan.cluster_id in clusters:
+        plans = engine.config(root).plans
+        for key in (gateway_plan_key(datacenter, cluster) for cluster in sorted(clusters)):
+            if (entry := plans.get(key)) is not None:
                 out[key] = entry
         return out
 
