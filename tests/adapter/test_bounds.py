@@ -318,6 +318,35 @@ def test_so_many_streams_and_the_others_are_told(store: Remote, published: Publi
         assert names(fourth.hear()) == ["s2", "s3"]
 
 
+def test_nothing_grows_with_the_changes_that_streams_take(store: Remote, published: Publisher) -> None:
+    sizes = []
+    with streams.Adapter(store) as adapter, contextlib.ExitStack() as held_:
+        spoken = [held_.enter_context(stream(adapter.server.address, delta)) for delta in (True, False)]
+
+        def acknowledged() -> bool:
+            kinds = [each["kinds"].values() for each in adapter.adapter.config_dump()["streams"]]
+            return not any(kind["unanswered"] for kind in chain(*kinds))
+
+        for each in spoken:
+            each.say(CLUSTERS, node=node(NEW))
+            response = each.hear()
+            each.accept(response)
+            each.say(
+                ENDPOINTS, **{"resource_names_subscribe" if each is spoken[0] else "resource_names": asks(response)}
+            )
+            each.accept(each.hear())
+        for change in range(1, 151):
+            published.head(sidecar_plan(), content(["dc2" if change % 2 else "dc1"]))
+            for each in spoken:
+                each.accept(each.hear())
+            if change % 50 == 0:
+                wait_until(acknowledged, "all to be acknowledged")
+                gc.collect()
+                sizes.append(held(adapter.adapter, adapter.follower))
+    print(f"entries kept after every 50 changes: {sizes}")
+    assert max(sizes) <= 1.02 * sizes[0]
+
+
 def test_one_connection_has_so_many_streams_and_the_next_waits_for_one_to_end(
     store: Remote, published: Publisher
 ) -> None:
