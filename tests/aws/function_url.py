@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def function_url(run: Handler, directory: Path) -> Iterator[FunctionUrl]:
                 pass  # the Envoy has hung up
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(directory))
+    context.load_cert_chain(certificate(directory))
     context.set_alpn_protocols(["http/1.1"])
     server = Server(("127.0.0.1", 0), Handle)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -138,11 +139,13 @@ def function_url(run: Handler, directory: Path) -> Iterator[FunctionUrl]:
         server.server_close()
 
 
-def _certificate(directory: Path) -> Path:
-    """The certificate of all function URLs of the region, with its key; its CA beside it."""
+def certificate(directory: Path, *addresses: str) -> Path:
+    """The certificate of all function URLs of the region and of these IP addresses, with its key; what vouches for it
+    is `directory`/public-ca.pem."""
     key, name = ec.generate_private_key(ec.SECP256R1()), f"*.lambda-url.{REGION}.on.aws"
     now = datetime.now(UTC)
-    certificate = (
+    names = [x509.DNSName(name), *(x509.IPAddress(ip_address(address)) for address in addresses)]
+    made = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -150,15 +153,15 @@ def _certificate(directory: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "public-ca.pem").write_bytes(certificate)
+    (directory / "public-ca.pem").write_bytes(made)
     chain = directory / "function-url.pem"
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain.write_bytes(certificate + private)
+    chain.write_bytes(made + private)
     return chain

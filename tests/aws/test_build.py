@@ -1,6 +1,5 @@
 """What `make build` makes: run as Lambda would where it is for this machine, checked by its tags where it is not."""
 
-import importlib.util
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import boto3
 import pytest
@@ -18,6 +16,7 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from tests.adapter.rest import NODE
+from tests.aws.built import WHEELS, build
 from tests.aws.harness import Aws, sqs_event, url_event
 from tests.aws.http_ends import RuntimeApi, aws_over_http, runtime_api
 from tests.aws.mesh import active, s2
@@ -26,26 +25,11 @@ from tests.fleet.process import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 13), reason="the functions run on Python 3.13")
 
-WHEELS = REPOSITORY / "build"
-"""Where wheels that were fetched once stay."""
-
 # What the runtime has by itself, beside Python.
 RUNTIME = ("awslambdaric", "boto3", "botocore", "dateutil", "jmespath", "s3transfer", "simplejson", "urllib3")
 RUNTIME_FILES = ("runtime_client*.so", "six.py", "snapshot_restore_py.py")
 
 _ELF_MACHINES = {"arm64": 0xB7, "x86_64": 0x3E}
-
-
-def load_build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("infra_build", REPOSITORY / "infra/build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load_build()
 
 
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])

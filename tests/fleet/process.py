@@ -35,11 +35,18 @@ class Child:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], directory: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        working_directory: Path = REPOSITORY,
     ) -> None:
         self.name = name
         self.out = directory / f"{name}.out"
         self.err = directory / f"{name}.err"
+        self._working_directory = working_directory
         self._command = [str(part) for part in command]
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +101,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                cwd=REPOSITORY,
+                cwd=self._working_directory,
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C is ours to handle: it must not race with our own teardown
                 preexec_fn=die_with_parent,
