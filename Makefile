@@ -1,6 +1,7 @@
 # Everything runs in virtual environments that are made here, one for each Python; nothing is installed elsewhere.
 PYTHON ?= python3
 MODE ?= local
+STORE ?= file
 ARCH ?= arm64
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -51,8 +52,8 @@ $(VENV)/sovereign/ready: $(VENV)/ready tests/bench/sovereign.lock
 
 environment: $(VENV)/ready ## the virtual environment alone
 
-demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote or none)
-	@$(BIN)/python -m tests.fleet.demo --mode $(MODE)
+demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote or none; STORE=file or s3)
+	@$(BIN)/python -m tests.fleet.demo --mode $(MODE) --store $(STORE)
 
 test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal

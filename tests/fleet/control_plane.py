@@ -163,7 +163,7 @@ class Pointsman:
             command,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
             cwd=REPOSITORY,
             env=os.environ | self._environment,

@@ -14,8 +14,10 @@ from typing import get_args
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import DATACENTERS, Mesh
-from tests.fleet.process import FleetError
+from tests.fleet.object_store import Bucket
+from tests.fleet.process import FleetError, Ports
 from tests.fleet.scenario import Began, Glance, News, Report, Step, Switched, run
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.fleet.ways import Tongue, Way
 
 _MODES = {
@@ -86,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--mode", choices=get_args(Mode), default="local", help="mesh gateway mode (default: local)")
     parser.add_argument("--envoy", choices=["1.40", "1.39"], default="1.40", help="Envoy's version (default: 1.40)")
+    parser.add_argument("--store", choices=["file", "s3"], default="file", help="a file, or a bucket of SeaweedFS")
     parser.add_argument("--directory", type=Path, help="keep all logs and files here (default: a temporary directory)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit)
@@ -97,7 +100,11 @@ def main() -> int:
     )
     way = Way(Tongue.FILES, {"1.40": ENVOY_1_40, "1.39": ENVOY_1_39}[arguments.envoy])
     try:
-        with _directory(arguments.directory) as directory, Mesh(arguments.mode, directory, way) as mesh:
+        with (
+            _directory(arguments.directory) as directory,
+            _bucket(arguments.store, directory, screen) as bucket,
+            Mesh(arguments.mode, directory, way, bucket=bucket) as mesh,
+        ):
             screen.line(
                 "config entries applied: service-resolver s2 (fails over to dc2, then dc3), proxy-defaults (the mode)"
             )
@@ -110,6 +117,18 @@ def main() -> int:
         return 130
     screen.verdict(report)
     return 1 if report.problems else 0
+
+
+@contextlib.contextmanager
+def _bucket(store: str, directory: Path, screen: Screen) -> Iterator[Bucket | None]:
+    if store == "file":
+        yield None
+        return
+    with Ports() as ports, SeaweedFS(directory, ports) as seaweedfs:
+        seaweedfs.wait_ready()
+        bucket = seaweedfs.bucket("mesh", probed=False)
+        screen.line(f"the store is {bucket.url}, in SeaweedFS; the first who writes there probes it, for some seconds")
+        yield bucket
 
 
 @contextlib.contextmanager

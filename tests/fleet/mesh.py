@@ -29,6 +29,7 @@ from tests.fleet.documents import (
 )
 from tests.fleet.envoy import Envoy, ready
 from tests.fleet.judge import Mode, Point, Sni
+from tests.fleet.object_store import Bucket
 from tests.fleet.process import Child, FleetError, Ports, wait_listening, wait_until
 from tests.fleet.ways import FILES, Way
 
@@ -47,11 +48,19 @@ class Mesh:
     """
 
     def __init__(
-        self, mode: Mode, directory: Path, way: Way = FILES, *, protocol: str = "tcp", patient: bool = False
+        self,
+        mode: Mode,
+        directory: Path,
+        way: Way = FILES,
+        *,
+        protocol: str = "tcp",
+        patient: bool = False,
+        bucket: Bucket | None = None,
     ) -> None:
+        """The store is a file in `directory`, or in a bucket."""
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
-        self.pointsman = Pointsman(directory, TRUST_DOMAIN, way)
+        self.pointsman = Pointsman(directory, TRUST_DOMAIN, way, bucket)
         self._directory = directory
         self._way = way
         self._protocol = protocol

@@ -9,6 +9,7 @@ from tests.fleet.envoy import ENVOY_1_39
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import Mesh
 from tests.fleet.scenario import run
+from tests.fleet.seaweedfs import SeaweedFS
 from tests.fleet.ways import Tongue, Way
 
 
@@ -24,4 +25,10 @@ def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> 
 @pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
     with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39), patient=True) as mesh:
+        assert run(mesh).problems == []
+
+
+@pytest.mark.envoy
+def test_so_it_does_with_the_store_in_a_bucket(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
+    with Mesh("local", tmp_path, Way(Tongue.DELTA), patient=True, bucket=seaweedfs.bucket("traffic")) as mesh:
         assert run(mesh).problems == []

@@ -115,7 +115,9 @@ def _check_alone(url: str, store: Store, name: str) -> None:
     first = store.put(Write(name, _body(0), None)).etag
     if first is None or store.put(Write(name, _body(1), None)).etag is not None:
         raise _broken(url, "If-None-Match", "an object that existed was created once more")
-    if store.put(Write(name, _body(2), first)).etag is None or store.put(Write(name, _body(3), first)).etag is not None:
+    if store.put(Write(name, _body(2), first)).etag is None:
+        raise _broken(url, "If-Match", "a writer that had seen the newest object was refused")
+    if store.put(Write(name, _body(3), first)).etag is not None:
         raise _broken(url, "If-Match", "an object was written over by a writer that had seen an older one")
 
 
