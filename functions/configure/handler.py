@@ -22,10 +22,10 @@ gc.disable()  # Off until all is imported: nothing is garbage yet, and collectin
 from base64 import b64decode
 from typing import Any
 
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response, content_types
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pointsman.aws.answer import LARGEST_ANSWER_BYTES, json_answer
+from pointsman.aws.answer import LARGEST_ANSWER_BYTES
 from pointsman.aws.deployed import deployed
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
@@ -228,6 +228,11 @@ def answer(code: int, body: Any) -> Response[str]:
     if len(data) > LARGEST_ANSWER_BYTES:
         code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})
     return json_answer(code, data)
+
+
+def json_answer(code: int, body: bytes) -> Response[str]:
+    """An answer with this status and a JSON `body`."""
+    return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=body.decode())
 
 
 handler = signals.traced(handler)
