@@ -56,15 +56,15 @@ _INGEST = [
     Mutation(
         "a redelivery tells the gateways what a crash kept from them",
         "pipeline/ingest.py",
-        "elif stored is not None and not self._owed.isdisjoint(mine):",
+        "elif stored is not None and roster.manifest is not None and not self._owed.isdisjoint(mine):",
         "elif False:",
         "test_notify.py::test_the_redelivery_of_a_first_event_tells_the_gateways_what_a_crash_kept_from_them",
     ),
     Mutation(
         "gateways pass on a service that appears",
         "pipeline/ingest.py",
-        "if not all(covers(root,",
-        "if False and not all(covers(root,",
+        "if not all(roster.covers(",
+        "if False and not all(roster.covers(",
         "test_notify.py::test_a_change_of_config_tells_of_the_manifests_that_it_moved_after_their_heads",
     ),
     Mutation(

@@ -24,7 +24,7 @@ class Measured:
     @cached_property
     def healthy(self) -> int:
         """How many of them are healthy."""
-        return sum(healthy for _, healthy, _ in self.instances)
+        return sum([healthy for _, healthy, _ in self.instances])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,11 @@ class Selection:
 
 def measure(target: PlanTarget, instances: Instances) -> Measured:
     """The instances of `target` that its subset selects, with health and weight."""
-    holds = predicate(target.filter)
-    return Measured(
-        target,
-        tuple(
-            (instance, *health_and_weight(instance, target.only_passing))
-            for instance in instances.get(target.instances, ())
-            if instance.counts and holds(instance.raw)
-        ),
-    )
+    found = [instance for instance in instances.get(target.instances, ()) if instance.counts]
+    if target.filter:
+        holds = predicate(target.filter)
+        found = [instance for instance in found if holds(instance.raw)]
+    return Measured(target, tuple([(each, *health_and_weight(each, target.only_passing)) for each in found]))
 
 
 def select(plan: SidecarPlan, instances: Instances) -> Selection:

@@ -11,6 +11,7 @@ not newer than that brings no instance back either.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.canonical import canonical
@@ -98,19 +99,24 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
     after one of ten thousand instances changed, one is read.
     """
     nodes: dict[str, dict[str, tuple[Body, list[Instance]]]] = {}
-    instances: list[Instance] = []
     for source, body in sorted(catalog.sources.items()):
+        known: Mapping[str, Body] = body["instances"]
         earlier = before.nodes.get(source, {}) if before is not None else {}
-        known: Body = body["instances"]
-        ours = nodes[source] = {}
-        for node in sorted(known):
-            ids, found = known[node], earlier.get(node)
-            if found is None or found[0] is not ids:
-                read = (read_instance(raw, service) for raw in _visible_on(ids))
-                found = ids, [instance for instance in read if instance.counts]
-            ours[node] = found
-            instances += found[1]
-    return Counting(instances, nodes)
+        if known.keys() == earlier.keys():
+            ours = dict(earlier)  # ordered
+            changed = [node for node, (ids, _) in earlier.items() if known[node] is not ids]
+        else:
+            ours = {node: earlier.get(node, _UNREAD) for node in sorted(known)}
+            changed = [node for node, (ids, _) in ours.items() if known[node] is not ids]
+        for node in changed:
+            read = (read_instance(raw, service) for raw in _visible_on(known[node]))
+            ours[node] = known[node], [instance for instance in read if instance.counts]
+        nodes[source] = ours
+    found = chain.from_iterable(each.values() for each in nodes.values())
+    return Counting([instance for _, instances in found for instance in instances], nodes)
+
+
+_UNREAD: Final[tuple[Body, list[Instance]]] = ({}, [])
 
 
 def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:

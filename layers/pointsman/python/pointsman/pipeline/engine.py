@@ -13,6 +13,7 @@ from pointsman.pipeline.load import load_config
 from pointsman.pipeline.moved import Moved, MovedManifest, Notify
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import CatalogReadings
+from pointsman.pipeline.roster_readings import RosterReadings
 from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
@@ -69,6 +70,7 @@ class Engine:
         self.objects = ObjectCache(store)
         self.readings = CatalogReadings()
         self.heads = HeadReadings(store)
+        self.rosters = RosterReadings()
         self._clock = clock
         self._scope = scope
         self._notices = notices

@@ -10,10 +10,9 @@ from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.load import readers_of
-from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.recording import Recorded, catalog_key, record
-from pointsman.pipeline.rosters import Appeared, covers, publish_roster, read_roster, remote_job, service_job
+from pointsman.pipeline.rosters import Appeared, publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import Settled, Unsettled, settle
 from pointsman.store import keys
 
@@ -101,6 +100,7 @@ class _Pass:
         # A crash before a notice can only have happened if the event was recorded earlier.
         self._owed = {catalog_key(event) for event, each in events if not each.new}
         self._settled = Settled()
+        self._by_plan: dict[str, Settled] = {}
         self._root: Root | None = None
         self._jobs: dict[str, dict[str, PlanEntry]] = {}
         self._gateways: dict[str, list[str]] = {}
@@ -116,6 +116,7 @@ class _Pass:
         except Unsettled as error:
             self._settled = error.settled
             self._open |= dict.fromkeys(error.pending, error)
+        self._by_plan = self._settled.by_plan()
         root = engine.root
         self._look_up(root)
         for datacenter in sorted({each for some in self._gateways.values() for each in some}):
@@ -148,11 +149,11 @@ class _Pass:
         mine = [key for key in self._about if datacenter in self._gateways[key]]
         stored = self._settled.beside.get(name)
         try:
-            manifest, _, _ = read_roster(stored, self._engine.now())
+            roster = self._engine.rosters.read(stored, self._engine.now())
         except NewerSchema as error:
             self._rosters[datacenter] = Settled(failed={name: error})
             return
-        if not all(covers(root, manifest, self._about[key].service, self._about[key].datacenter) for key in mine):
+        if not all(roster.covers(self._about[key].service, self._about[key].datacenter) for key in mine):
             about = [self._about[key] for key in mine]
             appeared = Appeared(
                 {str(each.service) for each in about if each.service is not None},
@@ -161,8 +162,8 @@ class _Pass:
             published = publish_roster(self._engine, datacenter, new=appeared)
             self._rosters[datacenter] = published.settled
             self._told += [published.stands] if published.stands else []
-        elif stored is not None and not self._owed.isdisjoint(mine):
-            self._told.append(moved_manifest(stored.key, stored.data))
+        elif stored is not None and roster.manifest is not None and not self._owed.isdisjoint(mine):
+            self._told.append(MovedManifest(stored.key, datacenter, roster.manifest.generation, stored.data))
 
     def tell(self) -> None:
         """Send notices of the heads, then of the rosters that name them."""
@@ -189,7 +190,9 @@ class _Pass:
             if each in self._open:
                 return self._open[each]
         settled = Settled(warnings=list(self._settled.warnings))
-        settled += self._settled.only(self._jobs[key])
+        for plan_key in self._jobs[key]:
+            if plan_key in self._by_plan:
+                settled += self._by_plan[plan_key]
         for datacenter in self._gateways[key]:
             settled += self._rosters.get(datacenter, Settled())
         return Ingested(

@@ -44,14 +44,14 @@ class CatalogReadings:
             return kept
         try:
             body = parse(stored.data)
-            return self.keep(key, read_catalog(body), number(body, "serial"), stored.etag, len(stored.data))
+            return self.keep(key, read_catalog(body), number(body, "serial"), etag=stored.etag, size=len(stored.data))
         except (Damaged, NewerSchema) as error:
             raise StoreError(f"the catalog {stored.key} cannot be read: {error}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Descriptions and checks were validated when they came in, so something changed them since.
             raise StoreError(f"the catalog {stored.key} cannot be read: {error!r}") from error
 
-    def keep(self, key: str, catalog: Catalog, serial: int, etag: str, size: int) -> CatalogReading:
+    def keep(self, key: str, catalog: Catalog, serial: int, *, etag: str, size: int) -> CatalogReading:
         """Remember a catalog of `size` bytes that was read or written under `etag`."""
         service, before = service_in(key), self._kept.get(key)
         found = counting(catalog, service.name if service else "", before.counting if before else None)

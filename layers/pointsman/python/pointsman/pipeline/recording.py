@@ -60,11 +60,14 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
         pending.setdefault(catalog_key(event), []).append(number)
     for _ in range(ATTEMPTS):
         found = engine.store.get_many([*map(keys.catalog, pending), keys.CONFIG_HEAD])
+        now = datetime.fromisoformat(engine.now())
         engine.take(read_config_head(found.get(keys.CONFIG_HEAD)))
         folds: list[_Fold] = []
         for key, numbers in pending.items():
             try:
-                folds.append(_Fold(engine, key, found.get(keys.catalog(key)), [events[each] for each in numbers]))
+                folds.append(
+                    _Fold(engine, key, found.get(keys.catalog(key)), [events[each] for each in numbers], now=now)
+                )
             except Exception as error:  # even a defect concerns only this catalog
                 outcomes |= dict.fromkeys(numbers, error)
         writes = [fold.write for fold in folds if fold.write is not None]
@@ -75,7 +78,7 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
                 if (etag := etags[fold.write.key]) is None:
                     lost[fold.key] = pending[fold.key]
                     continue
-                engine.readings.keep(fold.key, fold.catalog, fold.serial, etag, len(fold.write.data))
+                engine.readings.keep(fold.key, fold.catalog, fold.serial, etag=etag, size=len(fold.write.data))
             outcomes |= zip(pending[fold.key], fold.outcomes, strict=True)
         pending = lost
         if not pending:
@@ -89,14 +92,16 @@ class _Fold:
     """One catalog with events merged into it: its next content, its write (None if nothing changes), and the outcome of
     each event."""
 
-    def __init__(self, engine: Engine, key: str, stored: Stored | None, events: Sequence[HealthEvent]) -> None:
+    def __init__(
+        self, engine: Engine, key: str, stored: Stored | None, events: Sequence[HealthEvent], *, now: datetime
+    ) -> None:
         """Raises StoreError if the catalog is damaged."""
         reading = engine.readings.read(key, stored)
         self.key, self.catalog, self.serial = key, reading.catalog, reading.serial + 1
         self.write: Write | None = None
         self.outcomes: list[Recorded | InvalidInput] = []
         self._stored, self._is_there = stored, reading.etag is not None
-        self._nonce, self._now = engine.nonce(), datetime.fromisoformat(engine.now())
+        self._nonce, self._now = engine.nonce, now
         if not self._take(events):
             # With all of them it is too large, so each is merged by itself, while there is room.
             self.catalog, self._is_there = reading.catalog, reading.etag is not None
@@ -123,7 +128,7 @@ class _Fold:
             )
             catalog, is_there = merged, True
         if catalog is not self.catalog or not self._is_there:
-            data = seal(catalog_json(catalog), self.serial, self._nonce)
+            data = seal(catalog_json(catalog), self.serial, self._nonce())
             if len(data) > max(MOST_CATALOG_BYTES, len(self._stored.data) if self._stored else 0):
                 return False
             self.write = Write(keys.catalog(self.key), data, self._stored.etag if self._stored else None)

@@ -15,18 +15,18 @@ from pointsman.model.keys import (
     service_in,
 )
 from pointsman.model.names import ServiceName, Target
-from pointsman.model.stored import Damaged, NewerSchema, number, parse
+from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Config, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import moved_manifest
 from pointsman.pipeline.moved import MovedManifest
-from pointsman.pipeline.objects import number_beyond, seal
+from pointsman.pipeline.objects import seal
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.store import keys
-from pointsman.store.protocol import Stored, Write
-from pointsman.xds.manifest import GatewaysManifest, manifest_json, read_manifest
+from pointsman.store.protocol import Write
+from pointsman.xds.manifest import GatewaysManifest, manifest_json
 
 MOST_PASSED_ON = 10_000
 """Services, and other datacenters, that the mesh gateways of one datacenter forward to.
@@ -61,27 +61,6 @@ def remote_job(root: Root, datacenter: str, remote: str) -> PlanEntry | None:
     return PlanEntry(GatewayRemotePlan(datacenter, remote), root.gateways[datacenter])
 
 
-def read_roster(stored: Stored | None, now: str) -> tuple[GatewaysManifest | None, int, str | None]:
-    """The roster in `stored` with its serial and etag; None if there is none, or it cannot be read."""
-    if stored is None:
-        return None, 0, None
-    try:
-        body = parse(stored.data)
-        manifest, serial = read_manifest(body), number(body, "serial")
-    except Damaged:
-        return None, number_beyond(now), stored.etag
-    return (manifest if isinstance(manifest, GatewaysManifest) else None), serial, stored.etag
-
-
-def covers(root: Root, manifest: GatewaysManifest | None, service: ServiceName | None, remote: str | None) -> bool:
-    """Whether the roster already has the service (or the other datacenter's gateways)."""
-    if manifest is None or manifest.retired:
-        return False
-    if service is not None:
-        return str(service) in manifest.services
-    return remote in manifest.datacenters
-
-
 @dataclass(slots=True)
 class PublishedRoster:
     """A roster as it is now (None: none is needed), whether it changed just now, and what was settled for it."""
@@ -111,7 +90,8 @@ def publish_roster(
         head = engine.take(read_config_head(stored.get(keys.CONFIG_HEAD)))
         root = engine.root
         try:
-            old, serial, etag = read_roster(stored.get(name), engine.now())
+            roster = engine.rosters.read(stored.get(name), engine.now())
+            old, serial, etag = roster.manifest, roster.serial, roster.etag
             if old is not None and old.at > head.at:
                 # Config head and roster were read at two moments: another writer has a newer config, or the store went
                 # back.

@@ -1,6 +1,6 @@
 """Settle: recomputes clusters until every head covers the current inputs (docs/architecture.md, "Ingest")."""
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -12,6 +12,7 @@ from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs
 from pointsman.pipeline.moved import Moved
+from pointsman.pipeline.readings import CatalogReading
 from pointsman.pipeline.verdict import Verdict, behind, decide, head_write, history_write
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
@@ -72,14 +73,18 @@ class Settled:
         """
         return [*self.moved, *(each for each in self.stamped if owed(each.plan_key)), *self.stood]
 
-    def only(self, plan_keys: Container[str]) -> "Settled":
-        """The result for some plans only."""
-        return Settled(
-            moved=[each for each in self.moved if each.plan_key in plan_keys],
-            stamped=[each for each in self.stamped if each.plan_key in plan_keys],
-            stood=[each for each in self.stood if each.plan_key in plan_keys],
-            failed={key: error for key, error in self.failed.items() if key in plan_keys},
-        )
+    def by_plan(self) -> "dict[str, Settled]":
+        """The result for each plan alone."""
+        out: dict[str, Settled] = {}
+        for each in self.moved:
+            out.setdefault(each.plan_key, Settled()).moved.append(each)
+        for each in self.stamped:
+            out.setdefault(each.plan_key, Settled()).stamped.append(each)
+        for each in self.stood:
+            out.setdefault(each.plan_key, Settled()).stood.append(each)
+        for plan_key, error in self.failed.items():
+            out.setdefault(plan_key, Settled()).failed[plan_key] = error
+        return out
 
 
 class Unsettled(Contended):
@@ -195,13 +200,15 @@ def _settle_batch(
     retired: set[str] = set()
     swaps: list[_Swap] = []
     copies: list[Write] = []
+    catalogs: dict[str, CatalogReading] = {}
     for key, job in batch.items():
         reading = NO_HEAD_READING
         try:
             reading = engine.heads.read(key, objects.get(keys.snapshot(key)), now)
-            content, provenance, inputs = recompute(
-                engine, job, objects, trust_domain=trust_domain, epoch=era.epoch, reading=reading
-            )
+            for source in job.plan.inputs():
+                if source not in catalogs:
+                    catalogs[source] = engine.readings.read(source, objects.get(keys.catalog(source)))
+            content, provenance, inputs = recompute(job, catalogs, reading, trust_domain=trust_domain, epoch=era.epoch)
             verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
             # The same head as before: it was published before this read.
             before = newer.get(key)
@@ -268,23 +275,17 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    engine: Engine,
-    job: PlanEntry,
-    objects: Mapping[str, Stored],
-    *,
-    trust_domain: str,
-    epoch: int,
-    reading: HeadReading = NO_HEAD_READING,
+    job: PlanEntry, catalogs: Mapping[str, CatalogReading], reading: HeadReading, *, trust_domain: str, epoch: int
 ) -> tuple[Content, Provenance, Inputs]:
-    """The content of a plan with the catalogs in `objects`, its provenance, and what it was computed from.
+    """The content of a plan with these catalogs, its provenance, and what it was computed from.
 
     If that of `reading` was computed from the same, it is taken from there.
     """
-    readings = {source: engine.readings.read(source, objects.get(keys.catalog(source))) for source in job.plan.inputs()}
-    revisions = {source: each.catalog.revision for source, each in readings.items()}
-    inputs = Inputs(job.plan, trust_domain, tuple(each.etag for each in readings.values()))
+    found = {source: catalogs[source] for source in job.plan.inputs()}
+    inputs = Inputs(job.plan, trust_domain, tuple([each.etag for each in found.values()]))
     if reading.snapshot is not None and reading.inputs == inputs:
         content = reading.snapshot.content
     else:
-        content = compute(job.plan, {source: each.instances for source, each in readings.items()}, trust_domain)
+        content = compute(job.plan, {source: each.instances for source, each in found.items()}, trust_domain)
+    revisions = {source: each.catalog.revision for source, each in found.items()}
     return content, Provenance(epoch, job.generation, revisions), inputs

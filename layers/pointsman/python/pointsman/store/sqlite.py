@@ -307,9 +307,9 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[lis
     """Make `writes` in a transaction that has begun; their outcomes, and the number of the last one (0 for none)."""
     (before,) = connection.execute(_GREATEST).fetchone()
     last, now, outcomes = before, int(time.time()), []
-    cursor = connection.cursor()
+    # One tag for all: their numbers differ, and a file restored from a copy gives none of them again.
+    cursor, tag = connection.cursor(), secrets.token_hex(8)
     for write in writes:
-        tag = secrets.token_hex(8)
         values = (last + 1, tag, now, write.data, write.key)
         won = False
         if write.if_etag is None:
