@@ -362,6 +362,7 @@ NO_BOUNDS = {
     "model/stale.py _MOST_INDEX": "the greatest index that there is, which is MAX_NUMBER",
     "pipeline/shards.py _MAX_BITS": "how finely a map is cut",
     "serve/listen.py _LONGEST": "the system's, of a socket's path",
+    "serve/progress.py EVERY_SECONDS": "how often progress is told",
     "store/sqlite.py _MOST_DIGITS": "of a number that SQLite takes",
 }
 """What only looks like one."""

@@ -106,6 +106,8 @@ def test_a_failover_from_the_first_entry_to_the_status(
     ]
     assert run(["status"]) == 0
     assert "* s2.default.dc2  1/1 healthy  through local gateways" in capsys.readouterr().out
+    assert run(["reconcile"]) == 0
+    assert capsys.readouterr().out.endswith(" checked, 0 moved, 0 manifests written, 0 retired\n")
 
     assert run(["list"]) == 0
     assert capsys.readouterr().out == "service-resolver\tdefault/s2\nregistration\tdc1/sidecar/default/s1\n"

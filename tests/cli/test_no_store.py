@@ -27,6 +27,7 @@ REFUSE: dict[str, list[str]] = {
     "explain": ["explain", "s2", "--dc", "dc1"],
     "get": ["get", "service-resolver", "s2"],
     "list": ["list"],
+    "reconcile": ["reconcile"],
     "recover": ["recover"],
     "rollback": ["rollback", "1"],
     "status": ["status"],

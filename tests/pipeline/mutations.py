@@ -216,8 +216,8 @@ _PROPAGATE = [
     Mutation(
         "a config that was overtaken names nothing",
         "pipeline/propagate.py",
-        "    if engine.root.digest != config.root.digest:\n        # The newer",
-        "    if False:\n        # The newer",
+        "        if engine.root.digest != config.root.digest:\n            # The newer",
+        "        if False:\n            # The newer",
         "test_races.py::test_a_config_overtaken_before_its_heads_are_published_names_none_of_them",
     ),
     Mutation(
@@ -318,8 +318,8 @@ _ROSTERS = [
     Mutation(
         "heads are published before gateways name them",
         "pipeline/rosters.py",
-        "clusters=set(new.clusters) - set(known), since=since)",
-        "clusters=set(), since=since)",
+        "clusters = set(roster.clusters) - set(known.clusters if known else ())",
+        "clusters = set[str]()",
         "test_failing.py::test_the_gateways_are_not_told_of_what_was_never_published",
     ),
     Mutation(
@@ -346,15 +346,15 @@ _ROSTERS = [
     Mutation(
         "gateways of a datacenter that has none any more name nothing",
         "pipeline/rosters.py",
-        "            new = _ended(old, root, head.era)\n",
-        "            new = old\n",
+        "            wanted = _ended(old, root, head.era)\n",
+        "            wanted = old\n",
         "test_races.py::test_the_gateways_of_a_datacenter_that_lost_them_meanwhile_name_nothing",
     ),
     Mutation(
         "gateways are not told of what has no head",
         "pipeline/rosters.py",
-        "            new = _nameable(",
-        "            new = new if True else _nameable(",
+        "            wanted = _nameable(",
+        "            wanted = wanted if True else _nameable(",
         "test_failing.py::test_the_gateways_are_not_told_of_what_was_never_published",
     ),
 ]
@@ -710,7 +710,7 @@ _SCOPE = [
     Mutation(
         "a reconcile says for which datacenters the store is",
         "pipeline/reconcile.py",
-        "        _say_for_whom(engine)\n",
+        "        _save_settings(engine)\n",
         "        engine.refresh()\n",
         "test_scope.py::test_who_is_not_told_for_whom_to_compute_does_as_the_store_was_told_last",
     ),

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.propagate import propagate
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.settle import BATCH
 
 from tests.pipeline.fresh import config_in, delivered, published, rebuilt, rendered
 from tests.pipeline.memory import Crash, Fault
@@ -126,3 +128,52 @@ def test_an_empty_batch_finishes_what_is_left_and_is_no_generation() -> None:
     assert (other.configure().generation, other.configure().changed) == (2, False)
     assert published(place.objects) == rebuilt(place.objects)
     assert propagate(other.engine).notices() == []
+
+
+@pytest.mark.parametrize("verb", ["configure", "reconcile", "a start"])
+def test_a_change_of_everything_that_a_crash_interrupts_goes_on_where_it_was(verb: str) -> None:
+    place, count = Place(), 2 * BATCH + 50
+    names = [f"s{number:03}" for number in range(count)]
+    place.configure(*map(resolver, names), *[sidecar(f"app{name}", name) for name in names])
+    last = f"snapshots/dc1/sidecar/{names[-1]}.default.dc1"
+    place.crash("put", last, "before")
+    with pytest.raises(Crash):
+        place.configure(proxy_defaults("http"))
+    done = {key: stored.etag for key, stored in place.objects.under("snapshots/").items() if key != last}
+    other = place.another()
+    if verb == "configure":
+        other.configure(resolver("another"))
+    elif verb == "reconcile":
+        reconcile(other.engine)
+    else:
+        configure(other.engine, Batch())
+    written = [key for key in other.writes() if key.startswith("snapshots/")]
+    assert last in written
+    assert len(written) <= BATCH, "what was published before the crash is not written again"
+    assert sum(place.objects.objects[key].etag == etag for key, etag in done.items()) >= 2 * BATCH
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def test_an_event_gets_its_turn_while_a_change_of_everything_is_published() -> None:
+    place, count = Place(), 2 * BATCH + 50
+    names = [f"s{number:03}" for number in range(count)]
+    place.configure(*map(resolver, names), *[sidecar(f"app{name}", name) for name in names])
+    other, taken = place.another(), []
+
+    def takes_one_in() -> None:
+        other.forget_the_past()
+        other.ingest(event("s007", 1, [instance("s007")]))
+        taken.append(len(other.calls()))
+
+    place.once("put", f"snapshots/dc1/sidecar/{names[-1]}.default.dc1", "before", takes_one_in)
+    place.configure(proxy_defaults("http"))
+    assert taken[0] <= 6, "as many round trips as at any other time"
+    head = place.head("dc1/sidecar/s007.default.dc1")
+    assert (head.provenance.catalog, head.content.targets[0].total) == ({"dc1/service/default/s007": 1}, 1)
+    assert max(_heads_written_at_once(place)) <= BATCH
+    assert published(place.objects) == rebuilt(place.objects)
+
+
+def _heads_written_at_once(place: Place) -> list[int]:
+    calls = [keys for name, keys in place.connection.calls if name == "put_many"]
+    return [sum(key.startswith("snapshots/") for key in keys) for keys in calls]

@@ -9,8 +9,6 @@ from pointsman.model.words import counted
 from pointsman.store.open import file_of
 from pointsman.store.protocol import StoreError
 
-_EVERY_S = 2.0
-
 
 @command()
 @store_option
@@ -34,5 +32,5 @@ def backup(store: str, file: str) -> None:
     # Imported only when needed.
     from pointsman.store.sqlite_backup import back_up
 
-    done = back_up(path, file, progress(_EVERY_S))
+    done = back_up(path, file, progress())
     click.echo(f"{file}: {counted(done.objects, 'object')}, {done.size / 1e6:.1f} MB")

@@ -19,6 +19,7 @@ _COMMANDS = {
     "get": ("config", "get"),
     "list": ("config", "list_"),
     "quickstart": ("quickstart", "quickstart"),
+    "reconcile": ("reconcile", "reconcile"),
     "recover": ("recover", "recover"),
     "render": ("render", "render"),
     "rollback": ("config", "rollback"),

@@ -1,12 +1,12 @@
 """Output for people: errors as single lines, color only on a terminal, progress of slow work."""
 
 import sys
-import time
 from collections.abc import Callable
 
 import click
 
 from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.serve.progress import now_and_then
 
 
 def report(error: BaseException) -> int | None:
@@ -35,14 +35,8 @@ def _line(text: str) -> None:
     click.echo(f"{label} {' '.join(text.split())}", err=True, color=None if sys.stderr.isatty() else False)
 
 
-def progress(every: float = 0.0) -> Callable[[str], None]:
-    """A listener that prints progress on stderr after one second, then every `every` seconds."""
-    due = time.monotonic() + max(every, 1.0)
-
-    def tell(text: str) -> None:
-        nonlocal due
-        if (now := time.monotonic()) > due:
-            due = now + every
-            click.echo(f"pointsman: {text}", err=True)
-
-    return tell
+def progress() -> Callable[[str], None]:
+    """A listener that prints progress on stderr now and then; nothing unless that is a terminal."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+    return now_and_then(lambda text: click.echo(f"pointsman: {text}", err=True))

@@ -34,6 +34,7 @@ from pointsman.serve.files import allow_files
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
+from pointsman.serve.progress import now_and_then
 from pointsman.store.open import open_store
 from pointsman.store.probe import probe
 from pointsman.store.protocol import Store, StoreUnavailable
@@ -210,7 +211,7 @@ class Machine:
         sys.stdout.flush()
 
     def _reconcile(self, engine: Engine) -> None:
-        done = reconcile(engine, report if sys.stderr.isatty() else lambda text: None)
+        done = reconcile(engine, now_and_then(report) if sys.stderr.isatty() else lambda text: None)
         for warning in done.warnings:
             report(warning)
         for failure in done.failed:

@@ -6,6 +6,7 @@ next writer finishes what a crash left.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pointsman.model.keys import datacenter_of, is_gateway_plan_key
 from pointsman.model.words import counted
@@ -17,7 +18,7 @@ from pointsman.pipeline.heads import read_head_object
 from pointsman.pipeline.manifests import nameable, publish_manifests
 from pointsman.pipeline.rosters import publish_roster
 from pointsman.pipeline.scope import Scope
-from pointsman.pipeline.settle import Settled, settle
+from pointsman.pipeline.settle import BATCH, Settled, settle
 from pointsman.pipeline.swaps import swap_many
 from pointsman.pipeline.verdict import head_write, retirement
 from pointsman.store import keys
@@ -63,11 +64,13 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     differing = [scope.keys(each.plans.differing(config.plans)) for each in earlier]
     changed = sorted(key for key in differing[0] if key in config.plans)
     gone = {key for each in differing for key in each if key not in config.plans}
-    progress(f"{counted(len(changed), 'cluster')} to compute, {len(gone)} to retire")
-    out = settle(engine, lambda root: _plans(engine, root, changed))
-    if engine.root.digest != config.root.digest:
-        # The newer config may lack plans of this one, so some heads may be unpublished: name none of them.
-        return out, False
+    out = Settled()
+    for start in range(0, len(changed) or 1, BATCH):
+        progress(f"{start:,} of {counted(len(changed), 'cluster')} computed, {len(gone)} to retire")
+        out += settle(engine, partial(_plans, engine, plan_keys=changed[start : start + BATCH]))
+        if engine.root.digest != config.root.digest:
+            # The newer config may lack plans of this one, so some heads may be unpublished: name none of them.
+            return out, False
     wanted = {
         key: manifest
         for key in before.manifests.differing(config.manifests)

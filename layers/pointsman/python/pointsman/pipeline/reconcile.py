@@ -97,9 +97,9 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     config = engine.config(root)
     known = all_jobs(engine, root, _listed(engine, keys.CATALOG))
     found.checked = len(known)
-    progress(f"{counted(len(known), 'cluster')} to check")
     settled = Settled()
-    for step in _steps(known):
+    for number, step in enumerate(_steps(known)):
+        progress(f"{number * BATCH:,} of {counted(len(known), 'cluster')} checked")
         some = settle(engine, _while_current(root, step))
         _tell_of_heads(engine, some, found)
         _note(settled, some, found)
