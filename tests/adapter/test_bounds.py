@@ -6,6 +6,7 @@ import os
 import queue
 import random
 import types
+import weakref
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,47 @@ def test_so_many_streams_and_the_others_are_told(store: Remote, published: Publi
         fourth = held_.enter_context(stream(adapter.server.address))
         fourth.say(CLUSTERS, node=node(NEW))
         assert names(fourth.hear()) == ["s2", "s3"]
+
+
+class Noted:
+    """A request, of which is known for how long anything holds it."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+    @property
+    def __class__(self) -> Any:
+        """For `isinstance`."""
+        return type(self._request)
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+def test_a_stream_does_not_hold_the_requests_that_it_has_processed(
+    delta: bool, store: Remote, published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_: weakref.WeakSet[Noted] = weakref.WeakSet()
+    read = []
+
+    def reader(message: Any, made: Any = ads_adapter._reader) -> Any:
+        def noted(data: bytes) -> Any:
+            found = Noted(made(message)(data))
+            held_.add(found)
+            read.append(found.type_url)
+            return found
+
+        return noted
+
+    # Each may have a node of 77 KB, and a stream lasts for days.
+    monkeypatch.setattr(ads_adapter, "_reader", reader)
+    with streams.Adapter(store) as adapter, stream(adapter.server.address, delta) as envoy:
+        envoy.say(CLUSTERS, node=node(NEW))
+        response = envoy.hear()
+        wait_until(lambda: (len(read), len(held_)) == (1, 0), "the first request to be let go")
+        envoy.accept(response, node=node(NEW))
+        wait_until(lambda: (len(read), len(held_)) == (2, 0), "the second one to be let go")
 
 
 def test_nothing_grows_with_the_changes_that_streams_take(store: Remote, published: Publisher) -> None:

@@ -245,7 +245,10 @@ class AdsAdapter:
             if problem := self._gate.problem(proxy, uris):
                 await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, label="certificate")
                 return
-            await stream.run(first)
+            stream.receive(first)
+            # Nothing may hold the first request for as long as the stream lasts: its node has 77 KB, parsed even more.
+            del first
+            await stream.run()
         except RequestUnreadable:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, label="garbage")
         except StreamFailed as error:

@@ -125,10 +125,8 @@ class Stream:
         self._ended = True
         self.wake()
 
-    async def run(self, first: Any) -> None:
-        """Answer `first` and further requests until the Envoy disconnects or `end` is called. Raises StreamFailed, or
-        RequestUnreadable."""
-        self._receive(first)
+    async def run(self) -> None:
+        """Answer requests until the Envoy disconnects or `end` is called. Raises StreamFailed, or RequestUnreadable."""
         loop = asyncio.get_running_loop()
         reading = loop.create_task(self._read())
         timer = None
@@ -185,13 +183,16 @@ class Stream:
                 if request is UNREADABLE:
                     self._unreadable = True
                     return
-                if self._receive(request):
+                if self.receive(request):
                     self.wake()
+                # The next one may come in days, and this one may hold a node of 77 KB.
+                del request
         finally:
             self.end()
 
-    def _receive(self, request: Any) -> bool:
-        """Process a request. Returns whether there may be something to send."""
+    def receive(self, request: Any) -> bool:
+        """Process a request. Returns whether there may be something to send. Call it with the first request, then
+        `run`."""
         with self._defects.of(self.proxy, f"taking in what {self.node} says over gRPC") as attempt:
             return self._take_in(request)
         self._fail(attempt.problem)
