@@ -25,7 +25,7 @@ store_option = click.option(
     envvar="POINTSMAN_STORE",
     required=True,
     metavar="FILE|s3://BUCKET",
-    help="The store: an SQLite file or a bucket (or POINTSMAN_STORE).",
+    help="The store: an SQLite file, or a bucket, s3://BUCKET/PREFIX?endpoint=URL&region=NAME (or POINTSMAN_STORE).",
 )
 """`--store`, or the environment variable."""
 
