@@ -13,7 +13,11 @@ COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 
 # What is never imported need not be compiled.
 PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
+<<<<<<< HEAD
 .PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build lock clean help
+=======
+.PHONY: environment demo test test-core soak simulate mutants bench bench-scale bench-peer check wheels build package lock clean help
+>>>>>>> 6f43fc5 (ECS from end to end: a task with Envoy and adapter, gateways behind a load balancer; the packaged template for StackSets, pipelines and Terraform)
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -88,7 +92,7 @@ check: $(VENV)/ready $(VENV)/sam/ready ## ruff, mypy, the import rules between r
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/cfn-lint infra/template.yaml
+	@$(BIN)/cfn-lint infra/template.yaml infra/examples/ecs.yaml
 	@cd infra && SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 ../$(VENV)/sam/bin/sam validate
 
 wheels: $(VENV)/ready ## whether every dependency has a wheel for the next Python, of which there may be none here to run
@@ -96,6 +100,9 @@ wheels: $(VENV)/ready ## whether every dependency has a wheel for the next Pytho
 
 build: $(VENV)/ready ## the layer and the functions for `sam deploy` (ARCH=arm64 or x86_64)
 	@$(BIN)/python infra/build.py --arch $(ARCH)
+
+package: $(VENV)/ready ## after build: the template and zips for StackSets, pipelines and Terraform, in build/package
+	@$(BIN)/python infra/package.py
 
 lock: ## write the locks anew: what pyproject.toml asks for, in the versions that they have where those still serve
 	@test -d .venv/lock || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/$(PIP_INSTALL) uv; }

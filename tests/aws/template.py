@@ -23,7 +23,7 @@ PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "a
 Resource = dict[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
+class CloudFormationLoader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms: `!GetAtt A.B` is {"Fn::GetAtt": ["A", "B"]}."""
 
 
@@ -34,13 +34,13 @@ def _short_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
     return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
 
 
-_Loader.add_multi_constructor("!", _short_form)
+CloudFormationLoader.add_multi_constructor("!", _short_form)
 
 
 @cache
 def source() -> dict[str, Any]:
     """The template as it is written."""
-    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)
+    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), CloudFormationLoader)
     return loaded
 
 
