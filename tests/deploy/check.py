@@ -60,6 +60,8 @@ def check(directory: Path, say: Progress) -> None:
         steps.events(stack, situation, emulator, say)
         say.step("an invalid event")
         steps.dead_letter(stack, emulator, say)
+        say.step("a reconcile")
+        steps.reconcile(stack, emulator, say)
         say.step("an adapter, by notices")
         steps.adapter(stack, situation, emulator, directory, say)
 

@@ -78,6 +78,13 @@ class Deployed:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
         return list(found.get("Messages", []))
 
+    def waiting(self) -> int:
+        """How many messages are in the queue, those that are being taken in among them."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        sqs: Any = boto3.client("sqs")
+        found = sqs.get_queue_attributes(QueueUrl=self.outputs["QueueURL"], AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
     def dismiss(self) -> None:
         """Nobody has the stack's policies any more, which they must not when it is deleted."""
         for name, policy in _POLICIES.items():

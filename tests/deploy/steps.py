@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.aws.mesh import health
 from tests.aws.situation import Situation
 from tests.deploy.deployed import Deployed
+from tests.deploy.deployment import STACK
 from tests.deploy.emulator import Emulator
 from tests.deploy.progress import SOON_SECONDS, Progress, expect, expect_soon
 from tests.deploy.users import User
@@ -78,6 +81,19 @@ def dead_letter(stack: Deployed, emulator: Emulator, say: Progress) -> None:
     expect(f"the reason {reason!r} names the field", True, "Datacenter" in reason)
     expect("what the dead letter is about", "No such name", json.loads(letter["Body"])["detail"]["Datacenter"])
     say.note(f"reason: {reason}")
+
+
+def reconcile(stack: Deployed, emulator: Emulator, say: Progress) -> None:
+    """With every event taken in there is nothing to repair."""
+    expect_soon("messages in the queue", 0, stack.waiting, emulator)
+    patient = Config(read_timeout=SOON_SECONDS, retries={"total_max_attempts": 1})
+    functions: Any = boto3.client("lambda", config=patient)
+    answer = functions.invoke(FunctionName=f"{STACK}-reconcile", Qualifier="live", Payload=b'{"id": "by hand"}')
+    done = json.loads(answer["Payload"].read())
+    repaired = {name: done.get(name) for name in ("moved", "manifests", "retired", "failed")}
+    expect("what a reconcile repaired", {"moved": 0, "manifests": 0, "retired": 0, "failed": []}, repaired)
+    expect("whether it checked anything", True, done["checked"] > 0)
+    say.note(f"{done['checked']} objects checked, none repaired")
 
 
 def adapter(stack: Deployed, situation: Situation, emulator: Emulator, directory: Path, say: Progress) -> None:
