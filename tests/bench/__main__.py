@@ -80,16 +80,20 @@ def main(arguments: list[str] | None = None) -> None:
 
     rows: list[Measured] = []
     loads = [os.getloadavg()[0]]
-    for name, part in parts().items():
-        if given.parts and name not in given.parts:
-            continue
-        progress(name)
-        with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as directory:
-            rows += part(Path(directory))
-        loads.append(os.getloadavg()[0])
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    print(f"{machine}, commit {growth.commit()}, load {loads[0]:.1f} before and up to {max(loads):.1f}\n")
-    print(table(rows))
+    try:
+        for name, part in parts().items():
+            if given.parts and name not in given.parts:
+                continue
+            progress(name)
+            with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as directory:
+                for row in part(Path(directory)):
+                    rows.append(row)
+            loads.append(os.getloadavg()[0])
+    finally:
+        # What is measured is told, also if something goes wrong after hours.
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+        print(f"{machine}, commit {growth.commit()}, load {loads[0]:.1f} before and up to {max(loads):.1f}\n")
+        print(table(rows))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 46, 52
+_WIDTH, _HEIGHT = 640, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 76, 52  # At the top is room for the names of four lines.
 _COLORS = ("#3b82c4", "#d9762b", "#3f9b57", "#a05fc0")
 _STYLE = """text { font: 13px sans-serif; fill: #333 } .small { font-size: 11px } .grid { stroke: #8886 }
 @media (prefers-color-scheme: dark) { text { fill: #ddd } }"""
