@@ -11,7 +11,17 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.model.catalog import EMPTY, MOST_GONE, NO_SOURCE, Catalog, catalog_json, merge, read_catalog, vanished
+from pointsman.model.catalog import (
+    EMPTY,
+    MOST_GONE,
+    NO_SOURCE,
+    Catalog,
+    catalog_json,
+    counting,
+    merge,
+    read_catalog,
+    vanished,
+)
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.listed import Refused
 from pointsman.model.stale import stale
@@ -253,7 +263,12 @@ def test_a_statement_about_one_of_ten_thousand_instances_costs_no_more_than_it_s
     ill = instance("web", 5, "critical")
     ill["Node"]["Node"], ill["Service"]["ID"] = "node5", "web-5"
     one = event("web", 2, one=ill)
-    assert merge(catalog, one).revision == 2
+    after = merge(catalog, one)
+    assert after.revision == 2
+    known = counting(catalog, "web")
+    found = counting(after, "web", known)
+    assert found.instances == after.instances("web")
+    assert len({id(each) for each in found.instances} - {id(each) for each in known.instances}) == 1, "one is read"
     assert min(repeat(lambda: merge(catalog, one), number=1, repeat=20)) < 0.005
 
 

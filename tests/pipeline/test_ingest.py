@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import orjson
 import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from pointsman.pipeline import settle as settling
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.reconcile import reconcile
@@ -95,6 +96,21 @@ def test_and_six_when_it_loses_a_race(place: Place) -> None:
     place.ingest(ILL)
     assert place.calls() == ["get_many", "put_many", *["get_many", "put_many"], "get_many"]
     assert place.head(HEAD).provenance.catalog[CATALOG] == 2
+
+
+def test_what_nothing_changed_of_is_not_computed_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.ingest(ILL)
+    computed: list[str] = []
+    real = settling.compute
+    monkeypatch.setattr(settling, "compute", lambda plan, *more: (computed.append(plan.key), real(plan, *more))[1])
+    assert [each.version for each in place.ingest(ILL).stood] == [3]
+    assert computed == []
+    place.configure(resolver("web", ConnectTimeout="9s", Failover={"*": {"Datacenters": ["dc2"]}}))
+    assert computed == [HEAD], "of a plan that is another"
+    place.ingest(event("web", 9, [], dc="dc2"))
+    place.ingest(event("web", 9, [], dc="dc2"))
+    assert computed == [HEAD] * 2, "of a catalog that is another"
+    assert published(place.objects) == rebuilt(place.objects)
 
 
 def test_an_event_that_comes_again_writes_nothing_and_tells_all_the_same(place: Place) -> None:

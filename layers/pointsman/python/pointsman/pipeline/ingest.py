@@ -117,11 +117,10 @@ class _Pass:
             self._settled = error.settled
             self._open |= dict.fromkeys(error.pending, error)
         self._by_plan = self._settled.by_plan()
-        root = engine.root
-        self._look_up(root)
+        self._look_up(engine.root)
         for datacenter in sorted({each for some in self._gateways.values() for each in some}):
             try:
-                self._publish_roster(datacenter, root)
+                self._publish_roster(datacenter)
             except Exception as error:
                 self._open[datacenter] = error
 
@@ -144,7 +143,7 @@ class _Pass:
         found = {each for some in self._gateways.values() for each in some}
         return [keys.gateways_manifest(datacenter) for datacenter in sorted(found)]
 
-    def _publish_roster(self, datacenter: str, root: Root) -> None:
+    def _publish_roster(self, datacenter: str) -> None:
         name = keys.gateways_manifest(datacenter)
         mine = [key for key in self._about if datacenter in self._gateways[key]]
         stored = self._settled.beside.get(name)
