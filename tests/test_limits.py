@@ -194,6 +194,32 @@ REACHED_BY = {
             "model/sources/text.py MOST_BYTES MOST_VALUES",
         ],
     },
+    "tests/machine/test_silence.py": {
+        "test_how_often_leases_are_looked_at_follows_from_the_shortest": [
+            "machine/observing.py LONGEST_S",
+        ],
+    },
+    "tests/aws/test_wakes.py": {
+        "test_the_wakes_end_with_the_last_lease_and_begin_again_with_the_next": [
+            "aws/wakes.py LONGEST_DELAY_SECONDS",
+        ],
+        "test_a_wake_whose_function_dies_comes_again_and_one_that_was_lost_is_sent_by_reconcile": [
+            "aws/wakes.py LATE_SECONDS",
+        ],
+    },
+    "tests/model/test_leases.py": {
+        "test_what_is_no_lease_is_refused_with_the_way_out": [
+            "model/events.py LONGEST_LEASE_MS",
+        ],
+        "test_the_catalogs_of_a_source_are_noted_up_to_a_bound": [
+            "model/lease.py MOST_CATALOGS",
+        ],
+    },
+    "tests/pipeline/test_leases.py": {
+        "test_a_datacenter_has_so_many_sources_with_leases_and_no_more": [
+            "pipeline/renewals.py MOST_SOURCES",
+        ],
+    },
     "tests/model/test_events.py": {
         "test_what_is_refused_is_told_with_its_field_and_reason": [
             "model/events.py MAX_NUMBER",

@@ -1,15 +1,16 @@
 """Ingest: health events and uploaded config from a queue. A record is acknowledged when its events are ingested.
 
-The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), or
-S3's notification of config uploaded under deploy/ (docs/aws.md). An invalid record goes to the dead-letter queue at
-once, with the reason, and is acknowledged: a retry could not help. If the store fails, the record is a batch item
-failure and SQS delivers it again; ingesting an event twice does no harm.
+The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), S3's
+notification of config uploaded under deploy/ (docs/aws.md), or a wake: then the function looks at the leases of the
+sources and sends the next wake. An invalid record goes to the dead-letter queue at once, with the reason, and is
+acknowledged: a retry could not help. If the store fails, the record is a batch item failure and SQS delivers it again;
+ingesting an event twice does no harm.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
 the first config; POINTSMAN_DEAD_LETTERS, the URL of the dead-letter queue (without one, invalid records are batch item
 failures as well, and the queue's redrive policy applies); POINTSMAN_ECS_TASKS, the services of ECS tasks as JSON
-(without it, only tasks whose events name their service).
+(without it, only tasks whose events name their service); POINTSMAN_QUEUE, the URL of the queue of events, for wakes.
 """
 
 import gc
@@ -27,6 +28,7 @@ from botocore.exceptions import ClientError
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
+from pointsman.aws.wakes import Wakes, sender, wake_number
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
@@ -61,9 +63,9 @@ started = start()
 environment, session, store, engine = started.environment, started.session, started.store, started.engine
 bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
-# Few events need these clients: that of the dead letters, and those of ECS, by the regions whose tasks' tags are
-# fetched.
+# Few events need these clients: that of the dead letters and of wakes, and those of ECS, by the regions of tasks.
 sqs = cache(lambda: new_client(session, "sqs"))
+wakes = Wakes(engine, lambda body, delay: sender(sqs(), environment.queue)(body, delay))
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
 around_the_snapshot(import_config, sqs, lambda: ecs(session.get_config_variable("region")))
 gc.enable()
@@ -106,6 +108,7 @@ class Taken:
     events: tuple[HealthEvent, ...] = ()
     ignored: tuple[str, ...] = ()
     upload: Upload | None = None
+    wake: int | None = None
     error: Exception | None = None
     done: list[Ingested | Exception] = field(default_factory=list)
 
@@ -136,6 +139,8 @@ def read_record(record: Record, account: str) -> Taken:
             return Taken(ignored=("S3 tests whether its notifications arrive",))
         if upload := read_upload(raw, bucket, f"{within}{UPLOADS}"):
             return Taken(upload=upload)
+        if (wake := wake_number(raw)) is not None:
+            return Taken(wake=wake)
         reading = read(raw, account)
         return Taken(reading.events, reading.ignored)
     except Exception as error:
@@ -152,6 +157,8 @@ def tell_of(record: Record, taken: Taken) -> bool:
                 raise taken.error
             if taken.upload:
                 deploy(taken.upload)
+            if taken.wake is not None:
+                look_at_leases(taken.wake)
             if taken.ignored:
                 logger.info("ignored", reasons=taken.ignored)
                 signals.count("EventsIgnored", not taken.events)
@@ -195,12 +202,28 @@ def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> 
             catalog=catalog_key(event),
             vanished=done.vanished,
         )
+    if done.heard_again:
+        logger.info("heard again", source=event.source, datacenter=event.datacenter)
     if done.moved:
         # EventBridge's time of an event has whole seconds only.
         if sent is not None:
             signals.lag("PublishLag", sent)
         moved = [f"{head.plan_key} v{head.version}" for head in done.moved]
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
+
+
+def look_at_leases(wake: int) -> None:
+    """Look at the leases of all sources, if this wake is due, and send the next one."""
+    done = wakes.wake(wake)
+    if done is None:
+        return
+    signals.count("SourcesSilent", len(done.silent))
+    for lease in done.silent:
+        logger.warning("silent", source=lease.source, datacenter=lease.datacenter, last_heard=lease.at)
+    for lease in done.heard:
+        logger.info("heard again", source=lease.source, datacenter=lease.datacenter)
+    published(done.settled.moved)
+    failing(done.settled.failed)
 
 
 def deploy(upload: Upload) -> None:

@@ -1,10 +1,11 @@
 """Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
-Then sweep: remove the queues of adapters that are gone.
+Then sweep: remove the queues of adapters that are gone. And if the wake with which `ingest` looks at the leases of
+sources was lost, send it again.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
-without).
+without); POINTSMAN_QUEUE, the URL of the queue of events, for wakes.
 """
 
 import gc
@@ -21,7 +22,9 @@ from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
 from pointsman.aws.sweep import sweep_of
+from pointsman.aws.wakes import Wakes, sender
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store.session import new_client
 
 MOST_REASONS = 20
 """Failed heads named in one log line."""
@@ -52,7 +55,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if done.repaired:
         logger.warning("repaired", **asdict(done))
     sweep_queues()
+    if Wakes(engine, send).ensure():
+        logger.info("a wake was sent: sources have leases, and nobody looked at them")
     return asdict(done)
+
+
+def send(body: str, delay: int) -> None:
+    """Send a wake. The client is made here: few runs need it."""
+    sender(new_client(started.session, "sqs"), started.environment.queue)(body, delay)
 
 
 def sweep_queues() -> None:

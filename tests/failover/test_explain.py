@@ -282,6 +282,7 @@ def test_programs_get_the_same_tree() -> None:
         "healthy": 0,
         "total": 0,
         "active": False,
+        "silent": False,
     }
     api = {
         "kind": "resolver",

@@ -63,12 +63,13 @@ def test_the_sample_of_a_queue_has_an_enveloped_event_and_a_bare_one() -> None:
 
 
 def test_every_json_block_of_the_page_is_an_event() -> None:
-    listed, single, removed, empty, gateways = (parse_event(orjson.loads(block)) for block in blocks("json"))
+    listed, single, removed, empty, gateways, alive = (parse_event(orjson.loads(block)) for block in blocks("json"))
     assert (listed.full, single.full, removed.full, empty.full) == (True, False, False, True)
     assert (statuses(listed), statuses(single)) == ({SIDECARS[0]: {"critical"}}, {SIDECARS[0]: {"passing"}})
     assert removed.statements == (Statement("api-1.dc1", SIDECARS[0], None, None),)
     assert empty.statements == ()
     assert gateways.service is None
+    assert (alive.is_alive, alive.lease_ms) == (True, 30_000)
     assert listed.index < single.index < removed.index < empty.index
 
 

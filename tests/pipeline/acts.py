@@ -81,6 +81,14 @@ class Rescope:
     datacenters: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """An observer has seen for a whole lease that some sources were not heard, and writes that they are silent. `which`
+    chooses them, and whether what it saw is old."""
+
+    which: int
+
+
 Verb = (
     Batch
     | HealthEvent
@@ -92,6 +100,7 @@ Verb = (
     | Pointed
     | Forget
     | Rescope
+    | Lapse
     | Literal["reconcile"]
 )
 

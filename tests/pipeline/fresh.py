@@ -1,7 +1,7 @@
 """What a store has to hold in the end, computed afresh from the final config and catalogs alone."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -10,10 +10,12 @@ from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
+from pointsman.model.lease import Silence, marked, read_silence
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.scope import EVERYWHERE, Scope
+from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.manifest import manifest_json, read_manifest
@@ -76,16 +78,38 @@ def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVE
         if config.root.digest:
             registrations = list(config.registrations.values())
             configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
+        other.objects |= {keys.silence(dc): stored for dc, stored in _silences_in(store).items()}
         for key, catalog in sorted(catalogs.items()):
-            ingest(engine, _all_of(key, list(catalog.visible())))
+            for source, body in sorted(catalog.sources.items()):
+                ingest(engine, _all_of(key, source, list(Catalog(1, {source: body}).visible())))
         return published(other)
 
-    return dict(_computed("rebuilt", config, catalogs, scope, rebuild))
+    return dict(_computed("rebuilt", store, config, catalogs, scope, rebuild))
 
 
-def _computed(what: str, config: Config, catalogs: dict[str, Catalog], scope: Scope, compute: Callable[[], _T]) -> _T:
+def _silences_in(store: MemoryStore) -> dict[str, Stored]:
+    """The objects that say which sources are silent, by datacenter."""
+    found = store.under(keys.LEASES).items()
+    return {keys.datacenter_of(key): stored for key, stored in found if keys.is_silence(key)}
+
+
+def _computed(
+    what: str,
+    store: MemoryStore,
+    config: Config,
+    catalogs: dict[str, Catalog],
+    scope: Scope,
+    compute: Callable[[], _T],
+) -> _T:
     """The result of `compute`, made once for the same config and instances: many tests end in the same state."""
-    seen = {key: [catalog.revision, *catalog.visible()] for key, catalog in catalogs.items()}
+    seen: Any = {
+        key: [
+            catalog.revision,
+            *((source, *Catalog(1, {source: body}).visible()) for source, body in sorted(catalog.sources.items())),
+        ]
+        for key, catalog in catalogs.items()
+    }
+    seen = [seen, {dc: stored.data.decode() for dc, stored in _silences_in(store).items()}]
     key = (what, config.root.digest, scope, orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
     if key not in _memory:
         if len(_memory) == _MOST_REMEMBERED:
@@ -99,22 +123,28 @@ _MOST_REMEMBERED = 64
 _memory: dict[tuple[str, str, Scope, bytes], Any] = {}
 
 
-def _all_of(key: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
+def _all_of(key: str, source: str, instances: Sequence[dict[str, Any]]) -> HealthEvent:
     statements = tuple(
         Statement(f"n{number}", str(number), {k: v for k, v in raw.items() if k != "Checks"}, raw["Checks"])
         for number, raw in enumerate(instances)
     )
-    return HealthEvent("", "", "all", 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements)
+    return HealthEvent("", "", source, 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements)
 
 
 def rendered(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Delivered:
     """By manifest key, the clusters (with their assignments, by name) and listeners of every registered proxy."""
     config, catalogs = config or config_in(store), catalogs_in(store)
-    return dict(_computed("rendered", config, catalogs, scope, lambda: _rendered(catalogs, config, scope)))
+    silences = {
+        datacenter: read_silence(orjson.loads(stored.data)) for datacenter, stored in _silences_in(store).items()
+    }
+    instances = {
+        key: marked(_instances(key, catalog), silences.get(datacenter_of(key), Silence()))
+        for key, catalog in catalogs.items()
+    }
+    return dict(_computed("rendered", store, config, catalogs, scope, lambda: _rendered(instances, config, scope)))
 
 
-def _rendered(catalogs: dict[str, Catalog], config: Config, scope: Scope) -> Delivered:
-    instances = {key: _instances(key, catalog) for key, catalog in catalogs.items()}
+def _rendered(instances: Mapping[str, Sequence[Instance]], config: Config, scope: Scope) -> Delivered:
     passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
     out = {}
     for key in scope.keys(config.registrations):

@@ -14,17 +14,23 @@ from pointsman.model.catalog import EMPTY, Catalog, merge, read_catalog
 from pointsman.model.era import Era
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
+from pointsman.model.keys import silence_key
+from pointsman.model.lease import heard_again
 from pointsman.pipeline.config import NO_CONFIG_HEAD, Config, Root, read_config_head
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest_all, jobs_of
+from pointsman.pipeline.lapses import lapse, readers_of_lease
 from pointsman.pipeline.moved import Moved, MovedManifest
+from pointsman.pipeline.observer import Observer
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.recording import catalog_key
+from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.retention import Keep, Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.pipeline.settle import Unsettled
+from pointsman.pipeline.silences import read_silence_object
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, StoreUnavailable
 from pointsman.xds.snapshot import read_snapshot
@@ -34,6 +40,7 @@ from tests.pipeline.acts import (
     Batch,
     Damage,
     Forget,
+    Lapse,
     Pointed,
     Records,
     Redelivery,
@@ -96,6 +103,7 @@ class Life:
         self._heard: list[HealthEvent] = []
         self._acknowledged: set[int] = set()
         self._late: set[int] = set()
+        self._lapses = False
         self.store = MemoryStore() if story.begins_empty else begun(self.scope)
         self.promises = Promises(self.store, _HISTORY.least)
         self.promises.most_events = 10
@@ -152,6 +160,7 @@ class Life:
     def _round(self, acts: Sequence[Act]) -> list[Act]:
         """The acts of one round at the same time; those that have to come again."""
         tasks = []
+        self._lapses = any(isinstance(act.what, Lapse) for act in acts)
         for act in acts:
             trouble = act.trouble
             fault = Fault(trouble.at, trouble.kind, trouble.lasting) if trouble else None
@@ -228,6 +237,8 @@ class Life:
                 return list(self._bucket.deploy(engine, what))
             case Forget():
                 return self._forget(engine)
+            case Lapse():
+                return self._lapse(engine, what.which)
             case Rescope():
                 self._scopes.append(Scope(what.datacenters))
                 return reconcile(self._restart(act.engine))
@@ -249,6 +260,17 @@ class Life:
         removed = keeper.run()
         self.counts["versions were removed"] += removed.versions > 0
         self.counts["parts of the config were removed"] += removed.config_objects > 0
+
+    def _lapse(self, engine: Engine, which: int) -> None:
+        """Write that some sources are silent, as they were last heard, or as they were heard an event before."""
+        found = engine.store.get_many([key for key in self.store.under(keys.LEASES) if not keys.is_silence(key)])
+        leases = {key: read_lease_object(stored, engine.now()).lease for key, stored in sorted(found.items())}
+        chosen = [(key, lease.heard) for key, lease in leases.items() if lease is not None][which % 3 :: 1 + which % 2]
+        if which % 7 == 0:
+            chosen = [(key, (epoch, index - 1)) for key, (epoch, index) in chosen]
+        done = lapse(engine, dict(chosen))
+        self.counts["a source fell silent"] += len(done.silent)
+        self.counts["a lapse moved traffic"] += len(done.settled.moved)
 
     def _hear(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
         """Ingest events that were not delivered before. Returns those of the events delivered `together` that were not
@@ -282,6 +304,11 @@ class Life:
     def _check_acknowledged(self, event: HealthEvent, done: Ingested, since: int) -> None:
         """At the very moment of the acknowledgment every head of a plan known since before covers the event."""
         self._observer.refresh()
+        self.counts["a silent source was heard again"] += done.heard_again
+        if event.lease_ms is not None:
+            self._check_heard(event, since)
+        if event.is_alive:
+            return
         key = catalog_key(event)
         catalog = read_catalog(orjson.loads(self.store.objects[keys.catalog(key)].data))
         if merge(catalog, event) is not catalog:
@@ -300,13 +327,40 @@ class Life:
             elif snapshot.provenance.catalog.get(key, 0) < done.revision:
                 self.problems.append(f"{plan_key}: acknowledged, but computed from an older {key}")
 
+    def _check_heard(self, event: HealthEvent, since: int) -> None:
+        """At the moment of the acknowledgment the lease stands, and if the source was silent every head covers that it
+        was heard again."""
+        place, where = (event.epoch, event.index), f"{event.source} in {event.datacenter}"
+        stored = self.store.objects[keys.lease(event.datacenter, event.source)]
+        lease = read_lease_object(stored, "").lease
+        if lease is None or lease.heard < place:
+            self.problems.append(f"{where}: acknowledged, but its lease is {lease}")
+            return
+        if self._lapses:
+            return  # one that is being taken back is settled by whoever wrote it
+        revision = self.promises.heard_again.get((event.source, event.datacenter), 0)
+        jobs = readers_of_lease(self._observer, self._observer.root, lease)
+        for scope in self._scopes:
+            jobs = scope.of(jobs)
+        for plan_key, job in jobs.items():
+            name = keys.snapshot(plan_key)
+            stored = self.store.objects.get(name)
+            if job.generation > since or name in self.store.damaged or stored is None:
+                continue
+            snapshot = read_snapshot(orjson.loads(stored.data))
+            if snapshot.provenance.catalog.get(silence_key(event.datacenter), 0) < revision:
+                self.problems.append(f"{where}: acknowledged, but {plan_key} does not know that it was heard again")
+
     def problems_at_the_end(self) -> list[str]:
         """Everything that is not as a fresh computation, or a promise at every moment, says."""
         for engine in self._engines:
             engine.untold.tell_rest()
         self.counts["followers had a view meanwhile"] += self._followers.views
+        # Somebody who wrote of a silence may have crashed before it could take that back: the next look does.
+        Observer(self._engines[0]).look(0)
+        problems_of_silence = self._silence_problems()
         done = reconcile(self._engines[0])
-        problems = [*self.problems, *self.promises.broken, *done.failed]
+        problems = [*problems_of_silence, *self.problems, *self.promises.broken, *done.failed]
         problems += self.promises.missing_history()
         self._observer.refresh()
         config, found = self._observer.config(self._observer.root), self._in_scope(published(self.store))
@@ -331,6 +385,21 @@ class Life:
         self.counts += self.store.counts
         return problems
 
+    def _silence_problems(self) -> list[str]:
+        """Who was heard is not silent."""
+        problems = []
+        for key, stored in self.store.under(keys.LEASES).items():
+            if keys.is_silence(key):
+                continue
+            lease = read_lease_object(stored, "").lease
+            assert lease is not None
+            silence = read_silence_object(
+                lease.datacenter, self.store.objects.get(keys.silence(lease.datacenter))
+            ).silence
+            if heard_again(silence, [lease]) is not silence:
+                problems.append(f"{lease} is silent: {silence}")
+        return problems
+
     def _note_era(self, old: Stored | None, new: Stored) -> None:
         if new.key == keys.CONFIG_HEAD:
             self._eras.add(read_config_head(new).era)
@@ -343,6 +412,8 @@ class Life:
         """The catalogs are what their events state, in any order."""
         heard: dict[str, Catalog] = {}
         for event in self._heard:
+            if event.is_alive:
+                continue
             key = catalog_key(event)
             if key in found and merge(found[key], event) is found[key]:
                 heard[key] = merge(heard.get(key, EMPTY), event)

@@ -136,9 +136,11 @@ def event(
     namespace: str = "default",
     source: str = "consul",
     epoch: int = 0,
+    lease: str = "",
 ) -> HealthEvent:
     """A health event: the full list of `instances`, or `one`, or `removed`; service None: of mesh gateways."""
     body: Document = {"Source": source, "Epoch": epoch, "Index": index, "Datacenter": dc, "Namespace": namespace}
+    body |= {"Lease": lease} if lease else {}
     body |= {"Kind": "mesh-gateway"} if service is None else {"Service": service}
     if instances is not None:
         body["Instances"] = list(instances)
@@ -147,3 +149,9 @@ def event(
     if removed is not None:
         body["Removed"] = {"Node": removed["Node"]["Node"], "ID": removed["Service"]["ID"]}
     return parse_event(body)
+
+
+def alive(index: int, *, dc: str = "dc1", source: str = "consul", lease: str = "30s") -> HealthEvent:
+    """An event that does nothing but renew the lease of its source."""
+    detail = {"Source": source, "Index": index, "Datacenter": dc, "Lease": lease}
+    return parse_event({"detail-type": "Source Alive", "detail": detail})

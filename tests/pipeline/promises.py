@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from pointsman.model.catalog import Catalog, read_catalog
+from pointsman.model.lease import Silence, read_lease, read_silence
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import Content
@@ -33,6 +34,8 @@ class Promises:
         self.broken: list[str] = []
         self.most_events = 1
         """How many events of one catalog one write of it may ingest."""
+        self.heard_again: dict[tuple[str, str], int] = {}
+        """By source and datacenter, the revision of the silence in which it was heard again."""
         self._store = store
         self._superseded: dict[str, Content] = {}
         self._least_kept = least_kept
@@ -58,7 +61,13 @@ class Promises:
         after = orjson.loads(new.data)
         self._promise(after["serial"] == (before["serial"] if before else 0) + 1, f"{new.key}: serial")
         room = new.key.split("/")[0]
-        look = {"config": self._config, "catalog": self._catalog, "snapshots": self._snapshot}.get(room, self._manifest)
+        if room == "wake":
+            return
+        if room == "leases":
+            look = self._silence if keys.is_silence(new.key) else self._lease
+        else:
+            rooms = {"config": self._config, "catalog": self._catalog, "snapshots": self._snapshot}
+            look = rooms.get(room, self._manifest)
         look(new.key, before, after)
 
     def _promise(self, kept: bool, text: str) -> None:
@@ -111,6 +120,28 @@ class Promises:
         # Of several events one may take back what another one said.
         kept = grown == changed if self.most_events == 1 else changed <= grown <= self.most_events
         self._promise(kept, f"{key}: revision {was.revision} to {now.revision}")
+
+    def _lease(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        was, now = read_lease(before) if before else None, read_lease(after)
+        self._promise(was is None or was.heard <= now.heard, f"{key}: heard at {now.heard}, after {was and was.heard}")
+
+    def _silence(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        was, now = read_silence(before) if before else Silence(), read_silence(after)
+        changed = {each for each in was.sources if was.has(each)} != {each for each in now.sources if now.has(each)}
+        self._promise(
+            was.revision + changed <= now.revision <= was.revision + 1,
+            f"{key}: revision {was.revision} to {now.revision}",
+        )
+        for source, silent in was.sources.items():
+            if now.has(source) or not was.has(source):
+                continue
+            self.heard_again[source, keys.datacenter_of(key)] = now.revision
+            stored = self._store.objects[keys.lease(keys.datacenter_of(key), source)]
+            lease = read_lease(orjson.loads(stored.data))
+            self._promise(
+                lease.heard > silent.place or not lease.lease_ms,
+                f"{key}: {source} is silent no more, though nothing was heard of it since {silent.place}",
+            )
 
     def _snapshot(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         now = read_snapshot(after)

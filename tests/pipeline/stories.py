@@ -14,6 +14,7 @@ from tests.pipeline.acts import (
     Batch,
     Damage,
     Forget,
+    Lapse,
     Pointed,
     Records,
     Redelivery,
@@ -26,6 +27,7 @@ from tests.pipeline.acts import (
 )
 from tests.pipeline.meshes import (
     Document,
+    alive,
     defaults,
     event,
     gateway,
@@ -45,6 +47,7 @@ LISTS, UPLOADS = "incoming/", "deploy/"
 """Where in the bucket lists are, and config is uploaded."""
 
 _TEAM = "team"
+_SOURCES = ("consul", "consul", "ecs")
 
 
 BEGINNING = Batch(
@@ -82,14 +85,17 @@ class Teller:
         self._random = Random(seed)
 
     def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
-        """Every third one is of the same few things that come and go, from an empty store on; in every fifth the store
-        is for one datacenter."""
+        """Every third one is of the same few things that come and go, from an empty store on; another third of sources
+        that fall silent and are heard again; in every fifth the store is for one datacenter."""
         flips = self.seed % 3 == 0
-        tell = self.flip if flips else self.act
+        tell = self.flip if flips else self.silence if self.seed % 3 == 1 else self.act
         rounds = [
             [tell() for _ in range(self._random.randint(1, most_acts))]
             for _ in range(self._random.randint(1, most_rounds))
         ]
+        if self.seed % 3 == 1:
+            everywhere = [event("web", 1, [instance("web", 1)], dc=dc, lease="30s") for dc in DATACENTERS]
+            rounds.insert(0, [Act(Records(everywhere))])
         return Story(self.seed, rounds, flips, () if self.seed % 5 else ("dc1",))
 
     def act(self) -> Act:
@@ -100,6 +106,21 @@ class Teller:
     def flip(self) -> Act:
         """One of what comes and goes, and what it is about."""
         return self._act(self._one_of(self._flip, self._flip, self._rarely, lambda: self.event(["api", "db", None]))())
+
+    def silence(self) -> Act:
+        """A source that speaks, renews its lease or falls silent, and now and then anything else."""
+        often = [self._well, self._well, self._alive, self._alive, self._lapse, self._lapse]
+        act = self._act(self._one_of(*often, self._rarely, self.batch, self.event)())
+        return act if self._chance(0.5) else replace(act, trouble=None)
+
+    def _well(self) -> HealthEvent:
+        """Web is well somewhere, a source with a lease says."""
+        where, index = self._one_of(*DATACENTERS), self._random.randint(1, 20)
+        source = self._one_of(*_SOURCES)
+        return event("web", index, [instance("web", 1)], dc=where, source=source, lease="30s")
+
+    def _lapse(self) -> Lapse:
+        return Lapse(self._random.randrange(1000))
 
     def _flip(self) -> Verb:
         return self._one_of(*FLIPS)
@@ -113,8 +134,15 @@ class Teller:
             lambda: Damage(which),
             lambda: Forget(self._one_of(0, 2, 30)),
             lambda: Rescope(self._one_of((), ("dc1",), ("dc1", "dc2"))),
+            self._lapse,
+            self._alive,
         ]
         return self._one_of(*kinds, kinds[0], kinds[1])()
+
+    def _alive(self) -> HealthEvent:
+        lease = self._one_of("30s", "30s", "30s", "10s", "0s")
+        source = self._one_of(*_SOURCES)
+        return alive(self._random.randint(1, 20), dc=self._one_of(*DATACENTERS), source=source, lease=lease)
 
     def _delivered(self) -> Verb:
         """What comes from a queue on AWS alone."""
@@ -164,8 +192,8 @@ class Teller:
         """An event of few instances at few indexes, so that they often contend."""
         service, where = self._one_of(*services), self._one_of(*DATACENTERS)
         stamp = {"index": self._random.randint(1, 6), "epoch": self._one_of(0, 0, 0, 0, 1)}
-        source = self._one_of("consul", "consul", "ecs")
-        place = {"dc": where, "namespace": self._namespace(), "source": source}
+        lease = self._one_of("", "30s")
+        place = {"dc": where, "namespace": self._namespace(), "source": self._one_of(*_SOURCES), "lease": lease}
         kind = self._one_of("list", "list", "one", "one", "removed", "checks")
         if kind == "list":
             numbers = self._random.sample([1, 2, 3], self._random.randint(0, 3))

@@ -83,6 +83,11 @@ class SidecarPlan:
         gateways = {each.gateways(self.datacenter) for each in self.targets}
         return tuple(sorted({each.instances for each in self.targets} | {key for key in gateways if key}))
 
+    def silences(self) -> frozenset[str]:
+        """The datacenters whose silent sources the choice among its targets depends on; none where there is no
+        choice."""
+        return frozenset(each.target.datacenter for each in self.targets) if len(self.targets) > 1 else frozenset()
+
 
 @dataclass(frozen=True)
 class GatewayServicePlan:
@@ -113,6 +118,10 @@ class GatewayServicePlan:
         """The key of the service's instances."""
         return (self.target.instances,)
 
+    def silences(self) -> frozenset[str]:
+        """None: gateways forward to what there is."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class GatewayRemotePlan:
@@ -138,6 +147,10 @@ class GatewayRemotePlan:
     def inputs(self) -> tuple[str, ...]:
         """The key of the other datacenter's gateways."""
         return (gateways_key(self.remote),)
+
+    def silences(self) -> frozenset[str]:
+        """None: gateways forward to what there is."""
+        return frozenset()
 
 
 Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan

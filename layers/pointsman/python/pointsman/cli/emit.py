@@ -101,7 +101,7 @@ def _tell(told: Mapping[str, Any]) -> int:
     """Print an answer and return its exit code."""
     for line in remarks(told):
         click.echo(line, err=not line.startswith(IGNORED))
-    if told["revision"] is not None:
+    if told["revision"] is not None or not told["ignored"]:
         click.echo(effect(told))
     return REFUSED if told["refused"] else STALE if told["stale"] else 0
 

@@ -8,11 +8,12 @@ from pointsman.chain.graph import ChainError, Overrides
 from pointsman.chain.upstream import destination_of, overrides
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
-from pointsman.failover.explain import explain_chain, explain_json, inputs
+from pointsman.failover.explain import explain_chain, explain_json, inputs, silences
 from pointsman.failover.explain_text import explain_text
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.pipeline.config import Config, load_root
+from pointsman.pipeline.inputs import InputReadings
 from pointsman.pipeline.known import known_names
 from pointsman.store import keys
 
@@ -51,9 +52,9 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
         except ChainError as error:
             raise InvalidInput.single(f'service "{service}"', "", str(error)) from None
         wanted = sorted(inputs(chain))
-        stored = engine.store.get_many([keys.catalog(key) for key in wanted])
-        readings = {key: engine.readings.read(key, stored.get(keys.catalog(key))) for key in wanted}
-    explanation = explain_chain(chain, {key: reading.instances for key, reading in readings.items()})
+        stored = engine.store.get_many([*map(keys.catalog, wanted), *map(keys.silence, sorted(silences(chain)))])
+        instances = InputReadings(engine, stored).of(wanted, silences(chain)).instances()
+    explanation = explain_chain(chain, instances)
     if as_json:
         click.echo(orjson.dumps(explain_json(explanation), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -1,6 +1,7 @@
 """`pointsman status`: shows where every resolver's traffic goes now."""
 
 import sys
+from collections.abc import Sequence
 
 import click
 import orjson
@@ -8,9 +9,11 @@ import orjson
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.rejected import AdapterStatus, ask, read_place
+from pointsman.model.duration import duration_text
+from pointsman.model.words import counted
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.known import known_names
-from pointsman.pipeline.status import ResolverStatus
+from pointsman.pipeline.status import ResolverStatus, SourceStatus
 from pointsman.pipeline.status import status as read_status
 
 
@@ -57,6 +60,7 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
     click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}{only}{told}")
     for each in resolvers:
         _show(each)
+    _show_sources(found.sources)
     for adapter in asked:
         _show_adapter(adapter)
     if not resolvers and sys.stderr.isatty():
@@ -71,6 +75,19 @@ def _show_adapter(adapter: AdapterStatus) -> None:
     click.echo(click.style(first, fg="red") if bad else first, color=None if sys.stdout.isatty() else False)
     for line in others:
         click.echo(line)
+
+
+def _show_sources(sources: Sequence[SourceStatus]) -> None:
+    if not sources:
+        return
+    silent = [each for each in sources if each.silent_since]
+    click.echo(f"\n{counted(len(sources), 'source')} with a lease, {len(silent)} silent")
+    for each in sources:
+        lease = duration_text(each.lease_ms * 1_000_000)
+        line = f"  {each.datacenter}  {each.source}  lease {lease}, last heard at {each.at} with index {each.index}"
+        if each.silent_since:
+            line = click.style(f"{line}; SILENT since {each.silent_since}", fg="red")
+        click.echo(line, color=None if sys.stdout.isatty() else False)
 
 
 def _show(resolver: ResolverStatus) -> None:

@@ -20,7 +20,7 @@ class ExplainedTarget:
     `mode_source` is where the gateway mode comes from: "upstream override", "proxy override", "service-defaults",
     "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
     gateways its traffic can go through, None if it goes directly. `total` counts the instances that the target's filter
-    keeps, `healthy` the healthy ones among them.
+    keeps, `healthy` the healthy ones among them. `silent` is whether all that is known of it comes from silent sources.
     """
 
     target: Target
@@ -32,6 +32,7 @@ class ExplainedTarget:
     healthy: int
     total: int
     active: bool
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ def inputs(chain: Chain) -> frozenset[str]:
     return frozenset(key for plan in sidecar_plans(chain) for key in plan.inputs())
 
 
+def silences(chain: Chain) -> frozenset[str]:
+    """The datacenters whose silent sources matter to `chain`."""
+    return frozenset(each for plan in sidecar_plans(chain) for each in plan.silences())
+
+
 def explain_chain(chain: Chain, instances: Instances) -> Explanation:
     """`explain` for a chain that is compiled already."""
     plans = {plan.targets[0].target.id: plan for plan in sidecar_plans(chain)}
@@ -151,6 +157,7 @@ def _resolver(
                 healthy=measured.healthy,
                 total=len(measured.instances),
                 active=i == selection.active,
+                silent=measured.silent,
             )
         )
     several = "pointsman" if plan.measured else "envoy"
@@ -226,4 +233,5 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "healthy": explained.healthy,
         "total": explained.total,
         "active": explained.active,
+        "silent": explained.silent,
     }

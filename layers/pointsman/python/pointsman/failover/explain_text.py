@@ -80,7 +80,8 @@ def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iter
 
 
 def _health(each: ExplainedTarget) -> str:
-    return f"{each.healthy} of {each.total} healthy" + (", active" if each.active else "")
+    silent = ", silent" if each.silent else ""
+    return f"{each.healthy} of {each.total} healthy{silent}" + (", active" if each.active else "")
 
 
 def _shared_filter(targets: Sequence[ExplainedTarget]) -> str:

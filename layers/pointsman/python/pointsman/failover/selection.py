@@ -26,17 +26,29 @@ class Measured:
         """How many of them are healthy."""
         return sum([healthy for _, healthy, _ in self.instances])
 
+    @property
+    def heard(self) -> int:
+        """How many of them are healthy according to a source that is not silent."""
+        return sum(healthy and not instance.silent for instance, healthy, _ in self.instances)
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that is known of it, if anything, comes from silent sources."""
+        return bool(self.instances) and all(instance.silent for instance, _, _ in self.instances)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The target that a resolver node sends traffic to now.
 
     `active` is its index among the plan's targets. For a node with priority tiers it is the first tier with a healthy
-    instance, for information only, because there Envoy chooses.
+    instance, for information only, because there Envoy chooses. `order` are the indexes of the targets in the order of
+    their tiers.
     """
 
     active: int
     measured: tuple[Measured, ...]
+    order: tuple[int, ...]
 
 
 def measure(target: PlanTarget, instances: Instances) -> Measured:
@@ -49,10 +61,20 @@ def measure(target: PlanTarget, instances: Instances) -> Measured:
 
 
 def select(plan: SidecarPlan, instances: Instances) -> Selection:
-    """The first target with a healthy instance is active; if none has one, the primary is."""
+    """The target that ranks first is active: one with a healthy instance, of which a source tells that is not silent,
+    the first of those in the plan's order. What comes first in this sentence outranks the rest.
+
+    So silence moves nothing where all are silent, and if no target has a healthy instance, the primary is active.
+    """
     measured = tuple(measure(target, instances) for target in plan.targets)
-    active = next((i for i, each in enumerate(measured) if each.healthy), 0)
-    return Selection(active, measured)
+
+    def rank(i: int) -> tuple[bool, bool, int]:
+        return not measured[i].healthy, not measured[i].heard, i
+
+    order = tuple(sorted(range(len(measured)), key=lambda i: (measured[i].silent, i)))
+    if plan.measured:
+        return Selection(min(range(len(measured)), key=rank), measured, order)
+    return Selection(next((i for i in order if measured[i].healthy), 0), measured, order)
 
 
 def sentence(plan: SidecarPlan, selection: Selection) -> str:
@@ -63,13 +85,18 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
     """
     labels = _labels([each.target for each in plan.targets])
     clauses = []
+    is_quiet = False
     for i, (label, each) in enumerate(zip(labels, selection.measured, strict=True)):
-        if i and each.healthy:
-            clauses.append(f"{label}: first with a healthy instance, {_way(each.target)}")
+        serves = each.healthy and i == selection.active
+        if i and serves:
+            heard = " that is heard of" if is_quiet and each.heard else ""
+            clauses.append(f"{label}: first with a healthy instance{heard}, {_way(each.target)}")
         else:
-            way = f", {_way(each.target)}" if each.healthy and each.target.mode in ("local", "remote") else ""
-            clauses.append(f"{label}: {_counted(each)}{way}")
-        if each.healthy:
+            way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""
+            silent = ", but nobody who tells of it is heard" if each.healthy and not each.heard else ""
+            clauses.append(f"{label}: {_counted(each)}{way}{silent}")
+            is_quiet |= bool(silent)
+        if serves:
             break
     else:
         none = "no target has a healthy instance, so the primary stays"

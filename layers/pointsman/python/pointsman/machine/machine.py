@@ -18,6 +18,7 @@ from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.intake import intake
+from pointsman.machine.observing import Observing
 from pointsman.machine.parts import stop_on_signals
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
@@ -26,6 +27,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.observer import Observer
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.retention import Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
@@ -152,12 +154,19 @@ class Machine:
 
         reconciling = Reconciling(turn, self._settings.reconcile_every)
         retention = Retention(engine, pause=reconciling.pause)
+        observing = Observing(Observer(engine), report)
         adapter = AdapterProcess(store, self._settings.adapter, kept)
         adapter.parts.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
             "pointsman_reconcile_age_seconds",
             "Seconds since the last complete reconcile.",
             lambda: reconciling.age,
+        )
+        adapter.parts.watch("leases", lambda: observing.alive, lambda: observing.problem)
+        adapter.metrics.gauge(
+            "pointsman_leased_sources",
+            "Sources of health that have a lease.",
+            lambda: observing.observed,
         )
         app = intake(
             engine,
@@ -180,6 +189,8 @@ class Machine:
             )
             serving.callback(reconciling.stop)
             reconciling.start(soon=is_away)
+            serving.callback(observing.stop)
+            observing.start()
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)

@@ -109,7 +109,7 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
             ours = {node: earlier.get(node, _UNREAD) for node in sorted(known)}
             changed = [node for node, (ids, _) in ours.items() if known[node] is not ids]
         for node in changed:
-            read = (read_instance(raw, service) for raw in _visible_on(known[node]))
+            read = (read_instance(raw, service, source) for raw in _visible_on(known[node]))
             ours[node] = known[node], [instance for instance in read if instance.counts]
         nodes[source] = ours
     found = chain.from_iterable(each.values() for each in nodes.values())

@@ -9,18 +9,26 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.complaints import problems_of
+from pointsman.model.duration import duration_text, parse_duration
 from pointsman.model.errors import InvalidInput, Problem, shortened
 from pointsman.model.listed import MOST_INSTANCES, MOST_REFUSED, Refused, read_instance_part, read_instances
 from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, GATEWAYS_REASON, ServiceName, is_label
 from pointsman.model.reported import InstancePart, RemovedPart, Text, checks_of, description_of
 
-DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed")
+ALIVE = "Source Alive"
+DETAIL_TYPES = ("Service Health Changed", "Instance Health Changed", ALIVE)
 MAX_NUMBER = 2**63 - 1
 MAX_PROBLEMS = 20
 """Problems in the refusal of one event: all of its instances may have the same one."""
 
 MOST_NAME: Final = 512
 """Characters of an event's id and time."""
+
+SHORTEST_LEASE_MS: Final = 3_000
+"""A source renews its lease at a third of it: once a second at most."""
+
+LONGEST_LEASE_MS: Final = 86_400_000
+"""A day."""
 
 _Number = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
@@ -30,6 +38,7 @@ class _Detail(TypedDict, total=False):
     Epoch: _Number | None
     Index: Required[_Number]
     Datacenter: Required[Text]
+    Lease: Any
     Namespace: Text | None
     Kind: Literal["", "service", "mesh-gateway"] | None
     Service: Text | None
@@ -61,6 +70,9 @@ class HealthEvent:
 
     `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
     milliseconds since 1970 by the source's clock, which order its statements about all instances.
+
+    `lease_ms` is for how long what the source says of the datacenter stands unless the source is heard again: 0 for
+    ever, None if the event says nothing of it. With `is_alive` the event does nothing but renew that lease.
     """
 
     id: str
@@ -75,6 +87,8 @@ class HealthEvent:
     checks_only: bool = False
     refused: tuple[Refused, ...] = ()
     moment: int | None = None
+    lease_ms: int | None = None
+    is_alive: bool = False
 
     @property
     def states_absence(self) -> bool:
@@ -115,7 +129,8 @@ def parse_event(raw: Any) -> HealthEvent:
     if problems := list(_complaints(detail, detail_type)):
         raise _refusal(thing, problems)
     parts, refused = _read_parts(detail, thing)
-    gateways = detail.get("Kind") == "mesh-gateway"
+    is_alive = detail_type == ALIVE
+    gateways = is_alive or detail.get("Kind") == "mesh-gateway"
     service = ServiceName(detail.get("Namespace") or DEFAULT_NAMESPACE, detail.get("Service") or "")
     return HealthEvent(
         id=id_ or "",
@@ -128,7 +143,24 @@ def parse_event(raw: Any) -> HealthEvent:
         full=detail.get("Instances") is not None,
         statements=_statements(detail, parts),
         refused=tuple(refused),
+        lease_ms=_lease_ms(detail.get("Lease"), thing),
+        is_alive=is_alive,
     )
+
+
+def _lease_ms(given: Any, thing: str) -> int | None:
+    """The milliseconds of a lease. Raises InvalidInput unless they are 0, or SHORTEST_LEASE_MS to LONGEST_LEASE_MS."""
+    if given is None:
+        return None
+    try:
+        lease_ms = parse_duration(given) // 1_000_000
+    except ValueError as error:
+        raise InvalidInput.single(thing, "Lease", str(error)) from None
+    if lease_ms and not SHORTEST_LEASE_MS <= lease_ms <= LONGEST_LEASE_MS:
+        least, most = (duration_text(each * 1_000_000) for each in (SHORTEST_LEASE_MS, LONGEST_LEASE_MS))
+        reason = f"is {duration_text(lease_ms * 1_000_000)}; a lease lasts {least} to {most}, and 0s ends it"
+        raise InvalidInput.single(thing, "Lease", reason)
+    return lease_ms
 
 
 def moment_of(time: str | None) -> int | None:
@@ -188,7 +220,7 @@ def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str, str]]:
     labels = [("Datacenter", detail["Datacenter"])]
-    if detail.get("Kind") != "mesh-gateway":
+    if detail.get("Kind") != "mesh-gateway" and detail_type != ALIVE:
         labels.append(("Namespace", detail.get("Namespace") or DEFAULT_NAMESPACE))
         labels.append(("Service", detail.get("Service") or ""))
     for field, value in labels:
@@ -199,7 +231,13 @@ def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str,
     if not detail["Source"].isprintable():
         yield "Source", "has characters that cannot be shown"
     given = [name for name in ("Instances", "Instance", "Removed") if detail.get(name) is not None]
-    if len(given) != 1:
+    if detail_type == ALIVE:
+        more = given + [name for name in ("Service", "Namespace", "Kind") if detail.get(name)]
+        if more:
+            yield "detail-type", f'"{ALIVE}" does nothing but renew the lease, so it goes without {" and ".join(more)}'
+        if detail.get("Lease") is None:
+            yield "Lease", "is required: for how long what the source says stands unless it is heard again"
+    elif len(given) != 1:
         yield "", "needs exactly one of Instances (the full list, [] if there is none), Instance and Removed"
     elif detail_type and (given == ["Instances"]) != (detail_type == DETAIL_TYPES[0]):
         expected = "Instances" if detail_type == DETAIL_TYPES[0] else "Instance or Removed"

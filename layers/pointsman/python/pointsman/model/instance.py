@@ -12,7 +12,8 @@ class Instance:
     """What selection and addressing need of one instance; `raw` keeps the rest for subset filters.
 
     `counts` is whether it can get traffic at all (docs/semantics.md, section 3). Addresses are as registered. `weights`
-    are (passing, warning), or None if it sets none.
+    are (passing, warning), or None if it sets none. `source` is who told of it, `silent` whether that source was not
+    heard for its lease (docs/semantics.md, section 4).
     """
 
     raw: Raw
@@ -23,9 +24,11 @@ class Instance:
     weights: tuple[int, int] | None
     local: tuple[str, int]
     remote: tuple[str, int]
+    source: str = ""
+    silent: bool = False
 
 
-def read_instance(raw: Raw, service: str) -> Instance:
+def read_instance(raw: Raw, service: str, source: str = "") -> Instance:
     """The instance that `raw` ({"Node": …, "Service": …, "Checks": …}) describes, as one of `service`.
 
     For mesh gateways `service` is "": a gateway counts if its kind is `mesh-gateway`. `raw` was validated when it came
@@ -44,6 +47,7 @@ def read_instance(raw: Raw, service: str) -> Instance:
         weights=(_weight(weights, "Passing"), _weight(weights, "Warning")) if weights else None,
         local=(str(body.get("Address") or node.get("Address") or ""), int(body.get("Port") or 0)),
         remote=_remote_address(node, body),
+        source=source,
     )
 
 

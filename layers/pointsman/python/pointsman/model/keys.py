@@ -8,6 +8,7 @@ and no key lies under another, as `a/b` lies under `a`: object stores that keep 
 |---|---|
 | `dc1/service/default/web` | the instances of a service in a datacenter |
 | `dc1/gateways` | a datacenter's mesh gateways: their instances, and what their proxies share |
+| `dc1/silent` | the silent sources of a datacenter |
 | `dc1/sidecar/default/web` | the sidecars of a service in a datacenter |
 | `dc1/gateway/gw-1` | one mesh gateway |
 | `dc1/sidecar/web.default.dc1` | a cluster as the sidecars of a datacenter see it |
@@ -25,6 +26,11 @@ def service_key(datacenter: str, service: ServiceName) -> str:
 def gateways_key(datacenter: str) -> str:
     """The key of a datacenter's mesh gateways: `dc1/gateways`."""
     return f"{datacenter}/gateways"
+
+
+def silence_key(datacenter: str) -> str:
+    """The key of the silent sources of a datacenter: `dc1/silent`."""
+    return f"{datacenter}/silent"
 
 
 def sidecar_key(datacenter: str, service: ServiceName) -> str:

@@ -33,6 +33,9 @@ class Kind(StrEnum):
     GATEWAYS_MANIFEST = "gateways-manifest"
     GATEWAY_MANIFEST = "gateway-manifest"
     PROBE = "probe"
+    LEASE = "lease"
+    SILENCE = "silence"
+    WAKE = "wake"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

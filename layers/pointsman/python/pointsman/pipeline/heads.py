@@ -14,7 +14,7 @@ from pointsman.xds.snapshot import Provenance, Snapshot, read_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a content was computed from: the plan, the trust domain, and the etag of each catalog, in the plan's order.
+    """What a content was computed from: the plan, the trust domain, and the etag of each catalog and silence.
 
     Equal inputs give equal content.
     """

@@ -1,20 +1,26 @@
 """Ingest: from health events to catalogs to published heads. All waiting events are one pass."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pointsman.model.events import HealthEvent
+from pointsman.model.lease import Lease, heard_again, published_again
 from pointsman.model.stale import Stale
 from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.lapses import readers_of_lease
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.recording import Recorded, catalog_key, record
 from pointsman.pipeline.rosters import Appeared, publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import Settled, Unsettled, settle
+from pointsman.pipeline.silences import DamagedSilence, read_silence_object, swap_silence, swap_silences
 from pointsman.store import keys
+from pointsman.store.protocol import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Ingested:
     `stamped` have the same version with newer provenance. If several events of a pass touch a head, each of them lists
     it. `failed` are the heads that cannot be computed, each with the reason: the event is in the catalog, and they stay
     unchanged until a later event or reconcile can compute them. `warnings` are for people, for instance that the store
-    went back.
+    went back. `heard_again` is whether the event's source was silent.
     """
 
     revision: int
@@ -39,6 +45,7 @@ class Ingested:
     stamped: list[Moved] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    heard_again: bool = False
 
 
 def _always() -> bool:
@@ -84,6 +91,7 @@ def ingest_all(
     except Exception as error:
         return [error if isinstance(each, Recorded) else each for each in recorded]
     one_pass.tell()
+    one_pass.end_silences()
     return [
         one_pass.outcome(event, each) if isinstance(each, Recorded) else each
         for event, each in zip(events, recorded, strict=True)
@@ -96,9 +104,13 @@ class _Pass:
     def __init__(self, engine: Engine, events: Sequence[tuple[HealthEvent, Recorded]]) -> None:
         self._engine = engine
         # The heads that an event touches depend only on its catalog.
-        self._about = {catalog_key(event): event for event, _ in events}
+        self._about = {catalog_key(event): event for event, _ in events if not event.is_alive}
         # A crash before a notice can only have happened if the event was recorded earlier.
-        self._owed = {catalog_key(event) for event, each in events if not each.new}
+        self._owed = {catalog_key(event) for event, each in events if not event.is_alive and not each.new}
+        self._leases = [each.lease for _, each in events if each.lease is not None]
+        # The leases of those that were silent before; by source and datacenter, the plans that may change for it.
+        self._back: list[Lease] = []
+        self._revived: dict[tuple[str, str], Mapping[str, PlanEntry]] = {}
         self._settled = Settled()
         self._by_plan: dict[str, Settled] = {}
         self._root: Root | None = None
@@ -112,9 +124,15 @@ class _Pass:
         """Settle every head that the events touch, and the rosters of gateways."""
         engine = self._engine
         try:
-            self._settled = settle(engine, self._all_jobs, self._all_rosters, in_time)
+            self._settled = settle(engine, self._all_jobs, self._beside, in_time)
         except Unsettled as error:
             self._settled = error.settled
+            self._open |= dict.fromkeys(error.pending, error)
+        try:
+            if self._revive():
+                self._settled = self._settled.then(settle(engine, self._jobs_of_revived, in_time=in_time))
+        except Unsettled as error:
+            self._settled = self._settled.then(error.settled)
             self._open |= dict.fromkeys(error.pending, error)
         self._by_plan = self._settled.by_plan()
         self._look_up(engine.root)
@@ -138,10 +156,43 @@ class _Pass:
             jobs |= found
         return jobs
 
-    def _all_rosters(self, root: Root) -> list[str]:
+    def _beside(self, root: Root) -> list[str]:
+        """What is read beside the heads: the rosters of gateways, and the silent sources where one was heard."""
         self._look_up(root)
         found = {each for some in self._gateways.values() for each in some}
-        return [keys.gateways_manifest(datacenter) for datacenter in sorted(found)]
+        rosters = [keys.gateways_manifest(datacenter) for datacenter in sorted(found)]
+        return rosters + sorted({keys.silence(lease.datacenter) for lease in self._leases})
+
+    def _revive(self) -> bool:
+        """Take the sources that were heard out of the silent ones. Returns whether some were silent, or were so before
+        and not all that they say is published since."""
+        by_datacenter: dict[str, list[Lease]] = {}
+        for lease in self._leases:
+            by_datacenter.setdefault(lease.datacenter, []).append(lease)
+        for datacenter, mine in sorted(by_datacenter.items()):
+            change = partial(heard_again, leases=mine)
+            try:
+                silence = read_silence_object(datacenter, self._settled.beside.get(keys.silence(datacenter))).silence
+            except DamagedSilence:
+                silence = swap_silence(self._engine, datacenter, change)
+            if change(silence) is not silence:
+                silence = swap_silence(self._engine, datacenter, change)
+            self._back += [each for each in mine if each.source in silence.sources and not silence.has(each.source)]
+        return bool(self._back)
+
+    def end_silences(self) -> None:
+        """Forget the silence of sources that are back, if all that they say is published."""
+        done = [
+            each for each in self._back if self._open.keys().isdisjoint(self._revived[each.source, each.datacenter])
+        ]
+        with contextlib.suppress(StoreUnavailable):  # then the next event of the source does it
+            swap_silences(self._engine, done, published_again)
+
+    def _jobs_of_revived(self, root: Root) -> Mapping[str, PlanEntry]:
+        self._revived = {
+            (each.source, each.datacenter): readers_of_lease(self._engine, root, each) for each in self._back
+        }
+        return {key: job for jobs in self._revived.values() for key, job in jobs.items()}
 
     def _publish_roster(self, datacenter: str) -> None:
         name = keys.gateways_manifest(datacenter)
@@ -183,16 +234,19 @@ class _Pass:
 
     def outcome(self, event: HealthEvent, recorded: Recorded) -> Ingested | Exception:
         """The outcome of one event."""
-        key = catalog_key(event)
-        touched = [*self._jobs[key], *self._gateways[key]]
-        for each in touched:
+        key = None if event.is_alive else catalog_key(event)
+        jobs = self._jobs[key] if key else {}
+        if recorded.lease is not None:
+            jobs = {**jobs, **self._revived.get((event.source, event.datacenter), {})}
+        gateways = self._gateways[key] if key else []
+        for each in (*jobs, *gateways):
             if each in self._open:
                 return self._open[each]
         settled = Settled(warnings=list(self._settled.warnings))
-        for plan_key in self._jobs[key]:
+        for plan_key in jobs:
             if plan_key in self._by_plan:
                 settled += self._by_plan[plan_key]
-        for datacenter in self._gateways[key]:
+        for datacenter in gateways:
             settled += self._rosters.get(datacenter, Settled())
         return Ingested(
             recorded.revision,
@@ -206,6 +260,7 @@ class _Pass:
             settled.stamped,
             settled.failed,
             tuple(settled.warnings),
+            heard_again=(event.source, event.datacenter) in self._revived,
         )
 
 

@@ -1,7 +1,7 @@
 """Records events: merges them into the catalogs, durably, before anything is computed from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -10,10 +10,12 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
+from pointsman.model.lease import Lease
 from pointsman.model.stale import Stale, stale
 from pointsman.pipeline.config import read_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.objects import seal
+from pointsman.pipeline.renewals import Renewals, lease_key
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
 
@@ -28,7 +30,8 @@ class Recorded:
     `revision` is the catalog's after it. `new` is whether the catalog recorded anything of it, `changed` whether the
     instances or their checks changed: a list that states the same at a greater index is new and changes nothing.
     `stale` is what its source had already outranked, `doubt` what looks wrong about its index. `vanished` counts the
-    instances that a full list removed, if those were most of what its source had.
+    instances that a full list removed, if those were most of what its source had. `lease` is that of its source, if the
+    event carries one.
     """
 
     revision: int
@@ -37,29 +40,36 @@ class Recorded:
     stale: Stale | None = None
     doubt: str = ""
     vanished: int = 0
+    lease: Lease | None = None
 
 
 def catalog_key(event: HealthEvent) -> str:
-    """The key of the event's catalog."""
+    """The key of the event's catalog. One that does nothing but renew a lease has none."""
     if event.service is None:
         return gateways_key(event.datacenter)
     return service_key(event.datacenter, event.service)
 
 
 def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exception]:
-    """Merge `events` into their catalogs, in order. Returns for each event what it did, or the error.
+    """Merge `events` into their catalogs, in order, and renew their leases. Returns for each event what it did, or the
+    error.
 
-    All catalogs are read together with the config head, which becomes the engine's current one, and written together. A
-    catalog whose write loses a race is read again, alone. An unreadable catalog, or an event that makes its catalog too
-    large (InvalidInput), fails alone. Raises StoreUnavailable if the store cannot be reached: written catalogs stay
-    written, and recording the events again changes nothing.
+    All catalogs and leases are read together with the config head, which becomes the engine's current one, and written
+    together. A catalog whose write loses a race is read again, alone. An unreadable catalog, or an event that makes its
+    catalog too large (InvalidInput), fails alone. Raises StoreUnavailable if the store cannot be reached: written
+    catalogs stay written, and recording the events again changes nothing.
     """
     outcomes: dict[int, Recorded | Exception] = {}
     pending: dict[str, list[int]] = {}
-    for number, event in enumerate(events):
-        pending.setdefault(catalog_key(event), []).append(number)
+    catalogs = [None if event.is_alive else catalog_key(event) for event in events]
+    renewals = Renewals(engine, events, catalogs)
+    for number, catalog in enumerate(catalogs):
+        if catalog is None:
+            outcomes[number] = Recorded(0, new=False)
+        else:
+            pending.setdefault(catalog, []).append(number)
     for _ in range(ATTEMPTS):
-        found = engine.store.get_many([*map(keys.catalog, pending), keys.CONFIG_HEAD])
+        found = engine.store.get_many([*map(keys.catalog, pending), *renewals.pending, keys.CONFIG_HEAD])
         now = datetime.fromisoformat(engine.now())
         engine.take(read_config_head(found.get(keys.CONFIG_HEAD)))
         folds: list[_Fold] = []
@@ -70,8 +80,9 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
                 )
             except Exception as error:  # even a defect concerns only this catalog
                 outcomes |= dict.fromkeys(numbers, error)
-        writes = [fold.write for fold in folds if fold.write is not None]
+        writes = [*(fold.write for fold in folds if fold.write is not None), *renewals.writes(found)]
         etags = {each.key: each.etag for each in (engine.store.put_many(writes) if writes else ())}
+        renewals.done(etags)
         lost: dict[str, list[int]] = {}
         for fold in folds:
             if fold.write is not None:
@@ -81,11 +92,26 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
                 engine.readings.keep(fold.key, fold.catalog, fold.serial, etag=etag, size=len(fold.write.data))
             outcomes |= zip(pending[fold.key], fold.outcomes, strict=True)
         pending = lost
-        if not pending:
+        if not pending and not renewals.pending:
             break
     for key, numbers in pending.items():
         outcomes |= dict.fromkeys(numbers, Contended(f"the catalog {key} is contended; run the event again"))
-    return [outcomes[number] for number in range(len(events))]
+    renewals.give_up()
+    return [_renewed(outcomes[number], renewals, number, event) for number, event in enumerate(events)]
+
+
+def _renewed(
+    outcome: Recorded | Exception, renewals: Renewals, number: int, event: HealthEvent
+) -> Recorded | Exception:
+    """`outcome` of an event, with what came of its lease."""
+    key = lease_key(event)
+    if key is None or isinstance(outcome, Exception):
+        return outcome
+    if number in renewals.failed:
+        return renewals.failed[number]
+    new = number in renewals.new if event.is_alive else outcome.new
+    doubt = outcome.doubt or renewals.remarks.get(number, "")
+    return replace(outcome, new=new, doubt=doubt, lease=renewals.leases.get(key))
 
 
 class _Fold:

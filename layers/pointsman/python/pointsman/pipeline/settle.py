@@ -11,8 +11,8 @@ from pointsman.pipeline.config import ConfigHead, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs
+from pointsman.pipeline.inputs import InputReadings
 from pointsman.pipeline.moved import Moved
-from pointsman.pipeline.readings import CatalogReading
 from pointsman.pipeline.verdict import Verdict, behind, decide, head_write, history_write
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, Write
@@ -51,6 +51,31 @@ class Settled:
         self.absent |= other.absent
         self.warnings += other.warnings
         return self
+
+    def then(self, later: "Settled") -> "Settled":
+        """The result of this and of a `later` settling of some of the same plans: of each plan the later one. What
+        moved first has moved, though it was only stamped, or stood, later."""
+        again = {each.plan_key for each in (*later.moved, *later.stamped, *later.stood)} | later.failed.keys()
+        moved = {each.plan_key for each in self.moved}
+        return Settled(
+            moved=[
+                *(each for each in self.moved if each.plan_key not in again or each.plan_key in later.failed),
+                *later.moved,
+                *(each for each in (*later.stamped, *later.stood) if each.plan_key in moved),
+            ],
+            stamped=[
+                *(each for each in self.stamped if each.plan_key not in again),
+                *(each for each in later.stamped if each.plan_key not in moved),
+            ],
+            stood=[
+                *(each for each in self.stood if each.plan_key not in again),
+                *(each for each in later.stood if each.plan_key not in moved),
+            ],
+            beside=self.beside,
+            failed={key: error for key, error in self.failed.items() if key not in again} | later.failed,
+            absent=(self.absent - again) | later.absent,
+            warnings=[*self.warnings, *later.warnings],
+        )
 
     def note(self, failed: Mapping[str, Exception], raised: str) -> bool:
         """Add failures, and the warning that the store's epoch was raised; returns whether it was."""
@@ -155,6 +180,8 @@ def settle(
 def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, dict[str, Stored]]:
     wanted = [keys.CONFIG_HEAD, *extra]
     wanted += [keys.catalog(source) for source in sorted({s for job in batch.values() for s in job.plan.inputs()})]
+    silences = {keys.silence(datacenter) for job in batch.values() for datacenter in job.plan.silences()}
+    wanted += sorted(silences - set(extra))
     wanted += [keys.snapshot(key) for key in batch]
     objects = engine.store.get_many(wanted)
     return read_config_head(objects.get(keys.CONFIG_HEAD)), objects
@@ -200,15 +227,12 @@ def _settle_batch(
     retired: set[str] = set()
     swaps: list[_Swap] = []
     copies: list[Write] = []
-    catalogs: dict[str, CatalogReading] = {}
+    read = InputReadings(engine, objects)
     for key, job in batch.items():
         reading = NO_HEAD_READING
         try:
             reading = engine.heads.read(key, objects.get(keys.snapshot(key)), now)
-            for source in job.plan.inputs():
-                if source not in catalogs:
-                    catalogs[source] = engine.readings.read(source, objects.get(keys.catalog(source)))
-            content, provenance, inputs = recompute(job, catalogs, reading, trust_domain=trust_domain, epoch=era.epoch)
+            content, provenance, inputs = recompute(job, read, reading, trust_domain=trust_domain, epoch=era.epoch)
             verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
             # The same head as before: it was published before this read.
             before = newer.get(key)
@@ -275,17 +299,16 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    job: PlanEntry, catalogs: Mapping[str, CatalogReading], reading: HeadReading, *, trust_domain: str, epoch: int
+    job: PlanEntry, read: InputReadings, reading: HeadReading, *, trust_domain: str, epoch: int
 ) -> tuple[Content, Provenance, Inputs]:
-    """The content of a plan with these catalogs, its provenance, and what it was computed from.
+    """The content of a plan with what was read, its provenance, and what it was computed from.
 
     If that of `reading` was computed from the same, it is taken from there.
     """
-    found = {source: catalogs[source] for source in job.plan.inputs()}
-    inputs = Inputs(job.plan, trust_domain, tuple([each.etag for each in found.values()]))
+    found = read.of(job.plan.inputs(), job.plan.silences())
+    inputs = Inputs(job.plan, trust_domain, found.etags)
     if reading.snapshot is not None and reading.inputs == inputs:
         content = reading.snapshot.content
     else:
-        content = compute(job.plan, {source: each.instances for source, each in found.items()}, trust_domain)
-    revisions = {source: each.catalog.revision for source, each in found.items()}
-    return content, Provenance(epoch, job.generation, revisions), inputs
+        content = compute(job.plan, found.instances(), trust_domain)
+    return content, Provenance(epoch, job.generation, found.revisions), inputs

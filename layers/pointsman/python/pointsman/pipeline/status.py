@@ -1,13 +1,17 @@
 """Status: which target of every resolver serves now, and why."""
 
-from dataclasses import asdict, dataclass
+import contextlib
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pointsman.chain.plan import SidecarPlan
+from pointsman.model.lease import Silence
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.heads import read_head_object
+from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.settle import BATCH
+from pointsman.pipeline.silences import DamagedSilence, read_silence_object
 from pointsman.store import keys
 from pointsman.xds.content import TargetHealth
 
@@ -38,8 +42,31 @@ class ResolverStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """A source with a lease in one datacenter.
+
+    `epoch` and `index` are those of the newest event that renewed it, taken in `at` (RFC 3339). `catalogs` is of how
+    many catalogs it has spoken, None if that is unknown. `silent_since` is "" while it is heard.
+    """
+
+    source: str
+    datacenter: str
+    lease_ms: int
+    epoch: int
+    index: int
+    at: str
+    catalogs: int | None
+    silent_since: str
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The config generation, how far it is published, and every resolver, ordered by datacenter and cluster.
+    """The config generation, how far it is published, every resolver, ordered by datacenter and cluster, and every
+    source with a lease, the silent ones first.
 
     `datacenters` are those in scope, none for all; resolvers of others are not included. `notices` is the topic whose
     followers are told of what is written, "" if there is none.
@@ -50,6 +77,7 @@ class Status:
     propagated: int
     datacenters: tuple[str, ...]
     resolvers: tuple[ResolverStatus, ...]
+    sources: tuple[SourceStatus, ...] = ()
     notices: str = ""
 
     def json(self) -> dict[str, Any]:
@@ -61,6 +89,7 @@ class Status:
             "datacenters": list(self.datacenters),
             "notices": self.notices,
             "resolvers": [each.json() for each in self.resolvers],
+            "sources": [each.json() for each in self.sources],
         }
 
 
@@ -100,8 +129,31 @@ def status(engine: Engine) -> Status:
         head.propagated,
         scope.datacenters,
         tuple(resolvers),
+        sources(engine),
         engine.notices_beside(head),
     )
+
+
+def sources(engine: Engine) -> tuple[SourceStatus, ...]:
+    """Every source with a lease, the silent ones first, then by datacenter and name."""
+    found: list[SourceStatus] = []
+    silences: dict[str, Silence] = {}
+    for key, stored in engine.store.get_many([each.key for each in engine.store.list(keys.LEASES)]).items():
+        datacenter = keys.datacenter_of(key)
+        if keys.is_silence(key):
+            with contextlib.suppress(DamagedSilence):
+                silences[datacenter] = read_silence_object(datacenter, stored).silence
+        elif (lease := read_lease_object(stored, engine.now()).lease) is not None and lease.lease_ms:
+            spoken = None if lease.catalogs is None else len(lease.catalogs)
+            found.append(
+                SourceStatus(lease.source, datacenter, lease.lease_ms, *lease.heard, lease.at, spoken, silent_since="")
+            )
+    told = [replace(each, silent_since=_silent_since(silences.get(each.datacenter), each.source)) for each in found]
+    return tuple(sorted(told, key=lambda each: (not each.silent_since, each.datacenter, each.source)))
+
+
+def _silent_since(silence: Silence | None, source: str) -> str:
+    return silence.sources[source].since if silence is not None and silence.has(source) else ""
 
 
 def _missing(generation: int, propagated: int) -> str:

@@ -17,7 +17,7 @@ IGNORED = "ignored: "
 def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
     """The outcome of the events of `reading`, one `done` each, as JSON values (docs/events.md, "The answer")."""
     return {
-        "revision": done[-1].revision if done else None,
+        "revision": done[-1].revision if done and not reading.events[-1].is_alive else None,
         "new": any(each.new for each in done),
         "changed": any(each.changed for each in done),
         "moved": [f"{head.plan_key} v{head.version}" for each in done for head in each.moved],
@@ -32,6 +32,8 @@ def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
     if done.doubt:
         yield done.doubt
     yield from done.warnings
+    if done.heard_again:
+        yield f"{event.source} in {event.datacenter} was silent, and is heard again"
     for plan, error in done.failed.items():
         yield f"{plan} cannot be computed and stays unchanged: {error}"
     if done.vanished:
@@ -60,12 +62,16 @@ def refused_line(refused: Mapping[str, Any]) -> str:
 
 def effect(told: Mapping[str, Any]) -> str:
     """What an `answer` says was done, as text for a person."""
+    moved = told["moved"]
     if told["changed"]:
         what = "took effect"
     elif told["new"]:
         what = "recorded, and changes nothing"
     else:
         what = "is stale, and changes nothing" if told["stale"] else "said nothing new"
-    moved = told["moved"]
     count = counted(len(moved), "snapshot")
-    return f"revision {told['revision']}: {what}; {count} moved" + "".join(f"\n  {each}" for each in moved)
+    if told["revision"] is None:
+        what, about = "renews the lease of its source" if told["new"] else "renews nothing: it is not newer", "heard"
+    else:
+        about = f"revision {told['revision']}"
+    return f"{about}: {what}; {count} moved" + "".join(f"\n  {each}" for each in moved)

@@ -3,6 +3,8 @@
 All keys of the store are built and parsed here. Every name in a key was validated when it came in.
 """
 
+from hashlib import sha256
+
 from pointsman.model.era import Era
 from pointsman.model.keys import gateway_key, gateways_key, sidecar_key
 from pointsman.model.names import ServiceName
@@ -16,6 +18,9 @@ MANIFESTS = "manifests/"
 HISTORY = "history/"
 PROBE = "probe/"
 CONFIG_OBJECTS = "config/objects/"
+LEASES = "leases/"
+WAKE = "wake"
+"""When leases are looked at next, where no process does it all the time."""
 
 
 def config_object(digest: str) -> str:
@@ -36,6 +41,26 @@ def race(name: str) -> str:
 def catalog(source: str) -> str:
     """The catalog of a service (`dc1/service/default/web`) or of a datacenter's gateways (`dc1/gateways`)."""
     return f"{CATALOG}{source}"
+
+
+def leases(datacenter: str) -> str:
+    """The prefix of all that is kept of the sources that speak of a datacenter."""
+    return f"{LEASES}{datacenter}/"
+
+
+def lease(datacenter: str, source: str) -> str:
+    """The lease of one source in a datacenter. The name of a source is any text, so its digest stands for it."""
+    return f"{leases(datacenter)}{sha256(source.encode()).hexdigest()[:32]}"
+
+
+def silence(datacenter: str) -> str:
+    """The silent sources of a datacenter, beside their leases."""
+    return f"{leases(datacenter)}silent"
+
+
+def is_silence(key: str) -> bool:
+    """Whether this is the key of the silent sources of a datacenter."""
+    return key.startswith(LEASES) and key.endswith("/silent")
 
 
 def source_of(catalog_key: str) -> str:

@@ -32,7 +32,10 @@ def sidecar_assignment(
     if plan.measured or len(plan.targets) == 1:
         serving = selection.measured[selection.active if plan.measured else 0]
         return ClusterLoadAssignment(cluster_name=name, endpoints=[_group(_places(plan, serving, instances), 0)])
-    tiers = [_group(_places(plan, each, instances), i) for i, each in enumerate(selection.measured)]
+    tiers = [
+        _group(_places(plan, selection.measured[each], instances), priority)
+        for priority, each in enumerate(selection.order)
+    ]
     return ClusterLoadAssignment(
         cluster_name=name,
         endpoints=tiers,

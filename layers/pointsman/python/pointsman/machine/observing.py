@@ -1,0 +1,84 @@
+"""Observes the leases of the sources, in a thread of its own that survives every failure."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from pointsman.machine.turns import Turns
+from pointsman.model.duration import duration_text
+from pointsman.model.words import counted
+from pointsman.pipeline.lapses import Lapsed
+from pointsman.pipeline.observer import Observer
+
+LOOKS = 32
+"""Looks in the time of the shortest lease, if that is not more often than SHORTEST_S."""
+
+SHORTEST_S = 0.1
+LONGEST_S = 5.0
+"""The least and the most seconds between two looks; the most where no source has a lease."""
+
+
+class Observing:
+    """Looks at all leases again and again, from `start` to `stop`. `report` gets a line for each source that fell
+    silent."""
+
+    def __init__(
+        self, observer: Observer, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._observer, self._report, self._clock = observer, report, clock
+        self._stop = threading.Event()
+        self._turns = Turns("leases", self._stop, self._run)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._turns.start()
+
+    def stop(self) -> None:
+        """Stop after the current look, which gets five seconds."""
+        self._stop.set()
+        self._turns.join(5.0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._turns.alive
+
+    @property
+    def problem(self) -> str:
+        """Why the last look failed; "" if it did not."""
+        return self._turns.problem
+
+    @property
+    def observed(self) -> int:
+        """How many sources have a lease."""
+        return len(self._observer.leases)
+
+    def _run(self) -> None:
+        last = self._clock()
+        while not self._stop.wait(pause := self.pause_s):
+            now = self._clock()
+            # A process that stood still heard nobody meanwhile, so that time does not count.
+            elapsed, last = min(now - last, 2 * pause), now
+            if (done := self._observer.look(round(elapsed * 1000))) is not None:
+                for line in lines(done):
+                    self._report(line)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next look."""
+        shortest = self._observer.shortest_ms / 1000
+        return min(max(shortest / LOOKS, SHORTEST_S), LONGEST_S) if shortest else LONGEST_S
+
+
+def lines(done: Lapsed) -> list[str]:
+    """A line for each source that fell silent or was heard again, and for each cluster that cannot be computed."""
+    moved = counted(len(done.settled.moved), "cluster")
+    silent = [
+        f"silent: {each.source} in {each.datacenter} was not heard for its lease of "
+        f"{duration_text(each.lease_ms * 1_000_000)}; last heard at {each.at}"
+        for each in done.silent
+    ]
+    if silent:
+        silent[-1] += f"; {moved} moved"
+    silent += [f"heard again: {each.source} in {each.datacenter}" for each in done.heard]
+    return silent + [f"cannot be computed and stays unchanged: {each}" for each in done.settled.failures()]
