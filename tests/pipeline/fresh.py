@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import orjson
 from pointsman.chain.entryset import EntrySet
-from pointsman.model.catalog import Catalog, read_catalog
+from pointsman.model.catalog import NO_SOURCE, Catalog, read_catalog
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
@@ -80,7 +80,7 @@ def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVE
             configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
         other.objects |= {keys.silence(dc): stored for dc, stored in _silences_in(store).items()}
         for key, catalog in sorted(catalogs.items()):
-            for source, body in sorted(catalog.sources.items()):
+            for source, body in sorted(catalog.sources.items()) or [("nobody", NO_SOURCE)]:
                 ingest(engine, _all_of(key, source, list(Catalog(1, {source: body}).visible())))
         return published(other)
 

@@ -746,6 +746,66 @@ _PROVENANCE = [
     ),
 ]
 
+_LEASES = [
+    Mutation(
+        "a target of which nobody who is heard tells ranks below the others",
+        "failover/selection.py",
+        "        return not measured[i].healthy, not measured[i].heard, i\n",
+        "        return not measured[i].healthy, False, i\n",
+        "test_leases.py::test_a_dark_datacenter_is_left_after_its_lease_and_taken_again_when_it_speaks",
+    ),
+    Mutation(
+        "only what is newer renews a lease",
+        "model/lease.py",
+        "if lease is None or place > lease.heard:",
+        "if True:",
+        "test_leases.py::test_a_redelivery_revives_nobody",
+    ),
+    Mutation(
+        "who hears nobody condemns nobody",
+        "model/lapse.py",
+        "    return quiet_ms * 2 > lease.lease_ms\n",
+        "    return False\n",
+        "test_leases.py::test_total_silence_moves_nothing_and_neither_does_the_minute_after",
+    ),
+    Mutation(
+        "a lapse that a renewal did not see is taken back",
+        "pipeline/lapses.py",
+        "    after = _read(engine, list(leases))\n",
+        "    after = dict[str, Lease | None]()\n",
+        "test_leases.py::test_a_source_heard_while_its_lapse_is_written_is_not_silent",
+    ),
+    Mutation(
+        "a source that was heard since is not condemned",
+        "pipeline/lapses.py",
+        "if lease and lease.lease_ms and lease.heard == seen[key]",
+        "if lease and lease.lease_ms",
+        "test_leases.py::test_an_observer_never_writes_what_another_one_disproves",
+    ),
+    Mutation(
+        "a source that is heard again has its readers settled before it is acknowledged",
+        "pipeline/ingest.py",
+        "            if self._revive():\n",
+        "            if self._revive() and False:\n",
+        "test_leases.py::test_a_dark_datacenter_is_left_after_its_lease_and_taken_again_when_it_speaks",
+    ),
+    Mutation(
+        "silence is part of the provenance",
+        "pipeline/inputs.py",
+        "        revisions[silence_key(datacenter)] = silence.revision\n",
+        "",
+        "test_convergence.py::test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says",
+    ),
+    Mutation(
+        "a crash before the readers of a source that is back are settled leaves a mark",
+        "model/lease.py",
+        "    return Silence(silence.revision + 1, {**silence.sources, **back}) if back else silence\n",
+        "    left = {name: each for name, each in silence.sources.items() if name not in back}\n"
+        "    return Silence(silence.revision + 1, left) if back else silence\n",
+        "test_leases.py::test_a_crash_before_the_readers_of_a_source_that_is_back_are_settled_is_mended_by_its_next_event",
+    ),
+]
+
 MUTATIONS = [
     *_INGEST,
     *_SETTLE,
@@ -761,4 +821,5 @@ MUTATIONS = [
     *_UPLOADS,
     *_SCOPE,
     *_PROVENANCE,
+    *_LEASES,
 ]

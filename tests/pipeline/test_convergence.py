@@ -74,6 +74,11 @@ _AT_LEAST = {
     "a clock jumped": 100,
     "a listing had another page": 100,
     "followers had a view meanwhile": 300,
+    "Lapse": 25,
+    "Lapse: crash": 1,
+    "a source fell silent": 30,
+    "a lapse moved traffic": 3,
+    "a silent source was heard again": 5,
 }
 """How often each kind of act is done in so many lives, and each kind of fault happens: half as often as it came to when
 this was written, at least. Of what a simulation has silently stopped doing it would show nothing."""

@@ -160,6 +160,21 @@ def test_a_crash_while_a_lapse_is_written_is_mended_by_the_next_look(key: str, m
     assert mesh.promises.broken == []
 
 
+def test_a_crash_before_the_readers_of_a_source_that_is_back_are_settled_is_mended_by_its_next_event() -> None:
+    mesh = Mesh()
+    mesh.pass_time(32, "dc1", "dc3")
+    again = alive(77, dc="dc2", source="agent-dc2")
+    dying = mesh.another()
+    dying.crash("put", keys.snapshot(HEAD), "before")
+    with pytest.raises(Crash):
+        dying.ingest(again)
+    assert mesh.serves == "dc3"
+    done = mesh.another().ingest(again)
+    assert not done.new, "it is the same event, delivered again"
+    assert mesh.serves == "dc2", "acknowledged means published"
+    assert mesh.promises.broken == []
+
+
 def test_a_source_heard_while_its_lapse_is_written_is_not_silent() -> None:
     for key, moment in [(SILENCE, "before"), (SILENCE, "after")]:
         mesh = Mesh()
