@@ -70,7 +70,7 @@ soak: $(VENV)/ready $(if $(RUNTIME),$(VENV)/sam/ready .venv/ministack/ready) ## 
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
 	@$(BIN)/pytest -n 2 --dist worksteal -m soak
 
-deploy-check: $(VENV)/ready $(VENV)/sam/ready .venv/ministack/ready ## build, deploy with SAM to an emulator of AWS, use the stack from outside, delete it (two minutes)
+deploy-check: $(VENV)/ready $(VENV)/sam/ready .venv/ministack/ready ## build, deploy with SAM to an emulator of AWS, use the stack from outside, delete it (a few minutes)
 	@$(BIN)/python -m tests.deploy
 
 simulate: $(VENV)/ready ## simulated lives of a store, from a seed on; what goes wrong is shrunk (SEED=20261127 LIVES=1000)
