@@ -1,6 +1,7 @@
 """`make deploy-check` as one of the long tests, and what it does to the template."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 
 from tests.aws.template import source
 from tests.deploy.deployment import SAM
-from tests.deploy.differences import adapted
+from tests.deploy.differences import ADDED, STRIPPED, adapted
 from tests.deploy.emulator import ENVIRONMENT
-from tests.fleet.process import Child, FleetError, wait_until
+from tests.fleet.process import REPOSITORY, Child, FleetError, wait_until
 
 _MISSING = [str(each) for each in (SAM, ENVIRONMENT) if not (each / "ready").exists()]
 
@@ -83,3 +84,15 @@ def test_what_the_template_has_no_more_is_not_stripped_from_it_silently() -> Non
     template = source()
     with pytest.raises(FleetError, match=r"Resources\.BusPolicy: the template has it no more"):
         adapted({"Resources": {name: each for name, each in template["Resources"].items() if name != "BusPolicy"}})
+
+
+def test_the_page_says_what_is_changed_for_the_emulator() -> None:
+    _, _, after = (REPOSITORY / "docs/aws.md").read_text().partition("\n## Deployed to an emulator\n")
+    section = after.partition("\n## ")[0]
+    for each in STRIPPED:
+        assert f"`{each.where.rpartition('.')[2]}`" in section, each.where
+    for added in ADDED:
+        assert f"`{added.action}` is allowed beside `{added.beside}`" in section
+    for name, lock in (("ministack", "tests/deploy/ministack.lock"), ("aws-sam-cli", "infra/sam.lock")):
+        (version,) = re.findall(rf"^{name}==(\S+)", (REPOSITORY / lock).read_text(), re.MULTILINE)
+        assert f"{name.removeprefix('aws-').removesuffix('-cli')} {version}".lower() in section.lower()
