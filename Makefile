@@ -13,11 +13,7 @@ COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 
 # What is never imported need not be compiled.
 PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
-<<<<<<< HEAD
-.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build lock clean help
-=======
-.PHONY: environment demo test test-core soak simulate mutants bench bench-scale bench-peer check wheels build package lock clean help
->>>>>>> 6f43fc5 (ECS from end to end: a task with Envoy and adapter, gateways behind a load balancer; the packaged template for StackSets, pipelines and Terraform)
+.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
