@@ -150,7 +150,7 @@ OF_NO_VERSION = {"DiscoveryConcurrency"}
 
 def named(value: Any) -> Iterator[str]:
     """Every parameter that a value depends on, through Ref, Sub and conditions."""
-    conditions = translated({})["Conditions"]
+    conditions = source()["Conditions"]
     for name in [*refs(value), *re.findall(r"\$\{(\w+)\}", str(value))]:
         if name in source()["Parameters"]:
             yield name
