@@ -153,3 +153,13 @@ def test_a_large_config_is_written_in_parts_between_which_others_get_their_turn(
     assert sum(map(len, parts)) == len(written)
     assert all(sum(sizes[:-1]) < 20_000 for sizes in parts), parts
     assert len(parts) > 3, parts
+    place.forget_the_past()
+    place.configure(*[sidecar(f"w{n}", *[f"s{n}" for n in range(20)]) for n in range(20)])
+    manifests = place.objects.under("manifests/")
+    sizes = [
+        [len(manifests[key].data) for key in keys if key in manifests]
+        for name, keys in place.connection.calls
+        if name == "put_many"
+    ]
+    assert sum(map(len, sizes)) == 20
+    assert all(sum(each[:-1]) < 20_000 for each in sizes), sizes

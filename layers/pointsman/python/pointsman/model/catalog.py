@@ -291,6 +291,7 @@ def read_catalog(body: object) -> Catalog:
     for name, source in sources.items():
         sound = (
             type(source) is dict
+            and "floor" in source
             and all(_is_floor(source.get(place)) for place in ("floor", "forgotten"))
             and _are_instances(source.get("instances"))
         )

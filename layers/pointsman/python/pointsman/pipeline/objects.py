@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, parse
 from pointsman.store import keys
-from pointsman.store.protocol import Store, StoreError, Write
+from pointsman.store.protocol import Store, StoreError, Write, Written
 
 _KEPT = 8192
 
@@ -88,21 +88,27 @@ class ObjectCache:
         return made
 
     def put_many(self, objects: Mapping[str, bytes]) -> None:
-        """Write objects by their digests; existing ones are the same by definition.
+        """Write objects by their digests; existing ones are the same by definition."""
+        writes = [Write(keys.config_object(name), data, None) for name, data in sorted(objects.items())]
+        put_in_portions(self._store, writes)
 
-        At most WRITTEN_AT_ONCE_BYTES and one object more are written together, so that other writers of a file get
-        their turn.
-        """
-        part: list[Write] = []
-        size = 0
-        for name, data in sorted(objects.items()):
-            part.append(Write(keys.config_object(name), data, None))
-            size += len(data)
-            if size >= WRITTEN_AT_ONCE_BYTES:
-                self._store.put_many(part)
-                part, size = [], 0
-        if part:
-            self._store.put_many(part)
+
+def put_in_portions(store: Store, writes: Iterable[Write]) -> list[Written]:
+    """As `put_many` of the store, with the outcomes in order.
+
+    At most WRITTEN_AT_ONCE_BYTES and one object more are written together, so that other writers of a file get their
+    turn.
+    """
+    out: list[Written] = []
+    part: list[Write] = []
+    size = 0
+    for write in writes:
+        part.append(write)
+        size += len(write.data)
+        if size >= WRITTEN_AT_ONCE_BYTES:
+            out += store.put_many(part)
+            part, size = [], 0
+    return out + (store.put_many(part) if part else [])
 
 
 def number_beyond(now: str) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.objects import put_in_portions
 from pointsman.pipeline.settle import BATCH
 from pointsman.store.protocol import Stored, Write
 
@@ -36,7 +37,7 @@ def swap_many(engine: Engine, names: Iterable[str], swap: Callable[[str, Stored 
                 out.failed[name] = error
         out.stood += [found[name] for name, write in wanted.items() if write is None and name in found]
         writes = [write for write in wanted.values() if write is not None]
-        outcomes = engine.store.put_many(writes) if writes else []
+        outcomes = put_in_portions(engine.store, writes)
         lost = [outcome.key for outcome in outcomes if outcome.etag is None]
         out.written += [write for write, done in zip(writes, outcomes, strict=True) if done.etag is not None]
         fruitless = fruitless + 1 if len(lost) == len(batch) else 0
