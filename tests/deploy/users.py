@@ -14,6 +14,8 @@ from botocore.credentials import Credentials
 
 from tests.aws.template import REGION
 from tests.deploy.emulator import IP
+from tests.deploy.progress import SOON_SECONDS
+from tests.fleet.process import FleetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,13 @@ class FunctionUrl:
         self.host = str(urlsplit(url).hostname)
         self._url = url.rstrip("/")
         self._pool = urllib3.HTTPSConnectionPool(
-            IP, port, server_hostname=self.host, assert_hostname=self.host, ca_certs=str(ca), timeout=60, retries=False
+            IP,
+            port,
+            server_hostname=self.host,
+            assert_hostname=self.host,
+            ca_certs=str(ca),
+            timeout=SOON_SECONDS,
+            retries=False,
         )
 
     def ask(self, who: User | None, method: str, path: str, body: bytes = b"", kind: str = "json") -> tuple[int, Any]:
@@ -65,7 +73,12 @@ class FunctionUrl:
         request = AWSRequest(method, self._url + path, headers, data=body)
         if who is not None:
             SigV4Auth(Credentials(who.key, who.secret), "lambda", REGION).add_auth(request)
-        answer = self._pool.request(method, path, body=body, headers=dict(request.headers.items()))
+        try:
+            answer = self._pool.request(method, path, body=body, headers=dict(request.headers.items()))
+        except urllib3.exceptions.HTTPError as error:
+            raise FleetError(
+                f"{method} {self._url}{path}: an answer was expected, and there was none: {error}"
+            ) from error
         try:
             return answer.status, orjson.loads(answer.data or b"null")
         except orjson.JSONDecodeError:
