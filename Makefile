@@ -59,8 +59,8 @@ demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (M
 test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal
 
-test-core: $(VENV)/ready ## all tests but those that start Envoys
-	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy'
+test-core: $(VENV)/ready ## all tests but those that start Envoys or object stores
+	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore'
 
 soak: $(VENV)/ready $(if $(RUNTIME),$(VENV)/sam/ready .venv/ministack/ready) ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
