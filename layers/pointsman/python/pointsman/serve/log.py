@@ -65,7 +65,6 @@ class Few(logging.Filter):
 
 def start_log() -> None:
     """Print this process's warnings and errors on stderr, with the limits of `Few`."""
-    logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        if not any(isinstance(each, Few) for each in handler.filters):
-            handler.addFilter(Few())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Few())
+    logging.basicConfig(format="pointsman: %(message)s", level=logging.WARNING, handlers=[handler])
