@@ -154,7 +154,7 @@ def test_a_failover_of_what_200_resolvers_use_is_one_round_of_reading_and_one_of
     reads, heads = READS + 2 * 200, 200 + 2
     assert rounds(mesh.wire.trips) == [("GET", 2), ("PUT", 1), ("GET", reads - 2), ("PUT", 2 * heads)]
     assert requests == {"GET": reads, "PUT": 1 + 2 * heads}
-    # A round has sixteen requests at a time, not each in step with the others.
+    # A round has 48 requests at a time, not each in step with the others.
     assert chain < (requests["GET"] + requests["PUT"]) / 8
     print(f"200 resolvers: {chain} one after another, {dict(requests)}, {took:.2f} s")
     resolvers = mesh.request("Configure", "GET", "/v1/status", dc="dc1")[1]["resolvers"]

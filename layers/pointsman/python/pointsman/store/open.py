@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _WAYS = "name a file (pointsman.db, sqlite:///var/lib/pointsman.db) or a bucket (s3://bucket/prefix)"
 
-_AT_ONCE = 16
+_AT_ONCE = 48
 """Requests of one call that run at a time, each in a thread of its own."""
 
 _CALLERS = 16
