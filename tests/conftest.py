@@ -40,15 +40,3 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     with Ports() as ports, SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), ports) as weed:
         weed.wait_ready()
         yield weed
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a real object store."""
-    for item in items:
-        if "seaweedfs" in _uses(item):
-            item.add_marker("objectstore")
-
-
-def _uses(item: pytest.Item) -> set[str]:
-    given = getattr(item, "callspec", None)
-    return {*getattr(item, "fixturenames", ()), *map(str, given.params.values() if given else ())}

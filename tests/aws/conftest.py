@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from pointsman.store import s3
 
 from tests.aws.harness import Aws
 from tests.aws.mesh import start
@@ -29,3 +30,9 @@ def mesh(standing: tuple[Aws, dict[str, bytes]]) -> Aws:
     aws, objects = standing
     aws.restore(objects)
     return aws
+
+
+@pytest.fixture(autouse=True)
+def compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower looks for what others wrote each time, as if a second had passed since."""
+    monkeypatch.setattr(s3, "COMPARED_SECONDS", 0.0)

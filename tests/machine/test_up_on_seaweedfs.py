@@ -17,6 +17,8 @@ from tests.machine.test_up import SERVICES, endpoint_port, event, sidecar
 
 _PATIENCE_S = 120.0
 
+pytestmark = pytest.mark.objectstore
+
 
 class Site:
     """Two `pointsman up` on one bucket, each with files of its own, and what either of them acknowledged."""

@@ -94,7 +94,7 @@ def test_whatever_happens_to_a_mesh_it_ends_as_its_final_state_says(part: int) -
     assert {what: counts[what] for what, least in enough.items() if counts[what] < least} == {}
 
 
-@pytest.mark.parametrize("kind", ["a file", "a bucket of SeaweedFS"])
+@pytest.mark.parametrize("kind", ["a file", pytest.param("a bucket of SeaweedFS", marks=pytest.mark.objectstore)])
 def test_so_it_does_with_real_threads_on_a_real_store(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -115,7 +115,10 @@ _CEPH = pytest.param(
 )
 
 
-@pytest.fixture(params=["sqlite", "s3", "seaweedfs", "memory", _CEPH])
+_SEAWEEDFS = pytest.param("seaweedfs", marks=pytest.mark.objectstore)
+
+
+@pytest.fixture(params=["sqlite", "s3", _SEAWEEDFS, "memory", _CEPH])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens one more instance of one and the same store; all are closed after the test."""
     opened: list[Store] = []

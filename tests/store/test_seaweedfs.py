@@ -26,6 +26,8 @@ from tests.fleet.process import Child, wait_until
 from tests.fleet.seaweedfs import SeaweedFS
 from tests.pipeline.meshes import event, gateway, gateway_instance, instance, namespace, proxy_defaults, sidecar
 
+pytestmark = pytest.mark.objectstore
+
 
 @pytest.fixture
 def bucket(seaweedfs: SeaweedFS, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bucket:
