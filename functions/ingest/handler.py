@@ -28,7 +28,6 @@ from botocore.exceptions import ClientError
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
-from pointsman.aws.wakes import Wakes, sender, wake_number
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.sources.pointer import ListsAt, Pointer
@@ -38,6 +37,7 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, is_test, read_upload
+from pointsman.model.sources.wake import wake_number
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
@@ -65,7 +65,6 @@ bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
 # Few events need these clients: that of the dead letters and of wakes, and those of ECS, by the regions of tasks.
 sqs = cache(lambda: new_client(session, "sqs"))
-wakes = Wakes(engine, lambda body, delay: sender(sqs(), environment.queue)(body, delay))
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
 around_the_snapshot(import_config, sqs, lambda: ecs(session.get_config_variable("region")))
 gc.enable()
@@ -214,7 +213,10 @@ def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> 
 
 def look_at_leases(wake: int) -> None:
     """Look at the leases of all sources, if this wake is due, and send the next one."""
-    done = wakes.wake(wake)
+    # Imported here: most records are no wakes.
+    from pointsman.aws.wakes import Wakes, sender
+
+    done = Wakes(engine, sender(sqs(), environment.queue)).wake(wake)
     if done is None:
         return
     signals.count("SourcesSilent", len(done.silent))

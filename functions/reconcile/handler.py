@@ -22,8 +22,8 @@ from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
 from pointsman.aws.sweep import sweep_of
-from pointsman.aws.wakes import Wakes, sender
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.store import keys
 from pointsman.store.session import new_client
 
 MOST_REASONS = 20
@@ -55,14 +55,22 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if done.repaired:
         logger.warning("repaired", **asdict(done))
     sweep_queues()
-    if Wakes(engine, send).ensure():
-        logger.info("a wake was sent: sources have leases, and nobody looked at them")
+    ensure_wake()
     return asdict(done)
 
 
-def send(body: str, delay: int) -> None:
-    """Send a wake. The client is made here: few runs need it."""
-    sender(new_client(started.session, "sqs"), started.environment.queue)(body, delay)
+def ensure_wake() -> None:
+    """Send a wake if sources have leases and nobody looks at them."""
+    if next(iter(engine.store.list(keys.LEASES)), None) is None:
+        return
+    # Imported here, and the client made here: few runs need them.
+    from pointsman.aws.wakes import Wakes, sender
+
+    def send(body: str, delay: int) -> None:
+        sender(new_client(started.session, "sqs"), started.environment.queue)(body, delay)
+
+    if Wakes(engine, send).ensure():
+        logger.info("a wake was sent: sources have leases, and nobody looked at them")
 
 
 def sweep_queues() -> None:

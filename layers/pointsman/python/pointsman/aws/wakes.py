@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from pointsman.model.sources.wake import DETAIL_TYPE
 from pointsman.model.stored import Body, Damaged, Kind, NewerSchema, check_kind, mapping, number, parse, tagged, text
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.lapses import Lapsed
@@ -21,8 +22,6 @@ from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.observer import Observer
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError, Write
-
-DETAIL_TYPE = "Pointsman Wake"
 
 LOOKS: Final = 12
 """Looks in the time of the shortest lease."""
@@ -35,15 +34,6 @@ LATE_SECONDS: Final = 120
 
 Send = Callable[[str, int], None]
 """Sends a message with this body to the queue of events, to be delivered after so many seconds."""
-
-
-def wake_number(raw: Any) -> int | None:
-    """The number of the wake that `raw`, a message as parsed JSON, is; None for any other message."""
-    match raw:
-        case {"detail-type": "Pointsman Wake", "detail": {"Number": int(found)}} if found >= 0:
-            return found
-        case _:
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +70,13 @@ class Wakes:
 
     def ensure(self) -> bool:
         """Send a wake if some source has a lease and the wake that was due did not come. Returns whether it did."""
-        if next(iter(self._engine.store.list(keys.LEASES)), None) is None:
-            return False
         due = self._read()
         if due.number and not self._is_late(due):
             return False
         observer = self._observer(due)
         observer.look(0)
+        if not observer.shortest_ms:
+            return False
         self._next(due, observer)
         return True
 

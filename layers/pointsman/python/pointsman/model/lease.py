@@ -7,11 +7,13 @@ selection reads only what is written (docs/architecture.md, "Leases").
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pointsman.model.events import HealthEvent
 from pointsman.model.instance import Instance
 from pointsman.model.stored import Body, Damaged, Kind, check_kind, mapping, number, shown, tagged, text, texts, truth
+
+if TYPE_CHECKING:
+    from pointsman.model.events import HealthEvent
 
 MOST_CATALOGS: Final = 1_000
 """Catalogs that are noted for a source."""
@@ -63,7 +65,7 @@ class Silence:
 
 
 def renewed(
-    lease: Lease | None, event: HealthEvent, catalog: str | None, at: str, *, lost: bool = False
+    lease: Lease | None, event: "HealthEvent", catalog: str | None, at: str, *, lost: bool = False
 ) -> Lease | None:
     """`lease` after `event`, which carries one and speaks of `catalog`; the same object if it says nothing new.
 

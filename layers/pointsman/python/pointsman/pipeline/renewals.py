@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pointsman.model.duration import duration_text
-from pointsman.model.events import HealthEvent
 from pointsman.model.lease import Lease, lease_json, read_lease, renewed
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.engine import Contended, Engine
@@ -13,11 +11,14 @@ from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, StoreError, Write
 
+if TYPE_CHECKING:
+    from pointsman.model.events import HealthEvent
+
 MOST_SOURCES: Final = 2_000
 """Sources with a lease in one datacenter."""
 
 
-def lease_key(event: HealthEvent) -> str | None:
+def lease_key(event: "HealthEvent") -> str | None:
     """The key of the lease that the event renews, None if it says nothing of one."""
     return None if event.lease_ms is None else keys.lease(event.datacenter, event.source)
 
@@ -56,7 +57,7 @@ class Renewals:
     number; `new` are the numbers of the events that renewed one.
     """
 
-    def __init__(self, engine: Engine, events: Sequence[HealthEvent], catalogs: Sequence[str | None]) -> None:
+    def __init__(self, engine: Engine, events: Sequence["HealthEvent"], catalogs: Sequence[str | None]) -> None:
         self._engine, self._events, self._catalogs = engine, events, catalogs
         self.pending: dict[str, list[int]] = {}
         for number_, event in enumerate(events):
@@ -122,6 +123,9 @@ class Renewals:
         return sum(1 for _ in self._engine.store.list(keys.leases(datacenter))) < MOST_SOURCES
 
     def _refuse(self, key: str, lease: Lease, numbers: Sequence[int]) -> None:
+        # Imported here: functions that only look at leases need no shapes of events.
+        from pointsman.model.duration import duration_text
+
         asked = duration_text(lease.lease_ms * 1_000_000)
         reason = f"its lease of {asked} is not kept: {MOST_SOURCES} sources have one in {lease.datacenter} already"
         self.remarks |= dict.fromkeys(numbers, reason)
