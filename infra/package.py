@@ -1,6 +1,6 @@
 """Write what StackSets, pipelines and Terraform deploy: build/package/template.json and the zips that it refers to.
 
-The template is the one of `sam deploy` after SAM's transform, so whoever deploys it needs no macro. Each zip has the
+The template is the one of `sam deploy` after SAM's transform, so deploying it needs no macro. Each zip has the
 digest of its content in its key: a template never refers to another content than it was written for.
 """
 

@@ -30,7 +30,7 @@ store_option = click.option(
 """`--store`, or the environment variable."""
 
 NO_NOTICES = "none"
-"""The value of `--notices` with which nobody is told."""
+"""The value of `--notices` for sending no notices."""
 
 notices_option = click.option(
     "--notices",

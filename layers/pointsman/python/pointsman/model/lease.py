@@ -1,7 +1,7 @@
 """Leases: for how long what a source says of a datacenter stands, unless the source is heard again.
 
 A datacenter that burns takes its producers along and sends no event. So a source may promise to be heard at least as
-often as its *lease* says. Whoever has seen for a whole lease that it was not heard writes that it is *silent*, and
+often as its *lease* says. An observer that has not heard it for a whole lease writes that it is *silent*, and
 selection reads only what is written (docs/architecture.md, "Leases").
 """
 

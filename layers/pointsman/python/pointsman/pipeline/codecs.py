@@ -60,7 +60,7 @@ def _entry_key(name: str) -> "EntryKey":
 
 
 def _service(name: str) -> str:
-    """The service of an entry: whoever needs one entry of it asks for the others too."""
+    """The service of an entry: code that needs one entry of it needs the others too."""
     return name.partition("/")[2]
 
 

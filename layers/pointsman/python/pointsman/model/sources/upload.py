@@ -19,7 +19,7 @@ from pointsman.model.sources.refusal import shape_refusal, shown
 
 SOURCE = "aws:s3"
 TEST = "s3:TestEvent"
-"""The event that S3 sends once, when it is told to notify."""
+"""The event that S3 sends once, when notifications are switched on."""
 
 MAX_UPLOAD_BYTES = 6 * 1024 * 1024
 """Bytes of the largest upload: the same as for the configure URL."""
