@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from pointsman.store.protocol import StoreError, Write
+from pointsman.store.protocol import StoreError, StoreUnavailable, Write
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.store.test_sqlite import child, line, tell
@@ -155,6 +155,59 @@ def test_a_log_deleted_in_the_midst_of_it_costs_nothing_that_was_acknowledged(pa
             found = {listed.key for listed in store.list("")}
         assert kept <= found
         assert len(found - kept) <= 2 * 4, "what was written and not acknowledged, one of each process"
+
+
+HOLDS = """
+store = SQLiteStore(path)
+store.put(Write("held", b"", None))
+print("open", flush=True)
+time.sleep(60)
+"""
+
+READS = """
+import sqlite3
+connection = sqlite3.connect(path, isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM objects").fetchall()
+print("reads", flush=True)
+input()
+connection.execute("COMMIT")
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("notices", ["as it writes", "as it closes"])
+def test_a_deleted_log_is_written_back_also_by_who_is_not_the_last_to_close(path: Path, notices: str) -> None:
+    with child(HOLDS, path) as holder:
+        assert line(holder) == "open"
+        with closing(SQLiteStore(path)) as store:
+            assert store.put(Write("acknowledged", b"", None)).etag
+            beside(path, "-wal").unlink()
+            if notices == "as it writes":
+                with pytest.raises(StoreError, match="deleted while it was open"):
+                    store.put(Write("refused", b"", None))
+        holder.kill()
+        holder.wait()
+    with closing(SQLiteStore(path)) as store:
+        assert [listed.key for listed in store.list("")] == ["acknowledged", "held"]
+
+
+def test_a_deleted_log_that_cannot_be_written_back_yet_is_kept_until_it_can(path: Path) -> None:
+    with closing(SQLiteStore(path, patience=0.1)) as store, child(READS, path) as reader:
+        assert line(reader) == "reads"
+        assert store.put(Write("acknowledged", b"", None)).etag
+        beside(path, "-wal").unlink()
+        with pytest.raises(StoreUnavailable, match="locked by another"):
+            store.get("acknowledged")
+        tell(reader, "go on")
+        assert line(reader) == "done"
+        with pytest.raises(StoreError, match="deleted while it was open"):
+            store.get("acknowledged")
+        reader.kill()
+        reader.wait()
+    with closing(SQLiteStore(path)) as store:
+        assert [listed.key for listed in store.list("")] == ["acknowledged"]
 
 
 def test_who_only_waits_notices_too_and_lets_go(path: Path) -> None:

@@ -6,12 +6,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import orjson
 
 from pointsman.store.protocol import Changes, Listed, Stored, StoreError, Write, Written
-from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file
+from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file, write_back
 from pointsman.store.sqlite_wakeup import wakeup_of
 from pointsman.store.sqlite_watch import LOG, FileMoved, Watch
 
@@ -215,6 +215,8 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close every connection (one in use: when its call returns) and wake all waiters."""
+        with suppress(StoreError):
+            self._look_before_closing()
         with self._lock:
             closed, self._closed = self._closed, True
             idle, self._idle = self._idle, []
@@ -232,18 +234,28 @@ class SQLiteStore:
             raise FileMoved(str(self._moved), whole=self._moved.whole)
         self._watch.look(written)
 
+    def _look_before_closing(self) -> None:
+        if os.getpid() == self._process:
+            try:
+                self._look()
+            except FileMoved as moved:
+                self._let_go(moved)
+
     def _let_go(self, moved: FileMoved) -> None:
+        """Close the files for good. Raises StoreError if the log cannot be written into the main file before: the next
+        call tries again."""
         with self._lock:
-            if self._moved is not None:
+            if self._moved is not None or self._closed:
                 return
+            if moved.whole:
+                write_back(self._anchor, self._path, self._patience)
+            else:
+                leave_open(self._anchor)
             self._moved = moved
             idle, self._idle = self._idle, []
-        if not moved.whole:
-            leave_open(self._anchor)
         for connection in idle:
             connection.close()
         if moved.whole:
-            # The last connection to close writes the log into the main file, unless another process has it open.
             self._anchor.close()
         self._wakeup.wake()
 
@@ -283,10 +295,10 @@ class SQLiteStore:
                 connection = reopen_file(self._path, self._patience, self._identity)
             yield connection
         except BaseException as error:
-            if isinstance(error, FileMoved):
-                self._let_go(error)
             if connection is not None:
                 connection.close()
+            if isinstance(error, FileMoved):
+                self._let_go(error)
             if isinstance(error, sqlite3.Error):
                 raise_explained(self._path, self._patience, error)
             raise

@@ -32,6 +32,9 @@ _TABLES = (
     "CREATE TABLE store (identity TEXT NOT NULL, seq INTEGER NOT NULL)",
 )
 
+_PAUSE_S = 0.002
+"""Seconds between two attempts at what SQLite itself does not wait for."""
+
 _PRIMARY_CODE = 0xFF  # the low byte of an extended result code: https://www.sqlite.org/rescode.html
 
 
@@ -84,6 +87,26 @@ def reopen_file(path: str, patience: float, identity: str) -> sqlite3.Connection
         if isinstance(error, sqlite3.Error):
             raise_explained(path, patience, error)
         raise
+
+
+def write_back(connection: sqlite3.Connection, path: str, patience: float) -> None:
+    """Write all of the log into the main file. For a log that was deleted, while `connection` still has it open.
+
+    The last connection to close does the same. But where several processes close at once, each can see the others
+    still there, and none does it. Raises StoreError if it was not possible within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            # It does not wait for a checkpoint of another process: https://www.sqlite.org/c3ref/wal_checkpoint_v2.html.
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise locked(path, patience)
+            time.sleep(_PAUSE_S)
+    except sqlite3.Error as error:
+        raise_explained(path, patience, error)
 
 
 def leave_open(connection: sqlite3.Connection) -> None:
@@ -275,7 +298,7 @@ def _use_wal(connection: sqlite3.Connection, path: str, patience: float) -> None
             # SQLite does not always wait here: of many processes that open a new file at once, one would fail.
             if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.002)
+            time.sleep(_PAUSE_S)
     if mode != "wal":
         raise StoreError(f"store {path}: no write-ahead log is possible there (a network mount?): use a local disk")
 
