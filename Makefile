@@ -53,7 +53,7 @@ $(VENV)/sovereign/ready: $(VENV)/ready tests/bench/sovereign.lock
 
 environment: $(VENV)/ready ## the virtual environment alone
 
-demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote or none; STORE=file or s3)
+demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote, none or dark; STORE=file or s3)
 	@$(BIN)/python -m tests.fleet.demo --mode $(MODE) --store $(STORE)
 
 test: $(VENV)/ready ## all tests

@@ -386,6 +386,7 @@ def test_alarms_watch_what_the_stack_has(stack: Stack) -> None:
         "BacklogAlarm",
         "RepairsAlarm",
         "VanishedAlarm",
+        "SilentSourcesAlarm",
         "FailedHeadsAlarm",
         "UndeliveredAlarm",
         "ReconcileMissingAlarm",

@@ -65,6 +65,11 @@ class Pointsman:
         """Start `pointsman up`; returns when it has said that it is ready."""
         self._url = _started(self._up)["url"]
 
+    @property
+    def url(self) -> str:
+        """Where `up` takes events."""
+        return self._url
+
     def stop(self) -> None:
         """Stop `pointsman up`."""
         self._up.stop()

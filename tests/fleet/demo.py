@@ -1,4 +1,4 @@
-"""`make demo`: watch real traffic move to another datacenter because of a health event, and back."""
+"""`make demo`: watch real traffic move to another datacenter because of a health event, or of silence, and back."""
 
 import argparse
 import contextlib
@@ -9,22 +9,24 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import get_args
+from typing import cast, get_args
 
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import DATACENTERS, Mesh
 from tests.fleet.object_store import Bucket
 from tests.fleet.process import FleetError, Ports
-from tests.fleet.scenario import Began, Glance, News, Report, Step, Switched, run
+from tests.fleet.scenario import Began, Glance, News, Report, Step, Switched, dark, run
 from tests.fleet.seaweedfs import SeaweedFS
 from tests.fleet.ways import Tongue, Way
 
 _MODES = {
     "local": "through the mesh gateways of s1's datacenter, then those of the target's",
     "remote": "through the mesh gateways of the target's datacenter",
+    "dark": "through the mesh gateways of both datacenters; then one of them burns",
     "none": "straight to the instances, in the priority tiers of one cluster, under the primary's server name",
 }
+_LEASE_S = 3
 _COLOURS = {"dc1": "36", "dc2": "33", "dc3": "35", "good": "32", "bad": "31", "bold": "1", "faint": "2"}
 
 
@@ -49,9 +51,9 @@ class Screen:
             case Began(number, title):
                 self.line()
                 self.line(self.paint(f"{number}. {title}", "bold"))
-            case Switched(datacenter, seconds):
-                took = self.paint(f"{seconds * 1000:.1f} ms", "bold")
-                self.line(f"   health event sent; first answer from {self.paint(datacenter, datacenter)} {took} later")
+            case Switched(datacenter, seconds, what):
+                took = self.paint(_time(seconds), "bold")
+                self.line(f"   {what}; first answer from {self.paint(datacenter, datacenter)} {took} later")
             case Glance(answers, failures):
                 clock = self.paint(f"{time.monotonic() - self._start:5.1f} s", "faint")
                 self.line(f"   {clock}  {self._traffic(answers, failures)}")
@@ -73,10 +75,10 @@ class Screen:
             parts.append(self.paint(f"failed {failures}", "bad"))
         return "  ".join(parts) or "nothing"
 
-    def verdict(self, report: Report) -> None:
-        """Say how it went."""
+    def verdict(self, report: Report, told: str) -> None:
+        """Say how it went; `told` is the figure that counts."""
         self.line()
-        self.line(f"event to first answer from the new datacenter: median {report.median_seconds * 1000:.1f} ms")
+        self.line(told)
         if report.problems:
             self.line(self.paint(f"FAILED: {len(report.problems)} things went wrong", "bad"))
         else:
@@ -86,7 +88,13 @@ class Screen:
 def main() -> int:
     """Play the scenario; the exit code is 0 if nothing went wrong."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--mode", choices=get_args(Mode), default="local", help="mesh gateway mode (default: local)")
+    modes = ", ".join(get_args(Mode))
+    parser.add_argument(
+        "--mode",
+        choices=[*get_args(Mode), "dark"],
+        default="local",
+        help=f"mesh gateway mode ({modes}), or local and a datacenter that burns (default: local)",
+    )
     parser.add_argument("--envoy", choices=["1.40", "1.39"], default="1.40", help="Envoy's version (default: 1.40)")
     parser.add_argument("--store", choices=["file", "s3"], default="file", help="a file, or a bucket of SeaweedFS")
     parser.add_argument("--directory", type=Path, help="keep all logs and files here (default: a temporary directory)")
@@ -103,20 +111,43 @@ def main() -> int:
         with (
             _directory(arguments.directory) as directory,
             _bucket(arguments.store, directory, screen) as bucket,
-            Mesh(arguments.mode, directory, way, bucket=bucket) as mesh,
+            _mesh(arguments.mode, directory, way, bucket) as mesh,
         ):
             screen.line(
                 "config entries applied: service-resolver s2 (fails over to dc2, then dc3), proxy-defaults (the mode)"
             )
             screen.line("s1 in dc1 asks s2 over a new connection every 2 ms, through its sidecar")
-            report = run(mesh, screen.tell, answers_per_step=600)
+            if arguments.mode == "dark":
+                screen.line(f"what tells of each datacenter has a lease of {_LEASE_S} s, and renews it every second")
+                report = dark(mesh, _LEASE_S, screen.tell, answers_per_step=600)
+            else:
+                report = run(mesh, screen.tell, answers_per_step=600)
     except FleetError as error:
         print(screen.paint(f"FAILED: {error}", "bad"), *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    screen.verdict(report)
+    screen.verdict(report, _dark(report) if arguments.mode == "dark" else _lit(report))
     return 1 if report.problems else 0
+
+
+def _mesh(mode: str, directory: Path, way: Way, bucket: Bucket | None) -> Mesh:
+    if mode == "dark":
+        return Mesh("local", directory, way, bucket=bucket, lease_s=_LEASE_S)
+    return Mesh(cast(Mode, mode), directory, way, bucket=bucket)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def _lit(report: Report) -> str:
+    return f"event to first answer from the new datacenter: median {_time(report.median_seconds)}"
+
+
+def _dark(report: Report) -> str:
+    took = report.steps[2].seconds or 0.0
+    return f"death of dc2 to first answer from dc3, with nobody to say so: {_time(took)} (at most {_LEASE_S + 1} s)"
 
 
 @contextlib.contextmanager

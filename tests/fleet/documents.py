@@ -84,15 +84,20 @@ def mesh_gateway(site: Site, access_log: Path) -> dict[str, Any]:
     return _registration(site, service)
 
 
-def s2_health(site: Site, status: str, index: int) -> dict[str, Any]:
+def source(datacenter: str) -> str:
+    """Who tells of a datacenter."""
+    return f"consul-{datacenter}"
+
+
+def s2_health(site: Site, status: str, index: int, lease_s: int = 0) -> dict[str, Any]:
     """The event that tells all about s2 in a datacenter: its one instance, `passing` or `critical`."""
-    return _health_event(site, "service", "s2", [_instance(site, _s2_service(site), status)], index)
+    return _health_event(site, "service", "s2", [_instance(site, _s2_service(site), status)], index, lease_s)
 
 
-def gateway_health(site: Site, index: int) -> dict[str, Any]:
+def gateway_health(site: Site, index: int, lease_s: int = 0) -> dict[str, Any]:
     """The event that tells all about the mesh gateways of a datacenter: its one gateway, passing."""
     instance = _instance(site, _gateway_service(site), "passing")
-    return _health_event(site, "mesh-gateway", "mesh-gateway", [instance], index)
+    return _health_event(site, "mesh-gateway", "mesh-gateway", [instance], index, lease_s)
 
 
 def _registration(site: Site, service: dict[str, Any]) -> dict[str, Any]:
@@ -135,17 +140,18 @@ def _instance(site: Site, service: dict[str, Any], status: str) -> dict[str, Any
 
 
 def _health_event(
-    site: Site, kind: str, service: str, instances: Sequence[dict[str, Any]], index: int
+    site: Site, kind: str, service: str, instances: Sequence[dict[str, Any]], index: int, lease_s: int
 ) -> dict[str, Any]:
-    source = f"consul-{site.datacenter}"
+    lease = {"Lease": f"{lease_s}s"} if lease_s else {}
     return {
         "version": "0",
-        "id": f"{source}-{index}",
+        "id": f"{source(site.datacenter)}-{index}",
         "detail-type": "Service Health Changed",
         "source": "mesh.health",
         "time": "2026-01-01T00:00:00Z",
-        "detail": {
-            "Source": source,
+        "detail": lease
+        | {
+            "Source": source(site.datacenter),
             "Index": index,
             "Datacenter": site.datacenter,
             "Namespace": NAMESPACE,

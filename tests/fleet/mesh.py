@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.fleet.documents import (
     s2_health,
     s2_sidecar,
     service_defaults,
+    source,
 )
 from tests.fleet.envoy import Envoy, ready
 from tests.fleet.judge import Mode, Point, Sni
@@ -56,14 +58,18 @@ class Mesh:
         protocol: str = "tcp",
         patient: bool = False,
         bucket: Bucket | None = None,
+        lease_s: int = 0,
     ) -> None:
-        """The store is a file in `directory`, or in a bucket."""
+        """The store is a file in `directory`, or in a bucket. With `lease_s`, who tells of a datacenter has a lease of
+        so many seconds, and a process of its own that renews it."""
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
         self.pointsman = Pointsman(directory, TRUST_DOMAIN, way, bucket)
         self._directory = directory
         self._way = way
         self._protocol = protocol
+        self._lease_s = lease_s
+        self._producers: dict[str, Child] = {}
         self._asking = patient_client if patient else Client
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
@@ -106,9 +112,28 @@ class Mesh:
         self._sidecars[datacenter].wait_ready()
         self._wait_for_app(datacenter)
 
+    def darken(self, datacenter: str) -> float:
+        """All of `datacenter` dies at once and without a word, also who tells of it: the `time.perf_counter` just
+        before."""
+        began = time.perf_counter()
+        self._producers[datacenter].kill()
+        self._all[f"gateway-{datacenter}"].kill()
+        self.kill_service(datacenter)
+        return began
+
+    def lighten(self, datacenter: str) -> float:
+        """All of `datacenter` is back where it was, and last who tells of it: the `time.perf_counter` just before."""
+        self._all[f"gateway-{datacenter}"].start()
+        self._all[f"gateway-{datacenter}"].wait_ready()
+        self.start_service(datacenter)
+        began = time.perf_counter()
+        self._producers[datacenter].start()
+        return began
+
     def report(self, datacenter: str, status: str) -> float:
         """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
-        return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
+        site, index = self._sites[datacenter], self._next_index(datacenter)
+        return self.pointsman.send(s2_health(site, status, index, self._lease_s))
 
     def trouble(self) -> dict[str, dict[str, int]]:
         """What every Envoy has counted that was not as it should be, for a person to read."""
@@ -132,8 +157,12 @@ class Mesh:
         self.pointsman.apply(self._documents())
         held.enter_context(self.pointsman)
         for site in self._sites.values():
-            self.pointsman.send(gateway_health(site, self._next_index(site.datacenter)))
-            self.pointsman.send(s2_health(site, "passing", self._next_index(site.datacenter)))
+            self.pointsman.send(gateway_health(site, self._next_index(site.datacenter), self._lease_s))
+            self.report(site.datacenter, "passing")
+        if self._lease_s:
+            self._producers = {datacenter: self._producer(datacenter) for datacenter in DATACENTERS}
+            for producer in self._producers.values():
+                held.enter_context(producer)
 
         # An Envoy whose files are not there yet does not start, or never heals.
         wait_until(lambda: all(file.exists() for file in self._fetched()), "the files that the Envoys fetch")
@@ -200,6 +229,11 @@ class Mesh:
         where = ["--address", site.ip, "--port", str(site.app)]
         return Child(f"app-{site.datacenter}", [*command, *where], self._directory)
 
+    def _producer(self, datacenter: str) -> Child:
+        command = [sys.executable, "-m", "tests.fleet.producer", "--url", self.pointsman.url, "--dc", datacenter]
+        lease = ["--source", source(datacenter), "--lease-s", str(self._lease_s)]
+        return Child(f"producer-{datacenter}", [*command, *lease], self._directory)
+
     def _wait_for_app(self, datacenter: str) -> None:
         wait_listening(self._apps[datacenter], self._sites[datacenter].ip, self._sites[datacenter].app)
 
@@ -207,5 +241,6 @@ class Mesh:
         return self._directory / f"{point.kind}-{point.datacenter}.access.log"
 
     def _next_index(self, datacenter: str) -> int:
-        self._indexes[datacenter] += 1
+        # A producer of the same source counts in milliseconds as well.
+        self._indexes[datacenter] = max(self._indexes[datacenter] + 1, time.time_ns() // 1_000_000)
         return self._indexes[datacenter]

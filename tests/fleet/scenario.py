@@ -30,10 +30,11 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """The first answer came from the new datacenter, `seconds` after the event's first byte was sent."""
+    """The first answer came from the new datacenter, `seconds` after `what`, which is the event unless all is dark."""
 
     datacenter: str
     seconds: float
+    what: str = "health event sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,26 @@ def run(mesh: Mesh, tell: Tell = lambda news: None, answers_per_step: int = 200)
     )
 
 
+def dark(
+    mesh: Mesh, lease_s: int, tell: Tell = lambda news: None, answers_per_step: int = 200, spare_s: float = 1.0
+) -> Report:
+    """Play the story of a datacenter that burns, on a mesh whose sources have leases: nobody is left to send an event.
+
+    The traffic has to have left it `spare_s` seconds after its lease.
+    """
+    play = _Play(mesh, tell, answers_per_step)
+    return Report(
+        [
+            play.steady("all healthy"),
+            play.death("s2 dies in dc1", old="dc1", new="dc2"),
+            play.darkness(
+                "all of dc2 dies, with what tells of it, and no event is sent", "dc2", "dc3", lease_s + spare_s
+            ),
+            play.light("dc2 is back, and heard again", old="dc3", new="dc2"),
+        ]
+    )
+
+
 class _Play:
     def __init__(self, mesh: Mesh, tell: Tell, answers_per_step: int) -> None:
         self._mesh = mesh
@@ -126,17 +147,38 @@ class _Play:
         self._mesh.start_service(new)
         return self._switch(title, old, new, start, None, self._mesh.report(new, "passing"))
 
+    def darkness(self, title: str, old: str, new: str, limit_s: float) -> Step:
+        start = self._begin(title)
+        died = self._mesh.darken(old)
+        return self._switch(title, old, new, start, died, died, f"all of {old} was killed", limit_s)
+
+    def light(self, title: str, old: str, new: str) -> Step:
+        start = self._begin(title)
+        return self._switch(title, old, new, start, None, self._mesh.lighten(new), "what tells of it was started")
+
     def _begin(self, title: str) -> float:
         self._number += 1
         self._tell(Began(self._number, title))
         return time.perf_counter()
 
-    def _switch(self, title: str, old: str, new: str, start: float, died: float | None, reported: float) -> Step:
+    def _switch(
+        self,
+        title: str,
+        old: str,
+        new: str,
+        start: float,
+        died: float | None,
+        reported: float,
+        what: str = "health event sent",
+        limit_s: float = float("inf"),
+    ) -> Step:
         switched = self._mesh.client.wait_for_answer(new, after=reported).done
-        self._tell(Switched(new, switched - reported))
+        self._tell(Switched(new, switched - reported, what))
         end = self._watch(new, switched)
         switch = Switch(old, new, died, reported, switched)
         wrong = wrong_switching(self._mesh.client.attempts(start, end), switch)
+        if switched - reported > limit_s:
+            wrong.append(f"{old} was left {switched - reported:.1f} s after it died, more than {limit_s:g} s")
         return self._end(title, new, switched - reported, start, switched, end, wrong)
 
     def _watch(self, serving: str, since: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 from tests.fleet.envoy import ENVOY_1_39
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import Mesh
-from tests.fleet.scenario import run
+from tests.fleet.scenario import dark, run
 from tests.fleet.seaweedfs import SeaweedFS
 from tests.fleet.ways import Tongue, Way
 
@@ -20,6 +20,16 @@ def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> 
         report = run(mesh)
     assert report.problems == []
     assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc1"]
+
+
+@pytest.mark.envoy
+def test_it_leaves_a_datacenter_that_burns_though_nobody_is_left_to_say_so(tmp_path: Path) -> None:
+    with Mesh("local", tmp_path, patient=True, lease_s=3) as mesh:
+        # How late it may be on an idle machine is what the demo tells.
+        report = dark(mesh, lease_s=3, spare_s=30.0)
+    assert report.problems == []
+    assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc2"]
+    assert "nobody who tells of it is heard" in report.steps[2].active.why
 
 
 @pytest.mark.envoy

@@ -91,6 +91,10 @@ def test_a_dark_datacenter_is_left_after_its_lease_and_every_page_says_so(
         assert "2 sources with a lease, 1 silent" in told
         assert "dc2: 1 of 1 healthy, but nobody who tells of it is heard; dc3: first with a healthy instance" in told
         assert "SILENT since" in told
+        metrics = pointsman.page("/metrics").decode()
+        assert 'pointsman_source_silent{datacenter="dc2",source="agent-dc2"} 1.0' in metrics
+        assert 'pointsman_source_silent{datacenter="dc3",source="agent-dc3"} 0.0' in metrics
+        assert 'pointsman_source_unheard_seconds{datacenter="dc2",source="agent-dc2"}' in metrics
         wait_until(lambda: "silent: agent-dc2 in dc2 was not heard for its lease of 3s" in pointsman.tail(), "the log")
         agents.send("Source Alive", "dc2")
         assert serves() == "web.default.dc2", "acknowledged means published"
@@ -100,6 +104,7 @@ class Shortest(Observer):
     """An observer whose shortest lease is given, and which notes how much time passed before each look."""
 
     def __init__(self, shortest_ms: int = 3_000, then: Callable[[], None] = lambda: None) -> None:
+        self._known = {}
         self._shortest, self._then, self.elapsed = shortest_ms, then, list[int]()
 
     @property

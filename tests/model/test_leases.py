@@ -1,5 +1,6 @@
 """Leases: what an event may say of one, and when an observer takes a source for silent."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,36 @@ def test_an_observer_that_starts_waits_for_a_whole_lease() -> None:
     world.watch = Watch()
     assert world.wait(79, "one") == []
     assert world.wait(10, "one") == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("of_all", "dark", "moving"),
+    [(2, 1, False), (10, 8, False), (10, 8, True), (3, 2, True), (200, 199, False), (200, 1, True)],
+)
+def test_a_dark_datacenter_is_found_however_many_of_all_sources_it_has_and_while_hosts_come_and_go(
+    of_all: int, dark: int, moving: bool
+) -> None:
+    lease_ms, look_ms = 30_000, 1_000
+    leases = {f"s{number}": Lease(f"s{number}", "dc", lease_ms, (0, 1), (), "") for number in range(of_all)}
+    watch, out = look(Watch(), leases, 0)
+    found_ms = None
+    for now in range(look_ms, 120_000, look_ms):
+        for number, name in enumerate(list(leases)):
+            is_alive = name.startswith("host") or number >= dark or now <= lease_ms
+            # Each at a third of its lease, and not all at once.
+            if is_alive and (now // look_ms + number) % 10 == 0:
+                leases[name] = replace(leases[name], heard=(0, leases[name].heard[1] + 1))
+        if moving and now % 7_000 == 0:
+            leases[f"host{now}"] = Lease(f"host{now}", "dc", lease_ms, (0, 1), (), "")
+            gone = min((name for name in leases if name.startswith("host")), key=lambda name: int(name[4:]))
+            leases[gone] = replace(leases[gone], lease_ms=0, heard=(0, 10**6))
+        watch, out = look(watch, leases, look_ms)
+        assert {name for name in out if name.startswith("host") or int(name[1:]) >= dark} == set()
+        if found_ms is None and len(out) == dark:
+            found_ms = now
+    # The dark ones were last heard in the ten seconds up to the end of the first 30.
+    assert found_ms is not None
+    assert found_ms <= 2 * lease_ms + look_ms
 
 
 def test_a_lease_that_ended_is_nobodys_silence() -> None:

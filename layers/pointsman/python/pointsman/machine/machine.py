@@ -163,10 +163,13 @@ class Machine:
             lambda: reconciling.age,
         )
         adapter.parts.watch("leases", lambda: observing.alive, lambda: observing.problem)
-        adapter.metrics.gauge(
-            "pointsman_leased_sources",
-            "Sources of health that have a lease.",
-            lambda: observing.observed,
+        adapter.metrics.each_source(
+            "pointsman_source_unheard_seconds",
+            "Since this process last saw a source with a lease renew it.",
+            observing.unheard_s,
+        )
+        adapter.metrics.each_source(
+            "pointsman_source_silent", "Whether a source with a lease was not heard for all of it.", observing.silent
         )
         app = intake(
             engine,

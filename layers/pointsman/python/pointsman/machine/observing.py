@@ -8,7 +8,7 @@ from pointsman.machine.turns import Turns
 from pointsman.model.duration import duration_text
 from pointsman.model.words import counted
 from pointsman.pipeline.lapses import Lapsed
-from pointsman.pipeline.observer import Observer
+from pointsman.pipeline.observer import Observer, SourceSeen
 
 LOOKS = 32
 """Looks in the time of the shortest lease, if that is not more often than SHORTEST_S."""
@@ -26,6 +26,7 @@ class Observing:
         self, observer: Observer, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._observer, self._report, self._clock = observer, report, clock
+        self._sources: list[SourceSeen] = []
         self._stop = threading.Event()
         self._turns = Turns("leases", self._stop, self._run)
 
@@ -48,10 +49,13 @@ class Observing:
         """Why the last look failed; "" if it did not."""
         return self._turns.problem
 
-    @property
-    def observed(self) -> int:
-        """How many sources have a lease."""
-        return len(self._observer.leases)
+    def unheard_s(self) -> dict[tuple[str, str], float]:
+        """For how many seconds each source with a lease has not been heard, by its datacenter and name."""
+        return {(each.datacenter, each.source): each.unheard_ms / 1000 for each in self._sources}
+
+    def silent(self) -> dict[tuple[str, str], float]:
+        """1 for each source with a lease that is silent and 0 for the others, by its datacenter and name."""
+        return {(each.datacenter, each.source): float(each.silent) for each in self._sources}
 
     def _run(self) -> None:
         last = self._clock()
@@ -59,7 +63,9 @@ class Observing:
             now = self._clock()
             # A process that stood still heard nobody meanwhile, so that time does not count.
             elapsed, last = min(now - last, 2 * pause), now
-            if (done := self._observer.look(round(elapsed * 1000))) is not None:
+            done = self._observer.look(round(elapsed * 1000))
+            self._sources = self._observer.sources
+            if done is not None:
                 for line in lines(done):
                     self._report(line)
 

@@ -20,6 +20,17 @@ class _Known:
     lease: Lease | None
 
 
+@dataclass(frozen=True, slots=True)
+class SourceSeen:
+    """A source with a lease as an observer saw it: for how many milliseconds it has not been heard, and whether it is
+    silent."""
+
+    datacenter: str
+    source: str
+    unheard_ms: int
+    silent: bool
+
+
 class Observer:
     """One observer of all leases of a store. For one thread.
 
@@ -40,6 +51,23 @@ class Observer:
     def leases(self) -> list[Lease]:
         """The leases as of the last look."""
         return [each.lease for each in self._known.values() if each.lease is not None and each.lease.lease_ms]
+
+    @property
+    def sources(self) -> list[SourceSeen]:
+        """The sources with a lease as of the last look."""
+        return [
+            SourceSeen(lease.datacenter, lease.source, self._unchanged_ms(key), self._is_silent(lease))
+            for key, each in self._known.items()
+            if (lease := each.lease) is not None and lease.lease_ms
+        ]
+
+    def _unchanged_ms(self, key: str) -> int:
+        observed = self._watch.observed.get(key)
+        return observed.unchanged_ms if observed is not None else 0
+
+    def _is_silent(self, lease: Lease) -> bool:
+        reading = self._silences.get(lease.datacenter)
+        return reading is not None and reading.silence.has(lease.source)
 
     @property
     def shortest_ms(self) -> int:
@@ -102,7 +130,7 @@ class Observer:
                     "source": each.lease.source,
                     "lease_ms": each.lease.lease_ms,
                     "heard": list(map(str, each.lease.heard)),
-                    "unchanged_ms": self._watch.observed[key].unchanged_ms if key in self._watch.observed else 0,
+                    "unchanged_ms": self._unchanged_ms(key),
                     "written": self._written.get(key) == each.lease.heard,
                 }
                 for key, each in sorted(self._known.items())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pointsman.discovery.proxy import ProxyId
@@ -107,6 +107,19 @@ class Metrics:
                 yield CounterMetricFamily(name, what, value=value())
 
         self._registry.register(Total())
+
+    def each_source(self, name: str, what: str, values: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """Add a gauge with a value for each source of health, by its datacenter and name, computed when metrics are
+        read."""
+
+        class Each(Collector):
+            def collect(self) -> Iterator[GaugeMetricFamily]:
+                family = GaugeMetricFamily(name, what, labels=("datacenter", "source"))
+                for labels, value in sorted(values().items()):
+                    family.add_metric(labels, value)
+                yield family
+
+        self._registry.register(Each())
 
     def connections(self, door: str, count: Callable[[], int]) -> None:
         """Add the number of a server's connections."""
