@@ -100,6 +100,12 @@ def routers(draw: st.DrawFn, of: JSON) -> JSON:
     return of | {"Kind": "service-router", "Routes": routes}
 
 
+policies: st.SearchStrategy[JSON] = some(
+    HealthyThreshold=st.sampled_from([1, 2, "50%", "100%"]),
+    FailbackAfter=st.sampled_from(["0s", "10s"]),
+    Gateways=st.sampled_from(["avoid", "require", "ignore"]),
+    OnSwitch=st.sampled_from(["keep", "drain"]),
+).map(lambda fields: fields | {"Kind": "failover-policy"})
 proxy_defaults = st.fixed_dictionaries(
     {"Kind": st.just("proxy-defaults"), "Name": st.just("global")},
     optional={"Config": some(protocol=protocols), "MeshGateway": modes},
@@ -123,6 +129,8 @@ def parsed(raws: list[JSON]) -> list[Entry]:
 def worlds(draw: st.DrawFn) -> list[Entry]:
     """Up to four entries for each service, in any order."""
     raws = [draw(proxy_defaults)] if draw(st.booleans()) else []
+    if draw(st.integers(0, 3)) == 0:
+        raws.append(draw(policies) | {"Name": "global"})
     for name in NAMES:
         of = {"Namespace": name.namespace, "Name": name.name}
         defaults = st.fixed_dictionaries({"Kind": st.just("service-defaults")}, optional={"MeshGateway": modes})
@@ -130,6 +138,7 @@ def worlds(draw: st.DrawFn) -> list[Entry]:
             (3, resolvers(of)),
             (1, splitters(of)),
             (1, routers(of)),
+            (1, policies.map(lambda each, of=of: each | of)),
             (1, st.builds(lambda each, of=of, **more: of | each | more, defaults, Protocol=protocols)),
         ):
             if draw(st.integers(0, 3)) < often:

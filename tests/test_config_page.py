@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 import pytest
 from pointsman.cli.main import run
 from pointsman.model.entries import KINDS, Namespace, ProxyDefaults, ServiceDefaults, ServiceResolver, parse_entry
+from pointsman.model.failover_policy import FailoverPolicy
 from pointsman.model.loading import load_text
 from pointsman.model.registration import Registration, parse_registration
 from pointsman.model.resolver import Unsupported
@@ -25,6 +26,7 @@ SHAPES: dict[str, type[Shape]] = {
     "service-resolver": ServiceResolver,
     "service-splitter": ServiceSplitter,
     "service-router": ServiceRouter,
+    "failover-policy": FailoverPolicy,
     "namespace": Namespace,
     "Registrations": Registration,
 }
@@ -75,7 +77,7 @@ def test_every_kind_has_a_section() -> None:
 
 
 def test_the_examples_are_registrations() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    example = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[-1]
 
     sidecar, gateway = map(parse_registration, load_text(example, "page.yaml"))
 
@@ -87,7 +89,7 @@ def test_the_commands_go_as_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mesh.yaml").write_text("\n".join(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)))
+    (tmp_path / "mesh.yaml").write_text("---\n".join(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)))
     (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
     for line in block.splitlines():

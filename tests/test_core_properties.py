@@ -126,15 +126,17 @@ def as_bytes(state: EntrySet, changed: Overrides, catalog: dict[str, list[JSON]]
 
 @less_often
 @given(accepted_sets, overrides, catalogs)
-def test_the_active_target_is_the_first_healthy_one(
+def test_the_active_target_is_the_first_that_is_healthy_enough(
     state: EntrySet, changed: Overrides, catalog: dict[str, list[JSON]]
 ) -> None:
     instances = instances_of(catalog)
     for plan in plans(state, changed).values():
         if isinstance(plan, SidecarPlan):
             active = select(plan, instances).active
-            healthy = [serves(plan, i, instances) for i in range(len(plan.targets))]
-            assert active == (healthy.index(True) if True in healthy else 0)
+            counted = [healthy_of(plan, i, instances) for i in range(len(plan.targets))]
+            enough = [0 < healthy >= plan.policy.needed(total) for healthy, total in counted]
+            healthy = [healthy > 0 for healthy, _ in counted]
+            assert active == (enough if True in enough else [*healthy, True]).index(True) % len(counted)
             content = compute(plan, instances, TRUST_DOMAIN)
             assert content.active == plan.targets[active].target.id
             assert len(ClusterLoadAssignment.FromString(content.assignment).endpoints) == (
@@ -142,16 +144,17 @@ def test_the_active_target_is_the_first_healthy_one(
             )
 
 
-def serves(plan: SidecarPlan, number: int, instances: Mapping[str, Sequence[Instance]]) -> bool:
-    """Whether the target has an instance of its version that no check speaks against."""
+def healthy_of(plan: SidecarPlan, number: int, instances: Mapping[str, Sequence[Instance]]) -> tuple[int, int]:
+    """How many instances of its version the target has against which no check speaks, and how many at all."""
     target = plan.targets[number]
     versions = {"": ("v1", "v2"), "Service.Meta.version == v1": ("v1",), '"canary" in Service.Tags': ("v2",)}
     enough = ("passing",) if target.only_passing else ("passing", "warning")
-    return any(
-        each.raw["Service"]["Meta"]["version"] in versions[target.filter]
-        and all(check["Status"] in enough for check in each.raw["Checks"])
+    found = [
+        all(check["Status"] in enough for check in each.raw["Checks"])
         for each in instances.get(target.instances, ())
-    )
+        if each.raw["Service"]["Meta"]["version"] in versions[target.filter]
+    ]
+    return sum(found), len(found)
 
 
 @less_often

@@ -186,6 +186,11 @@ REACHED_BY = {
             "model/duration.py LONGEST_MS",
         ],
     },
+    "tests/model/test_entries.py": {
+        "test_what_is_wrong_is_refused_by_entry_field_and_reason": [
+            "model/failover_policy.py LONGEST_FAILBACK_MS MOST_HEALTHY",
+        ],
+    },
     "tests/model/test_event_limits.py": {
         "test_what_is_hostile_is_refused_soon_and_in_little_memory": [
             "model/events.py MAX_PROBLEMS",

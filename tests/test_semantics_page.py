@@ -10,7 +10,8 @@ from pointsman.chain.compiler import compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.plan import sidecar_plans
 from pointsman.chain.validate import validate
-from pointsman.failover.selection import select, sentence
+from pointsman.failover.selection import select
+from pointsman.failover.sentence import sentence
 from pointsman.model.entries import Entry, key_of, parse_entry
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.filters.language import parse

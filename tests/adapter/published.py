@@ -12,7 +12,7 @@ from pointsman.chain.plan import (
     PlanTarget,
     SidecarPlan,
 )
-from pointsman.failover.selection import Instances
+from pointsman.failover.measured import Instances
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import Mode
 from pointsman.model.era import NO_ERA, Era, era_json

@@ -119,6 +119,46 @@ SITUATIONS = [
         {"dc1": [*running("web", "dc1", "critical"), *running("api", "dc1", "passing")]},
     ),
     Situation(
+        "a policy of the service, and too few healthy instances in the first target",
+        [
+            {"Kind": "proxy-defaults", "Name": "global", "MeshGateway": {"Mode": "local"}},
+            {"Kind": "service-resolver", "Name": "web", "Failover": {"*": {"Datacenters": ["dc2", "dc3"]}}},
+            {"Kind": "failover-policy", "Name": "web", "HealthyThreshold": "50%", "FailbackAfter": "90s"},
+            {"Kind": "failover-policy", "Name": "global", "HealthyThreshold": 3, "OnSwitch": "drain"},
+        ],
+        """
+        "web" in dc1: tcp
+        resolver web.default.dc1 (connect timeout 5s, failover policy "web": 50% healthy, failback after 1m30s)
+           web.default.dc1  1 of 3 healthy, 2 needed  direct, in the same datacenter
+           web.default.dc2  0 of 1 healthy            through 1 local gateway in dc1 (proxy-defaults)
+         * web.default.dc3  1 of 2 healthy, active    through 1 local gateway in dc1 (proxy-defaults)
+           dc1: 1 of 3 healthy, but 2 are needed; dc2: 0 of 1 healthy; dc3: first with a healthy instance, and enough of them, through the local gateways
+        """,  # noqa: E501
+        {
+            "dc1": [*running("web", "dc1", "passing", "critical", "critical"), gateway(0, "dc1")],
+            "dc2": running("web", "dc2", "critical"),
+            "dc3": running("web", "dc3", "critical", "passing"),
+        },
+    ),
+    Situation(
+        "a policy for all, and tiers with too few healthy instances",
+        [
+            {"Kind": "service-resolver", "Name": "web", "Failover": {"*": {"Datacenters": ["dc2"]}}},
+            {"Kind": "failover-policy", "Name": "global", "HealthyThreshold": 2, "Gateways": "ignore"},
+        ],
+        """
+        "web" in dc1: tcp
+        resolver web.default.dc1 (connect timeout 5s, failover policy "global": 2 healthy, gateways ignore)
+         * web.default.dc1  1 of 3 healthy, 2 needed, active  direct, in the same datacenter
+           web.default.dc2  1 of 1 healthy, 2 needed          direct, no mode is set
+           dc1: 1 of 3 healthy, but 2 are needed; Envoy itself chooses among these tiers
+        """,
+        {
+            "dc1": running("web", "dc1", "passing", "critical", "critical"),
+            "dc2": running("web", "dc2", "passing"),
+        },
+    ),
+    Situation(
         "a registration that overrides mode and protocol",
         [
             {"Kind": "service-defaults", "Name": "web", "MeshGateway": {"Mode": "local"}},
@@ -268,7 +308,7 @@ def test_programs_get_the_same_tree() -> None:
         {"Kind": "service-resolver", "Name": "api", "Failover": {"*": {"Datacenters": ["dc2"]}}},
     ]
     catalog = {"dc1": [gateway(0, "dc1")], "dc2": running("api", "dc2", "passing", "critical")}
-    primary = {
+    primary: JSON = {
         "id": "api.default.dc1",
         "service": "api",
         "subset": "",
@@ -283,7 +323,18 @@ def test_programs_get_the_same_tree() -> None:
         "total": 0,
         "active": False,
         "silent": False,
+        "needed": 1,
+        "rank": {
+            "healthy": False,
+            "reachable": True,
+            "undrained": True,
+            "heard": False,
+            "pinned": True,
+            "enough": True,
+            "calm": True,
+        },
     }
+    serves = {"healthy": True, "heard": True}
     api = {
         "kind": "resolver",
         "key": "resolver:api.default.dc1",
@@ -291,12 +342,20 @@ def test_programs_get_the_same_tree() -> None:
         "connect_timeout_ms": 5000,
         "request_timeout_ms": 0,
         "policy": "",
+        "failover_policy": {
+            "of": "",
+            "threshold": 1,
+            "percent": False,
+            "failback_after_ms": 0,
+            "gateways": "avoid",
+            "on_switch": "keep",
+        },
         "chosen_by": "pointsman",
         "targets": [
             primary,
             primary
             | {"id": "api.default.dc2", "datacenter": "dc2", "mode": "local", "mode_source": "proxy-defaults"}
-            | {"gateways": 1, "healthy": 1, "total": 2, "active": True},
+            | {"gateways": 1, "healthy": 1, "total": 2, "active": True, "rank": primary["rank"] | serves},
         ],
         "why": "dc1: no instances; dc2: first with a healthy instance, through the local gateways",
     }

@@ -55,6 +55,11 @@ def proxy_defaults(protocol: str = "", mode: str = "") -> Document:
     return {"Kind": "proxy-defaults", "Name": "global", "Config": config, "MeshGateway": {"Mode": mode}}
 
 
+def policy(name: str = "global", **fields: Any) -> Document:
+    """A failover-policy."""
+    return _entry("failover-policy", name, "default", fields)
+
+
 def namespace(name: str) -> Document:
     """A namespace."""
     return {"Kind": "namespace", "Name": name}

@@ -749,9 +749,9 @@ _PROVENANCE = [
 _LEASES = [
     Mutation(
         "a target of which nobody who is heard tells ranks below the others",
-        "failover/selection.py",
-        "        return not measured[i].healthy, not measured[i].heard, i\n",
-        "        return not measured[i].healthy, False, i\n",
+        "failover/rank.py",
+        "        heard=measured.heard > 0,\n",
+        "        heard=True,\n",
         "test_leases.py::test_a_dark_datacenter_is_left_after_its_lease_and_taken_again_when_it_speaks",
     ),
     Mutation(

@@ -13,7 +13,17 @@ from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure, parse_documents
 
 from tests.pipeline.fresh import config_in
-from tests.pipeline.meshes import Document, defaults, gateway, namespace, proxy_defaults, resolver, sidecar, splitter
+from tests.pipeline.meshes import (
+    Document,
+    defaults,
+    gateway,
+    namespace,
+    policy,
+    proxy_defaults,
+    resolver,
+    sidecar,
+    splitter,
+)
 from tests.pipeline.place import Place
 from tests.share import share_of
 
@@ -33,11 +43,13 @@ _resolvers = st.one_of(
     ),
 )
 _modes = st.sampled_from(("", "local", "remote"))
+_needed = st.sampled_from((1, 2, "50%"))
 _others = st.one_of(
     st.builds(lambda name, mode: defaults(name, Protocol="http", MeshGateway={"Mode": mode}), _names, _modes),
     st.builds(lambda name, to: splitter(name, {"Weight": 50}, {"Weight": 50, "Service": to}), _names, _names),
     st.builds(proxy_defaults, st.sampled_from(("http", "tcp")), _modes),
     st.just(namespace("team")),
+    st.builds(lambda name, needed: policy(name, HealthyThreshold=needed), st.sampled_from(("global", *NAMES)), _needed),
     st.builds(gateway, _datacenters),
 )
 _upstreams = st.one_of(

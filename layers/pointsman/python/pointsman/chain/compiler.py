@@ -32,6 +32,7 @@ from pointsman.chain.rewriting import failover_targets, resolver_key, rewrite
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.entries import EntryKey, Mode, key_of
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.policy import NO_POLICY
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import Destination, HTTPMatch, Match, Route
 
@@ -288,7 +289,17 @@ class _Compiler:
             mode=mode,
             mode_source=source,
         )
-        return ResolverNode(target.id, target.id, (), timeout, resolver.load_balancer, resolver.request_timeout)
+        entry = self.entries.policy(target.name)
+        return ResolverNode(
+            name=target.id,
+            target=target.id,
+            failover=(),
+            connect_timeout_ms=timeout,
+            load_balancer=resolver.load_balancer,
+            request_timeout=resolver.request_timeout,
+            policy=entry.policy if entry else NO_POLICY,
+            policy_of=entry.name if entry else "",
+        )
 
     def count_target(self, target: Target) -> None:
         """Count one more target, or one more use of one."""

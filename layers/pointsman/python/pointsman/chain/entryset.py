@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from pointsman.model.entries import Entry, EntryKey, Namespace, ProxyDefaults, ServiceDefaults, key_of
+from pointsman.model.failover_policy import FOR_ALL, FailoverPolicy
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.overlay import Overlay
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import ServiceRouter
 from pointsman.model.splitter import ServiceSplitter
+
+GLOBAL_POLICY: EntryKey = ("failover-policy", DEFAULT_NAMESPACE, FOR_ALL)
 
 Referring = Mapping[ServiceName, frozenset[EntryKey]]
 """By service, the keys of the entries that refer to it."""
@@ -103,6 +106,15 @@ class EntrySet:
         """The `proxy-defaults` entry; None if there is none."""
         entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
         return entry if isinstance(entry, ProxyDefaults) else None
+
+    def policy(self, service: ServiceName) -> FailoverPolicy | None:
+        """The `failover-policy` that holds for the service: its own as a whole, else the one named `global`; None if
+        there is neither."""
+        for key in (("failover-policy", service.namespace, service.name), GLOBAL_POLICY):
+            entry = self._entries.get(key)
+            if isinstance(entry, FailoverPolicy):
+                return entry
+        return None
 
     @property
     def entries(self) -> Mapping[EntryKey, Entry]:

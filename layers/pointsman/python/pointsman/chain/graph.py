@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
     from pointsman.model.entries import EntryKey, Mode
@@ -68,7 +69,8 @@ class ChainTarget:
 class ResolverNode:
     """The primary target and, in order, the targets to fail over to, all by id.
 
-    `request_timeout` is the resolver's, in nanoseconds, 0 for none.
+    `request_timeout` is the resolver's, in nanoseconds, 0 for none. `policy` is that of the primary target's service,
+    `policy_of` the name of the `failover-policy` that says so, "" for none.
     """
 
     name: str
@@ -77,6 +79,8 @@ class ResolverNode:
     connect_timeout_ms: int
     load_balancer: "LoadBalancer | None" = None
     request_timeout: int = 0
+    policy: Policy = NO_POLICY
+    policy_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Chain:
 
     `nodes` are by key (`resolver:web.default.dc1`, `splitter:…`, `router:…`), `targets` by target id. `customization`
     is the 8-hex hash of the overrides that took effect, "" if none did. `reads` are the services whose entries the
-    compiler read: while none of those (nor `proxy-defaults`) changes, the chain does not change.
+    compiler read: while none of those (nor an entry named `global`) changes, the chain does not change.
     """
 
     service: ServiceName

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
 from pointsman.model.keys import gateway_plan_key, gateways_key, service_key, sidecar_plan_key
 from pointsman.model.names import Target, datacenter_sni
+from pointsman.model.policy import NO_POLICY, Policy, policy_json, read_policy
 from pointsman.model.stored import Damaged, shown
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class SidecarPlan:
     """One resolver node as the sidecars of `datacenter` see it: the primary target first, then those of failover.
 
     `customization` is the chain's hash, "" for none. `load_balancer` is the resolver's, None for Envoy's default.
+    `policy` is that of the primary target's service.
     """
 
     datacenter: str
@@ -49,6 +51,7 @@ class SidecarPlan:
     connect_timeout_ms: int
     targets: tuple[PlanTarget, ...]
     load_balancer: "LoadBalancer | None" = field(default=None, hash=False)
+    policy: Policy = NO_POLICY
 
     @cached_property
     def cluster_id(self) -> str:
@@ -179,6 +182,7 @@ def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
                     connect_timeout_ms=node.connect_timeout_ms,
                     targets=tuple(PlanTarget(t.target, t.filter, t.only_passing, t.mode) for t in targets),
                     load_balancer=node.load_balancer,
+                    policy=node.policy,
                 )
             )
     return plans
@@ -200,6 +204,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
     if plan.load_balancer:
         body["load_balancer"] = plan.load_balancer.model_dump(by_alias=True, exclude_defaults=True)
+    if policy := policy_json(plan.policy):
+        body["policy"] = policy
     return body
 
 
@@ -224,6 +230,7 @@ def _read_sidecar_plan(body: Mapping[str, Any]) -> SidecarPlan:
         connect_timeout_ms=body["connect_timeout_ms"],
         targets=tuple(_read_target(each) for each in body["targets"]),
         load_balancer=_read_load_balancer(body.get("load_balancer")),
+        policy=read_policy(body.get("policy") or {}),
     )
 
 

@@ -1,15 +1,20 @@
 """Explains where the traffic of a service goes, and why: its chain as a tree, with every target's health."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pointsman.chain.compiler import NO_OVERRIDES, compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import Chain, Overrides, ResolverNode, SplitterNode
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
-from pointsman.failover.selection import Instances, select, sentence
+from pointsman.failover.measured import Instances
+from pointsman.failover.rank import NO_FACTS, PLACES, Facts, Rank
+from pointsman.failover.selection import select
+from pointsman.failover.sentence import sentence
 from pointsman.model.entries import Mode
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.policy import Policy
 from pointsman.model.router import Route
 
 
@@ -20,7 +25,8 @@ class ExplainedTarget:
     `mode_source` is where the gateway mode comes from: "upstream override", "proxy override", "service-defaults",
     "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
     gateways its traffic can go through, None if it goes directly. `total` counts the instances that the target's filter
-    keeps, `healthy` the healthy ones among them. `silent` is whether all that is known of it comes from silent sources.
+    keeps, `healthy` the healthy ones among them, `needed` how many the policy wants. `silent` is whether all that is
+    known of it comes from silent sources.
     """
 
     target: Target
@@ -31,8 +37,10 @@ class ExplainedTarget:
     gateways: int | None
     healthy: int
     total: int
+    needed: int
     active: bool
     silent: bool
+    rank: Rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,8 @@ class ExplainedResolver:
 
     `chosen_by` is "pointsman" if Pointsman chooses among the targets, "envoy" if Envoy has all of them as priority
     tiers, and "" if there is only one. `request_timeout` is in nanoseconds, 0 for none, `policy` the load balancing
-    policy, "" for Envoy's own.
+    policy, "" for Envoy's own. `failover_policy` is what holds for the node, `policy_of` the name of the entry that
+    says so, "" for none.
     """
 
     key: str
@@ -49,6 +58,8 @@ class ExplainedResolver:
     connect_timeout_ms: int
     request_timeout: int
     policy: str
+    failover_policy: Policy
+    policy_of: str
     chosen_by: str
     targets: tuple[ExplainedTarget, ...]
     why: str
@@ -117,8 +128,10 @@ def silences(chain: Chain) -> frozenset[str]:
     return frozenset(each for plan in sidecar_plans(chain) for each in plan.silences())
 
 
-def explain_chain(chain: Chain, instances: Instances) -> Explanation:
-    """`explain` for a chain that is compiled already."""
+def explain_chain(
+    chain: Chain, instances: Instances, facts: Callable[[SidecarPlan], Facts] = lambda _: NO_FACTS
+) -> Explanation:
+    """`explain` for a chain that is compiled already. `facts` are what else is known of a plan's targets."""
     plans = {plan.targets[0].target.id: plan for plan in sidecar_plans(chain)}
     known: dict[str, Explained] = {}
 
@@ -126,7 +139,8 @@ def explain_chain(chain: Chain, instances: Instances) -> Explanation:
         if key not in known:
             node = chain.nodes[key]
             if isinstance(node, ResolverNode):
-                known[key] = _resolver(chain, key, node, plan=plans[node.target], instances=instances)
+                plan = plans[node.target]
+                known[key] = _resolver(chain, key, node, plan=plan, instances=instances, facts=facts(plan))
             elif isinstance(node, SplitterNode):
                 known[key] = ExplainedSplitter(key, tuple((weight, explained(to)) for weight, to in node.splits))
             else:
@@ -139,9 +153,9 @@ def explain_chain(chain: Chain, instances: Instances) -> Explanation:
 
 
 def _resolver(
-    chain: Chain, key: str, node: ResolverNode, *, plan: SidecarPlan, instances: Instances
+    chain: Chain, key: str, node: ResolverNode, *, plan: SidecarPlan, instances: Instances, facts: Facts
 ) -> ExplainedResolver:
-    selection = select(plan, instances)
+    selection = select(plan, instances, facts)
     targets = []
     for i, measured in enumerate(selection.measured):
         found = chain.targets[measured.target.target.id]
@@ -156,8 +170,10 @@ def _resolver(
                 gateways=None if through is None else sum(each.counts for each in instances.get(through, ())),
                 healthy=measured.healthy,
                 total=len(measured.instances),
+                needed=plan.policy.needed(len(measured.instances)),
                 active=i == selection.active,
                 silent=measured.silent,
+                rank=selection.ranks[i],
             )
         )
     several = "pointsman" if plan.measured else "envoy"
@@ -167,6 +183,8 @@ def _resolver(
         connect_timeout_ms=node.connect_timeout_ms,
         request_timeout=node.request_timeout,
         policy=node.load_balancer.policy if node.load_balancer else "",
+        failover_policy=node.policy,
+        policy_of=node.policy_of,
         chosen_by=several if len(targets) > 1 else "",
         targets=tuple(targets),
         why=sentence(plan, selection),
@@ -206,6 +224,7 @@ def _node_json(node: Explained) -> dict[str, Any]:
         "connect_timeout_ms": node.connect_timeout_ms,
         "request_timeout_ms": _milliseconds(node.request_timeout),
         "policy": node.policy,
+        "failover_policy": {"of": node.policy_of, **asdict(node.failover_policy)},
         "chosen_by": node.chosen_by,
         "targets": [_target_json(target) for target in node.targets],
         "why": node.why,
@@ -234,4 +253,6 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "total": explained.total,
         "active": explained.active,
         "silent": explained.silent,
+        "needed": explained.needed,
+        "rank": {place: getattr(explained.rank, place) for place in PLACES},
     }

@@ -11,6 +11,7 @@ from pointsman.failover.explain import (
     Explanation,
 )
 from pointsman.model.duration import duration_text
+from pointsman.model.policy import NO_POLICY
 from pointsman.model.router import Destination, HeaderMatch, QueryMatch, Route
 
 _Branch = tuple[str, Explained]
@@ -66,8 +67,25 @@ def _settings(node: ExplainedResolver) -> Iterator[str]:
         yield f"request timeout {duration_text(node.request_timeout)}"
     if node.policy:
         yield node.policy
+    if node.policy_of:
+        yield f'failover policy "{node.policy_of}"{_policy(node)}'
     if shared := _shared_filter(node.targets):
         yield shared
+
+
+def _policy(node: ExplainedResolver) -> str:
+    """What the policy sets, with a colon before it; "" if nothing."""
+    policy = node.failover_policy
+    parts = []
+    if policy.threshold != 1 or policy.percent:
+        parts.append(f"{policy.threshold}{'%' if policy.percent else ''} healthy")
+    if policy.failback_after_ms:
+        parts.append(f"failback after {duration_text(policy.failback_after_ms * 1_000_000)}")
+    if policy.gateways != NO_POLICY.gateways:
+        parts.append(f"gateways {policy.gateways}")
+    if policy.on_switch != NO_POLICY.on_switch:
+        parts.append(f"on switch {policy.on_switch}")
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iterator[str]:
@@ -80,8 +98,21 @@ def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iter
 
 
 def _health(each: ExplainedTarget) -> str:
-    silent = ", silent" if each.silent else ""
-    return f"{each.healthy} of {each.total} healthy{silent}" + (", active" if each.active else "")
+    return ", ".join([f"{each.healthy} of {each.total} healthy", *_notes(each), *(["active"] if each.active else [])])
+
+
+def _notes(each: ExplainedTarget) -> Iterator[str]:
+    """The places of its rank that count against it, without what the number of healthy instances says."""
+    if not each.rank.reachable:
+        yield "no way"
+    if not each.rank.undrained:
+        yield "drained"
+    if each.silent:
+        yield "silent"
+    if not each.rank.enough:
+        yield f"{each.needed} needed"
+    if not each.rank.calm:
+        yield "not for long enough"
 
 
 def _shared_filter(targets: Sequence[ExplainedTarget]) -> str:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, shown
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.failover_policy import FailoverPolicy
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
 from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
 from pointsman.model.router import ServiceRouter
@@ -98,9 +99,10 @@ class Namespace(Unsupported):
         return iter(())
 
 
-Entry = ProxyDefaults | ServiceDefaults | ServiceResolver | ServiceSplitter | ServiceRouter | Namespace
+Entry = ProxyDefaults | ServiceDefaults | ServiceResolver | ServiceSplitter | ServiceRouter | FailoverPolicy | Namespace
 
 _KINDS: dict[str, type[Entry]] = {
+    "failover-policy": FailoverPolicy,
     "namespace": Namespace,
     "proxy-defaults": ProxyDefaults,
     "service-defaults": ServiceDefaults,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pointsman.chain.compiler import compile_chain
-from pointsman.chain.entryset import EntrySet, references
+from pointsman.chain.complaints import PROXY_DEFAULTS
+from pointsman.chain.entryset import GLOBAL_POLICY, EntrySet, references
 from pointsman.chain.graph import Chain, ChainError, Overrides
 from pointsman.chain.plan import GatewayServicePlan, Plan, SidecarPlan, sidecar_plans
 from pointsman.chain.upstream import destination_of, overrides
@@ -27,8 +28,11 @@ _V = TypeVar("_V")
 
 _Request = tuple[ServiceName, str, str, Overrides]
 
-_OF_CHAINS = ("service-resolver", "service-splitter", "service-router", "service-defaults")
+_OF_CHAINS = ("service-resolver", "service-splitter", "service-router", "service-defaults", "failover-policy")
 """The kinds of entries that the compiler reads of a service."""
+
+_OF_ALL = (PROXY_DEFAULTS, GLOBAL_POLICY)
+"""The entries that it reads whatever the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class _Build:
     def _redone(self) -> list[str]:
         """The registrations to compile, those that are gone included."""
         changed = self.changes
-        everywhere = any(kind == "proxy-defaults" for kind, _, _ in changed.entries)
+        everywhere = any(each in changed.entries for each in _OF_ALL)
         if everywhere or self.old.root.writer != WRITER:
             return sorted({*self.old.registrations, *changed.registrations})
         services = touched(self.entries, changed.entries)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pointsman.failover.selection import Instances
+from pointsman.failover.measured import Instances
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, silence_key
 from pointsman.model.lease import Silence, marked

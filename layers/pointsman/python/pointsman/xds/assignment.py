@@ -12,7 +12,8 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, SidecarPlan
 from pointsman.failover.health import health_and_weight
-from pointsman.failover.selection import Instances, Measured, Selection, measure
+from pointsman.failover.measured import Instances, Measured, measure
+from pointsman.failover.selection import Selection
 from pointsman.model.instance import Instance
 
 OVERPROVISIONING_FACTOR = 100_000

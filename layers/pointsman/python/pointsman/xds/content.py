@@ -10,7 +10,10 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import DecodeError
 
 from pointsman.chain.plan import Plan, SidecarPlan
-from pointsman.failover.selection import Instances, select, sentence
+from pointsman.failover.measured import Instances
+from pointsman.failover.rank import NO_FACTS, Facts
+from pointsman.failover.selection import select
+from pointsman.failover.sentence import sentence
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import is_ip
 from pointsman.model.regex import bounded
@@ -142,13 +145,13 @@ def check_assignment(assignment: ClusterLoadAssignment) -> None:
                 raise InconsistentContent(f'load assignment "{name}" gives {place.address} the weight 0')
 
 
-def compute(plan: Plan, instances: Instances, trust_domain: str) -> Content:
-    """The content of `plan` with these `instances`: a function of its arguments alone.
+def compute(plan: Plan, instances: Instances, trust_domain: str, facts: Facts = NO_FACTS) -> Content:
+    """The content of `plan` with these `instances` and `facts`: a function of its arguments alone.
 
     Raises TooManySteps if its filters cost more than MOST_STEPS of `pointsman.model.regex`.
     """
     with bounded():
-        return _content(plan, instances, trust_domain)
+        return _content(plan, instances, trust_domain, facts=facts)
 
 
 def _cluster(plan: Plan, active: int, trust_domain: str) -> bytes:
@@ -167,9 +170,9 @@ def _make(plan: Plan, active: int, trust_domain: str) -> bytes:
 _make_small = lru_cache(maxsize=MOST_CLUSTERS)(_make)
 
 
-def _content(plan: Plan, instances: Instances, trust_domain: str) -> Content:
+def _content(plan: Plan, instances: Instances, trust_domain: str, *, facts: Facts) -> Content:
     if isinstance(plan, SidecarPlan):
-        selection = select(plan, instances)
+        selection = select(plan, instances, facts)
         return Content(
             cluster=_cluster(plan, selection.active, trust_domain),
             assignment=_bytes(sidecar_assignment(plan, selection, instances, trust_domain)),

@@ -18,7 +18,7 @@ from pointsman.chain.plan import (
     sidecar_plans,
 )
 from pointsman.chain.upstream import upstream_chain
-from pointsman.failover.selection import Instances
+from pointsman.failover.measured import Instances
 from pointsman.model.entries import Entry
 from pointsman.model.instance import Instance, read_instance
 from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key

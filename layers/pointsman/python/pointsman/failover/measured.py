@@ -1,0 +1,45 @@
+"""What is counted of a target: its instances after its filter, with their health and weight."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pointsman.chain.plan import PlanTarget
+from pointsman.failover.filters import predicate
+from pointsman.failover.health import health_and_weight
+from pointsman.model.instance import Instance
+
+Instances = Mapping[str, Sequence[Instance]]
+"""The instances that count, by the keys of a plan's inputs; a missing key has none."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A target's instances after its filter, each with its health and weight."""
+
+    target: PlanTarget
+    instances: tuple[tuple[Instance, bool, int], ...]
+
+    @cached_property
+    def healthy(self) -> int:
+        """How many of them are healthy."""
+        return sum([healthy for _, healthy, _ in self.instances])
+
+    @property
+    def heard(self) -> int:
+        """How many of them are healthy according to a source that is not silent."""
+        return sum(healthy and not instance.silent for instance, healthy, _ in self.instances)
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that is known of it, if anything, comes from silent sources."""
+        return bool(self.instances) and all(instance.silent for instance, _, _ in self.instances)
+
+
+def measure(target: PlanTarget, instances: Instances) -> Measured:
+    """The instances of `target` that its subset selects, with health and weight."""
+    found = [instance for instance in instances.get(target.instances, ()) if instance.counts]
+    if target.filter:
+        holds = predicate(target.filter)
+        found = [instance for instance in found if holds(instance.raw)]
+    return Measured(target, tuple([(each, *health_and_weight(each, target.only_passing)) for each in found]))

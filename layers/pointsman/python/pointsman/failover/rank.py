@@ -1,0 +1,97 @@
+"""The rank of each target of a plan: the one that ranks first serves (docs/failover.md, "Which target ranks first").
+
+A rank has eight places. The first in which two targets differ decides between them; the last one is never equal. A
+place of which nothing is known is true for all targets, so it decides nothing. What is left is Consul's rule: the first
+target with a healthy instance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from pointsman.chain.plan import SidecarPlan
+from pointsman.failover.measured import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What ranks the targets of one plan besides its policy and its instances, which have all else. Targets are named
+    by their position in the plan.
+
+    `drained` are those that an order takes traffic from, `pinned` the one that an order sends traffic to, None for
+    none. `restless` are those that have not been healthy for as long as the policy wants.
+    """
+
+    drained: frozenset[int] = frozenset()
+    pinned: int | None = None
+    restless: frozenset[int] = frozenset()
+
+
+NO_FACTS = Facts()
+"""Nothing is known, so nothing is moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """The places in their order: what is true ranks before what is false, a lower position before a higher one."""
+
+    healthy: bool
+    """It has a healthy instance."""
+
+    reachable: bool
+    """There is a way to it through well gateways, or the policy does not ask for one."""
+
+    undrained: bool
+    """No order takes traffic from it."""
+
+    heard: bool
+    """A source that is not silent tells of one of its healthy instances."""
+
+    pinned: bool
+    """An order sends traffic to it, or to no target."""
+
+    enough: bool
+    """As many of its instances are healthy as the policy wants, or none."""
+
+    calm: bool
+    """It has been healthy for as long as the policy wants."""
+
+    position: int
+    """Its place in the plan, from 0."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """A sort key: the target that ranks first has the least."""
+        return (*(not getattr(self, place) for place in PLACES), self.position)
+
+
+PLACES = tuple(each.name for each in fields(Rank))[:-1]
+"""The names of the places, without the position."""
+
+
+def ranks(plan: SidecarPlan, measured: Sequence[Measured], facts: Facts) -> tuple[Rank, ...]:
+    """The ranks of the targets of `plan`, in the order of the plan."""
+    return tuple(_rank(plan, i, each, facts) for i, each in enumerate(measured))
+
+
+def _rank(plan: SidecarPlan, i: int, measured: Measured, facts: Facts) -> Rank:
+    return Rank(
+        healthy=measured.healthy > 0,
+        reachable=True,
+        undrained=i not in facts.drained,
+        heard=measured.heard > 0,
+        pinned=facts.pinned in (None, i),
+        # Of a target without a healthy instance place 1 says enough: if there is no other, the primary stays.
+        enough=not measured.healthy or measured.healthy >= plan.policy.needed(len(measured.instances)),
+        calm=i not in facts.restless,
+        position=i,
+    )
+
+
+def as_tier(rank: Rank, measured: Measured) -> Rank:
+    """The rank of a target as a tier: without the health of its instances, by which Envoy itself chooses."""
+    return replace(rank, healthy=True, heard=not measured.silent)
+
+
+def deciding(ahead: Rank, behind: Rank) -> str:
+    """The place by which one rank is ahead of another."""
+    return next((each for each in PLACES if getattr(ahead, each) != getattr(behind, each)), "position")

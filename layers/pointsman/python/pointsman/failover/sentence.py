@@ -1,0 +1,96 @@
+"""Why a target serves, as a sentence."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pointsman.chain.plan import PlanTarget, SidecarPlan
+from pointsman.failover.measured import Measured
+from pointsman.failover.rank import Rank, deciding
+from pointsman.failover.selection import Selection
+from pointsman.model.names import Target
+
+_THAT = {
+    "reachable": " that can be reached",
+    "undrained": " that is not drained",
+    "heard": " that is heard of",
+    "enough": ", and enough of them",
+    "calm": " for long enough",
+}
+"""What the first healthy target has that others lack, by the place that decides."""
+
+
+def sentence(plan: SidecarPlan, selection: Selection) -> str:
+    """The reason for the selection, as one clause per target, up to the one that serves.
+
+    `dc1: 0 of 3 healthy; dc2: first with a healthy instance, through the local gateways`. Targets are named by
+    datacenter if they differ in nothing else, otherwise by id.
+    """
+    labels = _labels([each.target for each in plan.targets])
+    serving = selection.ranks[selection.active]
+    clauses = []
+    lacking: set[str] = set()
+    for i, (label, each) in enumerate(zip(labels, selection.measured, strict=True)):
+        rank = selection.ranks[i]
+        serves = each.healthy and i == selection.active
+        but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank)) if each.healthy else ""
+        if i and serves:
+            # That it is not heard of is said only of those before it, which would serve otherwise.
+            but = "".join(f", but {reason}" for reason in shortfalls(plan, each, replace(rank, heard=True)))
+            clauses.append(f"{label}: {_first(lacking)}{but}, {_way(each.target)}")
+        else:
+            way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""
+            clauses.append(f"{label}: {_counted(each)}{way}{but}")
+            if each.healthy:
+                lacking.add(deciding(serving, rank))
+        if serves:
+            break
+    else:
+        clauses.append(_none_healthy(labels, selection))
+    if len(labels) > 1 and not plan.measured:
+        clauses.append("Envoy itself chooses among these tiers")
+    return "; ".join(clauses)
+
+
+def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank) -> Iterator[str]:
+    """What keeps a target with healthy instances from ranking higher, in words, place by place."""
+    if not rank.reachable:
+        yield "no gateway on the way is well"
+    if not rank.undrained:
+        yield "it is drained"
+    if not rank.heard:
+        yield "nobody who tells of it is heard"
+    if not rank.enough:
+        yield f"{plan.policy.needed(len(measured.instances))} are needed"
+    if not rank.calm:
+        yield "not for long enough"
+
+
+def _first(lacking: set[str]) -> str:
+    """What makes the target that serves the first one; those before it lack the places `lacking` to it."""
+    if "pinned" in lacking:
+        return "pinned"
+    return "first with a healthy instance" + (_THAT.get(min(lacking), "") if len(lacking) == 1 else "")
+
+
+def _none_healthy(labels: Sequence[str], selection: Selection) -> str:
+    if len(labels) == 1:
+        return "there is no other target"
+    stays = f"{labels[selection.active]} ranks first" if selection.active else "the primary stays"
+    return f"no target has a healthy instance, so {stays}"
+
+
+def _labels(targets: Sequence[Target]) -> list[str]:
+    same = len({(each.service, each.subset, each.namespace) for each in targets}) == 1
+    return [each.datacenter if same else each.id for each in targets]
+
+
+def _counted(measured: Measured) -> str:
+    return f"{measured.healthy} of {len(measured.instances)} healthy" if measured.instances else "no instances"
+
+
+def _way(target: PlanTarget) -> str:
+    if target.mode == "local":
+        return "through the local gateways"
+    if target.mode == "remote":
+        return f"through the gateways of {target.target.datacenter}"
+    return "reached directly"

@@ -1,0 +1,42 @@
+"""Targets in a short notation: `1/3` has three instances, of which one is healthy; words beside it say what else is
+known: `silent`, `drained`, `pinned`, `restless`."""
+
+from collections.abc import Mapping
+
+from pointsman.chain.plan import PlanTarget, SidecarPlan
+from pointsman.failover.rank import Facts
+from pointsman.model.instance import Instance
+from pointsman.model.keys import service_key
+from pointsman.model.names import ServiceName, Target
+from pointsman.model.policy import NO_POLICY, Policy
+
+
+def plan_of(datacenters: int, policy: Policy = NO_POLICY, *, tiers: bool = False) -> SidecarPlan:
+    """Web in dc1, which fails over to dc2, dc3 and so on: through the local gateways, or in tiers."""
+    targets = [
+        PlanTarget(Target("web", "", "default", f"dc{i}"), mode="" if i == 1 or tiers else "local")
+        for i in range(1, datacenters + 1)
+    ]
+    return SidecarPlan("dc1", "tcp", "", 5000, tuple(targets), policy=policy)
+
+
+def known(*cells: str) -> tuple[Mapping[str, list[Instance]], Facts]:
+    """The instances and the facts that `cells` describe, one for each datacenter."""
+    words = [cell.split() for cell in cells]
+    instances = {}
+    for i, (counted, *more) in enumerate(words, 1):
+        healthy, total = map(int, counted.split("/"))
+        instances[service_key(f"dc{i}", ServiceName("default", "web"))] = [
+            _instance(n, n < healthy, "silent" in more) for n in range(total)
+        ]
+    pinned = next((i for i, each in enumerate(words) if "pinned" in each), None)
+    return instances, Facts(drained=_with("drained", words), pinned=pinned, restless=_with("restless", words))
+
+
+def _with(word: str, words: list[list[str]]) -> frozenset[int]:
+    return frozenset(i for i, each in enumerate(words) if word in each)
+
+
+def _instance(number: int, healthy: bool, silent: bool) -> Instance:
+    address = ("10.0.0.1", 8000 + number)
+    return Instance({}, True, not healthy, False, healthy, None, address, address, "agent", silent)
