@@ -90,6 +90,7 @@ def test_a_dark_datacenter_is_left_after_its_lease_and_every_page_says_so(
         told = capsys.readouterr().out
         assert "2 sources with a lease, 1 silent" in told
         assert "dc2: 1 of 1 healthy, but nobody who tells of it is heard; dc3: first with a healthy instance" in told
+        assert "agent-dc2  lease 3s, tells of 1 service, last heard at" in told
         assert "SILENT since" in told
         metrics = pointsman.page("/metrics").decode()
         assert 'pointsman_source_silent{datacenter="dc2",source="agent-dc2"} 1.0' in metrics

@@ -84,7 +84,10 @@ def _show_sources(sources: Sequence[SourceStatus]) -> None:
     click.echo(f"\n{counted(len(sources), 'source')} with a lease, {len(silent)} silent")
     for each in sources:
         lease = duration_text(each.lease_ms * 1_000_000)
-        line = f"  {each.datacenter}  {each.source}  lease {lease}, last heard at {each.at} with index {each.index}"
+        tells = "" if each.catalogs is None else f", tells of {counted(each.catalogs, 'service')}"
+        line = (
+            f"  {each.datacenter}  {each.source}  lease {lease}{tells}, last heard at {each.at} with index {each.index}"
+        )
         if each.silent_since:
             line = click.style(f"{line}; SILENT since {each.silent_since}", fg="red")
         click.echo(line, color=None if sys.stdout.isatty() else False)
