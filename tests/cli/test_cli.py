@@ -462,6 +462,7 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
         command = waiting.pop()
         assert run([*command, "--help"]) == 0
         text = capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]
+        assert "\b" not in text, "its examples are printed in one paragraph"
         if "\nCommands:" in text:
             lines = text.split("\nCommands:")[1].splitlines()
             waiting += [[*command, line.split()[0]] for line in lines if line.startswith("  ") and line[2] != " "]

@@ -65,16 +65,23 @@ def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
 def group() -> None:
     """Pointsman decides where Envoy traffic goes when a datacenter fails.
 
-    \b See a failover on this machine, step by step: pointsman quickstart mesh Start it on one machine: pointsman up
-    --store pointsman.db --files envoys/ Describe the mesh, then report health: pointsman apply --store pointsman.db
-    resolvers.yaml sidecars.json pointsman emit --url http://127.0.0.1:8420 event.json See what it decided: pointsman
-    status --store pointsman.db
+    \b
+    See a failover on this machine, step by step:
+      pointsman quickstart mesh
+    Start it on one machine:
+      pointsman up --store pointsman.db --files envoys/
+    Describe the mesh, then report health:
+      pointsman apply --store pointsman.db resolvers.yaml sidecars.json
+      pointsman emit --url http://127.0.0.1:8420 event.json
+    See what it decided:
+      pointsman status --store pointsman.db
 
     POINTSMAN_STORE can name the store for all commands. Exit codes: 0 done, 1 refused or failed (one line on stderr for
     each problem), 2 wrong usage; `emit` has more.
 
-    \b Enable completion of commands and options (bash_source, zsh_source, fish_source): eval
-    "$(_POINTSMAN_COMPLETE=bash_source pointsman)"
+    \b
+    Enable completion of commands and options (bash_source, zsh_source, fish_source):
+      eval "$(_POINTSMAN_COMPLETE=bash_source pointsman)"
     """
 
 
