@@ -2,7 +2,7 @@
 processes."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from pointsman.model.events import parse_event
@@ -31,13 +31,16 @@ class Control:
         """The full list of a service's instances in a datacenter."""
         self._ingest({"Service": service}, instances, dc)
 
-    def report_gateways(self, places: Mapping[str, tuple[str, int]], *, dc: str) -> None:
-        """The full list of a datacenter's mesh gateways: where each listens, by its id."""
+    def report_gateways(
+        self, places: Mapping[str, tuple[str, int]], *, dc: str, ill: Container[str] = frozenset()
+    ) -> None:
+        """The full list of a datacenter's mesh gateways: where each listens, by its id; the check of those that are
+        `ill` is critical."""
         gateways = [
             {
                 "Node": {"Node": f"node-{id_}", "Address": ip},
                 "Service": {"ID": id_, "Kind": "mesh-gateway", "Address": ip, "Port": port},
-                "Checks": [],
+                "Checks": [{"CheckID": "alive", "Status": "critical"}] if id_ in ill else [],
             }
             for id_, (ip, port) in places.items()
         ]
@@ -76,6 +79,11 @@ def s1(**upstreams: int) -> Document:
 def resolver(service: str, **fields: Any) -> Document:
     """A service-resolver."""
     return {"Kind": "service-resolver", "Name": service, **fields}
+
+
+def policy(**fields: Any) -> Document:
+    """The failover-policy of all services."""
+    return {"Kind": "failover-policy", "Name": "global", **fields}
 
 
 def defaults(service: str, **fields: Any) -> Document:

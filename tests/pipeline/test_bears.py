@@ -132,7 +132,8 @@ def test_a_newer_pointsman_says_what_it_raises_and_raises_it_with_the_next_confi
         engine.refresh()
         engine.refresh()
     (line,) = caplog.messages
-    assert "the oldest writer from 1 to 2 and the oldest adapter from 1 to 2" in line
+    writer, adapter = f"{bears.WRITER - 1} to {bears.WRITER}", f"{bears.ADAPTER - 1} to {bears.ADAPTER}"
+    assert f"the oldest writer from {writer} and the oldest adapter from {adapter}" in line
     assert _head(path) == before, "saying is not yet doing"
     configure(engine, parse_documents([sidecar("shop", "db")]))
     store.close()

@@ -36,6 +36,12 @@ class PlanTarget:
             return gateways_key(used_from)
         return gateways_key(self.target.datacenter) if self.mode == "remote" else None
 
+    def way(self, used_from: str) -> tuple[str, ...]:
+        """The keys of all mesh gateways on the way, those of each datacenter: of `used_from` in mode local, then of the
+        target's; none if the traffic goes directly."""
+        first = self.gateways(used_from)
+        return () if first is None else tuple(dict.fromkeys((first, gateways_key(self.target.datacenter))))
+
 
 @dataclass(frozen=True)
 class SidecarPlan:
@@ -83,7 +89,9 @@ class SidecarPlan:
 
     @cached_property
     def _inputs(self) -> tuple[str, ...]:
-        gateways = {each.gateways(self.datacenter) for each in self.targets}
+        gateways = {each.gateways(self.datacenter) for each in self.targets} - {None}
+        if self.policy.gateways == "require":
+            gateways |= {key for each in self.targets for key in each.way(self.datacenter)}
         return tuple(sorted({each.instances for each in self.targets} | {key for key in gateways if key}))
 
     def silences(self) -> frozenset[str]:

@@ -8,11 +8,14 @@ endpoints of another apart:
 - Older ones and unknown versions: the cluster carries the SNI. The name of its endpoints changes with it, so that the
   new cluster warms on its own endpoints while the old one keeps the previous ones.
 
-For all of them, an address in several priority tiers is sent once, where it is healthy (`pointsman.delivery.hosts`).
+For all of them, an address in several priority tiers is sent once, where it is healthy (`pointsman.delivery.hosts`),
+and gateways that are ill are left out while others on the same way are well.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -23,6 +26,7 @@ from pointsman.delivery.hosts import keep_each_host_once
 from pointsman.delivery.limits import set_limits
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.model.canonical import digest
+from pointsman.xds.assignment import Avoided, place_of
 from pointsman.xds.content import Content
 from pointsman.xds.gateway_listener import gateway_listener
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
@@ -127,6 +131,7 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
     content = snapshot.content
     cluster = Cluster.FromString(content.cluster)
     assignment = ClusterLoadAssignment.FromString(content.assignment)
+    _leave_out(assignment, content.avoided)
     keep_each_host_once(assignment)
     endpoints = cluster.name
     if content.measured:
@@ -159,6 +164,17 @@ def _take_sni_from_endpoints(cluster: Cluster, assignment: ClusterLoadAssignment
     for group in assignment.endpoints:
         for endpoint in group.lb_endpoints:
             endpoint.endpoint.hostname = serving
+
+
+def _leave_out(assignment: ClusterLoadAssignment, avoided: Iterable[Avoided]) -> None:
+    """Take the `avoided` gateways out of `assignment`: marked unhealthy they would get traffic where Envoy panics, and
+    marked as their service is they would get their share."""
+    for tier, places in groupby(avoided, key=itemgetter(0)):
+        group = assignment.endpoints[tier]
+        gone = {(address, port) for _, address, port in places}
+        kept = [each for each in group.lb_endpoints if place_of(each) not in gone]
+        del group.lb_endpoints[:]
+        group.lb_endpoints.extend(kept)
 
 
 def _sorted_listeners(listeners: tuple[bytes, ...], previous: Delivery | None) -> tuple[bytes, ...]:

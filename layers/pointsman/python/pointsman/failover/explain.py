@@ -8,6 +8,7 @@ from pointsman.chain.compiler import NO_OVERRIDES, compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import Chain, Overrides, ResolverNode, SplitterNode
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
+from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
 from pointsman.failover.rank import NO_FACTS, PLACES, Facts, Rank
 from pointsman.failover.selection import select
@@ -24,9 +25,9 @@ class ExplainedTarget:
 
     `mode_source` is where the gateway mode comes from: "upstream override", "proxy override", "service-defaults",
     "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
-    gateways its traffic can go through, None if it goes directly. `total` counts the instances that the target's filter
-    keeps, `healthy` the healthy ones among them, `needed` how many the policy wants. `silent` is whether all that is
-    known of it comes from silent sources.
+    gateways its traffic can go through, None if it goes directly, and `ill_gateways` how many of them are not well.
+    `total` counts the instances that the target's filter keeps, `healthy` the healthy ones among them, `needed` how
+    many the policy wants. `silent` is whether all that is known of it comes from silent sources.
     """
 
     target: Target
@@ -35,6 +36,7 @@ class ExplainedTarget:
     mode: Mode
     mode_source: str
     gateways: int | None
+    ill_gateways: int
     healthy: int
     total: int
     needed: int
@@ -159,7 +161,8 @@ def _resolver(
     targets = []
     for i, measured in enumerate(selection.measured):
         found = chain.targets[measured.target.target.id]
-        through = measured.target.gateways(plan.datacenter)
+        gateways = measured.target.gateways(plan.datacenter)
+        through = None if gateways is None else [each for each in instances.get(gateways, ()) if each.counts]
         targets.append(
             ExplainedTarget(
                 target=found.target,
@@ -167,7 +170,8 @@ def _resolver(
                 only_passing=found.only_passing,
                 mode=found.mode,
                 mode_source=found.mode_source,
-                gateways=None if through is None else sum(each.counts for each in instances.get(through, ())),
+                gateways=None if through is None else len(through),
+                ill_gateways=sum(not is_well(each) for each in through or ()),
                 healthy=measured.healthy,
                 total=len(measured.instances),
                 needed=plan.policy.needed(len(measured.instances)),
@@ -249,6 +253,7 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "mode": explained.mode,
         "mode_source": explained.mode_source,
         "gateways": explained.gateways,
+        "ill_gateways": explained.ill_gateways,
         "healthy": explained.healthy,
         "total": explained.total,
         "active": explained.active,

@@ -134,7 +134,8 @@ def _way(explanation: Explanation, each: ExplainedTarget) -> str:
         return f"direct, mode none{by}" if each.mode else "direct, no mode is set"
     where = explanation.used_from if each.mode == "local" else each.target.datacenter
     gateways = "gateway" if each.gateways == 1 else "gateways"
-    return f"through {each.gateways or 'no'} {each.mode} {gateways} in {where}{by}"
+    ill = f", {each.ill_gateways} of them ill" if each.ill_gateways else ""
+    return f"through {each.gateways or 'no'} {each.mode} {gateways} in {where}{ill}{by}"
 
 
 def _route(route: Route, otherwise: str) -> str:

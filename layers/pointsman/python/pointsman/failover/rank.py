@@ -8,8 +8,9 @@ target with a healthy instance.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from pointsman.chain.plan import SidecarPlan
-from pointsman.failover.measured import Measured
+from pointsman.chain.plan import PlanTarget, SidecarPlan
+from pointsman.failover.health import is_well
+from pointsman.failover.measured import Instances, Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,17 @@ PLACES = tuple(each.name for each in fields(Rank))[:-1]
 """The names of the places, without the position."""
 
 
-def ranks(plan: SidecarPlan, measured: Sequence[Measured], facts: Facts) -> tuple[Rank, ...]:
-    """The ranks of the targets of `plan`, in the order of the plan."""
-    return tuple(_rank(plan, i, each, facts) for i, each in enumerate(measured))
+def ranks(
+    plan: SidecarPlan, measured: Sequence[Measured], instances: Instances, facts: Facts = NO_FACTS
+) -> tuple[Rank, ...]:
+    """The ranks of the targets of `plan`, in the order of the plan. `measured` are counted from `instances`."""
+    return tuple(_rank(plan, i, each, instances, facts=facts) for i, each in enumerate(measured))
 
 
-def _rank(plan: SidecarPlan, i: int, measured: Measured, facts: Facts) -> Rank:
+def _rank(plan: SidecarPlan, i: int, measured: Measured, instances: Instances, *, facts: Facts) -> Rank:
     return Rank(
         healthy=measured.healthy > 0,
-        reachable=True,
+        reachable=plan.policy.gateways != "require" or _is_reachable(plan, measured.target, instances),
         undrained=i not in facts.drained,
         heard=measured.heard > 0,
         pinned=facts.pinned in (None, i),
@@ -84,6 +87,13 @@ def _rank(plan: SidecarPlan, i: int, measured: Measured, facts: Facts) -> Rank:
         enough=not measured.healthy or measured.healthy >= plan.policy.needed(len(measured.instances)),
         calm=i not in facts.restless,
         position=i,
+    )
+
+
+def _is_reachable(plan: SidecarPlan, target: PlanTarget, instances: Instances) -> bool:
+    """Whether a gateway of each datacenter on the way is well."""
+    return all(
+        any(each.counts and is_well(each) for each in instances.get(key, ())) for key in target.way(plan.datacenter)
     )
 
 

@@ -29,7 +29,7 @@ def select(plan: SidecarPlan, instances: Instances, facts: Facts = NO_FACTS) -> 
     none.
     """
     measured = tuple(measure(target, instances) for target in plan.targets)
-    ranked = ranks(plan, measured, facts)
+    ranked = ranks(plan, measured, instances, facts)
     indexes = range(len(measured))
     order = tuple(sorted(indexes, key=lambda i: as_tier(ranked[i], measured[i]).order))
     if plan.measured:

@@ -54,7 +54,7 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
 def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank) -> Iterator[str]:
     """What keeps a target with healthy instances from ranking higher, in words, place by place."""
     if not rank.reachable:
-        yield "no gateway on the way is well"
+        yield "no way through well gateways leads to it"
     if not rank.undrained:
         yield "it is drained"
     if not rank.heard:

@@ -10,8 +10,8 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoin
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, SidecarPlan
-from pointsman.failover.health import health_and_weight
+from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, Plan, SidecarPlan
+from pointsman.failover.health import health_and_weight, is_well
 from pointsman.failover.measured import Instances, Measured, measure
 from pointsman.failover.selection import Selection
 from pointsman.model.instance import Instance
@@ -23,6 +23,9 @@ MOST_ENDPOINTS: Final = 65_536
 """Endpoints that stay in memory as they are sent; a service's other ones are made for each of its snapshots."""
 
 _Place = tuple[str, int, bool, int]
+
+Avoided = tuple[int, str, int]
+"""A gateway that gets no traffic: the tier, the address and the port of its endpoint."""
 
 
 def sidecar_assignment(
@@ -42,6 +45,34 @@ def sidecar_assignment(
         endpoints=tiers,
         policy=ClusterLoadAssignment.Policy(overprovisioning_factor=UInt32Value(value=OVERPROVISIONING_FACTOR)),
     )
+
+
+def avoided(plan: Plan, selection: Selection | None, instances: Instances) -> tuple[Avoided, ...]:
+    """The mesh gateways in the load assignment of `plan` that get no traffic: those that are ill, as long as another
+    one of their tier is well. `selection` is that of a sidecar's plan."""
+    if isinstance(plan, SidecarPlan) and selection is not None:
+        if plan.policy.gateways == "ignore":
+            return ()
+        tiers = selection.order if not plan.measured else (selection.active,)
+        return tuple(
+            each
+            for tier, i in enumerate(tiers)
+            if (key := plan.targets[i].gateways(plan.datacenter)) is not None
+            for each in _ill(tier, instances.get(key, ()), is_own=plan.targets[i].mode == "local")
+        )
+    if isinstance(plan, GatewayRemotePlan):
+        (key,) = plan.inputs()
+        return tuple(_ill(0, instances.get(key, ()), is_own=False))
+    return ()
+
+
+def _ill(tier: int, gateways: Sequence[Instance], *, is_own: bool) -> Iterable[Avoided]:
+    places: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
+    for each in _counting(gateways):
+        places[is_well(each)].add(each.local if is_own else each.remote)
+    # Two gateways may share an address.
+    ill = places[False] - places[True] if places[True] else set()
+    return [(tier, address, port) for address, port in sorted(ill)]
 
 
 def gateway_assignment(
@@ -75,6 +106,12 @@ def _places(plan: SidecarPlan, measured: Measured, instances: Instances) -> list
         (*(each.local if own else each.remote), healthy, health_and_weight(each, only_passing=False)[1])
         for each in through
     ]
+
+
+def place_of(endpoint: LbEndpoint) -> tuple[str, int]:
+    """The address and port of an endpoint."""
+    place = endpoint.endpoint.address.socket_address
+    return str(place.address), int(place.port_value)
 
 
 def _counting(instances: Sequence[Instance]) -> Iterable[Instance]:

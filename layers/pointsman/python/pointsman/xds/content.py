@@ -17,7 +17,7 @@ from pointsman.failover.sentence import sentence
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import is_ip
 from pointsman.model.regex import bounded
-from pointsman.xds.assignment import gateway_assignment, sidecar_assignment
+from pointsman.xds.assignment import Avoided, avoided, gateway_assignment, place_of, sidecar_assignment
 from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
 
 MOST_CLUSTERS: Final = 4096
@@ -49,7 +49,8 @@ class Content:
     """What is published for a plan.
 
     `cluster` and `assignment` are serialized protobufs, `active` the id of the active target ("" for a mesh gateway's
-    clusters). If one of these three changes, the version does. `targets` and `sentence` say why, and change more often.
+    clusters). `avoided` are endpoints of `assignment` that no Envoy gets, because they are ill gateways and others are
+    well. If one of these four changes, the version does. `targets` and `sentence` say why, and change more often.
     """
 
     cluster: bytes
@@ -57,6 +58,7 @@ class Content:
     active: str
     targets: tuple[TargetHealth, ...]
     sentence: str
+    avoided: tuple[Avoided, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -66,7 +68,12 @@ class Content:
 
     def same_version(self, other: "Content") -> bool:
         """Whether an Envoy could not tell the two apart."""
-        return (self.cluster, self.assignment, self.active) == (other.cluster, other.assignment, other.active)
+        return (self.cluster, self.assignment, self.active, self.avoided) == (
+            other.cluster,
+            other.assignment,
+            other.active,
+            other.avoided,
+        )
 
     def check(self) -> str:
         """The cluster's name.
@@ -85,6 +92,7 @@ class Content:
                 f'the load assignment "{assignment.cluster_name}" is not that of cluster "{cluster.name}"'
             )
         check_assignment(assignment)
+        self._check_avoided(assignment)
         tiers = 1 if self.measured or not self.targets else len(self.targets)
         if len(assignment.endpoints) != tiers:
             raise InconsistentContent(
@@ -95,6 +103,19 @@ class Content:
             if not cluster.sni.startswith(f"{target}.internal."):
                 raise InconsistentContent(f'cluster "{cluster.name}" has SNI "{cluster.sni}", its target is {target}')
         return cluster.name
+
+    def _check_avoided(self, assignment: ClusterLoadAssignment) -> None:
+        left: dict[int, set[tuple[str, int]]] = {}
+        for tier, address, port in self.avoided:
+            if tier not in left and 0 <= tier < len(assignment.endpoints):
+                left[tier] = {place_of(each) for each in assignment.endpoints[tier].lb_endpoints}
+            if (address, port) not in left.get(tier, ()):
+                raise InconsistentContent(
+                    f'load assignment "{assignment.cluster_name}" has no {address}:{port} in tier {tier} to avoid'
+                )
+            left[tier].remove((address, port))
+        if any(not places for places in left.values()):
+            raise InconsistentContent(f'load assignment "{assignment.cluster_name}" avoids all gateways of a tier')
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +203,7 @@ def _content(plan: Plan, instances: Instances, trust_domain: str, *, facts: Fact
                 for each in selection.measured
             ),
             sentence=sentence(plan, selection),
+            avoided=avoided(plan, selection, instances),
         )
     assignment = gateway_assignment(plan, instances, trust_domain)
     places = sum(len(group.lb_endpoints) for group in assignment.endpoints)
@@ -191,6 +213,7 @@ def _content(plan: Plan, instances: Instances, trust_domain: str, *, facts: Fact
         active="",
         targets=(),
         sentence=f"{plan.cluster_id}: forwarded to {places} addresses",
+        avoided=avoided(plan, None, instances),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointsman.model.era import Era, era_json, read_era
 from pointsman.model.stored import Body, Damaged, Kind, check_kind, number, numbers, shown, tagged, text, truth
+from pointsman.xds.assignment import Avoided
 from pointsman.xds.content import Content, TargetHealth
 
 
@@ -85,9 +86,11 @@ class Snapshot:
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """`snapshot` as plain JSON values; `read_snapshot` is its inverse."""
     content = snapshot.content
+    avoided = {"avoided": [list(each) for each in content.avoided]} if content.avoided else {}
     return tagged(
         Kind.SNAPSHOT,
         {
+            **avoided,
             **era_json(snapshot.era),
             "generation": snapshot.provenance.generation,
             "catalog": dict(snapshot.provenance.catalog),
@@ -116,6 +119,7 @@ def read_snapshot(body: object) -> Snapshot:
             active=text(body, "active"),
             targets=_targets(body),
             sentence=text(body, "sentence"),
+            avoided=_avoided(body),
         ),
         provenance=Provenance(era.epoch, number(body, "generation"), numbers(body, "catalog")),
         since=text(body, "since"),
@@ -131,6 +135,22 @@ def _serialized(body: Body, field: str) -> bytes:
         return b64decode(text(body, field), validate=True)
     except (binascii.Error, ValueError):
         raise Damaged(f"its {field} is not base64") from None
+
+
+def _avoided(body: Body) -> tuple[Avoided, ...]:
+    match body.get("avoided", []):
+        case list(found):
+            return tuple(map(_avoid, found))
+        case other:
+            raise Damaged(f"its avoided gateways are {shown(other)}, which is not a list")
+
+
+def _avoid(raw: object) -> Avoided:
+    match raw:
+        case [int(tier), str(address), int(port)]:
+            return tier, address, port
+        case other:
+            raise Damaged(f"one of its avoided gateways is {shown(other)}")
 
 
 def _targets(body: Body) -> tuple[TargetHealth, ...]:
