@@ -7,10 +7,19 @@ from pathlib import PurePosixPath
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
-from pointsman.delivery.deliver import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
+from pointsman.chain.plan import Plan
+from pointsman.delivery.deliver import (
+    Delivery,
+    EnvoyVersion,
+    Form,
+    deliver_cluster,
+    deliver_gateway,
+    deliver_sidecar,
+)
 from pointsman.delivery.deliverable import check_manifest, check_snapshot
 from pointsman.delivery.endpoint_source import EndpointFiles, file_name
 from pointsman.delivery.limits import set_limits
@@ -101,6 +110,8 @@ def test_what_envoy_fails_over_itself_is_delivered_as_it_is_stored(envoy: EnvoyV
         cluster.eds_cluster_config.CopyFrom(Cluster.FromString(of.cluster).eds_cluster_config)
         for limit in ("circuit_breakers", "upstream_connection_options"):
             cluster.ClearField(limit)
+        cluster.outlier_detection.Clear()
+        cluster.common_lb_config.ClearField("update_merge_window")
         assert cluster == Cluster.FromString(of.cluster)
 
 
@@ -117,6 +128,31 @@ def test_a_failover_is_not_turned_away_by_defaults_and_silent_connections_end() 
     before = cluster.SerializeToString()
     set_limits(cluster)
     assert cluster.SerializeToString() == before
+
+
+@pytest.mark.parametrize("plan", [*map(sidecar_plan, ("", "local", "remote")), *gateway_plans()], ids=str)
+def test_who_is_not_reached_is_ejected_from_two_on_and_nobody_for_what_is_answered(plan: Plan) -> None:
+    for healthy in SELECTIONS.values():
+        of = snapshot(compute(plan, instances(healthy), TRUST_DOMAIN))
+        for hostnames in (True, False):
+            each = deliver_cluster(of, Form(hostnames, FILES))
+            outliers = Cluster.FromString(each.cluster).outlier_detection
+            assert outliers.split_external_local_origin_errors
+            # One of two is half of them. One of one is more, so it stays.
+            assert not outliers.always_eject_one_host.value
+            assert outliers.max_ejection_percent.value == 50
+            for answers in ("enforcing_consecutive_5xx", "enforcing_success_rate"):
+                assert outliers.HasField(answers)
+                assert getattr(outliers, answers).value == 0
+            assert not outliers.HasField("enforcing_consecutive_gateway_failure")  # off by default
+            # What is stored stays Consul's: Envoy's defaults.
+            assert Cluster.FromString(of.content.cluster).outlier_detection == OutlierDetection()
+    # What a cluster says of itself stays.
+    cluster = Cluster.FromString(of.content.cluster)
+    cluster.outlier_detection.consecutive_5xx.value = 7
+    before = OutlierDetection.FromString(cluster.outlier_detection.SerializeToString())
+    set_limits(cluster)
+    assert cluster.outlier_detection == before
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 import argparse
 import asyncio
+import ssl
 
 
 class Answer(asyncio.Protocol):
     """One connection: an answer to every request, until one says that it is the last."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, status: int = 200) -> None:
         body = name.encode()
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = f"HTTP/1.1 {status} So\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
         self._answer = head.encode() + body
         self._request = b""
         self._transport: asyncio.Transport | None = None
@@ -29,10 +30,10 @@ class Answer(asyncio.Protocol):
                 return
 
 
-async def serve(name: str, address: str, port: int) -> None:
-    """Answer `name` on `address`:`port` until killed."""
+async def serve(name: str, address: str, port: int, status: int = 200, tls: ssl.SSLContext | None = None) -> None:
+    """Answer `name` with `status` on `address`:`port` until killed."""
     server = await asyncio.get_running_loop().create_server(
-        lambda: Answer(name), address, port, backlog=1024, reuse_address=True
+        lambda: Answer(name, status), address, port, backlog=1024, reuse_address=True, ssl=tls
     )
     async with server:
         await server.serve_forever()
@@ -44,8 +45,17 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--status", type=int, default=200)
+    parser.add_argument(
+        "--certificate", help="the PEM file of its certificate: it speaks TLS itself, without a sidecar"
+    )
+    parser.add_argument("--private-key")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.name, arguments.address, arguments.port))
+    tls = None
+    if arguments.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(arguments.certificate, arguments.private_key)
+    asyncio.run(serve(arguments.name, arguments.address, arguments.port, arguments.status, tls))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,18 @@ class Talk(Asker):
             connection.close()
 
 
+def ask_once(ip: str, port: int, timeout: float = 5.0) -> Attempt:
+    """One request on a connection of its own."""
+    sent, body, failure = time.perf_counter(), b"", None
+    try:
+        with socket.create_connection((ip, port), timeout) as connection:
+            status, body = _ask(connection)
+        failure = None if status == b"200" else f"answered {status.decode()}"
+    except OSError as error:
+        failure = error.strerror or str(error)
+    return Attempt(sent, time.perf_counter(), None if failure else body.decode(), failure)
+
+
 def _ask(connection: socket.socket) -> tuple[bytes, bytes]:
     """The status and the body of an answer. Raises OSError without an answer."""
     connection.sendall(_REQUEST)

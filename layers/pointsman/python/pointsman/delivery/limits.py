@@ -1,11 +1,26 @@
-"""Sets circuit breakers and keepalives of a cluster on delivery."""
+"""Sets circuit breakers, keepalives and outlier detection of a cluster on delivery."""
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
+from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from pointsman.xds.pack import milliseconds
+
 _NO_LIMIT = UInt32Value(value=2**32 - 1)
+
+OUTLIERS = OutlierDetection(
+    split_external_local_origin_errors=True,
+    enforcing_consecutive_5xx=UInt32Value(value=0),
+    enforcing_success_rate=UInt32Value(value=0),
+    max_ejection_percent=UInt32Value(value=50),
+)
+"""Which hosts Envoy ejects for a while: those that five connections in a row did not reach, whatever they answer; at
+most half of them, so one of two, and never the only one."""
+
+MERGED_MS = 10
+"""Milliseconds after a change of hosts' health until Envoy applies the next one."""
 
 
 def set_limits(cluster: Cluster) -> None:
@@ -18,6 +33,13 @@ def set_limits(cluster: Cluster) -> None:
 
     An open connection to a dead target stays, whatever clusters and endpoints say; probes close silent ones within a
     minute and a half, as at a sidecar's own listener.
+
+    By default Envoy ejects at most a tenth of the hosts, which is nobody in a group of less than ten: of two instances,
+    one that is dead gets half of the requests until an event tells of it. It also ejects hosts whose application
+    answers 5xx, and behind a gateway that would be the gateway, for what somebody else answers. (Its
+    `always_eject_one_host` would eject an only host too, which then gets nothing for half a minute after it is back.)
+    And for a second after a host's health changed, no other change of health counts: when two die together, the second
+    gets requests for that second.
     """
     if not cluster.HasField("circuit_breakers"):
         thresholds = CircuitBreakers.Thresholds(
@@ -28,3 +50,7 @@ def set_limits(cluster: Cluster) -> None:
         probes, idle, interval = (UInt32Value(value=each) for each in (3, 60, 10))
         keepalive = TcpKeepalive(keepalive_probes=probes, keepalive_time=idle, keepalive_interval=interval)
         cluster.upstream_connection_options.CopyFrom(UpstreamConnectionOptions(tcp_keepalive=keepalive))
+    if cluster.outlier_detection == OutlierDetection():
+        cluster.outlier_detection.CopyFrom(OUTLIERS)
+    if not cluster.common_lb_config.HasField("update_merge_window"):
+        cluster.common_lb_config.update_merge_window.CopyFrom(milliseconds(MERGED_MS))
