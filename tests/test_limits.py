@@ -137,6 +137,14 @@ REACHED_BY = {
             "model/sources/upload.py MAX_UPLOAD_BYTES",
         ],
     },
+    "tests/cli/test_orders.py": {
+        "test_what_is_wrong_is_refused_with_the_way_out": [
+            "model/orders.py LONGEST_ORDER_SECONDS",
+        ],
+        "test_so_many_moves_are_shown_and_the_rest_is_counted": [
+            "cli/orders.py MOST_MOVES",
+        ],
+    },
     "tests/chain/test_chain_limits.py": {
         "test_a_chain_has_a_named_end": [
             "chain/compiler.py MOST_REDIRECTS MOST_SPLITS MOST_SPLITTERS MOST_TARGETS",
@@ -223,6 +231,27 @@ REACHED_BY = {
     "tests/pipeline/test_leases.py": {
         "test_a_datacenter_has_so_many_sources_with_leases_and_no_more": [
             "pipeline/renewals.py MOST_SOURCES",
+        ],
+    },
+    "tests/model/test_orders.py": {
+        "test_whatever_is_ordered_revisions_only_grow_and_the_same_ones_mean_the_same_orders": [
+            "model/orders.py MOST_ENDED MOST_SCOPES",
+        ],
+        "test_no_more_orders_are_in_force_than_a_bound": [
+            "model/orders.py MOST_IN_FORCE",
+        ],
+        "test_an_order_has_a_reason_of_one_line": [
+            "model/orders.py LONGEST_REASON",
+        ],
+    },
+    "tests/pipeline/test_orders.py": {
+        "test_a_refusal_names_so_many_and_counts_the_rest": [
+            "pipeline/give.py MOST_OBJECTIONS",
+        ],
+    },
+    "tests/machine/test_orders.py": {
+        "test_orders_are_looked_at_when_the_next_one_ends_and_every_few_seconds": [
+            "machine/ordering.py LOOK_SECONDS",
         ],
     },
     "tests/model/test_events.py": {

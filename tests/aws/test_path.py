@@ -44,9 +44,9 @@ def path(aws: Aws, event: Mapping[str, Any], latency: float = SLOW) -> tuple[int
 
 
 # Before the merge: the catalog and the config head. After it: the config head again, the catalogs that the plans read
-# (s2 in both datacenters, the gateways of dc1), who is silent in both, the heads of s1's cluster and of the gateways'
-# one, their manifest.
-READS = 2 + 1 + 3 + 2 + 2 + 1
+# (s2 in both datacenters, the gateways of dc1), who is silent in both, the orders, the heads of s1's cluster and of the
+# gateways' one, their manifest.
+READS = 2 + 1 + 3 + 2 + 1 + 2 + 1
 
 EVENTS: dict[str, tuple[Callable[[], dict[str, Any]], int, Mapping[str, int]]] = {
     # The catalog's write falls away; the heads are looked at all the same.

@@ -8,7 +8,12 @@ from pointsman.failover.rank import Facts
 from pointsman.model.instance import Instance
 from pointsman.model.keys import service_key
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.orders import Order, Subject, Verb
 from pointsman.model.policy import NO_POLICY, Policy
+
+UNTIL = "2026-11-27T14:00:00.000Z"
+DRAIN = Order("d-1", Subject(Verb.DRAIN), "", UNTIL, "kernel", "alice@laptop")
+PIN = Order("p-2", Subject(Verb.PIN), "", UNTIL, "a try", "alice@laptop")
 
 
 def plan_of(datacenters: int, policy: Policy = NO_POLICY, *, tiers: bool = False) -> SidecarPlan:
@@ -29,8 +34,10 @@ def known(*cells: str) -> tuple[Mapping[str, list[Instance]], Facts]:
         instances[service_key(f"dc{i}", ServiceName("default", "web"))] = [
             _instance(n, n < healthy, "silent" in more) for n in range(total)
         ]
-    pinned = next((i for i, each in enumerate(words) if "pinned" in each), None)
-    return instances, Facts(drained=_with("drained", words), pinned=pinned, restless=_with("restless", words))
+    drained, pinned = (
+        dict.fromkeys(_with(word, words), order) for word, order in (("drained", DRAIN), ("pinned", PIN))
+    )
+    return instances, Facts(drained, pinned, restless=_with("restless", words))
 
 
 def _with(word: str, words: list[list[str]]) -> frozenset[int]:

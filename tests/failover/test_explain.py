@@ -324,6 +324,8 @@ def test_programs_get_the_same_tree() -> None:
         "total": 0,
         "active": False,
         "silent": False,
+        "drained": "",
+        "pinned": "",
         "needed": 1,
         "rank": {
             "healthy": False,

@@ -9,7 +9,7 @@ from pointsman.failover.selection import select
 from pointsman.failover.sentence import sentence
 from pointsman.model.policy import NO_POLICY, Policy
 
-from tests.failover.notation import known, plan_of
+from tests.failover.notation import DRAIN, PIN, known, plan_of
 
 HALF = Policy(threshold=50, percent=True)
 TWO = Policy(threshold=2)
@@ -58,12 +58,16 @@ LOCAL = "through the local gateways"
             NO_POLICY,
             ["2/2 drained", "1/1"],
             [
-                "dc1: 2 of 2 healthy, but it is drained",
+                "dc1: 2 of 2 healthy, but it is drained by " + str(DRAIN),
                 "dc2: first with a healthy instance that is not drained, " + LOCAL,
             ],
         ),
-        (NO_POLICY, ["2/2", "1/1 pinned"], ["dc1: 2 of 2 healthy", "dc2: pinned, " + LOCAL]),
-        (NO_POLICY, ["2/2", "1/1 pinned silent"], ["dc1: 2 of 2 healthy"]),
+        (NO_POLICY, ["2/2", "1/1 pinned"], ["dc1: 2 of 2 healthy", f"dc2: pinned by {PIN}, " + LOCAL]),
+        (
+            NO_POLICY,
+            ["2/2", "1/1 pinned silent"],
+            ["dc1: 2 of 2 healthy", f"dc2: pinned by {PIN}, but nobody who tells of it is heard"],
+        ),
         (
             NO_POLICY,
             ["2/2 restless", "1/1"],
@@ -76,7 +80,7 @@ LOCAL = "through the local gateways"
             NO_POLICY,
             ["2/2 drained", "1/1 silent", "1/1"],
             [
-                "dc1: 2 of 2 healthy, but it is drained",
+                "dc1: 2 of 2 healthy, but it is drained by " + str(DRAIN),
                 "dc2: 1 of 1 healthy, but nobody who tells of it is heard",
                 "dc3: first with a healthy instance, " + LOCAL,
             ],

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.model.lease import Silence, read_lease, read_silence
+from pointsman.model.orders import NO_ORDERS, read_orders
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import Content
@@ -66,7 +67,12 @@ class Promises:
         if room == "leases":
             look = self._silence if keys.is_silence(new.key) else self._lease
         else:
-            rooms = {"config": self._config, "catalog": self._catalog, "snapshots": self._snapshot}
+            rooms = {
+                "config": self._config,
+                "catalog": self._catalog,
+                "snapshots": self._snapshot,
+                "orders": self._orders,
+            }
             look = rooms.get(room, self._manifest)
         look(new.key, before, after)
 
@@ -142,6 +148,18 @@ class Promises:
                 lease.heard > silent.place or not lease.lease_ms,
                 f"{key}: {source} is silent no more, though nothing was heard of it since {silent.place}",
             )
+
+    def _orders(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        was, now = read_orders(before) if before else NO_ORDERS, read_orders(after)
+        self._promise(now.revision == was.revision + 1, f"{key}: revision {was.revision} to {now.revision}")
+        for scope in was.in_force.keys() | now.in_force.keys():
+            old, new = was.in_force.get(scope), now.in_force.get(scope)
+            grown = was.revisions([scope]) != now.revisions([scope])
+            self._promise(
+                (old != new) == grown, f"{key}: of {scope} {old} became {new}, and its revision grew: {grown}"
+            )
+        for each in now.ended[: len(now.ended) - len(was.ended)]:
+            self._promise(bool(each.by) or each.at >= each.order.until, f"{key}: nobody ended {each} before its time")
 
     def _snapshot(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         now = read_snapshot(after)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
 from pointsman.model.keys import gateway_plan_key, gateways_key, service_key, sidecar_plan_key
 from pointsman.model.names import Target, datacenter_sni
+from pointsman.model.orders import drain_scope, freeze_scope, pin_scope
 from pointsman.model.policy import NO_POLICY, Policy, policy_json, read_policy
 from pointsman.model.stored import Damaged, shown
 
@@ -99,6 +100,17 @@ class SidecarPlan:
         choice."""
         return frozenset(each.target.datacenter for each in self.targets) if len(self.targets) > 1 else frozenset()
 
+    @cached_property
+    def orders(self) -> frozenset[str]:
+        """The scopes of the orders that the choice among its targets depends on; none where there is no choice."""
+        if len(self.targets) < 2:
+            return frozenset()
+        primary = self.targets[0].target.name
+        pins = {pin_scope(primary), pin_scope(primary, self.datacenter), freeze_scope(), freeze_scope(primary)}
+        drains = {drain_scope(each.target.datacenter) for each in self.targets}
+        drains |= {drain_scope(each.target.datacenter, each.target.name) for each in self.targets}
+        return frozenset(pins | drains)
+
 
 @dataclass(frozen=True)
 class GatewayServicePlan:
@@ -133,6 +145,11 @@ class GatewayServicePlan:
         """None: gateways forward to what there is."""
         return frozenset()
 
+    @property
+    def orders(self) -> frozenset[str]:
+        """None, likewise."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class GatewayRemotePlan:
@@ -161,6 +178,11 @@ class GatewayRemotePlan:
 
     def silences(self) -> frozenset[str]:
         """None: gateways forward to what there is."""
+        return frozenset()
+
+    @property
+    def orders(self) -> frozenset[str]:
+        """None, likewise."""
         return frozenset()
 
 

@@ -52,9 +52,10 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
         except ChainError as error:
             raise InvalidInput.single(f'service "{service}"', "", str(error)) from None
         wanted = sorted(inputs(chain))
-        stored = engine.store.get_many([*map(keys.catalog, wanted), *map(keys.silence, sorted(silences(chain)))])
-        instances = InputReadings(engine, stored).of(wanted, silences(chain)).instances()
-    explanation = explain_chain(chain, instances)
+        listed = [*map(keys.catalog, wanted), *map(keys.silence, sorted(silences(chain))), keys.ORDERS]
+        read = InputReadings(engine, engine.store.get_many(listed))
+        instances = read.of(wanted, silences(chain)).instances()
+        explanation = explain_chain(chain, instances, lambda plan: read.of((), (), plan.orders).facts(plan))
     if as_json:
         click.echo(orjson.dumps(explain_json(explanation), option=orjson.OPT_INDENT_2).decode())
     else:

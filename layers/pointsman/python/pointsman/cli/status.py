@@ -10,6 +10,7 @@ from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.rejected import AdapterStatus, ask, read_place
 from pointsman.model.duration import duration_text
+from pointsman.model.orders import Order, order_line
 from pointsman.model.words import counted
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.known import known_names
@@ -58,6 +59,7 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
     only = f", computed for {', '.join(found.datacenters)}" if found.datacenters else ""
     told = f", notices to {found.notices}" if found.notices else ""
     click.echo(f"config generation {found.generation}{behind}, trust domain {found.trust_domain or '-'}{only}{told}")
+    _show_orders(found.orders)
     for each in resolvers:
         _show(each)
     _show_sources(found.sources)
@@ -75,6 +77,13 @@ def _show_adapter(adapter: AdapterStatus) -> None:
     click.echo(click.style(first, fg="red") if bad else first, color=None if sys.stdout.isatty() else False)
     for line in others:
         click.echo(line)
+
+
+def _show_orders(orders: Sequence[Order]) -> None:
+    if orders:
+        click.echo(f"\n{counted(len(orders), 'order')} in force")
+    for each in orders:
+        click.echo(f"  {order_line(each)}")
 
 
 def _show_sources(sources: Sequence[SourceStatus]) -> None:

@@ -15,6 +15,7 @@ from pointsman.failover.selection import select
 from pointsman.failover.sentence import sentence
 from pointsman.model.entries import Mode
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.orders import Order
 from pointsman.model.policy import Policy
 from pointsman.model.router import Route
 
@@ -27,7 +28,8 @@ class ExplainedTarget:
     "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
     gateways its traffic can go through, None if it goes directly, and `ill_gateways` how many of them are not well.
     `total` counts the instances that the target's filter keeps, `healthy` the healthy ones among them, `needed` how
-    many the policy wants. `silent` is whether all that is known of it comes from silent sources.
+    many the policy wants. `silent` is whether all that is known of it comes from silent sources. `drained` and
+    `pinned` are the ids of the orders that say so, "" if none does.
     """
 
     target: Target
@@ -43,6 +45,8 @@ class ExplainedTarget:
     active: bool
     silent: bool
     rank: Rank
+    drained: str
+    pinned: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,11 @@ def silences(chain: Chain) -> frozenset[str]:
     return frozenset(each for plan in sidecar_plans(chain) for each in plan.silences())
 
 
+def orders(chain: Chain) -> frozenset[str]:
+    """The scopes of the orders that matter to `chain`."""
+    return frozenset(each for plan in sidecar_plans(chain) for each in plan.orders)
+
+
 def explain_chain(
     chain: Chain, instances: Instances, facts: Callable[[SidecarPlan], Facts] = lambda _: NO_FACTS
 ) -> Explanation:
@@ -178,6 +187,8 @@ def _resolver(
                 active=i == selection.active,
                 silent=measured.silent,
                 rank=selection.ranks[i],
+                drained=_id(selection.facts.drained.get(i)),
+                pinned=_id(selection.facts.pinned.get(i)),
             )
         )
     several = "pointsman" if plan.measured else "envoy"
@@ -193,6 +204,10 @@ def _resolver(
         targets=tuple(targets),
         why=sentence(plan, selection),
     )
+
+
+def _id(order: Order | None) -> str:
+    return "" if order is None else order.id
 
 
 def explain_json(explanation: Explanation) -> dict[str, Any]:
@@ -258,6 +273,8 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "total": explained.total,
         "active": explained.active,
         "silent": explained.silent,
+        "drained": explained.drained,
+        "pinned": explained.pinned,
         "needed": explained.needed,
         "rank": {place: getattr(explained.rank, place) for place in PLACES},
     }

@@ -105,10 +105,12 @@ def _notes(each: ExplainedTarget) -> Iterator[str]:
     """The places of its rank that count against it, without what the number of healthy instances says."""
     if not each.rank.reachable:
         yield "no way"
-    if not each.rank.undrained:
-        yield "drained"
+    if each.drained:
+        yield f"drained ({each.drained})"
     if each.silent:
         yield "silent"
+    if each.pinned:
+        yield f"pinned ({each.pinned})"
     if not each.rank.enough:
         yield f"{each.needed} needed"
     if not each.rank.calm:

@@ -26,6 +26,11 @@ class Measured:
         return sum([healthy for _, healthy, _ in self.instances])
 
     @property
+    def weight(self) -> int:
+        """The weight of the healthy ones together."""
+        return sum(weight for _, healthy, weight in self.instances if healthy)
+
+    @property
     def heard(self) -> int:
         """How many of them are healthy according to a source that is not silent."""
         return sum(healthy and not instance.silent for instance, healthy, _ in self.instances)

@@ -5,12 +5,13 @@ place of which nothing is known is true for all targets, so it decides nothing. 
 target with a healthy instance.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances, Measured
+from pointsman.model.orders import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,12 @@ class Facts:
     """What ranks the targets of one plan besides its policy and its instances, which have all else. Targets are named
     by their position in the plan.
 
-    `drained` are those that an order takes traffic from, `pinned` the one that an order sends traffic to, None for
-    none. `restless` are those that have not been healthy for as long as the policy wants.
+    `drained` are those that an order takes traffic from, `pinned` those that an order sends traffic to, each with the
+    order. `restless` are those that have not been healthy for as long as the policy wants.
     """
 
-    drained: frozenset[int] = frozenset()
-    pinned: int | None = None
+    drained: Mapping[int, Order] = field(default_factory=dict)
+    pinned: Mapping[int, Order] = field(default_factory=dict)
     restless: frozenset[int] = frozenset()
 
 
@@ -82,7 +83,7 @@ def _rank(plan: SidecarPlan, i: int, measured: Measured, instances: Instances, *
         reachable=plan.policy.gateways != "require" or _is_reachable(plan, measured.target, instances),
         undrained=i not in facts.drained,
         heard=measured.heard > 0,
-        pinned=facts.pinned in (None, i),
+        pinned=not facts.pinned or i in facts.pinned,
         # Of a target without a healthy instance place 1 says enough: if there is no other, the primary stays.
         enough=not measured.healthy or measured.healthy >= plan.policy.needed(len(measured.instances)),
         calm=i not in facts.restless,

@@ -13,13 +13,14 @@ class Selection:
 
     `active` is its index among the plan's targets. For a node with priority tiers it is the first tier with a healthy
     instance, for information only, because there Envoy chooses. `order` are the indexes of the targets in the order of
-    their tiers. `measured` and `ranks` are in the order of the plan.
+    their tiers. `measured` and `ranks` are in the order of the plan. `facts` are those that ranked them.
     """
 
     active: int
     measured: tuple[Measured, ...]
     ranks: tuple[Rank, ...]
     order: tuple[int, ...]
+    facts: Facts = NO_FACTS
 
 
 def select(plan: SidecarPlan, instances: Instances, facts: Facts = NO_FACTS) -> Selection:
@@ -36,4 +37,4 @@ def select(plan: SidecarPlan, instances: Instances, facts: Facts = NO_FACTS) -> 
         active = min(indexes, key=lambda i: ranked[i].order)
     else:
         active = next((i for i in order if measured[i].healthy), 0)
-    return Selection(active, measured, ranked, order)
+    return Selection(active, measured, ranked, order, facts)

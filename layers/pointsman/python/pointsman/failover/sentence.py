@@ -8,6 +8,7 @@ from pointsman.failover.measured import Measured
 from pointsman.failover.rank import Rank, deciding
 from pointsman.failover.selection import Selection
 from pointsman.model.names import Target
+from pointsman.model.orders import Order, Verb
 
 _THAT = {
     "reachable": " that can be reached",
@@ -32,31 +33,37 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
     for i, (label, each) in enumerate(zip(labels, selection.measured, strict=True)):
         rank = selection.ranks[i]
         serves = each.healthy and i == selection.active
-        but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank)) if each.healthy else ""
+        order = selection.facts.drained.get(i)
+        pinned = selection.facts.pinned.get(i) if serves else None
+        but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank, order)) if each.healthy else ""
         if i and serves:
             # That it is not heard of is said only of those before it, which would serve otherwise.
-            but = "".join(f", but {reason}" for reason in shortfalls(plan, each, replace(rank, heard=True)))
-            clauses.append(f"{label}: {_first(lacking)}{but}, {_way(each.target)}")
+            but = "".join(f", but {reason}" for reason in shortfalls(plan, each, replace(rank, heard=True), order))
+            clauses.append(f"{label}: {_first(lacking, pinned)}{but}, {_way(each.target)}")
         else:
             way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""
-            clauses.append(f"{label}: {_counted(each)}{way}{but}")
+            clauses.append(f"{label}: {_counted(each)}{f', {_kept(pinned)}' if pinned else ''}{way}{but}")
             if each.healthy:
                 lacking.add(deciding(serving, rank))
         if serves:
             break
     else:
         clauses.append(_none_healthy(labels, selection))
+    if selection.active in selection.facts.drained and len(labels) > 1 and selection.measured[selection.active].healthy:
+        clauses.append("no healthy target is left that is not drained")
+    clauses += _without_effect(plan, labels, selection)
     if len(labels) > 1 and not plan.measured:
         clauses.append("Envoy itself chooses among these tiers")
     return "; ".join(clauses)
 
 
-def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank) -> Iterator[str]:
-    """What keeps a target with healthy instances from ranking higher, in words, place by place."""
+def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank, drained: Order | None) -> Iterator[str]:
+    """What keeps a target with healthy instances from ranking higher, in words, place by place. `drained` is the order
+    that drains it, if one does."""
     if not rank.reachable:
         yield "no way through well gateways leads to it"
     if not rank.undrained:
-        yield "it is drained"
+        yield f"it is drained by {drained}"
     if not rank.heard:
         yield "nobody who tells of it is heard"
     if not rank.enough:
@@ -65,11 +72,29 @@ def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank) -> Iterator[st
         yield "not for long enough"
 
 
-def _first(lacking: set[str]) -> str:
-    """What makes the target that serves the first one; those before it lack the places `lacking` to it."""
-    if "pinned" in lacking:
-        return "pinned"
+def _first(lacking: set[str], pinned: Order | None) -> str:
+    """What makes the target that serves the first one; those before it lack the places `lacking` to it. `pinned` is the
+    order that pins it, if one does."""
+    if pinned is not None:
+        return _kept(pinned)
     return "first with a healthy instance" + (_THAT.get(min(lacking), "") if len(lacking) == 1 else "")
+
+
+def _kept(order: Order) -> str:
+    """That a target is pinned, in words."""
+    return f"{'frozen' if order.subject.verb is Verb.FREEZE else 'pinned'} by {order}"
+
+
+def _without_effect(plan: SidecarPlan, labels: Sequence[str], selection: Selection) -> Iterator[str]:
+    """A clause for each target that is pinned while another one serves."""
+    pinned = selection.facts.pinned
+    if selection.active in pinned:
+        return
+    for i, order in sorted(pinned.items()):
+        each = selection.measured[i]
+        reasons = list(shortfalls(plan, each, selection.ranks[i], selection.facts.drained.get(i)))
+        why = reasons[0] if each.healthy and reasons else _counted(each)
+        yield f"{labels[i]}: {_kept(order)}, but {why}"
 
 
 def _none_healthy(labels: Sequence[str], selection: Selection) -> str:

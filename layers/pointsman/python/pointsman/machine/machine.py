@@ -19,6 +19,7 @@ from pointsman.disk.access import read_group
 from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.intake import intake
 from pointsman.machine.observing import Observing
+from pointsman.machine.ordering import Ordering
 from pointsman.machine.parts import stop_on_signals
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
@@ -28,6 +29,8 @@ from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.observer import Observer
+from pointsman.pipeline.order_watch import OrderWatch
+from pointsman.pipeline.orders import end_due
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.retention import Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
@@ -155,6 +158,7 @@ class Machine:
         reconciling = Reconciling(turn, self._settings.reconcile_every)
         retention = Retention(engine, pause=reconciling.pause)
         observing = Observing(Observer(engine), report)
+        ordering = Ordering(OrderWatch(engine), report)
         adapter = AdapterProcess(store, self._settings.adapter, kept)
         adapter.parts.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
@@ -171,6 +175,8 @@ class Machine:
         adapter.metrics.each_source(
             "pointsman_source_silent", "Whether a source with a lease was not heard for all of it.", observing.silent
         )
+        adapter.parts.watch("orders", lambda: ordering.alive, lambda: ordering.problem)
+        adapter.metrics.gauge("pointsman_orders", "Orders of operators that are in force.", lambda: ordering.in_force)
         app = intake(
             engine,
             report,
@@ -194,6 +200,8 @@ class Machine:
             reconciling.start(soon=is_away)
             serving.callback(observing.stop)
             observing.start()
+            serving.callback(ordering.stop)
+            ordering.start()
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)
@@ -214,6 +222,8 @@ class Machine:
 
     def _begin_config(self, engine: Engine) -> None:
         probe(self._settings.store, engine.store, report)
+        # Before anything is computed.
+        end_due(engine)
         done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         for warning in done.settled.warnings:
             report(warning)

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     LEASE = "lease"
     SILENCE = "silence"
     WAKE = "wake"
+    ORDERS = "orders"
+    FROZEN = "frozen"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

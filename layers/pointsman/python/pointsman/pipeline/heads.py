@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pointsman.chain.plan import Plan
+from pointsman.model.orders import Order
 from pointsman.model.stored import Damaged, number, parse
 from pointsman.pipeline.kept import Kept
 from pointsman.pipeline.objects import number_beyond
@@ -14,7 +15,8 @@ from pointsman.xds.snapshot import Provenance, Snapshot, read_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a content was computed from: the plan, the trust domain, and the etag of each catalog and silence.
+    """What a content was computed from: the plan, the trust domain, the etag of each catalog and silence, and its
+    orders.
 
     Equal inputs give equal content.
     """
@@ -22,6 +24,7 @@ class Inputs:
     plan: Plan
     trust_domain: str
     etags: tuple[str | None, ...]
+    orders: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

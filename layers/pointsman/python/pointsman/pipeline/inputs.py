@@ -1,13 +1,19 @@
-"""What a cluster is computed from: the instances, as the catalogs have them and the silent sources mark them."""
+"""What a cluster is computed from: the instances, as the catalogs have them and the silent sources mark them, and the
+orders."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pointsman.chain.plan import Plan, SidecarPlan
 from pointsman.failover.measured import Instances
+from pointsman.failover.ordered import Frozen, ordered
+from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, silence_key
 from pointsman.model.lease import Silence, marked
+from pointsman.model.orders import Order, Orders
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.orders import frozen_by, read_orders_object
 from pointsman.pipeline.readings import CatalogReading
 from pointsman.pipeline.silences import SilenceReading, read_silence_object
 from pointsman.store import keys
@@ -17,12 +23,18 @@ from pointsman.store.protocol import Stored
 @dataclass(frozen=True, slots=True)
 class Found:
     """What was read: `revisions` of all of it by its key, and `etags` in the order in which it was asked for (None:
-    absent)."""
+    absent). `orders` are those in force, the newest last, with the `frozen` targets."""
 
     revisions: Mapping[str, int]
     etags: tuple[str | None, ...]
+    orders: tuple[Order, ...]
+    frozen: Frozen
     _instances: Mapping[str, Sequence[Instance]]
     _silences: Mapping[str, Silence]
+
+    def facts(self, plan: Plan) -> Facts:
+        """What else ranks the targets of `plan`, of which these are the inputs."""
+        return ordered(plan, self.orders, self.frozen) if isinstance(plan, SidecarPlan) else NO_FACTS
 
     def instances(self) -> Instances:
         """The instances that count, by the keys of their catalogs, those of silent sources marked."""
@@ -44,10 +56,11 @@ class InputReadings:
         self._engine, self._objects = engine, objects
         self._catalogs: dict[str, CatalogReading] = {}
         self._silences: dict[str, SilenceReading] = {}
+        self._orders: Orders | None = None
 
-    def of(self, sources: Iterable[str], silences: Iterable[str]) -> Found:
-        """What was read of the catalogs with the keys `sources`, and of the silent sources of the datacenters
-        `silences`. Raises StoreError if one is damaged."""
+    def of(self, sources: Iterable[str], silences: Iterable[str], scopes: Collection[str] = ()) -> Found:
+        """What was read of the catalogs with the keys `sources`, of the silent sources of the datacenters `silences`,
+        and of the orders about `scopes`. Raises StoreError if one is damaged."""
         catalogs = {source: self._catalog(source) for source in sources}
         revisions = {source: each.catalog.revision for source, each in catalogs.items()}
         etags = [each.etag for each in catalogs.values()]
@@ -59,7 +72,24 @@ class InputReadings:
                 revisions[silence_key(datacenter)] = reading.silence.revision
             if reading.silence.sources:
                 silent[datacenter] = reading.silence
-        return Found(revisions, tuple(etags), {source: each.instances for source, each in catalogs.items()}, silent)
+        orders: tuple[Order, ...] = ()
+        if scopes:
+            known = self._all_orders()
+            revisions |= known.revisions(scopes)
+            orders = known.of(scopes)
+        return Found(
+            revisions,
+            tuple(etags),
+            orders,
+            frozen_by(self._engine, orders),
+            {source: each.instances for source, each in catalogs.items()},
+            silent,
+        )
+
+    def _all_orders(self) -> Orders:
+        if self._orders is None:
+            self._orders = read_orders_object(self._objects.get(keys.ORDERS)).orders
+        return self._orders
 
     def _catalog(self, source: str) -> CatalogReading:
         found = self._catalogs.get(source)

@@ -13,6 +13,7 @@ from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests
 from pointsman.pipeline.moved import MovedManifest
+from pointsman.pipeline.orders import end_due
 from pointsman.pipeline.propagate import Progress, propagate, retire
 from pointsman.pipeline.rosters import publish_roster, remote_job, service_job
 from pointsman.pipeline.settle import BATCH, Jobs, Settled, settle
@@ -41,7 +42,7 @@ class Reconciled:
 
 
 def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconciled:
-    """Finish what crashes left, recompute every cluster, and end what no plan has any more.
+    """End orders that are due, finish what crashes left, recompute every cluster, and end what no plan has any more.
 
     It sends notices step by step, so that followers get those of what was done before a crash. A refused notice stops
     no repair. Raises Contended if the config keeps changing meanwhile, and StoreUnavailable if everything is repaired
@@ -50,6 +51,7 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
     What another epoch published is published again, even if it is the same.
     """
     found = _Found()
+    end_due(engine)
     for _ in range(ATTEMPTS):
         _save_settings(engine)
         found.warnings += propagate(engine, progress).warnings

@@ -14,6 +14,7 @@ from pointsman.pipeline.config import ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import ObjectCache
+from pointsman.pipeline.orders import read_orders_object
 from pointsman.store import keys
 from pointsman.store.protocol import Forgetful, Listed, StoreError
 
@@ -148,6 +149,7 @@ class Retention:
             for root in self._kept_roots(head, listed, now):
                 reached.update(map(keys.config_object, root.objects()))
                 oldest = root.generation
+            reached.update(self._frozen())
         except StoreError:
             if self._engine.refresh().oldest > head.oldest:
                 return 0  # another process has removed some of them: the next run tries again
@@ -169,6 +171,12 @@ class Retention:
         if removed == len(gone):
             self._looked_at = (head.generation, now)
         return removed
+
+    def _frozen(self) -> Iterator[str]:
+        """The keys of the lists of pins that orders in force refer to. (A list of a freeze that begins now is new.)"""
+        for order in read_orders_object(self._engine.store.get(keys.ORDERS)).orders:
+            if order.frozen:
+                yield keys.config_object(order.frozen)
 
     def _kept_roots(self, head: ConfigHead, listed: dict[str, float], now: float) -> Iterator[Root]:
         """The current root and the earlier ones that are kept, newest first. Those not published yet are kept."""

@@ -182,6 +182,7 @@ def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, di
     wanted += [keys.catalog(source) for source in sorted({s for job in batch.values() for s in job.plan.inputs()})]
     silences = {keys.silence(datacenter) for job in batch.values() for datacenter in job.plan.silences()}
     wanted += sorted(silences - set(extra))
+    wanted += [keys.ORDERS] if any(job.plan.orders for job in batch.values()) else []
     wanted += [keys.snapshot(key) for key in batch]
     objects = engine.store.get_many(wanted)
     return read_config_head(objects.get(keys.CONFIG_HEAD)), objects
@@ -305,10 +306,10 @@ def recompute(
 
     If that of `reading` was computed from the same, it is taken from there.
     """
-    found = read.of(job.plan.inputs(), job.plan.silences())
-    inputs = Inputs(job.plan, trust_domain, found.etags)
+    found = read.of(job.plan.inputs(), job.plan.silences(), job.plan.orders)
+    inputs = Inputs(job.plan, trust_domain, found.etags, found.orders)
     if reading.snapshot is not None and reading.inputs == inputs:
         content = reading.snapshot.content
     else:
-        content = compute(job.plan, found.instances(), trust_domain)
+        content = compute(job.plan, found.instances(), trust_domain, found.facts(job.plan))
     return content, Provenance(epoch, job.generation, found.revisions), inputs

@@ -6,9 +6,11 @@ from typing import Any
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.model.lease import Silence
+from pointsman.model.orders import Order, order_json
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.heads import read_head_object
+from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.settle import BATCH
 from pointsman.pipeline.silences import DamagedSilence, read_silence_object
@@ -65,8 +67,8 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The config generation, how far it is published, every resolver, ordered by datacenter and cluster, and every
-    source with a lease, the silent ones first.
+    """The config generation, how far it is published, every resolver, ordered by datacenter and cluster, every source
+    with a lease, the silent ones first, and every order in force.
 
     `datacenters` are those in scope, none for all; resolvers of others are not included. `notices` is the topic whose
     followers are told of what is written, "" if there is none.
@@ -79,6 +81,7 @@ class Status:
     resolvers: tuple[ResolverStatus, ...]
     sources: tuple[SourceStatus, ...] = ()
     notices: str = ""
+    orders: tuple[Order, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -90,6 +93,7 @@ class Status:
             "notices": self.notices,
             "resolvers": [each.json() for each in self.resolvers],
             "sources": [each.json() for each in self.sources],
+            "orders": [order_json(each) for each in self.orders],
         }
 
 
@@ -131,6 +135,7 @@ def status(engine: Engine) -> Status:
         tuple(resolvers),
         sources(engine),
         engine.notices_beside(head),
+        tuple(read_orders_object(engine.store.get(keys.ORDERS)).orders),
     )
 
 

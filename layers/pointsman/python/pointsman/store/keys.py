@@ -21,6 +21,8 @@ CONFIG_OBJECTS = "config/objects/"
 LEASES = "leases/"
 WAKE = "wake"
 """When leases are looked at next, where no process does it all the time."""
+ORDERS = "orders"
+"""The orders of operators."""
 
 
 def config_object(digest: str) -> str:
