@@ -30,6 +30,7 @@ from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
+from pointsman.model.since import timed
 from pointsman.model.sources.pointer import ListsAt, Pointer
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import SourceSettings, read_events
@@ -140,8 +141,10 @@ def read_record(record: Record, account: str) -> Taken:
             return Taken(upload=upload)
         if (wake := wake_number(raw)) is not None:
             return Taken(wake=wake)
-        reading = read(raw, account)
-        return Taken(reading.events, reading.ignored)
+        reading, sent = read(raw, account), record.sent
+        # The queue took it in: an event without a time has that one, however often it is delivered.
+        events = [timed(each, int(sent.timestamp() * 1000)) if sent else each for each in reading.events]
+        return Taken(tuple(events), reading.ignored)
     except Exception as error:
         return Taken(error=error)
 

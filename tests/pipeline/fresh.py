@@ -11,6 +11,7 @@ from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.lease import Silence, marked, read_silence
+from pointsman.model.since import MARKS
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
@@ -195,3 +196,20 @@ def _exists(entries: EntrySet, key: str) -> bool:
     """Whether gateways pass on what is under the catalog key `key`: services of namespaces that were created."""
     service = service_in(key)
     return is_gateways_key(key) or (service is not None and service.namespace in entries.namespaces())
+
+
+def unmarked(catalog: Catalog) -> dict[str, Any]:
+    """The sources of a catalog without the marks that say since when an instance is healthy."""
+    return {
+        name: source
+        | {
+            "instances": {
+                node: {
+                    id_: {key: value for key, value in registers.items() if key not in MARKS}
+                    for id_, registers in ids.items()
+                }
+                for node, ids in source["instances"].items()
+            }
+        }
+        for name, source in catalog.sources.items()
+    }

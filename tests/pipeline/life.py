@@ -53,7 +53,7 @@ from tests.pipeline.acts import (
 from tests.pipeline.begun import begun
 from tests.pipeline.bucket import Bucket
 from tests.pipeline.following import Followers
-from tests.pipeline.fresh import catalogs_in, delivered, published, rebuilt, rendered
+from tests.pipeline.fresh import catalogs_in, delivered, published, rebuilt, rendered, unmarked
 from tests.pipeline.interleaving import Interleaving, Task
 from tests.pipeline.memory import Connection, Crash, Fault, MemoryStore, Step
 from tests.pipeline.notified import Notified
@@ -419,8 +419,8 @@ class Life:
                 heard[key] = merge(heard.get(key, EMPTY), event)
         return _differences(
             "catalogs",
-            {key: dict(catalog.sources) for key, catalog in found.items()},
-            {key: dict(catalog.sources) for key, catalog in heard.items()},
+            {key: unmarked(catalog) for key, catalog in found.items()},
+            {key: unmarked(catalog) for key, catalog in heard.items()},
         )
 
 

@@ -1,6 +1,7 @@
 """Small documents and events, as users and producers write them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -13,12 +14,15 @@ from pointsman.store.protocol import Store
 
 Document = dict[str, Any]
 
+BEGINNING = 1_700_000_000
+"""When the time in these tests begins, in seconds since 1970."""
+
 
 def engine_on(store: Store, notify: Notify = lambda moved: None, scope: Scope | None = None) -> Engine:
     """An engine whose clock takes a second for every look at it."""
     return Engine(
         store,
-        clock=lambda: datetime.fromtimestamp(1_700_000_000 + next(_seconds), UTC),
+        clock=lambda: datetime.fromtimestamp(BEGINNING + next(_seconds), UTC),
         nonce=lambda: f"nonce {next(_nonces)}",
         identity=lambda: f"{next(_identities):016x}",
         notify=notify,
@@ -142,8 +146,12 @@ def event(
     source: str = "consul",
     epoch: int = 0,
     lease: str = "",
+    at: int | None = None,
 ) -> HealthEvent:
-    """A health event: the full list of `instances`, or `one`, or `removed`; service None: of mesh gateways."""
+    """A health event: the full list of `instances`, or `one`, or `removed`; service None: of mesh gateways.
+
+    It is from second `at` of the time in these tests; by default long before, the later the greater its index is.
+    """
     body: Document = {"Source": source, "Epoch": epoch, "Index": index, "Datacenter": dc, "Namespace": namespace}
     body |= {"Lease": lease} if lease else {}
     body |= {"Kind": "mesh-gateway"} if service is None else {"Service": service}
@@ -153,7 +161,8 @@ def event(
         body["Instance"] = one
     if removed is not None:
         body["Removed"] = {"Node": removed["Node"]["Node"], "ID": removed["Service"]["ID"]}
-    return parse_event(body)
+    seconds = BEGINNING + at if at is not None else BEGINNING - 1_000_000 + 1000 * epoch + index
+    return replace(parse_event(body), at=seconds * 1000)
 
 
 def alive(index: int, *, dc: str = "dc1", source: str = "consul", lease: str = "30s") -> HealthEvent:

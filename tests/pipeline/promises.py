@@ -121,7 +121,7 @@ class Promises:
 
     def _catalog(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_catalog(before) if before else Catalog(0, {}), read_catalog(after)
-        changed = list(was.visible()) != list(now.visible())
+        changed = list(was.seen()) != list(now.seen())
         grown = now.revision - was.revision
         # Of several events one may take back what another one said.
         kept = grown == changed if self.most_events == 1 else changed <= grown <= self.most_events

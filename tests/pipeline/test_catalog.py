@@ -26,6 +26,7 @@ from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.listed import Refused
 from pointsman.model.stale import stale
 
+from tests.pipeline.fresh import unmarked
 from tests.pipeline.meshes import event, instance
 from tests.share import share_of
 
@@ -69,6 +70,7 @@ def _events(draw: st.DrawFn) -> HealthEvent:
         checks_only=kind == "checks",
         refused=tuple(Refused(0, "node", id_, "", "") for id_ in refused if id_ not in ids),
         moment=draw(st.integers(1, 9)) if source == "ecs" else None,
+        at=1000 * epoch + 10 * index + (kind != "list"),
     )
 
 
@@ -88,9 +90,10 @@ def test_neither_the_order_nor_the_number_of_deliveries_matters(events: list[Hea
     duplicates = data.draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
     other = data.draw(st.permutations([*events, *duplicates]))
     one, two = merged(events), merged(other)
-    assert one.sources == two.sources
+    assert unmarked(one) == unmarked(two)
     assert list(one.visible()) == list(two.visible())
     assert merged(events, one) == one, "what was heard before says nothing new"
+    assert merged(data.draw(st.permutations(events)), one) == one
 
 
 @_SETTINGS
@@ -99,7 +102,7 @@ def test_the_revision_grows_by_one_with_what_is_seen_and_only_then(events: list[
     catalog = EMPTY
     for each in events:
         after = merge(catalog, each)
-        seen = list(after.visible()) != list(catalog.visible())
+        seen = list(after.seen()) != list(catalog.seen())
         assert after.revision == catalog.revision + seen
         assert (after is catalog) == (after.sources == catalog.sources), "nothing new is the same object"
         catalog = after
@@ -169,6 +172,52 @@ def _by_the_rules(events: Sequence[HealthEvent]) -> Iterable[dict[str, Any]]:
 def _ranked(stamp: tuple[int, int, int], value: Any) -> tuple[Any, ...]:
     there = value is not None
     return (*stamp, there, orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if there else b"", value)
+
+
+@_SETTINGS
+@given(
+    st.lists(
+        _events().filter(lambda each: not each.checks_only),
+        max_size=9,
+        unique_by=lambda each: (each.source, *_place(each)),
+    ),
+    st.data(),
+)
+def test_since_when_an_instance_is_healthy_is_what_the_rules_say_of_all_that_was_said(
+    events: list[HealthEvent], data: st.DataObject
+) -> None:
+    """Good statements may come in any order. A bad one that comes after a newer good one has no effect, so then it is
+    healthy for longer than the rules say, never for less long."""
+    other = data.draw(st.permutations([*events, *events]))
+    exact, in_order = list(_healthy_since(events)), sorted(events, key=_place)
+    assert [since for _, since in merged(in_order).seen()] == exact
+    assert [since for _, since in merged(in_order + other).seen()] == exact
+    for since, expected in zip((since for _, since in merged(other).seen()), exact, strict=True):
+        assert min(expected, 10) <= since <= expected
+
+
+def _place(event: HealthEvent) -> tuple[int, int, bool]:
+    return event.epoch, event.index, not event.full
+
+
+def _healthy_since(events: Sequence[HealthEvent]) -> Iterable[int]:
+    """Of each instance in order of what is seen: when it was first good after it was last bad; 0 if it is critical."""
+    for source in sorted({each.source for each in events}):
+        mine = [each for each in events if each.source == source]
+        for raw in _by_the_rules(mine):
+            said = []
+            for each in mine:
+                about = [one for one in each.statements if one.id == raw["id"]]
+                for one in about:
+                    is_bad = one.description is None and one.checks is None
+                    is_bad |= any(check["Status"] == "critical" for check in one.checks or ())
+                    said.append((_place(each), is_bad, each.at))
+                if each.states_absence and not about and ("node", raw["id"]) not in each.left_out:
+                    said.append((_place(each), True, each.at))
+            bad = max((place for place, is_bad, _ in said if is_bad), default=(-1, 0, False))
+            good = [(place, at) for place, is_bad, at in said if not is_bad and place >= bad]
+            is_critical = any(check["Status"] == "critical" for check in raw["Checks"])
+            yield 0 if is_critical or not good else min(good)[1]
 
 
 WELL, ILL = instance("web", 1), instance("web", 1, "critical")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.canonical import canonical
 from pointsman.model.instance import Instance, read_instance
+from pointsman.model.since import MARKS, marks, since_of
 from pointsman.model.stored import Damaged, Kind, check_kind, mapping, number, shown, tagged
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ MOST_ORPHANS: Final = 20_000
 class Catalog:
     """One catalog object, as it is stored.
 
-    `revision` grows by one when the instances or their checks change, and only then. `sources` has, by source:
+    `revision` grows by one when the instances, their checks or since when they are healthy change, and only then.
+    `sources` has, by source:
 
     - `floor`, the [epoch, index] of its newest full list, or null;
     - `forgotten`, the [epoch, index], or [0, moment], of the newest tombstone that was removed; absent if none was;
-    - `instances`, by node and id: the registers `d` (description; null: gone) and `c` (checks), and `f`, a floor of its
-      own for an instance that newer lists named but that was refused there.
+    - `instances`, by node and id: the registers `d` (description; null: gone) and `c` (checks), `f`, a floor of its
+      own for an instance that newer lists named but that was refused there, and the marks `b` and `g`, since when it is
+      healthy (model/since.py).
     """
 
     revision: int
@@ -51,9 +54,14 @@ class Catalog:
 
     def visible(self) -> Iterator[Body]:
         """The instances that exist, in health shape, ordered by source, node and id."""
+        return (raw for raw, _ in self.seen())
+
+    def seen(self) -> Iterator[tuple[Body, int]]:
+        """What selection can see of the catalog: the instances of `visible`, each with the milliseconds since 1970 at
+        which it became healthy, 0 if that is unknown or it is critical."""
         for _, source in sorted(self.sources.items()):
             for _, ids in sorted(source["instances"].items()):
-                yield from _visible_on(ids)
+                yield from _seen_on(ids)
 
     def instances(self, service: str) -> list[Instance]:
         """The instances that count for `service` ("" for mesh gateways)."""
@@ -64,21 +72,21 @@ EMPTY = Catalog(0, {})
 NO_SOURCE: Final[Body] = {"floor": None, "instances": {}}
 
 
-def _visible_on(ids: Body) -> Iterator[Body]:
+def _seen_on(ids: Body) -> Iterator[tuple[Body, int]]:
     """The instances of one node, by its instances' registers."""
     for id_ in sorted(ids):
         shown = _shown(ids[id_])
         if shown is not None:
-            yield {**shown[0], "Checks": shown[1]}
+            yield {**shown[0], "Checks": shown[1]}, shown[2]
 
 
-def _shown(registers: Body) -> tuple[Body, list[Any]] | None:
-    """The description and the checks in an instance's registers; None if the instance is gone."""
+def _shown(registers: Body) -> tuple[Body, list[Any], int] | None:
+    """The description, the checks and since when it is healthy in an instance's registers; None if it is gone."""
     description = registers.get("d")
     if description is None or description[3] is None:
         return None
     checks = registers.get("c")
-    return description[3], checks[3] if checks and checks[3] is not None else []
+    return description[3], checks[3] if checks and checks[3] is not None else [], since_of(registers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
             ours = {node: earlier.get(node, _UNREAD) for node in sorted(known)}
             changed = [node for node, (ids, _) in ours.items() if known[node] is not ids]
         for node in changed:
-            read = (read_instance(raw, service, source) for raw in _visible_on(known[node]))
+            read = (read_instance(raw, service, source, since) for raw, since in _seen_on(known[node]))
             ours[node] = known[node], [instance for instance in read if instance.counts]
         nodes[source] = ours
     found = chain.from_iterable(each.values() for each in nodes.values())
@@ -133,12 +141,17 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
         floor = _later(floor, [event.epoch, event.index])
 
     def after(node: str, id_: str, registers: Body, statement: "Statement | None" = None) -> Body:
-        own = registers.get("f", before["floor"])
-        if event.states_absence and (node, id_) not in left_out:
+        old_floor = own = registers.get("f", before["floor"])
+        speaks = event.states_absence and (node, id_) not in left_out
+        if speaks:
             own = _later(own, [event.epoch, event.index])
-        if statement is not None:
-            registers = _with(registers, event, statement, forgotten)
-        return _above(own, registers) | ({} if own == floor else {"f": own})
+        now = _with(registers, event, statement, forgotten) if statement is not None else registers
+        found = _above(own, now)
+        if speaks or statement is not None:
+            found |= marks(registers, found, event, statement, old_floor)
+        elif found:
+            found |= {name: registers[name] for name in MARKS & registers.keys()}
+        return found | ({} if own == floor else {"f": own})
 
     left_out = event.left_out
     written: dict[tuple[str, str], Body] = {}
@@ -312,13 +325,17 @@ def _are_instances(nodes: object) -> bool:
         if type(ids) is not dict:
             return False
         for registers in ids.values():
-            if type(registers) is not dict or not registers.keys() <= _REGISTERS.keys() | {"f"}:
+            if type(registers) is not dict or not registers.keys() <= _REGISTERS.keys() | MARKS | {"f"}:
                 return False
-            if not _is_floor(registers.get("f")):
+            if not _is_floor(registers.get("f")) or not all(_is_mark(registers.get(name)) for name in MARKS):
                 return False
-            if not all(_is_register(name, value) for name, value in registers.items() if name != "f"):
+            if not all(_is_register(name, registers[name]) for name in _REGISTERS.keys() & registers.keys()):
                 return False
     return True
+
+
+def _is_mark(mark: object) -> bool:
+    return mark is None or (type(mark) is list and len(mark) == 4 and all(type(each) is int for each in mark))
 
 
 def _is_register(name: str, value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Required
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -71,6 +70,9 @@ class HealthEvent:
     `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
     milliseconds since 1970 by the source's clock, which order its statements about all instances.
 
+    `at` is when it counts (milliseconds since 1970): `model.since.timed` sets it where the event is taken in. 0 means
+    that its time plays no part.
+
     `lease_ms` is for how long what the source says of the datacenter stands unless the source is heard again: 0 for
     ever, None if the event says nothing of it. With `is_alive` the event does nothing but renew that lease.
     """
@@ -89,6 +91,7 @@ class HealthEvent:
     moment: int | None = None
     lease_ms: int | None = None
     is_alive: bool = False
+    at: int = 0
 
     @property
     def states_absence(self) -> bool:
@@ -161,17 +164,6 @@ def _lease_ms(given: Any, thing: str) -> int | None:
         reason = f"is {duration_text(lease_ms * 1_000_000)}; a lease lasts {least} to {most}, and 0s ends it"
         raise InvalidInput.single(thing, "Lease", reason)
     return lease_ms
-
-
-def moment_of(time: str | None) -> int | None:
-    """A time (RFC 3339) as milliseconds since 1970; None if it is invalid, has no offset, or is before 1970."""
-    try:
-        parsed = datetime.fromisoformat(time or "")
-    except ValueError:
-        return None
-    if parsed.tzinfo is None or parsed.timestamp() < 0:
-        return None
-    return int(parsed.timestamp() * 1000)
 
 
 def _statements(detail: _Detail, parts: Sequence[InstancePart]) -> tuple[Statement, ...]:

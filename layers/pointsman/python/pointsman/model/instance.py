@@ -13,7 +13,8 @@ class Instance:
 
     `counts` is whether it can get traffic at all (docs/semantics.md, section 3). Addresses are as registered. `weights`
     are (passing, warning), or None if it sets none. `source` is who told of it, `silent` whether that source was not
-    heard for its lease (docs/semantics.md, section 4).
+    heard for its lease (docs/semantics.md, section 4). `since` is when it became healthy (milliseconds since 1970), 0
+    if that is unknown or it is critical.
     """
 
     raw: Raw
@@ -26,9 +27,10 @@ class Instance:
     remote: tuple[str, int]
     source: str = ""
     silent: bool = False
+    since: int = 0
 
 
-def read_instance(raw: Raw, service: str, source: str = "") -> Instance:
+def read_instance(raw: Raw, service: str, source: str = "", since: int = 0) -> Instance:
     """The instance that `raw` ({"Node": …, "Service": …, "Checks": …}) describes, as one of `service`.
 
     For mesh gateways `service` is "": a gateway counts if its kind is `mesh-gateway`. `raw` was validated when it came
@@ -48,6 +50,7 @@ def read_instance(raw: Raw, service: str, source: str = "") -> Instance:
         local=(str(body.get("Address") or node.get("Address") or ""), int(body.get("Port") or 0)),
         remote=_remote_address(node, body),
         source=source,
+        since=since,
     )
 
 

@@ -84,6 +84,10 @@ class Engine:
         """The time as RFC 3339 in UTC, with milliseconds."""
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+    def now_ms(self) -> int:
+        """The time in milliseconds since 1970."""
+        return int(self._clock().timestamp() * 1000)
+
     @property
     def root(self) -> Root:
         """The current root, as of the last `refresh` or `take`."""

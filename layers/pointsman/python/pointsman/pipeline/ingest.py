@@ -7,6 +7,7 @@ from functools import partial
 
 from pointsman.model.events import HealthEvent
 from pointsman.model.lease import Lease, heard_again, published_again
+from pointsman.model.since import timed
 from pointsman.model.stale import Stale
 from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.codecs import PlanEntry
@@ -68,9 +69,9 @@ def ingest_all(
 ) -> list[Ingested | Exception]:
     """Ingest `events` in one pass. Returns for each what it did, or the error that forbids its acknowledgment.
 
-    First the catalogs are written, with all events; only then are the config head, the plans' other inputs and the
-    current heads read. Each head is computed once, however many events touch it. For an event that says nothing new
-    only the write is skipped, so that a redelivery repairs what a crash left.
+    An event without a time gets that of now. First the catalogs are written, with all events; only then are the config
+    head, the plans' other inputs and the current heads read. Each head is computed once, however many events touch it.
+    For an event that says nothing new only the write is skipped, so that a redelivery repairs what a crash left.
 
     An event is done when every head that it touches covers it or failed, and their notices were sent. Its result is
     StoreUnavailable if the store cannot be reached, races are lost too often, or `in_time` returns False before its
@@ -79,6 +80,8 @@ def ingest_all(
     """
     if not events:
         return []
+    now_ms = engine.now_ms()
+    events = [timed(event, now_ms) for event in events]
     try:
         recorded = record(engine, events)
     except Exception as error:

@@ -11,6 +11,7 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.lease import Lease
+from pointsman.model.since import time_doubt
 from pointsman.model.stale import Stale, stale
 from pointsman.pipeline.config import read_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
@@ -29,9 +30,9 @@ class Recorded:
 
     `revision` is the catalog's after it. `new` is whether the catalog recorded anything of it, `changed` whether the
     instances or their checks changed: a list that states the same at a greater index is new and changes nothing.
-    `stale` is what its source had already outranked, `doubt` what looks wrong about its index. `vanished` counts the
-    instances that a full list removed, if those were most of what its source had. `lease` is that of its source, if the
-    event carries one.
+    `stale` is what its source had already outranked, `doubt` what looks wrong about its index or time. `vanished`
+    counts the instances that a full list removed, if those were most of what its source had. `lease` is that of its
+    source, if the event carries one.
     """
 
     revision: int
@@ -148,7 +149,7 @@ class _Fold:
                     new=is_new,
                     changed=merged.revision > catalog.revision,
                     stale=stale(merged, event),
-                    doubt=index_doubt(catalog, event, self._now),
+                    doubt="; ".join(filter(None, [index_doubt(catalog, event, self._now), time_doubt(event)])),
                     vanished=vanished(catalog, merged, event.source) if event.full and is_new else 0,
                 )
             )

@@ -16,7 +16,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput
-from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, moment_of, parse_event
+from pointsman.model.events import DETAIL_TYPES, HealthEvent, Statement, parse_event
+from pointsman.model.moments import moment_of
 from pointsman.model.reported import FIRST_FAULT, MOST_ENTRIES, InstancePart, LongText, Name, Port, Text, checks_of
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.refusal import retold, shape_refusal, shown

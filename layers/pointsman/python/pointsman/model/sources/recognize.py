@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pointsman.model.errors import InvalidInput
-from pointsman.model.events import DETAIL_TYPES, HealthEvent, moment_of, parse_event
+from pointsman.model.events import DETAIL_TYPES, HealthEvent, parse_event
+from pointsman.model.moments import moment_of
 from pointsman.model.sources import consul_watch, ecs_task
 from pointsman.model.sources.pointer import ListsAt, read_pointer
 from pointsman.model.sources.reading import Reading
