@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
+from pointsman.model.orders import Subject
 
 from tests.pipeline.meshes import Document
 
@@ -89,6 +90,22 @@ class Lapse:
     which: int
 
 
+@dataclass(frozen=True, slots=True)
+class Give:
+    """An operator gives an order about `subject` for so many seconds by the clock of the engine."""
+
+    subject: Subject
+    seconds: int
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An operator ends an order before its time: `which` chooses among those in force."""
+
+    which: int
+
+
 Verb = (
     Batch
     | HealthEvent
@@ -101,7 +118,9 @@ Verb = (
     | Forget
     | Rescope
     | Lapse
-    | Literal["reconcile"]
+    | Give
+    | End
+    | Literal["reconcile", "due"]
 )
 
 

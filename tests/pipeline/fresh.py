@@ -6,15 +6,20 @@ from typing import Any, TypeVar
 
 import orjson
 from pointsman.chain.entryset import EntrySet
+from pointsman.chain.plan import Plan, SidecarPlan
+from pointsman.failover.ordered import ordered
+from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.model.catalog import NO_SOURCE, Catalog, read_catalog
 from pointsman.model.events import HealthEvent, Statement
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.lease import Silence, marked, read_silence
+from pointsman.model.orders import read_frozen
 from pointsman.model.since import MARKS
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.ingest import ingest
+from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
@@ -80,12 +85,31 @@ def rebuilt(store: MemoryStore, config: Config | None = None, scope: Scope = EVE
             registrations = list(config.registrations.values())
             configure(engine, Batch(list(config.entries), registrations), trust_domain=config.root.trust_domain)
         other.objects |= {keys.silence(dc): stored for dc, stored in _silences_in(store).items()}
+        other.objects |= {key: store.objects[key] for key in _orders_in(store)}
         for key, catalog in sorted(catalogs.items()):
             for source, body in sorted(catalog.sources.items()) or [("nobody", NO_SOURCE)]:
                 ingest(engine, _all_of(key, source, list(Catalog(1, {source: body}).visible())))
         return published(other)
 
     return dict(_computed("rebuilt", store, config, catalogs, scope, rebuild))
+
+
+def _orders_in(store: MemoryStore) -> list[str]:
+    """The keys of the orders, and of the lists of pins that they refer to."""
+    found = read_orders_object(store.objects.get(keys.ORDERS)).orders
+    lists = [keys.config_object(order.frozen) for order in found if order.frozen]
+    return [keys.ORDERS, *lists] if keys.ORDERS in store.objects else []
+
+
+def facts_in(store: MemoryStore) -> Callable[[Plan], Facts]:
+    """What the orders in `store` say of the targets of a plan."""
+    found = read_orders_object(store.objects.get(keys.ORDERS)).orders
+    frozen = {
+        order.frozen: read_frozen(orjson.loads(store.objects[keys.config_object(order.frozen)].data))
+        for order in found
+        if order.frozen
+    }
+    return lambda plan: ordered(plan, found.of(plan.orders), frozen) if isinstance(plan, SidecarPlan) else NO_FACTS
 
 
 def _silences_in(store: MemoryStore) -> dict[str, Stored]:
@@ -111,6 +135,7 @@ def _computed(
         for key, catalog in catalogs.items()
     }
     seen = [seen, {dc: stored.data.decode() for dc, stored in _silences_in(store).items()}]
+    seen += [store.objects[key].data.decode() for key in _orders_in(store)]
     key = (what, config.root.digest, scope, orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
     if key not in _memory:
         if len(_memory) == _MOST_REMEMBERED:
@@ -142,10 +167,16 @@ def rendered(store: MemoryStore, config: Config | None = None, scope: Scope = EV
         key: marked(_instances(key, catalog), silences.get(datacenter_of(key), Silence()))
         for key, catalog in catalogs.items()
     }
-    return dict(_computed("rendered", store, config, catalogs, scope, lambda: _rendered(instances, config, scope)))
+    return dict(
+        _computed(
+            "rendered", store, config, catalogs, scope, lambda: _rendered(instances, config, scope, facts_in(store))
+        )
+    )
 
 
-def _rendered(instances: Mapping[str, Sequence[Instance]], config: Config, scope: Scope) -> Delivered:
+def _rendered(
+    instances: Mapping[str, Sequence[Instance]], config: Config, scope: Scope, facts: Callable[[Plan], Facts]
+) -> Delivered:
     passed_on = {key: each for key, each in instances.items() if _exists(config.entries, key)}
     out = {}
     for key in scope.keys(config.registrations):
@@ -153,7 +184,7 @@ def _rendered(instances: Mapping[str, Sequence[Instance]], config: Config, scope
         if registration.is_gateway:
             resources = render_gateway(config.entries, registration, passed_on, config.root.trust_domain)
         else:
-            resources = render_sidecar(config.entries, registration, instances, config.root.trust_domain)
+            resources = render_sidecar(config.entries, registration, instances, config.root.trust_domain, facts)
         clusters = {
             cluster.name: cluster.SerializeToString(deterministic=True) + load.SerializeToString(deterministic=True)
             for cluster, load in zip(resources.clusters, resources.endpoints, strict=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from random import Random
@@ -16,14 +16,18 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.keys import silence_key
 from pointsman.model.lease import heard_again
+from pointsman.model.orders import PROVENANCE, Wish
+from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import NO_CONFIG_HEAD, Config, Root, read_config_head
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.give import end, end_orders_due, give
 from pointsman.pipeline.ingest import Ingested, ingest_all, jobs_of
 from pointsman.pipeline.lapses import lapse, readers_of_lease
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.observer import Observer
+from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.recording import catalog_key
 from pointsman.pipeline.renewals import read_lease_object
@@ -39,7 +43,9 @@ from tests.pipeline.acts import (
     Act,
     Batch,
     Damage,
+    End,
     Forget,
+    Give,
     Lapse,
     Pointed,
     Records,
@@ -188,7 +194,7 @@ class Life:
             self.counts[f"{kind}: {act.trouble.kind}"] += 1
             self.counts[act.trouble.kind] += 1
         if isinstance(task.error, InvalidInput):
-            assert isinstance(what, Batch | Rollback | Upload | Pointed), task.error
+            assert isinstance(what, Batch | Rollback | Upload | Pointed | Give | End), task.error
             self.counts[f"{kind} refused"] += 1
             return None
         if task.error is None and not (isinstance(what, Records) and task.result):
@@ -239,6 +245,14 @@ class Life:
                 return self._forget(engine)
             case Lapse():
                 return self._lapse(engine, what.which)
+            case Give():
+                return self._give(engine, what)
+            case End():
+                return self._end(engine, what.which)
+            case "due":
+                done = end_orders_due(engine)
+                self.counts["an order was over"] += len(done.orders)
+                return done
             case Rescope():
                 self._scopes.append(Scope(what.datacenters))
                 return reconcile(self._restart(act.engine))
@@ -271,6 +285,41 @@ class Life:
         done = lapse(engine, dict(chosen))
         self.counts["a source fell silent"] += len(done.silent)
         self.counts["a lapse moved traffic"] += len(done.settled.moved)
+
+    def _give(self, engine: Engine, what: Give) -> None:
+        """Give an order. At the very moment at which that is answered every head of a plan known since before covers
+        it."""
+        since = self._observer.refresh().propagated
+        then = datetime.fromisoformat(engine.now()) + timedelta(seconds=what.seconds)
+        until = then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        done = give(engine, Wish(what.subject, until, "a life", "somebody"), force=what.force)
+        self.counts["an order was forced"] += done.order.forced
+        self.counts["an order moved traffic"] += len(done.settled.moved)
+        self._check_ordered(done.order.subject.scope, done.order.revision, since)
+
+    def _end(self, engine: Engine, which: int) -> None:
+        since = self._observer.refresh().propagated
+        in_force = list(read_orders_object(engine.store.get(keys.ORDERS)).orders)
+        if not in_force:
+            return
+        order = in_force[which % len(in_force)]
+        done = end(engine, order.id, "somebody")
+        self.counts["an order was ended"] += len(done.orders)
+        self._check_ordered(order.subject.scope, order.revision + 1, since)
+
+    def _check_ordered(self, scope: str, revision: int, since: int) -> None:
+        self._observer.refresh()
+        plans: Mapping[str, PlanEntry] = self._observer.config(self._observer.root).plans
+        for each in self._scopes:
+            plans = each.of(plans)
+        for plan_key, job in plans.items():
+            name = keys.snapshot(plan_key)
+            stored = self.store.objects.get(name)
+            if scope not in job.plan.orders or job.generation > since or name in self.store.damaged or stored is None:
+                continue
+            snapshot = read_snapshot(orjson.loads(stored.data))
+            if snapshot.provenance.catalog.get(f"{PROVENANCE}{scope}", 0) < revision:
+                self.problems.append(f"{plan_key}: an order about {scope} was answered, and does not count yet")
 
     def _hear(self, events: Sequence[HealthEvent], engine: Engine, together: bool = False) -> list[HealthEvent]:
         """Ingest events that were not delivered before. Returns those of the events delivered `together` that were not

@@ -806,6 +806,58 @@ _LEASES = [
     ),
 ]
 
+_ORDERS = [
+    Mutation(
+        "an order is settled before it is answered",
+        "pipeline/give.py",
+        "    return Given(order, evaluation, settle_orders(engine, changed_scopes(before, after)))\n",
+        "    return Given(order, evaluation, Settled())\n",
+        "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
+    ),
+    Mutation(
+        "orders are part of the provenance",
+        "pipeline/inputs.py",
+        "            revisions |= known.revisions(scopes)\n",
+        "",
+        "test_orders.py::test_only_plans_that_an_order_is_about_get_another_provenance",
+    ),
+    Mutation(
+        "the end of an order is part of the provenance",
+        "model/orders.py",
+        "            {**orders.changed, **dict.fromkeys(scopes, revision)},\n",
+        "            orders.changed,\n",
+        "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
+    ),
+    Mutation(
+        "a head is computed anew when its orders are others",
+        "pipeline/settle.py",
+        "inputs = Inputs(job.plan, trust_domain, found.etags, found.orders)",
+        "inputs = Inputs(job.plan, trust_domain, found.etags)",
+        "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
+    ),
+    Mutation(
+        "an order is weighed again in every attempt to write it",
+        "pipeline/give.py",
+        "        evaluation = _evaluated(engine, known, wish, now)\n",
+        "        evaluation = found[-1][1] if found else _evaluated(engine, known, wish, now)\n",
+        "test_orders.py::test_an_order_is_weighed_again_where_another_one_was_faster",
+    ),
+    Mutation(
+        "orders that are due end before anything is computed",
+        "pipeline/reconcile.py",
+        "    end_due(engine)\n",
+        "",
+        "test_orders.py::test_a_reconcile_ends_what_is_due_before_it_computes_anything",
+    ),
+    Mutation(
+        "what a freeze refers to is kept while it is in force",
+        "pipeline/retention.py",
+        "            reached.update(self._frozen())\n",
+        "",
+        "test_orders.py::test_what_a_freeze_keeps_is_there_until_it_ends_and_then_removed",
+    ),
+]
+
 MUTATIONS = [
     *_INGEST,
     *_SETTLE,
@@ -822,4 +874,5 @@ MUTATIONS = [
     *_SCOPE,
     *_PROVENANCE,
     *_LEASES,
+    *_ORDERS,
 ]

@@ -7,6 +7,7 @@ import orjson
 from pointsman.model.catalog import Catalog, read_catalog
 from pointsman.model.lease import Silence, read_lease, read_silence
 from pointsman.model.orders import NO_ORDERS, read_orders
+from pointsman.pipeline.orders import read_orders_object
 from pointsman.store import keys
 from pointsman.store.protocol import Stored
 from pointsman.xds.content import Content
@@ -102,6 +103,9 @@ class Promises:
         """Only what is not needed: no part of a config that is kept, and no cluster's newest versions."""
         for key in names:
             self._promise(key.startswith(("config/objects/", "history/")), f"{key}: was removed, though it can change")
+        for order in read_orders_object(self._store.objects.get(keys.ORDERS)).orders:
+            frozen = keys.config_object(order.frozen)
+            self._promise(not order.frozen or frozen in self._store.objects, f"{frozen}: {order} needs it")
         for plan in {key.rpartition("/")[0].rpartition("/")[0] for key in names if key.startswith("history/")}:
             left = self._store.under(f"{plan}/")
             gone = [key for key in names if key.startswith(f"{plan}/")]
@@ -151,14 +155,14 @@ class Promises:
 
     def _orders(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_orders(before) if before else NO_ORDERS, read_orders(after)
-        self._promise(now.revision == was.revision + 1, f"{key}: revision {was.revision} to {now.revision}")
+        # One write may end what is due and begin an order.
+        grown = now.revision - was.revision
+        self._promise(grown in (1, 2), f"{key}: revision {was.revision} to {now.revision}")
         for scope in was.in_force.keys() | now.in_force.keys():
             old, new = was.in_force.get(scope), now.in_force.get(scope)
-            grown = was.revisions([scope]) != now.revisions([scope])
-            self._promise(
-                (old != new) == grown, f"{key}: of {scope} {old} became {new}, and its revision grew: {grown}"
-            )
-        for each in now.ended[: len(now.ended) - len(was.ended)]:
+            moved = was.revisions([scope]) != now.revisions([scope])
+            self._promise((old != new) == moved, f"{key}: {scope}: {old} became {new}, and its revision grew: {moved}")
+        for each in set(now.ended) - set(was.ended):
             self._promise(bool(each.by) or each.at >= each.order.until, f"{key}: nobody ended {each} before its time")
 
     def _snapshot(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:

@@ -8,12 +8,16 @@ from typing import Any
 import orjson
 from pointsman.model.entries import EntryKey
 from pointsman.model.events import HealthEvent
+from pointsman.model.names import ServiceName
+from pointsman.model.orders import Subject, Verb
 
 from tests.pipeline.acts import (
     Act,
     Batch,
     Damage,
+    End,
     Forget,
+    Give,
     Lapse,
     Pointed,
     Records,
@@ -23,8 +27,8 @@ from tests.pipeline.acts import (
     Story,
     Trouble,
     Upload,
-    Verb,
 )
+from tests.pipeline.acts import Verb as What
 from tests.pipeline.meshes import (
     Document,
     alive,
@@ -86,14 +90,14 @@ class Teller:
 
     def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
         """Every third one is of the same few things that come and go, from an empty store on; every sixth is of sources
-        that fall silent and are heard again; in every fifth the store is for one datacenter."""
+        that fall silent and are heard again, or of orders; in every fifth the store is for one datacenter."""
         flips = self.seed % 3 == 0
-        tell = self.flip if flips else self.silence if self.seed % 6 == 1 else self.act
+        tell = self.flip if flips else {1: self.silence, 5: self.order, 7: self.silence}.get(self.seed % 12, self.act)
         rounds = [
             [tell() for _ in range(self._random.randint(1, most_acts))]
             for _ in range(self._random.randint(1, most_rounds))
         ]
-        if self.seed % 6 == 1:
+        if self.seed % 12 in (1, 5, 7):
             everywhere = [event("web", 1, [instance("web", 1)], dc=dc, lease="30s") for dc in DATACENTERS]
             rounds.insert(0, [Act(Records(everywhere))])
         return Story(self.seed, rounds, flips, () if self.seed % 5 else ("dc1",))
@@ -114,6 +118,30 @@ class Teller:
         act = self._act(self._one_of(self._well, self._alive, self._lapse)())
         return act if self._chance(0.5) else replace(act, trouble=None)
 
+    def order(self) -> Act:
+        """An order that begins or ends, a service that fails or is well again, and now and then anything else."""
+        if self._chance(0.2):
+            return self.act()
+        act = self._act(self._one_of(self._give, self._give, self._end, self._due, lambda: self.event(["web"]))())
+        return act if self._chance(0.5) else replace(act, trouble=None)
+
+    def _give(self) -> Give:
+        service = ServiceName(self._namespace(), self._one_of("web", "web", "api"))
+        where = self._one_of(*DATACENTERS)
+        subject = self._one_of(
+            Subject(Verb.DRAIN, where),
+            Subject(Verb.DRAIN, where, service),
+            Subject(Verb.PIN, where, service, self._one_of("", "dc1", "dc2")),
+            Subject(Verb.FREEZE, service=self._one_of(None, service)),
+        )
+        return Give(subject, self._one_of(5, 60, 60, 3000), self._chance(0.8))
+
+    def _end(self) -> End:
+        return End(self._random.randrange(1000))
+
+    def _due(self) -> What:
+        return "due"
+
     def _well(self) -> HealthEvent:
         """Web is well somewhere, a source with a lease says."""
         where, index = self._one_of(*DATACENTERS), self._random.randint(1, 20)
@@ -123,12 +151,12 @@ class Teller:
     def _lapse(self) -> Lapse:
         return Lapse(self._random.randrange(1000))
 
-    def _flip(self) -> Verb:
+    def _flip(self) -> What:
         return self._one_of(*FLIPS)
 
-    def _rarely(self) -> Verb:
+    def _rarely(self) -> What:
         which = self._random.randrange(1000)
-        kinds: list[Callable[[], Verb]] = [
+        kinds: list[Callable[[], What]] = [
             lambda: "reconcile",
             lambda: Redelivery(which),
             lambda: Rollback(1 + which % 3),
@@ -143,7 +171,7 @@ class Teller:
         source = self._one_of(*_SOURCES)
         return alive(self._random.randint(1, 20), dc=self._one_of(*DATACENTERS), source=source, lease=lease)
 
-    def _delivered(self) -> Verb:
+    def _delivered(self) -> What:
         """What comes from a queue on AWS alone."""
         return self._one_of(self._records, self._records, self._upload, self._upload, self._pointed)()
 
@@ -168,7 +196,7 @@ class Teller:
         content = orjson.dumps(listed) if self._chance(0.9) else None
         return Pointed(key, content, {**said, "Service": service, "InstancesAt": {"Key": key}})
 
-    def _act(self, what: Verb) -> Act:
+    def _act(self, what: What) -> Act:
         jump = self._one_of(0, 0, 0, 0, 0, 3600, -30)
         trouble = None
         if self._chance(0.35):

@@ -79,6 +79,12 @@ _AT_LEAST = {
     "a source fell silent": 30,
     "a lapse moved traffic": 3,
     "a silent source was heard again": 5,
+    "Give": 11,
+    "Give: crash": 1,
+    "End": 5,
+    "due": 7,
+    "an order moved traffic": 2,
+    "an order was forced": 4,
 }
 """How often each kind of act is done in so many lives, and each kind of fault happens: half as often as it came to when
 this was written, at least. Of what a simulation has silently stopped doing it would show nothing."""

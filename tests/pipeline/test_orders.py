@@ -13,7 +13,9 @@ from pointsman.pipeline import give as giving
 from pointsman.pipeline.give import Given, Refused, end, end_orders_due, give
 from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.reconcile import reconcile
+from pointsman.pipeline.retention import SLACK, Keep, Retention
 from pointsman.store import keys
+from pointsman.store.protocol import StoreUnavailable
 from pointsman.xds.snapshot import Snapshot
 
 from tests.pipeline.memory import Crash
@@ -351,3 +353,39 @@ def tiers(mesh: Mesh) -> list[str]:
     load = ClusterLoadAssignment.FromString(mesh.head(WEB).content.assignment)
     places = [group.lb_endpoints[0].endpoint.address.socket_address.address for group in load.endpoints]
     return [f"dc{place.split('.')[1]}" for place in places]
+
+
+def test_what_a_freeze_keeps_is_there_until_it_ends_and_then_removed() -> None:
+    mesh = Mesh()
+    order = mesh.give(Subject(Verb.FREEZE)).order
+    frozen = keys.config_object(order.frozen)
+    keeper = Retention(mesh.engine, generations=Keep(1, 1, 0), clock=lambda: mesh.objects.now, pause=lambda _: None)
+
+    def pass_days() -> None:
+        mesh.objects.now += 86400 * 2
+        for seconds in range(1, SLACK + 2):
+            mesh.configure(resolver("db", ConnectTimeout=f"{seconds}s"))
+        mesh.objects.now += 86400
+        keeper.run()
+
+    pass_days()
+    assert frozen in mesh.objects.objects
+    mesh.say("web", "dc1", "critical", writer=mesh.another())
+    assert mesh.serves() == "dc2"
+    end(mesh.engine, "f-1", "bob")
+    pass_days()
+    assert frozen not in mesh.objects.objects
+    assert mesh.promises.broken == []
+
+
+def test_a_store_that_is_away_while_a_freeze_is_read_is_no_failure_of_a_cluster() -> None:
+    mesh = Mesh()
+    order = mesh.give(Subject(Verb.FREEZE)).order
+    writer = mesh.another()
+
+    def away() -> None:
+        raise StoreUnavailable("the store is away")
+
+    writer.once("get", keys.config_object(order.frozen), "before", away)
+    with pytest.raises(StoreUnavailable):
+        mesh.say("web", "dc1", "critical", writer=writer)

@@ -15,7 +15,7 @@ from pointsman.pipeline.inputs import InputReadings
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.verdict import Verdict, behind, decide, head_write, history_write
 from pointsman.store import keys
-from pointsman.store.protocol import Stored, Write
+from pointsman.store.protocol import Stored, StoreUnavailable, Write
 from pointsman.xds.content import Content, compute
 from pointsman.xds.snapshot import Provenance, Snapshot
 
@@ -246,6 +246,8 @@ def _settle_batch(
                     _check_function(key, before, found[key])
                     gone_back.append(behind(key, reading.snapshot, provenance))
                     retired |= {key} if reading.snapshot.retired else set()
+        except StoreUnavailable:
+            raise
         except Exception as error:  # even a defect concerns only this plan
             done.add(key)
             out.failed[key] = error

@@ -1,6 +1,6 @@
 """Everything that one proxy gets, from entries and instances alone, in the canonical form."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from pointsman.chain.plan import (
 )
 from pointsman.chain.upstream import upstream_chain
 from pointsman.failover.measured import Instances
+from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.model.entries import Entry
 from pointsman.model.instance import Instance, read_instance
 from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
@@ -55,8 +56,15 @@ def instances_of(registrations: Mapping[str, Iterable[Mapping[str, Any]]]) -> di
     return out
 
 
-def render_sidecar(entries: EntrySet, registration: Registration, instances: Instances, trust_domain: str) -> Rendered:
-    """What the sidecar of `registration` gets. An upstream whose chain does not compile has no clusters."""
+def render_sidecar(
+    entries: EntrySet,
+    registration: Registration,
+    instances: Instances,
+    trust_domain: str,
+    facts: Callable[[Plan], Facts] = lambda plan: NO_FACTS,
+) -> Rendered:
+    """What the sidecar of `registration` gets. An upstream whose chain does not compile has no clusters. `facts` are
+    what else is known of a plan's targets."""
     out = Rendered()
     plans: dict[str, Plan] = {}
     for upstream in registration.service.proxy.upstreams:
@@ -67,7 +75,7 @@ def render_sidecar(entries: EntrySet, registration: Registration, instances: Ins
             continue
         plans |= {plan.key: plan for plan in sidecar_plans(chain)}
         out.listeners.append(upstream_listener(chain, upstream, trust_domain))
-    _compute_all(plans, instances, trust_domain, out)
+    _compute_all(plans, instances, trust_domain, out, facts=facts)
     return out
 
 
@@ -102,8 +110,15 @@ def render_gateway(entries: EntrySet, registration: Registration, instances: Ins
     return out
 
 
-def _compute_all(plans: Mapping[str, Plan], instances: Instances, trust_domain: str, out: Rendered) -> None:
+def _compute_all(
+    plans: Mapping[str, Plan],
+    instances: Instances,
+    trust_domain: str,
+    out: Rendered,
+    *,
+    facts: Callable[[Plan], Facts] = lambda plan: NO_FACTS,
+) -> None:
     for plan in plans.values():
-        content = compute(plan, instances, trust_domain)
+        content = compute(plan, instances, trust_domain, facts(plan))
         out.clusters.append(Cluster.FromString(content.cluster))
         out.endpoints.append(ClusterLoadAssignment.FromString(content.assignment))
