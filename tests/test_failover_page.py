@@ -5,16 +5,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
 from pointsman.chain.upstream import upstream_chain
 from pointsman.cli.main import run
+from pointsman.failover.rank import PLACES
 from pointsman.failover.selection import Selection, select
+from pointsman.failover.sentence import sentence
 from pointsman.model.entries import parse_entry
+from pointsman.model.failover_policy import FailoverPolicy
 from pointsman.model.registration import parse_registration
 from pointsman.xds.rendered import instances_of
 
 from tests.conformance.test_conformance import GATEWAYS, SIDECARS
+from tests.failover.notation import known, plan_of
 
 JSON = dict[str, Any]
 DOCS = Path(__file__).parents[1] / "docs"
@@ -31,6 +36,10 @@ class Row(NamedTuple):
 
 
 ROWS = [Row(*found) for found in re.findall(r"^\| .* \| `([a-z]+-\d+)` `(\S+)` \| (.*) \|$", PAGE, re.MULTILINE)]
+
+
+RANKED = re.findall(r"^\| .+ \|(.*)\| (\d/\d.*) \| (\d/\d.*) \| (\d/\d.*) \| (dc1: .*) \|$", PAGE, re.MULTILINE)
+"""Rows of what ranks first: the policy, what is known in each datacenter, and the sentence."""
 
 
 def plans_of(case: JSON) -> dict[str, tuple[SidecarPlan, Selection]]:
@@ -75,6 +84,22 @@ def test_a_recorded_case_goes_where_the_page_says(row: Row) -> None:
     if not plan.measured and len(groups) > 1:
         healthy = [any(each["health"] == "HEALTHY" for each in group["endpoints"]) for group in groups]
         assert healthy.index(True) == selection.active
+
+
+@pytest.mark.parametrize(("policy", "dc1", "dc2", "dc3", "says"), RANKED)
+def test_what_ranks_first_is_what_the_page_says(policy: str, dc1: str, dc2: str, dc3: str, says: str) -> None:
+    fields = yaml.safe_load(policy.strip(" `")) or {}
+    entry = parse_entry({"Kind": "failover-policy", "Name": "web", **fields})
+    assert isinstance(entry, FailoverPolicy)
+    plan = plan_of(3, entry.policy)
+
+    assert sentence(plan, select(plan, *known(dc1, dc2, dc3))) == says
+
+
+def test_the_page_has_every_place_of_the_rank() -> None:
+    section = PAGE.partition("## Which target ranks first")[2]
+    assert len(RANKED) > 10
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(PLACES)
 
 
 def test_the_page_says_who_chooses() -> None:

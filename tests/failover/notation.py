@@ -1,12 +1,12 @@
-"""Targets in a short notation: `1/3` has three instances, of which one is healthy; words beside it say what else is
-known: `silent`, `drained`, `pinned`, `restless`."""
+"""Targets in a short notation: `1/3` has three instances, of which one is healthy. What else is known stands behind
+commas: `silent`, `drained`, `pinned`, `restless`, and `gateways 1/2` for the well and all gateways there."""
 
 from collections.abc import Mapping
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.rank import Facts
 from pointsman.model.instance import Instance
-from pointsman.model.keys import service_key
+from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.orders import Order, Subject, Verb
 from pointsman.model.policy import NO_POLICY, Policy
@@ -27,13 +27,14 @@ def plan_of(datacenters: int, policy: Policy = NO_POLICY, *, tiers: bool = False
 
 def known(*cells: str) -> tuple[Mapping[str, list[Instance]], Facts]:
     """The instances and the facts that `cells` describe, one for each datacenter."""
-    words = [cell.split() for cell in cells]
-    instances = {}
+    words = [cell.split(", ") for cell in cells]
+    instances: dict[str, list[Instance]] = {}
     for i, (counted, *more) in enumerate(words, 1):
-        healthy, total = map(int, counted.split("/"))
-        instances[service_key(f"dc{i}", ServiceName("default", "web"))] = [
-            _instance(n, n < healthy, "silent" in more) for n in range(total)
-        ]
+        web = service_key(f"dc{i}", ServiceName("default", "web"))
+        instances[web] = _instances(counted, silent="silent" in more)
+        for each in more:
+            if each.startswith("gateways "):
+                instances[gateways_key(f"dc{i}")] = _instances(each.removeprefix("gateways "))
     drained, pinned = (
         dict.fromkeys(_with(word, words), order) for word, order in (("drained", DRAIN), ("pinned", PIN))
     )
@@ -42,6 +43,11 @@ def known(*cells: str) -> tuple[Mapping[str, list[Instance]], Facts]:
 
 def _with(word: str, words: list[list[str]]) -> frozenset[int]:
     return frozenset(i for i, each in enumerate(words) if word in each)
+
+
+def _instances(counted: str, *, silent: bool = False) -> list[Instance]:
+    healthy, total = map(int, counted.split("/"))
+    return [_instance(n, n < healthy, silent) for n in range(total)]
 
 
 def _instance(number: int, healthy: bool, silent: bool) -> Instance:

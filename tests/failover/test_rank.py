@@ -53,24 +53,24 @@ LOCAL = "through the local gateways"
                 "no target has a healthy instance, so the primary stays",
             ],
         ),
-        (TWO, ["1/3", "2/2 silent"], ["dc1: 1 of 3 healthy, but 2 are needed"]),
+        (TWO, ["1/3", "2/2, silent"], ["dc1: 1 of 3 healthy, but 2 are needed"]),
         (
             NO_POLICY,
-            ["2/2 drained", "1/1"],
+            ["2/2, drained", "1/1"],
             [
                 "dc1: 2 of 2 healthy, but it is drained by " + str(DRAIN),
                 "dc2: first with a healthy instance that is not drained, " + LOCAL,
             ],
         ),
-        (NO_POLICY, ["2/2", "1/1 pinned"], ["dc1: 2 of 2 healthy", f"dc2: pinned by {PIN}, " + LOCAL]),
+        (NO_POLICY, ["2/2", "1/1, pinned"], ["dc1: 2 of 2 healthy", f"dc2: pinned by {PIN}, " + LOCAL]),
         (
             NO_POLICY,
-            ["2/2", "1/1 pinned silent"],
+            ["2/2", "1/1, pinned, silent"],
             ["dc1: 2 of 2 healthy", f"dc2: pinned by {PIN}, but nobody who tells of it is heard"],
         ),
         (
             NO_POLICY,
-            ["2/2 restless", "1/1"],
+            ["2/2, restless", "1/1"],
             [
                 "dc1: 2 of 2 healthy, but not for long enough",
                 "dc2: first with a healthy instance for long enough, " + LOCAL,
@@ -78,7 +78,7 @@ LOCAL = "through the local gateways"
         ),
         (
             NO_POLICY,
-            ["2/2 drained", "1/1 silent", "1/1"],
+            ["2/2, drained", "1/1, silent", "1/1"],
             [
                 "dc1: 2 of 2 healthy, but it is drained by " + str(DRAIN),
                 "dc2: 1 of 1 healthy, but nobody who tells of it is heard",
@@ -87,7 +87,7 @@ LOCAL = "through the local gateways"
         ),
         (
             NO_POLICY,
-            ["0/2 drained", "0/1"],
+            ["0/2, drained", "0/1"],
             ["dc1: 0 of 2 healthy", "dc2: 0 of 1 healthy", "no target has a healthy instance, so dc2 ranks first"],
         ),
     ],
@@ -102,11 +102,11 @@ def test_what_serves_and_why(policy: Policy, cells: list[str], says: list[str]) 
     ("policy", "cells", "order", "active"),
     [
         (NO_POLICY, ["0/2", "1/1"], (0, 1), 1),
-        (NO_POLICY, ["1/2 silent", "1/1"], (1, 0), 1),
+        (NO_POLICY, ["1/2, silent", "1/1"], (1, 0), 1),
         (TWO, ["1/2", "2/2"], (1, 0), 1),
         (TWO, ["1/2", "1/1"], (0, 1), 0),
-        (NO_POLICY, ["1/2 drained", "1/1 restless", "1/1"], (2, 1, 0), 2),
-        (NO_POLICY, ["1/2", "1/1 pinned"], (1, 0), 1),
+        (NO_POLICY, ["1/2, drained", "1/1, restless", "1/1"], (2, 1, 0), 2),
+        (NO_POLICY, ["1/2", "1/1, pinned"], (1, 0), 1),
     ],
 )
 def test_tiers_are_in_the_order_of_rank_without_health(
@@ -131,8 +131,8 @@ def test_the_first_difference_decides(one: Rank, other: Rank) -> None:
         assert all(getattr(one, each) == getattr(other, each) for each in PLACES[: PLACES.index(place)])
 
 
-_cells = st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", "silent"])).map(
-    lambda each: f"{min(each[:2])}/{max(each[:2])} {each[2]}"
+_cells = st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", ", silent"])).map(
+    lambda each: f"{min(each[:2])}/{max(each[:2])}{each[2]}"
 )
 
 

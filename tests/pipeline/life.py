@@ -114,7 +114,7 @@ class Life:
         self.promises = Promises(self.store, _HISTORY.least)
         self.promises.most_events = 10
         self._eras: set[Era] = set()
-        self.store.watchers.append(self._note_era)
+        self.store.watchers += [self._note_era, self._count_choices]
         self._notified = Notified(self.store, self._interleaving)
         self._observer = _Process(Connection(self.store), self, 0, EVERYWHERE)
         self._engines = [self._new_engine(number) for number in range(ENGINES)]
@@ -433,6 +433,14 @@ class Life:
         self.counts["an upload was applied again, since it had changed"] += self._bucket.read_anew
         self.counts += self.store.counts
         return problems
+
+    def _count_choices(self, old: Stored | None, new: Stored) -> None:
+        """What a policy or the health of gateways decided."""
+        if new.key.startswith(keys.SNAPSHOTS):
+            content = read_snapshot(orjson.loads(new.data)).content
+            self.counts["a gateway was avoided"] += bool(content.avoided)
+            self.counts["a target had too few healthy instances"] += "are needed" in content.sentence
+            self.counts["a target could not be reached"] += "no way" in content.sentence
 
     def _silence_problems(self) -> list[str]:
         """Who was heard is not silent."""

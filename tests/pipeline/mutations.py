@@ -746,6 +746,44 @@ _PROVENANCE = [
     ),
 ]
 
+_POLICIES = [
+    Mutation(
+        "a target without a way through well gateways ranks below the others where one is required",
+        "failover/rank.py",
+        'reachable=plan.policy.gateways != "require" or _is_reachable(plan, measured.target, instances),',
+        "reachable=True,",
+        "test_policy.py::test_the_gateways_of_another_datacenter_count_as_soon_as_the_policy_asks_for_them",
+    ),
+    Mutation(
+        "a plan that requires a way reads the gateways at its end",
+        "chain/plan.py",
+        "            gateways |= {key for each in self.targets for key in each.way(self.datacenter)}\n",
+        "            pass\n",
+        "test_policy.py::test_the_gateways_of_another_datacenter_count_as_soon_as_the_policy_asks_for_them",
+    ),
+    Mutation(
+        "a gateway that falls ill is another version",
+        "xds/content.py",
+        "            other.avoided,\n",
+        "            self.avoided,\n",
+        "test_policy.py::test_a_gateway_that_falls_ill_is_another_version_of_what_is_stored_as_before",
+    ),
+    Mutation(
+        "a target with fewer healthy instances than the policy asks for ranks below those with enough",
+        "failover/rank.py",
+        "enough=not measured.healthy or measured.healthy >=",
+        "enough=True or measured.healthy >=",
+        "test_policy.py::test_a_policy_takes_effect_when_it_is_written_and_ends_when_it_is_deleted",
+    ),
+    Mutation(
+        "a policy for all services compiles all of them again",
+        "pipeline/build.py",
+        "_OF_ALL = (PROXY_DEFAULTS, GLOBAL_POLICY)",
+        "_OF_ALL = (PROXY_DEFAULTS,)",
+        "test_policy.py::test_a_services_own_policy_holds_as_a_whole_and_the_one_for_all_for_the_others",
+    ),
+]
+
 _LEASES = [
     Mutation(
         "a target of which nobody who is heard tells ranks below the others",
@@ -873,6 +911,7 @@ MUTATIONS = [
     *_UPLOADS,
     *_SCOPE,
     *_PROVENANCE,
+    *_POLICIES,
     *_LEASES,
     *_ORDERS,
 ]

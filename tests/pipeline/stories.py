@@ -38,6 +38,7 @@ from tests.pipeline.meshes import (
     gateway_instance,
     instance,
     namespace,
+    policy,
     proxy_defaults,
     resolver,
     sidecar,
@@ -90,9 +91,11 @@ class Teller:
 
     def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
         """Every third one is of the same few things that come and go, from an empty store on; every sixth is of sources
-        that fall silent and are heard again, or of orders; in every fifth the store is for one datacenter."""
+        that fall silent and are heard again, or of orders; another twelfth is of policies and gateways; in every fifth
+        the store is for one datacenter."""
         flips = self.seed % 3 == 0
-        tell = self.flip if flips else {1: self.silence, 5: self.order, 7: self.silence}.get(self.seed % 12, self.act)
+        tales = {1: self.silence, 5: self.order, 7: self.silence, 11: self.choice}
+        tell = self.flip if flips else tales.get(self.seed % 12, self.act)
         rounds = [
             [tell() for _ in range(self._random.randint(1, most_acts))]
             for _ in range(self._random.randint(1, most_rounds))
@@ -100,6 +103,10 @@ class Teller:
         if self.seed % 12 in (1, 5, 7):
             everywhere = [event("web", 1, [instance("web", 1)], dc=dc, lease="30s") for dc in DATACENTERS]
             rounds.insert(0, [Act(Records(everywhere))])
+        if self.seed % 12 == 11:
+            webs = [self._webs(dc, 1) for dc in DATACENTERS]
+            beginning = Batch([*BEGINNING.documents, self._policy()])
+            rounds.insert(0, [Act(beginning), Act(Records([*webs, *(self._gateways(dc, 1) for dc in DATACENTERS)]))])
         return Story(self.seed, rounds, flips, () if self.seed % 5 else ("dc1",))
 
     def act(self) -> Act:
@@ -141,6 +148,38 @@ class Teller:
 
     def _due(self) -> What:
         return "due"
+
+    def choice(self) -> Act:
+        """Policies, and gateways and instances that are ill or well, and now and then anything else."""
+        if self._chance(0.2):
+            return self.act()
+        where, index = self._one_of(*DATACENTERS), self._random.randint(1, 20)
+        tell: Callable[[], What] = self._one_of(
+            lambda: Batch([self._policy()]),
+            lambda: self._gateways(where, index),
+            lambda: self._webs(where, index),
+        )
+        act = self._act(tell())
+        return act if self._chance(0.5) else replace(act, trouble=None)
+
+    def _webs(self, where: str, index: int) -> HealthEvent:
+        """All instances of web in a datacenter: one, some or none of them well."""
+        statuses = self._one_of(
+            ("critical",) * 3, ("passing", "critical", "critical"), ("passing", "warning", "passing")
+        )
+        return event("web", index, [instance("web", i, each) for i, each in enumerate(statuses, 1)], dc=where)
+
+    def _gateways(self, where: str, index: int) -> HealthEvent:
+        """All gateways of a datacenter: one, both or none of them well."""
+        statuses = self._one_of(("critical", "critical"), ("passing", "critical"), ("passing", "passing"))
+        return event(None, index, [gateway_instance(i, each) for i, each in enumerate(statuses, 1)], dc=where)
+
+    def _policy(self) -> Document:
+        fields = {
+            "HealthyThreshold": self._one_of(1, 1, 2, "50%", "100%"),
+            "Gateways": self._one_of("avoid", "require", "require", "require", "ignore"),
+        }
+        return policy(self._one_of("global", "global", "web", "api"), **fields)
 
     def _well(self) -> HealthEvent:
         """Web is well somewhere, a source with a lease says."""
@@ -251,6 +290,7 @@ class Teller:
             lambda: gateway(self._one_of(*DATACENTERS), self._one_of("gw", "gw2")),
             lambda: namespace(_TEAM),
             self._splitter,
+            self._policy,
         )
         return tell()
 
@@ -301,7 +341,7 @@ class Teller:
     def _entry_key(self) -> EntryKey:
         kind = self._one_of("service-resolver", "service-defaults", "service-splitter", "proxy-defaults", "namespace")
         if kind == "proxy-defaults":
-            return (kind, "default", "global")
+            return (self._one_of(kind, "failover-policy"), "default", "global")
         if kind == "namespace":
             return (kind, "default", _TEAM)
         return (kind, self._namespace(), self._one_of(*SERVICES))

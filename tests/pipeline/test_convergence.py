@@ -49,7 +49,7 @@ _AT_LEAST = {
     "Upload refused": 3,
     "Redelivery": 40,
     "an acknowledged event came again": 10,
-    "Rollback": 10,
+    "Rollback": 7,
     "Rollback refused": 2,
     "Rescope": 10,
     "Forget": 15,
@@ -85,6 +85,9 @@ _AT_LEAST = {
     "due": 7,
     "an order moved traffic": 2,
     "an order was forced": 4,
+    "a gateway was avoided": 25,
+    "a target had too few healthy instances": 9,
+    "a target could not be reached": 1,
 }
 """How often each kind of act is done in so many lives, and each kind of fault happens: half as often as it came to when
 this was written, at least. Of what a simulation has silently stopped doing it would show nothing."""

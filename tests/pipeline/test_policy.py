@@ -8,7 +8,6 @@ from tests.pipeline.meshes import (
     event,
     gateway_instance,
     instance,
-    namespace,
     policy,
     proxy_defaults,
     resolver,
@@ -76,11 +75,13 @@ def test_a_services_own_policy_holds_as_a_whole_and_the_one_for_all_for_the_othe
     for service in ("web", "api"):
         for dc in ("dc1", "dc2"):
             mesh.tell(dc, "passing", "critical", "critical", service=service)
-    mesh.configure(policy("web", FailbackAfter="10s"), policy(HealthyThreshold=2), namespace("team"))
+    mesh.tell("dc2", "passing", "passing", "critical")
+    mesh.configure(policy(HealthyThreshold=2))
+    assert mesh.serves == "dc2"
+    mesh.configure(policy("web", FailbackAfter="10s"))
     api = mesh.head("dc1/sidecar/api.default.dc1").content
     assert (mesh.serves, api.active) == ("dc1", "api.default.dc1"), "none has two healthy instances"
     mesh.tell("dc2", "passing", "passing", service="api")
-    mesh.tell("dc2", "passing", "passing")
     api = mesh.head("dc1/sidecar/api.default.dc1").content
     assert (mesh.serves, api.active) == ("dc1", "api.default.dc2"), "web's own policy sets no threshold"
     mesh.configure(policy("web", HealthyThreshold=2))
