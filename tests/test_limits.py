@@ -212,6 +212,11 @@ REACHED_BY = {
             "machine/observing.py LONGEST_S",
         ],
     },
+    "tests/aws/test_order_wakes.py": {
+        "test_a_wake_is_sent_for_the_next_order_that_ends_soon": [
+            "aws/order_wakes.py LONGEST_DELAY_SECONDS",
+        ],
+    },
     "tests/aws/test_wakes.py": {
         "test_the_wakes_end_with_the_last_lease_and_begin_again_with_the_next": [
             "aws/wakes.py LONGEST_DELAY_SECONDS",

@@ -2,9 +2,9 @@
 
 The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), S3's
 notification of config uploaded under deploy/ (docs/aws.md), or a wake: then the function looks at the leases of the
-sources and sends the next wake. An invalid record goes to the dead-letter queue at once, with the reason, and is
-acknowledged: a retry could not help. If the store fails, the record is a batch item failure and SQS delivers it again;
-ingesting an event twice does no harm.
+sources and sends the next wake, or ends the orders that are due. An invalid record goes to the dead-letter queue at
+once, with the reason, and is acknowledged: a retry could not help. If the store fails, the record is a batch item
+failure and SQS delivers it again; ingesting an event twice does no harm.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
@@ -38,7 +38,7 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, is_test, read_upload
-from pointsman.model.sources.wake import wake_number
+from pointsman.model.sources.wake import is_order_wake, wake_number
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
@@ -109,6 +109,7 @@ class Taken:
     ignored: tuple[str, ...] = ()
     upload: Upload | None = None
     wake: int | None = None
+    is_order_wake: bool = False
     error: Exception | None = None
     done: list[Ingested | Exception] = field(default_factory=list)
 
@@ -141,6 +142,8 @@ def read_record(record: Record, account: str) -> Taken:
             return Taken(upload=upload)
         if (wake := wake_number(raw)) is not None:
             return Taken(wake=wake)
+        if is_order_wake(raw):
+            return Taken(is_order_wake=True)
         reading, sent = read(raw, account), record.sent
         # The queue took it in: an event without a time has that one, however often it is delivered.
         events = [timed(each, int(sent.timestamp() * 1000)) if sent else each for each in reading.events]
@@ -161,6 +164,8 @@ def tell_of(record: Record, taken: Taken) -> bool:
                 deploy(taken.upload)
             if taken.wake is not None:
                 look_at_leases(taken.wake)
+            if taken.is_order_wake:
+                end_orders()
             if taken.ignored:
                 logger.info("ignored", reasons=taken.ignored)
                 signals.count("EventsIgnored", not taken.events)
@@ -227,6 +232,19 @@ def look_at_leases(wake: int) -> None:
         logger.warning("silent", source=lease.source, datacenter=lease.datacenter, last_heard=lease.at)
     for lease in done.heard:
         logger.info("heard again", source=lease.source, datacenter=lease.datacenter)
+    published(done.settled.moved)
+    failing(done.settled.failed)
+
+
+def end_orders() -> None:
+    """End the orders of operators whose end has come."""
+    # Imported here: most records are no wakes.
+    from pointsman.pipeline.give import end_orders_due
+
+    done = end_orders_due(engine)
+    for order in done.orders:
+        logger.warning("order ended", order=order.id, about=str(order.subject), reason=order.reason)
+    signals.went_back(done.settled.warnings)
     published(done.settled.moved)
     failing(done.settled.failed)
 

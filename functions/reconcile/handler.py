@@ -1,7 +1,7 @@
 """Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
 Then sweep: remove the queues of adapters that are gone. And if the wake with which `ingest` looks at the leases of
-sources was lost, send it again.
+sources was lost, send it again; if an order of an operator ends soon, send a wake for that.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
@@ -56,6 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.warning("repaired", **asdict(done))
     sweep_queues()
     ensure_wake()
+    ensure_order_wake()
     return asdict(done)
 
 
@@ -63,14 +64,28 @@ def ensure_wake() -> None:
     """Send a wake if sources have leases and nobody looks at them."""
     if next(iter(engine.store.list(keys.LEASES)), None) is None:
         return
-    # Imported here, and the client made here: few runs need them.
-    from pointsman.aws.wakes import Wakes, sender
-
-    def send(body: str, delay: int) -> None:
-        sender(new_client(started.session, "sqs"), started.environment.queue)(body, delay)
+    # Imported here: few runs need it.
+    from pointsman.aws.wakes import Wakes
 
     if Wakes(engine, send).ensure():
         logger.info("a wake was sent: sources have leases, and nobody looked at them")
+
+
+def ensure_order_wake() -> None:
+    """Send a wake for the next order that ends, if that is soon."""
+    # Imported here, so that it takes no part of a cold start.
+    from pointsman.aws.order_wakes import send_order_wake
+
+    if send_order_wake(engine, send):
+        logger.info("a wake was sent: an order ends soon")
+
+
+def send(body: str, delay: int) -> None:
+    """Send a message to the queue of events, to be delivered after so many seconds."""
+    # The client is made here: few runs need it.
+    from pointsman.aws.wakes import sender
+
+    sender(new_client(started.session, "sqs"), started.environment.queue)(body, delay)
 
 
 def sweep_queues() -> None:

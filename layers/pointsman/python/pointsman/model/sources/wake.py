@@ -5,6 +5,15 @@ from typing import Any
 DETAIL_TYPE = "Pointsman Wake"
 
 
+def is_order_wake(raw: Any) -> bool:
+    """Whether `raw`, a message as parsed JSON, is the wake that ends orders."""
+    match raw:
+        case {"detail-type": "Pointsman Wake", "detail": {"Orders": str()}}:
+            return True
+        case _:
+            return False
+
+
 def wake_number(raw: Any) -> int | None:
     """The number of the wake that `raw`, a message as parsed JSON, is; None for any other message."""
     match raw:
