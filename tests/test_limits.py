@@ -46,6 +46,30 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/agent/test_bounds.py": {
+        "test_a_host_has_so_many_services_checks_and_files": [
+            "agent/definition.py MOST_CHECKS",
+            "agent/definition.py MOST_SERVICES",
+            "agent/files.py MOST_FILES",
+        ],
+        "test_attempts_come_less_often_and_never_more_than_so_far_apart": [
+            "agent/outbox.py LONGEST_PAUSE_S",
+        ],
+        "test_no_more_of_an_answer_is_read_than_that": [
+            "agent/sender.py MOST_ANSWER_BYTES",
+        ],
+        "test_of_a_word_over_http_so_much_is_read": [
+            "agent/ttl.py MOST_BODY_BYTES",
+        ],
+        "test_so_many_checks_run_at_once": [
+            "agent/probe.py MOST_AT_ONCE",
+        ],
+    },
+    "tests/agent/test_probe.py": {
+        "test_the_exit_code_of_a_command_decides_and_all_that_it_started_ends_with_it": [
+            "agent/verdict.py MOST_OUTPUT",
+        ],
+    },
     "tests/adapter/test_access.py": {
         "test_a_file_that_is_too_large_is_not_read": [
             "disk/access.py MOST_FILE_BYTES",

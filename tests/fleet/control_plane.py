@@ -40,15 +40,22 @@ class Pointsman:
     """
 
     def __init__(
-        self, directory: Path, trust_domain: str, way: Way = _UNTOLD, bucket: Bucket | None = None, name: str = "up"
+        self,
+        directory: Path,
+        trust_domain: str,
+        way: Way = _UNTOLD,
+        bucket: Bucket | None = None,
+        name: str = "up",
+        listen: str = "127.0.0.1:0",
     ) -> None:
-        """In the file `store.db` of `directory`, or in a bucket."""
+        """In the file `store.db` of `directory`, or in a bucket. Events are taken at `listen`."""
         self.store: str | Path = bucket.url if bucket else directory / "store.db"
         self._environment = bucket.environment if bucket else {}
         self.files = directory / "envoys"
         self.socket = directory / "xds.sock"
         self._trust_domain = trust_domain
         self._way = way
+        self._listen = listen
         self._up = Child(name, [POINTSMAN, *self._up_arguments()], directory, self._environment)
         self._url = ""
 
@@ -151,7 +158,7 @@ class Pointsman:
             return found
 
     def _up_arguments(self) -> list[str | Path]:
-        where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", "127.0.0.1:0"]
+        where: list[str | Path] = ["--store", self.store, "--files", self.files, "--listen", self._listen]
         envoy = "1.40.0" if self._way.binary == ENVOY_1_40 else "1.39.3"
         version = ["--envoy-version", envoy] if self._way.told else []
         at = f"unix:{self.socket}"

@@ -10,6 +10,7 @@ from pointsman.cli.output import report
 
 _COMMANDS = {
     "adapter": ("adapter", "adapter"),
+    "agent": ("agent", "agent"),
     "apply": ("config", "apply"),
     "backup": ("backup", "backup"),
     "bootstrap": ("bootstrap", "bootstrap"),

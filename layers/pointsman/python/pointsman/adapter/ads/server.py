@@ -6,7 +6,7 @@ import os
 import tempfile
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 from pointsman.adapter.ads.ads_adapter import MOST_STREAMS, AdsAdapter
 from pointsman.model.errors import PointsmanError

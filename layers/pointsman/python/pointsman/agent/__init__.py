@@ -1,0 +1,1 @@
+"""Who checks the instances of a host, and tells of them?"""

@@ -1,0 +1,181 @@
+"""`pointsman agent`: checks the services of a host, and tells control planes of them."""
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import orjson
+
+from pointsman.agent.definition import Definitions
+from pointsman.agent.files import Files
+from pointsman.agent.statement import Host, registrations
+from pointsman.cli.command import command
+from pointsman.model.duration import parse_duration
+from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
+from pointsman.model.names import is_identifier, is_ip, is_label
+from pointsman.model.words import counted
+from pointsman.serve.listen import Listen
+from pointsman.serve.log import start_log
+
+_log = logging.getLogger(__name__)
+
+
+@command()
+@click.option(
+    "--to",
+    "places",
+    multiple=True,
+    metavar="URL",
+    help="Whom to tell: http(s)://HOST:PORT of `up`, eventbridge://BUS, sqs://HOST/ACCOUNT/QUEUE; repeatable.",
+)
+@click.option("--dc", required=True, metavar="DC", help="The datacenter of this host.")
+@click.option("--node", default="", metavar="NAME", help="The name of this host, its own by default.")
+@click.option("--address", required=True, metavar="IP", help="Where others reach this host.")
+@click.option("--lease", default="30s", metavar="DURATION", help="How long what is said stands. (default: 30s)")
+@click.option("--state", default="", metavar="DIR", help="Where the counter is kept, so that it never goes back.")
+@click.option("--ttl", default="", metavar="IP:PORT", help="Where applications tell of their checks of kind TTL.")
+@click.option("--validate", is_flag=True, help="Only read the files, and say what is in them.")
+@click.option("--registrations", "register", is_flag=True, help="Only print what `pointsman apply` needs of them.")
+@click.option("--once", is_flag=True, help="Run each check once, send everything, and exit.")
+@click.option("--stay", is_flag=True, help="Say nothing at the end: the instances stay until the lease is over.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIR…", type=click.Path(path_type=Path))
+def agent(
+    places: tuple[str, ...],
+    dc: str,
+    node: str,
+    address: str,
+    lease: str,
+    state: str,
+    ttl: str,
+    validate: bool,
+    register: bool,
+    once: bool,
+    stay: bool,
+    files: tuple[Path, ...],
+) -> int:
+    """Check the services of this host, and tell control planes of them.
+
+    The files are service definitions as Consul's agent reads them (`service`, `services`, `check`, `checks`; HCL, JSON
+    or YAML), and are read again when they change. Each instance is told of with a lease: at once when it changes, and
+    again and again. What cannot be sent waits. At an orderly end the instances are taken out.
+
+    Exit codes: 0 done; 1 a file is refused or something cannot be sent.
+
+    \b
+      pointsman agent --dc dc1 --address 10.1.0.11 --validate /etc/pointsman/services
+      pointsman agent --dc dc1 --address 10.1.0.11 --registrations /etc/pointsman/services > registrations.json
+      pointsman agent --dc dc1 --address 10.1.0.11 --to http://127.0.0.1:8420 --state /var/lib/pointsman \\
+          /etc/pointsman/services
+    """
+    host = _host(dc, node or socket.gethostname().partition(".")[0], address, lease)
+    found = Files(files, address)
+    definitions = found.read()
+    if register:
+        click.echo(orjson.dumps(list(registrations(host, definitions)), option=orjson.OPT_INDENT_2).decode())
+        return 0
+    if validate:
+        _show(definitions)
+        return 0
+    if not places:
+        raise click.UsageError("give --to, or one of --validate and --registrations")
+    listen = Listen.read(ttl, "--ttl") if ttl else None
+    if listen is not None and not listen.local:
+        raise InvalidInput.single("--ttl", "", f'"{ttl}" is not a loopback address; anybody could set the health there')
+    if listen is None and any(each.definition.ttl for each in definitions.checks.values()):
+        raise InvalidInput.single("--ttl", "", "is required: there are checks of kind TTL")
+    start_log()
+    path = Path(state).absolute() / "agent.json" if state else None
+    try:
+        return asyncio.run(_run(host, found, definitions, path, places, listen, once=once, leave=not stay))
+    except ImportError as error:
+        raise PointsmanError(f"{error}; install it with pip install 'pointsman[agent]'") from None
+
+
+async def _run(
+    host: Host,
+    files: Files,
+    definitions: Definitions,
+    state: Path | None,
+    places: tuple[str, ...],
+    ttl: Listen | None,
+    *,
+    once: bool,
+    leave: bool,
+) -> int:
+    # Imported here: reading and showing files needs none of them.
+    from pointsman.agent.agent import Agent, Settings
+    from pointsman.agent.counter import Counter
+    from pointsman.agent.probe import Prober
+    from pointsman.agent.sender import sender
+
+    async with AsyncExitStack() as opened:
+        prober = Prober()
+        opened.push_async_callback(prober.close)
+        counter = Counter(state, lambda: time.time_ns() // 1_000_000)
+        running: list[Agent] = []
+
+        def stale(index: int) -> None:
+            running[0].stale(index)
+
+        senders = {place: sender(place, stale, report) for place in places}
+        for each in senders.values():
+            opened.push_async_callback(each.close)
+        agent = Agent(Settings(host, definitions, files.read_if_changed, counter, leave), senders, prober, report)
+        running.append(agent)
+        if once:
+            return 0 if await agent.once() else 1
+        if ttl is not None:
+            from aiohttp import web
+
+            from pointsman.agent.ttl import application
+
+            runner = web.AppRunner(application(agent), access_log=None)
+            await runner.setup()
+            opened.push_async_callback(runner.cleanup)
+            await web.SockSite(runner, ttl.bind("--ttl")).start()
+        for line in definitions.passed_over:
+            report(f"passed over: {line}")
+        ready = {"ready": True, "source": host.source, "services": len(definitions.services)}
+        sys.stdout.buffer.write(orjson.dumps(ready) + b"\n")
+        sys.stdout.flush()
+        await agent.run()
+    return 0
+
+
+def _host(dc: str, node: str, address: str, lease: str) -> Host:
+    for option, wrong, value, what in (
+        ("--dc", not is_label(dc), dc, "a lower-case DNS label"),
+        ("--node", not is_identifier(node), node, "a name of a host (letters, digits and ._:@- inside)"),
+        ("--address", not is_ip(address), address, "an IP address"),
+    ):
+        if wrong:
+            raise InvalidInput.single(option, "", f'"{value[:80]}" is not {what}')
+    try:
+        lease_ns = parse_duration(lease)
+    except ValueError as error:
+        raise InvalidInput.single("--lease", "", str(error)) from None
+    if not SHORTEST_LEASE_MS <= lease_ns // 1_000_000 <= LONGEST_LEASE_MS:
+        raise InvalidInput.single("--lease", "", f'"{lease}" is not between 3s and 24h')
+    return Host(dc, node, address, lease_ns)
+
+
+def _show(definitions: Definitions) -> None:
+    for key, service in definitions.services.items():
+        beside = "a mesh gateway" if service.kind else "with a sidecar" if service.connect.sidecar_service else "native"
+        click.echo(f"{key}: {service.name}, {beside}")
+        for check in definitions.checks_of(key):
+            click.echo(f"  {check.id}: {check.definition.kind.removesuffix('_service')}")
+    for line in definitions.passed_over:
+        click.echo(f"passed over: {line}")
+    click.echo(f"{counted(len(definitions.services), 'service')}, {counted(len(definitions.checks), 'check')}")
+
+
+def report(text: str) -> None:
+    """Log one line, with a limit on similar lines."""
+    _log.warning("%s", text)

@@ -1,0 +1,161 @@
+"""The bounds of an agent, each reached."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from pointsman.agent import definition, files, outbox, probe
+from pointsman.agent.agent import Agent, Settings
+from pointsman.agent.counter import Counter
+from pointsman.agent.definition import CheckDefinition, read_definitions
+from pointsman.agent.outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outbox
+from pointsman.agent.probe import Prober
+from pointsman.agent.sender import MOST_ANSWER_BYTES, HttpSender
+from pointsman.agent.statement import Host
+from pointsman.agent.ttl import MOST_BODY_BYTES, application
+from pointsman.model.errors import InvalidInput, PointsmanError
+
+HOST = Host("dc1", "h1", "127.0.0.1", 30_000_000_000)
+
+
+def service(name: str, checks: int = 0) -> dict[str, Any]:
+    """A service with so many checks."""
+    many = [{"id": f"{name}-{number}", "ttl": "10s"} for number in range(checks)]
+    return {
+        "name": name,
+        "checks": many,
+        "connect": {"sidecar_service": {"port": 20000, "check": {"id": "x", "ttl": "9s"}}},
+    }
+
+
+def test_a_host_has_so_many_services_checks_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match=f"more than {definition.MOST_CHECKS}"):
+        read_definitions([("a.json", {"service": service("web", definition.MOST_CHECKS)})], HOST.address)
+    monkeypatch.setattr(definition, "MOST_SERVICES", 1)
+    with pytest.raises(InvalidInput, match="2 on one host; 1 are the most"):
+        read_definitions([("a.json", {"services": [service("a"), service("b", 1)]})], HOST.address)
+    monkeypatch.setattr(files, "MOST_FILES", 1)
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InvalidInput, match="are 2 files; 1 are the most"):
+        files.Files([tmp_path], HOST.address).read()
+
+
+def test_so_many_checks_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "MOST_AT_ONCE", 3)
+    running = most = 0
+
+    async def counted(check: CheckDefinition) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    async def run() -> None:
+        prober = Prober()
+        prober._kinds["tcp"] = counted
+        await asyncio.gather(*(prober.run(CheckDefinition(tcp="a:1")) for _ in range(10)))
+        await prober.close()
+
+    asyncio.run(run())
+    assert most == 3
+
+
+def test_attempts_come_less_often_and_never_more_than_so_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            raise asyncio.CancelledError
+
+    async def fails(event: outbox.Event) -> None:
+        raise PointsmanError("away")
+
+    async def run() -> None:
+        monkeypatch.setattr(outbox.asyncio, "sleep", sleep)
+        box = Outbox("place", fails, lambda text: None)
+        for number in range(100):
+            box.put("web", {"number": number})
+        assert len(box) == 1, "only the newest about each waits"
+        with pytest.raises(asyncio.CancelledError):
+            await box.run()
+
+    asyncio.run(run())
+    assert pauses[0] <= FIRST_PAUSE_S
+    assert LONGEST_PAUSE_S / 2 <= min(pauses[-5:]) <= max(pauses[-5:]) <= LONGEST_PAUSE_S
+
+
+class Long(BaseHTTPRequestHandler):
+    """Answers with more than anybody reads."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for _ in range(100):
+                self.wfile.write(b"x" * MOST_ANSWER_BYTES)
+        except OSError:
+            pass
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Long)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{found.server_port}"
+    found.shutdown()
+    found.server_close()
+
+
+def test_no_more_of_an_answer_is_read_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(url: str) -> None:
+        sender = HttpSender(url, lambda index: None, lambda text: None)
+        with pytest.raises(PointsmanError, match="more than"):
+            await sender.send({"detail-type": "Source Alive"})
+        await sender.close()
+
+    with server() as url:
+        asyncio.run(run(url))
+
+
+def test_of_a_word_over_http_so_much_is_read() -> None:
+    definitions = read_definitions([("a.json", {"service": service("web", 1)})], HOST.address)
+    settings = Settings(HOST, definitions, lambda: None, Counter(None, lambda: 0))
+
+    async def run() -> list[int]:
+        prober = Prober()
+        runner = web.AppRunner(application(Agent(settings, {}, prober, lambda text: None)))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/agent/check"
+        codes = []
+        async with aiohttp.ClientSession() as client:
+            for path, body, host in (
+                ("update/web-0", '{"Status": "passing", "Output": "fine"}', ""),
+                ("update/web-0", '{"Status": "well"}', ""),
+                ("update/web-0", "x" * (MOST_BODY_BYTES + 1), ""),
+                ("update/none", '{"Status": "passing"}', ""),
+                ("pass/web-0", "", "evil.example"),
+            ):
+                headers = {"host": host} if host else {}
+                async with client.put(f"{url}/{path}", data=body, headers=headers) as answer:
+                    codes.append(answer.status)
+        await runner.cleanup()
+        await prober.close()
+        return codes
+
+    assert asyncio.run(run()) == [200, 400, 413, 404, 403]
