@@ -114,7 +114,7 @@ def test_tiers_are_in_the_order_of_rank_without_health(
 ) -> None:
     found = select(plan_of(len(cells), policy, tiers=True), *known(*cells))
 
-    assert (found.order, found.active) == (order, active)
+    assert (found.tiers, found.active) == (order, active)
 
 
 _ranks = st.builds(Rank, *[st.booleans()] * len(PLACES), position=st.integers(0, 3))

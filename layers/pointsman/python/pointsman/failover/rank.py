@@ -6,7 +6,9 @@ target with a healthy instance.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
+from operator import not_
+from typing import NamedTuple
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.health import is_well
@@ -32,8 +34,7 @@ NO_FACTS = Facts()
 """Nothing is known, so nothing is moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rank:
+class Rank(NamedTuple):
     """The places in their order: what is true ranks before what is false, a lower position before a higher one."""
 
     healthy: bool
@@ -63,10 +64,10 @@ class Rank:
     @property
     def order(self) -> tuple[int, ...]:
         """A sort key: the target that ranks first has the least."""
-        return (*(not getattr(self, place) for place in PLACES), self.position)
+        return (*map(not_, self[:-1]), self.position)
 
 
-PLACES = tuple(each.name for each in fields(Rank))[:-1]
+PLACES = Rank._fields[:-1]
 """The names of the places, without the position."""
 
 
@@ -100,7 +101,7 @@ def _is_reachable(plan: SidecarPlan, target: PlanTarget, instances: Instances) -
 
 def as_tier(rank: Rank, measured: Measured) -> Rank:
     """The rank of a target as a tier: without the health of its instances, by which Envoy itself chooses."""
-    return replace(rank, healthy=True, heard=not measured.silent)
+    return rank._replace(healthy=True, heard=not measured.silent)
 
 
 def deciding(ahead: Rank, behind: Rank) -> str:

@@ -12,14 +12,15 @@ class Selection:
     """The target that a resolver node sends traffic to now.
 
     `active` is its index among the plan's targets. For a node with priority tiers it is the first tier with a healthy
-    instance, for information only, because there Envoy chooses. `order` are the indexes of the targets in the order of
-    their tiers. `measured` and `ranks` are in the order of the plan. `facts` are those that ranked them.
+    instance, for information only, because there Envoy chooses. `tiers` are the indexes of the targets that Envoy gets,
+    in the order of their priorities. `measured` and `ranks` are in the order of the plan. `facts` are those that ranked
+    them.
     """
 
     active: int
     measured: tuple[Measured, ...]
     ranks: tuple[Rank, ...]
-    order: tuple[int, ...]
+    tiers: tuple[int, ...]
     facts: Facts = NO_FACTS
 
 
@@ -32,9 +33,9 @@ def select(plan: SidecarPlan, instances: Instances, facts: Facts = NO_FACTS) -> 
     measured = tuple(measure(target, instances) for target in plan.targets)
     ranked = ranks(plan, measured, instances, facts)
     indexes = range(len(measured))
-    order = tuple(sorted(indexes, key=lambda i: as_tier(ranked[i], measured[i]).order))
     if plan.measured:
         active = min(indexes, key=lambda i: ranked[i].order)
-    else:
-        active = next((i for i in order if measured[i].healthy), 0)
-    return Selection(active, measured, ranked, order, facts)
+        return Selection(active, measured, ranked, (active,), facts)
+    tiers = tuple(sorted(indexes, key=lambda i: as_tier(ranked[i], measured[i]).order))
+    active = next((i for i in tiers if measured[i].healthy), 0)
+    return Selection(active, measured, ranked, tiers, facts)

@@ -1,7 +1,6 @@
 """Why a target serves, as a sentence."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.measured import Measured
@@ -38,7 +37,7 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
         but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank, order)) if each.healthy else ""
         if i and serves:
             # That it is not heard of is said only of those before it, which would serve otherwise.
-            but = "".join(f", but {reason}" for reason in shortfalls(plan, each, replace(rank, heard=True), order))
+            but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank._replace(heard=True), order))
             clauses.append(f"{label}: {_first(lacking, pinned)}{but}, {_way(each.target)}")
         else:
             way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""

@@ -32,19 +32,14 @@ def sidecar_assignment(
     plan: SidecarPlan, selection: Selection, instances: Instances, trust_domain: str
 ) -> ClusterLoadAssignment:
     """The endpoints of a resolver node: the active target's alone, or one priority tier per target."""
-    name = plan.cluster_name(trust_domain)
-    if plan.measured or len(plan.targets) == 1:
-        serving = selection.measured[selection.active if plan.measured else 0]
-        return ClusterLoadAssignment(cluster_name=name, endpoints=[_group(_places(plan, serving, instances), 0)])
     tiers = [
         _group(_places(plan, selection.measured[each], instances), priority)
-        for priority, each in enumerate(selection.order)
+        for priority, each in enumerate(selection.tiers)
     ]
-    return ClusterLoadAssignment(
-        cluster_name=name,
-        endpoints=tiers,
-        policy=ClusterLoadAssignment.Policy(overprovisioning_factor=UInt32Value(value=OVERPROVISIONING_FACTOR)),
-    )
+    policy = None
+    if len(tiers) > 1:
+        policy = ClusterLoadAssignment.Policy(overprovisioning_factor=UInt32Value(value=OVERPROVISIONING_FACTOR))
+    return ClusterLoadAssignment(cluster_name=plan.cluster_name(trust_domain), endpoints=tiers, policy=policy)
 
 
 def avoided(plan: Plan, selection: Selection | None, instances: Instances) -> tuple[Avoided, ...]:
@@ -53,10 +48,9 @@ def avoided(plan: Plan, selection: Selection | None, instances: Instances) -> tu
     if isinstance(plan, SidecarPlan) and selection is not None:
         if plan.policy.gateways == "ignore":
             return ()
-        tiers = selection.order if not plan.measured else (selection.active,)
         return tuple(
             each
-            for tier, i in enumerate(tiers)
+            for tier, i in enumerate(selection.tiers)
             if (key := plan.targets[i].gateways(plan.datacenter)) is not None
             for each in _ill(tier, instances.get(key, ()), is_own=plan.targets[i].mode == "local")
         )
@@ -67,12 +61,12 @@ def avoided(plan: Plan, selection: Selection | None, instances: Instances) -> tu
 
 
 def _ill(tier: int, gateways: Sequence[Instance], *, is_own: bool) -> Iterable[Avoided]:
-    places: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
-    for each in _counting(gateways):
-        places[is_well(each)].add(each.local if is_own else each.remote)
+    through = [(each.local if is_own else each.remote, is_well(each)) for each in _counting(gateways)]
+    well = {place for place, healthy in through if healthy}
+    if not well or len(well) == len(through):
+        return []
     # Two gateways may share an address.
-    ill = places[False] - places[True] if places[True] else set()
-    return [(tier, address, port) for address, port in sorted(ill)]
+    return [(tier, *place) for place in sorted({place for place, _ in through} - well)]
 
 
 def gateway_assignment(
