@@ -273,6 +273,11 @@ REACHED_BY = {
             "model/orders.py LONGEST_REASON",
         ],
     },
+    "tests/pipeline/test_drill.py": {
+        "test_what_else_switches_during_a_drill_is_reported_up_to_a_bound": [
+            "pipeline/drill.py MOST_SWITCHES",
+        ],
+    },
     "tests/pipeline/test_orders.py": {
         "test_a_refusal_names_so_many_and_counts_the_rest": [
             "pipeline/give.py MOST_OBJECTIONS",

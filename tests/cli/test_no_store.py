@@ -24,6 +24,7 @@ REFUSE: dict[str, list[str]] = {
     "bootstrap": ["bootstrap", "s1", "--dc", "dc1", "--files", "envoys"],
     "delete": ["delete", "service-resolver", "s2"],
     "drain": ["drain", "dc1", "--for", "1h", "--reason", "works"],
+    "drill": ["drill", "dc1", "--for", "1s"],
     "emit": ["emit", "event.json"],
     "end": ["end", "d-1"],
     "explain": ["explain", "s2", "--dc", "dc1"],

@@ -16,6 +16,7 @@ _COMMANDS = {
     "bootstrap": ("bootstrap", "bootstrap"),
     "delete": ("config", "delete"),
     "drain": ("orders", "drain"),
+    "drill": ("drill", "drill"),
     "emit": ("emit", "emit"),
     "end": ("orders", "end"),
     "explain": ("explain", "explain"),

@@ -63,7 +63,7 @@ def order_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dc", default="", metavar="DC", help="Drain the service TARGET in this datacenter alone.")
 @namespace_option
 @click.argument("target")
-def drain(store: str, notices: str, dc: str, namespace: str, target: str, **options: Any) -> None:
+def drain(store: str, notices: str, dc: str, namespace: str, target: str, **options: Any) -> int:
     """Send traffic elsewhere: away from the datacenter TARGET, or with --dc from the service TARGET in one.
 
     A drained target serves only where nothing else has a healthy instance. An order needs an end (--for or --until, 30
@@ -77,11 +77,7 @@ def drain(store: str, notices: str, dc: str, namespace: str, target: str, **opti
       pointsman drain s2 --dc dc2 --store pointsman.db --for 30m --reason "s2 is slow there"
       pointsman drain dc2 --store pointsman.db --until 2026-12-24T06:00:00Z --reason "power works"
     """
-    if dc:
-        subject = Subject(Verb.DRAIN, _label("--dc", dc), _service(namespace, target))
-    else:
-        subject = Subject(Verb.DRAIN, _label("TARGET", target))
-    _give(store, notices, subject, **options)
+    return _give(store, notices, subject_of(target, dc, namespace), **options)
 
 
 @command()
@@ -90,7 +86,7 @@ def drain(store: str, notices: str, dc: str, namespace: str, target: str, **opti
 @click.option("--from", "caller", default="", metavar="DC", help="Only for callers in this datacenter.")
 @namespace_option
 @click.argument("service")
-def pin(store: str, notices: str, to: str, caller: str, namespace: str, service: str, **options: Any) -> None:
+def pin(store: str, notices: str, to: str, caller: str, namespace: str, service: str, **options: Any) -> int:
     """Prefer a datacenter for SERVICE, for all callers or those in one datacenter.
 
     The pinned target serves while it has a healthy instance, is not drained, and somebody who tells of it is heard. Of
@@ -103,14 +99,14 @@ def pin(store: str, notices: str, to: str, caller: str, namespace: str, service:
     subject = Subject(
         Verb.PIN, _label("--to", to), _service(namespace, service), _label("--from", caller) if caller else ""
     )
-    _give(store, notices, subject, **options)
+    return _give(store, notices, subject, **options)
 
 
 @command()
 @order_options
 @namespace_option
 @click.argument("service", required=False, default="")
-def freeze(store: str, notices: str, namespace: str, service: str, **options: Any) -> None:
+def freeze(store: str, notices: str, namespace: str, service: str, **options: Any) -> int:
     """Keep what serves now, for SERVICE or for everything: each resolver is pinned to the target that serves.
 
     What fails is left all the same; when it is back, it serves again.
@@ -119,7 +115,8 @@ def freeze(store: str, notices: str, namespace: str, service: str, **options: An
       pointsman freeze --store pointsman.db --for 1h --reason "release"
       pointsman freeze s2 --store pointsman.db --for 1h --reason "release of s2"
     """
-    _give(store, notices, Subject(Verb.FREEZE, service=_service(namespace, service) if service else None), **options)
+    subject = Subject(Verb.FREEZE, service=_service(namespace, service) if service else None)
+    return _give(store, notices, subject, **options)
 
 
 @command()
@@ -171,6 +168,13 @@ def end(store: str, notices: str, id_: str) -> int:
     what = "ended" if done.orders else "had ended before"
     click.echo(f"order {id_} {what}; {counted(len(done.settled.moved), 'cluster')} moved")
     return tell_of(done.settled)
+
+
+def subject_of(target: str, dc: str, namespace: str) -> Subject:
+    """What a drain is about: the datacenter `target`, or the service `target` in the datacenter `dc`."""
+    if dc:
+        return Subject(Verb.DRAIN, _label("--dc", dc), _service(namespace, target))
+    return Subject(Verb.DRAIN, _label("TARGET", target))
 
 
 def _give(

@@ -103,7 +103,8 @@ def give(engine: Engine, wish: Wish, *, force: bool = False, dry_run: bool = Fal
             data = canonical(frozen_json({each.plan_key: each.after for each in evaluation.effects}, now))
             frozen = digest(data)
             engine.objects.put_many({frozen: data})
-        after, order = begun(known, replace(wish, forced=bool(problems), frozen=frozen), now)
+        # To evaluate a large mesh takes a while.
+        after, order = begun(known, replace(wish, forced=bool(problems), frozen=frozen), engine.now())
         found.append((order, evaluation))
         return orders if dry_run else after
 
