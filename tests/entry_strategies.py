@@ -196,11 +196,12 @@ def instance(namespace: str, service: str, number: int, datacenter: str, version
     }
 
 
-def gateway(number: int, datacenter: str) -> JSON:
-    """A mesh gateway in the shape of Consul's catalog registrations."""
+def gateway(number: int, datacenter: str, status: str = "") -> JSON:
+    """A mesh gateway in the shape of Consul's catalog registrations; "" for one without checks."""
     address = f"10.{DATACENTERS.index(datacenter)}.100.{number + 1}"
+    checks = [{"CheckID": "c", "Status": status, "ServiceID": f"gateway-{number}"}] if status else []
     service = {"ID": f"gateway-{number}", "Kind": "mesh-gateway", "Service": "mesh-gateway", "Port": 8443}
-    return {"Node": f"gateways-{datacenter}-{number}", "Address": address, "Service": service, "Checks": []}
+    return {"Node": f"gateways-{datacenter}-{number}", "Address": address, "Service": service, "Checks": checks}
 
 
 statuses = st.sampled_from(["passing", "passing", "warning", "critical"])
@@ -221,7 +222,9 @@ catalogs: st.SearchStrategy[dict[str, list[JSON]]] = st.fixed_dictionaries(
                 unique_by=lambda raw: raw["Node"],
             ),
             st.lists(
-                st.builds(gateway, st.integers(0, 2), st.just(datacenter)),
+                st.builds(
+                    gateway, st.integers(0, 2), st.just(datacenter), st.sampled_from(["", "passing", "critical"])
+                ),
                 max_size=2,
                 unique_by=lambda raw: raw["Node"],
             ),

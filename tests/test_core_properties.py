@@ -1,6 +1,8 @@
 """The pure rooms, whatever comes: compiling ends, order plays no part, what is written is read back."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -16,6 +18,7 @@ from pointsman.failover.selection import select
 from pointsman.model.canonical import canonical
 from pointsman.model.entries import Entry, entry_json, key_of, parse_entry
 from pointsman.model.instance import Instance
+from pointsman.model.policy import NO_POLICY, Policy
 from pointsman.xds.content import Content, TargetHealth, compute
 from pointsman.xds.manifest import (
     GatewayManifest,
@@ -126,7 +129,7 @@ def as_bytes(state: EntrySet, changed: Overrides, catalog: dict[str, list[JSON]]
 
 @less_often
 @given(accepted_sets, overrides, catalogs)
-def test_the_active_target_is_the_first_that_is_healthy_enough(
+def test_the_active_target_is_the_first_that_is_healthy_and_can_be_reached_and_is_healthy_enough(
     state: EntrySet, changed: Overrides, catalog: dict[str, list[JSON]]
 ) -> None:
     instances = instances_of(catalog)
@@ -134,14 +137,56 @@ def test_the_active_target_is_the_first_that_is_healthy_enough(
         if isinstance(plan, SidecarPlan):
             active = select(plan, instances).active
             counted = [healthy_of(plan, i, instances) for i in range(len(plan.targets))]
-            enough = [0 < healthy >= plan.policy.needed(total) for healthy, total in counted]
-            healthy = [healthy > 0 for healthy, _ in counted]
-            assert active == (enough if True in enough else [*healthy, True]).index(True) % len(counted)
+            # Of all targets those that are healthy, of these those that can be reached, and so on; where none is, all.
+            left = list(range(len(counted)))
+            for is_so in (
+                [healthy > 0 for healthy, _ in counted],
+                [is_reached(plan, i, instances) for i in left],
+                [healthy >= plan.policy.needed(total) for healthy, total in counted],
+            ):
+                left = [i for i in left if is_so[i]] or left
+            if plan.measured or counted[left[0]][0]:
+                assert active == left[0]
             content = compute(plan, instances, TRUST_DOMAIN)
             assert content.active == plan.targets[active].target.id
             assert len(ClusterLoadAssignment.FromString(content.assignment).endpoints) == (
                 1 if plan.measured else len(plan.targets)
             )
+
+
+@less_often
+@given(accepted_sets, overrides, catalogs)
+def test_which_gateways_are_avoided_changes_nothing_that_is_stored_in_consuls_form(
+    state: EntrySet, changed: Overrides, catalog: dict[str, list[JSON]]
+) -> None:
+    instances = instances_of(catalog)
+    for plan in plans(state, changed).values():
+        if isinstance(plan, SidecarPlan):
+            without = replace(plan, policy=NO_POLICY)
+            ignoring = replace(plan, policy=Policy(gateways="ignore"))
+            avoids, ignores = (compute(each, instances, TRUST_DOMAIN) for each in (without, ignoring))
+            assert replace(avoids, avoided=()) == ignores
+            assert "policy" not in plan_json(without)
+            left = [len(group.lb_endpoints) for group in ClusterLoadAssignment.FromString(avoids.assignment).endpoints]
+            gone = Counter(tier for tier, _, _ in avoids.avoided)
+            assert all(0 < number < left[tier] for tier, number in gone.items())
+
+
+def is_reached(plan: SidecarPlan, number: int, instances: Mapping[str, Sequence[Instance]]) -> bool:
+    """Whether there is a gateway that no check speaks against wherever the policy requires one."""
+    target = plan.targets[number]
+    if plan.policy.gateways != "require" or target.mode not in ("local", "remote"):
+        return True
+    ends = {target.target.datacenter, *([plan.datacenter] if target.mode == "local" else [])}
+    return all(
+        any(check["Status"] != "critical" for each in instances.get(f"{end}/gateways", ()) for check in checks(each))
+        for end in ends
+    )
+
+
+def checks(gateway: Instance) -> list[JSON]:
+    """Its checks; one that passes where it has none."""
+    return list(gateway.raw["Checks"]) or [{"Status": "passing"}]
 
 
 def healthy_of(plan: SidecarPlan, number: int, instances: Mapping[str, Sequence[Instance]]) -> tuple[int, int]:
