@@ -257,6 +257,16 @@ REACHED_BY = {
             "model/lease.py MOST_CATALOGS",
         ],
     },
+    "tests/pipeline/test_calm.py": {
+        "test_of_too_many_that_wait_all_are_computed_at_the_first_moment": [
+            "pipeline/waits.py MOST_WAITS",
+        ],
+    },
+    "tests/machine/test_calm.py": {
+        "test_what_another_process_noted_is_found_by_the_next_look": [
+            "machine/waiting.py LOOK_SECONDS",
+        ],
+    },
     "tests/pipeline/test_leases.py": {
         "test_a_datacenter_has_so_many_sources_with_leases_and_no_more": [
             "pipeline/renewals.py MOST_SOURCES",

@@ -2,9 +2,9 @@
 
 The body of a record is an event as EventBridge delivers it, or its bare detail (docs/events.md, docs/sources.md), S3's
 notification of config uploaded under deploy/ (docs/aws.md), or a wake: then the function looks at the leases of the
-sources and sends the next wake, or ends the orders that are due. An invalid record goes to the dead-letter queue at
-once, with the reason, and is acknowledged: a retry could not help. If the store fails, the record is a batch item
-failure and SQS delivers it again; ingesting an event twice does no harm.
+sources, or at what waits for a moment, and sends the next wake, or ends the orders that are due. An invalid record goes
+to the dead-letter queue at once, with the reason, and is acknowledged: a retry could not help. If the store fails, the
+record is a batch item failure and SQS delivers it again; ingesting an event twice does no harm.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
@@ -43,6 +43,9 @@ from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
 from pointsman.store.session import new_client
+
+if TYPE_CHECKING:
+    from pointsman.aws.wakes import Wakes
 
 LISTS = "incoming/"
 """The prefix in the store's bucket where producers put lists that are too long for the bus."""
@@ -163,7 +166,7 @@ def tell_of(record: Record, taken: Taken) -> bool:
             if taken.upload:
                 deploy(taken.upload)
             if taken.wake is not None:
-                look_at_leases(taken.wake)
+                woken(taken.wake)
             if taken.is_order_wake:
                 end_orders()
             if taken.ignored:
@@ -219,12 +222,31 @@ def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> 
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 
 
-def look_at_leases(wake: int) -> None:
-    """Look at the leases of all sources, if this wake is due, and send the next one."""
+def wakes() -> "Wakes":
+    """The wakes of the store."""
     # Imported here: most records are no wakes.
     from pointsman.aws.wakes import Wakes, sender
 
-    done = Wakes(engine, sender(sqs(), environment.queue)).wake(wake)
+    return Wakes(engine, sender(sqs(), environment.queue))
+
+
+def wake_later() -> None:
+    """Send a wake for what waits, if none stands that comes early enough."""
+    if environment.queue:
+        wakes().arm()
+
+
+engine.noted = wake_later
+
+
+def woken(wake: int) -> None:
+    """Look at the leases of all sources, if this wake is due, or at what waits; and send the next one."""
+    if not wake:
+        if (settled := wakes().waited()) is not None:
+            published(settled.moved)
+            failing(settled.failed)
+        return
+    done = wakes().wake(wake)
     if done is None:
         return
     signals.count("SourcesSilent", len(done.silent))

@@ -1,7 +1,7 @@
 """Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
-Then sweep: remove the queues of adapters that are gone. And if the wake with which `ingest` looks at the leases of
-sources was lost, send it again; if an order of an operator ends soon, send a wake for that.
+Then sweep: remove the queues of adapters that are gone. And if a wake with which `ingest` looks at the leases of
+sources, or at what waits, was lost, send it again; if an order of an operator ends soon, send a wake for that.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
@@ -61,14 +61,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def ensure_wake() -> None:
-    """Send a wake if sources have leases and nobody looks at them."""
-    if next(iter(engine.store.list(keys.LEASES)), None) is None:
+    """Send the wakes that were lost: if sources have leases and nobody looks at them, and for what waits."""
+    if next(iter(engine.store.list(keys.LEASES)), None) is None and engine.store.get(keys.WAITS) is None:
         return
     # Imported here: few runs need it.
     from pointsman.aws.wakes import Wakes
 
-    if Wakes(engine, send).ensure():
+    wakes = Wakes(engine, send)
+    if wakes.ensure():
         logger.info("a wake was sent: sources have leases, and nobody looked at them")
+    if wakes.arm():
+        logger.info("a wake was sent: a target waits for its traffic to return")
 
 
 def ensure_order_wake() -> None:

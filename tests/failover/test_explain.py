@@ -327,6 +327,7 @@ def test_programs_get_the_same_tree() -> None:
         "drained": "",
         "pinned": "",
         "needed": 1,
+        "calm_in_ms": 0,
         "rank": {
             "healthy": False,
             "reachable": True,

@@ -869,8 +869,8 @@ _ORDERS = [
     Mutation(
         "a head is computed anew when its orders are others",
         "pipeline/settle.py",
-        "inputs = Inputs(job.plan, trust_domain, found.etags, found.orders)",
-        "inputs = Inputs(job.plan, trust_domain, found.etags)",
+        "inputs = Inputs(plan, trust_domain, found.etags, found.orders)",
+        "inputs = Inputs(plan, trust_domain, found.etags)",
         "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
     ),
     Mutation(
@@ -896,6 +896,50 @@ _ORDERS = [
     ),
 ]
 
+_CALM = [
+    Mutation(
+        "that an instance is healthy still does not begin anew",
+        "model/since.py",
+        "                good = min(good or [*place, event.at], [*place, event.at])\n",
+        "                good = [*place, event.at]\n",
+        "test_catalog.py::test_neither_the_order_nor_the_number_of_deliveries_matters",
+    ),
+    Mutation(
+        "a clock that is behind takes nothing back",
+        "pipeline/settle.py",
+        "    now_ms, due = max(now_ms, moment), ",
+        "    now_ms, moment, due = now_ms, 0, ",
+        "test_calm.py::test_a_writer_whose_clock_is_behind_takes_nothing_back",
+    ),
+    Mutation(
+        "a head that depends on the time names its moment",
+        "pipeline/settle.py",
+        "{**found.revisions, MOMENT: moment} if moment else found.revisions",
+        "found.revisions",
+        "test_calm.py::test_a_moment_is_part_of_the_provenance_only_where_the_policy_asks_for_one",
+    ),
+    Mutation(
+        "nothing is noted to wait while an earlier moment stands",
+        "pipeline/waits.py",
+        "known is not None and now_ms < known <= moment",
+        "False",
+        "test_calm.py::test_nothing_is_noted_while_an_earlier_wait_stands",
+    ),
+    Mutation(
+        "what still waits at its moment is noted with the later one",
+        "pipeline/wait_watch.py",
+        "note_waits(engine, settled.due, ready)",
+        "note_waits(engine, {}, ready)",
+        "test_calm.py::test_nothing_is_noted_while_an_earlier_wait_stands",
+    ),
+    Mutation(
+        "an event is acknowledged when what waits is noted",
+        "pipeline/settle.py",
+        "            if notes:\n                note_waits(engine, out.due)\n            return out\n",
+        "            return out\n",
+        "test_calm.py::test_reconcile_finds_what_waits_though_it_was_lost",
+    ),
+]
 MUTATIONS = [
     *_INGEST,
     *_SETTLE,
@@ -914,4 +958,5 @@ MUTATIONS = [
     *_POLICIES,
     *_LEASES,
     *_ORDERS,
+    *_CALM,
 ]

@@ -80,6 +80,11 @@ class SidecarPlan:
         return any(each.mode in ("local", "remote") for each in self.targets[1:])
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the choice among its targets depends on how long they have been healthy."""
+        return self.policy.failback_after_ms > 0 and len(self.targets) > 1
+
+    @property
     def http2(self) -> bool:
         """Whether the upstream speaks HTTP/2."""
         return self.protocol in HTTP_PROTOCOLS - {"http"}

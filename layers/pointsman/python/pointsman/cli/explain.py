@@ -1,15 +1,19 @@
 """`pointsman explain`: shows where the traffic of a service goes, and why."""
 
+from dataclasses import replace
+
 import click
 import orjson
 
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.graph import ChainError, Overrides
+from pointsman.chain.plan import SidecarPlan
 from pointsman.chain.upstream import destination_of, overrides
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.failover.explain import explain_chain, explain_json, inputs, silences
 from pointsman.failover.explain_text import explain_text
+from pointsman.failover.rank import Facts
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.pipeline.config import Config, load_root
@@ -55,7 +59,12 @@ def explain(store: str, dc: str, namespace: str, caller: str, as_json: bool, ser
         listed = [*map(keys.catalog, wanted), *map(keys.silence, sorted(silences(chain))), keys.ORDERS]
         read = InputReadings(engine, engine.store.get_many(listed))
         instances = read.of(wanted, silences(chain)).instances()
-        explanation = explain_chain(chain, instances, lambda plan: read.of((), (), plan.orders).facts(plan))
+        now_ms = engine.now_ms()
+
+        def facts(plan: SidecarPlan) -> Facts:
+            return replace(read.of((), (), plan.orders).facts(plan), moment=now_ms)
+
+        explanation = explain_chain(chain, instances, facts)
     if as_json:
         click.echo(orjson.dumps(explain_json(explanation), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -29,7 +29,8 @@ class ExplainedTarget:
     gateways its traffic can go through, None if it goes directly, and `ill_gateways` how many of them are not well.
     `total` counts the instances that the target's filter keeps, `healthy` the healthy ones among them, `needed` how
     many the policy wants. `silent` is whether all that is known of it comes from silent sources. `drained` and
-    `pinned` are the ids of the orders that say so, "" if none does.
+    `pinned` are the ids of the orders that say so, "" if none does. `calm_in_ms` is for how long it still waits behind
+    another target, as its policy wants, 0 if it does not.
     """
 
     target: Target
@@ -47,6 +48,7 @@ class ExplainedTarget:
     rank: Rank
     drained: str
     pinned: str
+    calm_in_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,10 @@ def _resolver(
     chain: Chain, key: str, node: ResolverNode, *, plan: SidecarPlan, instances: Instances, facts: Facts
 ) -> ExplainedResolver:
     selection = select(plan, instances, facts)
+
+    def waits(i: int) -> bool:
+        return not selection.ranks[i].calm and i in selection.waits
+
     targets = []
     for i, measured in enumerate(selection.measured):
         found = chain.targets[measured.target.target.id]
@@ -187,6 +193,7 @@ def _resolver(
                 active=i == selection.active,
                 silent=measured.silent,
                 rank=selection.ranks[i],
+                calm_in_ms=selection.waits.get(i, 0) - (selection.facts.moment or 0) if waits(i) else 0,
                 drained=_id(selection.facts.drained.get(i)),
                 pinned=_id(selection.facts.pinned.get(i)),
             )
@@ -276,5 +283,6 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "drained": explained.drained,
         "pinned": explained.pinned,
         "needed": explained.needed,
+        "calm_in_ms": explained.calm_in_ms,
         "rank": {place: getattr(explained.rank, place) for place in PLACES},
     }

@@ -113,7 +113,9 @@ def _notes(each: ExplainedTarget) -> Iterator[str]:
         yield f"pinned ({each.pinned})"
     if not each.rank.enough:
         yield f"{each.needed} needed"
-    if not each.rank.calm:
+    if each.calm_in_ms:
+        yield f"calm in {-(-each.calm_in_ms // 1000)} s"
+    elif not each.rank.calm:
         yield "not for long enough"
 
 

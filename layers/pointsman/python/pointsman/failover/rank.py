@@ -22,12 +22,15 @@ class Facts:
     by their position in the plan.
 
     `drained` are those that an order takes traffic from, `pinned` those that an order sends traffic to, each with the
-    order. `restless` are those that have not been healthy for as long as the policy wants.
+    order. `restless` are those that have not been healthy for as long as the policy wants. `moment` is that of the
+    choice (milliseconds since 1970), of which only `pointsman.failover.calm` knows anything; None where time is to play
+    no part.
     """
 
     drained: Mapping[int, Order] = field(default_factory=dict)
     pinned: Mapping[int, Order] = field(default_factory=dict)
     restless: frozenset[int] = frozenset()
+    moment: int | None = None
 
 
 NO_FACTS = Facts()

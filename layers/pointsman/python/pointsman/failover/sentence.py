@@ -1,6 +1,7 @@
 """Why a target serves, as a sentence."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.measured import Measured
@@ -34,7 +35,9 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
         serves = each.healthy and i == selection.active
         order = selection.facts.drained.get(i)
         pinned = selection.facts.pinned.get(i) if serves else None
-        but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank, order)) if each.healthy else ""
+        until = selection.waits.get(i, 0)
+        reasons = shortfalls(plan, each, rank, order, until) if each.healthy else ()
+        but = "".join(f", but {reason}" for reason in reasons)
         if i and serves:
             # That it is not heard of is said only of those before it, which would serve otherwise.
             but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank._replace(heard=True), order))
@@ -56,9 +59,11 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
     return "; ".join(clauses)
 
 
-def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank, drained: Order | None) -> Iterator[str]:
+def shortfalls(
+    plan: SidecarPlan, measured: Measured, rank: Rank, drained: Order | None, until: int = 0
+) -> Iterator[str]:
     """What keeps a target with healthy instances from ranking higher, in words, place by place. `drained` is the order
-    that drains it, if one does."""
+    that drains it, if one does, `until` the moment until which it waits (milliseconds since 1970), 0 if unknown."""
     if not rank.reachable:
         yield "no way through well gateways leads to it"
     if not rank.undrained:
@@ -68,7 +73,12 @@ def shortfalls(plan: SidecarPlan, measured: Measured, rank: Rank, drained: Order
     if not rank.enough:
         yield f"{plan.policy.needed(len(measured.instances))} are needed"
     if not rank.calm:
-        yield "not for long enough"
+        yield "not for long enough" + (f" until {_clock(until)}" if until else "")
+
+
+def _clock(moment: int) -> str:
+    """A moment as the time of day, rounded up to whole seconds."""
+    return f"{datetime.fromtimestamp(-(-moment // 1000), UTC):%H:%M:%S}Z"
 
 
 def _first(lacking: set[str], pinned: Order | None) -> str:

@@ -24,6 +24,7 @@ from pointsman.machine.parts import stop_on_signals
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
+from pointsman.machine.waiting import Waiting
 from pointsman.model.errors import InvalidInput
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
@@ -34,6 +35,7 @@ from pointsman.pipeline.orders import end_due
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.retention import Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
+from pointsman.pipeline.wait_watch import WaitWatch
 from pointsman.serve.crowd import FOR_PRODUCERS, MOST_CONNECTIONS
 from pointsman.serve.files import allow_files
 from pointsman.serve.http import HttpServer
@@ -159,6 +161,8 @@ class Machine:
         retention = Retention(engine, pause=reconciling.pause)
         observing = Observing(Observer(engine), report)
         ordering = Ordering(OrderWatch(engine), report)
+        waiting = Waiting(WaitWatch(engine), report)
+        engine.noted = waiting.nudge
         adapter = AdapterProcess(store, self._settings.adapter, kept)
         adapter.parts.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
         adapter.metrics.gauge(
@@ -174,6 +178,12 @@ class Machine:
         )
         adapter.metrics.each_source(
             "pointsman_source_silent", "Whether a source with a lease was not heard for all of it.", observing.silent
+        )
+        adapter.parts.watch("waits", lambda: waiting.alive, lambda: waiting.problem)
+        adapter.metrics.gauge(
+            "pointsman_waiting_clusters",
+            "Clusters with a target that waits for its traffic to return.",
+            lambda: waiting.waiting,
         )
         adapter.parts.watch("orders", lambda: ordering.alive, lambda: ordering.problem)
         adapter.metrics.gauge("pointsman_orders", "Orders of operators that are in force.", lambda: ordering.in_force)
@@ -202,6 +212,8 @@ class Machine:
             observing.start()
             serving.callback(ordering.stop)
             ordering.start()
+            serving.callback(waiting.stop)
+            waiting.start()
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where)

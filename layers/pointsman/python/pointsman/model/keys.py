@@ -33,6 +33,10 @@ def silence_key(datacenter: str) -> str:
     return f"{datacenter}/silent"
 
 
+MOMENT = "moment"
+"""In a provenance, the moment of a choice that depends on one (milliseconds since 1970)."""
+
+
 def sidecar_key(datacenter: str, service: ServiceName) -> str:
     """The key of the sidecars of a service in a datacenter: `dc1/sidecar/default/web`."""
     return f"{datacenter}/sidecar/{service.namespace}/{service.name}"

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     LEASE = "lease"
     SILENCE = "silence"
     WAKE = "wake"
+    WAITS = "waits"
     ORDERS = "orders"
     FROZEN = "frozen"
 

@@ -29,6 +29,10 @@ def _no_notice(moved: Sequence[Moved | MovedManifest]) -> None:
     """Send no notices: followers watch the store itself."""
 
 
+def _no_wait() -> None:
+    """Nobody waits for it: whoever looks at the store now and then finds it."""
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -49,6 +53,9 @@ class Engine:
     before the manifests that name them. `scope` are the datacenters that this engine computes for; None for those saved
     in the store. `notices` is the ARN of the topic to which `notify` publishes, to be saved in the store for engines
     that have none.
+
+    `noted`, which may be set, is called whenever this engine computed a cluster that has to be computed again at a
+    certain moment and noted that in the store, before the cause is acknowledged.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class Engine:
         self.readings = CatalogReadings()
         self.heads = HeadReadings(store)
         self.rosters = RosterReadings()
+        self.noted: Callable[[], None] = _no_wait
         self._clock = clock
         self._scope = scope
         self._notices = notices

@@ -190,9 +190,9 @@ def _evaluated(engine: Engine, orders: Orders, wish: Wish, now: str) -> Evaluati
         for plan in some.values():
             instances = read.of(plan.inputs(), plan.silences()).instances()
             was, will = orders.of(plan.orders), after.of(plan.orders)
-            before = ordered(plan, was, frozen_by(engine, was))
+            before = replace(ordered(plan, was, frozen_by(engine, was)), moment=engine.now_ms())
             # A freeze keeps what serves, so it changes nothing.
             frozen = subject.verb is Verb.FREEZE
-            facts = before if frozen else ordered(plan, will, frozen_by(engine, will))
+            facts = before if frozen else replace(ordered(plan, will, frozen_by(engine, will)), moment=before.moment)
             effects.append(evaluate(plan, instances, subject, before, facts))
     return Evaluation(subject, tuple(effects))

@@ -1,6 +1,6 @@
 """Reads heads, each version once, with what their contents were computed from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pointsman.chain.plan import Plan
 from pointsman.model.orders import Order
@@ -18,13 +18,14 @@ class Inputs:
     """What a content was computed from: the plan, the trust domain, the etag of each catalog and silence, and its
     orders.
 
-    Equal inputs give equal content.
+    Equal inputs give equal content until it is `due` to be computed again (milliseconds since 1970), if it is.
     """
 
     plan: Plan
     trust_domain: str
     etags: tuple[str | None, ...]
     orders: tuple[Order, ...] = ()
+    due: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

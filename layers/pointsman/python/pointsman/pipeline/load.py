@@ -38,10 +38,11 @@ def readers_of(objects: ObjectCache, root: Root, catalog_key: str) -> Mapping[st
         return plans, [key for key, body in found.items() if body is None]
 
     plans, bare = objects.made(bucket, Kind.CONFIG_MAP, catalog_key, read)
-    return dict(sorted((plans | _plans(objects, root, bare)).items())) if bare else plans
+    return dict(sorted((plans | plans_of(objects, root, bare)).items())) if bare else plans
 
 
-def _plans(objects: ObjectCache, root: Root, plan_keys: Iterable[str]) -> dict[str, PlanEntry]:
+def plans_of(objects: ObjectCache, root: Root, plan_keys: Iterable[str]) -> dict[str, PlanEntry]:
+    """The plans of `root` under these keys, without those that are not there."""
     shards = root.maps["plans"]
     names = {key: name for key in plan_keys if (name := shards.digest_for(key))}
     objects.get_many(names.values(), Kind.CONFIG_MAP)  # all at once

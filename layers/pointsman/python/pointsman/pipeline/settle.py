@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from pointsman.chain.plan import SidecarPlan
+from pointsman.failover.selection import choose
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
+from pointsman.model.keys import MOMENT
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import ConfigHead, Root, read_config_head
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
@@ -14,6 +17,7 @@ from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs
 from pointsman.pipeline.inputs import InputReadings
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.verdict import Verdict, behind, decide, head_write, history_write
+from pointsman.pipeline.waits import note_waits
 from pointsman.store import keys
 from pointsman.store.protocol import Stored, StoreUnavailable, Write
 from pointsman.xds.content import Content, compute
@@ -31,7 +35,8 @@ class Settled:
     """The result of settling: heads with a new version, heads with a new provenance, and unchanged heads.
 
     `failed` has, by plan, why it could not be computed: its head stays as it is. Those without a usable head are
-    `absent`, and no manifest may name them. `warnings` are for people, such as that the store went back.
+    `absent`, and no manifest may name them. `warnings` are for people, such as that the store went back. `due` has, by
+    plan, when the choice among its targets changes by itself (milliseconds since 1970).
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -41,6 +46,7 @@ class Settled:
     failed: dict[str, Exception] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    due: dict[str, int] = field(default_factory=dict)
 
     def __iadd__(self, other: "Settled") -> "Settled":
         mine = {each.plan_key for each in (*self.moved, *self.stamped, *self.stood)}
@@ -133,13 +139,16 @@ def settle(
     jobs_of: Callable[[Root], Jobs],
     also: Callable[[Root], Iterable[str]] = _nothing,
     in_time: Callable[[], bool] = _always,
+    *,
+    notes: bool = True,
 ) -> Settled:
     """Settle the jobs that `jobs_of` names for the current root.
 
     The config head, the catalogs that the plans read, and the current heads are read together. If the config changed,
     the new root is used and everything is read again. The keys that `also` names are read too; `beside` of the result
     has what was found. A plan that cannot be computed (because a catalog is damaged, say) stops no other: its head
-    stays as it is, `failed` says why, and the next event or reconcile tries again.
+    stays as it is, `failed` says why, and the next event or reconcile tries again. What is `due` to be computed again
+    at some moment is noted in the store, unless the caller does that: then not `notes`.
 
     If a head is newer than what was read, another writer was faster, and everything is read again. If the head is the
     same the second time, it was published before that reading: the store went back, and its epoch is raised. Raises
@@ -169,11 +178,15 @@ def settle(
         for key in settled:
             del pending[key]
         if not pending:
+            if notes:
+                note_waits(engine, out.due)
             return out
         done |= settled
         fruitless = 0 if settled else fruitless + 1
         if not in_time():
+            note_waits(engine, out.due)
             raise Unsettled(f"{len(pending)} snapshots are not settled in time; run the event again", pending, out)
+    note_waits(engine, out.due)
     raise Unsettled(f"{len(pending)} snapshots are contended; run the event again", pending, out)
 
 
@@ -221,7 +234,7 @@ def _settle_batch(
 ) -> tuple[set[str], dict[str, _Newer]]:
     """Compute, decide and swap once. Returns the plans whose heads now cover what was read, or cannot, and the heads
     that are newer. If one that was `newer` before is still the same, the store went back."""
-    now = engine.now()
+    now, now_ms = engine.now(), engine.now_ms()
     done: set[str] = set()
     found: dict[str, _Newer] = {}
     gone_back: list[Behind] = []
@@ -233,7 +246,9 @@ def _settle_batch(
         reading = NO_HEAD_READING
         try:
             reading = engine.heads.read(key, objects.get(keys.snapshot(key)), now)
-            content, provenance, inputs = recompute(job, read, reading, trust_domain=trust_domain, epoch=era.epoch)
+            content, provenance, inputs = recompute(
+                job, read, reading, trust_domain=trust_domain, epoch=era.epoch, now_ms=now_ms
+            )
             verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
             # The same head as before: it was published before this read.
             before = newer.get(key)
@@ -257,7 +272,9 @@ def _settle_batch(
         if verdict is Verdict.STANDS and snapshot is not None:
             done.add(key)
             out.stood.append(Moved(key, job.plan.datacenter, snapshot.version, reading.data))
-            if reading.inputs != inputs:
+            if inputs.due is not None:
+                out.due[key] = inputs.due
+            if reading.inputs != inputs or reading.inputs.due != inputs.due:
                 engine.heads.keep(key, replace(reading, inputs=inputs))
         elif snapshot is not None:
             if verdict is Verdict.MOVE:
@@ -271,6 +288,8 @@ def _settle_batch(
             if outcome.etag is None:
                 continue
             done.add(swap.key)
+            if swap.inputs.due is not None:
+                out.due[swap.key] = swap.inputs.due
             after = HeadReading(swap.after, swap.before.serial + 1, outcome.etag, swap.write.data, swap.inputs)
             engine.heads.keep(swap.key, after)
             switched = _switched(swap.before.snapshot, swap.after)
@@ -302,16 +321,28 @@ def _switched(before: Snapshot | None, after: Snapshot) -> bool:
 
 
 def recompute(
-    job: PlanEntry, read: InputReadings, reading: HeadReading, *, trust_domain: str, epoch: int
+    job: PlanEntry, read: InputReadings, reading: HeadReading, *, trust_domain: str, epoch: int, now_ms: int
 ) -> tuple[Content, Provenance, Inputs]:
     """The content of a plan with what was read, its provenance, and what it was computed from.
 
-    If that of `reading` was computed from the same, it is taken from there.
+    If that of `reading` was computed from the same, it is taken from there. Where the choice among its targets depends
+    on the time, that is the later of `now_ms` and of the moment of the head.
     """
-    found = read.of(job.plan.inputs(), job.plan.silences(), job.plan.orders)
-    inputs = Inputs(job.plan, trust_domain, found.etags, found.orders)
-    if reading.snapshot is not None and reading.inputs == inputs:
-        content = reading.snapshot.content
+    plan = job.plan
+    found = read.of(plan.inputs(), plan.silences(), plan.orders)
+    inputs = Inputs(plan, trust_domain, found.etags, found.orders)
+    timed = isinstance(plan, SidecarPlan) and plan.is_timed
+    known = reading.snapshot.provenance.catalog if reading.snapshot is not None and timed else {}
+    moment = known.get(MOMENT, 0)
+    now_ms, due = max(now_ms, moment), reading.inputs.due if reading.inputs is not None else None
+    if reading.snapshot is not None and (due is None or now_ms < due) and reading.inputs == inputs:
+        content, inputs = reading.snapshot.content, replace(inputs, due=due)
     else:
-        content = compute(job.plan, found.instances(), trust_domain, found.facts(job.plan))
-    return content, Provenance(epoch, job.generation, found.revisions), inputs
+        facts, instances = found.facts(plan), found.instances()
+        if isinstance(plan, SidecarPlan) and plan.is_timed:
+            choice = choose(plan, instances, facts, moment, now_ms)
+            facts, inputs = choice.facts, replace(inputs, due=choice.due)
+            moment = choice.facts.moment or 0
+        content = compute(plan, instances, trust_domain, facts)
+    revisions = {**found.revisions, MOMENT: moment} if moment else found.revisions
+    return content, Provenance(epoch, job.generation, revisions), inputs

@@ -21,6 +21,8 @@ CONFIG_OBJECTS = "config/objects/"
 LEASES = "leases/"
 WAKE = "wake"
 """When leases are looked at next, where no process does it all the time."""
+WAITS = "waits"
+"""Which clusters have to be computed again at which moment."""
 ORDERS = "orders"
 """The orders of operators."""
 
