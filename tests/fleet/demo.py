@@ -118,7 +118,7 @@ def main() -> int:
             )
             screen.line("s1 in dc1 asks s2 over a new connection every 2 ms, through its sidecar")
             if arguments.mode == "dark":
-                screen.line(f"what tells of each datacenter has a lease of {_LEASE_S} s, and renews it every second")
+                screen.line(f"an agent in each datacenter checks every second, and has a lease of {_LEASE_S} s")
                 report = dark(mesh, _LEASE_S, screen.tell, answers_per_step=600)
             else:
                 report = run(mesh, screen.tell, answers_per_step=600)

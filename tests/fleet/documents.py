@@ -84,20 +84,41 @@ def mesh_gateway(site: Site, access_log: Path) -> dict[str, Any]:
     return _registration(site, service)
 
 
-def source(datacenter: str) -> str:
-    """Who tells of a datacenter."""
-    return f"consul-{datacenter}"
+def definitions(site: Site) -> dict[str, Any]:
+    """What the agent of a datacenter checks, every second: s2, its sidecar, and the mesh gateway."""
+
+    def check(id_: str, port: int, **how: str) -> dict[str, Any]:
+        return {"id": id_, "interval": "1s", "timeout": "1s", **(how or {"tcp": f"{site.ip}:{port}"})}
+
+    beside = {"port": site.sidecar, "check": check("sidecar", site.sidecar)}
+    s2 = {
+        "name": "s2",
+        "address": site.ip,
+        "port": site.app,
+        "check": check("s2", site.app, http=f"http://{site.ip}:{site.app}/"),
+        "connect": {"sidecar_service": beside},
+    }
+    gateway = {
+        "name": "mesh-gateway",
+        "id": site.gateway_id,
+        "kind": "mesh-gateway",
+        "address": site.ip,
+        "port": site.gateway,
+        "tagged_addresses": {"wan": {"address": site.ip, "port": site.gateway}},
+        "check": check("gateway", site.gateway),
+    }
+    return {"services": [s2, gateway]}
 
 
-def s2_health(site: Site, status: str, index: int, lease_s: int = 0) -> dict[str, Any]:
+def s2_health(site: Site, status: str, index: int) -> dict[str, Any]:
     """The event that tells all about s2 in a datacenter: its one instance, `passing` or `critical`."""
-    return _health_event(site, "service", "s2", [_instance(site, _s2_service(site), status)], index, lease_s)
+    return _health_event(site, "service", "s2", [_instance(site, _s2_service(site), status)], index)
 
 
-def gateway_health(site: Site, index: int, lease_s: int = 0) -> dict[str, Any]:
+def gateway_health(site: Site, index: int) -> dict[str, Any]:
     """The event that tells all about the mesh gateways of a datacenter: its one gateway, passing."""
     instance = _instance(site, _gateway_service(site), "passing")
-    return _health_event(site, "mesh-gateway", "mesh-gateway", [instance], index, lease_s)
+    return _health_event(site, "mesh-gateway", "mesh-gateway", [instance], index)
 
 
 def _registration(site: Site, service: dict[str, Any]) -> dict[str, Any]:
@@ -140,18 +161,17 @@ def _instance(site: Site, service: dict[str, Any], status: str) -> dict[str, Any
 
 
 def _health_event(
-    site: Site, kind: str, service: str, instances: Sequence[dict[str, Any]], index: int, lease_s: int
+    site: Site, kind: str, service: str, instances: Sequence[dict[str, Any]], index: int
 ) -> dict[str, Any]:
-    lease = {"Lease": f"{lease_s}s"} if lease_s else {}
+    source = f"consul-{site.datacenter}"
     return {
         "version": "0",
-        "id": f"{source(site.datacenter)}-{index}",
+        "id": f"{source}-{index}",
         "detail-type": "Service Health Changed",
         "source": "mesh.health",
         "time": "2026-01-01T00:00:00Z",
-        "detail": lease
-        | {
-            "Source": source(site.datacenter),
+        "detail": {
+            "Source": source,
             "Index": index,
             "Datacenter": site.datacenter,
             "Namespace": NAMESPACE,

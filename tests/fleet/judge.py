@@ -25,7 +25,8 @@ class Point:
 class Switch:
     """The traffic moves from `old` to `new`. Times as `time.perf_counter` gives them.
 
-    `died`: when `old` was killed, None if it lives on. `reported`: just before the event's first byte was sent.
+    `died`: when `old` was killed, None if it lives on. `reported`: just before the event's first byte was sent, or
+    from when on `new` may answer without one.
     `switched`: when the first answer from `new` had come.
     """
 

@@ -14,12 +14,13 @@ from tests.fleet.accesslog import Connection, connections
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.client import Client
 from tests.fleet.client import patient as patient_client
-from tests.fleet.control_plane import Pointsman
+from tests.fleet.control_plane import POINTSMAN, Pointsman
 from tests.fleet.documents import (
     NAMESPACE,
     RESOLVER,
     Caller,
     Site,
+    definitions,
     gateway_health,
     mesh_gateway,
     proxy_defaults,
@@ -27,7 +28,6 @@ from tests.fleet.documents import (
     s2_health,
     s2_sidecar,
     service_defaults,
-    source,
 )
 from tests.fleet.envoy import Envoy, ready
 from tests.fleet.judge import Mode, Point, Sni
@@ -60,8 +60,8 @@ class Mesh:
         bucket: Bucket | None = None,
         lease_s: int = 0,
     ) -> None:
-        """The store is a file in `directory`, or in a bucket. With `lease_s`, who tells of a datacenter has a lease of
-        so many seconds, and a process of its own that renews it."""
+        """The store is a file in `directory`, or in a bucket. With `lease_s`, an agent in each datacenter tells of it,
+        with a lease of so many seconds; otherwise `report` does."""
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
         self.pointsman = Pointsman(directory, TRUST_DOMAIN, way, bucket)
@@ -69,7 +69,7 @@ class Mesh:
         self._way = way
         self._protocol = protocol
         self._lease_s = lease_s
-        self._producers: dict[str, Child] = {}
+        self._agents: dict[str, Child] = {}
         self._asking = patient_client if patient else Client
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._held = contextlib.ExitStack()
@@ -116,7 +116,7 @@ class Mesh:
         """All of `datacenter` dies at once and without a word, also who tells of it: the `time.perf_counter` just
         before."""
         began = time.perf_counter()
-        self._producers[datacenter].kill()
+        self._agents[datacenter].kill()
         self._all[f"gateway-{datacenter}"].kill()
         self.kill_service(datacenter)
         return began
@@ -127,13 +127,12 @@ class Mesh:
         self._all[f"gateway-{datacenter}"].wait_ready()
         self.start_service(datacenter)
         began = time.perf_counter()
-        self._producers[datacenter].start()
+        self._agents[datacenter].start()
         return began
 
     def report(self, datacenter: str, status: str) -> float:
         """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
-        site, index = self._sites[datacenter], self._next_index(datacenter)
-        return self.pointsman.send(s2_health(site, status, index, self._lease_s))
+        return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
 
     def trouble(self) -> dict[str, dict[str, int]]:
         """What every Envoy has counted that was not as it should be, for a person to read."""
@@ -157,12 +156,9 @@ class Mesh:
         self.pointsman.apply(self._documents())
         held.enter_context(self.pointsman)
         for site in self._sites.values():
-            self.pointsman.send(gateway_health(site, self._next_index(site.datacenter), self._lease_s))
-            self.report(site.datacenter, "passing")
-        if self._lease_s:
-            self._producers = {datacenter: self._producer(datacenter) for datacenter in DATACENTERS}
-            for producer in self._producers.values():
-                held.enter_context(producer)
+            if not self._lease_s:
+                self.pointsman.send(gateway_health(site, self._next_index(site.datacenter)))
+                self.report(site.datacenter, "passing")
 
         # An Envoy whose files are not there yet does not start, or never heals.
         wait_until(lambda: all(file.exists() for file in self._fetched()), "the files that the Envoys fetch")
@@ -174,6 +170,11 @@ class Mesh:
         ready(list(envoys.values()))
         for datacenter in DATACENTERS:
             self._wait_for_app(datacenter)
+        if self._lease_s:
+            self._agents = {datacenter: self._agent(site) for datacenter, site in self._sites.items()}
+            for agent in self._agents.values():
+                held.enter_context(agent)
+            wait_until(self._all_told, "the agents to tell of everything", children=list(self._agents.values()))
         self.client = held.enter_context(self._asking(home.ip, self._caller.upstream, 0.002))
         self.client.wait_for_answer(HOME, after=0.0)
 
@@ -229,10 +230,16 @@ class Mesh:
         where = ["--address", site.ip, "--port", str(site.app)]
         return Child(f"app-{site.datacenter}", [*command, *where], self._directory)
 
-    def _producer(self, datacenter: str) -> Child:
-        command = [sys.executable, "-m", "tests.fleet.producer", "--url", self.pointsman.url, "--dc", datacenter]
-        lease = ["--source", source(datacenter), "--lease-s", str(self._lease_s)]
-        return Child(f"producer-{datacenter}", [*command, *lease], self._directory)
+    def _agent(self, site: Site) -> Child:
+        services = self._directory / f"services-{site.datacenter}.json"
+        services.write_text(json.dumps(definitions(site), indent=2))
+        who = ["--dc", site.datacenter, "--node", f"node-{site.datacenter}", "--address", site.ip]
+        told = ["--to", self.pointsman.url, "--lease", f"{self._lease_s}s"]
+        return Child(f"agent-{site.datacenter}", [POINTSMAN, "agent", *who, *told, str(services)], self._directory)
+
+    def _all_told(self) -> bool:
+        found = json.loads(self.pointsman.page("/v1/status"))["resolvers"]
+        return all(target["healthy"] for each in found for target in each["targets"])
 
     def _wait_for_app(self, datacenter: str) -> None:
         wait_listening(self._apps[datacenter], self._sites[datacenter].ip, self._sites[datacenter].app)
@@ -241,6 +248,5 @@ class Mesh:
         return self._directory / f"{point.kind}-{point.datacenter}.access.log"
 
     def _next_index(self, datacenter: str) -> int:
-        # A producer of the same source counts in milliseconds as well.
-        self._indexes[datacenter] = max(self._indexes[datacenter] + 1, time.time_ns() // 1_000_000)
+        self._indexes[datacenter] += 1
         return self._indexes[datacenter]
