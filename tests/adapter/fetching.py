@@ -30,7 +30,11 @@ from tests.fleet.envoy import ENVOY_1_40, Envoy
 from tests.fleet.process import Ports, wait_until
 from tests.fleet.ways import DELAY_MS, Tongue, Way
 
-OVER_REST: dict[str, Any] = {"source": over_rest("pointsman", DELAY_MS, 60_000), "settle": 0.3}
+OVER_REST: dict[str, Any] = {
+    "source": over_rest("pointsman", DELAY_MS, 60_000),
+    "refresh_delay_ms": DELAY_MS,
+    "settle": 0.3,
+}
 
 
 class Fetching:
@@ -40,14 +44,22 @@ class Fetching:
     """
 
     def __init__(
-        self, way: Way, store: Store, directory: Path, ports: Ports, authority: CertificateAuthority, **options: Any
+        self,
+        way: Way,
+        store: Store,
+        directory: Path,
+        ports: Ports,
+        authority: CertificateAuthority,
+        *,
+        drain_time_s: int | None = None,
+        **options: Any,
     ) -> None:
         self.way = way
         self._store, self._directory, self._options = store, directory, options
         self._held, self._running = contextlib.ExitStack(), contextlib.ExitStack()
         self._adapter: Any = None
         self._bootstrap = sidecar(self._fetch, authority, ports)
-        self.envoy = Envoy("s1", self._bootstrap, directory, way.binary)
+        self.envoy = Envoy("s1", self._bootstrap, directory, way.binary, drain_time_s=drain_time_s)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as held:

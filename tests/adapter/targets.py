@@ -17,8 +17,9 @@ Place = tuple[str, int]
 class Targets:
     """Servers by name, all of them up while the `with` block lasts; more may come, and each may go before.
 
-    Each shows the certificate of the service where the SNI says, and answers every request with the text that `says`
-    makes of its own name and the SNI's datacenter. `handshakes` counts the pairs of the two.
+    Each shows the certificate of the service and the datacenter that the SNI says (without one, of `service`), and
+    answers every request with the text that `says` makes of its own name and the SNI's datacenter. `handshakes` counts
+    the pairs of the two.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Targets:
     ) -> None:
         self.handshakes: Counter[tuple[str, str]] = Counter()
         self._authority, self._service, self._says = authority, service, says
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
         self._lock = threading.Lock()
         self._servers: dict[str, socketserver.BaseServer] = {}
         for name, place in places.items():
@@ -61,14 +62,14 @@ class Targets:
         server.shutdown()
         server.server_close()
 
-    def _context(self, datacenter: str) -> ssl.SSLContext:
+    def _context(self, of: tuple[str, str]) -> ssl.SSLContext:
         with self._lock:
-            if datacenter not in self._contexts:
-                identity = self._authority.issue(self._service, datacenter)
+            if of not in self._contexts:
+                identity = self._authority.issue(*of)
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(identity.certificate, identity.private_key)
-                self._contexts[datacenter] = context
-            return self._contexts[datacenter]
+                self._contexts[of] = context
+            return self._contexts[of]
 
     def _server(self, where: str, place: Place) -> socketserver.BaseServer:
         targets = self
@@ -78,8 +79,9 @@ class Targets:
                 asked: list[str] = []
 
                 def choose(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-                    asked.append(_datacenter(name))
-                    tls.context = targets._context(asked[-1])
+                    service, datacenter = _destination(name) if name else (targets._service, "no SNI")
+                    asked.append(datacenter)
+                    tls.context = targets._context((service, datacenter))
 
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.sni_callback = choose
@@ -116,9 +118,10 @@ def places(ports: Ports, addresses: Mapping[str, str]) -> dict[str, Place]:
     return {datacenter: (ip, ports.take(ip)) for datacenter, ip in addresses.items()}
 
 
-def _datacenter(sni: str | None) -> str:
+def _destination(sni: str) -> tuple[str, str]:
     # [subset.]service.namespace.datacenter.internal.<trust domain>
-    return sni.partition(".internal.")[0].rpartition(".")[2] if sni else "no SNI"
+    *_, service, _, datacenter = sni.partition(".internal.")[0].split(".")
+    return service, datacenter
 
 
 def _converse(connection: ssl.SSLSocket, body: bytes) -> None:

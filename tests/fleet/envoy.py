@@ -32,11 +32,15 @@ class Envoy(Child):
         binary: Path = ENVOY_1_40,
         log_level: str = "info",
         environment: Mapping[str, str] | None = None,
+        *,
+        drain_time_s: int | None = None,
     ) -> None:
         config = directory / f"{name}.json"
         config.write_text(json.dumps(bootstrap, indent=1))
         # Without hot restart there is no base id to choose, and no shared memory left behind by one that is killed.
         options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "50"]
+        if drain_time_s is not None:
+            options += ["--drain-time-s", str(drain_time_s)]
         super().__init__(name, [binary, "-c", config, *options, "--log-level", log_level], directory, environment)
         admin = bootstrap["admin"]["address"]["socket_address"]
         self._admin = (str(admin["address"]), int(admin["port_value"]))

@@ -13,10 +13,14 @@ _REQUEST = b"GET / HTTP/1.1\r\nhost: s2\r\n\r\n"
 
 class Talk(Asker):
     """Asks `ip`:`port` in a thread of its own within its `with` block, with `interval` seconds between two requests. A
-    connection that ends is a failure, whichever side ended it, and another is opened. `connections` counts them."""
+    connection that ends is a failure, whichever side ended it, and another is opened. `connections` counts them. To one
+    that `may_go` an answer may say that it was the last on its connection."""
 
-    def __init__(self, ip: str, port: int, interval: float = 0.002, timeout: float = 5.0) -> None:
+    def __init__(
+        self, ip: str, port: int, interval: float = 0.002, timeout: float = 5.0, *, may_go: bool = False
+    ) -> None:
         super().__init__()
+        self._may_go = may_go
         self._peer, self._interval, self._timeout = (ip, port), interval, timeout
         self.connections = 0
         self._stopping = threading.Event()
@@ -40,12 +44,14 @@ class Talk(Asker):
                 if connection is None:
                     self.connections += 1
                     connection = socket.create_connection(self._peer, self._timeout)
-                status, body = _ask(connection)
+                status, body, is_last = ask(connection)
                 failure = None if status == b"200" else f"answered {status.decode()}"
+                if is_last and not self._may_go:
+                    failure = "the connection was closed after the answer"
             except OSError as error:
-                body, failure = b"", error.strerror or str(error)
-                if connection is not None:
-                    connection.close()
+                body, failure, is_last = b"", error.strerror or str(error), True
+            if is_last and connection is not None:
+                connection.close()
                 connection = None
             answer = None if failure else body.decode()
             self._attempts.append(Attempt(sent, time.perf_counter(), answer, failure))
@@ -59,15 +65,16 @@ def ask_once(ip: str, port: int, timeout: float = 5.0) -> Attempt:
     sent, body, failure = time.perf_counter(), b"", None
     try:
         with socket.create_connection((ip, port), timeout) as connection:
-            status, body = _ask(connection)
+            status, body, _ = ask(connection)
         failure = None if status == b"200" else f"answered {status.decode()}"
     except OSError as error:
         failure = error.strerror or str(error)
     return Attempt(sent, time.perf_counter(), None if failure else body.decode(), failure)
 
 
-def _ask(connection: socket.socket) -> tuple[bytes, bytes]:
-    """The status and the body of an answer. Raises OSError without an answer."""
+def ask(connection: socket.socket) -> tuple[bytes, bytes, bool]:
+    """The status and the body of an answer, and whether it is the last on this connection. Raises OSError without an
+    answer."""
     connection.sendall(_REQUEST)
     received = b""
     while b"\r\n\r\n" not in received:
@@ -76,9 +83,7 @@ def _ask(connection: socket.socket) -> tuple[bytes, bytes]:
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     while len(body) < int(fields.get(b"content-length", 0)):
         body += _more(connection)
-    if fields.get(b"connection") == b"close":
-        raise OSError("the connection was closed after the answer")
-    return head.split(b" ")[1], body
+    return head.split(b" ")[1], body, fields.get(b"connection") == b"close"
 
 
 def _more(connection: socket.socket) -> bytes:

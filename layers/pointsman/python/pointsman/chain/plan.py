@@ -196,7 +196,12 @@ Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan
 
 def cluster_name(chain: Chain, node: ResolverNode, trust_domain: str) -> str:
     """The name of the cluster of `node`, a resolver node of `chain`; the same as in its plan."""
-    return f"{_cluster_id(chain.customization, node.target)}.internal.{trust_domain}"
+    return f"{cluster_id(chain, node)}.internal.{trust_domain}"
+
+
+def cluster_id(chain: Chain, node: ResolverNode) -> str:
+    """The id of the cluster of `node`, a resolver node of `chain`; the same as in its plan."""
+    return _cluster_id(chain.customization, node.target)
 
 
 def _cluster_id(customization: str, primary: str) -> str:

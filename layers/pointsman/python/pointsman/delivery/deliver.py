@@ -13,7 +13,7 @@ and gateways that are ill are left out while others on the same way are well.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 
@@ -22,6 +22,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 
+from pointsman.delivery.drains import drained_clusters, with_active_targets
 from pointsman.delivery.hosts import keep_each_host_once
 from pointsman.delivery.limits import set_limits
 from pointsman.delivery.secret_source import ResourceSource
@@ -67,11 +68,21 @@ class DeliveredCluster:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Everything that one Envoy gets: clusters and serialized listeners, each sorted by name."""
+    """Everything that one Envoy gets: clusters and serialized listeners, each sorted by name.
+
+    `drains` are the snapshots, by cluster id, whose active targets are written in the listeners: those whose switches
+    end connections.
+    """
 
     form: Form
     clusters: tuple[DeliveredCluster, ...]
     listeners: tuple[bytes, ...]
+    drains: Mapping[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def serving(self) -> dict[str, str]:
+        """The active targets that are written in the listeners, by cluster id."""
+        return {name: each.content.active for name, each in self.drains.items()}
 
 
 def takes_hostnames(envoy: EnvoyVersion | None) -> bool:
@@ -95,7 +106,8 @@ def deliver_sidecar(
     """
     form = Form(takes_hostnames(envoy), source)
     clusters = _clusters((snapshots[each] for each in manifest.clusters), form, previous)
-    return Delivery(form, clusters, _sorted_listeners(manifest.listeners, previous))
+    drains = {each: snapshots[each] for each in sorted(drained_clusters(manifest.listeners))}
+    return Delivery(form, clusters, sidecar_listeners(manifest, drains, previous), drains)
 
 
 def deliver_gateway(
@@ -113,9 +125,12 @@ def deliver_gateway(
     return Delivery(form, clusters, gateway_listeners(own, shared))
 
 
-def sidecar_listeners(manifest: SidecarManifest) -> tuple[bytes, ...]:
-    """The serialized listeners in `deliver_sidecar`, sorted by name."""
-    return _sorted_listeners(manifest.listeners, None)
+def sidecar_listeners(
+    manifest: SidecarManifest, drains: Mapping[str, Snapshot], previous: Delivery | None = None
+) -> tuple[bytes, ...]:
+    """The serialized listeners in `deliver_sidecar`, sorted by name. `drains` has the snapshots of at least the
+    `drained_clusters`."""
+    return _sorted_listeners([with_active_targets(each, drains) for each in manifest.listeners], previous)
 
 
 def gateway_listeners(own: GatewayManifest, shared: GatewaysManifest) -> tuple[bytes, ...]:
@@ -177,7 +192,7 @@ def _leave_out(assignment: ClusterLoadAssignment, avoided: Iterable[Avoided]) ->
         group.lb_endpoints.extend(kept)
 
 
-def _sorted_listeners(listeners: tuple[bytes, ...], previous: Delivery | None) -> tuple[bytes, ...]:
+def _sorted_listeners(listeners: Iterable[bytes], previous: Delivery | None) -> tuple[bytes, ...]:
     if previous and sorted(previous.listeners) == sorted(listeners):
         return previous.listeners
     return tuple(sorted(listeners, key=lambda each: str(Listener.FromString(each).name)))

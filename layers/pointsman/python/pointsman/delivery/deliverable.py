@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import DecodeError
 
+from pointsman.delivery.drains import drained_clusters
 from pointsman.xds.content import InconsistentContent
 from pointsman.xds.manifest import GatewayManifest, Manifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
@@ -25,6 +26,8 @@ def check_manifest(manifest: Manifest) -> None:
         names = [_checked_name(listener) for listener in manifest.listeners]
         if len(names) != len(set(names)):
             raise InconsistentContent("two of its listeners have the same name")
+        if strange := drained_clusters(manifest.listeners) - {*manifest.clusters}:
+            raise InconsistentContent(f"a listener ends connections with {min(strange)}, which is none of its clusters")
     elif isinstance(manifest, GatewayManifest) and not manifest.retired:
         _check_place("its listener", manifest.address, manifest.port)
 

@@ -1,6 +1,8 @@
 """The order in which an Envoy gets resources, the same for every way to fetch.
 
 New clusters are sent at once, with their endpoints. Listeners follow when the clusters that they may need are usable.
+So does a listener that changes because another target serves (`delivery/drains.py`): what connects again after that
+must find the new endpoints.
 Removed clusters go last, when the listeners that needed them are no longer used
 (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations). The ways differ
 in how an Envoy's progress is known: over gRPC Envoy reports it, elsewhere it gets a fixed time.
@@ -69,9 +71,10 @@ def next_step(
 ) -> Step:
     """The next step of an Envoy whose progress is `given`, known by time alone.
 
-    `came` is whether some wanted clusters are new to it, `relisten` whether its listeners change, `leaving` whether it
-    has unwanted clusters. It can use new clusters `ready_in` seconds after they are sent, and has dropped old listeners
-    `taken_in` seconds after new ones are sent.
+    `came` is whether its listeners have to wait for something in this step: clusters that are new to it, or another
+    target of a cluster that drains. `relisten` is whether its listeners change, `leaving` whether it has unwanted
+    clusters. It can use what came `ready_in` seconds after it is sent, and has dropped old listeners `taken_in` seconds
+    after new ones are sent.
     """
     ready = now + ready_in if came else given.ready
     relistens = relisten and now >= ready

@@ -10,8 +10,9 @@ from google.protobuf.json_format import MessageToDict
 
 from pointsman.delivery.deliver import DeliveredCluster
 from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ResourceKind
-from pointsman.discovery.version import Standing, Version, era_of, joined, stamp, standing
+from pointsman.discovery.version import Standing, Version, era_of, joined, numbers_of, stamp, standing
 from pointsman.discovery.view import Manifests
+from pointsman.xds.snapshot import Snapshot
 
 MOST_PAST = 4
 """Versions that an answer remembers as preceding it in the same order."""
@@ -102,16 +103,19 @@ def view_answers(
     manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
 ) -> Answers:
     """The answers for a view of these `manifests` whose clusters, by name, are `parts`."""
-    numbers = ((each.of.snapshot.era, each.of.snapshot.version) for each in parts.values())
+    numbers = numbers_of(each.of.snapshot for each in parts.values())
     era, at, number = joined(era_of(manifests), stamp(manifests), numbers)
     return make_answers(Version((*at, number), "", era), parts, listeners, previous)
 
 
-def view_listeners(manifests: Manifests, listeners: Iterable[bytes], previous: Answer | None) -> Answer:
-    """The listeners' answer for a view of these `manifests`, from serialized listeners, sorted by name."""
+def view_listeners(
+    manifests: Manifests, listeners: Iterable[bytes], drains: Iterable[Snapshot], previous: Answer | None
+) -> Answer:
+    """The listeners' answer for a view of these `manifests`, from serialized listeners, sorted by name, in which the
+    active targets of `drains` are written."""
     resources = (SerializedResource(LISTENER_TYPE, each) for each in listeners)
-    at = Version((*stamp(manifests), 0), "", era_of(manifests))
-    return make_answer(at, LISTENER_TYPE, resources, previous)
+    era, at, number = joined(era_of(manifests), stamp(manifests), numbers_of(drains))
+    return make_answer(Version((*at, number), "", era), LISTENER_TYPE, resources, previous)
 
 
 def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None) -> Answers:

@@ -6,7 +6,7 @@ lists the differences.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -21,10 +21,10 @@ from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker, DiscoveryRequest
 from pointsman.discovery.version import Standing, Version
-from pointsman.discovery.view import Manifests, are_retired, cluster_ids, manifests_of
+from pointsman.discovery.view import Manifests, are_retired, cluster_ids, drained_ids, manifests_of
 from pointsman.model.errors import PointsmanError
 from pointsman.store.protocol import Store
-from pointsman.xds.manifest import Change, SidecarManifest
+from pointsman.xds.manifest import SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PROXIES = 256
@@ -101,7 +101,7 @@ class Discovery:
         """
         self._source, self._settle, self._clock = source, settle, clock
         self._memory = Memory(store, most_bytes, clock=seconds)
-        self._listeners: OrderedDict[ProxyId, tuple[Manifests, Answer]] = OrderedDict()
+        self._listeners: OrderedDict[ProxyId, tuple[Manifests, Mapping[str, Snapshot], Answer]] = OrderedDict()
         self._views: OrderedDict[tuple[ProxyId, bool], _View] = OrderedDict()
 
     def answer(self, request: DiscoveryRequest) -> Outcome:
@@ -158,15 +158,19 @@ class Discovery:
             raise NotRegistered(f"{proxy} is not registered any more; `pointsman apply` does that")
         change = manifests.change if isinstance(manifests, SidecarManifest) else None
         given = Given.by_time(0.0, self._settle, came=bool(change.came)) if change and theirs is not None else Given()
-        ago = self._seconds_since(change) if change else 0.0
+        ago = self._seconds_since(change.at) if change else 0.0
         if request.kind is ResourceKind.LISTENERS:
-            listeners = self._listeners_of(proxy, manifests)
+            drains = self._read_snapshots(proxy, drained_ids(manifests))
+            listeners = self._listeners_of(proxy, manifests, drains)
             if not confirmed and listeners.stands(theirs) is not Standing.NEWER:
                 return listeners
             # Listeners need clusters: new listeners wait until all clusters that they may need can be and have been
-            # sent.
+            # sent. Listeners that end connections wait until the endpoints have been sent to which clients connect
+            # again.
             answers = self._answers(request.asker, manifests)
-            return answers.listeners if given.may_listen(ago) else None
+            since = [self._seconds_since(each.published) for each in drains.values()] if theirs is not None else []
+            is_polled = all(each >= self._settle for each in since)
+            return answers.listeners if given.may_listen(ago) and is_polled else None
         answers = self._answers(request.asker, manifests)
         if change and change.left and not given.may_leave(ago):
             return self._with(change.left, answers, request.asker)
@@ -186,14 +190,15 @@ class Discovery:
             raise NotReady(f"{proxy} has no complete view: {', '.join(others)} is not there")
         return found
 
-    def _listeners_of(self, proxy: ProxyId, manifests: Manifests) -> Answer:
-        of, answer = self._listeners.get(proxy, (None, None))
-        if answer is None or of != manifests:
+    def _listeners_of(self, proxy: ProxyId, manifests: Manifests, drains: Mapping[str, Snapshot]) -> Answer:
+        of, filled, answer = self._listeners.get(proxy, (None, {}, None))
+        if answer is None or of != manifests or any(filled.get(name) is not each for name, each in drains.items()):
             if isinstance(manifests, SidecarManifest):
-                answer = view_listeners(manifests, sidecar_listeners(manifests), answer)
+                made = sidecar_listeners(manifests, drains)
             else:
-                answer = view_listeners(manifests, gateway_listeners(*manifests), answer)
-        _remember(self._listeners, proxy, (manifests, answer))
+                made = gateway_listeners(*manifests)
+            answer = view_listeners(manifests, made, drains.values(), answer)
+        _remember(self._listeners, proxy, (manifests, drains, answer))
         return answer
 
     def _answers(self, asker: Asker, manifests: Manifests) -> Answers:
@@ -205,7 +210,8 @@ class Discovery:
             form = Form(hostnames, self._source, timeout)
             parts = (self._memory.part(proxy.snapshot_key(each), of, form) for each, of in snapshots.items())
             by_name = {each.of.name: each for each in parts}
-            listeners, before = self._listeners_of(proxy, manifests), view.answers if view else None
+            drains = {each: snapshots[each] for each in drained_ids(manifests)}
+            listeners, before = self._listeners_of(proxy, manifests, drains), view.answers if view else None
             view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before))
         _remember(self._views, (proxy, hostnames), view)
         return view.answers
@@ -221,13 +227,17 @@ class Discovery:
         # The order is the same as without them: neither answer is ahead of the other.
         return make_answers(answers.clusters.version, by_name, answers.listeners, None).clusters
 
-    def _seconds_since(self, change: Change) -> float:
+    def _seconds_since(self, at: str) -> float:
         # Clocks differ: a change slightly in the future counts as just now.
-        return abs((self._clock() - datetime.fromisoformat(change.at)).total_seconds())
+        return abs((self._clock() - datetime.fromisoformat(at)).total_seconds())
 
     def _snapshots(self, proxy: ProxyId, manifests: Manifests) -> dict[str, Snapshot]:
         """All snapshots that `manifests` name, by cluster id."""
-        keys = {each: proxy.snapshot_key(each) for each in cluster_ids(manifests)}
+        return self._read_snapshots(proxy, cluster_ids(manifests))
+
+    def _read_snapshots(self, proxy: ProxyId, ids: Iterable[str]) -> dict[str, Snapshot]:
+        """The snapshots of these clusters, by id."""
+        keys = {each: proxy.snapshot_key(each) for each in sorted(ids)}
         if keys:
             self._memory.read(keys.values())
         values = {each: self._memory.value(key) for each, key in keys.items()}

@@ -1,7 +1,7 @@
 """The versions of resources: whether two are the same, and which of two is ahead, whichever adapter wrote it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
@@ -10,6 +10,7 @@ from pointsman.discovery.view import Manifests
 from pointsman.model.canonical import digest
 from pointsman.model.era import NO_ERA, Era
 from pointsman.xds.manifest import SidecarManifest
+from pointsman.xds.snapshot import Snapshot
 
 _TEXT = re.compile(r"([0-9a-f]{16})?\.(\d{1,10})\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})-([0-9a-f]{16})\Z", re.ASCII)
 
@@ -99,6 +100,11 @@ def stamp(manifests: Manifests) -> Stamp:
     generation = sum(each.generation for each in manifests if each.era.epoch == epoch)
     # Within a generation of the config, the gateways' shared manifest only grows.
     return generation, len(shared.services) + len(shared.datacenters) if shared.era.epoch == epoch else 0
+
+
+def numbers_of(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Era, int]]:
+    """The era and the number of each."""
+    return ((each.era, each.version) for each in snapshots)
 
 
 def joined(era: Era, at: Stamp, numbers: Iterable[tuple[Era, int]]) -> tuple[Era, Stamp, int]:

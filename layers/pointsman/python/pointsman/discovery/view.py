@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
+from pointsman.delivery.drains import drained_clusters
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
@@ -53,6 +54,11 @@ def manifests_of(values: Sequence[object]) -> Manifests | None:
 def cluster_ids(manifests: Manifests) -> tuple[str, ...]:
     """The ids of the clusters that a proxy with these manifests receives."""
     return manifests.clusters if isinstance(manifests, SidecarManifest) else manifests[1].clusters
+
+
+def drained_ids(manifests: Manifests) -> frozenset[str]:
+    """The ids of the clusters whose active targets are written in the listeners of a proxy with these manifests."""
+    return drained_clusters(manifests.listeners) if isinstance(manifests, SidecarManifest) else frozenset()
 
 
 def are_retired(manifests: Manifests) -> bool:

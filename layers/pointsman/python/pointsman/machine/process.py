@@ -243,6 +243,7 @@ class AdapterProcess:
             others=self.ops(tls is None),
             trust_domain=settings.trust_domain or None,
             source=with_sds(over_rest(XDS_CLUSTER, settings.refresh_delay_ms, REQUEST_TIMEOUT_MS), settings.sds),
+            refresh_delay_ms=settings.refresh_delay_ms,
             announce=self._on_change,
         )
         self._listeners.append(adapter.on_change)

@@ -17,12 +17,16 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
-from pointsman.chain.plan import cluster_name
+from pointsman.chain.plan import cluster_id, cluster_name
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Upstream
 from pointsman.xds.pack import packed
 from pointsman.xds.routes import route_configuration
+
+DRAIN_METADATA = "pointsman.drain"
+"""The metadata of a filter chain that names the clusters whose switches end its connections. Delivery writes their
+active targets in it."""
 
 
 def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Listener:
@@ -33,7 +37,8 @@ def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Li
     (`team/web`) and the datacenter (`web?dc=dc2`) if the upstream names one.
 
     Timeouts are Envoy's: a TCP connection ends after an hour of silence. Until then it stays with its target, also
-    after a failover; only new connections go to the new target.
+    after a failover; only new connections go to the new target. Where a policy says `OnSwitch: drain` it ends: the
+    filter chain names the clusters of such resolvers, those with another target to switch to.
 
     Envoy rejects the listener if another process has the port. By default it would share it, and half of the
     connections would go to the other process.
@@ -41,13 +46,22 @@ def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Li
     Raises PointsmanError for a chain that the compiler never makes.
     """
     name, ip, port = _identifier(upstream), upstream.local_bind_address or "127.0.0.1", upstream.local_bind_port
+    filters = FilterChain(filters=[_filter(chain, name, trust_domain)])
+    for cluster in _drained(chain):
+        filters.metadata.filter_metadata[DRAIN_METADATA][cluster] = ""
     return Listener(
         name=f"{name}:{ip}:{port}",
         address=Address(socket_address=SocketAddress(address=ip, port_value=port)),
         traffic_direction=TrafficDirection.OUTBOUND,
         enable_reuse_port=BoolValue(value=False),
-        filter_chains=[FilterChain(filters=[_filter(chain, name, trust_domain)])],
+        filter_chains=[filters],
     )
+
+
+def _drained(chain: Chain) -> list[str]:
+    """The ids of the clusters whose switches end connections."""
+    nodes = (node for node in chain.nodes.values() if isinstance(node, ResolverNode) and node.failover)
+    return sorted(cluster_id(chain, node) for node in nodes if node.policy.on_switch == "drain")
 
 
 def _identifier(upstream: Upstream) -> str:

@@ -13,6 +13,7 @@ from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import Standing, standing
+from pointsman.discovery.view import drained_ids
 
 
 @dataclass(slots=True)
@@ -65,9 +66,10 @@ class Ahead:
             self._leave(kind)
 
     def _meet(self, kind: ResourceKind, names: frozenset[str] | None) -> None:
-        # Listeners depend only on the manifests.
-        found = frozenset() if kind is ResourceKind.LISTENERS else names
-        clusters = None if found is None else frozenset(each for name in found for each in cluster_ids_in(name))
+        clusters = None if names is None else frozenset(each for name in names for each in cluster_ids_in(name))
+        if kind is ResourceKind.LISTENERS:
+            view = self._follower.view(self._proxy)
+            clusters = drained_ids(view.manifests) if view else frozenset()
 
         def done() -> None:
             met.is_done = True

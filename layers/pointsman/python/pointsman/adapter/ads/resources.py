@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any
 
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
 from pointsman.delivery.response import ResourceKind
-from pointsman.discovery.version import Stamp, Version, joined
+from pointsman.discovery.version import Stamp, Version, joined, numbers_of
 from pointsman.model.era import Era
 
 _NONE = -2
@@ -59,16 +59,13 @@ class Resources:
     @cached_property
     def versions(self) -> Mapping[ResourceKind, Version]:
         """For each kind, the version of all its resources together."""
-        numbers = ((each.snapshot.era, each.snapshot.version) for each in self.delivery.clusters)
-        era, at, number = joined(self.era, self.stamp, numbers)
-        return {
-            kind: Version.of(
-                (*self.stamp, 0) if kind is ResourceKind.LISTENERS else (*at, number),
-                *(each.version.digest.encode() for each in of_it.values()),
-                era=self.era if kind is ResourceKind.LISTENERS else era,
-            )
-            for kind, of_it in self.of.items()
-        }
+        clusters = [each.snapshot for each in self.delivery.clusters]
+        found = {}
+        for kind, of_it in self.of.items():
+            covered = self.delivery.drains.values() if kind is ResourceKind.LISTENERS else clusters
+            era, at, number = joined(self.era, self.stamp, numbers_of(covered))
+            found[kind] = Version.of((*at, number), *(each.version.digest.encode() for each in of_it.values()), era=era)
+        return found
 
 
 def numbered(nonce: str) -> bytes:
@@ -116,11 +113,11 @@ def make_resources(
     if same is not None and same.delivery.listeners == delivery.listeners:
         of[ResourceKind.LISTENERS] = dict(same.of[ResourceKind.LISTENERS])
     else:
+        now, since, drained = joined(era, at, numbers_of(delivery.drains.values()))
         for serialized in delivery.listeners:
             name = str(Listener.FromString(serialized).name)
-            of[ResourceKind.LISTENERS][name] = _resource(
-                ResourceKind.LISTENERS, name, Version.of((0, *at), serialized, era=era), serialized
-            )
+            version = Version.of((drained, *since), serialized, era=now)
+            of[ResourceKind.LISTENERS][name] = _resource(ResourceKind.LISTENERS, name, version, serialized)
     past: Mapping[ResourceKind, Mapping[str, Resource]] = (
         previous.of if previous else {kind: {} for kind in ResourceKind}
     )

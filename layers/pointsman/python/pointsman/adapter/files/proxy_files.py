@@ -10,7 +10,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import DecodeError
 
 from pointsman.adapter.files.inotify import Inotify
-from pointsman.adapter.files.writes import SETTLE_S, Clusters, NamedCluster, next_writes
+from pointsman.adapter.files.writes import Clusters, NamedCluster, next_writes
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
 from pointsman.delivery.endpoint_source import EndpointFiles
 from pointsman.delivery.order import Given
@@ -74,15 +74,24 @@ class ProxyFiles:
         self._previous: set[str] = set()
         self._written: dict[str, DeliveredCluster] = {}
         self._given = Given()
-        self._leaving = False
+        self._due: float | None = None
+        self._serving: dict[str, str] = {}
 
     def bring(self, wanted: Delivery) -> str:
         """Write the files for `wanted`. Returns why a part is refused, "" if none is.
 
         Raises OSError if a file cannot be written; the next call continues.
         """
+        serving, began = wanted.serving, self._clock()
         step = next_writes(
-            self._clusters, self._listeners, wanted, shortage=self._shortage, given=self._given, now=self._clock()
+            self._clusters,
+            self._listeners,
+            wanted,
+            # After a restart nobody knows what the Envoy has loaded. Without listeners, no Envoy has started.
+            switched=self._listeners is not None and serving != self._serving,
+            shortage=self._shortage,
+            given=self._given,
+            now=began,
         )
         clusters = self._clusters if step.clusters is None else step.clusters
         if clusters is not None:
@@ -92,12 +101,17 @@ class ProxyFiles:
             self._write_clusters(step.clusters)
         if step.listeners is not None:
             self._operations.replace(self._lds, _response(LISTENER_TYPE, step.listeners))
-            self._listeners, self._given = step.listeners, Given(taken=self._clock() + SETTLE_S)
+            self._listeners = step.listeners
             self._wrote("listeners", "")
         if self.retired_since is not None and step.listeners is not None:
             self._operations.remove(self._directory / RETIRED)
             self.retired_since = None
-        self._leaving, self._brought = step.leaving, True
+        # The time for an Envoy to settle begins when the files are there.
+        took = self._clock() - began
+        self._given = Given(step.given.ready + took, step.given.taken + took)
+        self._due, self._brought = step.due if step.due is None else step.due + took, True
+        if not step.refused:
+            self._serving = serving
         return step.refused
 
     def retire(self, why: str) -> None:
@@ -112,7 +126,7 @@ class ProxyFiles:
         self._operations.remove(self._lds)
         self._operations.remove(self._cds)
         self._clusters = self._listeners = None
-        self._previous, self._leaving = set(), False
+        self._previous, self._due = set(), None
         for file in self._endpoints:
             self._unneeded.setdefault(file, self._clock())
 
@@ -155,7 +169,7 @@ class ProxyFiles:
     @property
     def unfinished(self) -> bool:
         """Whether to bring the same delivery once more, now that the Envoy had time to settle."""
-        return self._leaving and self._given.may_leave(self._clock())
+        return self._due is not None and self._clock() >= self._due
 
     def sweep(self) -> None:
         """Remove half-written files left by a crash, and endpoint files that no cluster has named for the grace time.

@@ -9,7 +9,8 @@ from pointsman.delivery.deliver import Delivery
 from pointsman.delivery.order import Given
 
 SETTLE_S = 1.0
-"""Seconds for an Envoy to load new listeners, before the clusters go that only the old ones used."""
+"""Seconds for an Envoy to load new listeners, before the clusters go that only the old ones used; and to load other
+endpoints, before the listeners that end connections to the old ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,14 @@ Clusters: TypeAlias = Mapping[str, NamedCluster]
 class Writes:
     """The new contents of cds.pb and lds.pb, None if unchanged.
 
-    Write in this order: the endpoint files that cds.pb then names, cds.pb, lds.pb. `leaving` is whether some clusters
-    stay only until the Envoy has the new listeners; `refused` is why this step is incomplete.
+    Write in this order: the endpoint files that cds.pb then names, cds.pb, lds.pb. `given` is the Envoy's progress
+    after that. `due` is when to take the next step, None if this is the last one; `refused` is why it is incomplete.
     """
 
     clusters: Clusters | None
     listeners: tuple[bytes, ...] | None
-    leaving: bool = False
+    given: Given
+    due: float | None = None
     refused: str = ""
 
 
@@ -43,13 +45,15 @@ def next_writes(
     listeners: tuple[bytes, ...] | None,
     wanted: Delivery,
     *,
+    switched: bool,
     shortage: Callable[[int], str],
     given: Given,
     now: float,
 ) -> Writes:
     """The step from the contents of cds.pb and lds.pb (None: missing) towards `wanted`.
 
-    `given` is the Envoy's progress with earlier steps, at the time `now`.
+    `switched` is whether another target serves in a cluster whose switches end connections. `given` is the Envoy's
+    progress with earlier steps, at the time `now`.
 
     `shortage` returns why an Envoy cannot have a number of inotify instances. Without enough for the whole step,
     clusters are neither added nor removed, but existing ones are updated; without even the one more that an update
@@ -61,10 +65,10 @@ def next_writes(
     step = order.next_step(
         given,
         now,
-        came=False,
+        came=switched,
         relisten=listeners != wanted.listeners,
         leaving=not has.keys() <= new.keys(),
-        ready_in=0.0,
+        ready_in=SETTLE_S,
         taken_in=SETTLE_S,
     )
     whole = step.clusters(has, new)
@@ -73,13 +77,14 @@ def next_writes(
         return Writes(
             clusters=whole if whole != clusters else None,
             listeners=wanted.listeners if step.relistens else None,
-            leaving=step.due is not None,
+            given=step.given,
+            due=step.due,
         )
     if clusters is not None:
         kept_up = {name: new.get(name, each) for name, each in clusters.items()}
         if kept_up != clusters and not _refusal(clusters, kept_up, shortage):
-            return Writes(kept_up, None, refused=refused)
-    return Writes(None, None, refused=refused)
+            return Writes(kept_up, None, given, refused=refused)
+    return Writes(None, None, given, refused=refused)
 
 
 def _refusal(before: Clusters | None, after: Clusters, shortage: Callable[[int], str]) -> str:

@@ -11,6 +11,7 @@ from pointsman.discovery.answers import Answer
 from pointsman.discovery.names import cluster_ids_in
 from pointsman.discovery.request import DiscoveryRequest
 from pointsman.discovery.version import Standing, Version
+from pointsman.discovery.view import drained_ids
 
 
 class AheadRequest:
@@ -33,9 +34,10 @@ class AheadRequest:
         if self._meeting is not None:
             return False
         kind, proxy = self._request.kind, self._request.asker.proxy
+        view = self._follower.view(proxy)
         clusters = {
             ResourceKind.CLUSTERS: None,
-            ResourceKind.LISTENERS: frozenset[str](),  # they come from the manifests alone
+            ResourceKind.LISTENERS: drained_ids(view.manifests) if view else frozenset[str](),
             ResourceKind.ENDPOINTS: frozenset(cluster_ids_in(self._request.name)),
         }[kind]
         about = what(kind.label, self._request.name)

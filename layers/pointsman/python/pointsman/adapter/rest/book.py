@@ -43,8 +43,9 @@ class AnswerBook:
         *,
         clock: Callable[[], float] = time.monotonic,
         settle: float = SETTLE_S,
+        polled: float = 0.0,
     ) -> None:
-        self._follower, self._clock, self._settle = follower, clock, settle
+        self._follower, self._clock, self._settle, self._polled = follower, clock, settle, polled
         self._deliveries = Deliveries(source)
         self._entries: dict[Key, _Entry] = {}
         # Weak references: kept only as long as some answers contain them.
@@ -72,7 +73,7 @@ class AnswerBook:
                 entry = self._entries[key] = self._entry(proxy, view, envoy, entry)
             elif key not in self._unsettled:
                 return entry.shown
-            entry.shown = entry.stages.bring(entry.wanted)
+            entry.shown = entry.stages.bring(entry.wanted, entry.delivery.serving)
             if entry.stages.settled:
                 self._unsettled.discard(key)
             else:
@@ -88,10 +89,12 @@ class AnswerBook:
 
     def _entry(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, old: _Entry | None) -> _Entry:
         delivery = self._deliveries.make(proxy, view, envoy, old.delivery if old else None)
-        listeners = view_listeners(view.manifests, delivery.listeners, old.wanted.listeners if old else None)
+        listeners = view_listeners(
+            view.manifests, delivery.listeners, delivery.drains.values(), old.wanted.listeners if old else None
+        )
         parts = {each.name: self._part(proxy, delivery.form, each) for each in delivery.clusters}
         wanted = view_answers(view.manifests, parts, listeners, old.wanted if old else None)
-        stages = old.stages if old else Stages(self._clock, self._settle)
+        stages = old.stages if old else Stages(self._clock, self._settle, self._polled)
         return _Entry(stages, view.version, delivery, wanted, wanted)
 
     def _part(self, proxy: ProxyId, form: Form, delivered: DeliveredCluster) -> Part:

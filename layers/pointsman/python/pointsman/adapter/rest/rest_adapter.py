@@ -83,10 +83,11 @@ class RestAdapter:
         hold: float = HOLD_S,
         pause: float = PAUSE_S,
         settle: float = SETTLE_S,
+        refresh_delay_ms: int = REFRESH_DELAY_MS,
         announce: Callable[[set[ProxyId]], None] | None = None,
     ) -> None:
         """`others` answers all other paths. `trust_domain` is the one required of clients' certificates, None: the
-        store's. `source` is where clusters fetch endpoints and secrets.
+        store's. `source` is where clusters fetch endpoints and secrets, for endpoints with this refresh delay.
 
         `announce` is called with the views that change because this adapter made the follower read, for adapters that
         share it.
@@ -96,9 +97,9 @@ class RestAdapter:
         self._gate = Gate(follower.view, trust_domain)
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in ResourceKind}
         self._hold, self._pause = hold, pause
-        source = source or over_rest(XDS_CLUSTER, REFRESH_DELAY_MS, REQUEST_TIMEOUT_MS)
+        source = source or over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS)
         self._follower = follower
-        self._book = AnswerBook(follower, source, settle=settle)
+        self._book = AnswerBook(follower, source, settle=settle, polled=2 * refresh_delay_ms / 1000)
         self._lookup = Lookup(follower, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
         self._defects = Defects()

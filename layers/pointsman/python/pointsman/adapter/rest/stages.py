@@ -4,7 +4,7 @@ Over REST, Envoys poll clusters and listeners separately, in no fixed order, so 
 (`delivery/order.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pointsman.delivery.order import Given, next_step
 from pointsman.discovery.answers import Answers, make_answers
@@ -15,29 +15,35 @@ polls."""
 
 
 class Stages:
-    """The stages of one proxy's answers. Failovers pass at once: they change neither names nor listeners."""
+    """The stages of one proxy's answers. Failovers pass at once: they change no names. If they end connections, the
+    listeners follow."""
 
-    def __init__(self, clock: Callable[[], float], settle: float = SETTLE_S) -> None:
-        self._clock, self._settle = clock, settle
+    def __init__(self, clock: Callable[[], float], settle: float = SETTLE_S, polled: float = 0.0) -> None:
+        """Listeners follow new clusters `settle` seconds later, and a failover `polled` seconds more: the longest time
+        between two polls of one cluster for its endpoints."""
+        self._clock, self._settle, self._polled = clock, settle, polled
         self._shown: Answers | None = None
         self._given = Given()
+        self._serving: Mapping[str, str] = {}
         self.settled = True
         """Whether the answers are the wanted ones."""
 
-    def bring(self, wanted: Answers) -> Answers:
-        """The answers to give now on the way to `wanted`; until `settled`, call it again from time to time."""
+    def bring(self, wanted: Answers, serving: Mapping[str, str]) -> Answers:
+        """The answers to give now on the way to `wanted`; until `settled`, call it again from time to time. `serving`
+        are the active targets of the clusters whose switches end connections."""
         shown = self._shown
         if shown is None:
-            self._shown = wanted
+            self._shown, self._serving = wanted, serving
             return wanted
         relisten = shown.listeners.version.digest != wanted.listeners.version.digest
+        switched, self._serving = serving != self._serving, serving
         step = next_step(
             self._given,
             self._clock(),
-            came=not wanted.parts.keys() <= shown.parts.keys(),
+            came=switched or not wanted.parts.keys() <= shown.parts.keys(),
             relisten=relisten,
             leaving=not shown.parts.keys() <= wanted.parts.keys(),
-            ready_in=self._settle,
+            ready_in=self._settle + self._polled if switched else self._settle,
             taken_in=self._settle,
         )
         self._given, self.settled = step.given, step.due is None
