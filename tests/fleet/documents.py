@@ -115,9 +115,9 @@ def s2_health(site: Site, status: str, index: int) -> dict[str, Any]:
     return _health_event(site, "service", "s2", [_instance(site, _s2_service(site), status)], index)
 
 
-def gateway_health(site: Site, index: int) -> dict[str, Any]:
-    """The event that tells all about the mesh gateways of a datacenter: its one gateway, passing."""
-    instance = _instance(site, _gateway_service(site), "passing")
+def gateway_health(site: Site, index: int, status: str = "passing") -> dict[str, Any]:
+    """The event that tells all about the mesh gateways of a datacenter: its one gateway, with this status."""
+    instance = _instance(site, _gateway_service(site), status)
     return _health_event(site, "mesh-gateway", "mesh-gateway", [instance], index)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -133,6 +133,18 @@ class Mesh:
     def report(self, datacenter: str, status: str) -> float:
         """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
         return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
+
+    def lose_gateway(self, datacenter: str) -> None:
+        """The mesh gateway of `datacenter` dies, and its check says so."""
+        self._all[f"gateway-{datacenter}"].kill()
+        site, index = self._sites[datacenter], self._next_index(datacenter)
+        self.pointsman.send(gateway_health(site, index, "critical"))
+
+    def apply(self, document: Mapping[str, Any]) -> None:
+        """Write one more config entry."""
+        file = self._directory / "config" / f"{document['Kind']}.json"
+        file.write_text(json.dumps(document))
+        self.pointsman.apply([file])
 
     def trouble(self) -> dict[str, dict[str, int]]:
         """What every Envoy has counted that was not as it should be, for a person to read."""

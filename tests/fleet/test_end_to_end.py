@@ -1,5 +1,6 @@
 """The main promise, on real Envoys: a health event moves real traffic to the right datacenter, and back."""
 
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +9,7 @@ import pytest
 from tests.fleet.envoy import ENVOY_1_39
 from tests.fleet.judge import Mode
 from tests.fleet.mesh import Mesh
+from tests.fleet.process import wait_until
 from tests.fleet.scenario import dark, run
 from tests.fleet.seaweedfs import SeaweedFS
 from tests.fleet.ways import Tongue, Way
@@ -30,6 +32,21 @@ def test_it_leaves_a_datacenter_that_burns_though_nobody_is_left_to_say_so(tmp_p
     assert report.problems == []
     assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc2"]
     assert "nobody who tells of it is heard" in report.steps[2].active.why
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tmp_path: Path, mode: Mode) -> None:
+    with Mesh(mode, tmp_path, patient=True) as mesh:
+        mesh.apply({"Kind": "failover-policy", "Name": "s2", "Gateways": "require"})
+        mesh.report("dc1", "critical")
+        mesh.client.wait_for_answer("dc2", after=0.0)
+        mesh.lose_gateway("dc2")
+        after = mesh.client.wait_for_answer("dc3", after=0.0).done
+        begin = time.perf_counter()
+        wait_until(lambda: len(mesh.client.attempts(begin)) > 100, "a hundred answers")
+        assert "no way through well gateways leads to it" in mesh.pointsman.active("s2", "dc1").why
+    assert {each.datacenter for each in mesh.client.attempts(begin) if each.sent > after} == {"dc3"}
 
 
 @pytest.mark.envoy
