@@ -112,3 +112,6 @@ def _show(resolver: ResolverStatus) -> None:
         line = f"  {mark} {target.id}  {target.healthy}/{target.total} healthy{way}"
         click.echo(click.style(line, fg=color) if color else line, color=None if sys.stdout.isatty() else False)
     click.echo(f"    {resolver.why}")
+    if resolver.avoided:
+        ill = f"{counted(len(resolver.avoided), 'ill gateway')} left out: {', '.join(resolver.avoided)}"
+        click.echo(f"    {click.style(ill, fg='red')}", color=None if sys.stdout.isatty() else False)

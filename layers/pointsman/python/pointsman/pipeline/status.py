@@ -1,6 +1,7 @@
 """Status: which target of every resolver serves now, and why."""
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.settle import BATCH
 from pointsman.pipeline.silences import DamagedSilence, read_silence_object
 from pointsman.store import keys
+from pointsman.xds.assignment import Avoided
 from pointsman.xds.content import TargetHealth
 
 
@@ -23,7 +25,8 @@ class ResolverStatus:
     """One resolver as the sidecars of `datacenter` see it.
 
     `version` is 0 without a snapshot, and `why` says whether it is not published yet or gone. `since` is when the
-    active target last changed, `published` when this version was made.
+    active target last changed, `published` when this version was made. `avoided` are the places of the mesh gateways
+    that get no traffic because they are ill and others are well.
     """
 
     service: str
@@ -37,6 +40,7 @@ class ResolverStatus:
     since: str
     published: str
     targets: tuple[TargetHealth, ...]
+    avoided: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -125,6 +129,7 @@ def status(engine: Engine) -> Status:
                     since=snapshot.since if snapshot else "",
                     published=snapshot.published if snapshot else "",
                     targets=snapshot.content.targets if snapshot else (),
+                    avoided=_places(snapshot.content.avoided) if snapshot else (),
                 )
             )
     return Status(
@@ -159,6 +164,10 @@ def sources(engine: Engine) -> tuple[SourceStatus, ...]:
 
 def _silent_since(silence: Silence | None, source: str) -> str:
     return silence.sources[source].since if silence is not None and silence.has(source) else ""
+
+
+def _places(avoided: Iterable[Avoided]) -> tuple[str, ...]:
+    return tuple(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for _, address, port in avoided)
 
 
 def _missing(generation: int, propagated: int) -> str:
