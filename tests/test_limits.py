@@ -241,6 +241,14 @@ REACHED_BY = {
             "aws/order_wakes.py LONGEST_DELAY_SECONDS",
         ],
     },
+    "tests/aws/test_waits.py": {
+        "test_what_waits_for_hours_is_woken_every_quarter_of_an_hour": [
+            "aws/wait_wakes.py LONGEST_DELAY_SECONDS",
+        ],
+        "test_a_wake_that_is_late_returns_traffic_then_and_one_that_is_lost_is_sent_by_reconcile": [
+            "aws/wait_wakes.py LATE_SECONDS",
+        ],
+    },
     "tests/aws/test_wakes.py": {
         "test_the_wakes_end_with_the_last_lease_and_begin_again_with_the_next": [
             "aws/wakes.py LONGEST_DELAY_SECONDS",

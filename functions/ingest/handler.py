@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
@@ -38,14 +38,11 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, is_test, read_upload
-from pointsman.model.sources.wake import is_order_wake, wake_number
+from pointsman.model.sources.wake import is_order_wake, wait_moment, wake_number
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
 from pointsman.store.session import new_client
-
-if TYPE_CHECKING:
-    from pointsman.aws.wakes import Wakes
 
 LISTS = "incoming/"
 """The prefix in the store's bucket where producers put lists that are too long for the bus."""
@@ -112,6 +109,7 @@ class Taken:
     ignored: tuple[str, ...] = ()
     upload: Upload | None = None
     wake: int | None = None
+    waited: int | None = None
     is_order_wake: bool = False
     error: Exception | None = None
     done: list[Ingested | Exception] = field(default_factory=list)
@@ -145,6 +143,8 @@ def read_record(record: Record, account: str) -> Taken:
             return Taken(upload=upload)
         if (wake := wake_number(raw)) is not None:
             return Taken(wake=wake)
+        if (moment := wait_moment(raw)) is not None:
+            return Taken(waited=moment)
         if is_order_wake(raw):
             return Taken(is_order_wake=True)
         reading, sent = read(raw, account), record.sent
@@ -166,7 +166,9 @@ def tell_of(record: Record, taken: Taken) -> bool:
             if taken.upload:
                 deploy(taken.upload)
             if taken.wake is not None:
-                woken(taken.wake)
+                look_at_leases(taken.wake)
+            if taken.waited is not None:
+                look_at_waits(taken.waited)
             if taken.is_order_wake:
                 end_orders()
             if taken.ignored:
@@ -222,31 +224,40 @@ def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> 
         logger.info("published", source=event.source, index=event.index, revision=done.revision, moved=moved)
 
 
-def wakes() -> "Wakes":
-    """The wakes of the store."""
-    # Imported here: most records are no wakes.
-    from pointsman.aws.wakes import Wakes, sender
+def send_later(body: str, delay: int) -> None:
+    """Send a message to the queue of events, to be delivered after so many seconds."""
+    # Imported here: most records need no wake.
+    from pointsman.aws.wakes import sender
 
-    return Wakes(engine, sender(sqs(), environment.queue))
+    sender(sqs(), environment.queue)(body, delay)
 
 
 def wake_later() -> None:
-    """Send a wake for what waits, if none stands that comes early enough."""
-    if environment.queue:
-        wakes().arm()
+    """Send a wake for what waits, unless one stands that comes early enough."""
+    from pointsman.aws.wait_wakes import arm
+
+    arm(engine, send_later)
 
 
-engine.noted = wake_later
+if environment.queue:
+    engine.noted = wake_later
 
 
-def woken(wake: int) -> None:
-    """Look at the leases of all sources, if this wake is due, or at what waits; and send the next one."""
-    if not wake:
-        if (settled := wakes().waited()) is not None:
-            published(settled.moved)
-            failing(settled.failed)
-        return
-    done = wakes().wake(wake)
+def look_at_waits(moment: int) -> None:
+    """Compute what has waited for long enough, and send the next wake."""
+    from pointsman.aws.wait_wakes import woken
+
+    if (settled := woken(engine, send_later, moment)) is not None:
+        published(settled.moved)
+        failing(settled.failed)
+
+
+def look_at_leases(wake: int) -> None:
+    """Look at the leases of all sources, if this wake is due, and send the next one."""
+    # Imported here: most records are no wakes.
+    from pointsman.aws.wakes import Wakes
+
+    done = Wakes(engine, send_later).wake(wake)
     if done is None:
         return
     signals.count("SourcesSilent", len(done.silent))

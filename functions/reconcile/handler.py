@@ -57,20 +57,27 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     sweep_queues()
     ensure_wake()
     ensure_order_wake()
+    ensure_wait_wake()
     return asdict(done)
 
 
 def ensure_wake() -> None:
-    """Send the wakes that were lost: if sources have leases and nobody looks at them, and for what waits."""
-    if next(iter(engine.store.list(keys.LEASES)), None) is None and engine.store.get(keys.WAITS) is None:
+    """Send a wake if sources have leases and nobody looks at them."""
+    if next(iter(engine.store.list(keys.LEASES)), None) is None:
         return
     # Imported here: few runs need it.
     from pointsman.aws.wakes import Wakes
 
-    wakes = Wakes(engine, send)
-    if wakes.ensure():
+    if Wakes(engine, send).ensure():
         logger.info("a wake was sent: sources have leases, and nobody looked at them")
-    if wakes.arm():
+
+
+def ensure_wait_wake() -> None:
+    """Send a wake if a target waits for its traffic to return, and none stands."""
+    # Imported here, so that it takes no part of a cold start.
+    from pointsman.aws.wait_wakes import arm
+
+    if arm(engine, send):
         logger.info("a wake was sent: a target waits for its traffic to return")
 
 

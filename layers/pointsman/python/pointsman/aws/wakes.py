@@ -1,18 +1,14 @@
-"""Looks at the leases of sources again and again, and at what waits for a moment, without a process that runs all the
-time.
+"""Looks at the leases of sources again and again, without a process that runs all the time.
 
 Each look is caused by a *wake*, a message with a delay in the queue of events, and sends the next one. What was seen
 lies in the store between two looks. Only the delays count as time: an outage of the queue or of the functions delays
 the wakes and silences nobody. Wakes are numbered, and only the one that is due does anything, so one that comes twice,
 or too late, does no harm. If one is lost, `reconcile` sends it again.
-
-A wake for what waits (pipeline/waits.py) has no number. It computes what is due, so it may come twice or late too. None
-is sent while an earlier one stands: its moment is written beside what waits.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,9 +20,6 @@ from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.lapses import Lapsed
 from pointsman.pipeline.objects import number_beyond, seal
 from pointsman.pipeline.observer import Observer
-from pointsman.pipeline.settle import Settled
-from pointsman.pipeline.wait_watch import WaitWatch
-from pointsman.pipeline.waits import Waits, swap_waits
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError, Write
 
@@ -87,39 +80,6 @@ class Wakes:
         self._next(due, observer)
         return True
 
-    def waited(self) -> Settled | None:
-        """Compute again what has waited for long enough, and send the wake for what waits longer. Returns what was
-        settled, None if nothing was due.
-
-        Raises StoreError; then the message comes again.
-        """
-        done = WaitWatch(self._engine).look()
-        self.arm(woken=True)
-        return done
-
-    def arm(self, *, woken: bool = False) -> bool:
-        """Send a wake for what waits, unless one stands that comes early enough. Returns whether it did.
-
-        `woken` is whether this is such a wake: then one whose moment has come is not another that is still to come.
-        """
-        sent = 0
-
-        def change(waits: Waits) -> Waits:
-            nonlocal sent
-            now_ms, due = self._engine.now_ms(), waits.next
-            passed = now_ms if woken else now_ms - LATE_SECONDS * 1000
-            if due is None or passed < waits.wake <= max(due, now_ms):
-                return waits
-            delay = min(max(math.ceil((due - now_ms) / 1000), 0), LONGEST_DELAY_SECONDS)
-            # Sent before it is written, so a crash loses none; and once, though the write may be repeated.
-            if not sent:
-                self._send(_message(0), delay)
-                sent = now_ms + delay * 1000
-            return replace(waits, wake=sent)
-
-        swap_waits(self._engine, change)
-        return bool(sent)
-
     def _is_late(self, due: _Due) -> bool:
         try:
             passed = datetime.fromisoformat(self._engine.now()) - datetime.fromisoformat(due.at)
@@ -139,7 +99,8 @@ class Wakes:
         delay = min(max(math.ceil(shortest / LOOKS), 1), LONGEST_DELAY_SECONDS)
         following = due.serial + 1
         if shortest:
-            self._send(_message(following), delay)
+            body = {"detail-type": DETAIL_TYPE, "detail": {"Number": following}}
+            self._send(orjson.dumps(body).decode(), delay)
         stored = tagged(
             Kind.WAKE,
             {
@@ -170,11 +131,6 @@ class Wakes:
             return _Due(0, 0, "", None, number_beyond(self._engine.now()), stored.etag)
         except NewerSchema as error:
             raise StoreError(f"{keys.WAKE} cannot be read: {error}") from None
-
-
-def _message(number: int) -> str:
-    """The body of a wake: of the leases with this number, or with 0 of what waits."""
-    return orjson.dumps({"detail-type": DETAIL_TYPE, "detail": {"Number": number}}).decode()
 
 
 def sender(client: Any, queue: str) -> Send:

@@ -14,6 +14,16 @@ def is_order_wake(raw: Any) -> bool:
             return False
 
 
+def wait_moment(raw: Any) -> int | None:
+    """The moment of the wake for what waits (milliseconds since 1970) that `raw`, a message as parsed JSON, is; None
+    for any other message."""
+    match raw:
+        case {"detail-type": "Pointsman Wake", "detail": {"Moment": int(found)}}:
+            return found
+        case _:
+            return None
+
+
 def wake_number(raw: Any) -> int | None:
     """The number of the wake that `raw`, a message as parsed JSON, is; None for any other message."""
     match raw:
