@@ -93,6 +93,10 @@ class Pointsman:
         """Write config entries and registrations, all or none."""
         self._run("apply", "--store", self.store, "--trust-domain", self._trust_domain, *files)
 
+    def command(self, name: str, *arguments: str) -> str:
+        """Run a command on the store, and return what it prints."""
+        return self._run(name, *arguments, "--store", self.store)
+
     def bootstrap(self, proxy: str, datacenter: str, *options: str | Path) -> dict[str, Any]:
         """The bootstrap of a registered proxy: a sidecar by its service, a gateway (`--gateway`) by its ID."""
         where: dict[Tongue, tuple[str, str | Path]] = {
