@@ -19,7 +19,16 @@ from pointsman.store.protocol import StoreUnavailable
 from pointsman.xds.snapshot import Snapshot
 
 from tests.pipeline.memory import Crash
-from tests.pipeline.meshes import event, gateway, gateway_instance, instance, proxy_defaults, resolver, sidecar
+from tests.pipeline.meshes import (
+    BEGINNING,
+    event,
+    gateway,
+    gateway_instance,
+    instance,
+    proxy_defaults,
+    resolver,
+    sidecar,
+)
 from tests.pipeline.place import Place, Writer
 
 DATACENTERS = ("dc1", "dc2", "dc3")
@@ -389,3 +398,18 @@ def test_a_store_that_is_away_while_a_freeze_is_read_is_no_failure_of_a_cluster(
     writer.once("get", keys.config_object(order.frozen), "before", away)
     with pytest.raises(StoreUnavailable):
         mesh.say("web", "dc1", "critical", writer=writer)
+
+
+def test_what_serves_while_another_target_waits_is_what_an_order_is_weighed_with() -> None:
+    mesh = Mesh()
+    mesh.configure({"Kind": "failover-policy", "Name": "web", "FailbackAfter": "24h"})
+    now = int(datetime.fromisoformat(mesh.engine.now()).timestamp()) - BEGINNING
+    for index, status in enumerate(("critical", "passing"), 100):
+        mesh.ingest(event("web", index, [instance("web", 1, status, address="10.1.0.1")], at=now))
+    assert mesh.serves() == "dc2", "dc1 has to be well for longer first"
+    mesh.give(Subject(Verb.FREEZE, service=WEB_NAME), hours=2)
+    assert mesh.serves() == "dc2"
+    end(mesh.engine, "f-1", "bob")
+    (effect,) = mesh.give(Subject(Verb.DRAIN, "dc2", WEB_NAME)).evaluation.moves[:1]
+    assert (effect.datacenter, effect.before, effect.after) == ("dc1", "web.default.dc2", "web.default.dc3")
+    assert mesh.serves() == "dc3"
