@@ -46,6 +46,11 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/cli/test_cli.py": {
+        "test_sources_are_listed_and_forgotten": [
+            "cli/source.py MOST_SHOWN",
+        ],
+    },
     "tests/agent/test_bounds.py": {
         "test_a_host_has_so_many_services_checks_and_files": [
             "agent/definition.py MOST_CHECKS",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from pointsman.cli.main import group, run
+from pointsman.cli.source import MOST_SHOWN
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.fleet.ca import CertificateAuthority
@@ -470,6 +471,30 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
             assert f"pointsman {' '.join(command)} " in text
             seen.add(" ".join(command))
     assert {"apply", "bootstrap", "emit", "explain", "render", "status", "up", "adapter http"} <= seen
+
+
+def test_sources_are_listed_and_forgotten(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.json", {"Kind": "service-resolver", "Name": "s2"})]) == 0
+    events = [event("dc1", "passing", 1) for _ in range(MOST_SHOWN + 2)]
+    for number, each in enumerate(events):
+        each["detail"] |= {"Source": "agent/host-7", "Lease": "30s", "Service": f"s{number}", "Index": number + 1}
+        each["detail"]["Instances"][0]["Service"]["Proxy"] = {"DestinationServiceName": f"s{number}"}
+    assert run(["emit", "--store", str(store), write("events.json", events)]) == 0
+    assert run(["source", "list"]) == 0
+    assert "dc1  agent/host-7  22 instances of 22 services, lease 30s, last heard at" in capsys.readouterr().out
+    assert run(["source", "forget", "agent/host-7"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("  dc1/service/default/s0: 1 instance\n")
+    assert "\n  and 2 services more\n22 instances of 22 services in dc1 would vanish; nothing was" in shown.out
+    assert "it may speak again" in shown.err
+    assert run(["source", "forget", "agent/host-7", "--yes"]) == 0
+    assert "forgot agent/host-7: 22 instances of 22 services in dc1 are gone" in capsys.readouterr().out
+    assert run(["source", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert run(["source", "forget", "agent/host-7"]) == 1
+    assert "tells of nothing" in capsys.readouterr().err
 
 
 def test_a_shell_completes_commands_and_options() -> None:

@@ -36,6 +36,8 @@ REFUSE: dict[str, list[str]] = {
     "reconcile": ["reconcile"],
     "recover": ["recover"],
     "rollback": ["rollback", "1"],
+    "source forget": ["source", "forget", "agent/host-7"],
+    "source list": ["source", "list"],
     "status": ["status"],
 }
 MAKE = {"apply", "up"}

@@ -15,10 +15,11 @@ from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.retention import GRACE_S, Keep, Retention
+from pointsman.pipeline.status import sources
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.pipeline.memory import Step
-from tests.pipeline.meshes import Document, engine_on, event, instance, resolver, sidecar
+from tests.pipeline.meshes import Document, alive, engine_on, event, instance, resolver, sidecar
 from tests.pipeline.place import Place, Writer
 
 NOTHING = Keep(0, 0, 0)
@@ -169,6 +170,19 @@ def test_whatever_is_written_when_nothing_that_is_reached_ever_goes(
                 removed += sweeper.run().config_objects
         whole(place)
     assert removed
+
+
+def test_a_lease_that_ended_goes_after_a_day_and_no_other_does(place: Place) -> None:
+    place.configure(*version_of_config(1))
+    for name in ("gone", "silent", "alive"):
+        place.ingest(alive(1, source=name))
+    place.ingest(alive(2, source="gone", lease="0s"))
+    assert forget(place).run().leases == 0
+    place.objects.now += retention.ENDED_LEASE_S + 1
+    place.ingest(alive(2, source="alive"))
+    assert forget(place).run().leases == 1
+    place.ingest(alive(1, source="gone", lease="0s"))
+    assert {each.source for each in sources(place.engine)} == {"silent", "alive"}
 
 
 def test_the_last_generations_stay_and_a_rollback_says_how_far_it_reaches(place: Place) -> None:

@@ -31,6 +31,7 @@ _COMMANDS = {
     "render": ("render", "render"),
     "rollback": ("config", "rollback"),
     "secrets": ("secrets", "secrets"),
+    "source": ("source", "source"),
     "status": ("status", "status"),
     "up": ("up", "up"),
 }

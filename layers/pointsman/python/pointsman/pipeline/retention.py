@@ -15,6 +15,7 @@ from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.orders import read_orders_object
+from pointsman.pipeline.renewals import read_lease_object
 from pointsman.store import keys
 from pointsman.store.protocol import Forgetful, Listed, StoreError
 
@@ -27,6 +28,8 @@ BATCHES = 50
 """Transactions of one run for each kind of object, and its steps of giving space back."""
 PLANS = 500
 """Clusters whose history one run checks; the next run continues."""
+ENDED_LEASE_S = _DAY_S
+"""Seconds for which a lease that its source ended stays, so that no late event begins it again."""
 SLACK = 10
 """New generations between two checks of the config, each of which reads every kept root; at least one a day."""
 PAUSE_S = 0.05
@@ -59,6 +62,7 @@ class Removed:
 
     versions: int = 0
     config_objects: int = 0
+    leases: int = 0
 
 
 class Retention:
@@ -95,7 +99,7 @@ class Retention:
         store = self._engine.store
         if not isinstance(store, Forgetful):
             return Removed()
-        removed = Removed(self._forget_versions(store), self._forget_config(store))
+        removed = Removed(self._forget_versions(store), self._forget_config(store), self._forget_leases(store))
         for _ in range(BATCHES):
             if self._stopped or not store.tidy():
                 break
@@ -123,6 +127,18 @@ class Retention:
             if self._stopped or removed >= BATCHES * REMOVED_AT_ONCE:
                 return removed
         return removed + self._remove(store, gone, REMOVED_AT_ONCE)
+
+    def _forget_leases(self, store: Forgetful) -> int:
+        engine, now = self._engine, self._clock()
+        old = [
+            each.key
+            for each in engine.store.list(keys.LEASES)
+            if now - each.written > ENDED_LEASE_S and not keys.is_silence(each.key)
+        ]
+        found = engine.store.get_many(old[: BATCHES * REMOVED_AT_ONCE])
+        leases = {key: read_lease_object(stored, engine.now()).lease for key, stored in found.items()}
+        ended = [key for key, lease in leases.items() if lease is not None and not lease.lease_ms]
+        return self._remove(store, ended, BATCHES * REMOVED_AT_ONCE)
 
     def _remove(self, store: Forgetful, names: Sequence[str], most: int) -> int:
         removed = 0
