@@ -32,7 +32,7 @@ LOCAL = "through the local gateways"
         (
             TWO,
             ["0/3", "1/1"],
-            ["dc1: 0 of 3 healthy", "dc2: first with a healthy instance, but 2 are needed, " + LOCAL],
+            ["dc1: 0 of 3 healthy", f"dc2: first with a healthy instance, {LOCAL}, but 2 are needed"],
         ),
         (HALF, ["1/2", "2/2"], ["dc1: 1 of 2 healthy"]),
         (

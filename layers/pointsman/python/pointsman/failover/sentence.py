@@ -41,7 +41,7 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
         if i and serves:
             # That it is not heard of is said only of those before it, which would serve otherwise.
             but = "".join(f", but {reason}" for reason in shortfalls(plan, each, rank._replace(heard=True), order))
-            clauses.append(f"{label}: {_first(lacking, pinned)}{but}, {_way(each.target)}")
+            clauses.append(f"{label}: {_first(lacking, pinned)}, {_way(each.target)}{but}")
         else:
             way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""
             clauses.append(f"{label}: {_counted(each)}{f', {_kept(pinned)}' if pinned else ''}{way}{but}")
