@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from pointsman.adapter.report.metrics import Metrics
+from pointsman.cli.ecs_tasks import read_ecs_tasks
 from pointsman.cli.main import run
 from pointsman.machine.intake import intake
+from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.status import status
 from pointsman.store.protocol import Store
@@ -21,9 +23,9 @@ WATCHED = "type=service&dc=dc1&service=api"
 class Door:
     """The intake on a store, and what it reported."""
 
-    def __init__(self, store: Store, metrics: Metrics | None = None) -> None:
+    def __init__(self, store: Store, metrics: Metrics | None = None, settings: SourceSettings = DEFAULTS) -> None:
         self.reported: list[str] = []
-        self._app = intake(Engine(store), self.reported.append, metrics=metrics)
+        self._app = intake(Engine(store), self.reported.append, settings, metrics=metrics)
 
     def post(self, path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Status and answer."""
@@ -116,6 +118,29 @@ def test_tasks_come_over_http_too_and_what_is_nobodys_is_answered_with_the_reaso
         400,
         "event: InstancesAt: no objects are fetched here; send the Instances themselves",
     )
+
+
+TASKS = {"datacenter": "dc2", "groups": {"service:api": {"port": 21000}}}
+
+
+def test_whose_instances_tasks_are_is_an_option_of_up_and_emit(
+    store: Store, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = Door(store, settings=SourceSettings(read_ecs_tasks(json.dumps(TASKS))))
+    assert door.post("/v1/events", sample("ecs-task-as-sent"))[1]["changed"]
+    assert healthy(store, "dc2") == (1, 1)
+    settings = tmp_path / "tasks.json"
+    settings.write_text(json.dumps(TASKS))
+    emit = ["emit", "--store", str(path), str(SAMPLES / "ecs-task-as-sent.json"), "--ecs-tasks"]
+    assert run([*emit, f"@{settings}"]) == 0
+    assert "nothing new" in capsys.readouterr().out
+    for wrong, reason in (
+        ("{", "are not JSON"),
+        ("@/nonexistent", "/nonexistent"),
+        ('{"tags": true}', "--ecs-tasks: tags: nobody is asked for tags here"),
+    ):
+        assert run([*emit, wrong]) == 1
+        assert reason in capsys.readouterr().err
 
 
 def test_a_watch_runs_emit(

@@ -10,11 +10,12 @@ import click
 import orjson
 
 from pointsman.cli.command import command
+from pointsman.cli.ecs_tasks import ecs_tasks_option, read_ecs_tasks
 from pointsman.cli.options import engine_on, notices_option, read_text
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognize import read_events
+from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest_all
@@ -42,6 +43,7 @@ _PATIENCE_S = 30.0
 )
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
 @notices_option
+@ecs_tasks_option
 @click.option(
     "--watch",
     default="",
@@ -49,7 +51,7 @@ _PATIENCE_S = 30.0
     help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
 )
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, notices: str, watch: str, file: str) -> int:
+def emit(url: str, store: str, notices: str, ecs_tasks: str, watch: str, file: str) -> int:
     """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
@@ -75,7 +77,9 @@ def emit(url: str, store: str, notices: str, watch: str, file: str) -> int:
         parameters = dict(parse_qsl(watch, keep_blank_values=True))
         loaded = [watch_event(parameters, os.environ.get("CONSUL_INDEX"), loaded)]
     events = loaded if isinstance(loaded, list) else [loaded]
-    readings = [read_events(event) for event in events]
+    # Over HTTP the settings are those of `up`, and this reading only finds what is wrong before anything is sent.
+    settings = SourceSettings(read_ecs_tasks(ecs_tasks))
+    readings = [read_events(event, settings) for event in events]
     if url:
         outcomes = [_tell(_post(url, event)) for event in events]
     else:

@@ -3,6 +3,7 @@
 import click
 
 from pointsman.cli.command import command
+from pointsman.cli.ecs_tasks import ecs_tasks_option, read_ecs_tasks
 from pointsman.cli.options import (
     envoy_admin_option,
     group_option,
@@ -63,6 +64,7 @@ from pointsman.cli.options import (
     help="How often everything is recomputed and repaired.",
 )
 @keep_option("nothing is kept")
+@ecs_tasks_option
 def up(
     store: str,
     trust_domain: str,
@@ -80,6 +82,7 @@ def up(
     datacenters: str,
     reconcile_every: int,
     keep: str,
+    ecs_tasks: str,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
@@ -116,5 +119,6 @@ def up(
         hosts=hosts,
         max_connections=max_connections,
         keep=keep,
+        tasks=read_ecs_tasks(ecs_tasks),
     )
     Machine(settings).run()

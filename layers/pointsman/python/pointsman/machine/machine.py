@@ -26,6 +26,8 @@ from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.waiting import Waiting
 from pointsman.model.errors import InvalidInput
+from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
+from pointsman.model.sources.task_claim import TaskSettings
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
@@ -71,6 +73,7 @@ class MachineSettings:
     adapter: AdapterSettings
     scope: Scope = EVERYWHERE
     keep: Path | None = None
+    sources: SourceSettings = DEFAULTS
 
     @classmethod
     def read(
@@ -92,6 +95,7 @@ class MachineSettings:
         hosts: Sequence[str] = (),
         max_connections: int = MOST_CONNECTIONS,
         keep: str = "",
+        tasks: TaskSettings | None = None,
     ) -> Self:
         """Parse the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
@@ -120,6 +124,7 @@ class MachineSettings:
             ),
             read_scope(datacenters, "--datacenters"),
             Path(keep) if keep else None,
+            SourceSettings(tasks) if tasks else DEFAULTS,
         )
 
 
@@ -190,6 +195,7 @@ class Machine:
         app = intake(
             engine,
             report,
+            self._settings.sources,
             rejections=adapter.rejections,
             others=adapter.ops(),
             metrics=adapter.metrics,
