@@ -120,7 +120,7 @@ Verb = (
     | Lapse
     | Give
     | End
-    | Literal["reconcile", "due"]
+    | Literal["reconcile", "due", "wake"]
 )
 
 

@@ -154,7 +154,9 @@ def _all_of(key: str, source: str, instances: Sequence[dict[str, Any]]) -> Healt
         Statement(f"n{number}", str(number), {k: v for k, v in raw.items() if k != "Checks"}, raw["Checks"])
         for number, raw in enumerate(instances)
     )
-    return HealthEvent("", "", source, 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements)
+    return HealthEvent(
+        "", "", source, 0, 1, datacenter_of(key), service_in(key), full=True, statements=statements, at=1
+    )
 
 
 def rendered(store: MemoryStore, config: Config | None = None, scope: Scope = EVERYWHERE) -> Delivered:

@@ -35,6 +35,8 @@ from pointsman.pipeline.retention import Keep, Retention
 from pointsman.pipeline.scope import EVERYWHERE, Scope
 from pointsman.pipeline.settle import Unsettled
 from pointsman.pipeline.silences import read_silence_object
+from pointsman.pipeline.wait_watch import WaitWatch
+from pointsman.pipeline.waits import read_waits_object
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Stored, StoreUnavailable
 from pointsman.xds.snapshot import read_snapshot
@@ -64,7 +66,7 @@ from tests.pipeline.interleaving import Interleaving, Task
 from tests.pipeline.memory import Connection, Crash, Fault, MemoryStore, Step
 from tests.pipeline.notified import Notified
 from tests.pipeline.promises import Promises
-from tests.pipeline.stories import ENGINES
+from tests.pipeline.stories import ENGINES, FLAPPING
 
 _REBUILT = 4
 """One life in so many is checked more closely at its end, which takes as long as the life itself: it is compared with a
@@ -114,7 +116,8 @@ class Life:
         self.promises = Promises(self.store, _HISTORY.least)
         self.promises.most_events = 10
         self._eras: set[Era] = set()
-        self.store.watchers += [self._note_era, self._count_choices]
+        self.store.watchers += [self._note_era, self._count_choices, self._note_flap]
+        self._served: list[str] = []
         self._notified = Notified(self.store, self._interleaving)
         self._observer = _Process(Connection(self.store), self, 0, EVERYWHERE)
         self._engines = [self._new_engine(number) for number in range(ENGINES)]
@@ -249,6 +252,8 @@ class Life:
                 return self._give(engine, what)
             case End():
                 return self._end(engine, what.which)
+            case "wake":
+                return self._wake(engine)
             case "due":
                 done = end_orders_due(engine)
                 self.counts["an order was over"] += len(done.orders)
@@ -285,6 +290,12 @@ class Life:
         done = lapse(engine, dict(chosen))
         self.counts["a source fell silent"] += len(done.silent)
         self.counts["a lapse moved traffic"] += len(done.settled.moved)
+
+    def _wake(self, engine: Engine) -> None:
+        """What waits is looked at: by a timer in time, or by a message that comes late or twice."""
+        done = WaitWatch(engine).look()
+        self.counts["a wait was over"] += done is not None
+        self.counts["a wake moved traffic"] += done is not None and bool(done.moved)
 
     def _give(self, engine: Engine, what: Give) -> None:
         """Give an order. At the very moment at which that is answered every head of a plan known since before covers
@@ -375,6 +386,10 @@ class Life:
                 self.problems.append(f"{plan_key}: acknowledged, but not published")
             elif snapshot.provenance.catalog.get(key, 0) < done.revision:
                 self.problems.append(f"{plan_key}: acknowledged, but computed from an older {key}")
+            elif self._story.seed % 12 == FLAPPING and "not for long enough" in snapshot.content.sentence:
+                waits = read_waits_object(self.store.objects.get(keys.WAITS), "").waits
+                if plan_key not in waits.due:
+                    self.problems.append(f"{plan_key}: acknowledged, but nobody knows until when it waits")
 
     def _check_heard(self, event: HealthEvent, since: int) -> None:
         """At the moment of the acknowledgment the lease stands, and if the source was silent every head covers that it
@@ -405,6 +420,9 @@ class Life:
         for engine in self._engines:
             engine.untold.tell_rest()
         self.counts["followers had a view meanwhile"] += self._followers.views
+        # Two days later nobody waits any more.
+        self._clocks = [172_800 + each for each in self._clocks]
+        self._wake(self._engines[0])
         # Somebody who wrote of a silence may have crashed before it could take that back: the next look does.
         Observer(self._engines[0]).look(0)
         problems_of_silence = self._silence_problems()
@@ -423,6 +441,7 @@ class Life:
         )
         problems += self._catalog_problems(catalogs_in(self.store))
         problems += self._notified.missing(self._scopes)
+        problems += self._waits_problems()
         problems += self._followers.problems_at_the_end(config, found, self.scope)
         problems += self._bucket.problems(config)
         head = read_config_head(self.store.objects.get(keys.CONFIG_HEAD))
@@ -434,6 +453,21 @@ class Life:
         self.counts += self.store.counts
         return problems
 
+    def _waits_problems(self) -> list[str]:
+        """Nothing waits any more. Where an instance flapped, traffic went away once at most, and came back once."""
+        left = read_waits_object(self.store.objects.get(keys.WAITS), "").waits.due
+        problems = [f"{left} still wait"] if left else []
+        if self._story.seed % 12 == FLAPPING:
+            self.counts["traffic went away from what flapped, and came back"] += len(self._served) == 3
+            if len(self._served) > 3:
+                problems.append(f"traffic went away more than once: {self._served}")
+        return problems
+
+    def _note_flap(self, old: Stored | None, new: Stored) -> None:
+        if new.key == keys.snapshot("dc1/sidecar/web.default.dc1"):
+            active = read_snapshot(orjson.loads(new.data)).content.active
+            self._served += [active] if self._served[-1:] != [active] else []
+
     def _count_choices(self, old: Stored | None, new: Stored) -> None:
         """What a policy or the health of gateways decided."""
         if new.key.startswith(keys.SNAPSHOTS):
@@ -441,6 +475,7 @@ class Life:
             self.counts["a gateway was avoided"] += bool(content.avoided)
             self.counts["a target had too few healthy instances"] += "are needed" in content.sentence
             self.counts["a target could not be reached"] += "no way" in content.sentence
+            self.counts["a target had to wait"] += "not for long enough" in content.sentence
 
     def _silence_problems(self) -> list[str]:
         """Who was heard is not silent."""

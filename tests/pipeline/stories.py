@@ -48,6 +48,9 @@ from tests.pipeline.meshes import (
 DATACENTERS = ("dc1", "dc2", "dc3")
 SERVICES = ("web", "api", "db")
 ENGINES = 3
+FLAPPING = 2
+"""The remainder of the seeds, divided by twelve, of lives in which nothing happens but that an instance flaps."""
+
 LISTS, UPLOADS = "incoming/", "deploy/"
 """Where in the bucket lists are, and config is uploaded."""
 
@@ -88,13 +91,15 @@ class Teller:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._random = Random(seed)
+        self._index = 1
+        self._ahead = [0] * ENGINES
 
     def story(self, most_rounds: int = 4, most_acts: int = 4) -> Story:
         """Every third one is of the same few things that come and go, from an empty store on; every sixth is of sources
-        that fall silent and are heard again, or of orders; another twelfth is of policies and gateways; in every fifth
-        the store is for one datacenter."""
+        that fall silent and are heard again, or of orders; another twelfth is of policies and gateways, and one of an
+        instance that flaps; in every fifth the store is for one datacenter."""
         flips = self.seed % 3 == 0
-        tales = {1: self.silence, 5: self.order, 7: self.silence, 11: self.choice}
+        tales = {1: self.silence, FLAPPING: self.flap, 5: self.order, 7: self.silence, 11: self.choice}
         tell = self.flip if flips else tales.get(self.seed % 12, self.act)
         rounds = [
             [tell() for _ in range(self._random.randint(1, most_acts))]
@@ -107,6 +112,9 @@ class Teller:
             webs = [self._webs(dc, 1) for dc in DATACENTERS]
             beginning = Batch([*BEGINNING.documents, self._policy()])
             rounds.insert(0, [Act(beginning), Act(Records([*webs, *(self._gateways(dc, 1) for dc in DATACENTERS)]))])
+        if self.seed % 12 == FLAPPING:
+            webs = [self._web(dc, 1) for dc in DATACENTERS]
+            rounds = [[Act(Batch([*BEGINNING.documents, policy(FailbackAfter="10h")]))], [Act(Records(webs))], *rounds]
         return Story(self.seed, rounds, flips, () if self.seed % 5 else ("dc1",))
 
     def act(self) -> Act:
@@ -149,6 +157,26 @@ class Teller:
     def _due(self) -> What:
         return "due"
 
+    def flap(self) -> Act:
+        """The one instance of web in dc1 is ill and well by turns. Wakes come when they like, and clocks are up to
+        half a minute apart; times are those of who takes an event in."""
+
+        def tell() -> What:
+            self._index += 1
+            return self._web("dc1", self._index, "passing" if self._index % 2 else "critical")
+
+        which = self._random.randrange(1000)
+        act = self._act(self._one_of(tell, tell, tell, self._wake, lambda: "reconcile", lambda: Redelivery(which))())
+        ahead = self._one_of(0, 0, 30)
+        jump, self._ahead[act.engine] = ahead - self._ahead[act.engine], ahead
+        return replace(act, jump=jump)
+
+    def _wake(self) -> What:
+        return "wake"
+
+    def _web(self, where: str, index: int, status: str = "passing") -> HealthEvent:
+        return replace(event("web", index, one=instance("web", 1, status), dc=where), at=0)
+
     def choice(self) -> Act:
         """Policies, and gateways and instances that are ill or well, and now and then anything else."""
         if self._chance(0.2):
@@ -156,6 +184,7 @@ class Teller:
         where, index = self._one_of(*DATACENTERS), self._random.randint(1, 20)
         tell: Callable[[], What] = self._one_of(
             lambda: Batch([self._policy()]),
+            self._wake,
             lambda: self._gateways(where, index),
             lambda: self._webs(where, index),
         )
@@ -178,6 +207,7 @@ class Teller:
         fields = {
             "HealthyThreshold": self._one_of(1, 1, 2, "50%", "100%"),
             "Gateways": self._one_of("avoid", "require", "require", "require", "ignore"),
+            "FailbackAfter": self._one_of("0s", "30s", "10m"),
         }
         return policy(self._one_of("global", "global", "web", "api"), **fields)
 
