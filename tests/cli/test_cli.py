@@ -363,6 +363,16 @@ def test_a_bootstrap_tells_of_what_has_to_be_there_when_envoy_starts(
     (directory / "lds.pb").touch()
     assert told(*files) == []
 
+    # What Envoy's command line has to say, wherever it is started.
+    resolver = {"Kind": "service-resolver", "Name": "s2", "Failover": {"*": {"Datacenters": ["dc2"]}}}
+    drain = {"Kind": "failover-policy", "Name": "s2", "OnSwitch": "drain"}
+    assert run(["apply", write("drain.json", [resolver, drain])]) == 0
+    for where in ((), ("--elsewhere",)):
+        (line,) = told(*files, *where)
+        assert line.startswith(
+            "pointsman: start this Envoy with --drain-time-s N: connections to upstreams with OnSwitch"
+        )
+
 
 def test_a_bootstrap_knows_a_gateway_by_its_name(
     store: Path,

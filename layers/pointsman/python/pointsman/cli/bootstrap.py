@@ -29,12 +29,19 @@ from pointsman.bootstrap.here import check_here, remarks_here
 from pointsman.bootstrap.secrets import SPIRE_SOCKET, Secrets
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
+from pointsman.delivery.drains import drained_clusters
 from pointsman.delivery.secret_source import read_sds
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
+from pointsman.xds.manifest import SidecarManifest
+
+_DRAINS = (
+    "start this Envoy with --drain-time-s N: connections to upstreams with OnSwitch: drain end within N seconds after "
+    "another target took over, without the option within 600"
+)
 
 
 def _address(field: str, text: str) -> Address:
@@ -129,7 +136,8 @@ def bootstrap(
 
     Several Envoys on one machine each need their own --admin, and on Envoy's command line their own --base-id (any
     number) or --disable-hot-restart. When routes change, open connections keep the old routes for up to --drain-time-s
-    (Envoy's default: 600 seconds).
+    (Envoy's default: 600 seconds), and with OnSwitch: drain the old target when another one serves. If the proxy has
+    such an upstream, stderr says so.
 
     Envoy reads certificates in files once, at its start. With --sds they rotate; give the adapter, or `pointsman up`,
     the same --sds. A SPIRE agent is asked for `default` and `ROOTCA`, or with spire:IDENTITY,TRUST for those names.
@@ -146,6 +154,7 @@ def bootstrap(
     with engine_on(store) as engine:
         config = engine.config(load_root(engine.objects, engine.refresh().root))
         who, registration = _registered(config, dc, namespace, proxy, gateway=gateway)
+        manifest = config.manifests[who.key]
     identity = _Identity({"--certificate": certificate, "--private-key": private_key, "--ca": ca}, sds, sds_socket)
     fetch = _fetch(
         files=files, http=http, grpc=grpc, function_url=function_url, adapter_id=adapter_id, identity=identity, who=who
@@ -173,6 +182,8 @@ def bootstrap(
     if not elsewhere:
         for remark in remarks_here(fetch, listens):
             click.echo(f"pointsman: {remark}", err=True)
+    if isinstance(manifest, SidecarManifest) and drained_clusters(manifest.listeners):
+        click.echo(f"pointsman: {_DRAINS}", err=True)
     click.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
