@@ -30,6 +30,12 @@ def drilling(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
+def began(process: "subprocess.Popen[str]") -> None:
+    """Return when the drill has seen what moved, and watches."""
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("drill: d-1: drain dc1 until")
+
+
 def in_force(typed: Typed) -> list[str]:
     return [each["id"] for each in json.loads(typed("orders", "--json")[1])["in_force"]]
 
@@ -67,7 +73,8 @@ def test_a_drill_goes_out_and_comes_back_and_says_how_long_that_took(typed: Type
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_drill_early_and_safely(typed: Typed, number: int) -> None:
     with drilling("--for", "10m", "--json") as process:
-        wait_until(lambda: serves(typed) == "s2.default.dc2", "the drill to begin")
+        began(process)
+        assert serves(typed) == "s2.default.dc2"
         os.kill(process.pid, number)
         out, _ = process.communicate(timeout=60)
         report = json.loads(out)
@@ -78,7 +85,8 @@ def test_a_signal_ends_a_drill_early_and_safely(typed: Typed, number: int) -> No
 
 def test_a_drill_whose_process_dies_ends_by_itself(typed: Typed) -> None:
     with drilling("--for", "3s") as process:
-        wait_until(lambda: serves(typed) == "s2.default.dc2", "the drill to begin")
+        began(process)
+        assert serves(typed) == "s2.default.dc2"
         process.kill()
         process.wait()
         assert in_force(typed) == ["d-1"]
@@ -93,7 +101,7 @@ def test_a_drill_whose_process_dies_ends_by_itself(typed: Typed) -> None:
 
 def test_somebody_else_may_end_a_drill(typed: Typed) -> None:
     with drilling("--for", "10m") as process:
-        wait_until(lambda: in_force(typed) == ["d-1"], "the drill to begin")
+        began(process)
         assert typed("end", "d-1")[0] == 0
         out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -112,7 +120,8 @@ def test_what_does_not_move_or_does_not_come_back_is_no_good_drill(typed: Typed,
         assert typed("emit", "--store", store, stdin=event)[0] == 0
 
     with drilling("--for", "10m") as process:
-        wait_until(lambda: serves(typed) == "s2.default.dc2", "the drill to begin")
+        began(process)
+        assert serves(typed) == "s2.default.dc2"
         say("dc1", 11, "critical")
         os.kill(process.pid, signal.SIGINT)
         out, _ = process.communicate(timeout=60)
