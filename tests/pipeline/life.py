@@ -402,7 +402,9 @@ class Life:
             return
         if self._lapses:
             return  # one that is being taken back is settled by whoever wrote it
-        revision = self.promises.heard_again.get((event.source, event.datacenter), 0)
+        revision, before = self.promises.heard_again.get((event.source, event.datacenter), (0, place))
+        if place <= before:
+            return  # it revives nobody, so it does not wait for the event beside it that does
         jobs = readers_of_lease(self._observer, self._observer.root, lease)
         for scope in self._scopes:
             jobs = scope.of(jobs)

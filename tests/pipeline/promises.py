@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from pointsman.model.catalog import Catalog, read_catalog
-from pointsman.model.lease import Silence, read_lease, read_silence
+from pointsman.model.lease import Place, Silence, read_lease, read_silence
 from pointsman.model.orders import NO_ORDERS, read_orders
 from pointsman.pipeline.orders import read_orders_object
 from pointsman.store import keys
@@ -36,8 +36,10 @@ class Promises:
         self.broken: list[str] = []
         self.most_events = 1
         """How many events of one catalog one write of it may ingest."""
-        self.heard_again: dict[tuple[str, str], int] = {}
-        """By source and datacenter, the revision of the silence in which it was heard again."""
+        self.heard_again: dict[tuple[str, str], tuple[int, Place]] = {}
+        """By source and datacenter, the revision of the silence in which it was heard again, and the place of the last
+        event before: only a later one revives it."""
+        self._ended_leases: set[str] = set()
         self._store = store
         self._superseded: dict[str, Content] = {}
         self._least_kept = least_kept
@@ -100,9 +102,11 @@ class Promises:
         return body
 
     def _removed(self, names: Sequence[str]) -> None:
-        """Only what is not needed: no part of a config that is kept, and no cluster's newest versions."""
+        """Only what is not needed: no part of a config that is kept, no cluster's newest versions, and of leases those
+        that their sources ended."""
         for key in names:
-            self._promise(key.startswith(("config/objects/", "history/")), f"{key}: was removed, though it can change")
+            is_past = key.startswith(("config/objects/", "history/")) or key in self._ended_leases
+            self._promise(is_past, f"{key}: was removed, though it can change")
         for order in read_orders_object(self._store.objects.get(keys.ORDERS)).orders:
             frozen = keys.config_object(order.frozen)
             self._promise(not order.frozen or frozen in self._store.objects, f"{frozen}: {order} needs it")
@@ -134,6 +138,7 @@ class Promises:
     def _lease(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_lease(before) if before else None, read_lease(after)
         self._promise(was is None or was.heard <= now.heard, f"{key}: heard at {now.heard}, after {was and was.heard}")
+        (self._ended_leases.discard if now.lease_ms else self._ended_leases.add)(key)
 
     def _silence(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_silence(before) if before else Silence(), read_silence(after)
@@ -145,7 +150,7 @@ class Promises:
         for source, silent in was.sources.items():
             if now.has(source) or not was.has(source):
                 continue
-            self.heard_again[source, keys.datacenter_of(key)] = now.revision
+            self.heard_again[source, keys.datacenter_of(key)] = now.revision, silent.place
             stored = self._store.objects[keys.lease(keys.datacenter_of(key), source)]
             lease = read_lease(orjson.loads(stored.data))
             self._promise(
