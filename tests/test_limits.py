@@ -242,8 +242,11 @@ REACHED_BY = {
         ],
     },
     "tests/aws/test_order_wakes.py": {
-        "test_a_wake_is_sent_for_the_next_order_that_ends_soon": [
+        "test_a_wake_is_sent_for_the_next_order_that_ends_and_again_where_that_is_far_away": [
             "aws/order_wakes.py LONGEST_DELAY_SECONDS",
+        ],
+        "test_a_wake_that_was_lost_is_sent_again_by_a_reconcile_and_one_that_comes_twice_does_nothing": [
+            "aws/order_wakes.py LATE_SECONDS",
         ],
     },
     "tests/aws/test_waits.py": {

@@ -38,7 +38,7 @@ from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES, read_json
 from pointsman.model.sources.upload import MAX_UPLOAD_BYTES, Upload, is_test, read_upload
-from pointsman.model.sources.wake import is_order_wake, wait_moment, wake_number
+from pointsman.model.sources.wake import order_moment, wait_moment, wake_number
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.moved import Moved
 from pointsman.pipeline.recording import catalog_key
@@ -110,7 +110,7 @@ class Taken:
     upload: Upload | None = None
     wake: int | None = None
     waited: int | None = None
-    is_order_wake: bool = False
+    ends_orders: int | None = None
     error: Exception | None = None
     done: list[Ingested | Exception] = field(default_factory=list)
 
@@ -145,8 +145,8 @@ def read_record(record: Record, account: str) -> Taken:
             return Taken(wake=wake)
         if (moment := wait_moment(raw)) is not None:
             return Taken(waited=moment)
-        if is_order_wake(raw):
-            return Taken(is_order_wake=True)
+        if (moment := order_moment(raw)) is not None:
+            return Taken(ends_orders=moment)
         reading, sent = read(raw, account), record.sent
         # The queue took it in: an event without a time has that one, however often it is delivered.
         events = [timed(each, int(sent.timestamp() * 1000)) if sent else each for each in reading.events]
@@ -169,8 +169,8 @@ def tell_of(record: Record, taken: Taken) -> bool:
                 look_at_leases(taken.wake)
             if taken.waited is not None:
                 look_at_waits(taken.waited)
-            if taken.is_order_wake:
-                end_orders()
+            if taken.ends_orders is not None:
+                end_orders(taken.ends_orders)
             if taken.ignored:
                 logger.info("ignored", reasons=taken.ignored)
                 signals.count("EventsIgnored", not taken.events)
@@ -269,12 +269,12 @@ def look_at_leases(wake: int) -> None:
     failing(done.settled.failed)
 
 
-def end_orders() -> None:
-    """End the orders of operators whose end has come."""
+def end_orders(moment: int) -> None:
+    """End the orders of operators whose end has come, and send the next wake."""
     # Imported here: most records are no wakes.
-    from pointsman.pipeline.give import end_orders_due
+    from pointsman.aws.order_wakes import woken
 
-    done = end_orders_due(engine)
+    done = woken(engine, send_later, moment)
     for order in done.orders:
         logger.warning("order ended", order=order.id, about=str(order.subject), reason=order.reason)
     signals.went_back(done.settled.warnings)

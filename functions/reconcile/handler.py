@@ -1,7 +1,7 @@
 """Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
 Then sweep: remove the queues of adapters that are gone. And if a wake with which `ingest` looks at the leases of
-sources, or at what waits, was lost, send it again; if an order of an operator ends soon, send a wake for that.
+sources, or at what waits, was lost, send it again; if an order of an operator is in force, send one for its end.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
@@ -82,12 +82,12 @@ def ensure_wait_wake() -> None:
 
 
 def ensure_order_wake() -> None:
-    """Send a wake for the next order that ends, if that is soon."""
+    """Send a wake for the next order that ends, if none stands."""
     # Imported here, so that it takes no part of a cold start.
-    from pointsman.aws.order_wakes import send_order_wake
+    from pointsman.aws.order_wakes import arm
 
-    if send_order_wake(engine, send):
-        logger.info("a wake was sent: an order ends soon")
+    if arm(engine, send):
+        logger.info("a wake was sent: an order is in force")
 
 
 def send(body: str, delay: int) -> None:

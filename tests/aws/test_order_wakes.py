@@ -4,41 +4,87 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import md5
 
 import pytest
-from pointsman.aws.order_wakes import LONGEST_DELAY_SECONDS, send_order_wake
+from pointsman.aws.order_wakes import LATE_SECONDS, LONGEST_DELAY_SECONDS, arm, woken
 from pointsman.cli.main import run
-from pointsman.model.sources.wake import is_order_wake, wake_number
-from pointsman.pipeline.give import end_orders_due
+from pointsman.model.orders import Subject, Verb
+from pointsman.model.sources.wake import order_moment
 
 from tests.aws.harness import Aws, sqs_event
 from tests.aws.mesh import active, s2
 from tests.aws.policy import allows, needs
 from tests.aws.test_commands import told
-from tests.pipeline.test_orders import DRAIN, Mesh
+from tests.pipeline.test_orders import DRAIN, WEB_NAME, Mesh
 
 
-def test_a_wake_is_sent_for_the_next_order_that_ends_soon() -> None:
-    mesh, sent = Mesh(), list[tuple[str, int]]()
+class Queue:
+    """The wakes that were sent, each with the time that passes until it is delivered."""
 
-    def send(body: str, delay: int) -> None:
-        sent.append((body, delay))
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh, self.sent = mesh, list[tuple[int, int]]()
 
-    assert not send_order_wake(mesh.engine, send), "no order is in force"
-    mesh.give(DRAIN, hours=1)
-    assert not send_order_wake(mesh.engine, send), "a later reconcile does"
-    mesh.give(DRAIN, hours=LONGEST_DELAY_SECONDS / 3600)
-    assert send_order_wake(mesh.engine, send)
-    ((body, delay),) = sent
-    assert 0 < delay <= LONGEST_DELAY_SECONDS
-    assert is_order_wake(json.loads(body))
-    assert wake_number(json.loads(body)) is None
-    assert not is_order_wake({"detail-type": "Pointsman Wake", "detail": {"Number": 1}})
-    while not end_orders_due(mesh.engine).orders:
-        pass
+    def arm(self) -> bool:
+        """What a reconcile does."""
+        return arm(self.mesh.another().engine, self._send)
+
+    def deliver(self) -> list[str]:
+        """The oldest wake comes, when its delay is over: the orders that it ends."""
+        moment, delay = self.sent.pop(0)
+        while datetime.fromisoformat(self.mesh.engine.now()).timestamp() < moment / 1000:
+            pass  # a second passes with each look at the clock
+        assert delay <= LONGEST_DELAY_SECONDS
+        return self.come(moment)
+
+    def come(self, moment: int) -> list[str]:
+        """A wake comes."""
+        return [each.id for each in woken(self.mesh.another().engine, self._send, moment).orders]
+
+    def _send(self, body: str, delay: int) -> None:
+        moment = order_moment(json.loads(body))
+        assert moment is not None
+        self.sent.append((moment, delay))
+
+
+def test_a_wake_is_sent_for_the_next_order_that_ends_and_again_where_that_is_far_away() -> None:
+    mesh = Mesh()
+    queue = Queue(mesh)
+    assert not queue.arm(), "no order is in force"
+    mesh.give(DRAIN, hours=0.6)
+    assert queue.arm()
+    assert not queue.arm(), "one stands"
+    assert [delay for _, delay in queue.sent] == [LONGEST_DELAY_SECONDS]
+    assert queue.deliver() == []
+    mesh.give(Subject(Verb.DRAIN, "dc3", WEB_NAME), hours=0.1)
+    assert queue.arm(), "another one ends before"
+    moments = sorted(queue.sent)
+    queue.sent = moments
+    assert queue.deliver() == ["d-2"]
+    while queue.sent and mesh.in_force:
+        queue.deliver()
     assert mesh.serves() == "dc1"
-    assert not send_order_wake(mesh.engine, send)
+    assert not queue.arm()
+    assert mesh.promises.broken == []
+
+
+def test_a_wake_that_was_lost_is_sent_again_by_a_reconcile_and_one_that_comes_twice_does_nothing() -> None:
+    mesh = Mesh()
+    queue = Queue(mesh)
+    mesh.give(DRAIN, hours=0.6)
+    assert queue.arm()
+    moment, _ = queue.sent.pop()
+    while not queue.arm():
+        pass
+    assert datetime.fromisoformat(mesh.engine.now()).timestamp() > moment / 1000 + LATE_SECONDS
+    assert queue.come(moment) == []
+    assert len(queue.sent) == 1, "the one that stands is enough"
+    while mesh.in_force:
+        queue.deliver()
+    assert queue.come(moment) == []
+    assert queue.sent == []
+    assert order_moment({"detail-type": "Pointsman Wake", "detail": {"Number": 1}}) is None
 
 
 @contextmanager
@@ -83,6 +129,7 @@ def test_on_the_stack_of_the_template_an_order_ends_by_its_wake(mesh: Aws, capsy
         assert time.monotonic() - began > 3, "it ended before its time"
         assert "snapshots/dc1/sidecar/s2.default.dc1" in told(mesh, queue)
         assert ingest(records) == {"batchItemFailures": []}, "it comes twice"
+        mesh.tick()
         wanted = {(call.function, *needs(call)) for call in mesh.calls}
         assert sorted(each for each in wanted if not allows(mesh.stack, *each)) == []
 

@@ -862,8 +862,8 @@ _ORDERS = [
     Mutation(
         "the end of an order is part of the provenance",
         "model/orders.py",
-        "            {**orders.changed, **dict.fromkeys(scopes, revision)},\n",
-        "            orders.changed,\n",
+        "            changed={**orders.changed, **dict.fromkeys(scopes, revision)},\n",
+        "",
         "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
     ),
     Mutation(

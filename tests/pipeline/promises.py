@@ -160,9 +160,10 @@ class Promises:
 
     def _orders(self, key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
         was, now = read_orders(before) if before else NO_ORDERS, read_orders(after)
-        # One write may end what is due and begin an order.
+        # One write may end what is due and begin an order; a wake that is sent changes no order.
         grown = now.revision - was.revision
-        self._promise(grown in (1, 2), f"{key}: revision {was.revision} to {now.revision}")
+        expected = (1, 2) if now.wake == was.wake else (0,)
+        self._promise(grown in expected, f"{key}: revision {was.revision} to {now.revision}")
         for scope in was.in_force.keys() | now.in_force.keys():
             old, new = was.in_force.get(scope), now.in_force.get(scope)
             moved = was.revisions([scope]) != now.revisions([scope])

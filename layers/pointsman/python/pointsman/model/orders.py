@@ -139,7 +139,9 @@ class Orders:
     """All orders: those in force by their scopes, and those that ended lately, the last one first.
 
     `revision` grows by one with every change. `changed` has, by scope, the revision in which an order about it last
-    began, changed or ended. Of scopes that are not there any more, `floor` is the newest such revision.
+    began, changed or ended. Of scopes that are not there any more, `floor` is the newest such revision. `wake` is the
+    moment of the message that was sent last to wake a function on AWS (milliseconds since 1970), 0 if none was; it is
+    no part of the revision.
     """
 
     revision: int = 0
@@ -147,6 +149,7 @@ class Orders:
     ended: tuple[Ended, ...] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
     floor: int = 0
+    wake: int = 0
 
     def __iter__(self) -> Iterator[Order]:
         """The orders in force, as they began."""
@@ -220,7 +223,9 @@ def begun(orders: Orders, wish: Wish, now: str) -> tuple[Orders, Order]:
     )
     over = (Ended(known, now, wish.by), *orders.ended) if known is not None and not same else orders.ended
     in_force = {**orders.in_force, scope: order}
-    return _bounded(Orders(revision, in_force, over, {**orders.changed, scope: revision}, orders.floor)), order
+    changed = {**orders.changed, scope: revision}
+    after = replace(orders, revision=revision, in_force=in_force, ended=over, changed=changed)
+    return _bounded(after), order
 
 
 def ended(orders: Orders, some: Iterable[Order], now: str, by: str = "") -> Orders:
@@ -234,12 +239,12 @@ def ended(orders: Orders, some: Iterable[Order], now: str, by: str = "") -> Orde
     revision = orders.revision + 1
     scopes = {each.subject.scope for each in gone}
     return _bounded(
-        Orders(
-            revision,
-            {scope: each for scope, each in orders.in_force.items() if scope not in scopes},
-            (*(Ended(each, now, by) for each in reversed(gone)), *orders.ended),
-            {**orders.changed, **dict.fromkeys(scopes, revision)},
-            orders.floor,
+        replace(
+            orders,
+            revision=revision,
+            in_force={scope: each for scope, each in orders.in_force.items() if scope not in scopes},
+            ended=(*(Ended(each, now, by) for each in reversed(gone)), *orders.ended),
+            changed={**orders.changed, **dict.fromkeys(scopes, revision)},
         )
     )
 
@@ -307,6 +312,7 @@ def orders_json(orders: Orders) -> Body:
             "ended": [ended_json(each) for each in orders.ended],
             "changed": dict(orders.changed),
             "floor": orders.floor,
+            "wake": orders.wake,
         },
     )
 
@@ -346,6 +352,7 @@ def read_orders(body: object) -> Orders:
         tuple(past),
         numbers(body, "changed"),
         number(body, "floor"),
+        number(body, "wake"),
     )
 
 

@@ -5,13 +5,14 @@ from typing import Any
 DETAIL_TYPE = "Pointsman Wake"
 
 
-def is_order_wake(raw: Any) -> bool:
-    """Whether `raw`, a message as parsed JSON, is the wake that ends orders."""
+def order_moment(raw: Any) -> int | None:
+    """The moment of the wake that ends orders (milliseconds since 1970) that `raw`, a message as parsed JSON, is; None
+    for any other message."""
     match raw:
-        case {"detail-type": "Pointsman Wake", "detail": {"Orders": str()}}:
-            return True
+        case {"detail-type": "Pointsman Wake", "detail": {"Orders": int(found)}}:
+            return found
         case _:
-            return False
+            return None
 
 
 def wait_moment(raw: Any) -> int | None:
