@@ -9,7 +9,8 @@ import pytest
 from pointsman.aws.wait_wakes import LATE_SECONDS, LONGEST_DELAY_SECONDS, arm, woken
 from pointsman.model.sources.wake import wait_moment
 from pointsman.pipeline.engine import Engine
-from pointsman.store.protocol import StoreUnavailable
+from pointsman.store import keys
+from pointsman.store.protocol import Stored, StoreUnavailable
 
 from tests.aws.harness import Aws, sqs_event
 from tests.aws.mesh import CONFIG, active, health
@@ -101,6 +102,25 @@ def test_a_wake_that_is_late_returns_traffic_then_and_one_that_is_lost_is_sent_b
     assert functions.reconcile()
     functions.pass_time(1)
     assert mesh.serves == "dc1"
+
+
+def test_a_recovery_costs_four_small_writes_and_one_message() -> None:
+    mesh = Mesh()
+    functions = Functions(mesh)
+    functions.hear("critical")
+    written: list[int] = []
+
+    def note(old: Stored | None, new: Stored) -> None:
+        written.extend([len(new.data)] if new.key == keys.WAITS else [])
+
+    mesh.objects.watchers.append(note)
+    functions.hear("passing")
+    assert len(functions.sent) == 1
+    functions.pass_time(60)
+    assert functions.sent == []
+    assert mesh.serves == "dc1"
+    assert len(written) == 4
+    assert max(written) < 200
 
 
 def test_an_event_is_not_acknowledged_without_its_wake() -> None:
