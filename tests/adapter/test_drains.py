@@ -1,6 +1,7 @@
 """`OnSwitch: drain`, in every way to fetch: first the new endpoints, then the listener that ends old connections; and
 after a restart nothing that is the same."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from pointsman.xds.sidecar_listeners import DRAIN_METADATA
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, S1, WHERE, Node, listener, resources, serving
 from tests.adapter.published import Publisher, content, sidecar_plan
-from tests.adapter.rest import NODE
+from tests.adapter.rest import NODE, Adapter, Envoy
 
 CLUSTER = "s2.default.dc1"
 POLLED_S = 2.0
@@ -111,6 +112,26 @@ def test_over_http_the_listener_follows_when_every_envoy_has_polled(
     # For another adapter it is the same, whatever became of it.
     again = told(AnswerBook(follower, REST, clock=clock))
     assert again.listeners.stands(last.listeners.version) is Standing.SAME
+
+
+def test_an_adapter_over_http_that_did_not_see_the_switch_waits_until_every_envoy_has_polled(
+    store: Remote, tmp_path: Path, switch: Callable[[str], None]
+) -> None:
+    at, options = f"unix:{tmp_path / 'sock'}", {"settle": 0.5, "refresh_delay_ms": 250}
+    envoy = Envoy(tmp_path / "sock")
+    with Adapter(store, at, **options):
+        before = envoy.ask("listeners")
+    switch("dc2")
+    began = time.perf_counter()
+    with Adapter(store, at, **options):
+        # What has nothing to end waits for nothing: an Envoy that starts, and other kinds.
+        waiting = envoy.asking("listeners", before.version)
+        assert envoy.ask("clusters").status == 200
+        assert envoy.ask("listeners").json != before.json
+        after = waiting()
+        assert after.status == 200
+        assert after.json["version_info"] != before.version
+        assert time.perf_counter() - began >= 0.5 + 2 * 0.25
 
 
 class Talking:

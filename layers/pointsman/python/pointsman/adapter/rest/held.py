@@ -1,6 +1,7 @@
 """Holds requests until something changes."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -41,13 +42,14 @@ class Held:
 class RestChannel:
     """The current answers for one kind of Envoys, and the held requests. Use it only on the server's loop.
 
-    `node` sent the last request, at `asked` (seconds, monotonic).
+    `node` sent the last request, at `asked` (seconds, monotonic); the channel exists since `opened`.
     """
 
     answers: Answers | None = None
     held: dict[Asked, set[Held]] = field(default_factory=dict)
     asked: float = float("-inf")
     node: str = ""
+    opened: float = field(default_factory=time.monotonic)
 
     def take(self, answers: Answers) -> None:
         """Answer with these from now on, and answer the held requests for which they are newer."""

@@ -36,6 +36,7 @@ from pointsman.discovery.identity import Gate
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import MAX_BODY_BYTES, Asker, DiscoveryRequest, read_request
 from pointsman.discovery.version import Standing, Version, standing
+from pointsman.discovery.view import drained_ids
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
 
@@ -98,8 +99,10 @@ class RestAdapter:
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in ResourceKind}
         self._hold, self._pause = hold, pause
         source = source or over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS)
+        polled = 2 * refresh_delay_ms / 1000
+        self._polled_in = settle + polled
         self._follower = follower
-        self._book = AnswerBook(follower, source, settle=settle, polled=2 * refresh_delay_ms / 1000)
+        self._book = AnswerBook(follower, source, settle=settle, polled=polled)
         self._lookup = Lookup(follower, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
         self._defects = Defects()
@@ -256,6 +259,8 @@ class RestAdapter:
         if self._rejections.asked(request, time.time()):
             self._metrics.rejected.labels(WAY, kind.label).inc()
             await asyncio.sleep(self._pause)
+        if kind is ResourceKind.LISTENERS and theirs is not None:
+            await self._let_others_poll(channel, request.asker.proxy, theirs)
         answer = channel.answers.get(kind, request.name) if channel.answers else None
         waited = answer is None or answer.stands(theirs) is not Standing.NEWER
         if waited:
@@ -263,6 +268,16 @@ class RestAdapter:
             # those of another selection exist. Its cluster keeps the endpoints that it had.
             answer = None if self._draining else await self._wait(channel, request, theirs, scope)
         await self._send(request, answer, waited, send)
+
+    async def _let_others_poll(self, channel: RestChannel, proxy: ProxyId, theirs: Version) -> None:
+        """Hold an Envoy's request for listeners while this adapter is new, if they would end connections: a switch that
+        it did not see may be the reason, and the Envoy may not have polled for the endpoints yet."""
+        left = channel.opened + self._polled_in - time.monotonic()
+        view, answers = self._follower.view(proxy), channel.answers
+        if left <= 0 or view is None or answers is None or answers.listeners.stands(theirs) is Standing.SAME:
+            return
+        if drained_ids(view.manifests):
+            await asyncio.sleep(left)
 
     async def _wait(
         self, channel: RestChannel, request: DiscoveryRequest, theirs: Version | None, scope: Scope
