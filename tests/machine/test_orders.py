@@ -70,6 +70,11 @@ def test_what_somebody_who_died_has_not_settled_the_next_look_does() -> None:
     assert mesh.serves() == "dc3"
 
 
+def is_due(pointsman: Pointsman) -> bool:
+    """Whether the end of an order has come, which nobody has written."""
+    return "its end has come, and nobody has written that yet" in pointsman.command("orders")
+
+
 def test_an_order_on_a_running_control_plane_moves_its_envoys_and_ends_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,10 +90,16 @@ def test_an_order_on_a_running_control_plane_moves_its_envoys_and_ends_by_itself
             detail = {"Source": "test", "Index": index, "Datacenter": dc, "Service": "web", "Instances": [one]}
             pointsman.send({"detail-type": "Service Health Changed", "detail": detail})
         wait_until(lambda: endpoint_port(pointsman, "web") == 2001, "dc1 to serve")
-        arguments = ["drain", "dc1", "--store", str(pointsman.store), "--for", "4s", "--reason", "a try"]
-        assert run(arguments) == 0
+        arguments = ["drain", "dc1", "--store", str(pointsman.store), "--reason", "a try"]
+        assert run([*arguments, "--for", "10m"]) == 0
         wait_until(lambda: endpoint_port(pointsman, "web") == 2002, "dc2 to serve")
+        assert run([*arguments, "--for", "1s"]) == 0
         wait_until(lambda: endpoint_port(pointsman, "web") == 2001, "dc1 to serve again")
         wait_until(lambda: "order ended: d-1: drain dc1 (a try), its time is up" in pointsman.tail(), "the log")
         assert b"pointsman_orders 0.0" in pointsman.page("/metrics")
+    assert run([*arguments, "--for", "1s"]) == 0
+    wait_until(lambda: is_due(pointsman), "the end of an order while nobody runs")
+    with pointsman:
+        wait_until(lambda: endpoint_port(pointsman, "web") == 2001, "dc1 to serve")
+        wait_until(lambda: pointsman.tail().count("order ended: d-") == 2, "the log")
     capsys.readouterr()

@@ -413,3 +413,19 @@ def test_what_serves_while_another_target_waits_is_what_an_order_is_weighed_with
     (effect,) = mesh.give(Subject(Verb.DRAIN, "dc2", WEB_NAME)).evaluation.moves[:1]
     assert (effect.datacenter, effect.before, effect.after) == ("dc1", "web.default.dc2", "web.default.dc3")
     assert mesh.serves() == "dc3"
+
+
+def test_orders_of_a_copy_that_is_put_back_are_in_force_again_and_can_be_ended() -> None:
+    mesh = Mesh()
+    mesh.give(DRAIN)
+    copy = mesh.objects.objects[keys.ORDERS].data
+    end(mesh.engine, "d-1", "bob")
+    mesh.give(Subject(Verb.PIN, "dc3", WEB_NAME))
+    mesh.objects.watchers.clear()
+    mesh.objects.restore(keys.ORDERS, copy)
+    done = reconcile(mesh.another().engine)
+    assert done.failed == ()
+    assert "the store went back" in done.warnings[0]
+    assert (mesh.serves(), mesh.in_force) == ("dc2", ["d-1"])
+    end(mesh.another().engine, "d-1", "bob")
+    assert mesh.serves() == "dc1"

@@ -19,7 +19,7 @@ from pointsman.disk.access import read_group
 from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.intake import intake
 from pointsman.machine.observing import Observing
-from pointsman.machine.ordering import Ordering
+from pointsman.machine.ordering import Ordering, ended_line
 from pointsman.machine.parts import stop_on_signals
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
@@ -241,7 +241,10 @@ class Machine:
     def _begin_config(self, engine: Engine) -> None:
         probe(self._settings.store, engine.store, report)
         # Before anything is computed.
-        end_due(engine)
+        before, after = end_due(engine)
+        for each in after.ended:
+            if each not in before.ended:
+                report(ended_line(each))
         done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
         for warning in done.settled.warnings:
             report(warning)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from pointsman.machine.turns import Turns
-from pointsman.model.orders import order_line
+from pointsman.model.orders import Ended, order_line
 from pointsman.model.words import counted
 from pointsman.pipeline.order_watch import OrderNews, OrderWatch
 
@@ -68,12 +68,16 @@ class Ordering:
             self._stop.wait(self.pause_s)
 
 
+def ended_line(each: Ended) -> str:
+    """A line for an order that ended."""
+    how = f"ended by {each.by}" if each.by else "its time is up"
+    return f"order ended: {each.order.id}: {each.order.subject} ({each.order.reason}), {how}"
+
+
 def lines(news: OrderNews) -> list[str]:
     """A line for each order that began, changed or ended, and for each cluster that cannot be computed."""
     out = [f"order in force: {order_line(each)}" for each in news.begun]
-    for each in news.ended:
-        how = f"ended by {each.by}" if each.by else "its time is up"
-        out.append(f"order ended: {each.order.id}: {each.order.subject} ({each.order.reason}), {how}")
+    out += map(ended_line, news.ended)
     if out:
         out[-1] += f"; {counted(len(news.settled.moved), 'cluster')} moved"
     return out + [f"cannot be computed and stays unchanged: {each}" for each in news.settled.failures()]

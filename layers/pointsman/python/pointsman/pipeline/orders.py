@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pointsman.failover.ordered import Frozen
 from pointsman.model.orders import Order, Orders, orders_json, over, read_frozen, read_orders
@@ -38,12 +39,18 @@ def read_orders_object(stored: Stored | None) -> OrdersReading:
     if stored is None:
         return OrdersReading(Orders(), 0, None)
     try:
-        body = parse(stored.data)
-        return OrdersReading(read_orders(body), number(body, "serial"), stored.etag)
+        return OrdersReading(*_parsed(stored.data), stored.etag)
     except Damaged as error:
         raise DamagedOrders(stored.etag, error) from None
     except NewerSchema as error:
         raise StoreError(f"the orders cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=2)
+def _parsed(data: bytes) -> tuple[Orders, int]:
+    """The orders in `data`, and their serial. They change seldom, and every event reads them."""
+    body = parse(data)
+    return read_orders(body), number(body, "serial")
 
 
 def swap_orders(engine: Engine, change: Callable[[Orders], Orders]) -> tuple[Orders, Orders]:
