@@ -1,5 +1,6 @@
 """`pointsman up` returns traffic at the moment at which what waits has waited for long enough, also after a restart."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from pointsman.machine.waiting import LOOK_SECONDS, Waiting
 from pointsman.pipeline.wait_watch import WaitWatch
 
 from tests.fleet.control_plane import Pointsman
-from tests.fleet.process import wait_until
+from tests.fleet.process import FleetError, wait_until
 from tests.machine.test_up import endpoint_port
 from tests.pipeline.meshes import instance, policy, proxy_defaults, resolver, sidecar
 from tests.pipeline.test_calm import Mesh
@@ -40,11 +41,14 @@ def test_traffic_returns_by_itself_and_a_restart_does_not_forget_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pointsman = Pointsman(tmp_path, "td")
-    path = tmp_path / "mesh.json"
-    failover = resolver("web", Failover={"*": {"Datacenters": ["dc2"]}})  # in tiers
-    path.write_text(json.dumps([proxy_defaults(), policy(FailbackAfter="4s"), failover, sidecar("s1", "web")]))
-    pointsman.apply([path])
     indexes = iter(range(1, 100))
+
+    def apply(failback_after: str) -> None:
+        path = tmp_path / "mesh.json"
+        failover = resolver("web", Failover={"*": {"Datacenters": ["dc2"]}})  # in tiers
+        documents = [proxy_defaults(), policy(FailbackAfter=failback_after), failover, sidecar("s1", "web")]
+        path.write_text(json.dumps(documents))
+        pointsman.apply([path])
 
     def say(dc: str, status: str) -> None:
         one: dict[str, Any] = instance("web", status=status)
@@ -53,22 +57,31 @@ def test_traffic_returns_by_itself_and_a_restart_does_not_forget_it(
         pointsman.send({"detail-type": "Service Health Changed", "detail": detail})
 
     def returns() -> None:
-        wait_until(lambda: endpoint_port(pointsman, "web") == 2001, "dc1 to serve again")
+        wait_until(lambda: endpoint_port(pointsman, "web") == 2001, "dc1 to be the first tier")
 
-    with pointsman:
-        for dc in ("dc1", "dc2"):
-            say(dc, "passing")
-        returns()
-        say("dc1", "critical")
-        say("dc1", "passing")
+    def waits() -> None:
+        wait_until(lambda: b"pointsman_waiting_clusters 1.0" in pointsman.page("/metrics"), "a cluster to wait")
         wait_until(lambda: endpoint_port(pointsman, "web") == 2002, "dc2 to be the first tier")
+
+    apply("1h")
+    with pointsman:
+        for dc in ("dc2", "dc1"):
+            say(dc, "passing")
+        waits()
         assert run(["explain", "web", "--store", str(pointsman.store), "--dc", "dc1"]) == 0
         assert ", calm in " in capsys.readouterr().out
-        returns()
-        wait_until(lambda: "a target has been healthy for as long as its policy wants" in pointsman.tail(), "the log")
-        say("dc1", "critical")
-        say("dc1", "passing")
-        wait_until(lambda: b"pointsman_waiting_clusters 1.0" in pointsman.page("/metrics"), "a cluster to wait")
         pointsman.kill()
     with pointsman:
+        waits()
+        apply("3s")
+        returns()
+        # On a machine that is so busy that it takes three seconds for an event, there is nothing to wait for.
+        line = "a target has been healthy for as long as its policy wants"
+        for _ in range(4):
+            say("dc1", "critical")
+            say("dc1", "passing")
+            with contextlib.suppress(FleetError):
+                wait_until(lambda: line in pointsman.tail(), "a wait to be over", timeout=15)
+                break
+        assert line in pointsman.tail()
         returns()
