@@ -24,8 +24,8 @@ from pointsman.discovery.answers import Answer, Answers
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery
 from pointsman.discovery.version import Standing, Version
+from pointsman.xds.drain_metadata import DRAIN_METADATA
 from pointsman.xds.manifest import SidecarManifest
-from pointsman.xds.sidecar_listeners import DRAIN_METADATA
 
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, S1, WHERE, Node, listener, resources, serving

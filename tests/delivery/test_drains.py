@@ -18,8 +18,9 @@ from pointsman.model.entries import parse_entry
 from pointsman.model.names import ServiceName
 from pointsman.model.registration import Upstream
 from pointsman.xds.content import InconsistentContent, compute
+from pointsman.xds.drain_metadata import DRAIN_METADATA
 from pointsman.xds.manifest import SidecarManifest
-from pointsman.xds.sidecar_listeners import DRAIN_METADATA, upstream_listener
+from pointsman.xds.sidecar_listeners import upstream_listener
 from pointsman.xds.snapshot import Snapshot
 
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, instances, snapshot

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.struct_pb2 import Struct
 
-from pointsman.xds.sidecar_listeners import DRAIN_METADATA
+from pointsman.xds.drain_metadata import DRAIN_METADATA
 from pointsman.xds.snapshot import Snapshot
 
 _MARK = DRAIN_METADATA.encode()

@@ -21,12 +21,9 @@ from pointsman.chain.plan import cluster_id, cluster_name
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Upstream
+from pointsman.xds.drain_metadata import DRAIN_METADATA
 from pointsman.xds.pack import packed
 from pointsman.xds.routes import route_configuration
-
-DRAIN_METADATA = "pointsman.drain"
-"""The metadata of a filter chain that names the clusters whose switches end its connections. Delivery writes their
-active targets in it."""
 
 
 def upstream_listener(chain: Chain, upstream: Upstream, trust_domain: str) -> Listener:
