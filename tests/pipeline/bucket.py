@@ -46,6 +46,11 @@ class Bucket:
             reading = read_events(reading.missing.filled(self._read(pointed.key)[1]), _SETTINGS)
         return reading.events
 
+    def was_replaced(self, pointed: Pointed) -> bool:
+        """Whether the list that an event points to has had another content: then the event is another one when it
+        comes again."""
+        return len(self._contents.get(pointed.key, ())) > 1
+
     def deploy(self, engine: Engine, upload: Upload) -> Iterator[Configured]:
         """Apply the config that is uploaded, as the function does. Raises InvalidInput if it cannot be read."""
         if upload.content is not None:

@@ -119,6 +119,8 @@ class Life:
         self.store.watchers += [self._note_era, self._count_choices, self._note_flap]
         self._served: list[str] = []
         self._notified = Notified(self.store, self._interleaving)
+        # The events with a pointer that were not done at first.
+        self._pointed: list[tuple[Pointed, Task]] = []
         self._observer = _Process(Connection(self.store), self, 0, EVERYWHERE)
         self._engines = [self._new_engine(number) for number in range(ENGINES)]
         self._ended: list[Engine] = []
@@ -204,6 +206,8 @@ class Life:
             self.counts[kind] += 1
             return None
         left = _again(what, task)
+        if isinstance(what, Pointed):
+            self._pointed.append((what, task))
         if left is None or not (act.again or isinstance(what, Upload)):
             self._notified.excuse(task)
             left = None
@@ -442,7 +446,10 @@ class Life:
             "delivered", delivered(self.store, config, self.scope), rendered(self.store, config, self.scope)
         )
         problems += self._catalog_problems(catalogs_in(self.store))
-        problems += self._notified.missing(self._scopes)
+        for pointed, task in self._pointed:
+            if self._bucket.was_replaced(pointed):
+                self._notified.excuse(task)
+        problems += self._notified.missing(self._scopes, self._observer.root.gateways)
         problems += self._waits_problems()
         problems += self._followers.problems_at_the_end(config, found, self.scope)
         problems += self._bucket.problems(config)

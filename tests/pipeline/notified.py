@@ -1,6 +1,6 @@
 """A follower that learns of a store by notices alone must learn of everything that moved, once all is settled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 from pointsman.pipeline.moved import Moved, MovedManifest
@@ -54,13 +54,15 @@ class Notified:
         for key in names:
             self._moved.pop(key, None)
 
-    def missing(self, scopes: Sequence[Scope]) -> list[str]:
-        """What moved and was never told, of what each of `scopes` has: what a store is for no more stays as it is."""
+    def missing(self, scopes: Sequence[Scope], gateways: Collection[str]) -> list[str]:
+        """What moved and was never told, of what each of `scopes` has: what a store is for no more stays as it is. Of
+        the rosters, those of the datacenters with `gateways`: elsewhere nobody reads one."""
         return [
             f"{key}: nobody was told of what moved with serial {serial}"
             for key, (serial, task) in sorted(self._moved.items())
             if self._told.get(key, 0) < serial and task not in self._excused
             if all(scope.has(keys.datacenter_of(key)) for scope in scopes)
+            if key != keys.gateways_manifest(keys.datacenter_of(key)) or keys.datacenter_of(key) in gateways
         ]
 
     def _written(self, old: Stored | None, new: Stored) -> None:
