@@ -46,6 +46,18 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/machine/test_remote.py": {
+        "test_other_machines_need_a_token_that_is_for_what_they_ask": [
+            "machine/granted.py TOKENS_SECONDS",
+        ],
+    },
+    "tests/model/test_tokens.py": {
+        "test_what_is_no_token_is_refused": [
+            "model/tokens.py LONGEST_NAME",
+            "model/tokens.py MOST_PATTERNS",
+            "model/tokens.py MOST_TOKENS",
+        ],
+    },
     "tests/cli/test_cli.py": {
         "test_sources_are_listed_and_forgotten": [
             "cli/source.py MOST_SHOWN",

@@ -140,7 +140,7 @@ def test_what_cannot_be_sent_waits_and_an_agent_that_was_killed_is_silent(tmp_pa
         wait_until(lambda: "what is said waits" in h1.agent.tail(), "the agent to notice")
         h1.ups[1].start()
         h1.wait_for(0, 1)
-        wait_until(lambda: "is reached again" in h1.agent.tail(), "the agent to say so")
+        wait_until(lambda: "is taken again" in h1.agent.tail(), "the agent to say so")
         h1.agent.kill()
 
         def silent() -> bool:

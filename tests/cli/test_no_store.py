@@ -39,6 +39,9 @@ REFUSE: dict[str, list[str]] = {
     "source forget": ["source", "forget", "agent/host-7"],
     "source list": ["source", "list"],
     "status": ["status"],
+    "token list": ["token", "list"],
+    "token make": ["token", "make", "host-7", "--role", "report"],
+    "token revoke": ["token", "revoke", "host-7"],
 }
 MAKE = {"apply", "up"}
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -47,8 +47,10 @@ class Pointsman:
         bucket: Bucket | None = None,
         name: str = "up",
         listen: str = "127.0.0.1:0",
+        more: Sequence[str | Path] = (),
     ) -> None:
-        """In the file `store.db` of `directory`, or in a bucket. Events are taken at `listen`."""
+        """In the file `store.db` of `directory`, or in a bucket. Events are taken at `listen`. `more` are other options
+        of `up`."""
         self.store: str | Path = bucket.url if bucket else directory / "store.db"
         self._environment = bucket.environment if bucket else {}
         self.files = directory / "envoys"
@@ -56,6 +58,8 @@ class Pointsman:
         self._trust_domain = trust_domain
         self._way = way
         self._listen = listen
+        self._more = more
+        self.said: Mapping[str, Any] = {}
         self._up = Child(name, [POINTSMAN, *self._up_arguments()], directory, self._environment)
         self._url = ""
 
@@ -70,7 +74,8 @@ class Pointsman:
 
     def start(self) -> None:
         """Start `pointsman up`; returns when it has said that it is ready."""
-        self._url = _started(self._up)["url"]
+        self.said = _started(self._up)
+        self._url = self.said["url"]
 
     @property
     def url(self) -> str:
@@ -171,7 +176,7 @@ class Pointsman:
             Tongue.REST: ["--http", at, "--refresh-delay", str(DELAY_MS)],
         }
         network = served.get(self._way.tongue, ["--grpc", at])
-        return ["up", *where, "--trust-domain", self._trust_domain, *version, *network]
+        return ["up", *where, "--trust-domain", self._trust_domain, *version, *network, *self._more]
 
     def _run(self, *arguments: str | Path) -> str:
         command = [str(argument) for argument in (POINTSMAN, *arguments)]

@@ -53,13 +53,13 @@ class Outbox:
                 self._report(f"{self._place} refused what was said of {about}: {error}")
             except PointsmanError as error:
                 if not self.problem:
-                    self._report(f"{self._place} cannot be reached, and what is said waits: {error}")
+                    self._report(f"{self._place}: what is said waits: {error}")
                 self.problem = str(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
             if self.problem:
-                self._report(f"{self._place} is reached again")
+                self._report(f"{self._place}: what is said is taken again")
             pause, self.problem = FIRST_PAUSE_S, ""
             if self._waiting.get(about) is event:
                 del self._waiting[about]

@@ -1,6 +1,7 @@
 """Sends events to a control plane: to `pointsman up` over HTTP, to a bus of EventBridge, or to a queue of SQS."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from pointsman.agent.access import NO_ACCESS, Access
 from pointsman.agent.outbox import Event, Refused
 from pointsman.agent.probe import reason
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -16,6 +18,10 @@ PATIENCE_S: Final = 30.0
 """Seconds to wait for an acknowledgment."""
 MOST_ANSWER_BYTES: Final = 1024 * 1024
 """Bytes of an answer."""
+
+
+_TRY_AGAIN: Final = frozenset({401, 403, 408, 429})
+"""Answers that the same event may get no more later: a token is made and given rights while agents run."""
 
 
 class Sender(Protocol):
@@ -31,23 +37,40 @@ class Sender(Protocol):
 class HttpSender:
     """To `pointsman up`. `stale` gets the index that an event would have needed to have its effect."""
 
-    def __init__(self, url: str, stale: Callable[[int], None], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        stale: Callable[[int], None],
+        report: Callable[[str], None],
+        access: Access = NO_ACCESS,
+    ) -> None:
+        """Raises InvalidInput if the CAs cannot be read, or a token would be sent without TLS."""
         self._url = f"{url.rstrip('/')}/v1/events"
         self._stale, self._report = stale, report
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S))
+        if access.token and not url.startswith("https:"):
+            raise InvalidInput.single("--to", "", f"{url}: a token is sent over https alone")
+        try:
+            tls = ssl.create_default_context(cafile=access.ca or None) if url.startswith("https:") else None
+        except OSError as error:
+            raise InvalidInput.single("--ca", "", f"{access.ca}: {error.strerror or error}") from None
+        self._headers = {"content-type": "application/json"}
+        self._headers |= {"authorization": f"Bearer {access.token}"} if access.token else {}
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
+            timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
+        )
 
     async def send(self, event: Event) -> None:
         """Post the event."""
-        headers = {"content-type": "application/json"}
         try:
-            async with self._http.post(self._url, data=orjson.dumps(event), headers=headers) as answer:
+            async with self._http.post(self._url, data=orjson.dumps(event), headers=self._headers) as answer:
                 body = await _whole(answer.content)
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise PointsmanError(reason(error) or f"no answer within {PATIENCE_S:g} s") from None
         told = _read(body)
         if answer.status == 200:
             self._heed(told)
-        elif 400 <= answer.status < 500 and answer.status not in (408, 429):
+        elif 400 <= answer.status < 500 and answer.status not in _TRY_AGAIN:
             raise Refused(str(told.get("error") or f"it answered {answer.status}"))
         else:
             raise PointsmanError(str(told.get("error") or f"it answered {answer.status}"))
@@ -102,11 +125,16 @@ class QueueSender:
         """Nothing to close."""
 
 
-def sender(place: str, stale: Callable[[int], None], report: Callable[[str], None]) -> Sender:
+def sender(
+    place: str,
+    stale: Callable[[int], None],
+    report: Callable[[str], None],
+    access: Access = NO_ACCESS,
+) -> Sender:
     """The sender to `place`: `http(s)://…`, `eventbridge://BUS` or `sqs://HOST/ACCOUNT/QUEUE`. Raises InvalidInput."""
     parts = urlsplit(place)
     if parts.scheme in ("http", "https") and parts.hostname:
-        return HttpSender(place, stale, report)
+        return HttpSender(place, stale, report, access)
     if parts.scheme in ("eventbridge", "sqs") and parts.netloc:
         # Imported here: who sends over HTTP needs no client of AWS.
         import boto3

@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 import orjson
 
+from pointsman.agent.access import Access
 from pointsman.agent.definition import Definitions
 from pointsman.agent.files import Files
 from pointsman.agent.statement import Host, registrations
 from pointsman.cli.command import command
+from pointsman.cli.token_file import ca_option, read_token, token_file_option
 from pointsman.model.duration import parse_duration
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
@@ -40,6 +42,8 @@ _log = logging.getLogger(__name__)
 @click.option("--lease", default="30s", metavar="DURATION", help="How long what is said stands. (default: 30s)")
 @click.option("--state", default="", metavar="DIR", help="Where the counter is kept, so that it never goes back.")
 @click.option("--ttl", default="", metavar="IP:PORT", help="Where applications tell of their checks of kind TTL.")
+@token_file_option
+@ca_option
 @click.option("--validate", is_flag=True, help="Only read the files, and say what is in them.")
 @click.option("--registrations", "register", is_flag=True, help="Only print what `pointsman apply` needs of them.")
 @click.option("--once", is_flag=True, help="Run each check once, send everything, and exit.")
@@ -53,6 +57,8 @@ def agent(
     lease: str,
     state: str,
     ttl: str,
+    token_file: str,
+    ca: str,
     validate: bool,
     register: bool,
     once: bool,
@@ -70,8 +76,8 @@ def agent(
     \b
       pointsman agent --dc dc1 --address 10.1.0.11 --validate /etc/pointsman/services
       pointsman agent --dc dc1 --address 10.1.0.11 --registrations /etc/pointsman/services > registrations.json
-      pointsman agent --dc dc1 --address 10.1.0.11 --to http://127.0.0.1:8420 --state /var/lib/pointsman \\
-          /etc/pointsman/services
+      pointsman agent --dc dc1 --address 10.1.0.11 --to https://10.1.0.5:8443 --token-file token --ca ca.pem \\
+          --state /var/lib/pointsman /etc/pointsman/services
     """
     host = _host(dc, node or socket.gethostname().partition(".")[0], address, lease)
     found = Files(files, address)
@@ -92,7 +98,8 @@ def agent(
     start_log()
     path = Path(state).absolute() / "agent.json" if state else None
     try:
-        return asyncio.run(_run(host, found, definitions, path, places, listen, once=once, leave=not stay))
+        access = Access(read_token(token_file), ca)
+        return asyncio.run(_run(host, found, definitions, path, places, access, listen, once=once, leave=not stay))
     except ImportError as error:
         raise PointsmanError(f"{error}; install it with pip install 'pointsman[agent]'") from None
 
@@ -103,6 +110,7 @@ async def _run(
     definitions: Definitions,
     state: Path | None,
     places: tuple[str, ...],
+    access: Access,
     ttl: Listen | None,
     *,
     once: bool,
@@ -123,7 +131,7 @@ async def _run(
         def stale(index: int) -> None:
             running[0].stale(index)
 
-        senders = {place: sender(place, stale, report) for place in places}
+        senders = {place: sender(place, stale, report, access) for place in places}
         for each in senders.values():
             opened.push_async_callback(each.close)
         agent = Agent(Settings(host, definitions, files.read_if_changed, counter, leave), senders, prober, report)

@@ -12,6 +12,7 @@ import orjson
 from pointsman.cli.command import command
 from pointsman.cli.ecs_tasks import ecs_tasks_option, read_ecs_tasks
 from pointsman.cli.options import engine_on, notices_option, read_text
+from pointsman.cli.token_file import ca_option, read_token, token_file_option
 from pointsman.model.errors import PointsmanError
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
@@ -42,6 +43,8 @@ _PATIENCE_S = 30.0
     help="A running `pointsman up` to send to.",
 )
 @click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
+@token_file_option
+@ca_option
 @notices_option
 @ecs_tasks_option
 @click.option(
@@ -51,7 +54,7 @@ _PATIENCE_S = 30.0
     help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
 )
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, notices: str, ecs_tasks: str, watch: str, file: str) -> int:
+def emit(url: str, store: str, token_file: str, ca: str, notices: str, ecs_tasks: str, watch: str, file: str) -> int:
     """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
@@ -66,6 +69,7 @@ def emit(url: str, store: str, notices: str, ecs_tasks: str, watch: str, file: s
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
       pointsman emit --url unix:/run/pointsman/events.sock events/service-health-changed.json
+      pointsman emit --url https://10.1.0.5:8443 --token-file token --ca ca.pem event.json
       producer | pointsman emit --store pointsman.db -
       consul watch -type service -service web-sidecar-proxy \\
           "pointsman emit --store pointsman.db --watch 'type=service&dc=dc1&service=web' -"
@@ -81,7 +85,8 @@ def emit(url: str, store: str, notices: str, ecs_tasks: str, watch: str, file: s
     settings = SourceSettings(read_ecs_tasks(ecs_tasks))
     readings = [read_events(event, settings) for event in events]
     if url:
-        outcomes = [_tell(_post(url, event)) for event in events]
+        sending = _Sending(url, read_token(token_file), ca or None)
+        outcomes = [_tell(sending.post(event)) for event in events]
     else:
         with engine_on(store, writes=True, notices=notices) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
@@ -110,28 +115,48 @@ def _tell(told: Mapping[str, Any]) -> int:
     return REFUSED if told["refused"] else STALE if told["stale"] else 0
 
 
-def _post(url: str, event: Any) -> Any:
-    place: Listen | tuple[str, int]
-    if url.startswith("unix:"):
-        place, prefix, host, tls = Listen.read(url, "--url"), "", "localhost", False
-    else:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise PointsmanError(f"{url} is neither an http or https URL nor unix:PATH")
-        tls = parts.scheme == "https"
-        place, prefix, host = (parts.hostname, parts.port or (443 if tls else 80)), parts.path.rstrip("/"), parts.netloc
-    headers = {"host": host.rpartition("@")[2], "content-type": "application/json"}
-    try:
-        status, body = ask(
-            place, "POST", f"{prefix}/v1/events", orjson.dumps(event), timeout=_PATIENCE_S, headers=headers, tls=tls
-        )
-    except NoAnswer as error:
-        raise PointsmanError(f"{url} cannot be reached: {error}; is `pointsman up` running there?") from None
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        told = None
-    if status == 200 and isinstance(told, dict):
-        return told
-    reason = told.get("error") if isinstance(told, dict) else None
-    raise PointsmanError(f"{url} answered {status}: {reason or body.decode(errors='replace')[:200]}")
+class _Sending:
+    """Sends events to a running `pointsman up`."""
+
+    def __init__(self, url: str, token: str, ca: str | None) -> None:
+        """`token` is "" for none, `ca` a PEM file with the CAs that vouch for the server. Raises PointsmanError."""
+        self._url, self._ca = url, ca
+        self._place: Listen | tuple[str, int]
+        if url.startswith("unix:"):
+            self._place, self._prefix, host, self._tls = Listen.read(url, "--url"), "", "localhost", False
+        else:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise PointsmanError(f"{url} is neither an http or https URL nor unix:PATH")
+            self._tls = parts.scheme == "https"
+            self._place = parts.hostname, parts.port or (443 if self._tls else 80)
+            self._prefix, host = parts.path.rstrip("/"), parts.netloc
+            if token and not self._tls:
+                raise PointsmanError(f"{url}: a token is sent over https alone")
+        self._headers = {"host": host.rpartition("@")[2], "content-type": "application/json"}
+        self._headers |= {"authorization": f"Bearer {token}"} if token else {}
+
+    def post(self, event: Any) -> Any:
+        """The answer to an event. Raises PointsmanError if it is not taken in."""
+        try:
+            status, body = ask(
+                self._place,
+                "POST",
+                f"{self._prefix}/v1/events",
+                orjson.dumps(event),
+                timeout=_PATIENCE_S,
+                headers=self._headers,
+                tls=self._tls,
+                ca=self._ca,
+            )
+        except NoAnswer as error:
+            reason = f"{self._url} cannot be reached: {error}; is `pointsman up` running there?"
+            raise PointsmanError(reason) from None
+        try:
+            told = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            told = None
+        if status == 200 and isinstance(told, dict):
+            return told
+        said = told.get("error") if isinstance(told, dict) else None
+        raise PointsmanError(f"{self._url} answered {status}: {said or body.decode(errors='replace')[:200]}")

@@ -33,6 +33,7 @@ _COMMANDS = {
     "secrets": ("secrets", "secrets"),
     "source": ("source", "source"),
     "status": ("status", "status"),
+    "token": ("token", "token"),
     "up": ("up", "up"),
 }
 

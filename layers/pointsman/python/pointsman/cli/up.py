@@ -1,5 +1,7 @@
 """`pointsman up`: everything on one machine, in one process."""
 
+from pathlib import Path
+
 import click
 
 from pointsman.cli.command import command
@@ -65,6 +67,14 @@ from pointsman.cli.options import (
 )
 @keep_option("nothing is kept")
 @ecs_tasks_option
+@click.option(
+    "--remote",
+    default="",
+    metavar="IP:PORT",
+    help="Also accept health events from other machines, over TLS, with tokens (`pointsman token make`).",
+)
+@click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --remote.")
+@click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM).")
 def up(
     store: str,
     trust_domain: str,
@@ -83,6 +93,9 @@ def up(
     reconcile_every: int,
     keep: str,
     ecs_tasks: str,
+    remote: str,
+    tls_cert: str,
+    tls_key: str,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
@@ -98,10 +111,14 @@ def up(
       pointsman up --store pointsman.db --http 127.0.0.1:8421 --grpc unix:/run/pointsman.sock
       curl -H 'content-type: application/json' --data @event.json http://127.0.0.1:8420/v1/events
       pointsman up --store pointsman.db --listen 'unix:/run/pointsman/events.sock?mode=0600'
+      pointsman up --store pointsman.db --remote 10.1.0.5:8443 --tls-cert chain.pem --tls-key key.pem
     """
     # Imported only when needed: the web server is large.
     from pointsman.machine.machine import Machine, MachineSettings
+    from pointsman.serve.tls import TlsFiles
 
+    if len({bool(each) for each in (remote, tls_cert, tls_key)}) > 1:
+        raise click.UsageError("give --remote, --tls-cert and --tls-key together")
     settings = MachineSettings.read(
         store=store,
         trust_domain=trust_domain,
@@ -120,5 +137,7 @@ def up(
         max_connections=max_connections,
         keep=keep,
         tasks=read_ecs_tasks(ecs_tasks),
+        remote=remote,
+        tls=TlsFiles(Path(tls_cert), Path(tls_key)) if remote else None,
     )
     Machine(settings).run()

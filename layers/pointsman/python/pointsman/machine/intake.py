@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
+from pointsman.machine.granted import GRANT, check_grant
 from pointsman.machine.passes import Passes, guarded, json_response
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
@@ -100,7 +101,7 @@ class _Door:
             return Response(status_code=400)
         except BodyRefused as error:
             return json_response(error.status, {"error": str(error)})
-        return await self._passes.take(body, self._event_of(scope))
+        return await self._passes.take(body, self._event_of(scope), partial(check_grant, scope.get(GRANT)))
 
 
 def _itself(body: Any) -> Any:

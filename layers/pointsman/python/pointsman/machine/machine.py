@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Self
 
 import orjson
+from starlette.types import ASGIApp
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.garbage import collect_rarely
+from pointsman.machine.granted import Granted, KnownTokens
 from pointsman.machine.intake import intake
 from pointsman.machine.observing import Observing
 from pointsman.machine.ordering import Ordering, ended_line
@@ -44,6 +46,7 @@ from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 from pointsman.serve.progress import now_and_then
+from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store.open import open_store
 from pointsman.store.probe import probe
 from pointsman.store.protocol import Store, StoreUnavailable
@@ -74,6 +77,8 @@ class MachineSettings:
     scope: Scope = EVERYWHERE
     keep: Path | None = None
     sources: SourceSettings = DEFAULTS
+    remote: Listen | None = None
+    remote_tls: TlsFiles | None = None
 
     @classmethod
     def read(
@@ -96,6 +101,8 @@ class MachineSettings:
         max_connections: int = MOST_CONNECTIONS,
         keep: str = "",
         tasks: TaskSettings | None = None,
+        remote: str = "",
+        tls: TlsFiles | None = None,
     ) -> Self:
         """Parse the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
@@ -125,6 +132,8 @@ class MachineSettings:
             read_scope(datacenters, "--datacenters"),
             Path(keep) if keep else None,
             SourceSettings(tasks) if tasks else DEFAULTS,
+            Listen.read(remote, "--remote") if remote else None,
+            tls,
         )
 
 
@@ -220,10 +229,26 @@ class Machine:
             ordering.start()
             serving.callback(waiting.stop)
             waiting.start()
+            remote = self._remote(app, engine, adapter) if self._settings.remote is not None else None
+            if remote is not None:
+                adapter.serve(serving, "remote", remote)
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
-            self._ready(server.address, where)
+            self._ready(server.address, where | ({"remote": remote.address} if remote is not None else {}))
             adapter.parts.wait(stop)
+
+    def _remote(self, app: ASGIApp, engine: Engine, adapter: AdapterProcess) -> HttpServer:
+        assert self._settings.remote is not None
+        assert self._settings.remote_tls is not None
+        return HttpServer(
+            Granted(app, KnownTokens(engine), report),
+            self._settings.remote,
+            ServerTls(self._settings.remote_tls),
+            name="remote",
+            option="--remote",
+            bounds=FOR_PRODUCERS,
+            metrics=adapter.metrics,
+        )
 
     def _begin(self, engine: Engine, kept: Saved | None) -> bool:
         """Set the trust domain and reconcile. Returns whether the store is unavailable, which is an error without
@@ -251,6 +276,7 @@ class Machine:
 
     def _ready(self, url: str, where: Mapping[str, str]) -> None:
         ways = {way: where.get(way) for way in ("files", "grpc", "http")}
+        ways |= {"remote": where["remote"]} if "remote" in where else {}
         line = {"ready": True, "url": url, **ways, "store": self._settings.store}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.flush()

@@ -40,10 +40,15 @@ PASS_SECONDS = 5.0
 """Seconds after which a pass starts no further step. Its remaining events are ingested one by one."""
 
 
+class Forbidden(PointsmanError):
+    """Whoever sent an event may not say what it says."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     body: bytes
     event_of: Callable[[Any], Any]
+    check: Callable[[HealthEvent], None]
     response: "asyncio.Future[Response]"
 
 
@@ -65,14 +70,17 @@ class Passes:
         self._bytes = 0
         self._running = False
 
-    async def take(self, body: bytes, event_of: Callable[[Any], Any]) -> Response:
-        """Ingest what `event_of` makes of the JSON in `body`. Returns the answer to the sender.
+    async def take(
+        self, body: bytes, event_of: Callable[[Any], Any], check: Callable[[HealthEvent], None] = lambda event: None
+    ) -> Response:
+        """Ingest what `event_of` makes of the JSON in `body`, if `check` does not raise Forbidden for one of its
+        events. Returns the answer to the sender.
 
         The answer is 503 if MOST_WAITING_BYTES are waiting already.
         """
         if self._bytes + len(body) > MOST_WAITING_BYTES:
             return later("too many events are waiting; send it again")
-        waiting = _Waiting(body, event_of, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(body, event_of, check, asyncio.get_running_loop().create_future())
         self._bytes += len(body)
         self._waiting.append(waiting)
         if not self._running:
@@ -113,7 +121,10 @@ class Passes:
 
     def _read(self, waiting: _Waiting) -> Reading | Exception:
         try:
-            return read_events(waiting.event_of(read_json(waiting.body)), self._settings)
+            reading = read_events(waiting.event_of(read_json(waiting.body)), self._settings)
+            for event in reading.events:
+                waiting.check(event)
+            return reading
         except Exception as error:
             return error
 
@@ -151,6 +162,9 @@ def guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Respo
     except InvalidInput as error:
         report(f"refused: {error}")
         return json_response(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
+    except Forbidden as error:
+        report(f"turned away: {error}")
+        return json_response(403, {"error": str(error)})
     except StoreUnavailable as error:
         report(str(error))
         return later(str(error))

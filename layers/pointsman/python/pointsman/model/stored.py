@@ -39,6 +39,7 @@ class Kind(StrEnum):
     WAITS = "waits"
     ORDERS = "orders"
     FROZEN = "frozen"
+    TOKENS = "tokens"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

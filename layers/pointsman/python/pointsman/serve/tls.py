@@ -1,6 +1,7 @@
-"""TLS of a server that requires client certificates, and reloads its files while it runs."""
+"""TLS of a server, which may require client certificates, and reloads its files while it runs."""
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ from pointsman.model.errors import PointsmanError
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The server's certificate chain and key, and the CAs of its clients' certificates, as PEM files."""
+    """The server's certificate chain and key, and the CAs of its clients' certificates, as PEM files. Without CAs
+    clients need no certificate."""
 
     certificate: Path
     private_key: Path
-    client_ca: Path
+    client_ca: Path | None = None
+
+    def __iter__(self) -> Iterator[Path]:
+        """All of them."""
+        return (each for each in (self.certificate, self.private_key, self.client_ca) if each is not None)
 
 
 class _Peer(ssl.SSLObject):
@@ -49,7 +55,7 @@ class ServerTls:
         try:
             now = tuple(
                 number
-                for each in (files.certificate, files.private_key, files.client_ca)
+                for each in files
                 for found in [each.stat()]
                 for number in (found.st_mtime_ns, found.st_ino, found.st_size)
             )
@@ -57,11 +63,12 @@ class ServerTls:
                 return
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.sslobject_class = _Peer
-            context.load_verify_locations(files.client_ca)
+            if files.client_ca is not None:
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.sslobject_class = _Peer
+                context.load_verify_locations(files.client_ca)
             context.load_cert_chain(files.certificate, files.private_key)
         except (OSError, ssl.SSLError) as error:
-            what = getattr(error, "filename", None) or f"{files.certificate}, {files.private_key}, {files.client_ca}"
+            what = getattr(error, "filename", None) or ", ".join(map(str, files))
             raise PointsmanError(f"TLS: {what}: {error.strerror or error}") from None
         self.context, self._loaded = context, now

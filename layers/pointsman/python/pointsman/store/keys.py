@@ -25,6 +25,8 @@ WAITS = "waits"
 """Which clusters have to be computed again at which moment."""
 ORDERS = "orders"
 """The orders of operators."""
+TOKENS = "tokens"
+"""Who may speak to `pointsman up` from other machines."""
 
 
 def config_object(digest: str) -> str:

@@ -140,6 +140,7 @@ def _credentials(files: TlsFiles) -> Any:
 
     Raises PointsmanError if a file cannot be read.
     """
+    assert files.client_ca is not None, "Envoys have certificates"
     places = (files.private_key, files.certificate, files.client_ca)
 
     def read() -> tuple[tuple[int, ...], Any]:

@@ -1,0 +1,191 @@
+"""Tokens: who may speak to `pointsman up` from other machines, and of what.
+
+Only the digest of a token is kept: who reads the store cannot use it. A token is 256 random bits, so a plain digest is
+enough; nobody can try them all.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Final
+
+from pointsman.model.complaints import shown
+from pointsman.model.errors import InvalidInput
+from pointsman.model.names import is_label
+from pointsman.model.stored import Body, Damaged, Kind, check_kind, mapping, tagged, text, texts
+
+MOST_TOKENS: Final = 1_000
+"""Tokens of one store."""
+
+MOST_PATTERNS: Final = 100
+"""Datacenters, and sources, that one token names."""
+
+LONGEST_NAME: Final = 128
+"""Characters of a token's name, of the name of a source in it, and of what a client may send as a token."""
+
+_PREFIX: Final = "pm-"
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    READ = "read"
+    """See the status."""
+
+    REPORT = "report"
+    """Send health events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token. It may do what its `roles` say, for these `datacenters` and `sources` (none: all). A
+    source that ends in `*` stands for all that begin so. It was made `at` (RFC 3339), by whom `by` says."""
+
+    name: str
+    digest: str
+    roles: frozenset[Role]
+    datacenters: tuple[str, ...]
+    sources: tuple[str, ...]
+    at: str
+    by: str
+
+    def has(self, role: Role) -> bool:
+        """Whether it has this role."""
+        return role in self.roles
+
+    def refuses(self, datacenter: str, source: str) -> str:
+        """Why it may not tell of `datacenter` as `source`, "" if it may."""
+        if self.datacenters and datacenter not in self.datacenters:
+            return f'the token "{self.name}" may not tell of {datacenter}, only of {", ".join(self.datacenters)}'
+        if self.sources and not any(_matches(pattern, source) for pattern in self.sources):
+            return f'the token "{self.name}" may not speak as "{source[:80]}", only as {", ".join(self.sources)}'
+        return ""
+
+
+def _matches(pattern: str, source: str) -> bool:
+    return source.startswith(pattern[:-1]) if pattern.endswith("*") else source == pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """All tokens of a store, by name."""
+
+    by_name: Mapping[str, Token] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Token]:
+        """The tokens, by name."""
+        return iter(sorted(self.by_name.values(), key=lambda each: each.name))
+
+    def of(self, secret: str) -> Token | None:
+        """The token with this secret, None if there is none."""
+        if len(secret) > LONGEST_NAME:
+            return None
+        digest = digest_of(secret)
+        found = None
+        for each in self.by_name.values():
+            if compare_digest(each.digest, digest):
+                found = each
+        return found
+
+
+def secret_from(random: bytes) -> str:
+    """The text of a token, from 32 random bytes."""
+    return _PREFIX + random.hex()
+
+
+def digest_of(secret: str) -> str:
+    """What is kept of a token."""
+    return sha256(secret.encode(errors="backslashreplace")).hexdigest()
+
+
+def new_token(
+    name: str,
+    secret: str,
+    *,
+    roles: Iterable[str],
+    datacenters: Iterable[str] = (),
+    sources: Iterable[str] = (),
+    at: str,
+    by: str,
+) -> Token:
+    """A token, checked. Raises InvalidInput."""
+    thing = f'token "{name[:80]}"'
+    where, who = tuple(sorted(set(datacenters))), tuple(sorted(set(sources)))
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise InvalidInput.single(thing, "", f"its name has 1 to {LONGEST_NAME} characters that can be printed")
+    try:
+        wanted = frozenset(map(Role, roles))
+    except ValueError as error:
+        raise InvalidInput.single(thing, "--role", f"{error}; known are {', '.join(Role)}") from None
+    if not wanted:
+        raise InvalidInput.single(thing, "--role", f"is required: {' or '.join(Role)}")
+    for option, values in (("--dc", where), ("--source", who)):
+        if len(values) > MOST_PATTERNS:
+            raise InvalidInput.single(thing, option, f"names {len(values)}; {MOST_PATTERNS} are the most")
+    for each in where:
+        if not is_label(each):
+            raise InvalidInput.single(thing, "--dc", f"{shown(each)} is not a lower-case DNS label")
+    for each in who:
+        if not each or len(each) > LONGEST_NAME or "*" in each[:-1]:
+            reason = f'{shown(each)} is no source: 1 to {LONGEST_NAME} characters, with "*" at the end alone'
+            raise InvalidInput.single(thing, "--source", reason)
+    return Token(name, digest_of(secret), wanted, where, who, at, by)
+
+
+def with_token(tokens: Tokens, token: Token) -> Tokens:
+    """`tokens` with a new one. Raises InvalidInput if its name is taken, or there are MOST_TOKENS."""
+    if token.name in tokens.by_name:
+        reason = "there is one of that name; revoke it first, or choose another name"
+        raise InvalidInput.single(f'token "{token.name}"', "", reason)
+    if len(tokens.by_name) >= MOST_TOKENS:
+        raise InvalidInput.single(f'token "{token.name}"', "", f"there are {MOST_TOKENS} already; revoke some first")
+    return Tokens({**tokens.by_name, token.name: token})
+
+
+def without_token(tokens: Tokens, name: str) -> Tokens:
+    """`tokens` without that of this name. Raises InvalidInput if there is none."""
+    if name not in tokens.by_name:
+        raise InvalidInput.single(f'token "{name[:80]}"', "", "there is none of that name; see `pointsman token list`")
+    return Tokens({known: each for known, each in tokens.by_name.items() if known != name})
+
+
+def token_json(token: Token) -> Body:
+    """What people may see of a token, as plain JSON values."""
+    return {
+        "name": token.name,
+        "roles": sorted(each.value for each in token.roles),
+        "datacenters": list(token.datacenters),
+        "sources": list(token.sources),
+        "at": token.at,
+        "by": token.by,
+    }
+
+
+def tokens_json(tokens: Tokens) -> Body:
+    """`tokens` as plain JSON values; `read_tokens` is its inverse."""
+    found = {each.name: token_json(each) | {"digest": each.digest} for each in tokens}
+    return tagged(Kind.TOKENS, {"tokens": found})
+
+
+def read_tokens(body: object) -> Tokens:
+    """The tokens that `tokens_json` wrote. Raises Damaged or NewerSchema for anything else."""
+    found = mapping(check_kind(body, Kind.TOKENS), "tokens")
+    return Tokens({name: _read_token(name, mapping(found, name)) for name in found})
+
+
+def _read_token(name: str, body: Body) -> Token:
+    try:
+        roles = frozenset(map(Role, texts(body, "roles")))
+    except ValueError as error:
+        raise Damaged(f"one of its roles: {error}") from None
+    return Token(
+        name,
+        text(body, "digest"),
+        roles,
+        texts(body, "datacenters"),
+        texts(body, "sources"),
+        text(body, "at"),
+        text(body, "by"),
+    )

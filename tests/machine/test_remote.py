@@ -1,0 +1,142 @@
+"""The door of `up` for other machines: TLS, and a token that is for what is asked."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.cli.main import run
+from pointsman.serve.ask import NoAnswer, ask
+
+from tests.fleet.ca import CertificateAuthority
+from tests.fleet.control_plane import POINTSMAN, Pointsman
+from tests.fleet.process import Child, wait_until
+from tests.pipeline.meshes import instance, resolver, sidecar
+
+
+@dataclass
+class Remote:
+    """A running `up`, its door for other machines, and the CA of that."""
+
+    pointsman: Pointsman
+    place: tuple[str, int]
+    ca: Path
+    directory: Path
+
+    def ask(self, method: str, path: str, token: str = "", body: Any = None, tls: bool = True) -> tuple[int, Any]:
+        """Status and answer."""
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        sent = None if body is None else json.dumps(body).encode()
+        status, found = ask(self.place, method, path, sent, timeout=60, headers=headers, tls=tls, ca=str(self.ca))
+        return status, json.loads(found)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[Remote]:
+    identity = CertificateAuthority(tmp_path / "ca", "td").issue_as("door", [(7, bytes([127, 0, 0, 1]))])
+    door = ["--remote", "127.0.0.1:0", "--tls-cert", identity.certificate, "--tls-key", identity.private_key]
+    pointsman = Pointsman(tmp_path, "td", more=door)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps([resolver("web"), sidecar("client", {"DestinationName": "web"})]))
+    pointsman.apply([config])
+    with pointsman:
+        host, _, port = pointsman.said["remote"].removeprefix("https://").rpartition(":")
+        yield Remote(pointsman, (host, int(port)), identity.ca, tmp_path)
+
+
+def event(source: str = "agent/host-7", dc: str = "dc1", index: int = 1) -> dict[str, Any]:
+    detail = {"Source": source, "Index": index, "Datacenter": dc, "Service": "web", "Instances": [instance("web")]}
+    return {"detail-type": "Service Health Changed", "detail": detail}
+
+
+def make(remote: Remote, capsys: pytest.CaptureFixture[str], name: str, *options: str) -> str:
+    """A new token."""
+    capsys.readouterr()
+    assert run(["token", "make", name, *options, "--store", str(remote.pointsman.store)]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def test_other_machines_need_a_token_that_is_for_what_they_ask(
+    remote: Remote, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = make(remote, capsys, "host-7", "--role", "report", "--dc", "dc1", "--source", "agent/*")
+    dashboard = make(remote, capsys, "dashboard", "--role", "read")
+    # What was read of the tokens before may be used for two seconds.
+    wait_until(lambda: remote.ask("GET", "/v1/status", dashboard)[0] == 200, "the tokens to be known")
+    answers = {
+        "no token": remote.ask("POST", "/v1/events", "", event()),
+        "none of ours": remote.ask("POST", "/v1/events", "pm-" + "0" * 64, event()),
+        "another role": remote.ask("POST", "/v1/events", dashboard, event()),
+        "another role's page": remote.ask("GET", "/v1/status", agent),
+        "another datacenter": remote.ask("POST", "/v1/events", agent, event(dc="dc2")),
+        "another source": remote.ask("POST", "/v1/events", agent, event("consul-dc1")),
+        "another page": remote.ask("GET", "/config_dump", agent),
+    }
+    assert {what: status for what, (status, _) in answers.items()} == {
+        "no token": 401,
+        "none of ours": 401,
+        "another role": 403,
+        "another role's page": 403,
+        "another datacenter": 403,
+        "another source": 403,
+        "another page": 404,
+    }
+    assert answers["another datacenter"][1] == {"error": 'the token "host-7" may not tell of dc2, only of dc1'}
+    assert json.loads(remote.pointsman.page("/v1/status"))["resolvers"][0]["targets"][0]["total"] == 0
+    status, told = remote.ask("POST", "/v1/events", agent, event())
+    assert (status, told["changed"]) == (200, True)
+    assert remote.ask("GET", "/v1/status", dashboard)[1]["resolvers"][0]["targets"][0]["total"] == 1
+    with pytest.raises(NoAnswer):
+        remote.ask("GET", "/v1/status", dashboard, tls=False)
+
+    assert run(["token", "list", "--store", str(remote.pointsman.store)]) == 0
+    listed = capsys.readouterr().out
+    assert "host-7: report of dc1 as agent/*; made by " in listed
+    assert agent not in listed
+    assert run(["token", "revoke", "host-7", "--store", str(remote.pointsman.store)]) == 0
+    wait_until(lambda: remote.ask("POST", "/v1/events", agent, event())[0] == 401, "the token to be revoked")
+    assert remote.pointsman.send(event(index=2)), "on loopback nothing has changed"
+
+
+def test_emit_and_agents_bring_their_token(remote: Remote, capsys: pytest.CaptureFixture[str]) -> None:
+    token = remote.directory / "token"
+    token.write_text(make(remote, capsys, "host-7", "--role", "report") + "\n")
+    url, store = f"https://127.0.0.1:{remote.place[1]}", str(remote.pointsman.store)
+    sent = remote.directory / "event.json"
+    sent.write_text(json.dumps(event()))
+    access = ["--token-file", str(token), "--ca", str(remote.ca)]
+    emit = ["emit", "--url", url, str(sent)]
+    wait_until(lambda: run([*emit, *access]) == 0, "the token to be known")
+    for wrong, reason in (
+        (["--ca", str(remote.ca)], "a token is required"),
+        (["--token-file", str(token)], "certificate verify failed"),
+        (["--token-file", str(sent), "--ca", str(remote.ca)], "holds no token"),
+    ):
+        capsys.readouterr()
+        assert run([*emit, *wrong]) == 1
+        assert reason in capsys.readouterr().err
+    assert run(["emit", "--url", url.replace("https", "http"), str(sent), *access]) == 1
+    assert "a token is sent over https alone" in capsys.readouterr().err
+
+    services = remote.directory / "services.json"
+    beside = {"sidecar_service": {"port": 20000, "check": {"id": "true", "args": ["true"], "interval": "1s"}}}
+    services.write_text(json.dumps({"service": {"name": "web", "connect": beside}}))
+    who = ["--dc", "dc1", "--node", "h1", "--address", "127.0.0.1", "--to", url, *access]
+    agent = Child("agent", [POINTSMAN, "agent", *who, str(services)], remote.directory)
+    with agent:
+
+        def told() -> bool:
+            assert run(["source", "list", "--store", store]) == 0
+            return "agent/h1  1 instance" in capsys.readouterr().out
+
+        wait_until(told, "the agent to be heard", children=[agent])
+
+
+def test_a_door_without_certificates_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    up = ["up", "--store", str(tmp_path / "store.db"), "--remote", "127.0.0.1:0"]
+    assert run(up) == 2
+    assert "give --remote, --tls-cert and --tls-key together" in capsys.readouterr().err
+    assert run([*up, "--tls-cert", "none.pem", "--tls-key", "none.pem", "--listen", "127.0.0.1:0"]) == 1
+    assert "none.pem" in capsys.readouterr().err
