@@ -108,7 +108,7 @@ class MachineSettings:
         place = Listen.read(listen, "--listen")
         if not place.local:
             reason = f'"{place.host}" is not a loopback address: every client of the port decides where traffic goes'
-            raise InvalidInput.single("--listen", "", f"{reason}; put a proxy with authentication before it")
+            raise InvalidInput.single("--listen", "", f"{reason}; for other machines there is --remote, with tokens")
         version = _VERSION.match(envoy_version)
         if envoy_version and not version:
             raise InvalidInput.single("--envoy-version", "", f'"{envoy_version[:80]}" is not a version like 1.40.0')
