@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from pointsman.agent import agent as of_agent
 from pointsman.agent import definition, files, outbox, probe
 from pointsman.agent.agent import Agent, Settings
 from pointsman.agent.counter import Counter
@@ -159,3 +160,20 @@ def test_of_a_word_over_http_so_much_is_read() -> None:
         return codes
 
     assert asyncio.run(run()) == [200, 400, 413, 404, 403]
+
+
+def test_a_part_that_ends_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(HOST, read_definitions([], HOST.address), lambda: None, Counter(None, lambda: 0))
+
+    async def run() -> None:
+        prober = Prober()
+        agent = Agent(settings, {}, prober, lambda text: None)
+        monkeypatch.setattr(agent, "_state_changed", lambda: 1 // 0)
+        monkeypatch.setattr(of_agent, "REREAD_S", 0.01)
+        try:
+            await agent.run()
+        finally:
+            await prober.close()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())

@@ -104,19 +104,20 @@ class Agent:
         return await self._send_out()
 
     async def run(self) -> None:
-        """Run until a signal ends it."""
+        """Run until a signal ends it. Raises what ends a part of it, so that a supervisor starts it again."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with AsyncExitStack() as running:
-            for outbox in self._outboxes:
-                _until_left(running, outbox.run())
+            parts = [_until_left(running, outbox.run()) for outbox in self._outboxes]
             self._start_checks()
             self._state_all()
-            _until_left(running, self._renew())
-            _until_left(running, self._look_around())
+            parts += [_until_left(running, self._renew()), _until_left(running, self._look_around())]
             running.callback(lambda: self._stop_checks(list(self._running)))
-            await stop.wait()
+            stopped = _until_left(running, _waited_for(stop))
+            done, _ = await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
             self._stop_checks(list(self._running))
             if self._settings.leave:
                 self._say_farewell()
@@ -293,8 +294,14 @@ class Agent:
         self._start_checks()
 
 
-def _until_left(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    stack.callback(asyncio.create_task(work).cancel)
+def _until_left(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    task = asyncio.create_task(work)
+    stack.callback(task.cancel)
+    return task
+
+
+async def _waited_for(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _all(waits: Iterable[Awaitable[None]]) -> None:

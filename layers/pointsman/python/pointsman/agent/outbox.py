@@ -51,7 +51,8 @@ class Outbox:
                 await self._send(event)
             except Refused as error:
                 self._report(f"{self._place} refused what was said of {about}: {error}")
-            except PointsmanError as error:
+            except Exception as error:
+                # Whatever it is, the event was not acknowledged.
                 if not self.problem:
                     self._report(f"{self._place}: what is said waits: {error}")
                 self.problem = str(error)

@@ -63,7 +63,8 @@ class Prober:
                     return await self._kinds[check.kind](check)
             except TimeoutError:
                 return Result("critical", f"no result within {timeout:g} s")
-            except (OSError, aiohttp.ClientError, ValueError) as error:
+            except Exception as error:
+                # Whatever it is, the check did not find that all is well.
                 return Result("critical", reason(error))
 
     async def close(self) -> None:
