@@ -59,8 +59,9 @@ demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (M
 test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal
 
-test-core: $(VENV)/ready ## all tests but those that start Envoys or object stores
-	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore'
+# The functions run on one Python, their runtime's: `make test` has their tests.
+test-core: $(VENV)/ready ## all tests but those that start Envoys or object stores, and those of the functions on AWS
+	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore' --ignore tests/aws --ignore tests/functions
 
 soak: $(VENV)/ready $(if $(RUNTIME),$(VENV)/sam/ready .venv/ministack/ready) ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6

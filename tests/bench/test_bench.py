@@ -15,6 +15,7 @@ _MOST_SECONDS = {200: 0.05, 2000: 0.5}
 """By how many wait: the last has a change after so long at most, also on a machine that has other things to do."""
 
 
+@pytest.mark.soak
 @pytest.mark.envoy
 def test_everything_is_measured_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--quick"])

@@ -35,7 +35,7 @@ def test_it_leaves_a_datacenter_that_burns_though_nobody_is_left_to_say_so(tmp_p
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("mode", ["local", "remote"])
+@pytest.mark.parametrize("mode", ["local", pytest.param("remote", marks=pytest.mark.soak)])
 def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tmp_path: Path, mode: Mode) -> None:
     with Mesh(mode, tmp_path, patient=True) as mesh:
         mesh.apply({"Kind": "failover-policy", "Name": "s2", "Gateways": "require"})

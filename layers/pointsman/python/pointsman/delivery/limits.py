@@ -15,9 +15,13 @@ OUTLIERS = OutlierDetection(
     enforcing_consecutive_5xx=UInt32Value(value=0),
     enforcing_success_rate=UInt32Value(value=0),
     max_ejection_percent=UInt32Value(value=50),
+    interval=milliseconds(1_000),
+    base_ejection_time=milliseconds(3_000),
+    max_ejection_time=milliseconds(30_000),
 )
 """Which hosts Envoy ejects for a while: those that five connections in a row did not reach, whatever they answer; at
-most half of them, so one of two, and never the only one."""
+most half of them, so one of two, and never the only one. For three seconds, at each further time for three more, up to
+half a minute."""
 
 MERGED_MS = 10
 """Milliseconds after a change of hosts' health until Envoy applies the next one."""
@@ -38,7 +42,8 @@ def set_limits(cluster: Cluster) -> None:
     one that is dead gets half of the requests until an event tells of it. It also ejects hosts whose application
     answers 5xx, and behind a gateway that would be the gateway, for what somebody else answers. (Its
     `always_eject_one_host` would eject an only host too, which then gets nothing for half a minute after it is back.)
-    And for a second after a host's health changed, no other change of health counts: when two die together, the second
+    It ejects for half a minute at first, and an ejected host gets nothing although an event says that it is back. And
+    for a second after a host's health changed, no other change of health counts: when two die together, the second
     gets requests for that second.
     """
     if not cluster.HasField("circuit_breakers"):
