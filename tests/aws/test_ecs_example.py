@@ -86,7 +86,9 @@ class Host:
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [pytest.param(each, marks=pytest.mark.soak) if each == "GatewayTask" else each for each in TASKS]
+)
 def test_the_containers_of_a_task_start_one_after_another_and_end_in_peace(aws: Aws, tmp_path: Path, task: str) -> None:
     folder = tmp_path / "mesh"
     folder.mkdir()

@@ -73,7 +73,7 @@ def test_a_failover_where_s3_takes_20_ms_takes_little_longer_than_its_requests_a
     # What the mock takes depends on the machine and on what else it does. So it is asked for the same requests alone,
     # in turns with the function.
     took, alone = [], []
-    for turn in range(40):
+    for turn in range(120):
         took.append(path(mesh, s2("passing" if turn % 2 else "critical"), LATENCY)[2])
         assert active(mesh) == ("dc1" if turn % 2 else "dc2")
         alone.append(requests_alone(mesh, turn))

@@ -35,7 +35,7 @@ def test_it_leaves_a_datacenter_that_burns_though_nobody_is_left_to_say_so(tmp_p
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("mode", ["local", pytest.param("remote", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("mode", [pytest.param(each, marks=pytest.mark.soak) for each in ("local", "remote")])
 def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tmp_path: Path, mode: Mode) -> None:
     with Mesh(mode, tmp_path, patient=True) as mesh:
         mesh.apply({"Kind": "failover-policy", "Name": "s2", "Gateways": "require"})
@@ -49,6 +49,7 @@ def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tm
     assert {each.datacenter for each in mesh.client.attempts(begin) if each.sent > after} == {"dc3"}
 
 
+@pytest.mark.soak
 @pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
     with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39), patient=True) as mesh:

@@ -106,9 +106,18 @@ def test_a_store_that_gives_way_when_many_write_at_once_is_refused(
             wire.dropped.add(condition)
 
     wire.around = gives_way
-    with pytest.raises(StoreError, match=f"{condition} does not work in this store: 6 wrote one key at once"):
-        probed(f"s3://{bucket}")
-    assert listed(s3_client, bucket) == []
+    reason = ""
+    for turn in range(10):
+        wire.conditions.clear()
+        wire.dropped.clear()
+        try:
+            probed(f"s3://{bucket}/{turn}")
+        except StoreError as error:
+            reason = str(error)
+            break
+        # On a busy machine those who are to write at once may write one after another, and nothing is wrong then.
+    assert f"{condition} does not work in this store: 6 wrote one key at once" in reason
+    assert [key for key in listed(s3_client, bucket) if key.startswith(f"{turn}/")] == []
 
 
 @small
