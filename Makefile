@@ -59,9 +59,10 @@ demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (M
 test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal
 
-# The functions run on one Python, their runtime's: `make test` has their tests.
-test-core: $(VENV)/ready ## all tests but those that start Envoys or object stores, and those of the functions on AWS
-	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore' --ignore tests/aws --ignore tests/functions
+# The functions run on one Python, their runtime's, and what the pipeline decides depends on none: `make test` has these.
+NOT_CORE = $(foreach room,aws functions pipeline machine agent,--ignore tests/$(room))
+test-core: $(VENV)/ready ## the tests of what depends on the Python; none starts Envoys or object stores
+	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore' $(NOT_CORE)
 
 soak: $(VENV)/ready $(if $(RUNTIME),$(VENV)/sam/ready .venv/ministack/ready) ## the tests that take longer: load, many clusters, kills at random moments, today's simulated lives
 	@$(BIN)/python -m tests.pipeline.simulate --lives 4000 --rounds 8 --acts 6
