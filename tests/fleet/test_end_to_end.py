@@ -49,7 +49,6 @@ def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tm
     assert {each.datacenter for each in mesh.client.attempts(begin) if each.sent > after} == {"dc3"}
 
 
-@pytest.mark.soak
 @pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
     with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39), patient=True) as mesh:
