@@ -255,26 +255,26 @@ REACHED_BY = {
     },
     "tests/aws/test_order_wakes.py": {
         "test_a_wake_is_sent_for_the_next_order_that_ends_and_again_where_that_is_far_away": [
-            "aws/order_wakes.py LONGEST_DELAY_SECONDS",
+            "aws/delays.py LONGEST_DELAY_SECONDS",
         ],
         "test_a_wake_that_was_lost_is_sent_again_by_a_reconcile_and_one_that_comes_twice_does_nothing": [
-            "aws/order_wakes.py LATE_SECONDS",
+            "aws/delays.py LATE_SECONDS",
         ],
     },
     "tests/aws/test_waits.py": {
         "test_what_waits_for_hours_is_woken_every_quarter_of_an_hour": [
-            "aws/wait_wakes.py LONGEST_DELAY_SECONDS",
+            "aws/delays.py LONGEST_DELAY_SECONDS",
         ],
         "test_a_wake_that_is_late_returns_traffic_then_and_one_that_is_lost_is_sent_by_reconcile": [
-            "aws/wait_wakes.py LATE_SECONDS",
+            "aws/delays.py LATE_SECONDS",
         ],
     },
     "tests/aws/test_wakes.py": {
         "test_the_wakes_end_with_the_last_lease_and_begin_again_with_the_next": [
-            "aws/wakes.py LONGEST_DELAY_SECONDS",
+            "aws/delays.py LONGEST_DELAY_SECONDS",
         ],
         "test_a_wake_whose_function_dies_comes_again_and_one_that_was_lost_is_sent_by_reconcile": [
-            "aws/wakes.py LATE_SECONDS",
+            "aws/delays.py LATE_SECONDS",
         ],
     },
     "tests/model/test_leases.py": {
@@ -292,7 +292,7 @@ REACHED_BY = {
     },
     "tests/machine/test_calm.py": {
         "test_what_another_process_noted_is_found_by_the_next_look": [
-            "machine/waiting.py LOOK_SECONDS",
+            "machine/looking.py LOOK_SECONDS",
         ],
     },
     "tests/pipeline/test_leases.py": {
@@ -323,7 +323,7 @@ REACHED_BY = {
     },
     "tests/machine/test_orders.py": {
         "test_orders_are_looked_at_when_the_next_one_ends_and_every_few_seconds": [
-            "machine/ordering.py LOOK_SECONDS",
+            "machine/looking.py LOOK_SECONDS",
         ],
     },
     "tests/model/test_events.py": {

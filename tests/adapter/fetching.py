@@ -83,7 +83,7 @@ class Fetching:
             self._adapter = FilesAdapter(
                 Follower(self._store, [S1]), self._directory / "envoys", version, **self._options
             )
-            self._running.enter_context(_running(self._adapter))
+            self._running.enter_context(running(self._adapter))
         elif self.way.tongue is Tongue.REST:
             self._adapter = self._running.enter_context(rest.Adapter(self._store, at, **OVER_REST, **self._options))
         else:
@@ -161,7 +161,8 @@ def balanced(bootstrap: Mapping[str, Any], ports: Iterable[int]) -> None:
 
 
 @contextlib.contextmanager
-def _running(adapter: FilesAdapter) -> Iterator[None]:
+def running(adapter: FilesAdapter) -> Iterator[None]:
+    """Run an adapter of files in a thread of its own within the block."""
     stop = threading.Event()
     thread = threading.Thread(target=adapter.run, args=(stop,))
     thread.start()

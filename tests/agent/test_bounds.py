@@ -1,9 +1,11 @@
 """The bounds of an agent, each reached."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -177,3 +179,36 @@ def test_a_part_that_ends_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(run())
+
+
+def test_what_is_gone_is_said_and_then_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_web = read_definitions([("a.json", {"service": service("web")})], HOST.address)
+    later = iter([None, None, None, read_definitions([], HOST.address)])
+    host = replace(HOST, lease_ns=30_000_000)
+    settings = Settings(host, of_web, lambda: next(later, None), Counter(None, lambda: 0), leave=False)
+    said: list[Any] = []
+
+    class Hears:
+        async def send(self, event: outbox.Event) -> None:
+            said.append(event["detail"])
+
+        async def close(self) -> None:
+            pass
+
+    async def run() -> None:
+        monkeypatch.setattr(of_agent, "REREAD_S", 0.01)
+        prober = Prober()
+        agent = Agent(settings, {"place": Hears()}, prober, lambda text: None)
+        assert agent.heard("x", "passing", "fine")
+        running = asyncio.create_task(agent.run())
+        while agent.definitions is of_web or agent._said:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await prober.close()
+
+    asyncio.run(run())
+    counts = [len(each["Instances"]) for each in said if "Instances" in each]
+    assert set(counts) == {0, 1}
+    assert counts == sorted(counts, reverse=True), "first that it is there, then that it is gone"

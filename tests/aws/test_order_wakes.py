@@ -8,7 +8,8 @@ from datetime import datetime
 from hashlib import md5
 
 import pytest
-from pointsman.aws.order_wakes import LATE_SECONDS, LONGEST_DELAY_SECONDS, arm, woken
+from pointsman.aws.delays import LATE_SECONDS, LONGEST_DELAY_SECONDS
+from pointsman.aws.order_wakes import arm, woken
 from pointsman.cli.main import run
 from pointsman.model.orders import Subject, Verb
 from pointsman.model.sources.wake import order_moment

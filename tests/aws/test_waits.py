@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
-from pointsman.aws.wait_wakes import LATE_SECONDS, LONGEST_DELAY_SECONDS, arm, woken
+from pointsman.aws.delays import LATE_SECONDS, LONGEST_DELAY_SECONDS
+from pointsman.aws.wait_wakes import arm, woken
 from pointsman.model.sources.wake import wait_moment
 from pointsman.pipeline.engine import Engine
 from pointsman.store import keys

@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 import pytest
-from pointsman.aws.wakes import LONGEST_DELAY_SECONDS, LOOKS, Wakes
+from pointsman.aws.delays import LONGEST_DELAY_SECONDS
+from pointsman.aws.wakes import LOOKS, Wakes
 from pointsman.model.sources.wake import wake_number
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable

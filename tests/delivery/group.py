@@ -2,9 +2,7 @@
 
 import contextlib
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,7 +13,7 @@ from pointsman.discovery.proxy import GatewayId
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.adapter.control import Control, Document, defaults, instance, proxy_defaults, resolver, s1
-from tests.adapter.fetching import sidecar
+from tests.adapter.fetching import running, sidecar
 from tests.adapter.node import NEW, OLD, S1
 from tests.adapter.published import DATACENTERS, TRUST_DOMAIN
 from tests.fleet.ca import CertificateAuthority
@@ -84,7 +82,7 @@ class Group:
                 wait_listening(child, *self._places[name])
             proxies = [S1, *(GatewayId(dc, name) for name, (dc, _) in self._gateways.items())]
             files = self._directory / "envoys"
-            held.enter_context(_running(FilesAdapter(Follower(store, proxies), files, self._version)))
+            held.enter_context(running(FilesAdapter(Follower(store, proxies), files, self._version)))
             for proxy in proxies:
                 wait_until((files / proxy.directory / "lds.pb").exists, "the files")
             caller = sidecar(FetchFiles(str(files / S1.directory)), self._authority, self._ports)
@@ -158,15 +156,3 @@ class Group:
 def _gateway(name: str, dc: str, place: tuple[str, int]) -> Document:
     service: dict[str, Any] = {"Kind": "mesh-gateway", "ID": name, "Address": place[0], "Port": place[1]}
     return {"Datacenter": dc, "Service": service}
-
-
-@contextlib.contextmanager
-def _running(adapter: FilesAdapter) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=adapter.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from pointsman.cli.main import run
-from pointsman.machine.waiting import LOOK_SECONDS, Waiting
+from pointsman.machine.looking import LOOK_SECONDS
+from pointsman.machine.waiting import Waiting
 from pointsman.pipeline.wait_watch import WaitWatch
 
 from tests.fleet.control_plane import Pointsman

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from pointsman.cli.main import run
-from pointsman.machine.ordering import LOOK_SECONDS, Ordering
+from pointsman.machine.looking import LOOK_SECONDS
+from pointsman.machine.ordering import Ordering
 from pointsman.model.names import ServiceName
 from pointsman.model.orders import Subject, Verb, short_time
 from pointsman.pipeline.order_watch import OrderWatch

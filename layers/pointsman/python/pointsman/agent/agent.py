@@ -254,6 +254,9 @@ class Agent:
                 self._repeats[name] = left - 1
                 if left <= 1:
                     del self._repeats[name]
+                    if name not in names(self._definitions):
+                        # That it is gone was said often enough.
+                        del self._said[name]
             await asyncio.sleep(pause)
 
     async def _look_around(self) -> None:

@@ -7,13 +7,14 @@ or too late, does no harm. If one is lost, `reconcile` sends it again.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from pointsman.aws.delays import LATE_SECONDS, LONGEST_DELAY_SECONDS, Send
 from pointsman.model.sources.wake import DETAIL_TYPE
 from pointsman.model.stored import Body, Damaged, Kind, NewerSchema, check_kind, mapping, number, parse, tagged, text
 from pointsman.pipeline.engine import Engine
@@ -25,15 +26,6 @@ from pointsman.store.protocol import StoreError, Write
 
 LOOKS: Final = 12
 """Looks in the time of the shortest lease."""
-
-LONGEST_DELAY_SECONDS: Final = 900
-"""Seconds between two looks: SQS delays no message for longer."""
-
-LATE_SECONDS: Final = 120
-"""Seconds after which a wake that did not come counts as lost."""
-
-Send = Callable[[str, int], None]
-"""Sends a message with this body to the queue of events, to be delivered after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
 from pointsman.model.names import is_identifier, is_ip, is_label
 from pointsman.model.words import counted
 from pointsman.serve.listen import Listen
-from pointsman.serve.log import start_log
+from pointsman.serve.log import KIND, start_log
 
 _log = logging.getLogger(__name__)
 
@@ -186,4 +186,4 @@ def _show(definitions: Definitions) -> None:
 
 def report(text: str) -> None:
     """Log one line, with a limit on similar lines."""
-    _log.warning("%s", text)
+    _log.warning("%s", text, extra={KIND: text.partition(":")[0]})

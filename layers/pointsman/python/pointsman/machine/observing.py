@@ -1,10 +1,9 @@
 """Observes the leases of the sources, in a thread of its own that survives every failure."""
 
-import threading
 import time
 from collections.abc import Callable
 
-from pointsman.machine.turns import Turns
+from pointsman.machine.looking import Looking
 from pointsman.model.duration import duration_text
 from pointsman.model.words import counted
 from pointsman.pipeline.lapses import Lapsed
@@ -18,36 +17,16 @@ LONGEST_S = 5.0
 """The least and the most seconds between two looks; the most where no source has a lease."""
 
 
-class Observing:
-    """Looks at all leases again and again, from `start` to `stop`. `report` gets a line for each source that fell
-    silent."""
+class Observing(Looking):
+    """Looks at all leases. `report` gets a line for each source that fell silent."""
 
     def __init__(
         self, observer: Observer, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__("leases")
         self._observer, self._report, self._clock = observer, report, clock
         self._sources: list[SourceSeen] = []
-        self._stop = threading.Event()
-        self._turns = Turns("leases", self._stop, self._run)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._turns.start()
-
-    def stop(self) -> None:
-        """Stop after the current look, which gets five seconds."""
-        self._stop.set()
-        self._turns.join(5.0)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._turns.alive
-
-    @property
-    def problem(self) -> str:
-        """Why the last look failed; "" if it did not."""
-        return self._turns.problem
+        self._last = clock()
 
     def unheard_s(self) -> dict[tuple[str, str], float]:
         """For how many seconds each source with a lease has not been heard, by its datacenter and name."""
@@ -57,23 +36,22 @@ class Observing:
         """1 for each source with a lease that is silent and 0 for the others, by its datacenter and name."""
         return {(each.datacenter, each.source): float(each.silent) for each in self._sources}
 
-    def _run(self) -> None:
-        last = self._clock()
-        while not self._stop.wait(pause := self.pause_s):
-            now = self._clock()
-            # A process that stood still heard nobody meanwhile, so that time does not count.
-            elapsed, last = min(now - last, 2 * pause), now
-            done = self._observer.look(round(elapsed * 1000))
-            self._sources = self._observer.sources
-            if done is not None:
-                for line in lines(done):
-                    self._report(line)
-
     @property
     def pause_s(self) -> float:
         """Seconds until the next look."""
         shortest = self._observer.shortest_ms / 1000
         return min(max(shortest / LOOKS, SHORTEST_S), LONGEST_S) if shortest else LONGEST_S
+
+    def look(self) -> None:
+        """Look at the leases once. Raises StoreError."""
+        now = self._clock()
+        # A process that stood still heard nobody meanwhile, so that time does not count.
+        elapsed, self._last = min(now - self._last, 2 * self.pause_s), now
+        done = self._observer.look(round(elapsed * 1000))
+        self._sources = self._observer.sources
+        if done is not None:
+            for line in lines(done):
+                self._report(line)
 
 
 def lines(done: Lapsed) -> list[str]:
