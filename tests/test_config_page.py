@@ -19,7 +19,7 @@ from pointsman.model.splitter import ServiceSplitter
 
 PAGE = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0].strip("`"): part for part in PAGE.split("\n## ")[1:]}
-OF_EVERY_ENTRY = {"Kind", "Name", "Namespace", "Meta"}
+OF_EVERY_ENTRY = {"Kind", "Name", "Namespace", "Meta", "Owner"}
 SHAPES: dict[str, type[Shape]] = {
     "proxy-defaults": ProxyDefaults,
     "service-defaults": ServiceDefaults,
@@ -73,7 +73,7 @@ def test_the_page_has_every_field_and_no_other(name: str) -> None:
 
 
 def test_every_kind_has_a_section() -> None:
-    assert set(SECTIONS) == {"Conventions", "Registrations", *KINDS}
+    assert set(SECTIONS) == {"Conventions", "Owners", "Registrations", *KINDS}
 
 
 def test_the_examples_are_registrations() -> None:

@@ -122,8 +122,10 @@ def test_a_failover_from_the_first_entry_to_the_status(
 def test_what_list_prints_apply_takes_back(
     store: Path, tmp_path: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR)]) == 0
+    assert run(["apply", write("s2.hcl", RESOLVER), write("s1.json", SIDECAR | {"Owner": "agent"})]) == 0
     capsys.readouterr()
+    assert run(["list"]) == 0
+    assert capsys.readouterr().out == "service-resolver\tdefault/s2\nregistration\tdc1/sidecar/default/s1\tagent\n"
     assert run(["list", "--json"]) == 0
     exported = write("all.json", capsys.readouterr().out)
     assert run(["apply", exported]) == 0

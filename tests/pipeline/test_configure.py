@@ -6,7 +6,7 @@ import orjson
 import pytest
 from pointsman.model.errors import InvalidInput
 from pointsman.pipeline import rosters
-from pointsman.pipeline.configure import Batch, configure, parse_documents, rollback
+from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store import keys
 
@@ -285,6 +285,57 @@ def test_a_dry_run_says_what_would_be_and_does_nothing() -> None:
     with pytest.raises(InvalidInput):
         place.configure(resolver("web", DefaultSubset="v9"), dry_run=True)
     assert place.objects.objects == before
+
+
+def test_whoever_has_a_name_changes_and_deletes_only_what_is_new_or_its_own() -> None:
+    place = Place()
+
+    def write(owner: str, *documents: Document, **more: Any) -> Configured:
+        return configure(place.engine, parse_documents(documents, owner=owner), **more)
+
+    def owners() -> dict[str, str]:
+        config = config_in(place.objects)
+        return {each.name: each.owner for each in config.entries} | {
+            key: each.owner for key, each in config.registrations.items()
+        }
+
+    shop, web = sidecar("shop", "web"), resolver("web")
+    assert write("agent", shop, gateway("dc1")).generation == 1
+    assert write("", web).generation == 2
+    held = {"web": "", "dc1/sidecar/default/shop": "agent", "dc1/gateway/gw": "agent"}
+    assert owners() == held
+    # What says nothing new changes nothing, whoever says it.
+    assert not write("agent", shop, web).changed
+    assert not write("team-a", shop).changed
+    # A name does not change what is another's, nor what has none: the whole batch is refused.
+    other = sidecar("shop", "web", "db")
+    for owner, document, whose in (
+        ("agent", resolver("web", ConnectTimeout="1s"), "was written without an owner"),
+        ("team-a", other, 'belongs to "agent"'),
+        ("team-a", shop | {"Owner": "agent"}, 'is "agent", and the batch is written as "team-a"'),
+        ("Team A", shop, "is not a lower-case DNS label"),
+        ("", shop | {"Owner": "Team A"}, "is not a lower-case DNS label"),
+    ):
+        with pytest.raises(InvalidInput, match=whose):
+            write(owner, resolver("new"), document)
+    with pytest.raises(InvalidInput, match='belongs to "agent", so "team-a" does not change it'):
+        configure(place.engine, Batch(delete_registrations=["dc1/gateway/gw"], owner="team-a"))
+    assert owners() == held
+    # Its own it changes and deletes.
+    assert write("agent", other).generation == 3
+    configure(place.engine, Batch(delete_registrations=["dc1/gateway/gw"], owner="agent"))
+    # Without a name everything can be written: it is taken over once, no snapshot moves, and it stays taken over.
+    taken = write("", other)
+    assert (taken.generation, taken.settled.moved) == (5, [])
+    assert not write("agent", other).changed
+    with pytest.raises(InvalidInput, match="without an owner"):
+        write("agent", shop)
+    assert owners() == {"web": "", "dc1/sidecar/default/shop": ""}
+    # A document that names its owner keeps it: so what `list --json` prints is restored as it was.
+    write("", shop | {"Owner": "agent"}, web | {"Owner": "team-a"})
+    assert owners() == {"web": "team-a", "dc1/sidecar/default/shop": "agent"}
+    assert rollback(place.engine, 5).generation == 7
+    assert owners() == {"web": "", "dc1/sidecar/default/shop": ""}
 
 
 def test_a_rollback_is_a_new_generation_that_says_what_the_old_one_said() -> None:

@@ -16,6 +16,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import registration_key
 from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.owner import Owned
 from pointsman.model.registration import Registration
 from pointsman.model.words import counted
 from pointsman.pipeline.config import Config, load_root
@@ -171,11 +172,15 @@ def list_(store: str, as_json: bool, kind: str | None) -> None:
         _print([*map(entry_json, entries), *(_registration_json(each) for _, each in registrations)])
         return
     for entry in entries:
-        click.echo(f"{entry.kind}\t{entry.namespace}/{entry.name}")
-    for key, _ in registrations:
-        click.echo(f"registration\t{key}")
+        click.echo(f"{entry.kind}\t{entry.namespace}/{entry.name}{_owner(entry)}")
+    for key, registration in registrations:
+        click.echo(f"registration\t{key}{_owner(registration)}")
     if not entries and not registrations and sys.stderr.isatty():
         click.echo("nothing is configured yet; start with `pointsman apply`", err=True)
+
+
+def _owner(document: Owned) -> str:
+    return f"\t{document.owner}" if document.owner else ""
 
 
 @command()

@@ -10,6 +10,7 @@ from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, s
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.failover_policy import FailoverPolicy
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
+from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
 from pointsman.model.router import ServiceRouter
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap
@@ -30,7 +31,7 @@ class MeshGateway(Shape):
     mode: Annotated[Mode, BeforeValidator(_lower)] = ""
 
 
-class ProxyDefaults(Unsupported):
+class ProxyDefaults(Owned, Unsupported):
     """Defaults for every service that sets nothing itself. The mesh has one such entry, named `global`."""
 
     kind: Literal["proxy-defaults"]
@@ -60,7 +61,7 @@ class ProxyDefaults(Unsupported):
         return iter(())
 
 
-class ServiceDefaults(Unsupported):
+class ServiceDefaults(Owned, Unsupported):
     """Protocol and mesh gateway mode of one service."""
 
     kind: Literal["service-defaults"]
@@ -79,7 +80,7 @@ class ServiceDefaults(Unsupported):
         return iter(())
 
 
-class Namespace(Unsupported):
+class Namespace(Owned, Unsupported):
     """Creates a namespace; `default` always exists."""
 
     kind: Literal["namespace"]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.owner import Owned
 from pointsman.model.policy import Gateways, OnSwitch, Policy
 from pointsman.model.resolver import Complaint, Unsupported
 from pointsman.model.shape import StringMap
@@ -41,7 +42,7 @@ def _threshold(value: Any) -> int | str:
     raise ValueError(f"{what}, not {shown(value)}")
 
 
-class FailoverPolicy(Unsupported):
+class FailoverPolicy(Owned, Unsupported):
     """How one service fails over, or, named `global`, every service without such an entry of its own."""
 
     kind: Literal["failover-policy"]

@@ -22,6 +22,7 @@ from pointsman.model.names import (
     is_ip,
     is_label,
 )
+from pointsman.model.owner import Owned
 from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, Whole
 from pointsman.model.size import check_size
 
@@ -83,7 +84,7 @@ class RegisteredService(Shape):
     proxy: Annotated[Proxy, Block] = Proxy()
 
 
-class Registration(Shape):
+class Registration(Owned):
     """One sidecar per (datacenter, namespace, service), or one mesh gateway per (datacenter, id).
 
     Instances and their health come from events. `Checks` and the node's data are accepted, so that you can write what

@@ -9,6 +9,7 @@ from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters.language import FilterError, parse
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
+from pointsman.model.owner import Owned
 from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, Whole, camel
 
 Complaint = tuple[str, str]
@@ -166,7 +167,7 @@ class LoadBalancer(Shape):
             yield from policy.check(f"{path}.HashPolicies[{i}]")
 
 
-class ServiceResolver(Unsupported):
+class ServiceResolver(Owned, Unsupported):
     """How a service name becomes targets."""
 
     kind: Literal["service-resolver"]

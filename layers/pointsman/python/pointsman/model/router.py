@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
+from pointsman.model.owner import Owned
 from pointsman.model.regex import RegexError, instructions
 from pointsman.model.resolver import Complaint, Unsupported
 from pointsman.model.shape import Block, BlockList, Shape, StringMap, Whole, camel
@@ -127,7 +128,7 @@ class Route(Shape):
     destination: Annotated[Destination | None, Block] = None
 
 
-class ServiceRouter(Unsupported):
+class ServiceRouter(Owned, Unsupported):
     """The routes of a service, tried in order; a last one to the service itself is always added."""
 
     kind: Literal["service-router"]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint, Unsupported
 from pointsman.model.shape import BlockList, Number, StringMap
 
@@ -43,7 +44,7 @@ class Split(Unsupported):
         return scaled(self.weight)
 
 
-class ServiceSplitter(Unsupported):
+class ServiceSplitter(Owned, Unsupported):
     """How the traffic of a service is divided."""
 
     kind: Literal["service-splitter"]

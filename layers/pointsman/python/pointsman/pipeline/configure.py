@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
@@ -11,6 +11,7 @@ from pointsman.model.complaints import MOST_PROBLEMS, cut
 from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import ServiceName, is_trust_domain
+from pointsman.model.owner import Document, Owned, check_owner, not_ours, written
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import Built, Changes, build
 from pointsman.pipeline.config import Config, ConfigHead, Root, load_root
@@ -23,18 +24,25 @@ from pointsman.store.protocol import StoreError
 
 DEFAULT_TRUST_DOMAIN = "pointsman"
 
+_K = TypeVar("_K")
+
 MOST_DOCUMENTS = 50_000
 """Entries and registrations of one batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Entries and registrations to write and to delete, each valid by itself."""
+    """Entries and registrations to write and to delete, each valid by itself.
+
+    With an `owner` it changes and deletes only what has that owner, and what it writes anew has it
+    (`pointsman.model.owner`).
+    """
 
     entries: Sequence[Entry] = ()
     registrations: Sequence[Registration] = ()
     delete_entries: Sequence[EntryKey] = ()
     delete_registrations: Sequence[str] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,15 @@ class Configured:
     settled: Settled = field(default_factory=Settled)
 
 
-def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
-    """The batch that writes `documents` (config entries and registrations in Consul's shapes).
+def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "") -> Batch:
+    """The batch of `owner` that writes `documents` (config entries and registrations in Consul's shapes).
 
     Raises InvalidInput with the problems of all documents, at most MOST_PROBLEMS.
     """
     if len(documents) > MOST_DOCUMENTS:
         reason = f"has {len(documents)} documents, {MOST_DOCUMENTS} are the most; write them in several"
         raise InvalidInput.single("the batch", "", reason)
+    check_owner(owner)
     problems: list[Problem] = []
     entries: dict[EntryKey, Entry] = {}
     registrations: dict[str, Registration] = {}
@@ -76,7 +85,7 @@ def parse_documents(documents: Sequence[Mapping[str, Any]]) -> Batch:
             problems += error.problems
     if problems:
         raise InvalidInput(cut(problems))
-    return Batch(list(entries.values()), list(registrations.values()))
+    return Batch(list(entries.values()), list(registrations.values()), owner=owner)
 
 
 def configure(
@@ -117,25 +126,26 @@ def _accept(
 def _next(old: Config, batch: Batch, trust_domain: str) -> Built | None:
     """The config after `batch`; None if nothing changes. Raises InvalidInput."""
     named = _trust_domain(old, trust_domain)
-    written = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
+    named_to_write = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
     problems: list[Problem] = []
     old.maps["entries"].read_ahead([*map(key_of, batch.entries), *batch.delete_entries])
-    entries: dict[EntryKey, Entry | None] = {
-        key_of(entry): entry for entry in batch.entries if old.entries.get(key_of(entry)) != entry
-    }
+    entries: dict[EntryKey, Entry | None] = {}
+    for entry in batch.entries:
+        key = key_of(entry)
+        entries |= _written(key, _thing(key), entry, old.entries.get(key), batch.owner, problems)
     for key in dict.fromkeys(batch.delete_entries):
-        there = old.entries.get(key) is not None
-        thing = thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
-        problems += _deletion_problems(thing, there=there, written=key in written)
-        entries |= {key: None} if there else {}
+        before = old.entries.get(key)
+        problems += _deletion_problems(_thing(key), before, batch.owner, written=key in named_to_write)
+        entries |= {key: None} if before is not None else {}
     old.registrations.read_ahead([*(each.key for each in batch.registrations), *batch.delete_registrations])
-    registrations: dict[str, Registration | None] = {
-        each.key: each for each in batch.registrations if old.registrations.get(each.key) != each
-    }
+    registrations: dict[str, Registration | None] = {}
+    for each in batch.registrations:
+        thing = f"registration {each.key}"
+        registrations |= _written(each.key, thing, each, old.registrations.get(each.key), batch.owner, problems)
     for name in dict.fromkeys(batch.delete_registrations):
-        there = name in old.registrations
-        problems += _deletion_problems(f"registration {name}", there=there, written=name in written)
-        registrations |= {name: None} if there else {}
+        known = old.registrations.get(name)
+        problems += _deletion_problems(f"registration {name}", known, batch.owner, written=name in named_to_write)
+        registrations |= {name: None} if known is not None else {}
     changes = Changes(entries, registrations)
     old.maps["referring"].read_ahead([ServiceName(namespace, name) for _, namespace, name in entries])
     after = old.entries.with_changes(filter(None, entries.values()), [key for key in entries if entries[key] is None])
@@ -155,10 +165,28 @@ def _to_check(old: Config, after: EntrySet, registrations: Mapping[str, Registra
         yield from (each for key, each in old.registrations.items() if key not in registrations)
 
 
-def _deletion_problems(thing: str, *, there: bool, written: bool) -> list[Problem]:
+def _thing(key: EntryKey) -> str:
+    return thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
+
+
+def _written(
+    key: _K, thing: str, document: Document, before: Document | None, owner: str, problems: list[Problem]
+) -> dict[_K, Document]:
+    """The change that writes `document`, none if it says nothing new or may not be written."""
+    try:
+        found = written(thing, document, before, owner)
+    except InvalidInput as error:
+        problems += error.problems
+        return {}
+    return {} if found is before else {key: found}
+
+
+def _deletion_problems(thing: str, before: Owned | None, owner: str, *, written: bool) -> list[Problem]:
     if written:
         return [Problem(thing, "", "is both written and deleted in one batch; keep one")]
-    return [] if there else [Problem(thing, "", "is not there to delete")]
+    if before is None:
+        return [Problem(thing, "", "is not there to delete")]
+    return [not_ours(thing, before.owner, owner)] if owner and before.owner != owner else []
 
 
 def _trust_domain(old: Config, wanted: str) -> str:

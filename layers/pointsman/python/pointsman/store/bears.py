@@ -11,7 +11,7 @@ from typing import Any, Self
 from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, number, parse
 from pointsman.store.protocol import Stored, StoreError
 
-WRITER = 2
+WRITER = 3
 """The version of this Pointsman as a writer. Raise it if an older one beside it would undo or damage what this one
 writes, or would compute something else from the same config and catalogs."""
 
