@@ -36,6 +36,14 @@ SITUATIONS: dict[str, tuple[list[Any], bool | None]] = {
         [task(healthStatus=..., containers__1__lastStatus="STOPPED", containers__1__healthStatus="UNHEALTHY")],
         True,
     ),
+    "its Envoy has exited": (
+        [task(healthStatus=..., containers__0__lastStatus="STOPPED", containers__0__exitCode=139)],
+        False,
+    ),
+    "its Envoy has exited, and runs again": (
+        [task(healthStatus="HEALTHY", containers__0__lastStatus="STOPPED"), task(version=4, healthStatus=...)],
+        True,
+    ),
     "well again": ([task(healthStatus="UNHEALTHY"), task(version=4)], True),
     "ill at first, which comes late": ([task(version=4), task(healthStatus="UNHEALTHY")], True),
     "about to be stopped": ([task(), task(version=4, desiredStatus="STOPPED")], False),
@@ -106,6 +114,15 @@ def test_two_tasks_are_two_instances_and_stop_by_themselves() -> None:
     )
     events = [only(read_events(raw)) for raw in (task(), other, task("ecs-task-stopped"))]
     assert serving(events) == {("10.2.0.7", 21000): True}
+
+
+def test_an_envoy_that_has_exited_is_named_with_its_exit_code_and_under_the_name_that_the_settings_say() -> None:
+    exited = task(containers__0__lastStatus="STOPPED", containers__0__exitCode=139)
+    ((_, body),) = visible([only(read_events(exited))])
+    (check,) = [each for each in body["Checks"] if each["Status"] == "critical"]
+    assert (check["CheckID"], check["Output"]) == ("ecs:container:envoy", "STOPPED, exit code 139")
+    other = SourceSettings(read_task_settings('{"envoy": "proxy"}'))
+    assert serving([only(read_events(exited, other))]) == {("10.2.0.139", 21000): True}
 
 
 UNTAGGED = task("ecs-task-as-sent")

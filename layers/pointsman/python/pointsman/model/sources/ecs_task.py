@@ -71,6 +71,7 @@ class _Container(TypedDict, total=False):
     name: Text | None
     lastStatus: Text | None
     healthStatus: Text | None
+    exitCode: Any
     networkInterfaces: _Several[_Interface] | None
     networkBindings: _Several[_Binding] | None
 
@@ -142,7 +143,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         return Reading(ignored=(f"{thing}: {unmapped}, and {unsaid}",))
     source = f"{SOURCES}{region}/{account}/{cluster[1]}"
     try:
-        event = _event(envelope, task, claim, id_=id_, source=source)
+        event = _event(envelope, task, claim, id_=id_, source=source, envoy=settings.envoy)
     except InvalidInput as error:
         if not claim.by_name:
             raise retold(error, thing, lambda field: field if field in ("id", "time") else "") from None
@@ -155,7 +156,7 @@ def _moment(task: _Task, envelope: Mapping[str, Any]) -> int:
     return moment_of(task.get("updatedAt")) or moment_of(envelope.get("time")) or 0
 
 
-def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, *, id_: str, source: str) -> HealthEvent:
+def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, *, id_: str, source: str, envoy: str) -> HealthEvent:
     status = task["lastStatus"]
     body: dict[str, Any] = {
         "Source": source,
@@ -169,7 +170,7 @@ def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, *, id_: str, 
     removed = parse_event({**about, "detail": {**body, "Removed": {"Node": id_, "ID": id_}}})
     if status in _GONE:
         return removed
-    checks = [*_checks(task, id_)]
+    checks = [*_checks(task, id_, envoy)]
     if status in _GOING or task.get("desiredStatus") == "STOPPED":
         # Its address does not matter any more, and its interface may be gone already.
         statement = Statement(id_, id_, None, checks_of(cast(InstancePart, {"Checks": checks})))
@@ -238,8 +239,9 @@ def _bound(text: str | None) -> str:
     return "" if address.is_unspecified or address.is_loopback else str(address)
 
 
-def _checks(task: _Task, id_: str) -> Iterator[dict[str, Any]]:
-    """The task's own check, and one per container whose health the event has."""
+def _checks(task: _Task, id_: str, envoy: str) -> Iterator[dict[str, Any]]:
+    """The task's own check, one per container whose health the event has, and one for the container `envoy` if it has
+    exited: without its Envoy nobody reaches the task, whether ECS counts that container as essential or not."""
     health = task.get("healthStatus") or ""
     desired = task.get("desiredStatus") or "RUNNING"
     up = task["lastStatus"] == "RUNNING" and desired != "STOPPED" and health != "UNHEALTHY"
@@ -255,9 +257,14 @@ def _checks(task: _Task, id_: str) -> Iterator[dict[str, Any]]:
     for container in task.get("containers") or ():
         name, told = container.get("name") or "", container.get("healthStatus") or ""
         verdict = _STATUS_OF_HEALTH.get(told)
-        if verdict is None or container.get("lastStatus") == "STOPPED":
+        if container.get("lastStatus") == "STOPPED":
+            if name != envoy:
+                continue
+            code = container.get("exitCode")
+            verdict, told = "critical", f"STOPPED, exit code {code}" if type(code) is int else "STOPPED"
+        elif verdict is None:
             continue
-        if verdict == "critical" and health == "HEALTHY":
+        elif verdict == "critical" and health == "HEALTHY":
             verdict = "warning"  # ECS counts the essential containers alone, and they are well
         yield {
             **about,

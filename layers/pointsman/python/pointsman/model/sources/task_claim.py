@@ -20,6 +20,9 @@ from pointsman.model.sources.refusal import shape_refusal, shown
 TAG = "pointsman:"
 VARIABLE = "POINTSMAN_"
 FIELDS = ("service", "namespace", "port", "datacenter", "kind")
+ENVOY = "envoy"
+"""The container of a task with its Envoy, if the settings say no other name."""
+
 ANY_SERVICE = "service:*"
 """The group of every ECS service without a line of its own."""
 
@@ -41,6 +44,7 @@ class _Settings(TypedDict, total=False):
     datacenter: str
     groups: dict[str, _Line]
     tags: Annotated[bool, Field(strict=True)]
+    envoy: Annotated[str, Field(strict=True, min_length=1, max_length=255)]
 
 
 _SETTINGS = TypeAdapter(_Settings)
@@ -51,12 +55,14 @@ class TaskSettings:
     """Settings of a stack for ECS tasks.
 
     `datacenter` is for tasks that name none, "" for their region. `groups` has the claims by group. With `tags` the
-    tags of a task without another claim are fetched; otherwise the event has to contain them.
+    tags of a task without another claim are fetched; otherwise the event has to contain them. `envoy` is the name of
+    the tasks' container with the Envoy.
     """
 
     datacenter: str = ""
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tags: bool = False
+    envoy: str = ENVOY
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,9 @@ def read_task_settings(text: str) -> TaskSettings:
     groups = {
         group: {name: str(value) for name, value in line.items()} for group, line in settings.get("groups", {}).items()
     }
-    out = TaskSettings(settings.get("datacenter", ""), groups, settings.get("tags", False))
+    out = TaskSettings(
+        settings.get("datacenter", ""), groups, settings.get("tags", False), settings.get("envoy", ENVOY)
+    )
     if out.datacenter and not is_label(out.datacenter):
         raise InvalidInput.single(thing, "datacenter", f'"{shown(out.datacenter)}" is not a lower-case DNS label')
     for group, line in groups.items():
