@@ -13,6 +13,10 @@ COMPILE = uv -q pip compile --universal --generate-hashes --python-version 3.11 
 # What is never imported need not be compiled.
 PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 
+# Bytecode is kept, whatever the caller's environment says: the tests start hundreds of processes, and none has to compile
+# what another one has.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package lock clean help
 
 help: ## what can be made

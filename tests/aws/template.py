@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import orjson
 import yaml
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -45,15 +46,28 @@ def source() -> dict[str, Any]:
 
 
 def translated(parameters: Mapping[str, str], change: Callable[[dict[str, Any]], object] | None = None) -> Resource:
-    """What SAM makes of the template; `change` edits it before. The translator changes what it is given."""
+    """What SAM makes of the template; `change` edits it before."""
+    if change is None:
+        # As text, since every stack gets its own; the translator takes a fifth of a second.
+        unchanged: Resource = orjson.loads(_translated(tuple(sorted(parameters.items()))))
+        return unchanged
+    return _translate(parameters, change)
+
+
+@cache
+def _translated(parameters: tuple[tuple[str, str], ...]) -> bytes:
+    return orjson.dumps(_translate(dict(parameters), lambda template: None))
+
+
+def _translate(parameters: Mapping[str, str], change: Callable[[dict[str, Any]], object]) -> Resource:
+    # A copy: the translator changes what it is given.
     template = copy.deepcopy(source())
     for resource in template["Resources"].values():
         for key in ("CodeUri", "ContentUri"):
             if key in resource["Properties"]:
                 # As `sam package` leaves it: the translator takes no local paths.
                 resource["Properties"][key] = f"s3://packages/{Path(resource['Properties'][key]).name}"
-    if change is not None:
-        change(template)
+    change(template)
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     out: Resource = translator.translate(template, dict(parameters), {})
     return out

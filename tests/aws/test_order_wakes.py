@@ -127,6 +127,7 @@ def test_on_the_stack_of_the_template_an_order_ends_by_its_wake(mesh: Aws, capsy
             told(mesh, queue)
             assert ingest(records) == {"batchItemFailures": []}
             assert time.monotonic() - began < 60, "it does not end"
+            time.sleep(0.05)
         assert time.monotonic() - began > 3, "it ended before its time"
         assert "snapshots/dc1/sidecar/s2.default.dc1" in told(mesh, queue)
         assert ingest(records) == {"batchItemFailures": []}, "it comes twice"
@@ -140,4 +141,5 @@ def test_without_its_wake_an_order_is_ended_by_a_reconcile(mesh: Aws, capsys: py
         deadline = time.monotonic() + 60
         while active(mesh) == "dc2":
             assert time.monotonic() < deadline
+            time.sleep(0.05)
             mesh.tick()
