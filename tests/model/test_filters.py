@@ -239,7 +239,10 @@ REFUSED: list[tuple[str, str]] = [
         'Service.Meta.v == "a\\.b"',
         'column 21, at \\.b": "\\." is no escape; write a backslash twice, or quote with backquotes',
     ),
-    ('Service.Meta.v == "\\ud800"', 'column 20, at \\ud800": "\\ud800" is no character'),
+    (
+        'Service.Meta.v == "\\ud800"',
+        'column 20, at \\ud800": "\\ud800" is no character; write the backslash twice, or quote with backquotes',
+    ),
     ("(Service.Port == 1", 'column 19, at the end: a "(" is not closed'),
     ("Service.Port == 1)", 'column 18, at ): there is no "(" for it'),
     ("Service.Port == 1 Service", 'column 19, at Service: expected "and", "or" or the end'),

@@ -53,30 +53,32 @@ def unquote(literal: str) -> str:
             out += body[at].encode()
             at += 1
             continue
-        escape = _ESCAPE.match(body, at)
-        if escape is None:
-            raise LiteralError(
-                at + 1, f'"{body[at : at + 2]}" is no escape; write a backslash twice, or quote with backquotes'
-            )
-        out += _escaped(escape, at + 1)
-        at = escape.end()
+        try:
+            part, at = escaped(body, at)
+        except LiteralError as error:
+            raise LiteralError(error.offset + 1, f"{error}, or quote with backquotes") from None
+        out += part
     try:
         return out.decode()
     except UnicodeDecodeError:
         raise LiteralError(0, "its \\x or octal escapes are not UTF-8") from None
 
 
-def _escaped(escape: re.Match[str], offset: int) -> bytes:
+def escaped(text: str, at: int) -> tuple[bytes, int]:
+    """What the escape that begins at `at` (a backslash) stands for, and its end. Raises LiteralError."""
+    escape = _ESCAPE.match(text, at)
+    if escape is None:
+        raise LiteralError(at, f'"{text[at : at + 2]}" is no escape; write a backslash twice')
     if escape["simple"]:
-        return _SIMPLE[escape["simple"]].encode()
+        return _SIMPLE[escape["simple"]].encode(), escape.end()
     if escape["octal"]:
-        return bytes([int(escape["octal"], 8)])
+        return bytes([int(escape["octal"], 8)]), escape.end()
     if escape["byte"]:
-        return bytes([int(escape["byte"], 16)])
+        return bytes([int(escape["byte"], 16)]), escape.end()
     try:
-        return chr(int(escape["short"] or escape["long"], 16)).encode()
+        return chr(int(escape["short"] or escape["long"], 16)).encode(), escape.end()
     except (ValueError, OverflowError, UnicodeEncodeError):
-        raise LiteralError(offset, f'"{escape[0]}" is no character') from None
+        raise LiteralError(at, f'"{escape[0]}" is no character; write the backslash twice') from None
 
 
 def quote(text: str) -> str:

@@ -1,148 +1,72 @@
-"""HCL as data: the values of a file, without the language's expressions.
+"""HCL as Consul's own parser reads it: HCL 1, whose files hold data and nothing to evaluate.
 
 No library reads it, because files come from outside: this reader takes one pass, in time linear in the text, with
-bounds on depth and number of values. Consul's own files are HCL 1; this reads its blocks inside lists (`Routes = [{
-Match { … } }]`), quoted names of blocks, commas and free white space, and what HCL 2 adds for plain values.
+bounds on depth and number of values. It makes of a text what HCL 1.0.0 makes of it, or refuses it; it also refuses what
+that parser passes over in silence, such as a name without a value at the end.
 """
 
 import math
 import re
 from typing import Any, Final, NoReturn
 
-from pointsman.model.bounded_json import MOST_DEPTH
+from pointsman.model.bounded_json import MOST_DEPTH, read_json
+from pointsman.model.errors import InvalidInput
 from pointsman.model.go_literals import LiteralError, parse_int
+from pointsman.model.hcl_scanner import NOT_DATA, HclError, Scanner
 
 MOST_HCL_VALUES: Final = 100_000
 """Values and blocks in one text."""
 
-
-class HclError(ValueError):
-    """Text that is not HCL, or is more than data; `line` (from 1) is the place."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        self.line = line
-        super().__init__(reason)
+_FLOAT: Final = re.compile(r"(?:-?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|\.[0-9]+)\Z")
+_BOOLEANS: Final = {"true": True, "false": False}
+_LONGEST_NUMBER: Final = 100
+_UTF8_BYTES: Final = 4  # of a character, at most
 
 
 class Blocks(list[dict[str, Any]]):
-    """The bodies of all blocks of one name without labels (`subsets { … }`), in order.
+    """The bodies of all blocks of one name (`subsets { … }`), in order; of a block with a label, a body with the label
+    as its only name.
 
-    HCL does not say whether a block is a mapping or an element of a list: where a mapping is meant, take the only
-    element.
+    HCL does not say whether a block is a mapping or an element of a list, or whether several are parts of one mapping:
+    what is meant says the field that they are for (pointsman.model.shape).
     """
 
 
 def load_hcl(text: str) -> dict[str, Any]:
     """The attributes and blocks of `text`, names as they are written.
 
-    An attribute (`name = value`) is its value. Blocks without labels are a `Blocks` list, also a single one. A label
-    is a key: `failover "v1" { … }` and `failover "v2" { … }` together are `{"failover": {"v1": {…}, "v2": {…}}}`.
-    Whole numbers are read as HCL 1 reads them: `0x…` is hexadecimal, and one that begins with 0 octal.
+    An attribute (`name = value`) is its value. Blocks are a `Blocks` list, also a single one: `failover "v1" { … }` and
+    `failover "v2" { … }` together are `{"failover": [{"v1": [{…}]}, {"v2": [{…}]}]}`. Whole numbers may be hexadecimal
+    (`0x…`) or octal (with a leading 0). `${…}` and `%{…}` are text like any other, quotes inside `${…}` included. A
+    text that begins with `{` is JSON.
 
-    Raises HclError for text that is not HCL, for anything that would have to be evaluated (references, functions,
-    templates, operators), for a name given twice, for a number beyond 64 bits, and beyond MOST_DEPTH or
-    MOST_HCL_VALUES.
+    Raises HclError for text that is not HCL 1, for a name that is given twice and for a number beyond 64 bits, and
+    beyond MOST_DEPTH or MOST_HCL_VALUES. How long the text may be is the caller's business.
     """
-    return _Reader(text).document()
+    if text.lstrip().startswith("{"):
+        return _json(text)
+    return _Reader(text.replace("\r\n", "\n")).document()
 
 
-# Possessive throughout: no part of the text is read twice.
-_TOKEN: Final = re.compile(
-    r"""(?P<heredoc><<-?(?P<tag>[^\W\d][\w.-]*+)[ \t]*+\r?\n)
-    |(?P<string>"(?:[^"\\\r\n]++|\\.)*+")
-    |(?P<number>-?[0-9][0-9A-Za-z]*+(?:\.[0-9A-Za-z]++)?(?:(?<=[eE])[-+][0-9]++)?)
-    |(?P<name>[^\W\d][\w.-]*+)
-    |(?P<mark>[{}\[\](),=:])""",
-    re.VERBOSE | re.DOTALL,
-)
-_SKIP: Final = re.compile(r"(?:\s++|\#[^\n]*+|//[^\n]*+)++")
-_FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)\Z")
-_PART: Final = re.compile(
-    r"\\(?:(?P<simple>[nrt\"\\])|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8})|(?P<unknown>.?))"
-    r"|(?P<escaped>\$\$\{|%%\{)|(?P<template>[$%]\{)",
-    re.DOTALL,
-)
-_SIMPLE_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
-_LITERALS: Final = {"true": True, "false": False, "null": None}
-_NOT_DATA: Final = "has to be evaluated; only plain values can be read"
-_TEMPLATE: Final = f"a template (${{…}} or %{{…}}) {_NOT_DATA}"
-_EARLY: Final = 'the text ends too early; is a "{", "[" or quote not closed?'
-_LONGEST_NUMBER: Final = 100
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = read_json(
+            text, "it", most_bytes=_UTF8_BYTES * len(text), most_values=MOST_HCL_VALUES, unique_keys=True
+        )
+    except InvalidInput as error:
+        place, reason = error.problems[0].field, error.problems[0].reason
+        line = int(place.removeprefix("line ")) if place else 0
+        raise HclError(line, f'{reason}; a text that begins with "{{" is read as JSON') from None
+    return value
 
 
-class _Reader:
-    """The state of one reading: the next token, and the depth and number of values so far."""
+class _Reader(Scanner):
+    """The state of one reading: beside the token that is next, the depth and number of values so far."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.end = 0  # of the token before
         self.depth = 0
         self.values = 0
-        self.kind = ""  # of the token that is next: string, number, name, a mark, or "" at the end
-        self.token = ""
-        self.at = 0
-        self.advance()
-
-    # --- tokens ---
-
-    def advance(self) -> None:
-        """Go on to the next token."""
-        at = self.end = self.at + len(self.token)
-        while True:
-            if found := _SKIP.match(self.text, at):
-                at = found.end()
-            if not self.text.startswith("/*", at):
-                break
-            closed = self.text.find("*/", at + 2)
-            if closed < 0:
-                raise HclError(self.line(at), "a comment is not closed: there is no */")
-            at = closed + 2
-        self.at = at
-        match = _TOKEN.match(self.text, at)
-        if match is None:
-            self.kind, self.token = ("other", self.text[at]) if at < len(self.text) else ("", "")
-            return
-        self.kind, self.token = match.lastgroup or "", match[0]
-        if match["heredoc"]:
-            self.kind, self.token = "heredoc", self.heredoc(match)
-        elif self.kind == "mark":
-            self.kind = self.token
-
-    def heredoc(self, opening: re.Match[str]) -> str:
-        """The text of a heredoc, from its marker to the line that closes it."""
-        start, end = opening.end(), -1
-        while start < len(self.text):
-            end = self.text.find("\n", start)
-            end = end if end >= 0 else len(self.text)
-            if self.text[start:end].strip(" \t\r") == opening["tag"]:
-                return self.text[opening.start() : end]
-            start = end + 1
-        raise HclError(self.line(opening.start()), _EARLY)
-
-    def line(self, at: int | None = None) -> int:
-        """The line of an offset, of the next token without one."""
-        return self.text.count("\n", 0, self.at if at is None else at) + 1
-
-    def refuse(self, reason: str) -> NoReturn:
-        """Raise HclError for the next token."""
-        raise HclError(self.line(), reason)
-
-    def unexpected(self) -> NoReturn:
-        """Raise HclError: the next token cannot stand where it does."""
-        if not self.kind or self.token == '"':
-            lines = self.text.splitlines() or [""]
-            raise HclError(self.line() if self.kind else len(lines), _EARLY)
-        if self.kind in ("[", "(", "other") and "\n" not in self.text[self.end : self.at]:
-            self.refuse(f"an expression {_NOT_DATA}")
-        start = self.text.rfind("\n", 0, self.at) + 1
-        shown = self.text[start : start + 200].partition("\n")[0].strip()[:60]
-        self.refuse(f"cannot be read as HCL: {shown}")
-
-    def take(self, kind: str) -> None:
-        """Go past a token of this kind."""
-        if self.kind != kind:
-            self.unexpected()
-        self.advance()
+        super().__init__(text)
 
     def enter(self) -> None:
         """Go past an opening bracket."""
@@ -162,65 +86,43 @@ class _Reader:
         if self.values > MOST_HCL_VALUES:
             self.refuse(f"has more than {MOST_HCL_VALUES} values; split it, or write it as JSON")
 
-    # --- structure ---
-
     def document(self) -> dict[str, Any]:
         """All of the text."""
-        out = self.object() if self.kind == "{" else self.body("")
-        if self.kind:
-            self.unexpected()
-        return out
+        return self.body("")
 
     def body(self, closing: str) -> dict[str, Any]:
         """Attributes and blocks up to `closing`."""
-        out: dict[str, Any] = {}
-        attributes: set[str] = set()
+        out = _Body()
         while self.kind != closing:
             at = self.at
             path = [self.name()]
             while self.kind in ("name", "string"):
                 path.append(self.name())
             self.count()
-            is_attribute = self.kind == "=" and len(path) == 1
-            if path[0] in attributes or (is_attribute and path[0] in out):
-                raise HclError(self.line(at), f'"{path[0]}" is given twice')
-            if is_attribute:
+            if self.kind == "=" and len(path) == 1:
                 self.advance()
-                attributes.add(path[0])
-                out[path[0]] = self.value()
+                wrong = out.attribute(path[0], self.value())
+            elif self.kind == "=":
+                self.refuse(f'a block with a label has no "=": {path[0]} "{path[1]}" {{ … }}')
             elif self.kind == "{":
-                self.enter()
-                inner = self.body("}")
-                self.leave("}")
-                self.add_block(out, path, inner, at)
+                wrong = out.block(path, self.object())
+            elif self.kind == "}":
+                raise HclError(self.line(at), f'"{path[0]}" has no value; write {path[0]} = …')
             else:
                 self.unexpected()
+            if wrong:
+                raise HclError(self.line(at), wrong)
             if self.kind == ",":
                 self.advance()
-        return out
-
-    def add_block(self, out: dict[str, Any], path: list[str], body: dict[str, Any], at: int) -> None:
-        """Put the block at the offset `at` among the others."""
-        blocks = out.setdefault(path[0], Blocks() if len(path) == 1 else {})
-        if isinstance(blocks, Blocks) != (len(path) == 1):
-            raise HclError(self.line(at), f'"{path[0]}" is given with and without a label')
-        if isinstance(blocks, Blocks):
-            blocks.append(body)
-            return
-        for label in path[1:-1]:
-            blocks = blocks.setdefault(label, {})
-        if path[-1] in blocks:
-            raise HclError(self.line(at), f'the block {path[0]} "{path[-1]}" is given twice')
-        blocks[path[-1]] = body
+        return out.items
 
     def name(self) -> str:
         """The name of an attribute, or a name or label of a block."""
-        if self.kind == "string":
-            text = self.string()
-        elif self.kind == "name":
-            text = self.token
-        else:
+        if self.kind == "number" or (self.kind == "name" and self.token in _BOOLEANS):
+            self.refuse(f'{self.token[:60]} is not a name; quote it: "{self.token[:60]}"')
+        if self.kind not in ("string", "name"):
             self.unexpected()
+        text = self.token
         self.advance()
         return text
 
@@ -231,43 +133,39 @@ class _Reader:
             return self.object()
         if self.kind == "[":
             return self.list()
-        if self.kind == "(":
-            self.enter()
-            value = self.value()
-            self.leave(")")
-            return value
         value = self.scalar()
         self.advance()
-        if self.kind in ("(", "[") and "\n" not in self.text[self.end : self.at]:
-            self.refuse(f"an expression {_NOT_DATA}")
+        if self.kind == "[" and "\n" not in self.text[self.end : self.at]:
+            self.refuse(NOT_DATA)
         return value
 
-    def scalar(self) -> str | int | float | bool | None:
+    def scalar(self) -> str | int | float | bool:
         """The value that the next token is."""
-        if self.kind == "string":
-            return self.string()
-        if self.kind == "heredoc":
-            return self.heredoc_text()
+        if self.kind in ("string", "heredoc"):
+            return self.token
         if self.kind == "number":
             return self.number()
-        if self.kind != "name" or self.token not in _LITERALS:
-            self.no_value()
-        return _LITERALS[self.token]
-
-    def no_value(self) -> NoReturn:
-        """Raise HclError: the next token is no value."""
         if self.kind != "name":
             self.unexpected()
-        if self.text.startswith("(", self.at + len(self.token)):
-            self.refuse(f"an expression {_NOT_DATA}")
-        self.refuse(f'{self.token[:60]} is not a value; quote it: "{self.token[:60]}"')
+        if self.token not in _BOOLEANS:
+            self.no_value()
+        return _BOOLEANS[self.token]
+
+    def no_value(self) -> NoReturn:
+        """Raise HclError: the name that is next is no value."""
+        if self.text.startswith("(", self.stop):
+            self.refuse(NOT_DATA)
+        text = self.token[:60]
+        if text.lower() in _BOOLEANS:
+            self.refuse(f"{text} is not a value; write {text.lower()}")
+        if text == "null":
+            self.refuse("null is not a value of HCL; leave the field out")
+        self.refuse(f'{text} is not a value; quote it: "{text}"')
 
     def list(self) -> list[Any]:
         """A list, and go past it."""
         out: list[Any] = []
         self.enter()
-        if self.kind == "name" and self.token == "for":
-            self.refuse(f"an expression {_NOT_DATA}")
         while self.kind != "]":
             out.append(self.value())
             if self.kind == ",":
@@ -278,42 +176,11 @@ class _Reader:
         return out
 
     def object(self) -> dict[str, Any]:
-        """An object, and go past it. A block in it is an object, too."""
-        out: dict[str, Any] = {}
+        """What is in braces, and go past it."""
         self.enter()
-        while self.kind != "}":
-            at = self.at
-            path = [self.key()]
-            while self.kind in ("name", "string"):
-                path.append(self.name())
-            inner = out
-            for name in path[:-1]:
-                inner = inner.setdefault(name, {})
-                if not isinstance(inner, dict):
-                    raise HclError(self.line(at), f'"{name}" is given twice')
-            if path[-1] in inner:
-                raise HclError(self.line(at), f'"{path[-1]}" is given twice')
-            if self.kind != "{":
-                if len(path) > 1 or self.kind not in ("=", ":"):
-                    self.unexpected()
-                self.advance()
-            inner[path[-1]] = self.value()
-            if self.kind == ",":
-                self.advance()
+        out = self.body("}")
         self.leave("}")
         return out
-
-    def key(self) -> str:
-        """The key of an object's element, and go past it."""
-        if self.kind == "number":
-            text = self.token
-            self.advance()
-            return text
-        if self.kind == "(":
-            self.refuse(f"a key that {_NOT_DATA}")
-        return self.name()
-
-    # --- scalars ---
 
     def number(self) -> int | float:
         """The number that the next token is."""
@@ -332,32 +199,41 @@ class _Reader:
             self.refuse(f"{text} is beyond what a number holds; quote it")
         return value
 
-    def string(self) -> str:
-        """The text that the next token, a quoted one, stands for."""
-        return _PART.sub(self.part, self.token[1:-1]) if "\\" in self.token or "{" in self.token else self.token[1:-1]
 
-    def part(self, part: re.Match[str]) -> str:
-        """What an escape stands for."""
-        if part["template"]:
-            self.refuse(f"{_TEMPLATE}; a literal ${{ is written $${{")
-        if part["escaped"]:
-            return part["escaped"][1:]
-        if part["unknown"] is not None:
-            self.refuse(f'"{part[0]}" is no escape; write a backslash twice')
-        if part["simple"]:
-            return _SIMPLE_ESCAPES[part["simple"]]
-        code = int(part["short"] or part["long"], 16)
-        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            self.refuse(f'"{part[0]}" is no character')
-        return chr(code)
+class _Body:
+    """What is in one pair of braces so far."""
 
-    def heredoc_text(self) -> str:
-        """The text of the heredoc that is next."""
-        marker, *lines = self.token.splitlines()
-        lines.pop()
-        if any(re.search(r"(?<![$%])[$%]\{", line) for line in lines):
-            self.refuse(_TEMPLATE)
-        if marker.startswith("<<-"):
-            indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
-            lines = [line[min(indents, default=0) :] for line in lines]
-        return "".join(f"{line}\n" for line in lines).replace("$${", "${").replace("%%{", "%{")
+    def __init__(self) -> None:
+        self.items: dict[str, Any] = {}
+        self.labels: dict[str, set[tuple[str, ...]]] = {}  # of blocks, by name; an empty one for a block without
+        self.spelled: dict[str, str] = {}  # the first spelling of each name, by the name in small letters
+
+    def attribute(self, name: str, value: Any) -> str:
+        """Add an attribute; what is wrong with that, "" if nothing."""
+        if name in self.items:
+            return f'"{name}" is given twice'
+        self.items[name] = value
+        return self.spelling(name)
+
+    def block(self, path: list[str], body: dict[str, Any]) -> str:
+        """Add a block, `path` its name and labels; what is wrong with that, "" if nothing."""
+        name, labels = path[0], tuple(path[1:])
+        others = self.labels.setdefault(name, set())
+        if name in self.items and not isinstance(self.items[name], Blocks):
+            return f'"{name}" is given twice'
+        if labels in others and labels:
+            return 'the block {} "{}" is given twice'.format(name, '" "'.join(labels))
+        if others and (() in others) != (not labels):
+            return f'"{name}" is given with and without a label'
+        others.add(labels)
+        for label in reversed(labels):
+            body = {label: Blocks([body])}
+        self.items.setdefault(name, Blocks()).append(body)
+        return self.spelling(name)
+
+    def spelling(self, name: str) -> str:
+        """What is wrong with a name of blocks with labels that is there in other capitals: HCL takes them for one."""
+        first = self.spelled.setdefault(name.lower(), name)
+        if first != name and any(labels - {()} for labels in map(self.labels.get, (first, name)) if labels):
+            return f'"{name}" is "{first}" in other capitals; write them alike'
+        return ""

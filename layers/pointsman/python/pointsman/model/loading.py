@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pointsman.model.bounded_json import MOST_DEPTH, read_json
 from pointsman.model.complaints import shown
 from pointsman.model.errors import InvalidInput
-from pointsman.model.hcl import Blocks, HclError, load_hcl
+from pointsman.model.hcl import Blocks, load_hcl
+from pointsman.model.hcl_scanner import HclError
 
 if TYPE_CHECKING:
     import yaml
@@ -54,10 +55,12 @@ def load_text(text: str, name: str) -> list[Document]:
     MOST_YAML_VALUES, MOST_HCL_VALUES. A date in YAML is a string, and so are `yes`, `no`, `on` and `off`: country codes
     and switches keep their spelling.
     """
-    text = text.removeprefix("\ufeff")
-    if not text.strip():
+    if not text.removeprefix("\ufeff").strip():
         _refuse(name, None, _EMPTY)
-    kind = _FORMATS.get(name.lower().rpartition(".")[2]) or ("JSON" if text.lstrip()[0] in "{[" else "YAML")
+    kind = _FORMATS.get(name.lower().rpartition(".")[2])
+    if kind != "HCL":  # which knows no byte order mark
+        text = text.removeprefix("\ufeff")
+    kind = kind or ("JSON" if text.lstrip()[0] in "{[" else "YAML")
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
@@ -102,7 +105,7 @@ def _hcl(text: str, name: str) -> list[Any]:
     try:
         return [load_hcl(text)]
     except HclError as error:
-        _refuse(name, error.line, str(error))
+        _refuse(name, error.line or None, str(error))
 
 
 def _yaml(text: str, name: str) -> list[Any]:

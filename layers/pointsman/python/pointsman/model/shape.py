@@ -14,6 +14,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pointsman.model.complaints import shown
+from pointsman.model.hcl import Blocks
+
 _ACRONYMS = {"http": "HTTP", "id": "ID", "sni": "SNI", "ip": "IP", "ttl": "TTL"}
 
 
@@ -68,18 +71,47 @@ def _no_switch(value: Any) -> Any:
 
 
 def single_block(value: Any) -> Any:
-    """The mapping in a list of one: so HCL reads a block that is written once (`subsets { … }`)."""
+    """The mapping in a list of one: so HCL reads a block that is written once (`redirect { … }`)."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         return value[0]
     return value
 
 
+def merged(value: Any) -> Any:
+    """The mapping that several in a list are together, as blocks in HCL (`failover "v1" { … } failover "v2" { … }`)."""
+    if not (isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value)):
+        return value
+    out: dict[Any, Any] = {}
+    for each in value:
+        for key in each:
+            if key in out:
+                raise PydanticCustomError("twice", f"has {shown(key)} twice; keep one")
+        out.update(each)
+    return out
+
+
 def block_map(value: Any) -> Any:
-    """Like `single_block`, also for the named blocks inside (`subsets { v1 { … } }`); a null is an empty one."""
-    value = single_block(value)
+    """Like `merged`, also for the named blocks inside (`subsets { v1 { … } }`); a null is an empty one."""
+    value = merged(value)
     if not isinstance(value, Mapping):
         return value
     return {key: {} if inner is None else single_block(inner) for key, inner in value.items()}
+
+
+def plain_map(value: Any) -> Any:
+    """Like `merged`, for a mapping whose names nobody here knows: each single block in it is a mapping."""
+    value = merged(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Blocks) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def block_list(value: Any) -> Any:
@@ -97,5 +129,5 @@ Number = Annotated[float, BeforeValidator(_no_switch)]
 Block = BeforeValidator(single_block)
 BlockMap = BeforeValidator(block_map)
 BlockList = BeforeValidator(block_list)
-AnyMap = Annotated[dict[str, Any], Block]
-StringMap = Annotated[dict[str, str], Block]
+AnyMap = Annotated[dict[str, Any], BeforeValidator(plain_map)]
+StringMap = Annotated[dict[str, str], BeforeValidator(merged)]
