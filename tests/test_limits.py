@@ -51,8 +51,14 @@ REACHED_BY = {
             "machine/granted.py TOKENS_SECONDS",
         ],
     },
+    "tests/cli/test_remote.py": {
+        "test_who_does_not_answer_is_named_with_the_reason_and_the_way_out": [
+            "cli/remote.py PATIENCE_SECONDS",
+        ],
+    },
     "tests/model/test_tokens.py": {
         "test_what_is_no_token_is_refused": [
+            "model/tokens.py LONGEST_CERTIFICATE",
             "model/tokens.py LONGEST_NAME",
             "model/tokens.py MOST_PATTERNS",
             "model/tokens.py MOST_TOKENS",

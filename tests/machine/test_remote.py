@@ -1,6 +1,7 @@
 """The door of `up` for other machines: TLS, and a token that is for what is asked."""
 
 import json
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pointsman.cli.main import run
 from pointsman.serve.ask import NoAnswer, ask
 
-from tests.fleet.ca import CertificateAuthority
+from tests.fleet.ca import CertificateAuthority, Identity
 from tests.fleet.control_plane import POINTSMAN, Pointsman
 from tests.fleet.process import Child, wait_until
 from tests.pipeline.meshes import instance, resolver, sidecar
@@ -24,26 +25,30 @@ class Remote:
     place: tuple[str, int]
     ca: Path
     directory: Path
+    authority: CertificateAuthority
 
     def ask(self, method: str, path: str, token: str = "", body: Any = None, tls: bool = True) -> tuple[int, Any]:
         """Status and answer."""
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         sent = None if body is None else json.dumps(body).encode()
-        status, found = ask(self.place, method, path, sent, timeout=60, headers=headers, tls=tls, ca=str(self.ca))
+        context = ssl.create_default_context(cafile=self.ca) if tls else None
+        status, found = ask(self.place, method, path, sent, timeout=60, headers=headers, tls=context)
         return status, json.loads(found)
 
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[Remote]:
-    identity = CertificateAuthority(tmp_path / "ca", "td").issue_as("door", [(7, bytes([127, 0, 0, 1]))])
+    authority = CertificateAuthority(tmp_path / "ca", "td")
+    identity = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
     door = ["--remote", "127.0.0.1:0", "--tls-cert", identity.certificate, "--tls-key", identity.private_key]
+    door += ["--client-ca", authority.file]
     pointsman = Pointsman(tmp_path, "td", more=door)
     config = tmp_path / "config.json"
     config.write_text(json.dumps([resolver("web"), sidecar("client", {"DestinationName": "web"})]))
     pointsman.apply([config])
     with pointsman:
         host, _, port = pointsman.said["remote"].removeprefix("https://").rpartition(":")
-        yield Remote(pointsman, (host, int(port)), identity.ca, tmp_path)
+        yield Remote(pointsman, (host, int(port)), identity.ca, tmp_path, authority)
 
 
 def event(source: str = "agent/host-7", dc: str = "dc1", index: int = 1) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def test_other_machines_need_a_token_that_is_for_what_they_ask(
     assert remote.pointsman.send(event(index=2)), "on loopback nothing has changed"
 
 
-def test_emit_and_agents_bring_their_token(remote: Remote, capsys: pytest.CaptureFixture[str]) -> None:
+def test_emit_and_agents_bring_their_token_or_certificate(remote: Remote, capsys: pytest.CaptureFixture[str]) -> None:
     token = remote.directory / "token"
     token.write_text(make(remote, capsys, "host-7", "--role", "report") + "\n")
     url, store = f"https://127.0.0.1:{remote.place[1]}", str(remote.pointsman.store)
@@ -111,7 +116,7 @@ def test_emit_and_agents_bring_their_token(remote: Remote, capsys: pytest.Captur
     wait_until(lambda: run([*emit, *access]) == 0, "the token to be known")
     for wrong, reason in (
         (["--ca", str(remote.ca)], "a token is required"),
-        (["--token-file", str(token)], "certificate verify failed"),
+        (["--token-file", str(token)], "its certificate is not vouched for"),
         (["--token-file", str(sent), "--ca", str(remote.ca)], "holds no token"),
     ):
         capsys.readouterr()
@@ -123,7 +128,10 @@ def test_emit_and_agents_bring_their_token(remote: Remote, capsys: pytest.Captur
     services = remote.directory / "services.json"
     beside = {"sidecar_service": {"port": 20000, "check": {"id": "true", "args": ["true"], "interval": "1s"}}}
     services.write_text(json.dumps({"service": {"name": "web", "connect": beside}}))
-    who = ["--dc", "dc1", "--node", "h1", "--address", "127.0.0.1", "--to", url, *access]
+    make(remote, capsys, "h1", "--role", "report", "--certificate", "spiffe://td/agent/h1")
+    own = remote.authority.issue_as("h1", [(6, b"spiffe://td/agent/h1")])
+    shown = ["--cert", own.certificate, "--key", own.private_key, "--ca", remote.ca]
+    who = ["--dc", "dc1", "--node", "h1", "--address", "127.0.0.1", "--to", url, *shown]
     agent = Child("agent", [POINTSMAN, "agent", *who, str(services)], remote.directory)
     with agent:
 
@@ -140,3 +148,59 @@ def test_a_door_without_certificates_is_none(tmp_path: Path, capsys: pytest.Capt
     assert "give --remote, --tls-cert and --tls-key together" in capsys.readouterr().err
     assert run([*up, "--tls-cert", "none.pem", "--tls-key", "none.pem", "--listen", "127.0.0.1:0"]) == 1
     assert "none.pem" in capsys.readouterr().err
+
+
+def test_a_client_certificate_stands_for_the_token_that_has_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", "td")
+    door = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
+    options = ["--tls-cert", door.certificate, "--tls-key", door.private_key, "--client-ca", authority.file]
+    uri, dns = b"spiffe://td/agent/h1", b"h2.example"
+    clients = {
+        "its URI": authority.issue_as("h1", [(2, b"another.example"), (6, uri)]),
+        "its DNS name": authority.issue_as("h2", [(2, dns)]),
+        "its common name": authority.issue_as("h3", [(1, b"h3@td")]),
+        "a common name beside a DNS name": authority.issue_as("h4", [(2, b"nobody.example")]),
+        "a DNS name beside a URI": authority.issue_as("h6", [(2, dns), (6, b"spiffe://td/nobody")]),
+        "no name that is one": authority.issue_as("h5", [(6, uri + b"\x00"), (2, dns)]),
+    }
+    answers = {}
+    with Pointsman(tmp_path, "td", more=["--remote", "127.0.0.1:0", *options]) as pointsman:
+        url, store = pointsman.said["remote"], ["--store", str(pointsman.store)]
+        for name, certificate in (("h1", uri.decode()), ("h2", dns.decode()), ("h3", "h3"), ("h4", "h4")):
+            role = ["--role", "read" if name == "h2" else "report", "--source", f"agent/{name}"]
+            assert run(["token", "make", name, *role, "--certificate", certificate, *store]) == 0
+            assert f"with the certificate of {certificate}; made by" in capsys.readouterr().out
+        assert run(["token", "make", "h9", *role, "--certificate", "h3", *store]) == 1
+        assert 'the token "h3" has that certificate already' in capsys.readouterr().err
+        token = tmp_path / "token"
+        assert run(["token", "make", "beside", "--role", "report", *store]) == 0
+        token.write_text(capsys.readouterr().out)
+
+        def emit(identity: Identity | None, source: str, *more: str) -> str:
+            """What a sender with that certificate hears."""
+            sent = tmp_path / "event.json"
+            sent.write_text(json.dumps(event(source)))
+            shown = ["--cert", str(identity.certificate), "--key", str(identity.private_key)] if identity else []
+            capsys.readouterr()
+            code = run(["emit", "--url", url, "--ca", str(door.ca), *shown, *more, str(sent)])
+            return "let in" if code == 0 else capsys.readouterr().err
+
+        h1 = clients["its URI"]
+        wait_until(lambda: emit(h1, "agent/h1") == "let in", "the tokens to be known")
+        answers = {what: emit(each, f"agent/{each.certificate.stem}") for what, each in clients.items()}
+        assert answers.pop("its URI") == answers.pop("its common name") == "let in"
+        assert 'the token "h2" is not for report' in answers.pop("its DNS name")
+        nameless = answers.pop("no name that is one")
+        assert "a token is required" in nameless
+        assert "give --token-file, or --cert and --key" in nameless
+        assert {"has no token" in each for each in answers.values()} == {True}, answers
+        assert 'may not speak as "agent/h2"' in emit(h1, "agent/h2"), "a certificate has the bounds of its token"
+        assert emit(h1, "agent/h2", "--token-file", str(token)) == "let in", "who sends a token has that"
+        assert emit(None, "agent/h2", "--token-file", str(token)) == "let in", "nobody needs a certificate"
+
+        stranger = CertificateAuthority(tmp_path / "another", "td").issue_as("h1", [(6, uri)])
+        assert "accept the certificate of --cert?" in emit(stranger, "agent/h1")
+        assert run(["token", "revoke", "h1", *store]) == 0
+        wait_until(lambda: "has no token" in emit(h1, "agent/h1"), "the token to be revoked")

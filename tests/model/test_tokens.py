@@ -7,6 +7,7 @@ from pointsman.model import tokens as of_tokens
 from pointsman.model.errors import InvalidInput
 from pointsman.model.stored import Damaged
 from pointsman.model.tokens import (
+    LONGEST_CERTIFICATE,
     LONGEST_NAME,
     MOST_PATTERNS,
     Role,
@@ -71,6 +72,7 @@ def test_what_is_no_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a", {"datacenters": many}, f"{MOST_PATTERNS} are the most"),
         ("a", {"sources": ("a*b",)}, 'with "\\*" at the end alone'),
         ("a", {"sources": ("x" * (LONGEST_NAME + 1),)}, "is no source"),
+        ("a", {"certificate": "x" * (LONGEST_CERTIFICATE + 1)}, "--certificate: .* is no name"),
     ):
         with pytest.raises(InvalidInput, match=reason):
             made(name, **more)

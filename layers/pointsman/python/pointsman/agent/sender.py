@@ -1,7 +1,6 @@
 """Sends events to a control plane: to `pointsman up` over HTTP, to a bus of EventBridge, or to a queue of SQS."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -9,10 +8,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from pointsman.agent.access import NO_ACCESS, Access
 from pointsman.agent.outbox import Event, Refused
 from pointsman.agent.probe import reason
 from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.serve.access import NO_ACCESS, Access, ClientTls
 
 PATIENCE_S: Final = 30.0
 """Seconds to wait for an acknowledgment."""
@@ -44,26 +43,26 @@ class HttpSender:
         report: Callable[[str], None],
         access: Access = NO_ACCESS,
     ) -> None:
-        """Raises InvalidInput if the CAs cannot be read, or a token would be sent without TLS."""
+        """Raises InvalidInput if a file of `access` cannot be read, or it would be sent without TLS."""
         self._url = f"{url.rstrip('/')}/v1/events"
         self._stale, self._report = stale, report
-        if access.token and not url.startswith("https:"):
-            raise InvalidInput.single("--to", "", f"{url}: a token is sent over https alone")
-        try:
-            tls = ssl.create_default_context(cafile=access.ca or None) if url.startswith("https:") else None
-        except OSError as error:
-            raise InvalidInput.single("--ca", "", f"{access.ca}: {error.strerror or error}") from None
-        self._headers = {"content-type": "application/json"}
-        self._headers |= {"authorization": f"Bearer {access.token}"} if access.token else {}
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
-            timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
-        )
+        has_tls = url.startswith("https:")
+        access.check("--to", url, tls=has_tls)
+        self._tls = ClientTls(access) if has_tls else None
+        self._headers = {"content-type": "application/json"} | access.headers()
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S))
 
     async def send(self, event: Event) -> None:
         """Post the event."""
+        if self._tls is not None:
+            try:
+                self._tls.refresh()
+            except PointsmanError as error:
+                self._report(f"keeping the old certificate: {error}")
+        tls = self._tls.context if self._tls is not None else True
         try:
-            async with self._http.post(self._url, data=orjson.dumps(event), headers=self._headers) as answer:
+            data = orjson.dumps(event)
+            async with self._http.post(self._url, data=data, headers=self._headers, ssl=tls) as answer:
                 body = await _whole(answer.content)
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise PointsmanError(reason(error) or f"no answer within {PATIENCE_S:g} s") from None

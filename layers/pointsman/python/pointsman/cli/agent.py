@@ -11,17 +11,17 @@ from pathlib import Path
 import click
 import orjson
 
-from pointsman.agent.access import Access
 from pointsman.agent.definition import Definitions
 from pointsman.agent.files import Files
 from pointsman.agent.statement import Host, registrations
 from pointsman.cli.command import command
-from pointsman.cli.token_file import ca_option, read_token, token_file_option
+from pointsman.cli.remote import access_options, read_access
 from pointsman.model.duration import parse_duration
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
 from pointsman.model.names import is_identifier, is_ip, is_label
 from pointsman.model.words import counted
+from pointsman.serve.access import Access
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 
@@ -42,8 +42,7 @@ _log = logging.getLogger(__name__)
 @click.option("--lease", default="30s", metavar="DURATION", help="How long what is said stands. (default: 30s)")
 @click.option("--state", default="", metavar="DIR", help="Where the counter is kept, so that it never goes back.")
 @click.option("--ttl", default="", metavar="IP:PORT", help="Where applications tell of their checks of kind TTL.")
-@token_file_option
-@ca_option
+@access_options
 @click.option("--validate", is_flag=True, help="Only read the files, and say what is in them.")
 @click.option("--registrations", "register", is_flag=True, help="Only print what `pointsman apply` needs of them.")
 @click.option("--once", is_flag=True, help="Run each check once, send everything, and exit.")
@@ -58,6 +57,8 @@ def agent(
     state: str,
     ttl: str,
     token_file: str,
+    cert: str,
+    key: str,
     ca: str,
     validate: bool,
     register: bool,
@@ -98,7 +99,7 @@ def agent(
     start_log()
     path = Path(state).absolute() / "agent.json" if state else None
     try:
-        access = Access(read_token(token_file), ca)
+        access = read_access(token_file, cert, key, ca)
         return asyncio.run(_run(host, found, definitions, path, places, access, listen, once=once, leave=not stay))
     except ImportError as error:
         raise PointsmanError(f"{error}; install it with pip install 'pointsman[agent]'") from None

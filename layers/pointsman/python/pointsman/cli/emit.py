@@ -4,16 +4,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import click
-import orjson
 
 from pointsman.cli.command import command
 from pointsman.cli.ecs_tasks import ecs_tasks_option, read_ecs_tasks
-from pointsman.cli.options import engine_on, notices_option, read_text
-from pointsman.cli.token_file import ca_option, read_token, token_file_option
-from pointsman.model.errors import PointsmanError
+from pointsman.cli.options import engine_on, read_text
+from pointsman.cli.place import Place, place_options
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import SourceSettings, read_events
@@ -21,8 +19,6 @@ from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest_all
 from pointsman.pipeline.told import IGNORED, answer, effect, remarks
-from pointsman.serve.ask import NoAnswer, ask
-from pointsman.serve.listen import Listen
 
 STALE = 3
 """The exit code if an event is stale: its source already stated something else with an equal or greater Index."""
@@ -35,17 +31,7 @@ _PATIENCE_S = 30.0
 
 
 @command()
-@click.option(
-    "--url",
-    envvar="POINTSMAN_URL",
-    default="",
-    metavar="URL|unix:PATH",
-    help="A running `pointsman up` to send to.",
-)
-@click.option("--store", envvar="POINTSMAN_STORE", default="", metavar="FILE|s3://BUCKET", help="Or a store to write.")
-@token_file_option
-@ca_option
-@notices_option
+@place_options(writes=True)
 @ecs_tasks_option
 @click.option(
     "--watch",
@@ -54,7 +40,7 @@ _PATIENCE_S = 30.0
     help="FILE is what a Consul watch gave, of type=service&dc=DC&service=NAME (docs/sources.md).",
 )
 @click.argument("file", metavar="FILE|-")
-def emit(url: str, store: str, token_file: str, ca: str, notices: str, ecs_tasks: str, watch: str, file: str) -> int:
+def emit(place: Place, ecs_tasks: str, watch: str, file: str) -> int:
     """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
@@ -74,8 +60,6 @@ def emit(url: str, store: str, token_file: str, ca: str, notices: str, ecs_tasks
       consul watch -type service -service web-sidecar-proxy \\
           "pointsman emit --store pointsman.db --watch 'type=service&dc=dc1&service=web' -"
     """
-    if not (url or store):
-        raise click.UsageError("give --url or --store")
     loaded = read_json(read_text(file), "standard input" if file == "-" else file)
     if watch:
         parameters = dict(parse_qsl(watch, keep_blank_values=True))
@@ -84,11 +68,11 @@ def emit(url: str, store: str, token_file: str, ca: str, notices: str, ecs_tasks
     # Over HTTP the settings are those of `up`, and this reading only finds what is wrong before anything is sent.
     settings = SourceSettings(read_ecs_tasks(ecs_tasks))
     readings = [read_events(event, settings) for event in events]
-    if url:
-        sending = _Sending(url, read_token(token_file), ca or None)
-        outcomes = [_tell(sending.post(event)) for event in events]
+    if place.urls:
+        (remote,) = place.remotes
+        outcomes = [_tell(remote.ask("POST", ("events",), body=event, patience=_PATIENCE_S)) for event in events]
     else:
-        with engine_on(store, writes=True, notices=notices) as engine:
+        with engine_on(place.store, writes=True, notices=place.notices) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)
@@ -113,50 +97,3 @@ def _tell(told: Mapping[str, Any]) -> int:
     if told["revision"] is not None or not told["ignored"]:
         click.echo(effect(told))
     return REFUSED if told["refused"] else STALE if told["stale"] else 0
-
-
-class _Sending:
-    """Sends events to a running `pointsman up`."""
-
-    def __init__(self, url: str, token: str, ca: str | None) -> None:
-        """`token` is "" for none, `ca` a PEM file with the CAs that vouch for the server. Raises PointsmanError."""
-        self._url, self._ca = url, ca
-        self._place: Listen | tuple[str, int]
-        if url.startswith("unix:"):
-            self._place, self._prefix, host, self._tls = Listen.read(url, "--url"), "", "localhost", False
-        else:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise PointsmanError(f"{url} is neither an http or https URL nor unix:PATH")
-            self._tls = parts.scheme == "https"
-            self._place = parts.hostname, parts.port or (443 if self._tls else 80)
-            self._prefix, host = parts.path.rstrip("/"), parts.netloc
-            if token and not self._tls:
-                raise PointsmanError(f"{url}: a token is sent over https alone")
-        self._headers = {"host": host.rpartition("@")[2], "content-type": "application/json"}
-        self._headers |= {"authorization": f"Bearer {token}"} if token else {}
-
-    def post(self, event: Any) -> Any:
-        """The answer to an event. Raises PointsmanError if it is not taken in."""
-        try:
-            status, body = ask(
-                self._place,
-                "POST",
-                f"{self._prefix}/v1/events",
-                orjson.dumps(event),
-                timeout=_PATIENCE_S,
-                headers=self._headers,
-                tls=self._tls,
-                ca=self._ca,
-            )
-        except NoAnswer as error:
-            reason = f"{self._url} cannot be reached: {error}; is `pointsman up` running there?"
-            raise PointsmanError(reason) from None
-        try:
-            told = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            told = None
-        if status == 200 and isinstance(told, dict):
-            return told
-        said = told.get("error") if isinstance(told, dict) else None
-        raise PointsmanError(f"{self._url} answered {status}: {said or body.decode(errors='replace')[:200]}")

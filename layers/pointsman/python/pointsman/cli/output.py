@@ -9,12 +9,24 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.serve.progress import now_and_then
 
 
+class Lines(PointsmanError):
+    """An error of several lines, which were one for each problem where it was found."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        super().__init__("; ".join(lines))
+
+
 def report(error: BaseException) -> int | None:
     """Print an error that a user can act on, one line per problem. Returns the exit code, or None if the error is a
     defect."""
     if isinstance(error, InvalidInput):
         for problem in error.problems:
             _line(str(problem))
+        return 1
+    if isinstance(error, Lines):
+        for line in error.lines:
+            _line(line)
         return 1
     if isinstance(error, PointsmanError):
         _line(str(error))

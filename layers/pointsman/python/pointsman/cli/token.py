@@ -29,21 +29,47 @@ def token() -> None:
 @click.option("--role", "roles", multiple=True, metavar="read|report", help="What it is for; repeatable.")
 @click.option("--dc", "datacenters", multiple=True, metavar="DC", help="Only of this datacenter; repeatable.")
 @click.option("--source", "sources", multiple=True, metavar="SOURCE|PREFIX*", help="Only as this source; repeatable.")
+@click.option(
+    "--certificate",
+    default="",
+    metavar="NAME",
+    help="Whose client certificate stands for the token: its URI SAN, else its DNS SAN, else its common name.",
+)
 @click.argument("name")
-def make(store: str, roles: tuple[str, ...], datacenters: tuple[str, ...], sources: tuple[str, ...], name: str) -> int:
+def make(
+    store: str,
+    roles: tuple[str, ...],
+    datacenters: tuple[str, ...],
+    sources: tuple[str, ...],
+    certificate: str,
+    name: str,
+) -> int:
     """Make a token and print it, this once: only its digest is kept.
+
+    With --certificate there is nothing to print or to send: who shows the certificate of that name has the token, where
+    `up` knows the CA (--client-ca).
 
     `report` lets its holder send health events, `read` see the status. It works within seconds, without a restart.
 
     \b
       pointsman token make host-7 --role report --dc dc2 --source agent/host-7 --store pointsman.db > token
       pointsman token make dashboard --role read --store pointsman.db
+      pointsman token make host-8 --role report --certificate spiffe://mesh.example/agent/host-8 --store pointsman.db
     """
     secret = secret_from(secrets.token_bytes(32))
     with engine_on(store, writes=True) as engine:
-        made = new_token(name, secret, roles=roles, datacenters=datacenters, sources=sources, at=engine.now(), by=who())
+        made = new_token(
+            name,
+            secret,
+            roles=roles,
+            datacenters=datacenters,
+            sources=sources,
+            at=engine.now(),
+            by=who(),
+            certificate=certificate,
+        )
         swap_tokens(engine, lambda tokens: with_token(tokens, made))
-    click.echo(secret)
+    click.echo(_line(made) if certificate else secret)
     return 0
 
 
@@ -87,4 +113,5 @@ def _line(each: Token) -> str:
     roles = ", ".join(role for role in Role if each.has(role))
     where = f" of {', '.join(each.datacenters)}" if each.datacenters else ""
     who = f" as {', '.join(each.sources)}" if each.sources else ""
-    return f"{each.name}: {roles}{where}{who}; made by {each.by} at {each.at}"
+    shows = f", with the certificate of {each.certificate}" if each.certificate else ""
+    return f"{each.name}: {roles}{where}{who}{shows}; made by {each.by} at {each.at}"

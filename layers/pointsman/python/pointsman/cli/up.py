@@ -75,6 +75,13 @@ from pointsman.cli.options import (
 )
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --remote.")
 @click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM).")
+@click.option(
+    "--client-ca",
+    default="",
+    metavar="FILE",
+    help="The CAs of client certificates (PEM), with --remote: who shows one needs no token (`pointsman token make"
+    " --certificate`).",
+)
 def up(
     store: str,
     trust_domain: str,
@@ -96,6 +103,7 @@ def up(
     remote: str,
     tls_cert: str,
     tls_key: str,
+    client_ca: str,
 ) -> None:
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
@@ -119,6 +127,8 @@ def up(
 
     if len({bool(each) for each in (remote, tls_cert, tls_key)}) > 1:
         raise click.UsageError("give --remote, --tls-cert and --tls-key together")
+    if client_ca and not remote:
+        raise click.UsageError("--client-ca is for --remote")
     settings = MachineSettings.read(
         store=store,
         trust_domain=trust_domain,
@@ -138,6 +148,8 @@ def up(
         keep=keep,
         tasks=read_ecs_tasks(ecs_tasks),
         remote=remote,
-        tls=TlsFiles(Path(tls_cert), Path(tls_key)) if remote else None,
+        tls=TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca) if client_ca else None, optional=True)
+        if remote
+        else None,
     )
     Machine(settings).run()

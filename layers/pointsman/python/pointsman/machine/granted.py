@@ -1,4 +1,7 @@
-"""The door of `pointsman up` for other machines: who has a token is let in, to what the token is for."""
+"""The door of `pointsman up` for other machines: who has a token is let in, to what the token is for.
+
+A token is sent, or belongs to the client certificate that is shown; if there are both, the one that is sent counts.
+"""
 
 import time
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from pointsman.model.events import HealthEvent
 from pointsman.model.tokens import Role, Token, Tokens
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.tokens import read_tokens_object
+from pointsman.serve.connection import NAMES
 from pointsman.store import keys
 
 GRANT: Final = "pointsman.token"
@@ -66,15 +70,19 @@ class Granted:
         role = _NEEDED.get((scope["method"], scope["path"]))
         if role is None:
             return json_response(404, {"error": "there is no such page here"})
-        secret = _secret(scope)
-        if not secret:
+        secret, names = _secret(scope), scope.get("state", {}).get(NAMES, ())
+        if not secret and not names:
             return self._turned_away(401, "a token is required: authorization: Bearer TOKEN (`pointsman token make`)")
         try:
-            token = (await self._tokens.now()).of(secret)
+            known = await self._tokens.now()
         except PointsmanError as error:
             return json_response(503, {"error": str(error)}, {"retry-after": "1"})
-        if token is None:
+        token = known.of(secret) if secret else known.of_certificate(names)
+        if token is None and secret:
             return self._turned_away(401, "the token is unknown, or was revoked")
+        if token is None:
+            named = f"the certificate of {names[0][:200]} has no token"
+            return self._turned_away(403, f"{named} (`pointsman token make --certificate`), or it was revoked")
         if not token.has(role):
             return self._turned_away(403, f'the token "{token.name}" is not for {role.value}')
         scope[GRANT] = token

@@ -1,7 +1,8 @@
 """Tokens: who may speak to `pointsman up` from other machines, and of what.
 
-Only the digest of a token is kept: who reads the store cannot use it. A token is 256 random bits, so a plain digest is
-enough; nobody can try them all.
+A client shows that it has a token by sending it, or by the client certificate whose name the token has. Only the digest
+of a token is kept: who reads the store cannot use it. A token is 256 random bits, so a plain digest is enough; nobody
+can try them all.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,9 @@ MOST_PATTERNS: Final = 100
 LONGEST_NAME: Final = 128
 """Characters of a token's name, of the name of a source in it, and of what a client may send as a token."""
 
+LONGEST_CERTIFICATE: Final = 2_048
+"""Characters of the name of a certificate: as many as a SPIFFE id has at most."""
+
 _PREFIX: Final = "pm-"
 
 
@@ -41,7 +45,8 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Token:
     """What is known of a token. It may do what its `roles` say, for these `datacenters` and `sources` (none: all). A
-    source that ends in `*` stands for all that begin so. It was made `at` (RFC 3339), by whom `by` says."""
+    source that ends in `*` stands for all that begin so. It was made `at` (RFC 3339), by whom `by` says. Who shows a
+    certificate of the name `certificate` has it; then it has no secret, and its `digest` is ""."""
 
     name: str
     digest: str
@@ -50,6 +55,7 @@ class Token:
     sources: tuple[str, ...]
     at: str
     by: str
+    certificate: str = ""
 
     def has(self, role: Role) -> bool:
         """Whether it has this role."""
@@ -89,6 +95,11 @@ class Tokens:
                 found = each
         return found
 
+    def of_certificate(self, names: Iterable[str]) -> Token | None:
+        """The token of who shows a certificate that stands for `names`, by the first of them that has one."""
+        by_certificate = {each.certificate: each for each in self.by_name.values() if each.certificate}
+        return next((by_certificate[name] for name in names if name in by_certificate), None)
+
 
 def secret_from(random: bytes) -> str:
     """The text of a token, from 32 random bytes."""
@@ -109,8 +120,9 @@ def new_token(
     sources: Iterable[str] = (),
     at: str,
     by: str,
+    certificate: str = "",
 ) -> Token:
-    """A token, checked. Raises InvalidInput."""
+    """A token, checked, with a `secret` or the name of a `certificate`. Raises InvalidInput."""
     thing = f'token "{name[:80]}"'
     where, who = tuple(sorted(set(datacenters))), tuple(sorted(set(sources)))
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
@@ -131,14 +143,22 @@ def new_token(
         if not each or len(each) > LONGEST_NAME or "*" in each[:-1]:
             reason = f'{shown(each)} is no source: 1 to {LONGEST_NAME} characters, with "*" at the end alone'
             raise InvalidInput.single(thing, "--source", reason)
-    return Token(name, digest_of(secret), wanted, where, who, at, by)
+    if len(certificate) > LONGEST_CERTIFICATE or not certificate.isascii() or not certificate.isprintable():
+        reason = f"{shown(certificate)} is no name: up to {LONGEST_CERTIFICATE} characters of ASCII"
+        raise InvalidInput.single(thing, "--certificate", reason)
+    digest = "" if certificate else digest_of(secret)
+    return Token(name, digest, wanted, where, who, at, by, certificate)
 
 
 def with_token(tokens: Tokens, token: Token) -> Tokens:
-    """`tokens` with a new one. Raises InvalidInput if its name is taken, or there are MOST_TOKENS."""
+    """`tokens` with a new one. Raises InvalidInput if its name, or its certificate, is taken, or there are
+    MOST_TOKENS."""
     if token.name in tokens.by_name:
         reason = "there is one of that name; revoke it first, or choose another name"
         raise InvalidInput.single(f'token "{token.name}"', "", reason)
+    if token.certificate and (other := tokens.of_certificate([token.certificate])) is not None:
+        reason = f'the token "{other.name}" has that certificate already; revoke it first'
+        raise InvalidInput.single(f'token "{token.name}"', "--certificate", reason)
     if len(tokens.by_name) >= MOST_TOKENS:
         raise InvalidInput.single(f'token "{token.name}"', "", f"there are {MOST_TOKENS} already; revoke some first")
     return Tokens({**tokens.by_name, token.name: token})
@@ -155,6 +175,7 @@ def token_json(token: Token) -> Body:
     """What people may see of a token, as plain JSON values."""
     return {
         "name": token.name,
+        "certificate": token.certificate,
         "roles": sorted(each.value for each in token.roles),
         "datacenters": list(token.datacenters),
         "sources": list(token.sources),
@@ -188,4 +209,5 @@ def _read_token(name: str, body: Body) -> Token:
         texts(body, "sources"),
         text(body, "at"),
         text(body, "by"),
+        text(body, "certificate"),
     )

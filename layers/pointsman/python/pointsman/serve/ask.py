@@ -46,22 +46,19 @@ def ask(
     *,
     timeout: float,
     headers: dict[str, str],
-    tls: bool = False,
-    ca: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
     """Status and body of the answer to one request; `place` may be a name with its port.
 
-    `timeout` is in seconds, for the whole exchange. `ca` is a PEM file with the CAs that vouch for the server, None for
-    those of the system. Raises NoAnswer, also for an answer of more than MOST_ANSWER_BYTES.
+    `timeout` is in seconds, for the whole exchange. Raises NoAnswer, with its cause, also for an answer of more than
+    MOST_ANSWER_BYTES.
     """
     if isinstance(place, tuple):
         host, port = place
         where, unix = f"{host}:{port}", ""
     else:
         host, port, where, unix = place.host, place.port, str(place), place.path
-    connection = _Connection(
-        host or "localhost", port or None, unix=unix, deadline=time.monotonic() + timeout, tls=tls, ca=ca
-    )
+    connection = _Connection(host or "localhost", port or None, unix=unix, deadline=time.monotonic() + timeout, tls=tls)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -74,7 +71,7 @@ def ask(
     except TimeoutError:
         raise NoAnswer(f"{where}: no complete answer within {timeout:g} s") from None
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}") from None
+        raise NoAnswer(f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}") from error
     finally:
         connection.close()
 
@@ -82,19 +79,16 @@ def ask(
 class _Connection(http.client.HTTPConnection):
     """A connection that fails at `deadline` (by `time.monotonic`), however slowly data arrives."""
 
-    def __init__(
-        self, host: str, port: int | None, *, unix: str, deadline: float, tls: bool, ca: str | None = None
-    ) -> None:
+    def __init__(self, host: str, port: int | None, *, unix: str, deadline: float, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
-        self._unix, self._deadline, self._tls, self._ca = unix, deadline, tls, ca
+        self._unix, self._deadline, self._tls = unix, deadline, tls
 
     def connect(self) -> None:
         self.sock = self._connected()
-        if self._tls:
-            context = ssl.create_default_context(cafile=self._ca)
-            context.sslsocket_class = _UntilTls
+        if self._tls is not None:
+            self._tls.sslsocket_class = _UntilTls
             self.sock.settimeout(_left(self._deadline))
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
         self.sock.deadline = self._deadline  # type: ignore[attr-defined]
 
     def _connected(self) -> socket.socket:

@@ -1,15 +1,21 @@
-"""The URI SANs of an X.509 certificate, read from its DER.
+"""The names in an X.509 certificate, read from its DER.
 
 Neither gRPC nor Python's ssl returns them correctly: gRPC mixes DNS names and e-mail addresses with the URIs, and cuts
 URIs at a NUL; ssl fails if a name is not UTF-8. The certificate is already verified, so this only reads.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-_SEQUENCE, _OID, _OCTETS, _EXTENSIONS, _URI = 0x30, 0x06, 0x04, 0xA3, 0x86
+_SEQUENCE, _OID, _OCTETS, _EXTENSIONS, _DNS, _URI = 0x30, 0x06, 0x04, 0xA3, 0x82, 0x86
 _SUBJECT_ALT_NAME = bytes([0x55, 0x1D, 0x11])
 """2.5.29.17: https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6"""
+
+_COMMON_NAME = bytes([0x55, 0x04, 0x03])
+"""2.5.4.3: https://www.rfc-editor.org/rfc/rfc5280#appendix-A.1"""
+
+_SUBJECT = 3
+"""Place of the subject among the sequences of a certificate: signature, issuer, validity, subject."""
 
 _PRINTABLE = re.compile(rb"[\x21-\x7e]*\Z")
 
@@ -18,26 +24,64 @@ def certificate_uris(der: bytes) -> tuple[str, ...]:
     """The URI SANs of a certificate; none if one of them has characters that no URI has, or if the certificate cannot
     be read."""
     try:
-        found = [*_uris(der)]
+        return _checked(each for tag, each in _alternative_names(der) if tag == _URI)
     except ValueError:
         return ()
-    return tuple(uri.decode("ascii") for uri in found) if all(map(_PRINTABLE.match, found)) else ()
 
 
-def _uris(der: bytes) -> Iterator[bytes]:
-    """The URIs inside the certificate's extensions: https://www.rfc-editor.org/rfc/rfc5280#section-4.1"""
-    ((tag, certificate),) = _parts(der)
-    signed = next(_parts(certificate), (0, b""))
-    if (tag, signed[0]) != (_SEQUENCE, _SEQUENCE):
-        raise ValueError
-    for tag, value in _parts(signed[1]):
+def certificate_names(der: bytes) -> tuple[str, ...]:
+    """The names for which a certificate stands: its URI SANs; if it has none its DNS SANs; if it has neither its one
+    common name.
+
+    Only one kind counts, so that a certificate with a URI cannot pass for another one's common name. There are none if
+    one of them has characters that no such name has, or if the certificate cannot be read.
+    """
+    try:
+        found = [*_alternative_names(der)]
+        for kind in (_URI, _DNS):
+            if some := [each for tag, each in found if tag == kind]:
+                return _checked(some)
+        common = [*_common_names(der)]
+        return _checked(common) if len(common) == 1 else ()
+    except ValueError:
+        return ()
+
+
+def _checked(found: Iterable[bytes]) -> tuple[str, ...]:
+    some = [*found]
+    return tuple(each.decode("ascii") for each in some) if all(each and _PRINTABLE.match(each) for each in some) else ()
+
+
+def _alternative_names(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """The SANs inside the certificate's extensions, each with its tag:
+    https://www.rfc-editor.org/rfc/rfc5280#section-4.1"""
+    for tag, value in _signed(der):
         if tag == _EXTENSIONS:
             ((_, extensions),) = _parts(value)
             for _, extension in _parts(extensions):
                 (kind, name), *_, (last, octets) = _parts(extension)
                 if (kind, name, last) == (_OID, _SUBJECT_ALT_NAME, _OCTETS):
                     ((_, names),) = _parts(octets)
-                    yield from (text for each, text in _parts(names) if each == _URI)
+                    yield from _parts(names)
+
+
+def _common_names(der: bytes) -> Iterator[bytes]:
+    subject = [value for tag, value in _signed(der) if tag == _SEQUENCE][_SUBJECT : _SUBJECT + 1]
+    for each in subject:
+        for _, attributes in _parts(each):
+            for _, attribute in _parts(attributes):
+                (_, name), (_, value) = _parts(attribute)
+                if name == _COMMON_NAME:
+                    yield value
+
+
+def _signed(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """The parts of what the CA signed."""
+    ((tag, certificate),) = _parts(der)
+    signed = next(_parts(certificate), (0, b""))
+    if (tag, signed[0]) != (_SEQUENCE, _SEQUENCE):
+        raise ValueError
+    return _parts(signed[1])
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:

@@ -12,14 +12,15 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pointsman.serve.certificate import certificate_uris
+from pointsman.serve.certificate import certificate_names, certificate_uris
 from pointsman.serve.crowd import BODY_SECONDS, HEAD_SECONDS, Crowd, Stage
 from pointsman.serve.joined import JoinedWrites
 
 URIS = "pointsman.client_uris"
+NAMES = "pointsman.client_names"
 GONE = "pointsman.on_client_gone"
-"""Keys of a scope's state for what ASGI does not offer: the URI SANs of the client's certificate; a list of functions
-to call when the client disconnects."""
+"""Keys of a scope's state for what ASGI does not offer: the URI SANs of the client's certificate; the names for which
+it stands; a list of functions to call when the client disconnects."""
 
 MOST_HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers, and of anything else outside a body."""
@@ -53,7 +54,8 @@ class Connection(HttpToolsProtocol):
         own: dict[str, Any] = {GONE: self._gone}
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
-            own[URIS] = certificate_uris(tls.getpeercert(binary_form=True) or b"")
+            der = tls.getpeercert(binary_form=True) or b""
+            own[URIS], own[NAMES] = certificate_uris(der), certificate_names(der)
         self.app_state = own
         self._opened()
         self._crowd.place(self, Stage.NEW)

@@ -1,7 +1,7 @@
 """TLS of a server, which may require client certificates, and reloads its files while it runs."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,22 @@ from pointsman.model.errors import PointsmanError
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """The server's certificate chain and key, and the CAs of its clients' certificates, as PEM files. Without CAs
-    clients need no certificate."""
+    clients need no certificate, with them all do, unless that is `optional`."""
 
     certificate: Path
     private_key: Path
     client_ca: Path | None = None
+    optional: bool = False
 
     def __iter__(self) -> Iterator[Path]:
         """All of them."""
         return (each for each in (self.certificate, self.private_key, self.client_ca) if each is not None)
+
+
+def stamps(files: Iterable[Path]) -> tuple[int, ...]:
+    """What differs when one of the files has changed. Raises OSError."""
+    found = [each.stat() for each in files]
+    return tuple(number for each in found for number in (each.st_mtime_ns, each.st_ino, each.st_size))
 
 
 class _Peer(ssl.SSLObject):
@@ -53,18 +60,13 @@ class ServerTls:
         """
         files = self._files
         try:
-            now = tuple(
-                number
-                for each in files
-                for found in [each.stat()]
-                for number in (found.st_mtime_ns, found.st_ino, found.st_size)
-            )
+            now = stamps(files)
             if now == self._loaded:
                 return
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if files.client_ca is not None:
-                context.verify_mode = ssl.CERT_REQUIRED
+                context.verify_mode = ssl.CERT_OPTIONAL if files.optional else ssl.CERT_REQUIRED
                 context.sslobject_class = _Peer
                 context.load_verify_locations(files.client_ca)
             context.load_cert_chain(files.certificate, files.private_key)
