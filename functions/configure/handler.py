@@ -56,6 +56,7 @@ in_force = deployed()
 started = start()
 engine, trust_domain = started.engine, started.environment.trust_domain
 around_the_snapshot(import_config)
+gc.freeze()  # What a start made stays: no collection has to look at it again.
 gc.enable()
 
 

@@ -68,6 +68,7 @@ settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(buc
 sqs = cache(lambda: new_client(session, "sqs"))
 ecs = cache(lambda region: new_client(session, "ecs", region=region))
 around_the_snapshot(import_config, sqs, lambda: ecs(session.get_config_variable("region")))
+gc.freeze()  # What a start made stays: no collection has to look at it again.
 gc.enable()
 
 
