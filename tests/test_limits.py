@@ -158,6 +158,12 @@ REACHED_BY = {
             "adapter/report/defects.py MOST_DEFECTS",
         ],
     },
+    "tests/bootstrap/test_bootstrap_grpc.py": {
+        "test_bad_input_is_refused_with_the_field_and_the_reason": [
+            "bootstrap/parts.py LONGEST_NAME",
+            "bootstrap/server.py MOST_PLACES",
+        ],
+    },
     "tests/adapter/test_sds_on_envoy.py": {
         "test_what_is_no_certificate_changes_nothing": [
             "bootstrap/sds_files.py LARGEST_PEM_BYTES",

@@ -4,12 +4,12 @@
     GET  /healthz
 
 It answers as an adapter does but holds no polls: 200 with resources newer than the request's `version_info`, else 304
-(docs/envoy.md). 400: malformed. 404: not registered. 413: too large. 503: the resources cannot be read. After all of
-these the Envoy keeps what it has. Refusals are not delayed either, because waiting in a function costs money: the
-refresh delay in the bootstrap paces an Envoy.
+(docs/envoy.md). 400: malformed. 404: not registered. 413: too large. 503: the resources cannot be read, or this stack
+does not compute for the Envoy's datacenter. After all of these the Envoy keeps what it has. Refusals are not delayed
+either, because waiting in a function costs money: the refresh delay in the bootstrap paces an Envoy.
 
-Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_REFRESH_DELAY, the seconds from an answer to
-the next request for the same endpoints.
+Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_DATACENTERS, those to compute for (empty:
+all); POINTSMAN_REFRESH_DELAY, the seconds from an answer to the next request for the same endpoints.
 """
 
 import gc
@@ -103,6 +103,10 @@ def answer_to(event: Mapping[str, Any]) -> dict[str, Any]:
     if len(body) > MAX_BODY_BYTES:
         return refused(413, f"the request is larger than {MAX_BODY_BYTES} bytes")
     request = read_request(kind, body)
+    proxy, scope = request.asker.proxy, environment.scope
+    if not scope.has(proxy.datacenter):
+        # Envoy counts this status as a failure of this address: where it has several, it goes on to the next one.
+        return refused(503, f"{proxy} is not served here, only {', '.join(scope.datacenters)}; ask another stack")
     logger.append_keys(proxy=str(request.asker.proxy), node=request.asker.node_id[:LONGEST_ID], kind=kind.label)
     return told(request, discovery.answer(request))
 

@@ -46,9 +46,10 @@ class Adapter:
         hold: float = 30.0,
         pause: float = 0.2,
         tls: ServerTls | None = None,
+        datacenters: frozenset[str] = frozenset(),
         **options: Any,
     ) -> None:
-        self.follower = Follower(store, proxies)
+        self.follower = Follower(store, proxies, datacenters=datacenters)
         self.metrics = Metrics(
             lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
         )

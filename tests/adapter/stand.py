@@ -49,7 +49,7 @@ class Stand:
         self._ports = self._held.enter_context(Ports())
         self._gateways = places(self._ports, DATACENTERS)
         self._upstream = self._ports.take("127.0.0.1")
-        authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
+        self.authority = authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
         self._servers = gateways(authority, "s2", self._gateways)
         self.ops = f"unix:{directory / 'ops.sock'}"
         bootstrap = sidecar(self._fetch(), authority, self._ports)

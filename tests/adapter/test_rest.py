@@ -315,6 +315,16 @@ def test_what_cannot_be_answered_is_refused_with_the_reason_after_a_pause(store:
         assert Envoy(adapter).ask("clusters").status == 200
 
 
+def test_who_is_of_another_datacenter_is_refused_so_that_its_envoy_asks_elsewhere(
+    store: Remote, published: Publisher
+) -> None:
+    with Adapter(store, pause=0.05, datacenters=frozenset({"dc2", "dc3"})) as adapter:
+        reply = Envoy(adapter).ask("clusters")
+        said = "the sidecar of default/s1 in dc1 is not served here, only dc2, dc3; ask another control plane"
+        assert (reply.status, reply.json["error"]) == (503, said)
+        assert reply.seconds >= 0.05
+
+
 def test_who_is_registered_while_it_asks_is_served(store: Remote, published: Publisher) -> None:
     with Adapter(store, pause=10.0) as adapter:
         asking = Envoy(adapter, {**NODE, "cluster": "s9"}).asking("clusters")

@@ -6,8 +6,10 @@ from unittest.mock import patch
 import pytest
 from pointsman.model.errors import InvalidInput
 
+from tests.adapter.rest import NODE
 from tests.aws.harness import Aws
 from tests.aws.mesh import active, s2, start
+from tests.aws.test_discovery import ask
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,10 @@ def test_a_stack_for_some_datacenters_computes_for_those_alone(aws: Aws) -> None
     heard = [each["MessageAttributes"]["datacenter"]["StringValue"] for each in aws.messages(queue)]
     assert {*heard} == {"dc1"}
     assert aws.request("Configure", "GET", "/v1/status")[1]["datacenters"] == ["dc1"]
+    assert ask(aws, "clusters")[0] == 200
+    status, body = ask(aws, "clusters", node={**NODE, "metadata": {"datacenter": "dc2", "namespace": "default"}})
+    said = "the sidecar of default/s1 in dc2 is not served here, only dc1; ask another stack"
+    assert (status, body["error"]) == (503, said), "an Envoy with several addresses goes on to the next one"
 
 
 @pytest.mark.parametrize("function", ["Ingest", "Configure", "Reconcile"])

@@ -142,7 +142,7 @@ def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None
         (lambda: bootstrap(fetch=FetchHttp(UnixSocket("/x"), refresh_delay_ms=1)), "refresh delay: 1 ms"),
         (lambda: bootstrap(fetch=FetchHttp(UnixSocket("/x"), request_timeout_ms=10)), "request timeout: 10 ms"),
         (
-            lambda: bootstrap(fetch=FetchHttp(Address("192.0.2.1", 1), AdapterTls(SECRETS, ""))),
+            lambda: bootstrap(fetch=FetchHttp(UnixSocket("/x"), AdapterTls(SECRETS, ""))),
             "TLS: the adapter's name, a SAN of its certificate, must not be empty",
         ),
         (

@@ -7,6 +7,7 @@ from pointsman.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,
+    HostName,
     Node,
     PublicListener,
     SecretFiles,
@@ -34,14 +35,17 @@ TLS = AdapterTls(SecretFiles("/etc/identity.pem", "/etc/identity.key", "/etc/ca.
         (UnixSocket("/run/pointsman.sock"), None, True),
         (Address("10.0.0.1", 8422), "spiffe://mesh.example/ns/default/dc/dc1/svc/pointsman", True),
         (Address("10.0.0.1", 8422), "pointsman.example", True),
+        # Several, to each by its own name.
+        (HostName("xds.example", 8422), "", True),
     ],
 )
 def test_envoy_accepts_it(
-    tmp_path: Path, envoy: Path, at: Address | UnixSocket, expected: str | None, delta: bool
+    tmp_path: Path, envoy: Path, at: Address | HostName | UnixSocket, expected: str | None, delta: bool
 ) -> None:
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s1", "dc1")
     files = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
-    fetch = FetchGrpc(at, AdapterTls(files, expected) if expected else None, delta)
+    others = (Address("10.0.0.2", 8422), HostName("xds.dc3.example", 8422)) if expected == "" else ()
+    fetch = FetchGrpc(at, AdapterTls(files, expected) if expected is not None else None, delta, others)
     public = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
     bootstrap = sidecar_bootstrap(Node("s1-1", "s1", "dc1"), ADMIN, fetch, secrets=files, public=public)
     assert validate(bootstrap, tmp_path, envoy) == ""
@@ -55,7 +59,15 @@ def test_envoy_accepts_it(
         (FetchGrpc(Address("127.0.0.1", 0)), "gRPC: port 0 must be between"),
         (FetchGrpc(UnixSocket("pointsman.sock")), "gRPC: 'pointsman.sock' must be an absolute path"),
         (FetchGrpc(Address("10.0.0.1", 8422)), "'10.0.0.1' is not a loopback address: the adapter there wants TLS"),
-        (FetchGrpc(Address("10.0.0.1", 8422), AdapterTls(TLS.secrets, "")), "TLS: the adapter's name"),
+        (FetchGrpc(HostName("adapter", 8422)), "'adapter' is not a loopback address: the adapter there wants TLS"),
+        (FetchGrpc(HostName("no name", 8422), TLS), "gRPC: 'no name' must be a DNS name"),
+        (FetchGrpc(HostName(".".join(["a" * 63] * 4), 8422), TLS), "must be a DNS name"),
+        (FetchGrpc(Address("127.0.0.1", 1), others=(Address("127.0.0.1", 1),)), "gRPC: 127.0.0.1:1 is there twice"),
+        (FetchGrpc(UnixSocket("/a"), others=(HostName("localhost", 1),)), "a name and a unix socket cannot be in one"),
+        (
+            FetchGrpc(Address("127.0.0.1", 1), others=tuple(Address("127.0.0.1", 2 + each) for each in range(16))),
+            "gRPC: 17 addresses; 16 are the most",
+        ),
         (
             FetchGrpc(Address("10.0.0.1", 8422), AdapterTls(SecretFiles("a.pem", "/a.key", "/ca.pem"), "a")),
             "certificate: 'a.pem' must be an absolute path",

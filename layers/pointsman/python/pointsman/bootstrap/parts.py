@@ -1,5 +1,6 @@
 """The parts of bootstraps, addresses and certificates, and the checks of them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -9,12 +10,25 @@ from typing import Any
 TYPE = "type.googleapis.com/envoy.extensions"
 NO_LIMIT = 2**32 - 1
 
+LONGEST_NAME = 253
+"""Characters of a DNS name, its own bound."""
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?")
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """An IP address (not a name) and a TCP port."""
 
     ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """A DNS name, which Envoy resolves again and again, and a TCP port."""
+
+    name: str
     port: int
 
 
@@ -60,8 +74,19 @@ def address_problems(field: str, address: Address) -> Iterator[tuple[str, str]]:
         ip_address(address.ip)
     except ValueError:
         yield field, f"{address.ip!r} must be an IP address: a listener and a static endpoint take no names"
-    if not 1 <= address.port <= 65535:
-        yield field, f"port {address.port} must be between 1 and 65535"
+    yield from _port_problems(field, address.port)
+
+
+def name_problems(field: str, host: HostName) -> Iterator[tuple[str, str]]:
+    """The problems of `host`: `field` and a reason each."""
+    if len(host.name) > LONGEST_NAME or not _NAME.fullmatch(host.name):
+        yield field, f"{host.name!r} must be a DNS name: letters, digits, hyphens and dots"
+    yield from _port_problems(field, host.port)
+
+
+def _port_problems(field: str, port: int) -> Iterator[tuple[str, str]]:
+    if not 1 <= port <= 65535:
+        yield field, f"port {port} must be between 1 and 65535"
 
 
 def path_problems(field: str, path: str) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,8 @@ def _notices_options(command: _Command) -> _Command:
             "datacenters",
             multiple=True,
             metavar="DC",
-            help="Get notices of (for files: serve) only this datacenter; repeatable (default: of --proxy, or all).",
+            help="Serve only the Envoys of this datacenter; repeatable (default: of all). Others are refused, so that"
+            " they go on to their next address.",
         ),
         click.option(
             "--notices",
@@ -248,8 +249,6 @@ def _serve(
     given = (tls_cert, tls_key, client_ca)
     if any(given) and not all(given):
         raise click.UsageError("give --tls-cert, --tls-key and --client-ca together")
-    if datacenters and not notices:
-        raise click.UsageError("--dc only filters notices here: give --notices as well")
     settings = AdapterSettings(
         http=http,
         grpc=grpc,

@@ -1,6 +1,8 @@
 """`pointsman bootstrap`: prints the bootstrap of an Envoy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from pointsman.bootstrap.document import (
     FetchFunction,
     FetchGrpc,
     FetchHttp,
+    HostName,
     Node,
     PublicListener,
     SdsFiles,
@@ -27,6 +30,7 @@ from pointsman.bootstrap.document import (
 from pointsman.bootstrap.function import CA_BUNDLE, region_of
 from pointsman.bootstrap.here import check_here, remarks_here
 from pointsman.bootstrap.secrets import SPIRE_SOCKET, Secrets
+from pointsman.bootstrap.server import Place
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.delivery.drains import drained_clusters
@@ -62,10 +66,18 @@ def _address(field: str, text: str) -> Address:
 )
 @click.option("--files", default="", metavar="DIR", help="Fetch from the directory that `pointsman up --files` keeps.")
 @click.option(
-    "--http", default="", metavar="URL|unix:PATH", help="Or over HTTP: the address of `pointsman adapter http`."
+    "--http",
+    multiple=True,
+    metavar="URL|unix:PATH",
+    help="Or over HTTP: the address of `pointsman adapter http`. Repeatable, or with commas: the next one while the"
+    " first fails.",
 )
 @click.option(
-    "--grpc", default="", metavar="URL|unix:PATH", help="Or over gRPC: the address of `pointsman adapter grpc`."
+    "--grpc",
+    multiple=True,
+    metavar="URL|unix:PATH",
+    help="Or over gRPC: the address of `pointsman adapter grpc`. Repeatable, or with commas: the next one while the"
+    " first fails.",
 )
 @click.option("--function-url", default="", metavar="URL", help="Or from the function: the stack's DiscoveryURL.")
 @click.option("--region", default="", metavar="REGION", help="The function's region (default: from its URL).")
@@ -76,7 +88,12 @@ def _address(field: str, text: str) -> Address:
     metavar="SECONDS",
     help="Between polls of clusters and listeners (default: 0.5 over HTTP, 5 from the function, where each one costs).",
 )
-@click.option("--adapter-id", default="", metavar="SAN", help="The SAN in an https adapter's certificate.")
+@click.option(
+    "--adapter-id",
+    default="",
+    metavar="SAN",
+    help="The SAN in the certificates of https adapters (default: the name or the IP address in each URL).",
+)
 @click.option("--admin", default="127.0.0.1:19000", show_default=True, metavar="IP:PORT", help="Envoy's admin.")
 @click.option(
     "--node-id", default="", metavar="ID", help="The node id, unique for each Envoy (default: the registration's ID)."
@@ -104,8 +121,8 @@ def bootstrap(
     namespace: str,
     gateway: bool | None,
     files: str,
-    http: str,
-    grpc: str,
+    http: tuple[str, ...],
+    grpc: tuple[str, ...],
     function_url: str,
     region: str,
     ca_bundle: str,
@@ -128,8 +145,11 @@ def bootstrap(
 
     A sidecar's bootstrap contains its public listener with mutual TLS. Envoy fetches upstream listeners, clusters and
     endpoints: from files, which must exist before Envoy starts; from an adapter, at http://IP:PORT or unix:PATH on the
-    same machine, or at https://IP:PORT with the proxy's certificate; or, on AWS, from the stack's function, with
+    same machine, or at https://HOST:PORT with the proxy's certificate; or, on AWS, from the stack's function, with
     requests that Envoy signs with the credentials of its role.
+
+    Of several adapters, which are on one store, Envoy asks the first, and while that fails or refuses the proxy the
+    next one.
 
     The certificates that the bootstrap names must exist on this machine, unless the Envoy runs --elsewhere. Files that
     `pointsman up` has yet to write and ports in use are only warned about on stderr: they matter when Envoy starts.
@@ -149,6 +169,8 @@ def bootstrap(
       pointsman bootstrap gateway-1 --store s3://BUCKET --dc dc1 \\
           --function-url https://ID.lambda-url.eu-central-1.on.aws --refresh-delay 5 > gateway.json
       pointsman bootstrap s1 --store pointsman.db --dc dc1 --grpc unix:/run/pointsman.sock --sds spire > s1.json
+      pointsman bootstrap s1 --store s3://BUCKET --dc dc1 --sds spire --elsewhere \\
+          --grpc https://xds.dc1.example:8443 --grpc https://xds.dc2.example:8443 > s1.json
       envoy -c s1.json --base-id 1 --drain-time-s 60
     """
     with engine_on(store) as engine:
@@ -231,7 +253,14 @@ class _Identity:
 
 
 def _fetch(
-    *, files: str, http: str, grpc: str, function_url: str, adapter_id: str, identity: _Identity, who: ProxyId
+    *,
+    files: str,
+    http: tuple[str, ...],
+    grpc: tuple[str, ...],
+    function_url: str,
+    adapter_id: str,
+    identity: _Identity,
+    who: ProxyId,
 ) -> Fetch:
     if len([way for way in (files, http, grpc, function_url) if way]) != 1:
         raise click.UsageError(
@@ -241,9 +270,9 @@ def _fetch(
         return FetchFiles(str(Path(files).resolve() / who.directory))
     if function_url:
         return _function(function_url)
-    option, text = ("--http", http) if http else ("--grpc", grpc)
-    at, tls = _adapter(option, text, adapter_id, identity)
-    return FetchHttp(at, tls) if http else FetchGrpc(at, tls)
+    option, texts = ("--http", http) if http else ("--grpc", grpc)
+    (at, *others), tls = _adapters(option, texts, adapter_id, identity)
+    return FetchHttp(at, tls, others=tuple(others)) if http else FetchGrpc(at, tls, others=tuple(others))
 
 
 def _function(url: str) -> FetchFunction:
@@ -266,16 +295,32 @@ def _adjusted(fetch: Fetch, refresh_delay: float | None, region: str, ca_bundle:
     return fetch
 
 
-def _adapter(
-    option: str, text: str, adapter_id: str, identity: _Identity
-) -> tuple[Address | UnixSocket, AdapterTls | None]:
+def _adapters(
+    option: str, texts: Sequence[str], adapter_id: str, identity: _Identity
+) -> tuple[list[Place], AdapterTls | None]:
+    """The places in `texts`, and the TLS for them; at least one place."""
+    found = [_adapter(option, each) for text in texts for each in text.split(",")]
+    if len({secure for _, secure in found}) > 1:
+        raise click.BadParameter("give either only https://HOST:PORT or only http:// and unix:", param_hint=option)
+    secure = found[0][1]
+    tls = AdapterTls(identity.secrets("an https adapter"), adapter_id) if secure else None
+    return [place for place, _ in found], tls
+
+
+def _adapter(option: str, text: str) -> tuple[Place, bool]:
+    """The place in `text`, and whether it is reached over TLS."""
     if text.startswith("unix:"):
-        return UnixSocket(_absolute(text.removeprefix("unix:"))), None
+        return UnixSocket(_absolute(text.removeprefix("unix:"))), False
     scheme, _, place = text.rpartition("://")
     if scheme not in ("", "http", "https"):
-        raise click.BadParameter(f'"{text}" is neither http(s)://IP:PORT nor unix:PATH', param_hint=option)
-    tls = AdapterTls(identity.secrets("an https adapter"), adapter_id) if scheme == "https" else None
-    return _address(option, place.rstrip("/")), tls
+        raise click.BadParameter(f'"{text}" is neither http(s)://HOST:PORT nor unix:PATH', param_hint=option)
+    host, _, port = place.rstrip("/").rpartition(":")
+    if not host or not (port.isdecimal() and len(port) <= 5):
+        raise click.BadParameter(f'"{text}" is not HOST:PORT', param_hint=option)
+    try:
+        return Address(str(ip_address(host.strip("[]"))), int(port)), scheme == "https"
+    except ValueError:
+        return HostName(host, int(port)), scheme == "https"
 
 
 def _absolute(path: str) -> str:

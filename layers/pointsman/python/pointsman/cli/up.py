@@ -54,8 +54,8 @@ from pointsman.cli.options import (
     envvar="POINTSMAN_DATACENTERS",
     default="",
     metavar="DC,...",
-    help="Compute only for the Envoys of these (or POINTSMAN_DATACENTERS; default: of all). All config and all"
-    " events are accepted either way.",
+    help="Compute only for the Envoys of these (or POINTSMAN_DATACENTERS; default: of all), and refuse others, so that"
+    " they go on to their next address. All config and all events are accepted either way.",
 )
 @click.option(
     "--reconcile-every",

@@ -112,6 +112,7 @@ class MachineSettings:
         version = _VERSION.match(envoy_version)
         if envoy_version and not version:
             raise InvalidInput.single("--envoy-version", "", f'"{envoy_version[:80]}" is not a version like 1.40.0')
+        scope = read_scope(datacenters, "--datacenters")
         return cls(
             store,
             trust_domain,
@@ -128,8 +129,9 @@ class MachineSettings:
                 sds=read_sds(sds) if sds else None,
                 hosts=tuple(hosts),
                 max_connections=max_connections,
+                datacenters=frozenset(scope.datacenters),
             ),
-            read_scope(datacenters, "--datacenters"),
+            scope,
             Path(keep) if keep else None,
             SourceSettings(tasks) if tasks else DEFAULTS,
             Listen.read(remote, "--remote") if remote else None,

@@ -18,8 +18,8 @@ class AdapterSettings:
     and later, readable by `group` (None: the process's own); `http` and `grpc` for Envoys, `ops` for operators (IP:PORT
     or unix:PATH).
 
-    `proxies` are served from the start, others when they are registered (files: in one of the `datacenters`, empty for
-    all) or when they ask. `trust_domain` is the one required of clients' certificates, "" the store's.
+    `proxies` are served from the start, others when they are registered (files) or when they ask; only those in one of
+    the `datacenters` (empty: all). `trust_domain` is the one required of clients' certificates, "" the store's.
     `refresh_delay_ms` is the pause between two requests over HTTP for the same endpoints. `admins` are the admins of
     Envoys to watch for rejections. `sds` is the source of Envoys' secrets, None: their bootstraps. `hosts` are names of
     this machine for its pages; `max_connections` limits Envoys' connections over HTTP.

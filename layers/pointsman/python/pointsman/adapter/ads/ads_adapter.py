@@ -216,6 +216,10 @@ class AdsAdapter:
         if problem := self._gate.problem(proxy, uris):
             await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, label="certificate")
             return
+        if elsewhere := self._follower.elsewhere(proxy):
+            # Envoy counts this status as a failure of this address, and goes on to the next one.
+            await self._refuse(context, grpc.StatusCode.UNAVAILABLE, elsewhere, label="elsewhere", pause=0.0)
+            return
         if len(self._streams) >= MOST_STREAMS:
             reason = f"there are {MOST_STREAMS} streams already"
             await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, label="full")

@@ -50,8 +50,8 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # Envoys send keepalives every 30 s; by default gRPC treats more than one in five minutes as an attack.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Envoys send keepalives every 5 or 30 s; by default gRPC treats more than one in five minutes as an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 4 * MAX_METADATA_BYTES),

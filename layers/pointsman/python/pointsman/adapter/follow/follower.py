@@ -66,6 +66,7 @@ class Follower:
         self._clock = clock
         self._kept = kept
         self._replica = Replica(store, kept)
+        self._datacenters = datacenters
         self._needs, self._views = Needs(self._replica), Views(self._replica, keeps=kept is not None)
         self._discovering = Discovering(store, datacenters, clock)
         self.confirming = Confirming(clock)
@@ -84,6 +85,13 @@ class Follower:
         proxies = self.named = frozenset(proxies)
         known = kept.proxies() if kept else frozenset()
         self.add(proxies or (each for each in known if not datacenters or each.datacenter in datacenters))
+
+    def elsewhere(self, proxy: ProxyId) -> str:
+        """Why an Envoy should ask another control plane for `proxy`: this one does not serve its datacenter. "" if it
+        does."""
+        if not self._datacenters or proxy.datacenter in self._datacenters:
+            return ""
+        return f"{proxy} is not served here, only {', '.join(sorted(self._datacenters))}; ask another control plane"
 
     def add(self, proxies: Iterable[ProxyId]) -> None:
         """Follow these proxies too; the next `refresh` reads what they need."""

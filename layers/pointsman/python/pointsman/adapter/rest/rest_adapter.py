@@ -146,6 +146,10 @@ class RestAdapter:
             if problem := self._gate.problem(request.asker.proxy, client_uris(scope)):
                 await self._refuse(send, 403, problem, label="certificate")
                 return
+            if elsewhere := self._follower.elsewhere(request.asker.proxy):
+                # Envoy counts this status as a failure of this address, and goes on to the next one.
+                await self._refuse(send, 503, elsewhere, label="elsewhere")
+                return
             asked = f"answering over HTTP who asks for {request.kind.label} {request.name}".rstrip()
             with self._defects.of(request.asker.proxy, asked) as attempt:
                 await self._answer(request, scope, send)
