@@ -9,7 +9,7 @@ from pointsman.delivery.deliver import EnvoyVersion, Form, deliver_cluster
 from pointsman.delivery.endpoint_source import EndpointFiles
 from pointsman.model.entries import Mode
 from pointsman.model.instance import Instance
-from pointsman.model.keys import gateways_key, service_key
+from pointsman.model.keys import gateways_key, paths_key, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.policy import Gateways, Policy
 from pointsman.xds.assignment import place_of
@@ -32,12 +32,18 @@ def plan(mode: Mode, gateways: Gateways = "avoid", *, tiers: bool = False) -> Si
 
 
 def mesh(**gateways: str) -> dict[str, list[Instance]]:
-    """s2 well in dc2 and dc3, and the gateways of each datacenter by letters: w is well, i ill, 0 well with weight 0,
-    and a letter in capitals is at the place of the first."""
+    """s2 well in dc2 and dc3, and the gateways of each datacenter by letters: w is well, i ill, 0 well with weight 0, c
+    well and not reached from dc1, and a letter in capitals is at the place of the first."""
     found = {
         gateways_key(dc): [_gateway(i, letter, int(dc[-1])) for i, letter in enumerate(letters)]
         for dc, letters in gateways.items()
     }
+    found[paths_key("dc1")] = [
+        replace(gateway, critical=True, local=gateway.remote)
+        for dc, letters in gateways.items()
+        for letter, gateway in zip(letters, found[gateways_key(dc)], strict=True)
+        if letter == "c"
+    ]
     for dc in ("dc2", "dc3"):
         place = (f"10.{dc[-1]}.0.1", 8000)
         name = service_key(dc, ServiceName("default", "s2"))
@@ -85,6 +91,14 @@ OWN, THERE, DIRECT = "10.1.1.1", "203.0.2.1", ["10.3.0.1:8000"]
         (plan("local", "require", tiers=True), {"dc1": "iw", "dc2": "w"}, [[f"{OWN}:2"], DIRECT]),
         (plan("local", "require", tiers=True), {"dc1": "ii", "dc2": "w"}, [DIRECT, [f"{OWN}:1", f"{OWN}:2"]]),
         (plan("local", "require", tiers=True), {"dc1": "w", "dc2": "ii"}, [DIRECT, [f"{OWN}:1"]]),
+        # A path that is cut counts as an ill gateway, from elsewhere.
+        (plan("remote"), {"dc2": "cw"}, [[f"{THERE}:2"]]),
+        (plan("remote"), {"dc2": "ciw"}, [[f"{THERE}:3"]]),
+        (plan("remote"), {"dc2": "ci"}, [[f"{THERE}:1", f"{THERE}:2"]]),
+        (plan("remote"), {"dc2": "cc"}, [[f"{THERE}:1", f"{THERE}:2"]]),
+        (plan("remote", "ignore"), {"dc2": "cw"}, [[f"{THERE}:1", f"{THERE}:2"]]),
+        (plan("local"), {"dc1": "cw"}, [[f"{OWN}:1", f"{OWN}:2"]]),
+        (REMOTE, {"dc2": "cw"}, [[f"{THERE}:2"]]),
         # What a gateway forwards to: Envoy would panic with more than half of them ill.
         (REMOTE, {"dc2": "iiw"}, [[f"{THERE}:3"]]),
         (REMOTE, {"dc2": "iii"}, [[f"{THERE}:1", f"{THERE}:2", f"{THERE}:3"]]),
@@ -129,6 +143,11 @@ def test_ill_gateways_are_left_out_while_another_one_is_well(
         ),
         ("remote", {"dc1": "i", "dc2": "w", "dc3": "w"}, "dc2", "dc2: 1 of 1 healthy, through the gateways of dc2"),
         ("remote", {"dc1": "w", "dc2": "i", "dc3": "w"}, "dc3", ""),
+        ("remote", {"dc2": "c", "dc3": "w"}, "dc3", ""),
+        ("remote", {"dc2": "ci", "dc3": "w"}, "dc3", ""),
+        ("remote", {"dc2": "cw", "dc3": "w"}, "dc2", "dc2: 1 of 1 healthy, through the gateways of dc2"),
+        ("local", {"dc1": "w", "dc2": "c", "dc3": "w"}, "dc3", ""),
+        ("local", {"dc1": "w", "dc2": "c", "dc3": "c"}, "dc2", NO_WAY),
         ("none", {}, "dc2", "dc2: 1 of 1 healthy; Envoy itself chooses among these tiers"),
     ],
 )
@@ -146,14 +165,17 @@ def test_a_target_behind_no_well_gateway_is_passed_over_where_one_is_required(
     assert avoided.active == "s2.default.dc2"
 
 
-def test_a_way_that_is_required_is_read_to_its_end_and_no_other() -> None:
-    assert [each for each in plan("local", "require").inputs() if "gateways" in each] == [
-        "dc1/gateways",
-        "dc2/gateways",
-        "dc3/gateways",
-    ]
-    assert plan("remote", "require").inputs() == plan("remote").inputs()
-    assert [each for each in plan("local").inputs() if "gateways" in each] == ["dc1/gateways"]
+def test_a_way_is_read_as_far_as_the_policy_asks_and_no_further() -> None:
+    def read(mode: Mode, gateways: Gateways) -> list[str]:
+        return [each for each in plan(mode, gateways).inputs() if "gateway" in each]
+
+    cut = "dc1/service/default/gateway-paths"
+    assert read("local", "require") == ["dc1/gateways", cut, "dc2/gateways", "dc3/gateways"]
+    assert read("remote", "require") == read("remote", "avoid") == [cut, "dc2/gateways", "dc3/gateways"]
+    assert read("remote", "ignore") == ["dc2/gateways", "dc3/gateways"]
+    assert read("local", "avoid") == ["dc1/gateways"]
+    assert REMOTE.inputs() == ("dc2/gateways", cut)
+    assert ("dc1" in plan("remote").silences(), "dc1" in plan("local").silences()) == (True, False)
 
 
 def test_what_must_not_be_left_out_is_no_content() -> None:

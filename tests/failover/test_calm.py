@@ -116,7 +116,7 @@ def test_people_hear_how_long_it_takes() -> None:
     )
     target = Target("web", "", "default", "dc1")
     row = ExplainedTarget(
-        target, "", False, "", "", None, 0, 2, 2, 1, False, False, found.ranks[0], "", "", found.waits[0] - 103_000
+        target, "", False, "", "", None, 0, 0, 2, 2, 1, False, False, found.ranks[0], "", "", found.waits[0] - 103_000
     )
     assert _health(row) == "2 of 2 healthy, calm in 7 s"
 

@@ -320,6 +320,7 @@ def test_programs_get_the_same_tree() -> None:
         "mode_source": "",
         "gateways": None,
         "ill_gateways": 0,
+        "cut_gateways": 0,
         "healthy": 0,
         "total": 0,
         "active": False,

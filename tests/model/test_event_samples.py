@@ -9,7 +9,11 @@ from typing import Any, get_args, get_type_hints
 import orjson
 import pytest
 from pointsman.cli.main import run
+from pointsman.failover.paths import cut_from
+from pointsman.model.catalog import EMPTY, merge
 from pointsman.model.events import HealthEvent, Statement, parse_event
+from pointsman.model.instance import Instance
+from pointsman.model.keys import paths_key
 from pointsman.model.reported import CheckPart, NodePart, ProxyPart, ServicePart, UpstreamPart
 
 ROOT = Path(__file__).parents[2]
@@ -63,14 +67,20 @@ def test_the_sample_of_a_queue_has_an_enveloped_event_and_a_bare_one() -> None:
 
 
 def test_every_json_block_of_the_page_is_an_event() -> None:
-    listed, single, removed, empty, gateways, alive = (parse_event(orjson.loads(block)) for block in blocks("json"))
+    listed, single, removed, empty, gateways, paths, alive = map(parse_event, map(orjson.loads, blocks("json")))
     assert (listed.full, single.full, removed.full, empty.full) == (True, False, False, True)
     assert (statuses(listed), statuses(single)) == ({SIDECARS[0]: {"critical"}}, {SIDECARS[0]: {"passing"}})
     assert removed.statements == (Statement("api-1.dc1", SIDECARS[0], None, None),)
     assert empty.statements == ()
     assert gateways.service is None
+    of_gateway, as_seen = catalog_of(gateways), catalog_of(paths)
+    assert cut_from("dc2", {paths_key("dc2"): as_seen}) == {each.remote for each in of_gateway}
     assert (alive.is_alive, alive.lease_ms) == (True, 30_000)
     assert listed.index < single.index < removed.index < empty.index
+
+
+def catalog_of(event: HealthEvent) -> list[Instance]:
+    return merge(EMPTY, event).instances(event.service.name if event.service else "")
 
 
 def fields() -> Iterator[str]:

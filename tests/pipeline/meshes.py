@@ -134,6 +134,21 @@ def gateway_instance(number: int = 1, status: str = "passing") -> Document:
     }
 
 
+def path(number: int = 1, status: str = "passing") -> Document:
+    """The mesh gateway of this number, as an observer elsewhere reaches it."""
+    return {
+        "Node": {"Node": "observer", "Address": "10.7.0.1"},
+        "Service": {
+            "ID": f"203.0.113.{number}:443",
+            "Service": "gateway-paths",
+            "Connect": {"Native": True},
+            "Address": f"203.0.113.{number}",
+            "Port": 443,
+        },
+        "Checks": [{"CheckID": "tcp", "Status": status}],
+    }
+
+
 def event(
     service: str | None,
     index: int,

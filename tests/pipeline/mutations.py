@@ -309,6 +309,27 @@ _MANIFESTS = [
 ]
 _ROSTERS = [
     Mutation(
+        "what observers say of gateways reaches the gateways that forward to them",
+        "pipeline/rosters.py",
+        "    if datacenter not in root.gateways:\n        return {}\n",
+        "    return {}\n",
+        "test_paths.py::test_where_a_path_is_cut_the_gateway_is_avoided_and_a_datacenter_that_nobody_reaches_is_left",
+    ),
+    Mutation(
+        "what observers say of gateways that appear reaches the gateways that forward to them",
+        "pipeline/rosters.py",
+        "            if fresh:\n",
+        "            if False:\n",
+        "test_paths.py::test_who_tells_of_gateways_while_they_appear_is_heard",
+    ),
+    Mutation(
+        "observers that fall silent are settled for the gateways too",
+        "pipeline/lapses.py",
+        "        if is_paths_key(catalog):\n",
+        "        if False:\n",
+        "test_paths.py::test_who_is_silent_counts_only_where_nobody_else_speaks",
+    ),
+    Mutation(
         "a damaged manifest of what no config has ends",
         "pipeline/manifests.py",
         "        if stored is None or isinstance(current",
@@ -534,7 +555,7 @@ _CONFIGURE = [
     Mutation(
         "what was deleted is gone",
         "pipeline/configure.py",
-        "registrations |= {name: None} if there else {}",
+        "registrations |= {name: None} if known is not None else {}",
         "registrations |= {}",
         "test_configure.py::test_a_change_of_everything_is_published_many_at_a_time",
     ),
@@ -750,8 +771,8 @@ _POLICIES = [
     Mutation(
         "a target without a way through well gateways ranks below the others where one is required",
         "failover/rank.py",
-        'reachable=plan.policy.gateways != "require" or _is_reachable(plan, measured.target, instances),',
-        "reachable=True,",
+        "        reachable=reachable,\n",
+        "        reachable=True,\n",
         "test_policy.py::test_the_gateways_of_another_datacenter_count_as_soon_as_the_policy_asks_for_them",
     ),
     Mutation(

@@ -38,6 +38,7 @@ from tests.pipeline.meshes import (
     gateway_instance,
     instance,
     namespace,
+    path,
     policy,
     proxy_defaults,
     resolver,
@@ -185,6 +186,8 @@ class Teller:
         tell: Callable[[], What] = self._one_of(
             lambda: Batch([self._policy()]),
             self._wake,
+            self._lapse,
+            lambda: self._paths(where, index),
             lambda: self._gateways(where, index),
             lambda: self._webs(where, index),
         )
@@ -202,6 +205,11 @@ class Teller:
         """All gateways of a datacenter: one, both or none of them well."""
         statuses = self._one_of(("critical", "critical"), ("passing", "critical"), ("passing", "passing"))
         return event(None, index, [gateway_instance(i, each) for i, each in enumerate(statuses, 1)], dc=where)
+
+    def _paths(self, where: str, index: int) -> HealthEvent:
+        """How an observer in a datacenter reaches the gateways of others, until it is silent."""
+        seen = [path(i, self._one_of("passing", "critical", "critical")) for i in (1, 2) if self._chance(0.8)]
+        return event("gateway-paths", index, seen, dc=where, source=self._one_of("one", "two"), lease="30s")
 
     def _policy(self) -> Document:
         fields = {

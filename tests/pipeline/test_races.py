@@ -46,6 +46,7 @@ def test_a_reader_who_knows_what_a_head_does_not_and_the_other_way_round_reads_a
         "dc1/service/default/web": 2,
         "dc2/service/default/web": 1,
         "dc2/gateways": 0,
+        "dc1/service/default/gateway-paths": 0,
     }
     assert place.promises.broken == []
     assert published(place.objects) == rebuilt(place.objects)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
-from pointsman.model.keys import gateway_plan_key, gateways_key, service_key, sidecar_plan_key
+from pointsman.model.keys import gateway_plan_key, gateways_key, paths_key, service_key, sidecar_plan_key
 from pointsman.model.names import Target, datacenter_sni
 from pointsman.model.orders import drain_scope, freeze_scope, pin_scope
 from pointsman.model.policy import NO_POLICY, Policy, policy_json, read_policy
@@ -95,15 +95,22 @@ class SidecarPlan:
 
     @cached_property
     def _inputs(self) -> tuple[str, ...]:
-        gateways = {each.gateways(self.datacenter) for each in self.targets} - {None}
+        gateways = {key for each in self.targets if (key := each.gateways(self.datacenter)) is not None}
         if self.policy.gateways == "require":
             gateways |= {key for each in self.targets for key in each.way(self.datacenter)}
-        return tuple(sorted({each.instances for each in self.targets} | {key for key in gateways if key}))
+        if self.policy.gateways != "ignore" and gateways - {gateways_key(self.datacenter)}:
+            gateways.add(paths_key(self.datacenter))
+        return tuple(sorted({each.instances for each in self.targets} | gateways))
 
     def silences(self) -> frozenset[str]:
-        """The datacenters whose silent sources the choice among its targets depends on; none where there is no
-        choice."""
-        return frozenset(each.target.datacenter for each in self.targets) if len(self.targets) > 1 else frozenset()
+        """The datacenters whose silent sources it depends on: those of the targets that it chooses among, and its own
+        where gateways of others are avoided."""
+        return self._silences
+
+    @cached_property
+    def _silences(self) -> frozenset[str]:
+        chosen = {each.target.datacenter for each in self.targets} if len(self.targets) > 1 else set()
+        return frozenset(chosen | ({self.datacenter} if paths_key(self.datacenter) in self._inputs else set()))
 
     @cached_property
     def orders(self) -> frozenset[str]:
@@ -177,13 +184,18 @@ class GatewayRemotePlan:
         """The name of the Cluster."""
         return datacenter_sni(self.remote, trust_domain)
 
-    def inputs(self) -> tuple[str, ...]:
+    @property
+    def gateways(self) -> str:
         """The key of the other datacenter's gateways."""
-        return (gateways_key(self.remote),)
+        return gateways_key(self.remote)
+
+    def inputs(self) -> tuple[str, ...]:
+        """The keys of the other datacenter's gateways, and of how they are reached."""
+        return (self.gateways, paths_key(self.datacenter))
 
     def silences(self) -> frozenset[str]:
-        """None: gateways forward to what there is."""
-        return frozenset()
+        """Its own datacenter, where observers say which gateways they reach."""
+        return frozenset({self.datacenter})
 
     @property
     def orders(self) -> frozenset[str]:

@@ -10,10 +10,12 @@ from pointsman.chain.graph import Chain, Overrides, ResolverNode, SplitterNode
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
 from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
+from pointsman.failover.paths import cut_from
 from pointsman.failover.rank import NO_FACTS, PLACES, Facts, Rank
 from pointsman.failover.selection import select
 from pointsman.failover.sentence import sentence
 from pointsman.model.entries import Mode
+from pointsman.model.keys import gateways_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.orders import Order
 from pointsman.model.policy import Policy
@@ -27,6 +29,8 @@ class ExplainedTarget:
     `mode_source` is where the gateway mode comes from: "upstream override", "proxy override", "service-defaults",
     "proxy-defaults", or "" if nothing sets it or the target is in its callers' datacenter. `gateways` is how many mesh
     gateways its traffic can go through, None if it goes directly, and `ill_gateways` how many of them are not well.
+    `cut_gateways` is how many gateways of its own datacenter nobody in that of its callers reaches, as far as that
+    matters here.
     `total` counts the instances that the target's filter keeps, `healthy` the healthy ones among them, `needed` how
     many the policy wants. `silent` is whether all that is known of it comes from silent sources. `drained` and
     `pinned` are the ids of the orders that say so, "" if none does. `calm_in_ms` is for how long it still waits behind
@@ -40,6 +44,7 @@ class ExplainedTarget:
     mode_source: str
     gateways: int | None
     ill_gateways: int
+    cut_gateways: int
     healthy: int
     total: int
     needed: int
@@ -169,6 +174,7 @@ def _resolver(
     chain: Chain, key: str, node: ResolverNode, *, plan: SidecarPlan, instances: Instances, facts: Facts
 ) -> ExplainedResolver:
     selection = select(plan, instances, facts)
+    cut = cut_from(plan.datacenter, instances)
 
     def waits(i: int) -> bool:
         return not selection.ranks[i].calm and i in selection.waits
@@ -178,6 +184,7 @@ def _resolver(
         found = chain.targets[measured.target.target.id]
         gateways = measured.target.gateways(plan.datacenter)
         through = None if gateways is None else [each for each in instances.get(gateways, ()) if each.counts]
+        there = () if gateways is None else instances.get(gateways_key(measured.target.target.datacenter), ())
         targets.append(
             ExplainedTarget(
                 target=found.target,
@@ -187,6 +194,7 @@ def _resolver(
                 mode_source=found.mode_source,
                 gateways=None if through is None else len(through),
                 ill_gateways=sum(not is_well(each) for each in through or ()),
+                cut_gateways=sum(each.counts and each.remote in cut for each in there),
                 healthy=measured.healthy,
                 total=len(measured.instances),
                 needed=plan.policy.needed(len(measured.instances)),
@@ -276,6 +284,7 @@ def _target_json(explained: ExplainedTarget) -> dict[str, Any]:
         "mode_source": explained.mode_source,
         "gateways": explained.gateways,
         "ill_gateways": explained.ill_gateways,
+        "cut_gateways": explained.cut_gateways,
         "healthy": explained.healthy,
         "total": explained.total,
         "active": explained.active,

@@ -139,7 +139,8 @@ def _way(explanation: Explanation, each: ExplainedTarget) -> str:
     where = explanation.used_from if each.mode == "local" else each.target.datacenter
     gateways = "gateway" if each.gateways == 1 else "gateways"
     ill = f", {each.ill_gateways} of them ill" if each.ill_gateways else ""
-    return f"through {each.gateways or 'no'} {each.mode} {gateways} in {where}{ill}{by}"
+    cut = f", {each.cut_gateways} in {each.target.datacenter} not reached" if each.cut_gateways else ""
+    return f"through {each.gateways or 'no'} {each.mode} {gateways} in {where}{ill}{cut}{by}"
 
 
 def _route(route: Route, otherwise: str) -> str:

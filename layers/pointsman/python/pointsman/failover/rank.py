@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from operator import not_
 from typing import NamedTuple
 
-from pointsman.chain.plan import PlanTarget, SidecarPlan
-from pointsman.failover.health import is_well
+from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.measured import Instances, Measured
+from pointsman.failover.paths import cut_from, is_usable
+from pointsman.model.keys import gateways_key
 from pointsman.model.orders import Order
 
 
@@ -78,13 +79,14 @@ def ranks(
     plan: SidecarPlan, measured: Sequence[Measured], instances: Instances, facts: Facts = NO_FACTS
 ) -> tuple[Rank, ...]:
     """The ranks of the targets of `plan`, in the order of the plan. `measured` are counted from `instances`."""
-    return tuple(_rank(plan, i, each, instances, facts=facts) for i, each in enumerate(measured))
+    reachable = _reachable(plan, measured, instances)
+    return tuple(_rank(plan, i, each, reachable[i], facts=facts) for i, each in enumerate(measured))
 
 
-def _rank(plan: SidecarPlan, i: int, measured: Measured, instances: Instances, *, facts: Facts) -> Rank:
+def _rank(plan: SidecarPlan, i: int, measured: Measured, reachable: bool, *, facts: Facts) -> Rank:
     return Rank(
         healthy=measured.healthy > 0,
-        reachable=plan.policy.gateways != "require" or _is_reachable(plan, measured.target, instances),
+        reachable=reachable,
         undrained=i not in facts.drained,
         heard=measured.heard > 0,
         pinned=not facts.pinned or i in facts.pinned,
@@ -95,11 +97,16 @@ def _rank(plan: SidecarPlan, i: int, measured: Measured, instances: Instances, *
     )
 
 
-def _is_reachable(plan: SidecarPlan, target: PlanTarget, instances: Instances) -> bool:
-    """Whether a gateway of each datacenter on the way is well."""
-    return all(
-        any(each.counts and is_well(each) for each in instances.get(key, ())) for key in target.way(plan.datacenter)
-    )
+def _reachable(plan: SidecarPlan, measured: Sequence[Measured], instances: Instances) -> list[bool]:
+    """Of each target, whether a gateway of each datacenter on the way can be used, or the policy does not ask."""
+    if plan.policy.gateways != "require":
+        return [True for _ in measured]
+    own, cut = gateways_key(plan.datacenter), cut_from(plan.datacenter, instances)
+
+    def is_open(key: str) -> bool:
+        return any(each.counts and is_usable(each, cut, is_own=key == own) for each in instances.get(key, ()))
+
+    return [all(map(is_open, each.target.way(plan.datacenter))) for each in measured]
 
 
 def as_tier(rank: Rank, measured: Measured) -> Rank:

@@ -8,6 +8,7 @@ and no key lies under another, as `a/b` lies under `a`: object stores that keep 
 |---|---|
 | `dc1/service/default/web` | the instances of a service in a datacenter |
 | `dc1/gateways` | a datacenter's mesh gateways: their instances, and what their proxies share |
+| `dc1/service/default/gateway-paths` | the mesh gateways of other datacenters, as they are reached from this one |
 | `dc1/silent` | the silent sources of a datacenter |
 | `dc1/sidecar/default/web` | the sidecars of a service in a datacenter |
 | `dc1/gateway/gw-1` | one mesh gateway |
@@ -15,7 +16,10 @@ and no key lies under another, as `a/b` lies under `a`: object stores that keep 
 | `dc1/gateway/web.default.dc1` | a cluster as the mesh gateways of a datacenter see it |
 """
 
-from pointsman.model.names import ServiceName, is_identifier, is_label
+from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAY_PATHS, ServiceName, is_identifier, is_label
+
+PATHS = ServiceName(DEFAULT_NAMESPACE, GATEWAY_PATHS)
+"""The service whose instances say which mesh gateways of other datacenters are reached. Nobody calls it."""
 
 
 def service_key(datacenter: str, service: ServiceName) -> str:
@@ -26,6 +30,11 @@ def service_key(datacenter: str, service: ServiceName) -> str:
 def gateways_key(datacenter: str) -> str:
     """The key of a datacenter's mesh gateways: `dc1/gateways`."""
     return f"{datacenter}/gateways"
+
+
+def paths_key(datacenter: str) -> str:
+    """The key of what observers in a datacenter say of the mesh gateways of others."""
+    return service_key(datacenter, PATHS)
 
 
 def silence_key(datacenter: str) -> str:
@@ -84,6 +93,11 @@ def is_gateways_key(key: str) -> bool:
     """Whether `key` is that of a datacenter's mesh gateways."""
     datacenter, _, rest = key.partition("/")
     return rest == "gateways" and is_label(datacenter)
+
+
+def is_paths_key(key: str) -> bool:
+    """Whether `key` is that of what observers in a datacenter say of the mesh gateways of others."""
+    return service_in(key) == PATHS
 
 
 def service_in(key: str) -> ServiceName | None:

@@ -26,6 +26,13 @@ service of that name could not have sidecars: they would count as gateways."""
 
 GATEWAYS_REASON = f'is "{GATEWAYS}", the name of mesh gateways; no service of that name has sidecars, rename it'
 
+GATEWAY_PATHS = "gateway-paths"
+"""The service as whose instances observers in a datacenter tell which mesh gateways of others they reach."""
+
+GATEWAY_PATHS_REASON = (
+    f'is "{GATEWAY_PATHS}", as which observers tell of gateways; no service of that name has sidecars, rename it'
+)
+
 SHARED_GATEWAY_ID = "mesh"
 """Stands for a gateway's id in the SPIFFE id of a certificate that all gateways of a datacenter share."""
 

@@ -12,6 +12,8 @@ from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.names import (
     DEFAULT_NAMESPACE,
+    GATEWAY_PATHS,
+    GATEWAY_PATHS_REASON,
     GATEWAYS,
     GATEWAYS_REASON,
     SHARED_GATEWAY_ID,
@@ -201,6 +203,8 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
         label("Service.Proxy.DestinationServiceName", service.proxy.destination_service_name)
         if service.proxy.destination_service_name == GATEWAYS:
             out.append(("Service.Proxy.DestinationServiceName", GATEWAYS_REASON))
+        if service.proxy.destination_service_name == GATEWAY_PATHS:
+            out.append(("Service.Proxy.DestinationServiceName", GATEWAY_PATHS_REASON))
     bound: dict[tuple[str, int], int] = {}
     for i, upstream in enumerate(service.proxy.upstreams):
         at = f"Service.Proxy.Upstreams[{i}]"

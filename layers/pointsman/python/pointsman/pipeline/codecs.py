@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pointsman.chain.plan import Plan, plan_json, read_plan
-from pointsman.model.keys import is_gateways_key
+from pointsman.model.keys import is_gateways_key, is_paths_key
 from pointsman.model.names import ServiceName
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest, manifest_json, read_manifest
 
@@ -92,7 +92,7 @@ def _decode_manifest(key: str, body: Any) -> SidecarOrGateway:
 def index_body(source: str, entry: PlanEntry) -> dict[str, Any] | None:
     """What the index says of a plan that reads the catalog `source`: the plan itself, or None if nearly all plans read
     that catalog (see `load.readers_of`)."""
-    return None if is_gateways_key(source) else entry.json()
+    return None if is_gateways_key(source) or is_paths_key(source) else entry.json()
 
 
 Readers = Mapping[str, dict[str, Any] | None]

@@ -1,11 +1,12 @@
 """Ingest: from health events to catalogs to published heads. All waiting events are one pass."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from pointsman.model.events import HealthEvent
+from pointsman.model.keys import PATHS
 from pointsman.model.lease import Lease, heard_again, published_again
 from pointsman.model.since import timed
 from pointsman.model.stale import Stale
@@ -17,7 +18,7 @@ from pointsman.pipeline.lapses import readers_of_lease
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.moved import Moved, MovedManifest
 from pointsman.pipeline.recording import Recorded, catalog_key, record
-from pointsman.pipeline.rosters import Appeared, publish_roster, remote_job, service_job
+from pointsman.pipeline.rosters import Appeared, publish_roster, remote_job, remote_jobs, service_job
 from pointsman.pipeline.settle import Settled, Unsettled, settle
 from pointsman.pipeline.silences import DamagedSilence, read_silence_object, swap_silence, swap_silences
 from pointsman.store import keys
@@ -270,7 +271,10 @@ class _Pass:
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
     """The plans of `root` in scope that read the event's catalog."""
     jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
-    if event.service is not None:
+    extra: Iterable[PlanEntry | None]
+    if event.service == PATHS:
+        extra = remote_jobs(engine, root, event.datacenter).values()
+    elif event.service is not None:
         extra = [service_job(root, event.datacenter, event.service)]
     else:
         extra = [remote_job(root, datacenter, event.datacenter) for datacenter in root.gateways]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pointsman.chain.entryset import references
 from pointsman.model.entries import Entry
 from pointsman.model.errors import InvalidInput
-from pointsman.model.keys import datacenter_of, service_in
+from pointsman.model.keys import PATHS, datacenter_of, service_in
 from pointsman.model.names import ServiceName
 from pointsman.model.resolver import ServiceResolver
 from pointsman.pipeline.config import Config
@@ -59,7 +59,7 @@ def known_names(engine: Engine, config: Config) -> Known:
     for listed in engine.store.list(keys.CATALOG):
         source = keys.source_of(listed.key)
         datacenters.add(datacenter_of(source))
-        if (service := service_in(source)) is not None:
+        if (service := service_in(source)) is not None and service != PATHS:
             services.add(service)
     return Known(frozenset(services), frozenset(datacenters))
 

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pointsman.model.keys import is_paths_key
 from pointsman.model.lease import Lease, Place, heard_again, published_again, silenced
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.renewals import read_lease_object
+from pointsman.pipeline.rosters import remote_jobs
 from pointsman.pipeline.settle import Settled, settle
 from pointsman.pipeline.silences import swap_silences
 from pointsman.store import keys
@@ -79,4 +81,6 @@ def readers_of_lease(engine: Engine, root: Root, lease: Lease) -> Mapping[str, P
     jobs: dict[str, PlanEntry] = {}
     for catalog in catalogs:
         jobs |= readers_of(engine.objects, root, catalog)
+        if is_paths_key(catalog):
+            jobs |= remote_jobs(engine, root, lease.datacenter)
     return engine.scope.of({key: job for key, job in jobs.items() if lease.datacenter in job.plan.silences()})

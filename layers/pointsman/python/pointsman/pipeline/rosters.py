@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, PlanTarget
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import (
+    PATHS,
     cluster_of,
     datacenter_of,
     gateway_plan_key,
@@ -47,7 +49,7 @@ class RosterFull(PointsmanError):
 
 def service_job(root: Root, datacenter: str, service: ServiceName) -> PlanEntry | None:
     """The plan of a service for the gateways of its datacenter; None if there are none."""
-    if datacenter not in root.gateways or service.namespace not in root.namespaces:
+    if datacenter not in root.gateways or service.namespace not in root.namespaces or service == PATHS:
         return None
     generation = max(root.gateways[datacenter], root.namespaces[service.namespace])
     target = Target(service.name, "", service.namespace, datacenter)
@@ -59,6 +61,18 @@ def remote_job(root: Root, datacenter: str, remote: str) -> PlanEntry | None:
     if datacenter not in root.gateways or remote == datacenter:
         return None
     return PlanEntry(GatewayRemotePlan(datacenter, remote), root.gateways[datacenter])
+
+
+def remote_jobs(engine: Engine, root: Root, datacenter: str) -> dict[str, PlanEntry]:
+    """The plans of all other datacenters' gateways that the roster of `datacenter` names, by key: those that change
+    with how they are reached from there. Raises StoreUnavailable."""
+    if datacenter not in root.gateways:
+        return {}
+    try:
+        roster = engine.rosters.read(engine.store.get(keys.gateways_manifest(datacenter)), engine.now())
+    except NewerSchema:
+        return {}
+    return _remote(root, datacenter=datacenter, remotes=roster.manifest.datacenters if roster.manifest else ())
 
 
 @dataclass(slots=True)
@@ -84,6 +98,7 @@ def publish_roster(
     followers.
     """
     out = PublishedRoster()
+    fresh: set[str] = set()
     name = keys.gateways_manifest(datacenter)
     for _ in range(ATTEMPTS):
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
@@ -122,15 +137,25 @@ def publish_roster(
             # The heads were settled for a newer config than the roster was made for: it might name too many.
             continue
         if wanted == old:
+            if fresh:
+                # Who told how they are reached may have read the roster before it named them.
+                jobs = partial(_remote, datacenter=datacenter, remotes=fresh)
+                out.settled = out.settled.then(settle(engine, jobs))
             there = stored.get(name)
             out.stands = moved_manifest(name, there.data) if there is not None and old is not None else None
             return out
         assert wanted is not None
+        fresh |= set(wanted.datacenters) - set(old.datacenters if old else ())
         # Even a write that won is checked once more: if the config changed just before it, its writer may have found
         # nothing to change.
         write = Write(name, seal(manifest_json(wanted), serial + 1, engine.nonce()), etag)
         out.changed |= engine.store.put(write).etag is not None
     raise Contended(f"the manifest of the gateways of {datacenter} is contended; run the event again")
+
+
+def _remote(root: Root, *, datacenter: str, remotes: Iterable[str]) -> dict[str, PlanEntry]:
+    found = [remote_job(root, datacenter, each) for each in sorted(remotes)]
+    return {job.plan.key: job for job in found if job is not None}
 
 
 def _ended(old: GatewaysManifest | None, root: Root, era: Era) -> GatewaysManifest | None:

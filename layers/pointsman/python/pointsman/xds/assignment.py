@@ -11,8 +11,9 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from pointsman.chain.plan import GatewayRemotePlan, GatewayServicePlan, Plan, SidecarPlan
-from pointsman.failover.health import health_and_weight, is_well
+from pointsman.failover.health import health_and_weight
 from pointsman.failover.measured import Instances, Measured, measure
+from pointsman.failover.paths import Place, cut_from, is_usable
 from pointsman.failover.selection import Selection
 from pointsman.model.instance import Instance
 
@@ -43,25 +44,28 @@ def sidecar_assignment(
 
 
 def avoided(plan: Plan, selection: Selection | None, instances: Instances) -> tuple[Avoided, ...]:
-    """The mesh gateways in the load assignment of `plan` that get no traffic: those that are ill, as long as another
-    one of their tier is well. `selection` is that of a sidecar's plan."""
+    """The mesh gateways in the load assignment of `plan` that get no traffic: those that are ill, or not
+    reached, as long as another one of their tier is neither. `selection` is that of a sidecar's plan."""
     if isinstance(plan, SidecarPlan) and selection is not None:
         if plan.policy.gateways == "ignore":
             return ()
+        cut = cut_from(plan.datacenter, instances)
         return tuple(
             each
             for tier, i in enumerate(selection.tiers)
             if (key := plan.targets[i].gateways(plan.datacenter)) is not None
-            for each in _ill(tier, instances.get(key, ()), is_own=plan.targets[i].mode == "local")
+            for each in _ill(tier, instances.get(key, ()), cut, is_own=plan.targets[i].mode == "local")
         )
     if isinstance(plan, GatewayRemotePlan):
-        (key,) = plan.inputs()
-        return tuple(_ill(0, instances.get(key, ()), is_own=False))
+        cut = cut_from(plan.datacenter, instances)
+        return tuple(_ill(0, instances.get(plan.gateways, ()), cut, is_own=False))
     return ()
 
 
-def _ill(tier: int, gateways: Sequence[Instance], *, is_own: bool) -> Iterable[Avoided]:
-    through = [(each.local if is_own else each.remote, is_well(each)) for each in _counting(gateways)]
+def _ill(tier: int, gateways: Sequence[Instance], cut: frozenset[Place], *, is_own: bool) -> Iterable[Avoided]:
+    through = [
+        (each.local if is_own else each.remote, is_usable(each, cut, is_own=is_own)) for each in _counting(gateways)
+    ]
     well = {place for place, healthy in through if healthy}
     if not well or len(well) == len(through):
         return []
@@ -76,10 +80,8 @@ def gateway_assignment(
     if isinstance(plan, GatewayServicePlan):
         places = [(*each.local, healthy, weight) for each, healthy, weight in measure(plan.target, instances).instances]
     else:
-        (key,) = plan.inputs()
-        places = [
-            (*each.remote, *health_and_weight(each, only_passing=False)) for each in _counting(instances.get(key, ()))
-        ]
+        found = _counting(instances.get(plan.gateways, ()))
+        places = [(*each.remote, *health_and_weight(each, only_passing=False)) for each in found]
     return ClusterLoadAssignment(cluster_name=plan.cluster_name(trust_domain), endpoints=[_group(places, 0)])
 
 

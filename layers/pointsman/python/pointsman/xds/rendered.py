@@ -22,7 +22,7 @@ from pointsman.failover.measured import Instances
 from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.model.entries import Entry
 from pointsman.model.instance import Instance, read_instance
-from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
+from pointsman.model.keys import PATHS, datacenter_of, gateways_key, is_gateways_key, service_in, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.registered import health_shapes, service_of
 from pointsman.model.registration import Registration
@@ -98,7 +98,9 @@ def render_gateway(entries: EntrySet, registration: Registration, instances: Ins
     datacenter = registration.datacenter
     remotes = sorted({datacenter_of(key) for key in instances if is_gateways_key(key)} - {datacenter})
     services = [
-        service for key in instances if datacenter_of(key) == datacenter and (service := service_in(key)) is not None
+        service
+        for key in instances
+        if datacenter_of(key) == datacenter and (service := service_in(key)) not in (None, PATHS)
     ]
     plans: dict[str, Plan] = {**gateway_plans(entries, datacenter, services)}
     plans |= {plan.key: plan for plan in (GatewayRemotePlan(datacenter, remote) for remote in remotes)}

@@ -1,0 +1,35 @@
+"""Which mesh gateways of other datacenters are reached from one (docs/failover.md, "Paths that are cut").
+
+Observers in a datacenter say so with the instances of a service: each stands for one gateway, at the address and port
+where that is reached, as one observer sees it.
+"""
+
+from pointsman.failover.health import is_well
+from pointsman.failover.measured import Instances
+from pointsman.model.instance import Instance
+from pointsman.model.keys import paths_key
+
+Place = tuple[str, int]
+"""The address and port of a gateway."""
+
+
+def cut_from(datacenter: str, instances: Instances) -> frozenset[Place]:
+    """The places of gateways that nobody in `datacenter` reaches.
+
+    One observer that reaches a gateway is enough. Those that are silent count only where no other speaks of it, and one
+    of which nobody speaks counts as reached.
+    """
+    said: dict[Place, list[Instance]] = {}
+    for each in instances.get(paths_key(datacenter), ()):
+        said.setdefault(each.local, []).append(each)
+    return frozenset(place for place, of_it in said.items() if _is_cut(of_it))
+
+
+def _is_cut(said: list[Instance]) -> bool:
+    heard = [each for each in said if not each.silent] or said
+    return all(each.critical for each in heard)
+
+
+def is_usable(gateway: Instance, cut: frozenset[Place], *, is_own: bool) -> bool:
+    """Whether a gateway is well and reached; those of one's own datacenter (`is_own`) always are."""
+    return is_well(gateway) and (is_own or gateway.remote not in cut)
