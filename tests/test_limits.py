@@ -307,6 +307,30 @@ REACHED_BY = {
             "machine/looking.py LOOK_SECONDS",
         ],
     },
+    "tests/aws/test_task_looks.py": {
+        "test_a_cluster_with_too_many_tasks_is_not_looked_at": [
+            "aws/task_looks.py MOST_TASKS",
+        ],
+    },
+    "tests/machine/test_task_looking.py": {
+        "test_up_looks_at_what_runs_and_says_when_it_cannot": [
+            "machine/task_looking.py LOOK_EVERY_SECONDS",
+        ],
+    },
+    "tests/pipeline/test_task_lists.py": {
+        "test_each_part_of_a_list_speaks_of_its_own_ids_alone": [
+            "aws/task_looks.py LARGEST_EVENT_BYTES",
+        ],
+        "test_a_list_that_is_none_is_refused": [
+            "model/sources/task_list.py MOST_LISTED",
+        ],
+        "test_a_task_that_nobody_spoke_of_for_long_enough_is_gone_and_one_that_was_listed_alone_is_there": [
+            "pipeline/task_lists.py SETTLED_SECONDS",
+        ],
+        "test_so_many_clusters_are_looked_at": [
+            "model/sources/task_claim.py MOST_CLUSTERS",
+        ],
+    },
     "tests/pipeline/test_leases.py": {
         "test_a_datacenter_has_so_many_sources_with_leases_and_no_more": [
             "pipeline/renewals.py MOST_SOURCES",

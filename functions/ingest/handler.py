@@ -28,6 +28,7 @@ from botocore.exceptions import ClientError
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
+from pointsman.aws.task_tags import TagsOfTasks
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent
 from pointsman.model.since import timed
@@ -64,10 +65,10 @@ started = start()
 environment, session, store, engine = started.environment, started.session, started.store, started.engine
 bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
-# Few events need these clients: that of the dead letters and of wakes, and those of ECS, by the regions of tasks.
+# Few events need these clients: that of the dead letters and of wakes, and those of ECS.
 sqs = cache(lambda: new_client(session, "sqs"))
-ecs = cache(lambda region: new_client(session, "ecs", region=region))
-around_the_snapshot(import_config, sqs, lambda: ecs(session.get_config_variable("region")))
+tags = TagsOfTasks(session)
+around_the_snapshot(import_config, sqs, lambda: tags.prepare(session.get_config_variable("region")))
 gc.freeze()  # What a start made stays: no collection has to look at it again.
 gc.enable()
 
@@ -316,34 +317,27 @@ def read(raw: Any, account: str) -> Reading:
     reading = read_events(raw, settings)
     while reading.missing is not None:
         reading = read_events(fetched(reading.missing, account), settings)
+    if reading.task_list is not None:
+        # Imported here: most records are no lists.
+        from pointsman.pipeline.task_lists import expanded
+
+        reading = expanded(engine, reading)
     return reading
 
 
 def fetched(missing: Pointer | TaskTags, account: str) -> dict[str, Any]:
-    """The event with its missing parts. Raises ClientError if they cannot be fetched now, or the permission is
+    """The event with its missing parts. Raises StoreUnavailable if they cannot be fetched now, or the permission is
     missing."""
     if isinstance(missing, TaskTags):
         if missing.account != account:
             return missing.filled(())  # ECS does not answer for another account
-        ask = {"cluster": missing.cluster, "tasks": [missing.task], "include": ["TAGS"]}
-        tasks = _unless_absent(["ClusterNotFoundException"], lambda: ecs(missing.region).describe_tasks(**ask)["tasks"])
-        return missing.filled([tag for task in tasks or () for tag in task.get("tags", ())])
+        return tags.filled(missing)
     return missing.filled(content_of(missing.key, MOST_BYTES))
 
 
 def content_of(key: str, most: int) -> bytes | None:
     """Up to `most` + 1 bytes of an object in the store's bucket; None if it is missing or empty."""
     return store.beginning(key.removeprefix(within), most + 1)
-
-
-def _unless_absent(codes: Sequence[str], ask: Callable[[], Any]) -> Any:
-    """The result of `ask`; None if AWS answers with one of `codes`, which mean that the thing does not exist."""
-    try:
-        return ask()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in codes:
-            return None
-        raise
 
 
 def refuse(record: Record, error: InvalidInput) -> None:

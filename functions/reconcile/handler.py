@@ -1,11 +1,13 @@
 """Reconcile: on a schedule, finish what crashes left undone, and recompute and repair every head.
 
-Then sweep: remove the queues of adapters that are gone. And if a wake with which `ingest` looks at the leases of
+Before that, look at which tasks of Amazon ECS run, and put what it finds on the bus, for this stack and its peers.
+Afterwards sweep: remove the queues of adapters that are gone. And if a wake with which `ingest` looks at the leases of
 sources, or at what waits, was lost, send it again; if an order of an operator is in force, send one for its end.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published, and beside which adapters have their queues (none without); POINTSMAN_DATACENTERS, those to compute for (all
-without); POINTSMAN_QUEUE, the URL of the queue of events, for wakes.
+without); POINTSMAN_QUEUE, the URL of the queue of events, for wakes; POINTSMAN_ECS_TASKS, whose `clusters` are looked
+at (none without), and POINTSMAN_BUS, the name of the bus for what is found.
 """
 
 import gc
@@ -22,6 +24,7 @@ from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
 from pointsman.aws.sweep import sweep_of
+from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store import keys
 from pointsman.store.session import new_client
@@ -34,6 +37,7 @@ logger, metrics = signals.logger, signals.metrics
 
 started = start()
 engine = started.engine
+tasks = read_task_settings(started.environment.ecs_tasks)
 sweep = sweep_of(started.environment.notices, started.session)
 around_the_snapshot(import_config)
 gc.freeze()  # What a start made stays: no collection has to look at it again.
@@ -45,6 +49,7 @@ gc.enable()
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda function: takes the schedule's event and returns what was repaired."""
     logger.set_correlation_id(event.get("id"))
+    look_at_tasks()
     done = reconcile(engine, lambda text: logger.debug(text))
     metrics.add_metric("ObjectsChecked", MetricUnit.Count, done.checked)
     # Also with zero: an alarm needs to see that a reconcile ran.
@@ -60,6 +65,26 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ensure_order_wake()
     ensure_wait_wake()
     return asdict(done)
+
+
+def look_at_tasks() -> None:
+    """Put on the bus which tasks run in the clusters of the settings. If that fails, the next run tries again, and the
+    leases of those clusters run out if none succeeds."""
+    if not tasks.clusters:
+        return
+    # Imported here: most stacks look at none.
+    from pointsman.aws.task_looks import NotLooked, look, put
+
+    ecs, events = (new_client(started.session, each) for each in ("ecs", "events"))
+    failed = 0
+    for cluster in tasks.clusters:
+        try:
+            for found in look(ecs, cluster, tasks.lease):
+                put(events, started.environment.bus, found)
+        except NotLooked as error:
+            failed += 1
+            logger.error("tasks were not looked at", cluster=cluster, reason=str(error))
+    metrics.add_metric("ClustersNotLookedAt", MetricUnit.Count, failed)
 
 
 def ensure_wake() -> None:

@@ -38,6 +38,14 @@ def _topic(parameters: Mapping[str, Any]) -> str:
     return str(parameters["TopicArn"])
 
 
+def _cluster(name: str) -> str:
+    return f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"
+
+
+def _bus(name: str) -> str:
+    return f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name}"
+
+
 def _everything(parameters: Mapping[str, Any]) -> str:
     return "*"
 
@@ -60,6 +68,9 @@ _NEEDS: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]]
     ("sqs", "GetQueueUrl"): ("sqs:GetQueueUrl", _named),
     ("sqs", "ListQueues"): ("sqs:ListQueues", _everything),
     ("sqs", "SetQueueAttributes"): ("sqs:SetQueueAttributes", _queue),
+    ("ecs", "ListTasks"): ("ecs:ListTasks", _everything),
+    ("ecs", "DescribeClusters"): ("ecs:DescribeClusters", lambda parameters: _cluster(parameters["clusters"][0])),
+    ("events", "PutEvents"): ("events:PutEvents", lambda parameters: _bus(parameters["Entries"][0]["EventBusName"])),
     ("ecs", "DescribeTasks"): ("ecs:DescribeTasks", lambda parameters: str(parameters["tasks"][0])),
     ("sns", "ListSubscriptionsByTopic"): ("sns:ListSubscriptionsByTopic", _topic),
     ("sns", "PublishBatch"): ("sns:Publish", _topic),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.cli.ecs_tasks import read_ecs_tasks
 from pointsman.cli.main import run
 from pointsman.machine.intake import intake
+from pointsman.machine.passes import without_tags
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
+from pointsman.model.sources.task_tags import TaskTags
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.status import status
 from pointsman.store.protocol import Store
@@ -23,9 +26,15 @@ WATCHED = "type=service&dc=dc1&service=api"
 class Door:
     """The intake on a store, and what it reported."""
 
-    def __init__(self, store: Store, metrics: Metrics | None = None, settings: SourceSettings = DEFAULTS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics | None = None,
+        settings: SourceSettings = DEFAULTS,
+        with_tags: Callable[[TaskTags], Any] = without_tags,
+    ) -> None:
         self.reported: list[str] = []
-        self._app = intake(Engine(store), self.reported.append, settings, metrics=metrics)
+        self._app = intake(Engine(store), self.reported.append, settings, metrics=metrics, with_tags=with_tags)
 
     def post(self, path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Status and answer."""
@@ -137,7 +146,6 @@ def test_whose_instances_tasks_are_is_an_option_of_up_and_emit(
     for wrong, reason in (
         ("{", "are not JSON"),
         ("@/nonexistent", "/nonexistent"),
-        ('{"tags": true}', "--ecs-tasks: tags: nobody is asked for tags here"),
     ):
         assert run([*emit, wrong]) == 1
         assert reason in capsys.readouterr().err

@@ -16,7 +16,8 @@ class Environment:
     """The variables that begin with POINTSMAN_; each function's docstring says which it reads.
 
     `store` is s3://bucket/prefix, `notices` the ARN of the topic, `scope` the datacenters to compute for,
-    `dead_letters` and `queue` URLs of queues, `ecs_tasks` JSON, `sds` a value of `--sds`. An unset variable is "".
+    `dead_letters` and `queue` URLs of queues, `bus` the name of an event bus, `ecs_tasks` JSON, `sds` a value
+    of `--sds`. An unset variable is "".
     """
 
     store: str
@@ -26,6 +27,7 @@ class Environment:
     dead_letters: str = ""
     ecs_tasks: str = ""
     queue: str = ""
+    bus: str = ""
     refresh_delay_ms: int = round(_REFRESH_DELAY_S * 1000)
     sds: str = ""
 
@@ -57,6 +59,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         dead_letters=text("DEAD_LETTERS"),
         ecs_tasks=text("ECS_TASKS"),
         queue=text("QUEUE"),
+        bus=text("BUS"),
         refresh_delay_ms=round(float(text("REFRESH_DELAY") or _REFRESH_DELAY_S) * 1000),
         sds=text("SDS"),
     )

@@ -3,7 +3,6 @@
 import click
 
 from pointsman.cli.options import read_text
-from pointsman.model.errors import InvalidInput
 from pointsman.model.sources.task_claim import TaskSettings, read_task_settings
 
 ecs_tasks_option = click.option(
@@ -16,12 +15,5 @@ ecs_tasks_option = click.option(
 
 
 def read_ecs_tasks(value: str) -> TaskSettings:
-    """The settings in `value`, JSON or `@` and the name of a file with it. Raises InvalidInput.
-
-    Tags are not fetched here: only the function `ingest` may ask ECS for them.
-    """
-    settings = read_task_settings(read_text(value[1:]) if value.startswith("@") else value)
-    if settings.tags:
-        reason = "nobody is asked for tags here; name the groups of the tasks instead, or send events with their tags"
-        raise InvalidInput.single("--ecs-tasks", "tags", reason)
-    return settings
+    """The settings in `value`, JSON or `@` and the name of a file with it. Raises InvalidInput."""
+    return read_task_settings(read_text(value[1:]) if value.startswith("@") else value)

@@ -15,9 +15,11 @@ from pointsman.cli.place import Place, place_options
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import SourceSettings, read_events
+from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest_all
+from pointsman.pipeline.task_lists import expanded
 from pointsman.pipeline.told import IGNORED, answer, effect, remarks
 
 STALE = 3
@@ -72,14 +74,27 @@ def emit(place: Place, ecs_tasks: str, watch: str, file: str) -> int:
         (remote,) = place.remotes
         outcomes = [_tell(remote.ask("POST", ("events",), body=event, patience=_PATIENCE_S)) for event in events]
     else:
+        readings = [_with_tags(reading, settings) for reading in readings]
         with engine_on(place.store, writes=True, notices=place.notices) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)
 
 
+def _with_tags(reading: Reading, settings: SourceSettings) -> Reading:
+    """`reading`, with the tags of the task that it is about if these decide whose instance that is."""
+    if not isinstance(reading.missing, TaskTags):
+        return reading
+    # Imported here: few events need it.
+    from pointsman.aws.task_tags import TagsOfTasks
+    from pointsman.store.session import new_session
+
+    return read_events(TagsOfTasks(new_session()).filled(reading.missing), settings)
+
+
 def _taken_in(engine: Engine, readings: Sequence[Reading]) -> Iterator[dict[str, Any]]:
     """The answers to `readings`, in order. Raises the first error that kept an event from being ingested."""
+    readings = [expanded(engine, each) for each in readings]
     outcomes = iter(ingest_all(engine, [event for reading in readings for event in reading.events]))
     for reading in readings:
         done = []

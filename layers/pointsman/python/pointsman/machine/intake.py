@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.machine.granted import GRANT, check_grant
-from pointsman.machine.passes import Passes, guarded, json_response
+from pointsman.machine.passes import Passes, guarded, json_response, without_tags
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
+from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import MOST_BYTES
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.status import status
@@ -37,6 +38,7 @@ def intake(
     rejections: Callable[[], Iterable[Rejection]] = tuple,
     others: ASGIApp | None = None,
     metrics: Metrics | None = None,
+    with_tags: Callable[[TaskTags], Any] = without_tags,
 ) -> ASGIApp:
     """The application: `POST /v1/events`, `POST /v1/consul/watch`, `GET /v1/status`.
 
@@ -47,10 +49,11 @@ def intake(
     much is waiting (send it again). `report` is called with one line for each error.
 
     The status contains the `rejections` of the Envoys that fetch from this process. `others` answers every other path.
-    `metrics` count events that were accepted without their full effect.
+    `metrics` count events that were accepted without their full effect. `with_tags` makes of the event of an ECS task
+    one with its tags, where the settings ask for them.
     """
 
-    passes = Passes(engine, report, settings, metrics)
+    passes = Passes(engine, report, settings, metrics, with_tags)
 
     def consul_watch(scope: Scope) -> Callable[[Any], Any]:
         request = Request(scope)

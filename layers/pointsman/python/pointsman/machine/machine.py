@@ -4,11 +4,11 @@ import logging
 import re
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 from starlette.types import ASGIApp
@@ -23,6 +23,7 @@ from pointsman.machine.intake import intake
 from pointsman.machine.observing import Observing
 from pointsman.machine.ordering import Ordering, ended_line
 from pointsman.machine.parts import stop_on_signals
+from pointsman.machine.passes import without_tags
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
@@ -30,6 +31,7 @@ from pointsman.machine.waiting import Waiting
 from pointsman.model.errors import InvalidInput
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.task_claim import TaskSettings
+from pointsman.model.sources.task_tags import TaskTags
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
@@ -50,6 +52,9 @@ from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store.open import open_store
 from pointsman.store.probe import probe
 from pointsman.store.protocol import Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from pointsman.machine.task_looking import TaskLooking
 
 _log = logging.getLogger(__name__)
 
@@ -203,6 +208,9 @@ class Machine:
         )
         adapter.parts.watch("orders", lambda: ordering.alive, lambda: ordering.problem)
         adapter.metrics.gauge("pointsman_orders", "Orders of operators that are in force.", lambda: ordering.in_force)
+        looking, with_tags = self._tasks(engine)
+        if looking is not None:
+            adapter.parts.watch("tasks", lambda: looking.alive, lambda: looking.problem)
         app = intake(
             engine,
             report,
@@ -210,6 +218,7 @@ class Machine:
             rejections=adapter.rejections,
             others=adapter.ops(),
             metrics=adapter.metrics,
+            with_tags=with_tags,
         )
         stop = stop_on_signals()
         with ExitStack() as serving:
@@ -231,6 +240,9 @@ class Machine:
             ordering.start()
             serving.callback(waiting.stop)
             waiting.start()
+            if looking is not None:
+                serving.callback(looking.stop)
+                looking.start()
             remote = self._remote(app, engine, adapter) if self._settings.remote is not None else None
             if remote is not None:
                 adapter.serve(serving, "remote", remote)
@@ -238,6 +250,25 @@ class Machine:
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where | ({"remote": remote.address} if remote is not None else {}))
             adapter.parts.wait(stop)
+
+    def _tasks(self, engine: Engine) -> "tuple[TaskLooking | None, Callable[[TaskTags], Any]]":
+        """What looks at the tasks of ECS, None without clusters, and what asks for the tags of one.
+
+        Raises StoreError if no region is set.
+        """
+        sources = self._settings.sources
+        if not (sources.tasks.clusters or sources.tasks.tags):
+            return None, without_tags
+        # Imported here: few have tasks.
+        from pointsman.aws.task_tags import TagsOfTasks
+        from pointsman.machine.task_looking import TaskLooking
+        from pointsman.store.session import new_client, new_session
+
+        session = new_session()
+        with_tags = TagsOfTasks(session).filled if sources.tasks.tags else without_tags
+        if not sources.tasks.clusters:
+            return None, with_tags
+        return TaskLooking(engine, sources, new_client(session, "ecs"), report), with_tags
 
     def _remote(self, app: ASGIApp, engine: Engine, adapter: AdapterProcess) -> HttpServer:
         assert self._settings.remote is not None

@@ -18,10 +18,12 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import SourceSettings, read_events
+from pointsman.model.sources.task_tags import TaskTags
 from pointsman.model.sources.text import read_json
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.settle import Unsettled
+from pointsman.pipeline.task_lists import expanded
 from pointsman.pipeline.told import answer, remarks
 from pointsman.store.protocol import StoreUnavailable
 
@@ -40,6 +42,11 @@ PASS_SECONDS = 5.0
 """Seconds after which a pass starts no further step. Its remaining events are ingested one by one."""
 
 
+def without_tags(missing: TaskTags) -> Any:
+    """The event of a task without tags."""
+    return missing.filled(())
+
+
 class Forbidden(PointsmanError):
     """Whoever sent an event may not say what it says."""
 
@@ -56,15 +63,21 @@ class Passes:
     """Ingests events into `engine`, all waiting ones at once.
 
     No event waits for further ones: if no pass is running, it starts one. Each event of a pass has its own answer.
-    `report` is called with one line for each error.
+    `report` is called with one line for each error, `with_tags` for a task whose tags decide whose instance it is.
 
     Use it from one event loop; the passes run in a thread of their own, one at a time.
     """
 
     def __init__(
-        self, engine: Engine, report: Callable[[str], None], settings: SourceSettings, metrics: Metrics | None = None
+        self,
+        engine: Engine,
+        report: Callable[[str], None],
+        settings: SourceSettings,
+        metrics: Metrics | None = None,
+        with_tags: Callable[[TaskTags], Any] = without_tags,
     ) -> None:
         self._engine, self._report, self._settings, self._metrics = engine, report, settings, metrics
+        self._with_tags = with_tags
         self._thread = ThreadPoolExecutor(1, "intake")
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
@@ -122,6 +135,9 @@ class Passes:
     def _read(self, waiting: _Waiting) -> Reading | Exception:
         try:
             reading = read_events(waiting.event_of(read_json(waiting.body)), self._settings)
+            if isinstance(reading.missing, TaskTags):
+                reading = read_events(self._with_tags(reading.missing), self._settings)
+            reading = expanded(self._engine, reading)
             for event in reading.events:
                 waiting.check(event)
             return reading

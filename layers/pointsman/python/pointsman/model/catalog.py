@@ -266,7 +266,7 @@ def _with(registers: Body, event: "HealthEvent", statement: "Statement", forgott
 def stated(event: "HealthEvent", statement: "Statement") -> Iterator[tuple[str, Register]]:
     """What `event` writes into which registers of the instance that `statement` is about."""
     stamp, moment = (
-        [event.epoch, event.index, 0 if event.full else 1],
+        [event.epoch, event.index, event.rank],
         [event.moment] if event.moment is not None else [],
     )
     if not event.checks_only:

@@ -70,6 +70,9 @@ class HealthEvent:
     `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
     milliseconds since 1970 by the source's clock, which order its statements about all instances.
 
+    With `listed` it is about one instance and comes from a list of what there is: what the source itself said of that
+    instance at the same index outranks it, and that it is late is no mistake.
+
     `at` is when it counts (milliseconds since 1970): `model.since.timed` sets it where the event is taken in. 0 means
     that its time plays no part.
 
@@ -92,6 +95,12 @@ class HealthEvent:
     lease_ms: int | None = None
     is_alive: bool = False
     at: int = 0
+    listed: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Its rank among what is stated at the same index: 0 for a list, 1 for a statement about one instance."""
+        return 0 if self.full or self.listed else 1
 
     @property
     def states_absence(self) -> bool:
@@ -146,23 +155,26 @@ def parse_event(raw: Any) -> HealthEvent:
         full=detail.get("Instances") is not None,
         statements=_statements(detail, parts),
         refused=tuple(refused),
-        lease_ms=_lease_ms(detail.get("Lease"), thing),
+        lease_ms=lease_of(detail.get("Lease"), thing),
         is_alive=is_alive,
     )
 
 
-def _lease_ms(given: Any, thing: str) -> int | None:
-    """The milliseconds of a lease. Raises InvalidInput unless they are 0, or SHORTEST_LEASE_MS to LONGEST_LEASE_MS."""
+def lease_of(given: Any, thing: str, field: str = "Lease") -> int | None:
+    """The milliseconds of a lease that `thing` gives in `field`, None without one.
+
+    Raises InvalidInput unless they are 0, or SHORTEST_LEASE_MS to LONGEST_LEASE_MS.
+    """
     if given is None:
         return None
     try:
         lease_ms = parse_duration(given) // 1_000_000
     except ValueError as error:
-        raise InvalidInput.single(thing, "Lease", str(error)) from None
+        raise InvalidInput.single(thing, field, str(error)) from None
     if lease_ms and not SHORTEST_LEASE_MS <= lease_ms <= LONGEST_LEASE_MS:
         least, most = (duration_text(each * 1_000_000) for each in (SHORTEST_LEASE_MS, LONGEST_LEASE_MS))
         reason = f"is {duration_text(lease_ms * 1_000_000)}; a lease lasts {least} to {most}, and 0s ends it"
-        raise InvalidInput.single(thing, "Lease", reason)
+        raise InvalidInput.single(thing, field, reason)
     return lease_ms
 
 

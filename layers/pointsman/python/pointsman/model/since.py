@@ -69,7 +69,7 @@ def marks(
     if event.at and not (is_new and _is_well(before)):
         if is_new:
             bad = _end(before, floor)
-        place = [event.epoch, event.index, 1 if statement is not None and not event.full else 0]
+        place = [event.epoch, event.index, event.rank if statement is not None else 0]
         if statement is not None and _is_good(statement, event):
             # What says nothing but how the checks are is about an instance that somebody else stated.
             if (bad is None or place >= bad[:3]) and not (good and event.checks_only):

@@ -82,8 +82,10 @@ def _text(stamp: Mapping[str, int]) -> str:
 def stale(catalog: Catalog, event: "HealthEvent") -> Stale | None:
     """What of `event` is outranked in `catalog`, into which it was merged.
 
-    None if the catalog contains all of it, new or duplicate.
+    None if the catalog contains all of it, new or duplicate, or if it comes from a list: that is late now and then.
     """
+    if event.listed:
+        return None
     source = catalog.sources.get(event.source) or NO_SOURCE
     outranked = list(_outranked(source, event))
     if not outranked:

@@ -35,7 +35,7 @@ _GOING = ("DEACTIVATING", "STOPPING", "DEPROVISIONING")
 _GONE = ("STOPPED", "DELETED")
 
 _TASK_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:([a-z0-9-]+):([0-9]+):task/(?:[A-Za-z0-9_-]+/)?([A-Za-z0-9-]{1,128})\Z")
-_CLUSTER_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:[a-z0-9-]+:[0-9]+:cluster/([A-Za-z0-9_-]{1,255})\Z")
+_CLUSTER_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:([a-z0-9-]+):([0-9]+):cluster/([A-Za-z0-9_-]{1,255})\Z")
 _INTERFACES = ("eni", "ElasticNetworkInterface")
 _STATUS_OF_HEALTH = {"HEALTHY": "passing", "UNHEALTHY": "critical"}
 """Statuses by ECS's health. UNKNOWN is left out: no health check is defined, or none ran yet."""
@@ -106,6 +106,27 @@ def _task() -> TypeAdapter[_Task]:
     return TypeAdapter(_Task)
 
 
+Cluster = tuple[str, str, str]
+"""A cluster by its region, account and name."""
+
+
+def cluster_of(arn: str) -> Cluster | None:
+    """The cluster with this ARN, None if it is not one of a cluster."""
+    found = _CLUSTER_ARN.match(arn)
+    return (found[1], found[2], found[3]) if found else None
+
+
+def source_of(cluster: Cluster) -> str:
+    """The name of the source of what is said of a cluster's tasks."""
+    return f"{SOURCES}{'/'.join(cluster)}"
+
+
+def id_of(arn: object, cluster: Cluster) -> str | None:
+    """The id of the task with this ARN, None if it is not one of a task in the region and account of `cluster`."""
+    found = _TASK_ARN.match(arn) if isinstance(arn, str) else None
+    return found[3] if found and (found[1], found[2]) == cluster[:2] else None
+
+
 def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
     """The health event of a task's state.
 
@@ -117,7 +138,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         task = _task().validate_python(envelope.get("detail"))
     except ValidationError as error:
         raise shape_refusal(error, DETAIL_TYPE, "detail") from None
-    arn, cluster = _TASK_ARN.match(task["taskArn"]), _CLUSTER_ARN.match(task["clusterArn"])
+    arn, cluster = _TASK_ARN.match(task["taskArn"]), cluster_of(task["clusterArn"])
     if not (arn and cluster):
         field, value = ("clusterArn", task["clusterArn"]) if arn else ("taskArn", task["taskArn"])
         raise InvalidInput.single(DETAIL_TYPE, f"detail.{field}", f'"{shown(value)}" is not the ARN of one')
@@ -141,7 +162,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         unmapped = f'its group "{shown(group)}" is not mapped to a service (set POINTSMAN_ECS_TASKS)'
         unsaid = 'it has no tag "pointsman:service" and no POINTSMAN_SERVICE in its overrides'
         return Reading(ignored=(f"{thing}: {unmapped}, and {unsaid}",))
-    source = f"{SOURCES}{region}/{account}/{cluster[1]}"
+    source = source_of((region, account, cluster[2]))
     try:
         event = _event(envelope, task, claim, id_=id_, source=source, envoy=settings.envoy)
     except InvalidInput as error:

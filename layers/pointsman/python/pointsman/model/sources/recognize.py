@@ -7,13 +7,13 @@ from typing import Any
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import DETAIL_TYPES, HealthEvent, parse_event
 from pointsman.model.moments import moment_of
-from pointsman.model.sources import consul_watch, ecs_task
+from pointsman.model.sources import consul_watch, ecs_task, task_list
 from pointsman.model.sources.pointer import ListsAt, read_pointer
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.refusal import shown
 from pointsman.model.sources.task_claim import TaskSettings
 
-_KNOWN = (*DETAIL_TYPES, consul_watch.DETAIL_TYPE, ecs_task.DETAIL_TYPE)
+_KNOWN = (*DETAIL_TYPES, consul_watch.DETAIL_TYPE, ecs_task.DETAIL_TYPE, task_list.DETAIL_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ def read_events(raw: Any, settings: SourceSettings = DEFAULTS) -> Reading:
             return consul_watch.read_watch(raw)
         if detail_type == ecs_task.DETAIL_TYPE:
             return ecs_task.read_task(raw, settings.tasks)
+        if detail_type == task_list.DETAIL_TYPE:
+            return task_list.read_list(raw, settings.tasks)
         if isinstance(detail_type, str) and detail_type not in DETAIL_TYPES:
             if raw.get("source") == "aws.ecs":
                 return Reading(ignored=(f'event: "{shown(detail_type)}" says nothing of a task',))

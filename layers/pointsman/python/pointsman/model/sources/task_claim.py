@@ -7,13 +7,14 @@ the tasks of an ECS service).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
 
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.events import lease_of
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.sources.refusal import shape_refusal, shown
 
@@ -25,6 +26,12 @@ ENVOY = "envoy"
 
 ANY_SERVICE = "service:*"
 """The group of every ECS service without a line of its own."""
+
+MOST_CLUSTERS: Final = 20
+"""Clusters that are looked at."""
+
+LOOK_LEASE = "20m"
+"""The lease that a look at a cluster renews, if the settings say no other one: four looks of the function's default."""
 
 _GROUP = "service:"
 _PORT = range(1, 65536)
@@ -45,6 +52,10 @@ class _Settings(TypedDict, total=False):
     groups: dict[str, _Line]
     tags: Annotated[bool, Field(strict=True)]
     envoy: Annotated[str, Field(strict=True, min_length=1, max_length=255)]
+    clusters: Annotated[
+        list[Annotated[str, Field(strict=True, min_length=1, max_length=512)]], Field(max_length=MOST_CLUSTERS)
+    ]
+    lease: str
 
 
 _SETTINGS = TypeAdapter(_Settings)
@@ -56,13 +67,16 @@ class TaskSettings:
 
     `datacenter` is for tasks that name none, "" for their region. `groups` has the claims by group. With `tags` the
     tags of a task without another claim are fetched; otherwise the event has to contain them. `envoy` is the name of
-    the tasks' container with the Envoy.
+    the tasks' container with the Envoy. `clusters` (names or ARNs) are looked at now and then, and `lease` is the lease
+    of what is said of them.
     """
 
     datacenter: str = ""
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tags: bool = False
     envoy: str = ENVOY
+    clusters: tuple[str, ...] = ()
+    lease: str = LOOK_LEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +110,14 @@ def read_task_settings(text: str) -> TaskSettings:
         group: {name: str(value) for name, value in line.items()} for group, line in settings.get("groups", {}).items()
     }
     out = TaskSettings(
-        settings.get("datacenter", ""), groups, settings.get("tags", False), settings.get("envoy", ENVOY)
+        settings.get("datacenter", ""),
+        groups,
+        settings.get("tags", False),
+        settings.get("envoy", ENVOY),
+        tuple(settings.get("clusters", ())),
+        settings.get("lease", LOOK_LEASE),
     )
+    lease_of(out.lease, thing, "lease")
     if out.datacenter and not is_label(out.datacenter):
         raise InvalidInput.single(thing, "datacenter", f'"{shown(out.datacenter)}" is not a lower-case DNS label')
     for group, line in groups.items():
