@@ -64,6 +64,15 @@ REACHED_BY = {
             "model/tokens.py MOST_TOKENS",
         ],
     },
+    "tests/overview/test_generations.py": {
+        "test_who_changed_what_when_and_what_for_is_kept_and_shown": [
+            "model/note.py LONGEST_MESSAGE",
+            "overview/generations.py MOST_GENERATIONS",
+            "overview/generations.py MOST_NAMED",
+            "cli/generations.py MOST_CHANGES",
+            "cli/generations.py MOST_CLUSTERS",
+        ],
+    },
     "tests/cli/test_cli.py": {
         "test_sources_are_listed_and_forgotten": [
             "cli/source.py MOST_SHOWN",

@@ -10,12 +10,14 @@ import orjson
 
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, notices_option, read_bytes, store_option, trust_domain_option
+from pointsman.cli.orders import who
 from pointsman.cli.output import progress
 from pointsman.model.entries import KINDS, entry_json
 from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import registration_key
 from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.note import Note, checked_message
 from pointsman.model.owner import Owned
 from pointsman.model.registration import Registration
 from pointsman.model.words import counted
@@ -27,14 +29,20 @@ from pointsman.store.protocol import StoreMissing
 
 _KINDS = (*KINDS, "registration")
 
+message_option = click.option(
+    "--message", "-m", default="", metavar="TEXT", help="Why, in one line, for those who read `pointsman config log`."
+)
+"""`--message`, for commands that write config."""
+
 
 @command()
 @store_option
 @notices_option
 @trust_domain_option
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
+@message_option
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def apply(store: str, notices: str, trust_domain: str, dry_run: bool, files: tuple[str, ...]) -> None:
+def apply(store: str, notices: str, trust_domain: str, dry_run: bool, message: str, files: tuple[str, ...]) -> None:
     """Write config entries and registrations, all of them or none.
 
     FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated by the state
@@ -42,30 +50,37 @@ def apply(store: str, notices: str, trust_domain: str, dry_run: bool, files: tup
 
     \b
       pointsman apply --store pointsman.db s2-resolver.hcl sidecars.json
+      pointsman apply --store pointsman.db --message "dc3 takes over s2 as well" s2-resolver.hcl
       cat entries.yaml | pointsman apply --store s3://my-mesh -
     """
+    note = _note(message)
     documents: list[dict[str, Any]] = []
     for name in files:
         documents += load_bytes(read_bytes(name, MOST_BYTES), name)
     batch = parse_documents(documents)
     try:
-        done = _apply(store, batch, trust_domain, dry_run, notices=notices)
+        done = _apply(store, batch, trust_domain, dry_run, note, notices=notices)
     except StoreMissing as missing:
         # Validated before a store is created: a refused batch leaves no store behind.
         with TemporaryDirectory() as scratch:
-            done = _apply(os.path.join(scratch, "empty.db"), batch, trust_domain, True, create=True)
+            done = _apply(os.path.join(scratch, "empty.db"), batch, trust_domain, True, note, create=True)
         if dry_run:
             click.echo(f"{missing}; validated as the first config", err=True)
         else:
-            done = _apply(store, batch, trust_domain, False, notices=notices, create=True)
+            done = _apply(store, batch, trust_domain, False, note, notices=notices, create=True)
     _tell(done, dry_run, len(batch.entries) + len(batch.registrations))
 
 
+def _note(message: str) -> Note:
+    """Who writes, and the message. Raises InvalidInput."""
+    return Note(who(), checked_message(message))
+
+
 def _apply(
-    store: str, batch: Batch, trust_domain: str, dry_run: bool, *, notices: str = "", create: bool = False
+    store: str, batch: Batch, trust_domain: str, dry_run: bool, note: Note, *, notices: str = "", create: bool = False
 ) -> Configured:
     with engine_on(store, create=create, writes=not dry_run, notices=notices) as engine:
-        return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress())
+        return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress())
 
 
 def _tell(done: Configured, dry_run: bool, number: int) -> None:
@@ -88,9 +103,10 @@ def _tell(done: Configured, dry_run: bool, number: int) -> None:
 @notices_option
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
+@message_option
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("name")
-def delete(store: str, notices: str, namespace: str, dc: str, kind: str, name: str) -> None:
+def delete(store: str, notices: str, namespace: str, dc: str, message: str, kind: str, name: str) -> None:
     """Delete a config entry or a registration, unless the rest of the config needs it.
 
     Name a sidecar's registration by its service, a mesh gateway's by "gateway/ID".
@@ -100,12 +116,13 @@ def delete(store: str, notices: str, namespace: str, dc: str, kind: str, name: s
       pointsman delete --store pointsman.db --dc dc1 registration s1
       pointsman delete --store pointsman.db --dc dc1 registration gateway/gateway-1
     """
+    note = _note(message)
     if kind == "registration":
         batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
     else:
         batch = Batch(delete_entries=[(kind, namespace, name)])
     with engine_on(store, writes=True, notices=notices) as engine:
-        done = configure(engine, batch, progress=progress())
+        done = configure(engine, batch, note=note, progress=progress())
     _tell(done, False, 1)
 
 
@@ -186,8 +203,9 @@ def _owner(document: Owned) -> str:
 @command()
 @store_option
 @notices_option
+@message_option
 @click.argument("generation", type=click.IntRange(min=1))
-def rollback(store: str, notices: str, generation: int) -> None:
+def rollback(store: str, notices: str, message: str, generation: int) -> None:
     """Make an earlier config GENERATION the config again, as a new, higher generation.
 
     A file keeps the last 20 generations, and up to 200 of the last 90 days; a bucket keeps all.
@@ -195,6 +213,7 @@ def rollback(store: str, notices: str, generation: int) -> None:
     \b
       pointsman rollback --store pointsman.db 41
     """
+    note = _note(message)
     with engine_on(store, writes=True, notices=notices) as engine:
-        done = roll_back(engine, generation, progress())
+        done = roll_back(engine, generation, note=note, progress=progress())
     _tell(done, False, len(done.settled.moved))

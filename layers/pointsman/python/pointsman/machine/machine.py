@@ -29,6 +29,7 @@ from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.waiting import Waiting
 from pointsman.model.errors import InvalidInput
+from pointsman.model.note import Note
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.task_claim import TaskSettings
 from pointsman.model.sources.task_tags import TaskTags
@@ -303,7 +304,7 @@ class Machine:
         for each in after.ended:
             if each not in before.ended:
                 report(ended_line(each))
-        done = configure(engine, Batch(), trust_domain=self._settings.trust_domain)
+        done = configure(engine, Batch(), trust_domain=self._settings.trust_domain, note=Note("pointsman up"))
         for warning in done.settled.warnings:
             report(warning)
 

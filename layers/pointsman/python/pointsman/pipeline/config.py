@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman.model.era import NO_ERA, Era, era_json, read_era
 from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.note import NO_NOTE, Note
 from pointsman.model.stored import Damaged, Kind, number, parse, tagged, text, texts
 from pointsman.pipeline.codecs import (
     ENTRIES,
@@ -127,7 +128,8 @@ class Root:
 
     `namespaces` and `gateways` (datacenters with a registered mesh gateway) map to the generation that added them,
     which is part of the provenance of snapshots that exist because of them. `writer` is the version of the writer that
-    compiled it (`store.bears`).
+    compiled it (`store.bears`). It was written `at` (RFC 3339, UTC; "" in roots of older writers), and `note` says by
+    whom and what for.
     """
 
     generation: int
@@ -138,6 +140,8 @@ class Root:
     maps: Mapping[str, Shards]
     previous: Mapping[str, Any] | None
     writer: int = WRITER
+    at: str = ""
+    note: Note = NO_NOTE
 
     def json(self) -> dict[str, Any]:
         """The root's content, from which its digest is made."""
@@ -151,6 +155,9 @@ class Root:
                 "maps": {name: shards.json() for name, shards in self.maps.items()},
                 "previous": dict(self.previous) if self.previous else None,
                 "writer": self.writer,
+                "at": self.at,
+                "by": self.note.by,
+                "message": self.note.message,
             },
         )
 
@@ -181,6 +188,9 @@ def load_root(objects: ObjectCache, digest: str) -> Root:
         {name: Shards.of_json(body["maps"][name]) for name in CODECS},
         body["previous"],
         body["writer"],
+        # Roots of older writers have none of these.
+        body.get("at", ""),
+        Note(body.get("by", ""), body.get("message", "")),
     )
 
 

@@ -11,6 +11,7 @@ from pointsman.model.complaints import MOST_PROBLEMS, cut
 from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import ServiceName, is_trust_domain
+from pointsman.model.note import NO_NOTE, Note
 from pointsman.model.owner import Document, Owned, check_owner, not_ours, written
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import Built, Changes, build
@@ -94,18 +95,26 @@ def configure(
     *,
     trust_domain: str = "",
     dry_run: bool = False,
+    note: Note = NO_NOTE,
     progress: Progress = lambda text: None,
 ) -> Configured:
     """Accept `batch` as a whole and publish its consequences, or refuse it as a whole.
 
-    `trust_domain` is the mesh's; the first write fixes it ("" keeps the existing one). Raises InvalidInput with every
+    `trust_domain` is the mesh's; the first write fixes it ("" keeps the existing one). `note` stands beside the new
+    generation, if there is one. Raises InvalidInput with every
     problem; then nothing was changed. When this returns the batch is durable and published.
     """
-    return _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, progress=progress)
+    return _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
 
 
 def _accept(
-    engine: Engine, batch_for: Callable[[Config], Batch], *, trust_domain: str, dry_run: bool, progress: Progress
+    engine: Engine,
+    batch_for: Callable[[Config], Batch],
+    *,
+    trust_domain: str,
+    dry_run: bool,
+    note: Note,
+    progress: Progress,
 ) -> Configured:
     """Accept the batch that `batch_for` makes for the current config."""
     for _ in range(ATTEMPTS):
@@ -115,7 +124,7 @@ def _accept(
         if new is None or dry_run:
             settled = Settled() if dry_run else propagate(engine, progress)
             return Configured(head.generation, new is not None, settled)
-        stored, objects = _store(old, new)
+        stored, objects = _store(old, new, engine.now(), note)
         engine.objects.put_many(objects)
         if write_config_head(engine, replace(head, generation=stored.root.generation, root=stored.root.digest)):
             engine.keep(stored)
@@ -215,27 +224,32 @@ def _registration_problems(namespaces: frozenset[str], registrations: Iterable[R
     return problems
 
 
-def _store(old: Config, built: Built) -> tuple[Config, dict[str, bytes]]:
-    """The config of `built`, and the objects to write, which are only the changed ones."""
+def _store(old: Config, built: Built, at: str, note: Note) -> tuple[Config, dict[str, bytes]]:
+    """The config of `built`, written `at`, and the objects to write, which are only the changed ones."""
     objects: dict[str, bytes] = {}
     maps: dict[str, LazyMap[Any, Any]] = {}
     for name, before in old.maps.items():
         maps[name], written = before.after(built.changed[name])
         objects |= written
     previous = {"generation": old.root.generation, "root": old.root.digest} if old.root.digest else None
-    root = replace(built.root, maps={name: each.shards for name, each in maps.items()}, previous=previous)
+    shards = {name: each.shards for name, each in maps.items()}
+    root = replace(built.root, maps=shards, previous=previous, at=at, note=note)
     data = canonical(root.json())
     objects[digest(data)] = data
     return Config(replace(root, digest=digest(data)), maps), objects
 
 
-def rollback(engine: Engine, generation: int, progress: Progress = lambda text: None) -> Configured:
+def rollback(
+    engine: Engine, generation: int, *, note: Note = NO_NOTE, progress: Progress = lambda text: None
+) -> Configured:
     """Make the entries and registrations of an earlier `generation` the config again, as a new generation.
+
+    If `note` has no message, it says which generation that was.
 
     Raises InvalidInput if it never existed, or is not kept any more (`retention`).
     """
     try:
-        wanted = _earlier(engine, generation)
+        wanted = earlier(engine, generation)
         entries, registrations = list(wanted.entries), list(wanted.registrations.values())
     except StoreError:
         # It may have been removed while it was read; then this raises.
@@ -250,10 +264,12 @@ def rollback(engine: Engine, generation: int, progress: Progress = lambda text: 
             [key for key in current.registrations if key not in wanted.registrations],
         )
 
-    return _accept(engine, batch_for, trust_domain="", dry_run=False, progress=progress)
+    note = replace(note, message=note.message or f"rollback to generation {generation}")
+    return _accept(engine, batch_for, trust_domain="", dry_run=False, note=note, progress=progress)
 
 
-def _earlier(engine: Engine, generation: int) -> Config:
+def earlier(engine: Engine, generation: int) -> Config:
+    """The config of an earlier `generation`. Raises InvalidInput if it never existed, or is not kept any more."""
     head = engine.refresh()
     _check_kept(head, generation)
     root: Root = load_root(engine.objects, head.root)

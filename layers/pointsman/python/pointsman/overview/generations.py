@@ -1,0 +1,203 @@
+"""Generations of the config: who wrote which, when and what for, and what differs between two of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from difflib import unified_diff
+from typing import Any, Final
+
+import orjson
+
+from pointsman.model.entries import entry_json, thing_of
+from pointsman.model.registration import Registration
+from pointsman.pipeline.config import NO_ROOT, Config, Root, load_root
+from pointsman.pipeline.configure import earlier
+from pointsman.pipeline.engine import Engine
+from pointsman.store.protocol import StoreError
+
+SCHEMA: Final = 1
+"""The number of the form of what is here as JSON: it grows when a field goes or changes its meaning."""
+
+MOST_GENERATIONS: Final = 200
+"""Generations that are listed at once."""
+
+MOST_NAMED: Final = 100
+"""Changes of one generation that the list of generations names."""
+
+_CONTEXT_LINES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A config entry or registration that two generations do not have alike: `before` and `after` are its documents,
+    None where it is not there."""
+
+    thing: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+    @property
+    def what(self) -> str:
+        """What became of it: new, changed or gone."""
+        return "new" if self.before is None else "gone" if self.after is None else "changed"
+
+    def lines(self) -> list[str]:
+        """What differs between the two documents, line by line: each begins with a space, a minus or a plus."""
+        if self.before is None or self.after is None:
+            mark, whole = ("-", self.before) if self.after is None else ("+", self.after)
+            return [f"{mark}{line}" for line in _text(whole)]
+        found = unified_diff(_text(self.before), _text(self.after), n=_CONTEXT_LINES, lineterm="")
+        return [line for line in found if not line.startswith(("---", "+++", "@@"))]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"thing": self.thing, "what": self.what, "before": self.before, "after": self.after}
+
+
+def _text(document: Mapping[str, Any] | None) -> list[str]:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A generation of the config: written `at` (RFC 3339, UTC), `by` whom, with which `message`, and what it made new,
+    changed or removed: how many things, and of the first MOST_NAMED each as (`Change.what`, `Change.thing`).
+
+    What is not known is "", because older writers noted none of it, or None, because the one before is not kept.
+    """
+
+    generation: int
+    at: str
+    by: str
+    message: str
+    changed: int | None
+    changes: tuple[tuple[str, str], ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {"changes": [{"what": what, "thing": thing} for what, thing in self.changes]}
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Generations, the newest first. With `more`, there are older ones that are kept."""
+
+    generations: tuple[Generation, ...]
+    more: bool = False
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"schema": SCHEMA, "generations": [each.json() for each in self.generations], "more": self.more}
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The clusters that two generations do not have alike, each as datacenter/kind/cluster."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What differs between two generations of the config."""
+
+    before: int
+    after: int
+    changes: tuple[Change, ...]
+    clusters: Clusters
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "schema": SCHEMA,
+            "before": self.before,
+            "after": self.after,
+            "changes": [each.json() for each in self.changes],
+            "clusters": asdict(self.clusters),
+        }
+
+
+def changes_between(before: Config, after: Config) -> tuple[Change, ...]:
+    """The entries and registrations that two configs do not have alike. Reads only the buckets that differ."""
+    found: list[Change] = []
+    ours, theirs = before.maps["entries"], after.maps["entries"]
+    for key in sorted(ours.differing(theirs), key=str):
+        was, is_ = (entry_json(each) if (each := some.get(key)) is not None else None for some in (ours, theirs))
+        thing = thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
+        found.append(Change(thing, was, is_))
+    for name in sorted(before.registrations.differing(after.registrations)):
+        was, is_ = _document(before.registrations.get(name)), _document(after.registrations.get(name))
+        found.append(Change(f"registration {name}", was, is_))
+    return tuple(found)
+
+
+def _document(registration: Registration | None) -> dict[str, Any] | None:
+    return None if registration is None else registration.model_dump(by_alias=True, exclude_defaults=True)
+
+
+def difference(before: Config, after: Config) -> Difference:
+    """What differs between two configs."""
+    differing = sorted(before.plans.differing(after.plans))
+    ours, theirs = ({key: each for key in differing if (each := some.plans.get(key))} for some in (before, after))
+    return Difference(
+        before.root.generation,
+        after.root.generation,
+        changes_between(before, after),
+        Clusters(
+            tuple(key for key in differing if key not in ours),
+            tuple(key for key in differing if key in ours and key in theirs),
+            tuple(key for key in differing if key not in theirs),
+        ),
+    )
+
+
+def read_difference(engine: Engine, before: int | None, after: int | None) -> Difference:
+    """What differs between two generations; `before` is the one before `after`, if it is None, and `after` the current
+    one.
+
+    Raises InvalidInput if there is no such generation, or it is not kept any more, and StoreError.
+    """
+    head = engine.refresh()
+    new = _config(engine, head.generation if after is None else after)
+    return difference(_config(engine, max(new.root.generation - 1, 0) if before is None else before), new)
+
+
+def _config(engine: Engine, generation: int) -> Config:
+    return earlier(engine, generation) if generation else engine.config(NO_ROOT)
+
+
+def read_log(engine: Engine, most: int = 20) -> Log:
+    """The newest `most` generations that are kept, at most MOST_GENERATIONS. Raises StoreError."""
+    most = min(most, MOST_GENERATIONS)
+    found: list[Generation] = []
+    for root, previous in _roots(engine):
+        if len(found) == most:
+            return Log(tuple(found), more=True)
+        changed: int | None = None
+        named: tuple[tuple[str, str], ...] = ()
+        if previous is not None:
+            changes = changes_between(engine.config(previous), engine.config(root))
+            changed, named = len(changes), tuple((each.what, each.thing) for each in changes[:MOST_NAMED])
+        found.append(Generation(root.generation, root.at, root.note.by, root.note.message, changed, named))
+    return Log(tuple(found))
+
+
+def _roots(engine: Engine) -> Iterator[tuple[Root, Root | None]]:
+    """The kept roots, the newest first, each with the one before; None where that is not kept."""
+    head = engine.refresh()
+    root = load_root(engine.objects, head.root)
+    while root.generation:
+        previous = None
+        if root.previous is None:
+            previous = load_root(engine.objects, "")
+        elif root.generation > max(head.oldest, 1):
+            try:
+                previous = load_root(engine.objects, root.previous["root"])
+            except StoreError:
+                if engine.refresh().oldest <= head.oldest:
+                    raise
+        yield root, previous
+        if previous is None or not previous.generation:
+            return
+        root = previous
