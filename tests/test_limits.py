@@ -225,6 +225,16 @@ REACHED_BY = {
             "serve/ask.py MOST_ANSWER_BYTES",
         ],
     },
+    "tests/api/test_config.py": {
+        "test_what_is_no_generation_is_refused": [
+            "api/config.py LONGEST_GENERATION",
+        ],
+    },
+    "tests/machine/test_calls.py": {
+        "test_so_many_requests_are_answered_at_a_time_and_so_many_wait": [
+            "machine/calls.py MOST_AT_ONCE MOST_CALLS",
+        ],
+    },
     "tests/machine/test_passes.py": {
         "test_a_pass_takes_so_many_requests_and_so_many_bytes": [
             "machine/passes.py MOST_TOGETHER MOST_TOGETHER_BYTES",

@@ -1,18 +1,11 @@
-"""Configure: the config over HTTP, at the function's URL (IAM authentication).
+"""Configure: the HTTP API (docs/api.md) at the function's URL (IAM authentication).
 
-    PUT or POST /v1/config             a document or a list of them, as one batch (`?dry_run=1` only validates)
-    GET         /v1/config             all of it, as the batch that PUT takes back (`?kind=service-resolver`)
-    GET, DELETE /v1/config/KIND/NAME   one entry (`?namespace=`)
-    GET, DELETE /v1/config/registration/NAME, .../registration/gateway/ID    (`?dc=`, `?namespace=`)
-    POST        /v1/rollback/GENERATION
-    GET         /v1/status             where every resolver's traffic goes (`?dc=`)
-
-Bodies are JSON, or application/yaml or application/hcl by their content type. 400: invalid input, with every problem;
-nothing was changed. 404: not found. 503: send it again, which is safe.
+Whoever IAM lets in may do everything; the ARN of the user is noted beside what they do.
 
 Environment: POINTSMAN_STORE, the bucket (s3://bucket/prefix); POINTSMAN_NOTICES, the topic to which moved heads are
 published (none without); POINTSMAN_DATACENTERS, those to compute for (all without); POINTSMAN_TRUST_DOMAIN, fixed by
-the first write.
+the first write; POINTSMAN_ECS_TASKS, the services of ECS tasks as JSON (without it, only tasks whose events name their
+service); POINTSMAN_QUEUE, the URL of the queue of events, for wakes.
 """
 
 import gc
@@ -20,42 +13,39 @@ import gc
 gc.disable()  # Off until all is imported: nothing is garbage yet, and collecting takes a tenth of a cold start.
 
 from base64 import b64decode
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response, content_types
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pointsman.api.refusals import refusal
+from pointsman.api.request import Answer, Api, Declined, Request
+from pointsman.api.routes import answer, import_all
 from pointsman.aws.answer import LARGEST_ANSWER_BYTES
 from pointsman.aws.deployed import deployed
 from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
-from pointsman.model import keys
-from pointsman.model.canonical import canonical
-from pointsman.model.complaints import brief
-from pointsman.model.entries import KINDS, entry_json
-from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.loading import load_bytes
-from pointsman.model.names import DEFAULT_NAMESPACE
-from pointsman.model.registration import Registration
-from pointsman.pipeline.config import Config, load_root
-from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
-from pointsman.pipeline.status import status
+from pointsman.model.errors import InvalidInput
+from pointsman.model.grants import EVERYTHING, Grant
 from pointsman.store.protocol import StoreUnavailable
+from pointsman.store.session import new_client
 
-LONGEST_GENERATION = 18
-"""Digits of a generation's number, far more than any store needs."""
-
-_FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
+if TYPE_CHECKING:
+    from pointsman.model.sources.recognize import SourceSettings
 
 signals = Signals("configure")
-logger, metrics = signals.logger, signals.metrics
-app = LambdaFunctionUrlResolver()
+logger = signals.logger
 
-in_force = deployed()
+in_force = {"deployed": deployed()}
 started = start()
-engine, trust_domain = started.engine, started.environment.trust_domain
-around_the_snapshot(import_config)
+engine, environment = started.engine, started.environment
+# Only wakes need it.
+sqs = cache(lambda: new_client(started.session, "sqs"))
+around_the_snapshot(import_config, import_all, sqs)
 gc.freeze()  # What a start made stays: no collection has to look at it again.
 gc.enable()
 
@@ -64,176 +54,108 @@ gc.enable()
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda function: takes a request to its URL and returns the answer."""
     try:
-        return app.resolve(event, context)
+        request = request_of(event)
+        done = answer(api, request)
+        tell_of(request, done)
+    except InvalidInput as error:
+        done = refusal(error)
     finally:
         signals.flush()
+    if len(done.data) > LARGEST_ANSWER_BYTES:
+        done = refusal(Declined(413, f"{len(done.data)} bytes are too many for one answer; ask for one kind or dc"))
+    headers = {"content-type": "application/json", **done.headers}
+    return {"statusCode": done.status, "headers": headers, "body": done.data.decode()}
 
 
-@app.route("/v1/config", method=["PUT", "POST"])
-def apply() -> Response[str]:
-    """Write documents, all of them or none."""
-    kind = str(app.current_event.headers.get("content-type", "")).partition(";")[0].rpartition("/")[2]
-    documents = load_bytes(body(), _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
-    dry_run = app.current_event.get_query_string_value("dry_run", "") not in ("", "0", "false")
-    return written(configure(engine, parse_documents(documents), trust_domain=trust_domain, dry_run=dry_run))
-
-
-@app.get("/v1/config")
-def show_all() -> Response[str]:
-    """Show the whole config, or one kind of entries."""
-    kind = app.current_event.get_query_string_value("kind", "")
-    if kind not in ("", "registration", *KINDS):
-        raise InvalidInput.single("kind", "", f'"{kind}" is none of {", ".join([*KINDS, "registration"])}')
-    config = current()
-    entries = [entry_json(entry) for entry in config.entries if kind in ("", entry.kind)]
-    registrations = config.registrations.values() if kind in ("", "registration") else ()
-    return answer(200, [*entries, *map(as_written, registrations)])
-
-
-@app.get("/v1/config/registration/<name>")
-def show_registration(name: str) -> Response[str]:
-    """Show a sidecar's registration."""
-    return shown(f"registration {name}", current().registrations.get(registration_named(name)))
-
-
-@app.get("/v1/config/registration/gateway/<gateway>")
-def show_gateway(gateway: str) -> Response[str]:
-    """Show a mesh gateway's registration."""
-    return shown(f"registration {gateway}", current().registrations.get(registration_named(f"gateway/{gateway}")))
-
-
-@app.get("/v1/config/<kind>/<name>")
-def show(kind: str, name: str) -> Response[str]:
-    """Show a config entry."""
-    entry = current().entries.get((kind, namespace(), name))
-    return answer(200, entry_json(entry)) if entry is not None else missing(f'{kind} "{name}"')
-
-
-@app.delete("/v1/config/registration/<name>")
-def delete_registration(name: str) -> Response[str]:
-    """Delete a sidecar's registration."""
-    return written(configure(engine, Batch(delete_registrations=[registration_named(name)])))
-
-
-@app.delete("/v1/config/registration/gateway/<gateway>")
-def delete_gateway(gateway: str) -> Response[str]:
-    """Delete a mesh gateway's registration."""
-    return written(configure(engine, Batch(delete_registrations=[registration_named(f"gateway/{gateway}")])))
-
-
-@app.delete("/v1/config/<kind>/<name>")
-def delete(kind: str, name: str) -> Response[str]:
-    """Delete a config entry, unless the rest of the config needs it."""
-    return written(configure(engine, Batch(delete_entries=[(kind, namespace(), name)])))
-
-
-@app.post("/v1/rollback/<generation>")
-def roll_back(generation: str) -> Response[str]:
-    """Make an earlier generation the config again, as a new one."""
-    if not generation.isdecimal() or len(generation) > LONGEST_GENERATION:
-        raise InvalidInput.single(f"generation {brief(generation)}", "", "is not the number of a generation")
-    return written(rollback(engine, int(generation)))
-
-
-@app.get("/v1/status")
-def show_status() -> Response[str]:
-    """Show which target of every resolver serves now, and why, and which build and parameters are in force here."""
-    datacenter = app.current_event.get_query_string_value("dc", "")
-    found = status(engine)
-    resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
-    return answer(200, found.json() | {"resolvers": resolvers, "deployed": in_force})
-
-
-@app.exception_handler(InvalidInput)  # type: ignore[untyped-decorator]
-def refused(error: InvalidInput) -> Response[str]:
-    """Answer 400: sending the same again cannot help."""
-    logger.info("refused", problems=[str(problem) for problem in error.problems])
-    signals.count("ConfigRefused")
-    return answer(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
-
-
-@app.exception_handler(PointsmanError)  # type: ignore[untyped-decorator]
-def failed(error: PointsmanError) -> Response[str]:
-    """Answer 503: the store is unavailable or damaged."""
-    logger.warning("failed", reason=str(error))
-    signals.count("ConfigFailed")
-    return answer(503 if isinstance(error, StoreUnavailable) else 500, {"error": str(error)})
-
-
-def written(done: Configured) -> Response[str]:
-    """The answer to a write, which is also logged and counted."""
-    moved = [f"{head.plan_key} v{head.version}" for head in done.settled.moved]
-    if done.changed:
-        caller = app.current_event.request_context.authorizer
-        who = caller.iam.user_arn if caller and caller.iam else None
-        logger.info("configured", generation=done.generation, by=who, published=len(moved))
-        signals.count("ConfigChanged")
-        signals.count("SnapshotsPublished", len(moved))
-    body: dict[str, Any] = {"generation": done.generation, "changed": done.changed, "published": moved}
-    signals.went_back(done.settled.warnings)
-    if done.settled.warnings:
-        body["warnings"] = done.settled.warnings
-    if failed := done.settled.failures():
-        logger.error("cannot be computed", reasons=failed)
-        signals.count("HeadsFailed", len(failed))
-        body["failed"] = failed
-    return answer(200, body)
-
-
-def body() -> bytes:
-    """The request's body as bytes, of any content type."""
-    event = app.current_event
-    text = event.body or ""
+def request_of(event: Mapping[str, Any]) -> Request:
+    """The request that Lambda hands over. Raises InvalidInput if its body is not what Lambda says."""
+    http, text = event["requestContext"]["http"], event.get("body") or ""
     try:
-        return b64decode(text) if event.is_base64_encoded else text.encode(errors="replace")
+        body = b64decode(text) if event.get("isBase64Encoded") else text.encode(errors="replace")
     except ValueError as error:
         raise InvalidInput.single("the body", "", f"is not base64: {error}") from None
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    query = event.get("rawQueryString", "")
+    return Request(http["method"], unquote(event["rawPath"]), query, headers, body, grant_of(event))
 
 
-def current() -> Config:
-    """The current config."""
-    return engine.config(load_root(engine.objects, engine.refresh().root))
+def grant_of(event: Mapping[str, Any]) -> Grant:
+    """What the sender may do: IAM has let them in."""
+    iam = (event["requestContext"].get("authorizer") or {}).get("iam") or {}
+    return replace(EVERYTHING, name=str(iam.get("userArn") or ""))
 
 
-def namespace() -> str:
-    """The namespace in the request."""
-    return app.current_event.get_query_string_value("namespace", "") or DEFAULT_NAMESPACE
+def tell_of(request: Request, done: Answer) -> None:
+    """Log and count what became of a request."""
+    body = done.body
+    if done.status >= 500:
+        logger.warning("failed", status=done.status, reason=body["error"])
+        signals.count("ConfigFailed")
+    elif done.status >= 400:
+        logger.info("refused", status=done.status, problems=body.get("problems", [body["error"]]))
+        signals.count("ConfigRefused")
+    elif request.method not in ("GET", "HEAD"):
+        tell_of_write(request, body)
 
 
-def registration_named(name: str) -> str:
-    """The key of a registration in the config."""
-    datacenter = app.current_event.get_query_string_value("dc", "")
-    if not datacenter:
-        raise InvalidInput.single(f"registration {name}", "dc", "is missing: name the datacenter, as ?dc=dc1")
-    return keys.registration_key(datacenter, namespace(), name)
+def tell_of_write(request: Request, body: Mapping[str, Any]) -> None:
+    """Log and count what a request has changed."""
+    moved = body.get("published") or body.get("moved") or []
+    if body.get("changed") and not body.get("dry_run"):
+        said = {name: body[name] for name in ("generation", "revision") if name in body}
+        logger.info("changed", path=request.path, by=request.grant.name, published=len(moved), **said)
+        signals.count("ConfigChanged", "generation" in body)
+        signals.count("SnapshotsPublished", len(moved))
+    signals.went_back(body.get("warnings", ()))
+    if failed := body.get("failed"):
+        logger.error("cannot be computed", reasons=failed)
+        signals.count("HeadsFailed", len(failed))
 
 
-def as_written(registration: Registration) -> dict[str, Any]:
-    """A registration in the form that PUT accepts."""
-    return registration.model_dump(by_alias=True, exclude_defaults=True)
+def send_later(body: str, delay: int) -> None:
+    """Send a message to the queue of events, to be delivered after so many seconds. Raises StoreUnavailable."""
+    # Imported here: few requests need a wake.
+    from botocore.exceptions import BotoCoreError, ClientError
+    from pointsman.aws.wakes import sender
+
+    try:
+        sender(sqs(), environment.queue)(body, delay)
+    except (BotoCoreError, ClientError) as error:
+        raise StoreUnavailable(f"what was asked for is done, but no wake could be sent: {error}") from None
 
 
-def shown(thing: str, registration: Registration | None) -> Response[str]:
-    """Answer with a registration, or 404 if it is None."""
-    return answer(200, as_written(registration)) if registration is not None else missing(thing)
+def wake_for_waits() -> None:
+    """Send a wake for what waits, unless one stands that comes early enough."""
+    from pointsman.aws.wait_wakes import arm
+
+    arm(engine, send_later)
 
 
-def missing(thing: str) -> Response[str]:
-    """Answer 404."""
-    return answer(404, {"error": f"{thing}: does not exist; GET /v1/config shows what does"})
+def wake_for_orders() -> None:
+    """Send a wake for the next order that ends, unless one stands that comes early enough."""
+    from pointsman.aws.order_wakes import arm
+
+    arm(engine, send_later)
 
 
-def answer(code: int, body: Any) -> Response[str]:
-    """Answer in JSON."""
-    data = canonical(body)
-    if len(data) > LARGEST_ANSWER_BYTES:
-        code, data = 413, canonical({"error": f"{len(data)} bytes are too many for one answer; ask for one kind or dc"})
-    return json_answer(code, data)
+@cache
+def sources() -> "SourceSettings":
+    """What is said of the sources of events."""
+    # Imported here: most requests are no events.
+    from pointsman.model.sources.recognize import SourceSettings
+    from pointsman.model.sources.task_claim import read_task_settings
+
+    return SourceSettings(read_task_settings(environment.ecs_tasks))
 
 
-def json_answer(code: int, body: bytes) -> Response[str]:
-    """An answer with this status and a JSON `body`."""
-    return Response(status_code=code, content_type=content_types.APPLICATION_JSON, body=body.decode())
-
+api = Api(
+    engine,
+    sources,
+    environment.trust_domain,
+    more_status=lambda: in_force,
+)
+if environment.queue:
+    engine.noted = wake_for_waits
+    api = replace(api, ordered=wake_for_orders)
 
 handler = signals.traced(handler)

@@ -295,7 +295,7 @@ def test_config_over_http_is_all_or_nothing_and_says_everything_that_is_wrong(aw
     assert aws.request("Configure", "GET", "/v1/config/registration/s1")[0] == 400
     assert aws.request("Configure", "GET", "/v1/config", kind="resolver")[0] == 400
 
-    assert aws.request("Configure", "DELETE", "/v1/config/service-resolver/s9")[0] == 400
+    assert aws.request("Configure", "DELETE", "/v1/config/service-resolver/s9")[0] == 404
     assert aws.request("Configure", "DELETE", "/v1/config/service-resolver/s2")[1]["generation"] == 2
     assert aws.request("Configure", "DELETE", "/v1/config/registration/gateway/gw", dc="dc2")[1]["generation"] == 3
     assert aws.request("Configure", "POST", "/v1/rollback/1")[1]["generation"] == 4

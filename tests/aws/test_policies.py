@@ -36,6 +36,8 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     aws.request("Configure", "DELETE", "/v1/config/registration/s1", dc="dc1")
     aws.request("Configure", "POST", "/v1/rollback/1")
     aws.request("Configure", "GET", "/v1/status")
+    leased = {**s2("critical", dc="dc1")["detail"], "Lease": "30s", "Source": "agent/host-1"}
+    assert aws.request("Configure", "POST", "/v1/events", {"detail": leased})[0] == 200
     # A cold environment has to read what a warm one has in hand; a damaged head makes it look into the history.
     aws.crash()
     for key in aws.objects():
@@ -70,7 +72,8 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     ("function", "operation", "key"),
     [
         ("Ingest", "PutObject", "deploy/s2.hcl"),
-        ("Configure", "PutObject", "catalog/dc1/service/default/s2"),
+        ("Configure", "PutObject", "deploy/s2.hcl"),
+        ("Configure", "GetObject", "tokens"),
         ("Reconcile", "PutObject", "catalog/dc1/service/default/s2"),
         ("Configure", "GetObject", "elsewhere"),
         ("Discovery", "GetObject", "config/objects/x"),

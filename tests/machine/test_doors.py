@@ -425,7 +425,7 @@ def test_what_is_our_fault_is_never_said_to_be_the_events(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("pointsman.machine.passes.read_json", fail)
+    monkeypatch.setattr("pointsman.api.events.read_json", fail)
     with contextlib.closing(SQLiteStore(tmp_path / "store.db")) as store:
         code, answer = Door(store).post("/v1/events", event(1))
     assert (code, answer["error"].removesuffix("; send it again")) == (status, said)

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pointsman.api.events import read_event
+from pointsman.api.request import Answer, Api, Request
 from pointsman.machine import passes
 from pointsman.machine.passes import Passes
-from pointsman.model.sources.recognize import DEFAULTS
 from pointsman.pipeline import ingest as ingesting
 from pointsman.store import keys
-from starlette.responses import Response
 
+from tests.fleet.process import wait_until
 from tests.pipeline.meshes import instance, resolver, sidecar
 from tests.pipeline.place import Place
 
@@ -49,11 +52,12 @@ def sent(place: Place, *bodies: bytes) -> tuple[list[tuple[int, Any]], list[str]
     """The answers to `bodies`, all sent at the same time, and what was reported."""
     reported: list[str] = []
 
-    async def run() -> list[Response]:
-        taking = Passes(place.engine, reported.append, DEFAULTS)
-        return await asyncio.gather(*(taking.take(body, lambda raw: raw) for body in bodies))
+    async def run() -> list[Answer]:
+        taking = Passes(Api(place.engine), reported.append)
+        requests = [Request("POST", "/v1/events", body=body) for body in bodies]
+        return await asyncio.gather(*(taking.take(each, read_event) for each in requests))
 
-    return [(each.status_code, json.loads(bytes(each.body))) for each in asyncio.run(run())], reported
+    return [(each.status, each.body) for each in asyncio.run(run())], reported
 
 
 def test_what_comes_while_a_pass_is_under_way_is_the_next_one(place: Place, together: list[int]) -> None:
@@ -72,7 +76,7 @@ def test_each_is_answered_for_itself(place: Place, together: list[int]) -> None:
     assert "is not JSON" in answers[1][1]["error"]
     assert catalog in answers[2][1]["error"]
     assert answers[5][1]["stale"], "the last one is older than the one before it"
-    assert len(reported) == 4
+    assert [line.partition(":")[0] for line in reported] == ["stale"]
     assert together == [1, 3]
 
 
@@ -106,3 +110,28 @@ def test_more_than_may_wait_is_asked_for_again(place: Place, monkeypatch: pytest
     assert [code for code, _ in answers] == [200, 200, 503]
     assert answers[2][1]["error"] == "too many events are waiting; send it again"
     assert sent(place, said(3))[0][0][0] == 200, "when there is room again"
+
+
+def test_servers_with_a_loop_each_share_the_passes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go = threading.Event(), threading.Event()
+    real = ingesting.ingest_all
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(passes, "ingest_all", slow)
+    taking = Passes(Api(place.engine), [].append)
+
+    def one(index: int) -> int:
+        request = Request("POST", "/v1/events", body=said(index))
+        return asyncio.run(asyncio.wait_for(taking.take(request, read_event), 60)).status
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(one, 1)
+        assert begun.wait(60)
+        others = [pool.submit(one, index) for index in (2, 3)]
+        wait_until(lambda: len(taking._waiting) == 2, "the others to wait")
+        go.set()
+        assert [each.result(60) for each in (first, *others)] == [200] * 3

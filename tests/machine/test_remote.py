@@ -169,7 +169,7 @@ def test_a_client_certificate_stands_for_the_token_that_has_its_name(
     with Pointsman(tmp_path, "td", more=["--remote", "127.0.0.1:0", *options]) as pointsman:
         url, store = pointsman.said["remote"], ["--store", str(pointsman.store)]
         for name, certificate in (("h1", uri.decode()), ("h2", dns.decode()), ("h3", "h3"), ("h4", "h4")):
-            role = ["--role", "read" if name == "h2" else "report", "--source", f"agent/{name}"]
+            role = ["--role", "read"] if name == "h2" else ["--role", "report", "--source", f"agent/{name}"]
             assert run(["token", "make", name, *role, "--certificate", certificate, *store]) == 0
             assert f"with the certificate of {certificate}; made by" in capsys.readouterr().out
         assert run(["token", "make", "h9", *role, "--certificate", "h3", *store]) == 1

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from pointsman.adapter.report.metrics import Metrics
+from pointsman.api.request import Api, without_tags
 from pointsman.cli.ecs_tasks import read_ecs_tasks
 from pointsman.cli.main import run
-from pointsman.machine.intake import intake
-from pointsman.machine.passes import without_tags
+from pointsman.machine.calls import Calls
+from pointsman.machine.intake import Intake
+from pointsman.machine.passes import Passes
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.task_tags import TaskTags
 from pointsman.pipeline.engine import Engine
@@ -34,7 +36,9 @@ class Door:
         with_tags: Callable[[TaskTags], Any] = without_tags,
     ) -> None:
         self.reported: list[str] = []
-        self._app = intake(Engine(store), self.reported.append, settings, metrics=metrics, with_tags=with_tags)
+        api = Api(Engine(store), lambda: settings, with_tags=with_tags)
+        passes = Passes(api, self.reported.append, metrics)
+        self._app = Intake(api, passes, Calls(), self.reported.append)
 
     def post(self, path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Status and answer."""

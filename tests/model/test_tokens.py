@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.model import tokens as of_tokens
 from pointsman.model.errors import InvalidInput
+from pointsman.model.grants import Role
 from pointsman.model.stored import Damaged
 from pointsman.model.tokens import (
     LONGEST_CERTIFICATE,
     LONGEST_NAME,
     MOST_PATTERNS,
-    Role,
     Token,
     Tokens,
     new_token,
@@ -44,7 +44,7 @@ def made(name: str = "host-7", secret: str = SECRET, **more: tuple[str, ...]) ->
 def test_a_token_may_tell_of_its_datacenters_as_its_sources(
     more: dict[str, tuple[str, ...]], datacenter: str, source: str, refused: str
 ) -> None:
-    found = made(**more).refuses(datacenter, source)
+    found = made(**more).grant.refuses_report(datacenter, source)
     assert refused in found
     assert bool(refused) == bool(found)
 
@@ -58,7 +58,7 @@ def test_a_token_is_known_by_its_secret_alone_and_the_secret_is_not_kept() -> No
     assert SECRET not in str(tokens_json(all_of_them))
     assert read_tokens(tokens_json(all_of_them)) == all_of_them
     assert without_token(all_of_them, "host-7").of(SECRET) is None
-    assert (made().has(Role.REPORT), made().has(Role.READ)) == (True, False)
+    assert (made().grant.has(Role.REPORT), made().grant.has(Role.READ)) == (True, False)
 
 
 def test_what_is_no_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +66,15 @@ def test_what_is_no_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, more, reason in (
         ("", {}, "its name has 1 to"),
         ("x" * (LONGEST_NAME + 1), {}, "its name has 1 to"),
-        ("a", {"roles": ()}, "--role: is required: read or report"),
+        ("a", {"roles": ()}, "--role: is required: read, report"),
         ("a", {"roles": ("root",)}, "known are read, report"),
         ("a", {"datacenters": ("DC1",)}, '"DC1" is not a lower-case DNS label'),
         ("a", {"datacenters": many}, f"{MOST_PATTERNS} are the most"),
         ("a", {"sources": ("a*b",)}, 'with "\\*" at the end alone'),
-        ("a", {"sources": ("x" * (LONGEST_NAME + 1),)}, "is no source"),
+        ("a", {"sources": ("x" * (LONGEST_NAME + 1),)}, "is no name"),
+        ("a", {"roles": ("read",), "datacenters": ("dc1",)}, "--dc: limits report and register alone"),
+        ("a", {"services": ("web",)}, "--service: limits register alone"),
+        ("a", {"roles": ("configure", "register"), "services": ("web",)}, "nothing limits configure"),
         ("a", {"certificate": "x" * (LONGEST_CERTIFICATE + 1)}, "--certificate: .* is no name"),
     ):
         with pytest.raises(InvalidInput, match=reason):
@@ -95,3 +98,9 @@ def test_what_is_damaged_is_no_token(found: object) -> None:
     body = tokens_json(with_token(Tokens(), made()))
     with pytest.raises(Damaged):
         read_tokens({**body, "tokens": {"host-7": found}})
+
+
+def test_a_token_of_before_there_were_services_and_certificates_is_still_read() -> None:
+    body = tokens_json(with_token(Tokens(), made()))
+    before = {name: each for name, each in body["tokens"]["host-7"].items() if name not in ("services", "certificate")}
+    assert read_tokens({**body, "tokens": {"host-7": before}}).of(SECRET) == made()

@@ -8,7 +8,8 @@ import orjson
 from pointsman.cli.command import Group
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.orders import who
-from pointsman.model.tokens import Role, Token, new_token, secret_from, token_json, with_token, without_token
+from pointsman.model.grants import Role
+from pointsman.model.tokens import Token, new_token, secret_from, token_json, with_token, without_token
 from pointsman.pipeline.tokens import read_tokens_object, swap_tokens
 from pointsman.store import keys
 
@@ -26,9 +27,10 @@ def token() -> None:
 
 @token.command()
 @store_option
-@click.option("--role", "roles", multiple=True, metavar="read|report", help="What it is for; repeatable.")
-@click.option("--dc", "datacenters", multiple=True, metavar="DC", help="Only of this datacenter; repeatable.")
-@click.option("--source", "sources", multiple=True, metavar="SOURCE|PREFIX*", help="Only as this source; repeatable.")
+@click.option("--role", "roles", multiple=True, metavar="|".join(Role), help="What it is for; repeatable.")
+@click.option("--dc", "datacenters", multiple=True, metavar="DC", help="report, register: only of this datacenter.")
+@click.option("--source", "sources", multiple=True, metavar="SOURCE|PREFIX*", help="report: only as this source.")
+@click.option("--service", "services", multiple=True, metavar="NAME|PREFIX*", help="register: only of this service.")
 @click.option(
     "--certificate",
     default="",
@@ -41,6 +43,7 @@ def make(
     roles: tuple[str, ...],
     datacenters: tuple[str, ...],
     sources: tuple[str, ...],
+    services: tuple[str, ...],
     certificate: str,
     name: str,
 ) -> int:
@@ -49,12 +52,19 @@ def make(
     With --certificate there is nothing to print or to send: who shows the certificate of that name has the token, where
     `up` knows the CA (--client-ca).
 
-    `report` lets its holder send health events, `read` see the status. It works within seconds, without a restart.
+    `read` lets its holder see config, orders, sources and the status, `report` send health events, `register` write
+    registrations, `order` give and end orders, `configure` write all config and forget sources. --dc, --source and
+    --service limit what their roles may do; each can be repeated. With --service name a mesh gateway as gateway/ID, a
+    service of another namespace as NAMESPACE/NAME.
+
+    It works within seconds, without a restart.
 
     \b
       pointsman token make host-7 --role report --dc dc2 --source agent/host-7 --store pointsman.db > token
-      pointsman token make dashboard --role read --store pointsman.db
       pointsman token make host-8 --role report --certificate spiffe://mesh.example/agent/host-8 --store pointsman.db
+      pointsman token make dashboard --role read --store pointsman.db
+      pointsman token make ci --role configure --store pointsman.db
+      pointsman token make web-hosts --role register --service 'web*' --dc dc1 --store pointsman.db
     """
     secret = secret_from(secrets.token_bytes(32))
     with engine_on(store, writes=True) as engine:
@@ -64,6 +74,7 @@ def make(
             roles=roles,
             datacenters=datacenters,
             sources=sources,
+            services=services,
             at=engine.now(),
             by=who(),
             certificate=certificate,
@@ -110,8 +121,10 @@ def revoke(store: str, name: str) -> int:
 
 
 def _line(each: Token) -> str:
-    roles = ", ".join(role for role in Role if each.has(role))
-    where = f" of {', '.join(each.datacenters)}" if each.datacenters else ""
-    who = f" as {', '.join(each.sources)}" if each.sources else ""
+    grant = each.grant
+    roles = ", ".join(role for role in Role if role in grant.roles)
+    where = f" of {', '.join(grant.datacenters)}" if grant.datacenters else ""
+    who = f" as {', '.join(grant.sources)}" if grant.sources else ""
+    what = f" for {', '.join(grant.services)}" if grant.services else ""
     shows = f", with the certificate of {each.certificate}" if each.certificate else ""
-    return f"{each.name}: {roles}{where}{who}{shows}; made by {each.by} at {each.at}"
+    return f"{each.name}: {roles}{where}{who}{what}{shows}; made by {each.by} at {each.at}"

@@ -8,29 +8,22 @@ from collections.abc import Callable
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pointsman.machine.passes import Forbidden, json_response
+from pointsman.api.refusals import refusal
+from pointsman.api.request import Declined
+from pointsman.api.routes import find
+from pointsman.machine.intake import GRANT, send_answer
 from pointsman.model.errors import PointsmanError
-from pointsman.model.events import HealthEvent
-from pointsman.model.tokens import Role, Token, Tokens
+from pointsman.model.grants import Grant
+from pointsman.model.tokens import Tokens
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.tokens import read_tokens_object
 from pointsman.serve.connection import NAMES
 from pointsman.store import keys
 
-GRANT: Final = "pointsman.token"
-"""Where the scope of a request has the token that it came with."""
-
 TOKENS_SECONDS: Final = 2.0
 """Seconds for which tokens that were read are used: a revoked one may be let in for so long."""
-
-_NEEDED: Final = {
-    ("POST", "/v1/events"): Role.REPORT,
-    ("POST", "/v1/consul/watch"): Role.REPORT,
-    ("GET", "/v1/status"): Role.READ,
-}
 
 
 class KnownTokens:
@@ -54,7 +47,8 @@ class KnownTokens:
 
 
 class Granted:
-    """`app`, for requests with a token that is for them; others get 401 or 403, and other paths 404."""
+    """`app` for requests of somebody who is known, with what they may do noted in the scope; others get 401, and paths
+    that the API does not have 404."""
 
     def __init__(self, app: ASGIApp, tokens: KnownTokens, report: Callable[[str], None]) -> None:
         """`report` gets a line for each request that is turned away."""
@@ -62,42 +56,36 @@ class Granted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        refusal = await self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        try:
+            route, _ = find(scope["method"], scope["path"])
+            if route.role is not None:
+                scope[GRANT] = await self._grant(scope)
+        except PointsmanError as error:
+            if isinstance(error, Declined) and error.status in (401, 403):
+                self._report(f"turned away: {error}")
+            await send_answer(send, refusal(error))
+            return
+        await self._app(scope, receive, send)
 
-    async def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that is not let in; None for one that is, whose token is noted in `scope`."""
-        role = _NEEDED.get((scope["method"], scope["path"]))
-        if role is None:
-            return json_response(404, {"error": "there is no such page here"})
+    async def _grant(self, scope: Scope) -> Grant:
+        """What the sender may do. Raises Declined if nobody knows them, StoreError if the tokens cannot be read."""
         secret, names = _secret(scope), scope.get("state", {}).get(NAMES, ())
         if not secret and not names:
-            return self._turned_away(401, "a token is required: authorization: Bearer TOKEN (`pointsman token make`)")
-        try:
-            known = await self._tokens.now()
-        except PointsmanError as error:
-            return json_response(503, {"error": str(error)}, {"retry-after": "1"})
+            raise _unknown("a token is required: authorization: Bearer TOKEN (`pointsman token make`)")
+        known = await self._tokens.now()
         token = known.of(secret) if secret else known.of_certificate(names)
         if token is None and secret:
-            return self._turned_away(401, "the token is unknown, or was revoked")
+            raise _unknown("the token is unknown, or was revoked")
         if token is None:
             named = f"the certificate of {names[0][:200]} has no token"
-            return self._turned_away(403, f"{named} (`pointsman token make --certificate`), or it was revoked")
-        if not token.has(role):
-            return self._turned_away(403, f'the token "{token.name}" is not for {role.value}')
-        scope[GRANT] = token
-        return None
-
-    def _turned_away(self, status: int, reason: str) -> Response:
-        self._report(f"turned away: {reason}")
-        headers = {"www-authenticate": "Bearer"} if status == 401 else None
-        return json_response(status, {"error": reason}, headers)
+            raise Declined(403, f"{named} (`pointsman token make --certificate`), or it was revoked")
+        return token.grant
 
 
-def check_grant(token: Token | None, event: HealthEvent) -> None:
-    """Raise Forbidden if `token` is not for telling what `event` says; None may tell everything."""
-    if token is not None and (reason := token.refuses(event.datacenter, event.source)):
-        raise Forbidden(reason)
+def _unknown(reason: str) -> Declined:
+    return Declined(401, reason, {"www-authenticate": "Bearer"})
 
 
 def _secret(scope: Scope) -> str:

@@ -15,15 +15,18 @@ from starlette.types import ASGIApp
 
 from pointsman.adapter.admin.client import Admin
 from pointsman.adapter.follow.saved import Saved
+from pointsman.api.request import Api, without_tags
+from pointsman.api.routes import import_all
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
+from pointsman.machine.calls import Calls
 from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.granted import Granted, KnownTokens
-from pointsman.machine.intake import intake
+from pointsman.machine.intake import Intake
 from pointsman.machine.observing import Observing
 from pointsman.machine.ordering import Ordering, ended_line
 from pointsman.machine.parts import stop_on_signals
-from pointsman.machine.passes import without_tags
+from pointsman.machine.passes import Passes
 from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
@@ -212,20 +215,21 @@ class Machine:
         looking, with_tags = self._tasks(engine)
         if looking is not None:
             adapter.parts.watch("tasks", lambda: looking.alive, lambda: looking.problem)
-        app = intake(
+        api = Api(
             engine,
-            report,
-            self._settings.sources,
-            rejections=adapter.rejections,
-            others=adapter.ops(),
-            metrics=adapter.metrics,
+            lambda: self._settings.sources,
+            self._settings.trust_domain,
             with_tags=with_tags,
+            more_status=lambda: {"rejections": [each.json() for each in adapter.rejections()]},
+            ordered=ordering.nudge,
         )
+        import_all()
+        passes, calls = Passes(api, report, adapter.metrics), Calls()
         stop = stop_on_signals()
         with ExitStack() as serving:
             where = adapter.start(serving)
             server = HttpServer(
-                app,
+                Intake(api, passes, calls, report, others=adapter.ops()),
                 self._settings.listen,
                 name="intake",
                 bounds=FOR_PRODUCERS,
@@ -244,8 +248,9 @@ class Machine:
             if looking is not None:
                 serving.callback(looking.stop)
                 looking.start()
-            remote = self._remote(app, engine, adapter) if self._settings.remote is not None else None
-            if remote is not None:
+            remote = None
+            if self._settings.remote is not None:
+                remote = self._remote(Intake(api, passes, calls, report), engine, adapter)
                 adapter.serve(serving, "remote", remote)
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)

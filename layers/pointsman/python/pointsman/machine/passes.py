@@ -5,29 +5,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from logging import getLogger
-from typing import Any
-
-import orjson
-from starlette.responses import Response
+from threading import Lock
 
 from pointsman.adapter.report.metrics import Metrics
-from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.api.events import answered
+from pointsman.api.refusals import guarded, later
+from pointsman.api.request import Answer, Api, Request
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.reading import Reading
-from pointsman.model.sources.recognize import SourceSettings, read_events
-from pointsman.model.sources.task_tags import TaskTags
-from pointsman.model.sources.text import read_json
-from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.settle import Unsettled
-from pointsman.pipeline.task_lists import expanded
-from pointsman.pipeline.told import answer, remarks
-from pointsman.store.protocol import StoreUnavailable
-
-_log = getLogger(__name__)
+from pointsman.pipeline.told import remarks
 
 MOST_WAITING_BYTES = 256 * 1024 * 1024
 """Bytes of all events that wait to be ingested."""
@@ -42,165 +33,132 @@ PASS_SECONDS = 5.0
 """Seconds after which a pass starts no further step. Its remaining events are ingested one by one."""
 
 
-def without_tags(missing: TaskTags) -> Any:
-    """The event of a task without tags."""
-    return missing.filled(())
-
-
-class Forbidden(PointsmanError):
-    """Whoever sent an event may not say what it says."""
+Reads = Callable[[Api, Request], Reading]
+"""Reads the events in a request. It may raise."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    body: bytes
-    event_of: Callable[[Any], Any]
-    check: Callable[[HealthEvent], None]
-    response: "asyncio.Future[Response]"
+    request: Request
+    reads: Reads
+    loop: asyncio.AbstractEventLoop
+    answer: "asyncio.Future[Answer]"
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.request.body)
+
+    def give(self, answer: Answer) -> None:
+        """Answer it. Only on its loop."""
+        if not self.answer.done():  # the sender may have disconnected
+            self.answer.set_result(answer)
 
 
 class Passes:
-    """Ingests events into `engine`, all waiting ones at once.
+    """Ingests the events in requests to `api`, all waiting ones at once.
 
-    No event waits for further ones: if no pass is running, it starts one. Each event of a pass has its own answer.
-    `report` is called with one line for each error, `with_tags` for a task whose tags decide whose instance it is.
+    No event waits for further ones: if no pass is running, it starts one. Each request of a pass has its own answer.
+    `report` is called with one line for everything beyond plain success.
 
-    Use it from one event loop; the passes run in a thread of their own, one at a time.
+    Several event loops may use it; the passes run in a thread of their own, one at a time.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        report: Callable[[str], None],
-        settings: SourceSettings,
-        metrics: Metrics | None = None,
-        with_tags: Callable[[TaskTags], Any] = without_tags,
-    ) -> None:
-        self._engine, self._report, self._settings, self._metrics = engine, report, settings, metrics
-        self._with_tags = with_tags
+    def __init__(self, api: Api, report: Callable[[str], None], metrics: Metrics | None = None) -> None:
+        self._api, self._report, self._metrics = api, report, metrics
         self._thread = ThreadPoolExecutor(1, "intake")
+        # The servers of one process have a loop each.
+        self._lock = Lock()
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._running = False
 
-    async def take(
-        self, body: bytes, event_of: Callable[[Any], Any], check: Callable[[HealthEvent], None] = lambda event: None
-    ) -> Response:
-        """Ingest what `event_of` makes of the JSON in `body`, if `check` does not raise Forbidden for one of its
-        events. Returns the answer to the sender.
+    async def take(self, request: Request, reads: Reads) -> Answer:
+        """Ingest what `reads` reads in `request`. Returns the answer to the sender.
 
-        The answer is 503 if MOST_WAITING_BYTES are waiting already.
+        It is 503 if MOST_WAITING_BYTES are waiting already.
         """
-        if self._bytes + len(body) > MOST_WAITING_BYTES:
-            return later("too many events are waiting; send it again")
-        waiting = _Waiting(body, event_of, check, asyncio.get_running_loop().create_future())
-        self._bytes += len(body)
-        self._waiting.append(waiting)
-        if not self._running:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(request, reads, loop, loop.create_future())
+        with self._lock:
+            if self._bytes + waiting.size > MOST_WAITING_BYTES:
+                return later("too many events are waiting")
+            self._bytes += waiting.size
+            self._waiting.append(waiting)
+            idle, self._running = not self._running, True
+        if idle:
             self._begin()
-        return await waiting.response
+        return await waiting.answer
 
     def _begin(self) -> None:
-        together = [self._waiting.popleft()]
-        size = len(together[0].body)
-        while self._waiting and len(together) < MOST_TOGETHER:
-            size += len(self._waiting[0].body)
-            if size > MOST_TOGETHER_BYTES:
-                break
-            together.append(self._waiting.popleft())
-        self._running = True
-        done = asyncio.get_running_loop().run_in_executor(self._thread, self._take_in, together)
+        """Begin a pass, on the loop of the first that waits: that one lasts until its request is answered."""
+        with self._lock:
+            together = [self._waiting.popleft()]
+            size = together[0].size
+            while self._waiting and len(together) < MOST_TOGETHER:
+                size += self._waiting[0].size
+                if size > MOST_TOGETHER_BYTES:
+                    break
+                together.append(self._waiting.popleft())
+        done = together[0].loop.run_in_executor(self._thread, self._take_in, together)
         done.add_done_callback(partial(self._end, together))
 
-    def _end(self, together: Sequence[_Waiting], done: "asyncio.Future[list[Response]]") -> None:
-        self._running = False
-        self._bytes -= sum(len(each.body) for each in together)
-        for waiting, response in zip(together, done.result(), strict=True):
-            if not waiting.response.done():  # the sender may have disconnected
-                waiting.response.set_result(response)
-        if self._waiting:
-            self._begin()
+    def _end(self, together: Sequence[_Waiting], done: "asyncio.Future[list[Answer]]") -> None:
+        here = together[0].loop
+        with self._lock:
+            self._bytes -= sum(each.size for each in together)
+            following = self._waiting[0].loop if self._waiting else None
+            self._running = following is not None
+        for waiting, answer in zip(together, done.result(), strict=True):
+            _on(waiting.loop, here, partial(waiting.give, answer))
+        if following is not None:
+            _on(following, here, self._begin)
 
-    def _take_in(self, together: Sequence[_Waiting]) -> list[Response]:
+    def _take_in(self, together: Sequence[_Waiting]) -> list[Answer]:
         """Run one pass. Returns the answer to each. Raises nothing."""
         readings = [self._read(each) for each in together]
         events = [event for reading in readings if isinstance(reading, Reading) for event in reading.events]
         outcomes = iter(self._ingest(events))
-        responses = []
+        answers = []
         for reading in readings:
             done = [next(outcomes) for _ in reading.events] if isinstance(reading, Reading) else []
-            responses.append(guarded(partial(self._respond, reading, done), self._report))
-        return responses
+            answers.append(guarded(partial(self._respond, reading, done)))
+        return answers
 
     def _read(self, waiting: _Waiting) -> Reading | Exception:
         try:
-            reading = read_events(waiting.event_of(read_json(waiting.body)), self._settings)
-            if isinstance(reading.missing, TaskTags):
-                reading = read_events(self._with_tags(reading.missing), self._settings)
-            reading = expanded(self._engine, reading)
-            for event in reading.events:
-                waiting.check(event)
-            return reading
+            return waiting.reads(self._api, waiting.request)
         except Exception as error:
             return error
 
     def _ingest(self, events: Sequence[HealthEvent]) -> list[Ingested | Exception]:
         end = time.monotonic() + PASS_SECONDS
-        done = ingest_all(self._engine, events, lambda: time.monotonic() < end)
+        done = ingest_all(self._api.engine, events, lambda: time.monotonic() < end)
         if time.monotonic() < end or len(events) == 1:
             return done
         return [
-            ingest_all(self._engine, [event])[0] if isinstance(one, Unsettled) else one
+            ingest_all(self._api.engine, [event])[0] if isinstance(one, Unsettled) else one
             for event, one in zip(events, done, strict=True)
         ]
 
-    def _respond(self, reading: Reading | Exception, done: Sequence[Ingested | Exception]) -> Response:
+    def _respond(self, reading: Reading | Exception, done: Sequence[Ingested | Exception]) -> Answer:
         if isinstance(reading, Exception):
             raise reading
-        ingested: list[Ingested] = []
-        for each in done:
-            if isinstance(each, Exception):
-                raise each
-            ingested.append(each)
-        told = answer(reading, ingested)
-        for line in remarks(told):
-            self._report(line)
-        if self._metrics is not None:
-            self._metrics.events_stale.inc(len(told["stale"]))
-            self._metrics.instances_refused.inc(len(told["refused"]))
-        return json_response(200, told)
+        answer = answered(reading, done)
+        if answer.status == 200:
+            for line in remarks(answer.body):
+                self._report(line)
+            if self._metrics is not None:
+                self._metrics.events_stale.inc(len(answer.body["stale"]))
+                self._metrics.instances_refused.inc(len(answer.body["refused"]))
+        return answer
 
 
-def guarded(run: Callable[[], Response], report: Callable[[str], None]) -> Response:
-    """The answer from `run`; if it raises, an answer with the reason, and a line to `report`."""
-    try:
-        return run()
-    except InvalidInput as error:
-        report(f"refused: {error}")
-        return json_response(400, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
-    except Forbidden as error:
-        report(f"turned away: {error}")
-        return json_response(403, {"error": str(error)})
-    except StoreUnavailable as error:
-        report(str(error))
-        return later(str(error))
-    except PointsmanError as error:
-        report(str(error))
-        return json_response(500, {"error": str(error)})
-    except MemoryError:
-        report("out of memory: an event was not ingested")
-        return later("out of memory; send it again")
-    except Exception as error:
-        _log.exception("a request could not be answered")
-        return json_response(500, {"error": f"a defect of ours, which the log has: {type(error).__name__}"})
-
-
-def later(reason: str) -> Response:
-    """The answer 503: the sender may try again."""
-    text = reason if reason.endswith("again") else f"{reason}; send it again"
-    return json_response(503, {"error": text}, {"retry-after": "1"})
-
-
-def json_response(code: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """An answer with `body` as JSON."""
-    return Response(orjson.dumps(body), code, headers, media_type="application/json")
+def _on(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call `call` on `loop`, where `here` is the loop that runs."""
+    if loop is here:
+        call()
+    else:
+        # A loop that has ended has nobody left to answer.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(call)

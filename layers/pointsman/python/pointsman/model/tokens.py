@@ -1,4 +1,4 @@
-"""Tokens: who may speak to `pointsman up` from other machines, and of what.
+"""Tokens: who may speak to `pointsman up` from other machines, and what they may do.
 
 A client shows that it has a token by sending it, or by the client certificate whose name the token has. Only the digest
 of a token is kept: who reads the store cannot use it. A token is 256 random bits, so a plain digest is enough; nobody
@@ -7,13 +7,13 @@ can try them all.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Final
 
 from pointsman.model.complaints import shown
 from pointsman.model.errors import InvalidInput
+from pointsman.model.grants import Grant, Role
 from pointsman.model.names import is_label
 from pointsman.model.stored import Body, Damaged, Kind, check_kind, mapping, tagged, text, texts
 
@@ -21,57 +21,42 @@ MOST_TOKENS: Final = 1_000
 """Tokens of one store."""
 
 MOST_PATTERNS: Final = 100
-"""Datacenters, and sources, that one token names."""
+"""Datacenters, sources, and services that one token names."""
 
 LONGEST_NAME: Final = 128
-"""Characters of a token's name, of the name of a source in it, and of what a client may send as a token."""
+"""Characters of a token's name, of a source or service in it, and of what a client may send as a token."""
 
 LONGEST_CERTIFICATE: Final = 2_048
 """Characters of the name of a certificate: as many as a SPIFFE id has at most."""
 
+LIMITED: Final = {
+    "--dc": frozenset({Role.REPORT, Role.REGISTER}),
+    "--source": frozenset({Role.REPORT}),
+    "--service": frozenset({Role.REGISTER}),
+}
+"""The roles that each option of a token limits."""
+
 _PREFIX: Final = "pm-"
-
-
-class Role(StrEnum):
-    """What a token is for."""
-
-    READ = "read"
-    """See the status."""
-
-    REPORT = "report"
-    """Send health events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token. It may do what its `roles` say, for these `datacenters` and `sources` (none: all). A
-    source that ends in `*` stands for all that begin so. It was made `at` (RFC 3339), by whom `by` says. Who shows a
-    certificate of the name `certificate` has it; then it has no secret, and its `digest` is ""."""
+    """What is known of a token, and what whoever has it may do.
 
-    name: str
+    It was made `at` (RFC 3339), by whom `by` says. Who shows a certificate of the name `certificate` has it; then it
+    has no secret, and its `digest` is "".
+    """
+
+    grant: Grant
     digest: str
-    roles: frozenset[Role]
-    datacenters: tuple[str, ...]
-    sources: tuple[str, ...]
     at: str
     by: str
     certificate: str = ""
 
-    def has(self, role: Role) -> bool:
-        """Whether it has this role."""
-        return role in self.roles
-
-    def refuses(self, datacenter: str, source: str) -> str:
-        """Why it may not tell of `datacenter` as `source`, "" if it may."""
-        if self.datacenters and datacenter not in self.datacenters:
-            return f'the token "{self.name}" may not tell of {datacenter}, only of {", ".join(self.datacenters)}'
-        if self.sources and not any(_matches(pattern, source) for pattern in self.sources):
-            return f'the token "{self.name}" may not speak as "{source[:80]}", only as {", ".join(self.sources)}'
-        return ""
-
-
-def _matches(pattern: str, source: str) -> bool:
-    return source.startswith(pattern[:-1]) if pattern.endswith("*") else source == pattern
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.grant.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +103,13 @@ def new_token(
     roles: Iterable[str],
     datacenters: Iterable[str] = (),
     sources: Iterable[str] = (),
+    services: Iterable[str] = (),
     at: str,
     by: str,
     certificate: str = "",
 ) -> Token:
     """A token, checked, with a `secret` or the name of a `certificate`. Raises InvalidInput."""
     thing = f'token "{name[:80]}"'
-    where, who = tuple(sorted(set(datacenters))), tuple(sorted(set(sources)))
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InvalidInput.single(thing, "", f"its name has 1 to {LONGEST_NAME} characters that can be printed")
     try:
@@ -132,22 +117,47 @@ def new_token(
     except ValueError as error:
         raise InvalidInput.single(thing, "--role", f"{error}; known are {', '.join(Role)}") from None
     if not wanted:
-        raise InvalidInput.single(thing, "--role", f"is required: {' or '.join(Role)}")
-    for option, values in (("--dc", where), ("--source", who)):
+        raise InvalidInput.single(thing, "--role", f"is required: {', '.join(Role)}")
+    limits = {
+        "--dc": tuple(sorted(set(datacenters))),
+        "--source": tuple(sorted(set(sources))),
+        "--service": tuple(sorted(set(services))),
+    }
+    for option, values in limits.items():
         if len(values) > MOST_PATTERNS:
             raise InvalidInput.single(thing, option, f"names {len(values)}; {MOST_PATTERNS} are the most")
-    for each in where:
+        if values and not _limited(wanted, option):
+            which = " and ".join(role for role in Role if role in LIMITED[option])
+            reason = f"limits {which} alone, and nothing limits configure; leave it out, or make two tokens"
+            raise InvalidInput.single(thing, option, reason)
+    for each in limits["--dc"]:
         if not is_label(each):
             raise InvalidInput.single(thing, "--dc", f"{shown(each)} is not a lower-case DNS label")
-    for each in who:
-        if not each or len(each) > LONGEST_NAME or "*" in each[:-1]:
-            reason = f'{shown(each)} is no source: 1 to {LONGEST_NAME} characters, with "*" at the end alone'
-            raise InvalidInput.single(thing, "--source", reason)
+    for option in ("--source", "--service"):
+        for each in limits[option]:
+            if not each or len(each) > LONGEST_NAME or "*" in each[:-1]:
+                reason = f'{shown(each)} is no name: 1 to {LONGEST_NAME} characters, with "*" at the end alone'
+                raise InvalidInput.single(thing, option, reason)
     if len(certificate) > LONGEST_CERTIFICATE or not certificate.isascii() or not certificate.isprintable():
         reason = f"{shown(certificate)} is no name: up to {LONGEST_CERTIFICATE} characters of ASCII"
         raise InvalidInput.single(thing, "--certificate", reason)
     digest = "" if certificate else digest_of(secret)
-    return Token(name, digest, wanted, where, who, at, by, certificate)
+    return Token(_grant(name, wanted, *limits.values()), digest, at, by, certificate)
+
+
+def _limited(roles: frozenset[Role], option: str) -> frozenset[Role]:
+    """Those of `roles` that this option of a token limits."""
+    return (roles & LIMITED[option]) - ({Role.REGISTER} if Role.CONFIGURE in roles else frozenset())
+
+
+def _grant(
+    name: str,
+    roles: frozenset[Role],
+    datacenters: tuple[str, ...],
+    sources: tuple[str, ...],
+    services: tuple[str, ...],
+) -> Grant:
+    return Grant(roles, f'the token "{name}"', name, datacenters, sources, services)
 
 
 def with_token(tokens: Tokens, token: Token) -> Tokens:
@@ -176,9 +186,10 @@ def token_json(token: Token) -> Body:
     return {
         "name": token.name,
         "certificate": token.certificate,
-        "roles": sorted(each.value for each in token.roles),
-        "datacenters": list(token.datacenters),
-        "sources": list(token.sources),
+        "roles": sorted(each.value for each in token.grant.roles),
+        "datacenters": list(token.grant.datacenters),
+        "sources": list(token.grant.sources),
+        "services": list(token.grant.services),
         "at": token.at,
         "by": token.by,
     }
@@ -201,13 +212,8 @@ def _read_token(name: str, body: Body) -> Token:
         roles = frozenset(map(Role, texts(body, "roles")))
     except ValueError as error:
         raise Damaged(f"one of its roles: {error}") from None
-    return Token(
-        name,
-        text(body, "digest"),
-        roles,
-        texts(body, "datacenters"),
-        texts(body, "sources"),
-        text(body, "at"),
-        text(body, "by"),
-        text(body, "certificate"),
-    )
+    # Tokens had neither once.
+    services = texts(body, "services") if "services" in body else ()
+    certificate = text(body, "certificate") if "certificate" in body else ""
+    grant = _grant(name, roles, texts(body, "datacenters"), texts(body, "sources"), services)
+    return Token(grant, text(body, "digest"), text(body, "at"), text(body, "by"), certificate)

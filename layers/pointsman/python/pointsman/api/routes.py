@@ -1,0 +1,150 @@
+"""The table of routes: what the API answers, to whom, and how a request is checked against it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+from pointsman.api.refusals import guarded
+from pointsman.api.request import Answer, Api, Declined, Request
+from pointsman.model.grants import Grant, Role
+from pointsman.model.loading import MOST_BYTES as MOST_CONFIG_BYTES
+from pointsman.model.sources.text import MOST_BYTES as MOST_EVENT_BYTES
+
+if TYPE_CHECKING:
+    from pointsman.model.sources.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What the body of a request is: its content types, as a pattern and for people, and how long it may be. `way_out`
+    is said where it is longer."""
+
+    types: re.Pattern[str]
+    said: str
+    most_bytes: int
+    way_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route.
+
+    In `path`, `{name}` stands for one segment. `role` is what the sender has to be for, None for nobody in particular.
+    `answers` names the function that answers, and `takes`, for events, of which a server may take in many at once, the
+    one that reads them: both in this room, and imported when they are first needed.
+    """
+
+    method: str
+    path: str
+    role: Role | None
+    answers: str
+    body: Body | None = None
+    takes: str = ""
+
+    @property
+    def run(self) -> Callable[[Api, Request], Answer]:
+        """Answers a request."""
+        return cast(Callable[[Api, Request], Answer], _function(self.answers))
+
+    @property
+    def reads(self) -> "Callable[[Api, Request], Reading] | None":
+        """Reads the events in a request; None if it is for something else."""
+        return cast("Callable[[Api, Request], Reading]", _function(self.takes)) if self.takes else None
+
+
+@cache
+def _function(name: str) -> object:
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"pointsman.api.{module}"), function)
+
+
+_JSON: Final = r"application/(json|[a-z0-9!#$&^_.+-]+\+json)"
+_EVENT: Final = Body(re.compile(rf"{_JSON}\Z"), "JSON", MOST_EVENT_BYTES, "send single instances")
+_DOCUMENTS: Final = Body(
+    re.compile(rf"({_JSON}|(application|text)/(x-)?(yaml|hcl))\Z"),
+    "JSON, application/yaml or application/hcl",
+    MOST_CONFIG_BYTES,
+    "split it",
+)
+
+ROUTES: Final = (
+    Route("POST", "/v1/events", Role.REPORT, "events.take_event", _EVENT, "events.read_event"),
+    Route("POST", "/v1/consul/watch", Role.REPORT, "events.take_watch", _EVENT, "events.read_watch"),
+    # Who may only register may write nothing else: the function looks.
+    Route("PUT", "/v1/config", Role.REGISTER, "config.write", _DOCUMENTS),
+    Route("POST", "/v1/config", Role.REGISTER, "config.write", _DOCUMENTS),
+    Route("GET", "/v1/config", Role.READ, "config.show_all"),
+    Route("GET", "/v1/config/registration/{name}", Role.READ, "config.show_registration"),
+    Route("DELETE", "/v1/config/registration/{name}", Role.REGISTER, "config.delete_registration"),
+    Route("GET", "/v1/config/registration/gateway/{id}", Role.READ, "config.show_registration"),
+    Route("DELETE", "/v1/config/registration/gateway/{id}", Role.REGISTER, "config.delete_registration"),
+    Route("GET", "/v1/config/{kind}/{name}", Role.READ, "config.show"),
+    Route("DELETE", "/v1/config/{kind}/{name}", Role.CONFIGURE, "config.delete"),
+    Route("POST", "/v1/rollback/{generation}", Role.CONFIGURE, "config.roll_back"),
+    Route("GET", "/v1/status", Role.READ, "status.show_status"),
+)
+"""Every route; of two that match, the first one answers."""
+
+
+def import_all() -> None:
+    """Import all that answers, so that no request has to wait for it."""
+    for route in ROUTES:
+        _ = route.run, route.reads
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)) + r"\Z")
+
+
+_FIXED: Final = {(each.method, each.path): each for each in ROUTES if "{" not in each.path}
+_PATTERNS: Final = [(_pattern(each.path), each) for each in ROUTES]
+
+
+def find(method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+    """The route of a request, and the values in its path. Raises Declined: 404, or 405 with what is allowed there."""
+    if method == "HEAD":
+        method = "GET"
+    if (fixed := _FIXED.get((method, path))) is not None:
+        return fixed, {}
+    allowed: list[str] = []
+    for pattern, route in _PATTERNS:
+        if found := pattern.match(path):
+            if route.method == method:
+                return route, found.groupdict()
+            allowed.append(route.method)
+    if allowed:
+        these = ", ".join(dict.fromkeys(allowed))
+        raise Declined(405, f"{method[:20]} is not answered here, only {these}", {"allow": these})
+    raise Declined(404, "there is no such page here")
+
+
+def check_role(route: Route, grant: Grant) -> None:
+    """Raise Declined, 403, if `grant` is not for `route`."""
+    if route.role is not None and not grant.has(route.role):
+        raise Declined(403, f"{grant.who} is not for {route.role.value}")
+
+
+def check_type(body: Body, content_type: str) -> None:
+    """Raise Declined, 415, unless this is a content type of `body`."""
+    # Also for browsers: a page can set none of these for another server.
+    if not body.types.match(content_type.partition(";")[0].strip().lower()):
+        reason = f'the content type is "{content_type[:100]}"' if content_type else "there is no content type"
+        raise Declined(415, f"{reason}; say that it is {body.said}: -H 'content-type: application/json'")
+
+
+def answer(api: Api, request: Request) -> Answer:
+    """The answer to a request whose body was read already. Raises nothing."""
+
+    def found() -> Answer:
+        route, values = find(request.method, request.path)
+        check_role(route, request.grant)
+        if (body := route.body) is not None:
+            check_type(body, request.headers.get("content-type", ""))
+            if len(request.body) > body.most_bytes:
+                raise Declined(413, f"the body is larger than {body.most_bytes} bytes; {body.way_out}")
+        return route.run(api, replace(request, values=values))
+
+    return guarded(found)
