@@ -73,6 +73,13 @@ REACHED_BY = {
             "cli/generations.py MOST_CLUSTERS",
         ],
     },
+    "tests/overview/test_instances.py": {
+        "test_which_instance_is_ill_what_its_check_printed_and_who_said_so": [
+            "cli/instances.py MOST_WELL",
+            "cli/instances.py MOST_LINES",
+            "cli/instances.py LONGEST_LINE",
+        ],
+    },
     "tests/cli/test_cli.py": {
         "test_sources_are_listed_and_forgotten": [
             "cli/source.py MOST_SHOWN",

@@ -85,6 +85,9 @@ ROUTES: Final = (
     Route("DELETE", "/v1/config/{kind}/{name}", Role.CONFIGURE, "config.delete"),
     Route("POST", "/v1/rollback/{generation}", Role.CONFIGURE, "config.roll_back"),
     Route("GET", "/v1/status", Role.READ, "status.show_status"),
+    Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances"),
+    Route("GET", "/v1/generations", Role.READ, "generations.show_log"),
+    Route("GET", "/v1/diff", Role.READ, "generations.show_difference"),
 )
 """Every route; of two that match, the first one answers."""
 

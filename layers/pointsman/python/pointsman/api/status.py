@@ -1,6 +1,8 @@
 """Where traffic goes, over HTTP."""
 
 from pointsman.api.request import Answer, Api, Request
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
+from pointsman.overview.instances import read_instances
 from pointsman.pipeline.status import status
 
 
@@ -10,3 +12,10 @@ def show_status(api: Api, request: Request) -> Answer:
     found = status(api.engine)
     resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
     return Answer(200, found.json() | {"resolvers": resolvers} | dict(api.more_status()))
+
+
+def show_instances(api: Api, request: Request) -> Answer:
+    """Show the instances of a service: how each is, what its checks printed, who said so and when."""
+    parameters = request.parameters(("dc", "namespace"))
+    service = ServiceName(parameters.get("namespace") or DEFAULT_NAMESPACE, request.values["service"])
+    return Answer(200, read_instances(api.engine, service, parameters.get("dc", "")).json())

@@ -24,6 +24,7 @@ _COMMANDS = {
     "explain": ("explain", "explain"),
     "freeze": ("orders", "freeze"),
     "get": ("config", "get"),
+    "instances": ("instances", "instances"),
     "list": ("config", "list_"),
     "orders": ("orders", "orders"),
     "pin": ("orders", "pin"),
