@@ -143,3 +143,16 @@ def test_without_its_wake_an_order_is_ended_by_a_reconcile(mesh: Aws, capsys: py
             assert time.monotonic() < deadline
             time.sleep(0.05)
             mesh.tick()
+
+
+def test_an_order_that_is_given_over_http_has_its_wake_at_once(mesh: Aws) -> None:
+    order = {"verb": "drain", "datacenter": "dc1", "for": "10m", "reason": "new kernel"}
+    mesh.calls.clear()
+    code, given = mesh.request("Configure", "POST", "/v1/orders", order)
+    assert (code, given["moved"], active(mesh)) == (200, 1, "dc2")
+    (wake,) = (call.parameters for call in mesh.calls if call.operation == "SendMessage")
+    assert wake["QueueUrl"] == mesh.stack.refs["Queue"]
+    assert 590 <= wake["DelaySeconds"] <= 600
+    assert order_moment(json.loads(wake["MessageBody"]))
+    code, ended = mesh.request("Configure", "POST", f"/v1/orders/{given['order']['id']}/end")
+    assert (code, ended["ended"], active(mesh)) == (200, True, "dc1")

@@ -38,6 +38,13 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     aws.request("Configure", "GET", "/v1/status")
     leased = {**s2("critical", dc="dc1")["detail"], "Lease": "30s", "Source": "agent/host-1"}
     assert aws.request("Configure", "POST", "/v1/events", {"detail": leased})[0] == 200
+    order = {"verb": "drain", "datacenter": "dc2", "for": "2h", "reason": "a story"}
+    code, given = aws.request("Configure", "POST", "/v1/orders", order, force="1")
+    assert code == 200
+    assert aws.request("Configure", "POST", f"/v1/orders/{given['order']['id']}/end")[0] == 200
+    assert aws.request("Configure", "GET", "/v1/orders")[1]["ended"][0]["ended_by"].endswith(":user/deployer")
+    assert aws.request("Configure", "DELETE", "/v1/sources/agent/host-1")[0] == 200
+    assert aws.request("Configure", "GET", "/v1/sources")[0] == 200
     # A cold environment has to read what a warm one has in hand; a damaged head makes it look into the history.
     aws.crash()
     for key in aws.objects():
@@ -63,7 +70,7 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     assert {call.operation for call in aws.calls if call.function == "Discovery"} == {"GetObject"}
     made = {(call.function, call.operation) for call in aws.calls}
     assert made >= {("Ingest", "SendMessage"), ("Ingest", "ListObjectsV2"), ("Ingest", "PublishBatch")}
-    assert made >= {("Configure", "PublishBatch"), ("Reconcile", "PublishBatch")}
+    assert made >= {("Configure", "PublishBatch"), ("Configure", "SendMessage"), ("Reconcile", "PublishBatch")}
     assert made >= {("Reconcile", "DeleteQueue"), ("Reconcile", "Unsubscribe"), ("Reconcile", "GetQueueUrl")}
     assert any(call.operation == "GetObject" and call.parameters["Key"] == "deploy/s2.json" for call in aws.calls)
 

@@ -12,6 +12,7 @@ from pointsman.api.request import Answer, Api, Declined, Request
 from pointsman.model.grants import Grant, Role
 from pointsman.model.loading import MOST_BYTES as MOST_CONFIG_BYTES
 from pointsman.model.sources.text import MOST_BYTES as MOST_EVENT_BYTES
+from pointsman.model.wishes import MOST_BYTES as MOST_ORDER_BYTES
 
 if TYPE_CHECKING:
     from pointsman.model.sources.reading import Reading
@@ -32,7 +33,8 @@ class Body:
 class Route:
     """One route.
 
-    In `path`, `{name}` stands for one segment. `role` is what the sender has to be for, None for nobody in particular.
+    In `path`, `{name}` stands for one segment, `{name...}` for the rest.
+    `role` is what the sender has to be for, None for nobody in particular.
     `answers` names the function that answers, and `takes`, for events, of which a server may take in many at once, the
     one that reads them: both in this room, and imported when they are first needed.
     """
@@ -69,6 +71,7 @@ _DOCUMENTS: Final = Body(
     MOST_CONFIG_BYTES,
     "split it",
 )
+_ORDER: Final = Body(re.compile(rf"{_JSON}\Z"), "JSON", MOST_ORDER_BYTES, "an order is shorter")
 
 ROUTES: Final = (
     Route("POST", "/v1/events", Role.REPORT, "events.take_event", _EVENT, "events.read_event"),
@@ -84,6 +87,12 @@ ROUTES: Final = (
     Route("GET", "/v1/config/{kind}/{name}", Role.READ, "config.show"),
     Route("DELETE", "/v1/config/{kind}/{name}", Role.CONFIGURE, "config.delete"),
     Route("POST", "/v1/rollback/{generation}", Role.CONFIGURE, "config.roll_back"),
+    Route("GET", "/v1/orders", Role.READ, "orders.show_orders"),
+    Route("POST", "/v1/orders", Role.ORDER, "orders.give_order", _ORDER),
+    Route("POST", "/v1/orders/{id}/end", Role.ORDER, "orders.end_order"),
+    Route("GET", "/v1/sources", Role.READ, "sources.show_sources"),
+    # Names of sources have slashes.
+    Route("DELETE", "/v1/sources/{name...}", Role.CONFIGURE, "sources.forget_source"),
     Route("GET", "/v1/status", Role.READ, "status.show_status"),
     Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances"),
     Route("GET", "/v1/generations", Role.READ, "generations.show_log"),
@@ -99,7 +108,8 @@ def import_all() -> None:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)) + r"\Z")
+    segments = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+    return re.compile(re.sub(r"\{(\w+)\.\.\.\}", r"(?P<\1>.+)", segments) + r"\Z")
 
 
 _FIXED: Final = {(each.method, each.path): each for each in ROUTES if "{" not in each.path}

@@ -3,29 +3,26 @@
 import getpass
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 import orjson
 
+from pointsman.api.orders import given_body, orders_body
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, notices_option, store_option
-from pointsman.model.duration import parse_duration
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.orders import (
-    LONGEST_ORDER_SECONDS,
     Subject,
     Verb,
     Wish,
     checked_name,
     checked_reason,
-    ended_json,
-    order_json,
     order_line,
     short_time,
 )
+from pointsman.model.wishes import read_end as end_of
 from pointsman.model.words import counted
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.give import Evaluation, give
@@ -36,8 +33,6 @@ from pointsman.store import keys
 
 MOST_MOVES = 50
 """Clusters that move and are named on a terminal; `--json` names all."""
-
-_NANOSECONDS = 1_000_000_000
 
 namespace_option = click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 
@@ -133,12 +128,7 @@ def orders(store: str, as_json: bool) -> None:
         found = read_orders_object(engine.store.get(keys.ORDERS)).orders
         now = engine.now()
     if as_json:
-        body = {
-            "revision": found.revision,
-            "in_force": [order_json(each) for each in found],
-            "ended": [ended_json(each) for each in found.ended],
-        }
-        click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(orders_body(found), option=orjson.OPT_INDENT_2).decode())
         return
     click.echo(f"{counted(len(found.in_force), 'order')} in force")
     for each in found:
@@ -193,14 +183,7 @@ def _give(
         wish = Wish(subject, read_end(engine, for_, until), checked_reason(reason), who())
         done = give(engine, wish, force=force, dry_run=dry_run)
     if as_json:
-        body = {
-            "order": order_json(done.order),
-            "dry_run": dry_run,
-            "effects": [each.json() for each in done.evaluation.effects],
-            "moved": len(done.settled.moved),
-            "failed": done.settled.failures(),
-        }
-        click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(given_body(done, dry_run), option=orjson.OPT_INDENT_2).decode())
         return 1 if done.settled.failed else 0
     click.echo(f"{'would be in force' if dry_run else 'in force'}: {order_line(done.order)}")
     for line in moves(done.evaluation):
@@ -249,35 +232,7 @@ def read_end(engine: Engine, for_: str, until: str) -> str:
     given."""
     if bool(for_) == bool(until):
         raise click.UsageError("give an end: --for DURATION or --until TIME")
-    now = datetime.fromisoformat(engine.now())
-    if for_:
-        field, end_ = "--for", now + timedelta(seconds=_seconds(for_))
-    else:
-        field, end_ = "--until", _moment(until)
-    if not 0 < (end_ - now).total_seconds() <= LONGEST_ORDER_SECONDS:
-        reason = "is in the past" if end_ <= now else f"is more than {LONGEST_ORDER_SECONDS // 86400} days away"
-        raise InvalidInput.single(
-            "the order", field, f"{for_ or until} {reason}; it ends later than now, in 30 days at most"
-        )
-    return end_.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = parse_duration(text) / _NANOSECONDS
-    except ValueError as error:
-        raise InvalidInput.single("the order", "--for", str(error)) from None
-    return min(found, 2.0 * LONGEST_ORDER_SECONDS)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput.single("the order", "--until", f'"{text}" is not a time like 2026-11-27T14:00:00Z') from None
-    if found.tzinfo is None:
-        raise InvalidInput.single("the order", "--until", f'"{text}" has no time zone; write {text}Z if that is UTC')
-    return found
+    return end_of(engine.now(), for_, until, "--")
 
 
 def _label(field: str, value: str) -> str:

@@ -268,17 +268,18 @@ def _bounded(orders: Orders) -> Orders:
     return replace(orders, ended=past, changed=dict(kept), floor=max(orders.floor, forgotten[0][1]))
 
 
-def checked_reason(value: str) -> str:
-    """The reason in `value`. Raises InvalidInput unless it is one line of LONGEST_REASON characters at most."""
+def checked_reason(value: str, field: str = "--reason") -> str:
+    """The reason in `value`. Raises InvalidInput, with this `field`, unless it is one line of LONGEST_REASON characters
+    at most."""
     reason = value.strip()
     if not reason:
-        raise InvalidInput.single("the order", "--reason", "is required: say why, for those who see it later")
+        raise InvalidInput.single("the order", field, "is required: say why, for those who see it later")
     if len(reason) > LONGEST_REASON:
         raise InvalidInput.single(
-            "the order", "--reason", f"has {len(reason)} characters, {LONGEST_REASON} are the most; shorten it"
+            "the order", field, f"has {len(reason)} characters, {LONGEST_REASON} are the most; shorten it"
         )
     if not reason.isprintable():
-        raise InvalidInput.single("the order", "--reason", "has a character that cannot be printed; write one line")
+        raise InvalidInput.single("the order", field, "has a character that cannot be printed; write one line")
     return reason
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pointsman.model.errors import InvalidInput
+from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.events import HealthEvent, parse_event
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.stored import LARGEST
@@ -90,16 +90,20 @@ def _told(catalog: str, body: Mapping[str, Any]) -> Iterator[Told]:
                 yield Told(catalog, node, id_, max(places))
 
 
+class NoSuchSource(InvalidInput):
+    """A source that tells of nothing, and has no lease."""
+
+
 def find_source(engine: Engine, source: str, datacenter: str) -> KnownSource:
-    """The source of that name. Raises InvalidInput if there is none, or if there are several and no `datacenter`."""
+    """The source of that name. Raises NoSuchSource, or InvalidInput if there are several and no `datacenter`."""
     found = [each for each in known_sources(engine, datacenter) if each.source == source]
     if not found:
         where = f" in {datacenter}" if datacenter else ""
         reason = f"tells of nothing{where}, and has no lease; `pointsman source list` shows those that are known"
-        raise InvalidInput.single(f'source "{source[:80]}"', "", reason)
+        raise NoSuchSource([Problem(f'source "{source[:80]}"', "", reason)])
     if len(found) > 1:
         reason = f"is required: it tells of {', '.join(each.datacenter for each in found[:10])}"
-        raise InvalidInput.single(f'source "{source[:80]}"', "--dc", reason)
+        raise InvalidInput.single(f'source "{source[:80]}"', "dc", reason)
     return found[0]
 
 
