@@ -54,6 +54,15 @@ REACHED_BY = {
     "tests/cli/test_remote.py": {
         "test_who_does_not_answer_is_named_with_the_reason_and_the_way_out": [
             "cli/remote.py PATIENCE_SECONDS",
+            "serve/ask.py CONNECT_SECONDS",
+        ],
+    },
+    "tests/cli/test_several.py": {
+        "test_so_many_control_planes_are_asked_at_once": [
+            "cli/everywhere.py MOST_URLS",
+        ],
+        "test_so_many_differences_are_named_and_the_others_counted": [
+            "cli/compared.py MOST_DIFFERENCES",
         ],
     },
     "tests/model/test_tokens.py": {

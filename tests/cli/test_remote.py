@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pointsman.cli import remote as cli
 from pointsman.cli.main import run
 from pointsman.cli.remote import Away, Refused, Remote
 from pointsman.model.errors import InvalidInput
+from pointsman.serve import ask as asking
 from pointsman.serve.access import NO_ACCESS, Access
 
 from tests.fleet.ca import CertificateAuthority, Identity
@@ -76,6 +78,15 @@ def test_who_does_not_answer_is_named_with_the_reason_and_the_way_out(
     assert "is for another name: Hostname mismatch" in problem(f"https://localhost:{port}", trusting)
     assert "does an http server listen there?" in problem(f"https://127.0.0.1:{served(200, b'')}", trusting)
 
+    monkeypatch.setattr(asking, "CONNECT_SECONDS", 0.2)
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        assert "no connection within 0.2 s" in problem(f"http://127.0.0.1:{full.getsockname()[1]}")
     monkeypatch.setattr(cli, "PATIENCE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "no complete answer within 0.2 s" in problem(f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -98,7 +109,7 @@ def test_who_does_not_answer_is_named_with_the_reason_and_the_way_out(
         (409, {"error": "drain dc1: nobody is left", "problems": ["drain dc1: nobody is left"]}, "drain dc1: nobody"),
         (409, {"error": "the config is contended"}, "URL answered 409: the config is contended"),
         (413, {"error": "is too large"}, "URL answered 413: is too large"),
-        (503, {"error": "the store is away"}, "URL answered 503: the store is away; run it again"),
+        (503, {"error": "the store is away; send it again"}, "URL answered 503: the store is away; send it"),
         (200, None, "URL answered without JSON: is that Pointsman?"),
     ],
     ids=lambda each: str(each) if isinstance(each, int) else None,

@@ -33,7 +33,9 @@ def write(api: Api, request: Request) -> Answer:
     batch = parse_documents(documents, owner=parameters.get("owner", ""))
     _check_documents(request.grant, batch)
     dry_run = switched_on(parameters, "dry_run")
-    done = configure(api.engine, batch, trust_domain=api.trust_domain, dry_run=dry_run, note=note)
+    done = configure(
+        api.engine, batch, trust_domain=api.trust_domain, dry_run=dry_run, note=note, progress=api.progress
+    )
     return _written(done, dry_run)
 
 
@@ -89,7 +91,7 @@ def delete(api: Api, request: Request) -> Answer:
     if _current(api).entries.get(key) is None:
         raise _missing(f'{key[0]} "{brief(key[2])}"')
     batch = Batch(delete_entries=[key], owner=parameters.get("owner", ""))
-    return _written(configure(api.engine, batch, note=_note(request, parameters)))
+    return _written(configure(api.engine, batch, note=_note(request, parameters), progress=api.progress))
 
 
 def delete_registration(api: Api, request: Request) -> Answer:
@@ -107,7 +109,7 @@ def delete_registration(api: Api, request: Request) -> Answer:
     if key not in _current(api).registrations:
         raise _missing(f"registration {brief(name)}")
     batch = Batch(delete_registrations=[key], owner=parameters.get("owner", ""))
-    return _written(configure(api.engine, batch, note=_note(request, parameters)))
+    return _written(configure(api.engine, batch, note=_note(request, parameters), progress=api.progress))
 
 
 def roll_back(api: Api, request: Request) -> Answer:
@@ -116,7 +118,7 @@ def roll_back(api: Api, request: Request) -> Answer:
     generation = request.values["generation"]
     if not generation.isascii() or not generation.isdecimal() or len(generation) > LONGEST_GENERATION:
         raise InvalidInput.single(f"generation {brief(generation)}", "", "is not the number of a generation")
-    return _written(rollback(api.engine, int(generation), note=note))
+    return _written(rollback(api.engine, int(generation), note=note, progress=api.progress))
 
 
 def _note(request: Request, parameters: dict[str, str]) -> Note:
@@ -125,18 +127,7 @@ def _note(request: Request, parameters: dict[str, str]) -> Note:
 
 
 def _written(done: Configured, dry_run: bool = False) -> Answer:
-    body: dict[str, Any] = {
-        "generation": done.generation,
-        "changed": done.changed,
-        "published": [f"{head.plan_key} v{head.version}" for head in done.settled.moved],
-    }
-    if dry_run:
-        body["dry_run"] = True
-    if done.settled.warnings:
-        body["warnings"] = list(done.settled.warnings)
-    if failed := done.settled.failures():
-        body["failed"] = failed
-    return Answer(200, body)
+    return Answer(200, done.json() | ({"dry_run": True} if dry_run else {}))
 
 
 def _current(api: Api) -> Config:

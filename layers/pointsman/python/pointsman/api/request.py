@@ -22,6 +22,10 @@ def _nothing() -> None:
     pass
 
 
+def _unheard(text: str) -> None:
+    pass
+
+
 def _defaults() -> "SourceSettings":
     # Imported here: most requests to a function are no events.
     from pointsman.model.sources.recognize import DEFAULTS
@@ -41,6 +45,7 @@ class Api:
     `settings` gives those of the sources of events; `with_tags` makes of the event of an ECS task one with its tags,
     where they ask for these. `trust_domain` is fixed by the first write of config.
     `more_status` gives what a server adds to the status, and `ordered` is called when an order began, changed or ended.
+    `progress` gets texts about work that takes long.
     """
 
     engine: Engine
@@ -49,6 +54,7 @@ class Api:
     with_tags: Callable[["TaskTags"], Any] = without_tags
     more_status: Callable[[], Mapping[str, Any]] = dict
     ordered: Callable[[], None] = _nothing
+    progress: Callable[[str], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -9,22 +10,20 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.options import engine_on, notices_option, read_bytes, store_option, trust_domain_option
+from pointsman.cli.compared import named
+from pointsman.cli.everywhere import tell_behind, try_all, write_all
+from pointsman.cli.options import engine_on, read_bytes, trust_domain_option
 from pointsman.cli.orders import who
 from pointsman.cli.output import progress
-from pointsman.model.entries import KINDS, entry_json
+from pointsman.cli.place import Place, place_options
+from pointsman.cli.remote import Missing, Remote
+from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput
-from pointsman.model.keys import registration_key
 from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.note import Note, checked_message
-from pointsman.model.owner import Owned
-from pointsman.model.registration import Registration
 from pointsman.model.words import counted
-from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents
-from pointsman.pipeline.configure import rollback as roll_back
-from pointsman.pipeline.engine import Engine
 from pointsman.store.protocol import StoreMissing
 
 _KINDS = (*KINDS, "registration")
@@ -36,30 +35,40 @@ message_option = click.option(
 
 
 @command()
-@store_option
-@notices_option
+@place_options(writes=True, several=True)
 @trust_domain_option
+@click.option(
+    "--owner", default="", metavar="NAME", help="Change only what has this owner, or is new (then it has it)."
+)
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
 @message_option
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def apply(store: str, notices: str, trust_domain: str, dry_run: bool, message: str, files: tuple[str, ...]) -> None:
+def apply(place: Place, trust_domain: str, owner: str, dry_run: bool, message: str, files: tuple[str, ...]) -> int:
     """Write config entries and registrations, all of them or none.
 
     FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated by the state
     that it leads to. The command ends when the batch is durable and its snapshots are published.
 
+    With several --url the batch goes to each of these control planes. If one that answers refuses it, it is written
+    nowhere. One that does not answer is named; the same command, run again later, brings it up to date.
+
+    Exit codes: 0 done; 1 refused or failed, nothing was written; 5 written, but one of several --url is behind.
+
     \b
       pointsman apply --store pointsman.db s2-resolver.hcl sidecars.json
       pointsman apply --store pointsman.db --message "dc3 takes over s2 as well" s2-resolver.hcl
       cat entries.yaml | pointsman apply --store s3://my-mesh -
+      pointsman apply --url https://10.1.0.5:8443 --url https://10.2.0.5:8443 --token-file token --ca ca.pem *.hcl
     """
     note = _note(message)
     documents: list[dict[str, Any]] = []
     for name in files:
         documents += load_bytes(read_bytes(name, MOST_BYTES), name)
-    batch = parse_documents(documents)
+    if place.urls:
+        return _apply_remotely(place.remotes, documents, {"owner": owner} | _noted(message), dry_run)
+    batch = parse_documents(documents, owner=owner)
     try:
-        done = _apply(store, batch, trust_domain, dry_run, note, notices=notices)
+        done = _apply(place.store, batch, trust_domain, dry_run, note, notices=place.notices)
     except StoreMissing as missing:
         # Validated before a store is created: a refused batch leaves no store behind.
         with TemporaryDirectory() as scratch:
@@ -67,8 +76,9 @@ def apply(store: str, notices: str, trust_domain: str, dry_run: bool, message: s
         if dry_run:
             click.echo(f"{missing}; validated as the first config", err=True)
         else:
-            done = _apply(store, batch, trust_domain, False, note, notices=notices, create=True)
-    _tell(done, dry_run, len(batch.entries) + len(batch.registrations))
+            done = _apply(place.store, batch, trust_domain, False, note, notices=place.notices, create=True)
+    _tell(done.json(), dry_run, len(documents))
+    return 0
 
 
 def _note(message: str) -> Note:
@@ -83,30 +93,47 @@ def _apply(
         return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress())
 
 
-def _tell(done: Configured, dry_run: bool, number: int) -> None:
+def _apply_remotely(
+    remotes: Sequence[Remote], documents: list[dict[str, Any]], query: Mapping[str, str], dry_run: bool
+) -> int:
+    def write(remote: Remote, only_try: bool) -> Any:
+        return remote.ask("PUT", ("config",), {**query, "dry_run": "1" if only_try else ""}, documents)
+
+    if len(remotes) == 1:
+        _tell(write(remotes[0], dry_run), dry_run, len(documents))
+        return 0
+    outcomes = try_all(remotes, write) if dry_run else write_all(remotes, write)
+    for each in outcomes:
+        if each.error is None:
+            _tell(each.told, dry_run, len(documents), f"{each.url}: ")
+    return tell_behind(outcomes)
+
+
+def _tell(told: Mapping[str, Any], dry_run: bool, number: int, where: str = "") -> None:
     documents = counted(number, "document")
     if dry_run:
-        click.echo(f"valid: {documents}, {'a change' if done.changed else 'no change'}; nothing was written")
-    elif done.changed:
-        published = counted(len(done.settled.moved), "snapshot")
-        click.echo(f"generation {done.generation}: {documents}, {published} published")
+        what = f"valid: {documents}, {'a change' if told['changed'] else 'no change'}; nothing was written"
+    elif told["changed"]:
+        published = counted(len(told["published"]), "snapshot")
+        what = f"generation {told['generation']}: {documents}, {published} published"
     else:
-        click.echo(f"generation {done.generation}: nothing to change")
-    for warning in done.settled.warnings:
-        click.echo(f"pointsman: {warning}", err=True)
-    for failure in done.settled.failures():
-        click.echo(f"cannot be computed and stays unchanged: {failure}", err=True)
+        what = f"generation {told['generation']}: nothing to change"
+    click.echo(f"{where}{what}")
+    for warning in told.get("warnings", ()):
+        click.echo(f"pointsman: {where}{warning}", err=True)
+    for failure in told.get("failed", ()):
+        click.echo(f"{where}cannot be computed and stays unchanged: {failure}", err=True)
 
 
 @command()
-@store_option
-@notices_option
+@place_options(writes=True)
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
+@click.option("--owner", default="", metavar="NAME", help="Only if it has this owner.")
 @message_option
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("name")
-def delete(store: str, notices: str, namespace: str, dc: str, message: str, kind: str, name: str) -> None:
+def delete(place: Place, namespace: str, dc: str, owner: str, message: str, kind: str, name: str) -> None:
     """Delete a config entry or a registration, unless the rest of the config needs it.
 
     Name a sidecar's registration by its service, a mesh gateway's by "gateway/ID".
@@ -114,98 +141,93 @@ def delete(store: str, notices: str, namespace: str, dc: str, message: str, kind
     \b
       pointsman delete --store pointsman.db service-resolver s2
       pointsman delete --store pointsman.db --dc dc1 registration s1
-      pointsman delete --store pointsman.db --dc dc1 registration gateway/gateway-1
+      pointsman delete --url http://127.0.0.1:8420 --dc dc1 registration gateway/gateway-1
     """
-    note = _note(message)
-    if kind == "registration":
-        batch = Batch(delete_registrations=[_registration_key(dc, namespace, name)])
-    else:
-        batch = Batch(delete_entries=[(kind, namespace, name)])
-    with engine_on(store, writes=True, notices=notices) as engine:
-        done = configure(engine, batch, note=note, progress=progress())
-    _tell(done, False, 1)
+    query = _about(kind, dc, namespace) | {"owner": owner} | _noted(message)
+    with place.asked(writes=True) as asked:
+        try:
+            told = asked.ask("DELETE", _path(kind, name), query)
+        except Missing:
+            raise _missing(kind, name) from None
+    _tell(told, False, 1)
 
 
-def _registration_key(dc: str, namespace: str, name: str) -> str:
-    if not dc:
+def _path(kind: str, name: str) -> tuple[str, ...]:
+    """The route of an entry or a registration; a gateway's name is "gateway/ID"."""
+    parts = name.split("/", 1) if kind == "registration" and name.startswith("gateway/") else [name]
+    return ("config", kind, *parts)
+
+
+def _about(kind: str, dc: str, namespace: str) -> dict[str, str]:
+    if kind == "registration" and not dc:
         raise click.UsageError("a registration needs --dc")
-    return registration_key(dc, namespace, name)
+    return {"dc": dc if kind == "registration" else "", "namespace": namespace}
 
 
-def _current(engine: Engine) -> Config:
-    return engine.config(load_root(engine.objects, engine.refresh().root))
+def _missing(kind: str, name: str) -> InvalidInput:
+    return InvalidInput.single(f'{kind} "{name}"', "", "does not exist; `pointsman list` shows what does")
+
+
+def _noted(message: str) -> dict[str, str]:
+    """Who writes, and the message, as parameters. Raises InvalidInput."""
+    note = _note(message)
+    return {"by": note.by, "message": note.message}
 
 
 def _print(value: Any) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())
 
 
-def _registration_json(registration: Registration) -> dict[str, Any]:
-    return registration.model_dump(by_alias=True, exclude_defaults=True)
-
-
 @command()
-@store_option
+@place_options()
 @click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
 @click.option("--dc", default="", metavar="DC", help="The datacenter of a registration.")
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("name")
-def get(store: str, namespace: str, dc: str, kind: str, name: str) -> None:
+def get(place: Place, namespace: str, dc: str, kind: str, name: str) -> None:
     """Print a config entry or a registration as JSON.
 
     \b
       pointsman get --store pointsman.db service-resolver s2
-      pointsman get --store pointsman.db --dc dc1 registration s1
+      pointsman get --url http://127.0.0.1:8420 --dc dc1 registration s1
     """
-    with engine_on(store) as engine:
-        config = _current(engine)
-        if kind == "registration":
-            registration = config.registrations.get(_registration_key(dc, namespace, name))
-            found = _registration_json(registration) if registration else None
-        else:
-            entry = config.entries.get((kind, namespace, name))
-            found = entry_json(entry) if entry else None
-    if found is None:
-        raise InvalidInput.single(f'{kind} "{name}"', "", "does not exist; `pointsman list` shows what does")
+    query = _about(kind, dc, namespace)
+    with place.asked() as asked:
+        try:
+            found = asked.ask("GET", _path(kind, name), query)
+        except Missing:
+            raise _missing(kind, name) from None
     _print(found)
 
 
 @command("list")
-@store_option
+@place_options()
 @click.option("--json", "as_json", is_flag=True, help="The whole config, as JSON that `apply` accepts.")
 @click.argument("kind", type=click.Choice(_KINDS), required=False)
-def list_(store: str, as_json: bool, kind: str | None) -> None:
+def list_(place: Place, as_json: bool, kind: str | None) -> None:
     """List config entries and registrations, all or those of one KIND.
 
     \b
       pointsman list --store pointsman.db
-      pointsman list --store pointsman.db --json service-resolver > resolvers.json
+      pointsman list --url http://127.0.0.1:8420 --json service-resolver > resolvers.json
     """
-    with engine_on(store) as engine:
-        config = _current(engine)
-        entries = [entry for entry in config.entries if kind in (None, entry.kind)]
-        registrations = list(config.registrations.items()) if kind in (None, "registration") else []
+    with place.asked() as asked:
+        found = asked.ask("GET", ("config",), {"kind": kind or ""})
     if as_json:
-        _print([*map(entry_json, entries), *(_registration_json(each) for _, each in registrations)])
+        _print(found)
         return
-    for entry in entries:
-        click.echo(f"{entry.kind}\t{entry.namespace}/{entry.name}{_owner(entry)}")
-    for key, registration in registrations:
-        click.echo(f"registration\t{key}{_owner(registration)}")
-    if not entries and not registrations and sys.stderr.isatty():
+    for each in found:
+        owner = each.get("Owner")
+        click.echo("\t".join([*named(each), *([owner] if owner else [])]))
+    if not found and sys.stderr.isatty():
         click.echo("nothing is configured yet; start with `pointsman apply`", err=True)
 
 
-def _owner(document: Owned) -> str:
-    return f"\t{document.owner}" if document.owner else ""
-
-
 @command()
-@store_option
-@notices_option
+@place_options(writes=True)
 @message_option
 @click.argument("generation", type=click.IntRange(min=1))
-def rollback(store: str, notices: str, message: str, generation: int) -> None:
+def rollback(place: Place, message: str, generation: int) -> None:
     """Make an earlier config GENERATION the config again, as a new, higher generation.
 
     A file keeps the last 20 generations, and up to 200 of the last 90 days; a bucket keeps all.
@@ -213,7 +235,7 @@ def rollback(store: str, notices: str, message: str, generation: int) -> None:
     \b
       pointsman rollback --store pointsman.db 41
     """
-    note = _note(message)
-    with engine_on(store, writes=True, notices=notices) as engine:
-        done = roll_back(engine, generation, note=note, progress=progress())
-    _tell(done, False, len(done.settled.moved))
+    query = _noted(message)
+    with place.asked(writes=True) as asked:
+        told = asked.ask("POST", ("rollback", str(generation)), query)
+    _tell(told, False, len(told["published"]))

@@ -1,16 +1,24 @@
 """Where a command reads and writes: a store, or a running control plane."""
 
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import click
 from click.core import ParameterSource
 
-from pointsman.cli.options import Option, notices_option
-from pointsman.cli.remote import Remote, access_options, read_access
+from pointsman.cli.options import Option, engine_on, notices_option
+from pointsman.cli.output import progress
+from pointsman.cli.remote import Missing, Refused, Remote, access_options, read_access
 from pointsman.serve.access import Access
+
+if TYPE_CHECKING:
+    from pointsman.pipeline.engine import Engine
 
 _OF_A_STORE = ("notices", "trust_domain")
 _OF_A_URL = ("token_file", "cert", "key", "ca")
@@ -31,11 +39,49 @@ class Place:
         """The control planes. Raises InvalidInput."""
         return [Remote(url, self.access) for url in self.urls]
 
+    @contextmanager
+    def asked(self, *, writes: bool = False) -> Iterator["Remote | Local"]:
+        """What answers the requests of a command: the one control plane, or the store, closed at the end."""
+        if self.urls:
+            (url,) = self.urls
+            yield Remote(url, self.access)
+            return
+        with engine_on(self.store, writes=writes, notices=self.notices) as engine:
+            yield Local(engine)
 
-def place_options(*, writes: bool = False, several: bool = False) -> Option:
+
+class Local:
+    """A store, asked as a running control plane is asked: the functions that answer are the same."""
+
+    def __init__(self, engine: "Engine") -> None:
+        # Imported only when needed: who asks another process does not need it.
+        from pointsman.api.request import Api
+        from pointsman.api.routes import answer
+
+        self._api, self._answer = Api(engine, progress=progress()), answer
+
+    def ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """As `Remote.ask`. Raises Refused."""
+        from pointsman.api.request import Request
+
+        request = Request(
+            method,
+            f"/v1/{'/'.join(path)}",
+            urlencode({name: each for name, each in (query or {}).items() if each}),
+            {"content-type": "application/json"},
+            b"" if body is None else json.dumps(body).encode(),
+        )
+        found = self._answer(self._api, request)
+        if found.status == HTTPStatus.OK:
+            return found.body
+        kind = Missing if found.status == HTTPStatus.NOT_FOUND else Refused
+        raise kind(found.status, found.body.get("problems") or [found.body["error"]])
+
+
+def place_options(*, writes: bool = False, several: bool = False, stores: bool = True) -> Option:
     """The options that say where a command reads and writes; the command gets them as one `place`.
 
-    `several` lets it have several URLs.
+    `several` lets it have several URLs; without `stores` it is for URLs alone.
     """
     url = click.option(
         "--url",
@@ -44,9 +90,10 @@ def place_options(*, writes: bool = False, several: bool = False) -> Option:
         multiple=several,
         default=None if several else "",
         metavar="URL|unix:PATH",
-        help="Or a running `pointsman up` (or POINTSMAN_URL)" + ("; repeatable." if several else "."),
+        help=("Or a" if stores else "A")
+        + f" running `pointsman up` (or POINTSMAN_URL){'; repeatable' if several else ''}.",
     )
-    store = click.option(
+    store_option = click.option(
         "--store",
         envvar="POINTSMAN_STORE",
         default="",
@@ -58,23 +105,25 @@ def place_options(*, writes: bool = False, several: bool = False) -> Option:
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(
-            store: str,
             urls: str | tuple[str, ...],
             token_file: str,
             cert: str,
             key: str,
             ca: str,
+            store: str = "",
             notices: str = "",
             **others: Any,
         ) -> Any:
-            store, chosen = _chosen(store, (urls,) if isinstance(urls, str) and urls else tuple(urls))
+            given = (urls,) if isinstance(urls, str) and urls else tuple(urls)
+            if not stores and not given:
+                raise click.UsageError("give --url (or set POINTSMAN_URL)")
+            store, chosen = _chosen(store, given)
             access = Access() if store else read_access(token_file, cert, key, ca)
             return function(place=Place(store, notices if store else "", chosen, access), **others)
 
-        options = [access_options, url, store]
-        for option in [notices_option, *options] if writes else options:
-            command = option(command)
-        return command
+        result: Callable[..., Any] = url(access_options(command))
+        result = store_option(result) if stores else result
+        return notices_option(result) if writes else result
 
     return decorated
 

@@ -1,6 +1,6 @@
 """Speaks to a running control plane: `pointsman up`, or the function `configure` at its URL."""
 
-import re
+import json
 import ssl
 import sys
 import threading
@@ -29,8 +29,8 @@ PATIENCE_SECONDS = 300.0
 _LOOK_S = 0.5
 """Seconds between two looks at how long an answer takes."""
 
-_NO_PAGE = re.compile(rb"\s*(\{\"error\": ?\"there is no such page here\"|\{\"statusCode\":404|Not Found)")
-"""The beginning of an answer 404 that is about the route and not about what was asked for there."""
+NO_PAGE = "there is no such page here"
+"""The error of an answer 404 that is about the route, and not about what was asked for there."""
 
 
 def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,6 +86,10 @@ class Refused(Lines):
         super().__init__(lines)
 
 
+class Missing(Refused):
+    """The answer that what was asked for is not there."""
+
+
 class Away(PointsmanError):
     """No answer: whether the request was carried out is not known."""
 
@@ -135,7 +139,8 @@ class Remote:
         asked = "&".join(filter(None, [urlencode({name: each for name, each in (query or {}).items() if each})]))
         route = f"{self._base}/v1/{'/'.join(quote(each, safe='') for each in path)}"
         target = f"{route}?{asked}" if asked else route
-        sent = b"" if body is None else orjson.dumps(body)
+        # Not orjson's: a document may have a number that has more than 64 bits, which the server refuses by name.
+        sent = b"" if body is None else json.dumps(body).encode()
         headers = self._headers | ({"content-type": "application/json"} if sent else {})
         if self._region:
             headers = signed(method, f"https://{headers['host']}{target}", headers, sent, self._region)
@@ -157,7 +162,7 @@ class Remote:
                 return orjson.loads(data)
             except orjson.JSONDecodeError:
                 raise Refused(status, [f"{self.url} answered without JSON: is that Pointsman?"]) from None
-        raise Refused(status, _refusal(self.url, f"{method} {route.removeprefix(self._base)}", status, data))
+        raise self._refused(f"{method} {route.removeprefix(self._base)}", status, data)
 
     def _why(self, error: NoAnswer) -> str:
         """Why there was no answer, and the way out."""
@@ -174,6 +179,30 @@ class Remote:
         if isinstance(cause, ssl.SSLError) and not alert:
             return f"{error}; does an http server listen there?"
         return f"{error}; is `pointsman up` running there?"
+
+    def _refused(self, what: str, status: int, data: bytes) -> Refused:
+        """The error for an answer to `what` was asked."""
+        try:
+            told = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            told = None
+        said = told if isinstance(told, dict) else {}
+        error = str(said.get("error") or said.get("Message") or data.decode(errors="replace")[:200] or "nothing")
+        problems = said.get("problems")
+        if status == HTTPStatus.NOT_FOUND and (error == NO_PAGE or not said.get("error")):
+            return Refused(
+                status, [f"{self.url} does not know {what}: it is older than this command, or not Pointsman"]
+            )
+        if isinstance(problems, list) and problems:
+            return Refused(status, [str(each) for each in problems])
+        match status:
+            case HTTPStatus.NOT_FOUND:
+                return Missing(status, [error])
+            case HTTPStatus.BAD_REQUEST:
+                return Refused(status, [error])
+            case HTTPStatus.UNAUTHORIZED:
+                error += "; give --token-file, or --cert and --key"
+        return Refused(status, [f"{self.url} answered {status}: {error}"])
 
 
 def _region_of(host: str) -> str:
@@ -205,27 +234,3 @@ def _telling(url: str) -> Iterator[None]:
     finally:
         done.set()
         watching.join()
-
-
-def _refusal(url: str, what: str, status: int, data: bytes) -> list[str]:
-    """The lines that say why a request was refused."""
-    try:
-        told = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        told = None
-    said = told if isinstance(told, dict) else {}
-    error = str(said.get("error") or said.get("Message") or data.decode(errors="replace")[:200] or "nothing")
-    problems = said.get("problems")
-    if isinstance(problems, list) and problems:
-        return [str(each) for each in problems]
-    match status:
-        case HTTPStatus.NOT_FOUND if _NO_PAGE.match(data) or not said.get("error"):
-            return [f"{url} does not know {what}: it is older than this command, or not Pointsman"]
-        case HTTPStatus.BAD_REQUEST | HTTPStatus.NOT_FOUND:
-            return [error]
-        case HTTPStatus.UNAUTHORIZED:
-            return [f"{url} answered 401: {error}; give --token-file, or --cert and --key"]
-        case HTTPStatus.SERVICE_UNAVAILABLE:
-            return [f"{url} answered 503: {error}; run it again"]
-        case _:
-            return [f"{url} answered {status:d}: {error}"]

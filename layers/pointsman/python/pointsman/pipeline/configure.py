@@ -54,6 +54,16 @@ class Configured:
     changed: bool
     settled: Settled = field(default_factory=Settled)
 
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values, the answer to who wrote it: `warnings` and what `failed` only if there are some."""
+        found: dict[str, Any] = {
+            "generation": self.generation,
+            "changed": self.changed,
+            "published": [f"{head.plan_key} v{head.version}" for head in self.settled.moved],
+        }
+        found |= {"warnings": list(self.settled.warnings)} if self.settled.warnings else {}
+        return found | ({"failed": failed} if (failed := self.settled.failures()) else {})
+
 
 def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "") -> Batch:
     """The batch of `owner` that writes `documents` (config entries and registrations in Consul's shapes).

@@ -14,6 +14,9 @@ from pointsman.serve.listen import Listen
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
 """Bytes of an answer. A thousand clusters have three thousand of our counters, in half a megabyte."""
 
+CONNECT_SECONDS = 10.0
+"""Seconds until a connection is there. An answer may take longer, a machine that is away is not waited for."""
+
 _PIECE = 256 * 1024
 
 
@@ -101,10 +104,14 @@ class _Connection(http.client.HTTPConnection):
         for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             sock = _Until(family, kind, protocol)
             try:
-                sock.settimeout(_left(self._deadline))
+                sock.settimeout(min(_left(self._deadline), CONNECT_SECONDS))
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return sock
+            except TimeoutError:
+                sock.close()
+                _left(self._deadline)
+                problem = OSError(f"no connection within {CONNECT_SECONDS:g} s")
             except OSError as error:
                 sock.close()
                 problem = error

@@ -1,0 +1,75 @@
+"""`pointsman doctor`: compares control planes that stand side by side."""
+
+import sys
+from typing import Any
+
+import click
+import orjson
+
+from pointsman.cli.command import command
+from pointsman.cli.compared import Finding, Seen, Severity, compare
+from pointsman.cli.everywhere import ask_all
+from pointsman.cli.place import Place, place_options
+from pointsman.cli.remote import Remote
+from pointsman.model.words import counted
+
+
+@command()
+@place_options(several=True, stores=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(place: Place, as_json: bool) -> int:
+    """Compare control planes that each have a store of their own, and say what to do where they differ.
+
+    Compared are the config, the orders in force, who tells of health, and the trust domain. A control plane that does
+    not answer is a finding too.
+
+    Exit codes: 0 they agree; 1 they do not, or one does not answer.
+
+    \b
+      pointsman doctor --url http://10.1.0.5:8420 --url http://10.2.0.5:8420
+      pointsman doctor --url https://10.1.0.5:8443 --url https://10.2.0.5:8443 --token-file token --ca ca.pem --json
+    """
+    outcomes = ask_all(place.remotes, _look)
+    seen = [each.told for each in outcomes if each.error is None]
+    findings = [
+        Finding("reachable", Severity.ERROR, each.url, str(each.error), "start it, or give what lets you in")
+        for each in outcomes
+        if each.error is not None
+    ]
+    findings += compare(seen)
+    if as_json:
+        planes = [
+            {
+                "url": each.url,
+                "generation": each.status["generation"],
+                "documents": len(each.config),
+                "digest": each.digest,
+            }
+            for each in seen
+        ]
+        body = {"control_planes": planes, "findings": [each.json() for each in findings]}
+        click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+        return 1 if findings else 0
+    for each in seen:
+        documents = counted(len(each.config), "document")
+        click.echo(f"{each.url}  generation {each.status['generation']}, {documents}, digest {each.digest}")
+    for finding in findings:
+        _show(finding)
+    if not findings:
+        click.echo("they agree" if len(seen) > 1 else "it answers; give --url for each of those to compare")
+    return 1 if findings else 0
+
+
+def _look(remote: Remote) -> Seen:
+    def read(name: str) -> Any:
+        return remote.ask("GET", (name,))
+
+    return Seen(remote.url, read("config"), read("orders"), read("sources"), read("status"))
+
+
+def _show(finding: Finding) -> None:
+    color = "red" if finding.severity is Severity.ERROR else "yellow"
+    label = click.style(f"{finding.severity}:", fg=color)
+    on_terminal = None if sys.stdout.isatty() else False
+    click.echo(f"{label} {finding.check}: {finding.thing}: {finding.what}", color=on_terminal)
+    click.echo(f"    {finding.cure}")
