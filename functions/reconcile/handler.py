@@ -24,7 +24,6 @@ from pointsman.aws.signals import Signals
 from pointsman.aws.snapstart import around_the_snapshot, import_config
 from pointsman.aws.start import start
 from pointsman.aws.sweep import sweep_of
-from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.store import keys
 from pointsman.store.session import new_client
@@ -37,7 +36,6 @@ logger, metrics = signals.logger, signals.metrics
 
 started = start()
 engine = started.engine
-tasks = read_task_settings(started.environment.ecs_tasks)
 sweep = sweep_of(started.environment.notices, started.session)
 around_the_snapshot(import_config)
 gc.freeze()  # What a start made stays: no collection has to look at it again.
@@ -70,10 +68,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def look_at_tasks() -> None:
     """Put on the bus which tasks run in the clusters of the settings. If that fails, the next run tries again, and the
     leases of those clusters run out if none succeeds."""
-    if not tasks.clusters:
+    if not started.environment.ecs_tasks:
         return
     # Imported here: most stacks look at none.
     from pointsman.aws.task_looks import NotLooked, look, put
+    from pointsman.model.sources.task_claim import read_task_settings
+
+    tasks = read_task_settings(started.environment.ecs_tasks)
+    if not tasks.clusters:
+        return
 
     ecs, events = (new_client(started.session, each) for each in ("ecs", "events"))
     failed = 0
