@@ -397,6 +397,11 @@ REACHED_BY = {
             "pipeline/give.py MOST_OBJECTIONS",
         ],
     },
+    "tests/pipeline/test_what_if.py": {
+        "test_an_answer_has_so_much_and_counts_the_rest": [
+            "pipeline/what_if_report.py MOST_FIELDS MOST_TOLD",
+        ],
+    },
     "tests/machine/test_orders.py": {
         "test_orders_are_looked_at_when_the_next_one_ends_and_every_few_seconds": [
             "machine/looking.py LOOK_SECONDS",

@@ -1,23 +1,70 @@
-"""What an order would do to one cluster, before it is given (docs/orders.md)."""
+"""What a change would do to one cluster, before it is made: the same for orders, plans of config and what-ifs."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pointsman.chain.plan import SidecarPlan
+from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
-from pointsman.failover.rank import Facts
+from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.failover.selection import Selection, select
 from pointsman.failover.sentence import shortfalls
 from pointsman.model.names import ServiceName
 from pointsman.model.orders import Subject, Verb
 
 
+@dataclass(frozen=True)
+class Side:
+    """One cluster as it is, or as it would be: its plan, and what is known of its targets.
+
+    `instances` include the mesh gateways on the way to each target.
+    """
+
+    plan: SidecarPlan
+    instances: Instances
+    facts: Facts = NO_FACTS
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which target serves."""
+        return select(self.plan, self.instances, self.facts)
+
+    @property
+    def active(self) -> str:
+        """The id of the target that serves."""
+        return self.plan.targets[self.selection.active].target.id
+
+    @property
+    def weight(self) -> int:
+        """The weight of the healthy instances that serve."""
+        return self.selection.measured[self.selection.active].weight
+
+    def weight_of(self, target: str) -> int:
+        """The weight of the healthy instances of the target with this id, 0 if it is not among the plan's."""
+        return next((each.weight for each in self.selection.measured if each.target.target.id == target), 0)
+
+    @property
+    def nowhere(self) -> str:
+        """Why its traffic has nowhere to go, "" if it has."""
+        serving = self.selection.measured[self.selection.active]
+        if not serving.healthy:
+            return "no target has a healthy instance" if len(self.plan.targets) > 1 else "its target is not healthy"
+        for key in serving.target.way(self.plan.datacenter):
+            if not any(each.counts and is_well(each) for each in self.instances.get(key, ())):
+                return f"no mesh gateway of {key.partition('/')[0]} on the way to {self.active} is well"
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an order does to the cluster of one resolver, as the sidecars of `datacenter` see it.
+    """What a change does to the cluster of one resolver, as the sidecars of `datacenter` see it.
 
-    `before` and `after` are the ids of the targets that serve without and with it, the weights those of their healthy
-    instances together. `objection` is why the order is not to be given, "" if there is no reason.
+    `before` and `after` are the ids of the targets that serve without and with it, "" where there is no such cluster.
+    The weights are those of their healthy instances together; `ready` is that of the target `after` without the change.
+    `nowhere` is why the traffic would have nowhere to go, "" if it has, `was_nowhere` whether it has nowhere now.
+    `objection` is why an order among the changes is not to be given, "" if there is no reason.
     """
 
     service: ServiceName
@@ -28,11 +75,14 @@ class Effect:
     after: str
     weight_before: int
     weight_after: int
+    ready: int = 0
+    nowhere: str = ""
+    was_nowhere: bool = False
     objection: str = ""
 
     @property
     def moves(self) -> bool:
-        """Whether another target serves with the order than without it."""
+        """Whether another target serves with the change than without it."""
         return self.before != self.after
 
     def json(self) -> dict[str, Any]:
@@ -46,6 +96,8 @@ class Effect:
             "after": self.after,
             "weight_before": self.weight_before,
             "weight_after": self.weight_after,
+            "nowhere": self.nowhere,
+            "was_nowhere": self.was_nowhere,
             "objection": self.objection,
         }
 
@@ -65,21 +117,34 @@ def concerns(subject: Subject, plan: SidecarPlan) -> bool:
             return subject.service in (None, primary)
 
 
-def evaluate(plan: SidecarPlan, instances: Instances, subject: Subject, before: Facts, after: Facts) -> Effect:
-    """What an order about `subject` does to the cluster of `plan`, about which `before` is known without
-    and `after` with it. A function of its arguments alone."""
-    was, will = select(plan, instances, before), select(plan, instances, after)
-    old, new = was.measured[was.active], will.measured[will.active]
+def evaluate(
+    before: Side | None, after: Side | None, unordered: Side | None = None, subjects: Iterable[Subject] = ()
+) -> Effect:
+    """What becomes of a cluster that is as `before`, and would be as `after`. None: there is no such cluster.
+
+    If orders about `subjects` are part of that, `unordered` is the cluster with everything else that changes. A
+    function of its arguments alone.
+    """
+    there = after or before
+    assert there is not None
+    plan = there.plan
+    objections: Iterator[str] = iter(())
+    if after is not None and unordered is not None:
+        concerned = (each for each in subjects if concerns(each, plan))
+        objections = (_objection(plan, each, unordered.selection, after.selection) for each in concerned)
     return Effect(
         service=plan.targets[0].target.name,
         datacenter=plan.datacenter,
         cluster=plan.cluster_id,
         plan_key=plan.key,
-        before=old.target.target.id,
-        after=new.target.target.id,
-        weight_before=old.weight,
-        weight_after=new.weight,
-        objection=_objection(plan, subject, was, will),
+        before=before.active if before else "",
+        after=after.active if after else "",
+        weight_before=before.weight if before else 0,
+        weight_after=after.weight if after else 0,
+        ready=before.weight_of(after.active) if before and after else 0,
+        nowhere=after.nowhere if after else "",
+        was_nowhere=bool(before and before.nowhere),
+        objection=next(filter(None, objections), ""),
     )
 
 
@@ -128,3 +193,42 @@ def _shortfalls(plan: SidecarPlan, selection: Selection, i: int) -> list[str]:
     if not each.healthy:
         return ["it has no healthy instance"]
     return list(shortfalls(plan, each, selection.ranks[i], selection.facts.drained.get(i)))
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A target that serves for more than before, with the weight of its healthy instances, and for how many clusters
+    and registrations of sidecars it serves."""
+
+    target: str
+    weight_before: int
+    weight_after: int
+    clusters_before: int
+    clusters_after: int
+    proxies_before: int
+    proxies_after: int
+
+
+def receivers(effects: Sequence[Effect], proxies: Mapping[str, tuple[int, int]]) -> list[Receiver]:
+    """The targets to which clusters of `effects` move, by their ids.
+
+    `effects` have every cluster that such a target serves before or after. `proxies` has, by the keys of plans, how
+    many registrations have the cluster before and after.
+    """
+    was: dict[str, list[Effect]] = {}
+    will: dict[str, list[Effect]] = {}
+    for each in effects:
+        was.setdefault(each.before, []).append(each)
+        will.setdefault(each.after, []).append(each)
+    return [
+        Receiver(
+            target,
+            max(each.ready for each in will[target]),
+            max(each.weight_after for each in will[target]),
+            len(was.get(target, ())),
+            len(will[target]),
+            sum(proxies.get(each.plan_key, (0, 0))[0] for each in was.get(target, ())),
+            sum(proxies.get(each.plan_key, (0, 0))[1] for each in will[target]),
+        )
+        for target in sorted({each.after for each in effects if each.moves and each.after})
+    ]

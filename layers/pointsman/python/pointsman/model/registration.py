@@ -164,6 +164,11 @@ def parse_registration(raw: Mapping[str, Any]) -> Registration:
     return registration
 
 
+def registration_json(registration: Registration) -> dict[str, Any]:
+    """`registration` in Consul's JSON shape, without fields at their default: the same for equal registrations."""
+    return registration.model_dump(by_alias=True, exclude_defaults=True)
+
+
 def _complaints(registration: Registration) -> list[tuple[str, str]]:
     out: list[tuple[str, str]] = []
     service = registration.service

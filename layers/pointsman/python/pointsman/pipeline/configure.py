@@ -17,6 +17,7 @@ from pointsman.model.registration import Registration, is_registration, parse_re
 from pointsman.pipeline.build import Built, Changes, build
 from pointsman.pipeline.config import Config, ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import write_config_head
+from pointsman.pipeline.difference import Difference, of_build
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.lazy_map import LazyMap
 from pointsman.pipeline.propagate import Progress, propagate
@@ -115,6 +116,13 @@ def configure(
     problem; then nothing was changed. When this returns the batch is durable and published.
     """
     return _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
+
+
+def planned(engine: Engine, batch: Batch, *, trust_domain: str = "") -> Difference:
+    """What `batch` would change. Nothing is written. Raises InvalidInput with every problem, as `configure`."""
+    old = engine.config(load_root(engine.objects, engine.refresh().root))
+    built = _next(old, batch, trust_domain)
+    return Difference(old) if built is None else of_build(old, built)
 
 
 def _accept(

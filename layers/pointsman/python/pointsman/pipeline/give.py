@@ -2,11 +2,9 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from pointsman.chain.plan import SidecarPlan
-from pointsman.failover.evaluation import Effect, concerns, evaluate
-from pointsman.failover.ordered import ordered
+from pointsman.failover.evaluation import Effect, concerns
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import service_in
@@ -15,11 +13,10 @@ from pointsman.model.orders import Order, Orders, Subject, Verb, Wish, begun, en
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.inputs import InputReadings
+from pointsman.pipeline.evaluating import NOT_WRITTEN, Supposed, effects
 from pointsman.pipeline.load import readers_of
-from pointsman.pipeline.orders import end_due, frozen_by, swap_orders
-from pointsman.pipeline.settle import BATCH, Settled, settle
-from pointsman.store import keys
+from pointsman.pipeline.orders import end_due, swap_orders
+from pointsman.pipeline.settle import Settled, settle
 
 MOST_OBJECTIONS = 20
 """Clusters that the refusal of an order names."""
@@ -150,19 +147,19 @@ def settle_orders(engine: Engine, scopes: Collection[str]) -> Settled:
     if not scopes:
         return Settled()
     engine.refresh()
-    settled = settle(engine, lambda root: _readers(engine, root, scopes))
+    settled = settle(engine, lambda root: plans_in(engine, root, scopes))
     if news := settled.notices():
         engine.notify(news)
     return settled
 
 
-def _readers(engine: Engine, root: Root, scopes: Collection[str]) -> dict[str, PlanEntry]:
+def plans_in(engine: Engine, root: Root, scopes: Collection[str]) -> dict[str, PlanEntry]:
     """The plans of `root` in scope that orders about `scopes` touch."""
-    plans = _plans(engine, root, map(service_of, scopes))
+    plans = plans_about(engine, root, map(service_of, scopes))
     return {key: job for key, job in plans.items() if not job.plan.orders.isdisjoint(scopes)}
 
 
-def _plans(engine: Engine, root: Root, services: Iterable[ServiceName | None]) -> dict[str, PlanEntry]:
+def plans_about(engine: Engine, root: Root, services: Iterable[ServiceName | None]) -> dict[str, PlanEntry]:
     """The plans of `root` in scope with a target of any of `services` (None among them: all plans)."""
     config, wanted = engine.config(root), set(services)
     if None in wanted:
@@ -176,23 +173,10 @@ def _plans(engine: Engine, root: Root, services: Iterable[ServiceName | None]) -
 def _evaluated(engine: Engine, orders: Orders, wish: Wish, now: str) -> Evaluation:
     """What `wish` does beside `orders`."""
     subject = wish.subject
-    found = _plans(engine, engine.root, [subject.service])
+    found = plans_about(engine, engine.root, [subject.service])
     plans = {
         key: job.plan for key, job in found.items() if isinstance(job.plan, SidecarPlan) and concerns(subject, job.plan)
     }
-    after, _ = begun(orders, wish, now)
-    effects: list[Effect] = []
-    left = iter(plans.items())
-    while some := dict(islice(left, BATCH)):
-        wanted = {keys.catalog(source) for plan in some.values() for source in plan.inputs()}
-        wanted |= {keys.silence(datacenter) for plan in some.values() for datacenter in plan.silences()}
-        read = InputReadings(engine, engine.store.get_many(sorted(wanted)))
-        for plan in some.values():
-            instances = read.of(plan.inputs(), plan.silences()).instances()
-            was, will = orders.of(plan.orders), after.of(plan.orders)
-            before = replace(ordered(plan, was, frozen_by(engine, was)), moment=engine.now_ms())
-            # A freeze keeps what serves, so it changes nothing.
-            frozen = subject.verb is Verb.FREEZE
-            facts = before if frozen else replace(ordered(plan, will, frozen_by(engine, will)), moment=before.moment)
-            effects.append(evaluate(plan, instances, subject, before, facts))
-    return Evaluation(subject, tuple(effects))
+    after, _ = begun(orders, replace(wish, frozen=NOT_WRITTEN if subject.verb is Verb.FREEZE else ""), now)
+    supposed = Supposed(orders, after, (subject,))
+    return Evaluation(subject, tuple(effects(engine, {key: (plan, plan) for key, plan in plans.items()}, supposed)))

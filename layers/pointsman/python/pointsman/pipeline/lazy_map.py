@@ -63,10 +63,14 @@ class LazyMap(Mapping[_K, _V], Generic[_K, _V]):
         if self._all is not None:
             yield from self._all
             return
+        yield from (self._codec.key_of(name) for name, _ in self.stored())
+
+    def stored(self) -> Iterator[tuple[str, Any]]:
+        """All values as they are stored, each with its key as a text, in no order."""
         left = iter(self.shards.buckets.values())
         while names := list(islice(left, READ_AT_ONCE)):
             for content in self._objects.read(names, Kind.CONFIG_MAP).values():
-                yield from map(self._codec.key_of, content["values"])
+                yield from content["values"].items()
 
     def read_ahead(self, keys: Iterable[_K]) -> None:
         """Read what is asked for soon, in one go."""

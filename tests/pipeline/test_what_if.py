@@ -1,0 +1,296 @@
+"""What if: the answer is what happens when it is done."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import pytest
+from pointsman.failover.down import Down, read_down
+from pointsman.model.names import ServiceName
+from pointsman.model.orders import Subject, Verb, Wish
+from pointsman.pipeline import what_if_report
+from pointsman.pipeline.configure import Batch, configure, parse_documents, planned
+from pointsman.pipeline.difference import Difference, between
+from pointsman.pipeline.give import give
+from pointsman.pipeline.what_if import Supposition, what_if
+from pointsman.pipeline.what_if_report import what_if_json
+from pointsman.store import keys
+
+from tests.pipeline.meshes import (
+    Document,
+    defaults,
+    event,
+    gateway,
+    gateway_instance,
+    instance,
+    policy,
+    proxy_defaults,
+    resolver,
+    sidecar,
+    splitter,
+)
+from tests.pipeline.place import Place
+
+DATACENTERS = ("dc1", "dc2", "dc3")
+WEB, API = ServiceName("default", "web"), ServiceName("default", "api")
+EVERYWHERE: Document = {"*": {"Datacenters": list(DATACENTERS)}}
+
+
+class Mesh(Place):
+    """The sidecars of two services in dc1 and of one in dc2 use web, api and db.
+
+    web is in all datacenters, with one more instance in each: two in dc2, three in dc3; api is in dc1 and dc2, and
+    fails over to web; db is in dc1 alone. Everything is well.
+    """
+
+    def __init__(self, mode: str = "remote") -> None:
+        super().__init__()
+        self.index = 0
+        self.configure(
+            proxy_defaults(mode=mode),
+            resolver("web", Failover=EVERYWHERE, Subsets={"v2": {"Filter": 'Service.Meta.version == "v2"'}}),
+            resolver("api", Failover={"*": {"Targets": [{"Datacenter": "dc2"}, {"Service": "web"}]}}),
+            sidecar("client", "web", "api", "db"),
+            sidecar("other", "web"),
+            sidecar("client", "web", "api", {"DestinationName": "db", "Datacenter": "dc1"}, dc="dc2"),
+            *(gateway(dc) for dc in DATACENTERS),
+        )
+        self.running: dict[tuple[str | None, str], list[Document]] = {}
+        for number, dc in enumerate(DATACENTERS, 1):
+            self.run("web", dc, number)
+            self.run(None, dc, 1)
+        self.run("api", "dc1", 2)
+        self.run("api", "dc2", 1)
+        self.run("db", "dc1", 2)
+
+    def run(self, service: str | None, dc: str, count: int, status: str = "passing") -> None:
+        """A service (None: the gateways) has so many instances in a datacenter, in this state."""
+        self.index += 1
+        numbers = range(1, count + 1)
+        if service is None:
+            instances = [gateway_instance(each, status) for each in numbers]
+        else:
+            instances = [instance(service, each, status, address=f"10.{dc[-1]}.0.{each}") for each in numbers]
+        self.running[service, dc] = instances
+        self.ingest(event(service, self.index, instances, dc=dc))
+
+    def fell(self, *down: str) -> None:
+        """What is down really falls."""
+        for text in down:
+            for (service, dc), instances in list(self.running.items()):
+                named = Down(dc, ServiceName("default", service)) if service else Down(dc)
+                if read_down(text) in (Down(dc), named):
+                    self.run(service, dc, len(instances), "critical")
+
+    def give(self, subject: Subject) -> None:
+        """An order is really given."""
+        until = datetime.fromisoformat(self.engine.now()) + timedelta(hours=2)
+        wish = Wish(subject, until.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "why", "alice")
+        give(self.engine, wish, force=True)
+
+    def serving(self) -> dict[str, tuple[str, int]]:
+        """By plan, the target that serves the sidecars, and how many of its instances are healthy."""
+        heads = {key: self.head(key) for key in self._plans()}
+        return {
+            key: (head.content.active, next(t.healthy for t in head.content.targets if t.id == head.content.active))
+            for key, head in heads.items()
+            if not head.retired
+        }
+
+    def _plans(self) -> Iterable[str]:
+        found = [each.removeprefix(keys.SNAPSHOTS) for each in self.objects.objects if each.startswith(keys.SNAPSHOTS)]
+        return [key for key in found if "/sidecar/" in key]
+
+
+def down(*texts: str) -> Callable[[Mesh], Supposition]:
+    return lambda mesh: Supposition(down=tuple(map(read_down, texts)))
+
+
+def ordered(*subjects: Subject) -> Callable[[Mesh], Supposition]:
+    return lambda mesh: Supposition(subjects=subjects)
+
+
+def written(*documents: Document, delete: Iterable[tuple[str, str, str]] = ()) -> Callable[[Mesh], Supposition]:
+    batch = parse_documents(documents)
+    batch = Batch(batch.entries, batch.registrations, list(delete))
+    return lambda mesh: Supposition(planned(mesh.engine, batch))
+
+
+def together(*parts: Callable[[Mesh], Supposition]) -> Callable[[Mesh], Supposition]:
+    def suppose(mesh: Mesh) -> Supposition:
+        found = [part(mesh) for part in parts]
+        return Supposition(
+            next((each.difference for each in found if each.difference), None),
+            tuple(each for one in found for each in one.down),
+            tuple(each for one in found for each in one.subjects),
+        )
+
+    return suppose
+
+
+def do(mesh: Mesh, supposition: Supposition) -> None:
+    """What is supposed really happens."""
+    if supposition.difference is not None:
+        pairs = supposition.difference.entries
+        batch = Batch(
+            [new for _, new in pairs.values() if new],
+            [new for _, new in supposition.difference.registrations.values() if new],
+            [key for key, (_, new) in pairs.items() if new is None],
+            [key for key, (_, new) in supposition.difference.registrations.items() if new is None],
+        )
+        configure(mesh.engine, batch)
+    mesh.fell(*map(str, supposition.down))
+    for subject in supposition.subjects:
+        mesh.give(subject)
+
+
+DRAIN = Subject(Verb.DRAIN, "dc1")
+DRAIN_2 = Subject(Verb.DRAIN, "dc2")
+SITUATIONS = {
+    "a datacenter is down": down("dc1"),
+    "another one is down": down("dc2"),
+    "two are down": down("dc1", "dc2"),
+    "a service is down in one": down("dc1/web"),
+    "a service is down wherever it is": down("dc1/api", "dc2/api", "dc1/web"),
+    "what nobody depends on is down": down("dc3/db"),
+    "a datacenter is drained": ordered(DRAIN),
+    "a service is pinned": ordered(Subject(Verb.PIN, "dc3", WEB)),
+    "it is pinned for some callers, and drained": ordered(Subject(Verb.PIN, "dc3", WEB, "dc2"), DRAIN),
+    "everything is frozen": ordered(Subject(Verb.FREEZE)),
+    "a datacenter is down while another is drained": together(down("dc1"), ordered(DRAIN_2)),
+    "a failover ends": written(resolver("web")),
+    "a resolver is deleted": written(delete=[("service-resolver", "default", "api")]),
+    "a redirect to what runs": written(resolver("db", Redirect={"Service": "api"})),
+    "a redirect to what does not run": written(resolver("db", Redirect={"Service": "nothing"})),
+    "a default subset without instances": written(
+        resolver("web", DefaultSubset="v2", Subsets={"v2": {"Filter": 'Service.Meta.version == "v2"'}})
+    ),
+    "a policy that asks for more": written(policy("web", HealthyThreshold=2)),
+    "a split": written(
+        proxy_defaults("http", "remote"), splitter("web", {"Weight": 50}, {"Weight": 50, "Service": "api"})
+    ),
+    "another protocol": written(defaults("db", Protocol="grpc")),
+    "no gateways": written(proxy_defaults(mode="none")),
+    "an upstream comes and one goes": written(sidecar("client", "web", "api"), sidecar("new", "db")),
+    "an upstream comes that does not run": written(sidecar("other", "web", "nothing")),
+    "another config, a datacenter down and one drained": together(
+        written(policy("web", HealthyThreshold=2), resolver("db", Failover=EVERYWHERE)), down("dc1"), ordered(DRAIN_2)
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["remote", "local", "none"])
+@pytest.mark.parametrize("suppose", SITUATIONS.values(), ids=SITUATIONS.keys())
+def test_what_would_happen_is_what_happens(suppose: Callable[[Mesh], Supposition], mode: str) -> None:
+    mesh = Mesh(mode)
+    before, generation = mesh.serving(), mesh.engine.root.generation
+    mesh.forget_the_past()
+    supposition = suppose(mesh)
+    answer = what_if(mesh.engine, supposition)
+    assert (mesh.writes(), answer.generation) == ([], generation), "nothing is written"
+
+    do(mesh, supposition)
+    after = mesh.serving()
+    differ = {key for key in before.keys() | after.keys() if before.get(key, ("",))[0] != after.get(key, ("",))[0]}
+    told = {each.effect.plan_key: each for each in answer.fates}
+    assert {key for key, each in told.items() if each.effect.moves} == differ
+    nothing = ("", 0)
+    for key, each in told.items():
+        effect = each.effect
+        assert (effect.before, effect.weight_before) == before.get(key, nothing)
+        assert (effect.after, effect.weight_after) == after.get(key, nothing)
+    fell = {each.datacenter for each in supposition.down if each.service is None}
+    assert {each.effect.plan_key for each in answer.stranded if not each.effect.objection} == {
+        key
+        for key, (_, healthy) in after.items()
+        if not healthy and before.get(key, ("", 1))[1] and key.partition("/")[0] not in fell
+    }
+    for receiver in answer.receivers:
+        serves = [
+            key for key, (target, _) in after.items() if target == receiver.target and key.partition("/")[0] not in fell
+        ]
+        assert receiver.clusters_after == len(serves)
+        assert receiver.clusters_before == sum(target == receiver.target for target, _ in before.values())
+
+
+def test_what_is_told_of_it() -> None:
+    mesh = Mesh()
+    answer = what_if(mesh.engine, together(down("dc1/db", "dc2"), ordered(Subject(Verb.PIN, "dc2", WEB)))(mesh))
+    body = what_if_json(answer)
+    assert (body["version"], body["result"], body["down"]) == (1, "stranded", ["dc1/db", "dc2"])
+    assert body["orders"] == ["pin web to dc2"]
+    told = {(each["cluster"], each["datacenter"]): each for each in body["clusters"]}
+    db = told["db.default.dc1", "dc1"]
+    assert (db["change"], db["stranded"], db["proxies"]) == ("stays", "its target is not healthy", 1)
+    web = told["web.default.dc1", "dc1"]
+    assert (web["change"], web["proxies"]) == ("stays", 2)
+    assert web["stranded"] == "web.default.dc2: it has no healthy instance", "for what the order is refused"
+    assert {each["change"] for key, each in told.items() if key[1] == "dc2"} == {"falls"}, "they go down with it"
+    assert told["db.default.dc1", "dc2"]["stranded"] == ""
+    assert body["clusters"][0]["stranded"]
+
+
+def test_who_receives_is_told_what_it_serves_besides() -> None:
+    mesh = Mesh()
+    body = what_if_json(what_if(mesh.engine, down("dc1/api", "dc1/web")(mesh)))
+    web = {
+        "target": "web.default.dc2",
+        "weight_before": 2,
+        "weight_after": 2,
+        "clusters_before": 1,
+        "clusters_after": 2,
+        "proxies_before": 1,
+        "proxies_after": 3,
+    }
+    assert web in body["receivers"]
+    assert body["counts"]["moves"] == len(body["clusters"]) == 2
+
+
+def test_a_change_of_config_is_told_field_by_field_whether_it_is_written_or_not() -> None:
+    mesh = Mesh()
+    generation = mesh.engine.config(mesh.engine.root)
+    documents = [
+        resolver("web", Failover={"*": {"Datacenters": ["dc3"]}}, ConnectTimeout="1s"),
+        sidecar("client", "api", "web", "new"),
+        policy(HealthyThreshold=2),
+    ]
+    plan = planned(mesh.engine, parse_documents(documents))
+    told = what_if_json(what_if(mesh.engine, Supposition(plan)))
+    documents_ = {each["thing"]: each for each in told["documents"]}
+    assert [(name, each["change"]) for name, each in documents_.items()] == [
+        ('failover-policy "global"', "added"),
+        ('service-resolver "web"', "changed"),
+        ("registration dc1/sidecar/default/client", "changed"),
+    ]
+    fields = documents_['service-resolver "web"']["fields"]
+    assert [(each["path"], each["before"], each["after"]) for each in fields] == [
+        ("Subsets", {"v2": {"Filter": 'Service.Meta.version == "v2"'}}, None),
+        ('Failover["*"].Datacenters', list(DATACENTERS), ["dc3"]),
+        ("ConnectTimeout", None, "1s"),
+    ]
+    plans = {(each["cluster"], each["datacenter"], each["of"]): each for each in told["plans"]}
+    assert plans["v2.web.default.dc1", "dc1", "gateways"]["change"] == "removed"
+    changed = plans["web.default.dc1", "dc1", "sidecars"]
+    assert (changed["change"], [each["path"] for each in changed["fields"]]) == (
+        ("changed", ["connect_timeout_ms", "targets[1]", "policy"])
+    )
+    mesh.configure(*documents)
+    assert between(generation, mesh.engine.config(mesh.engine.root)).plans == plan.plans
+
+
+def test_an_answer_has_so_much_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = Mesh()
+    monkeypatch.setattr(what_if_report, "MOST_TOLD", 1)
+    monkeypatch.setattr(what_if_report, "MOST_FIELDS", 2)
+    suppose = written(resolver("web", Failover=EVERYWHERE, ConnectTimeout="1s"), policy("other", HealthyThreshold=2))
+    body = what_if_json(what_if(mesh.engine, together(suppose, down("dc1/web", "dc1/api"))(mesh)))
+    (document,) = body["documents"]
+    assert (document["more_fields"], len(document["fields"])) == (1, 2)
+    for name in ("documents", "plans", "clusters", "receivers"):
+        assert len(body[name]) == 1 < body["counts"][name]
+
+
+def test_a_plan_of_what_a_new_service_uses_strands_nobody() -> None:
+    mesh = Mesh()
+    answer = what_if(mesh.engine, written(sidecar("new", "nothing"))(mesh))
+    assert ([each.change for each in answer.fates], answer.stranded, answer.changes) == (["comes"], [], True)
+    assert not what_if(mesh.engine, Supposition(Difference(mesh.engine.config(mesh.engine.root)))).changes
