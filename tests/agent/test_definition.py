@@ -160,8 +160,8 @@ def check(**fields: str) -> dict[str, Any]:
     [
         ({"name": "Web", "port": 1}, '"Web" is not a lower-case DNS label'),
         ({"connect": {"sidecar_service": {}}}, "connect.sidecar_service.port: is required"),
-        ({"prot": 1}, "service.prot"),
-        ({"port": 1, "Port": 2}, "port is given twice"),
+        ({"prot": 1}, "Service.prot"),
+        ({"port": 1, "Port": 2}, "Service.Port: is Port once more"),
         (check(interval="1s"), "exactly one of http, tcp"),
         (check(tcp="a:1", http="http://a"), "exactly one of http, tcp"),
         (check(tcp="a:1"), "interval: is required"),

@@ -133,29 +133,6 @@ SEVERAL = {
     "a list in YAML": ("n.yaml", "- {kind: namespace, name: a}\n- {kind: namespace, name: b}\n"),
     "documents in YAML": ("n.yaml", "---\nkind: namespace\nname: a\n---\n---\nkind: namespace\nname: b\n...\n"),
     "a byte order mark": ("n.yaml", "\ufeff[{kind: namespace, name: a}, {kind: namespace, name: b}]"),
-    "blocks of config_entries": (
-        "n.hcl",
-        'config_entries {\n kind = "namespace"\n name = "a"\n}\n'
-        'config_entries {\n kind = "namespace"\n name = "b"\n}\n',
-    ),
-    "a list of config_entries": (
-        "n.hcl",
-        'config_entries = [{ kind = "namespace", name = "a" }, { kind = "namespace", name = "b" }]',
-    ),
-    "blocks to bootstrap": (
-        "n.hcl",
-        'config_entries {\n bootstrap {\n kind = "namespace"\n name = "a"\n }\n'
-        ' bootstrap {\n kind = "namespace"\n name = "b"\n }\n}\n',
-    ),
-    "a list to bootstrap": (
-        "n.hcl",
-        'config_entries { bootstrap = [\n { kind = "namespace"\n name = "a" },\n'
-        ' { kind = "namespace", name = "b" },\n] }',
-    ),
-    "an agent's JSON": (
-        "n.json",
-        '{"config_entries": {"bootstrap": [{"kind": "namespace", "name": "a"}, {"kind": "namespace", "name": "b"}]}}',
-    ),
 }
 
 
@@ -262,7 +239,6 @@ BROKEN: list[tuple[str, str, str]] = [
     ("a.json", '{"a": NaN}', "a.json: line 1: is not JSON: unexpected character, expected a JSON value (column 7)"),
     ("a.json", '[{"a": 1}, "b"]', 'a.json: the document: a mapping is required, not "b"'),
     ("a.json", "[" * 100_000, "a.json: is nested too deeply: more than 64 levels"),
-    ("a.json", '{"config_entries": 1}', "a.json: config_entries: a mapping is required, not 1"),
     ("a.yaml", "a: 1\nb: 2\na: 3", 'a.yaml: line 3: the key "a" is given twice'),
     ("a.yaml", "a:\n  1: x", 'a.yaml: line 2: 1 is not a string; quote it: "1"'),
     ("a.yaml", "? [a]\n: b", "a.yaml: line 1: a key is not a string"),
@@ -289,7 +265,6 @@ BROKEN: list[tuple[str, str, str]] = [
         "a = 1\nkind: x",
         'a.hcl: line 2: cannot be read as HCL: a name and its value have "=" between them, not ":"',
     ),
-    ("a.hcl", "config_entries = [1]", "a.hcl: config_entries: a mapping is required, not 1"),
 ]
 
 

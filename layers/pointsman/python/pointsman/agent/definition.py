@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError
 
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
-from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, Whole
+from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
 
 SECOND: Final = 1_000_000_000
 SHORTEST_INTERVAL_NS: Final = SECOND
@@ -32,29 +31,7 @@ KINDS: Final = ("http", "tcp", "udp", "grpc", "args", "ttl", "alias_service")
 Status = Literal["passing", "warning", "critical"]
 
 
-class _Any(Shape):
-    """A shape whose field names may have any capitals and underscores."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_any_capitals(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        known = {_bare(field): field for field in cls.model_fields}
-        named: dict[Any, Any] = {}
-        for key, inner in value.items():
-            name = known.get(_bare(str(key)), key)
-            if name in named:
-                raise PydanticCustomError("twice", f"{name} is given twice")
-            named[name] = inner
-        return named
-
-
-def _bare(name: str) -> str:
-    return name.lower().replace("_", "")
-
-
-class CheckDefinition(_Any):
+class CheckDefinition(Shape):
     """A check, as Consul's agent has it. Times are in nanoseconds, 0 where they are not given."""
 
     id: str = ""
@@ -91,42 +68,42 @@ class CheckDefinition(_Any):
         return given[0] if len(given) == 1 else ""
 
 
-class SidecarProxy(_Any):
+class SidecarProxy(Shape):
     """What a sidecar is told of its service and its upstreams."""
 
-    upstreams: Annotated[list[Upstream], BlockList] = []
+    upstreams: list[Upstream] = []
     config: AnyMap = {}
     local_service_address: str = ""
     local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
 
 
-class SidecarService(_Any):
+class SidecarService(Shape):
     """The sidecar beside a service."""
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     address: str = ""
     proxy: Annotated[SidecarProxy, Block] = SidecarProxy()
     check: Annotated[CheckDefinition | None, Block] = None
-    checks: Annotated[list[CheckDefinition], BlockList] = []
+    checks: list[CheckDefinition] = []
     tags: list[str] | None = None
     meta: StringMap = {}
 
 
-class Connect(_Any):
+class Connect(Shape):
     """How a service takes part in the mesh."""
 
     native: bool = False
     sidecar_service: Annotated[SidecarService | None, Block] = None
 
 
-class Weights(_Any):
+class Weights(Shape):
     """Shares of traffic."""
 
     passing: Annotated[Whole, Field(ge=0, le=65535)] = 1
     warning: Annotated[Whole, Field(ge=0, le=65535)] = 1
 
 
-class ServiceDefinition(_Any):
+class ServiceDefinition(Shape):
     """A service of this host."""
 
     name: str
@@ -140,7 +117,7 @@ class ServiceDefinition(_Any):
     weights: Annotated[Weights, Block] = Weights()
     enable_tag_override: bool = False
     check: Annotated[CheckDefinition | None, Block] = None
-    checks: Annotated[list[CheckDefinition], BlockList] = []
+    checks: list[CheckDefinition] = []
     connect: Annotated[Connect, Block] = Connect()
     proxy: AnyMap = {}
 
@@ -162,11 +139,11 @@ class ServiceDefinition(_Any):
         return bool(self.kind or self.connect.native or self.connect.sidecar_service)
 
 
-class _File(_Any):
+class _File(Shape):
     service: Annotated[ServiceDefinition | None, Block] = None
-    services: Annotated[list[ServiceDefinition], BlockList] = []
+    services: list[ServiceDefinition] = []
     check: Annotated[CheckDefinition | None, Block] = None
-    checks: Annotated[list[CheckDefinition], BlockList] = []
+    checks: list[CheckDefinition] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +181,9 @@ def read_definitions(documents: Sequence[tuple[str, Mapping[str, Any]]], address
     loose: list[tuple[str, CheckDefinition]] = []
     problems: list[Problem] = []
     passed_over: list[str] = []
-    wanted = {_bare(field) for field in _File.model_fields}
+    wanted = {bare(field) for field in _File.model_fields}
     for name, document in documents:
-        others = [key for key in document if _bare(str(key)) not in wanted]
+        others = [key for key in document if bare(str(key)) not in wanted]
         if others:
             passed_over.append(f"{name}: {', '.join(map(str, others[:10]))}: not about services or checks")
         try:

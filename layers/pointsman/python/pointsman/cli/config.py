@@ -17,6 +17,7 @@ from pointsman.cli.orders import who
 from pointsman.cli.output import progress
 from pointsman.cli.place import Place, place_options
 from pointsman.cli.remote import Missing, Remote
+from pointsman.model.consul_documents import config_documents
 from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput
 from pointsman.model.loading import MOST_BYTES, load_bytes
@@ -41,13 +42,17 @@ message_option = click.option(
     "--owner", default="", metavar="NAME", help="Change only what has this owner, or is new (then it has it)."
 )
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
+@click.option("--dc", default="", metavar="DC", help="The datacenter of registrations that name none.")
 @message_option
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def apply(place: Place, trust_domain: str, owner: str, dry_run: bool, message: str, files: tuple[str, ...]) -> int:
+def apply(
+    place: Place, trust_domain: str, owner: str, dry_run: bool, dc: str, message: str, files: tuple[str, ...]
+) -> int:
     """Write config entries and registrations, all of them or none.
 
-    FILEs are JSON, YAML or HCL, in Consul's shapes; "-" is standard input. They are one batch, validated by the state
-    that it leads to. The command ends when the batch is durable and its snapshots are published.
+    FILEs are JSON, YAML or HCL, in Consul's shapes: also what its API answers, its agents' files, and its Kubernetes
+    resources. "-" is standard input. They are one batch, validated by the state that it leads to. The command ends when
+    the batch is durable and its snapshots are published.
 
     With several --url the batch goes to each of these control planes. If one that answers refuses it, it is written
     nowhere. One that does not answer is named; the same command, run again later, brings it up to date.
@@ -64,9 +69,12 @@ def apply(place: Place, trust_domain: str, owner: str, dry_run: bool, message: s
     documents: list[dict[str, Any]] = []
     for name in files:
         documents += load_bytes(read_bytes(name, MOST_BYTES), name)
+    brought, passed_over = config_documents(documents, datacenter=dc)
+    for line in passed_over:
+        click.echo(f"passed over: {line}", err=True)
     if place.urls:
-        return _apply_remotely(place.remotes, documents, {"owner": owner} | _noted(message), dry_run)
-    batch = parse_documents(documents, owner=owner)
+        return _apply_remotely(place.remotes, brought, {"owner": owner} | _noted(message), dry_run)
+    batch = parse_documents(brought, owner=owner)
     try:
         done = _apply(place.store, batch, trust_domain, dry_run, note, notices=place.notices)
     except StoreMissing as missing:
@@ -94,7 +102,7 @@ def _apply(
 
 
 def _apply_remotely(
-    remotes: Sequence[Remote], documents: list[dict[str, Any]], query: Mapping[str, str], dry_run: bool
+    remotes: Sequence[Remote], documents: Sequence[Mapping[str, Any]], query: Mapping[str, str], dry_run: bool
 ) -> int:
     def write(remote: Remote, only_try: bool) -> Any:
         return remote.ask("PUT", ("config",), {**query, "dry_run": "1" if only_try else ""}, documents)

@@ -1,7 +1,7 @@
 """`pointsman render`: prints what a proxy would get, from files alone."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from pointsman.chain.validate import validate
 from pointsman.cli.command import command
 from pointsman.cli.options import read_bytes, trust_domain_option
 from pointsman.cli.situation import as_json, rendered_lines
+from pointsman.model.consul_documents import config_documents
 from pointsman.model.entries import key_of
 from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import gateway_key, sidecar_key
@@ -64,10 +65,11 @@ def render(
 
 
 def _render(
-    documents: list[dict[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool, trust_domain: str
+    documents: Sequence[Mapping[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool, trust_domain: str
 ) -> dict[str, Any]:
     if not is_trust_domain(trust_domain):
         raise InvalidInput.single("trust domain", "", f'"{trust_domain}" cannot stand in an SNI and a SPIFFE id')
+    documents, _ = config_documents(documents, datacenter=dc)
     registered = [document for document in documents if is_registration(document)]
     batch = parse_documents([document for document in documents if not is_registration(document)])
     entries = EntrySet.of(batch.entries)
@@ -85,7 +87,9 @@ def _render(
     return as_json(rendered)
 
 
-def _find(documents: list[dict[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool) -> Registration:
+def _find(
+    documents: Sequence[Mapping[str, Any]], proxy: str, *, dc: str, namespace: str, gateway: bool
+) -> Registration:
     wanted = gateway_key(dc, proxy) if gateway else sidecar_key(dc, ServiceName(namespace, proxy))
     found: dict[str, Registration] = {}
     problems: list[str] = []

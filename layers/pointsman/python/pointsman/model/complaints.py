@@ -39,6 +39,16 @@ MOST_PROBLEMS = 100
 """Problems in one refusal. More of them are usually one mistake, repeated."""
 
 
+class Told:
+    """What stands in place of a value that no field takes, and knows why."""
+
+    __slots__ = ()
+
+    def reason(self, name: str) -> str:
+        """What is wrong with the field, under the name that it was given."""
+        raise NotImplementedError
+
+
 def path_of(location: tuple[str | int, ...]) -> str:
     """A place in a structure as a person writes it: `Failover["*"].Datacenters[0]`."""
     path, outer = "", ""
@@ -59,7 +69,9 @@ def problems_of(error: ValidationError, thing: str) -> list[Problem]:
     out = []
     for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         reason = item["msg"].removeprefix("Value error, ")
-        if item["type"] in _REASONS:
+        if isinstance(item["input"], Told):
+            reason = item["input"].reason(str(item["loc"][-1]))
+        elif item["type"] in _REASONS:
             context = {
                 name: f"{value:g}" if isinstance(value, float) else value for name, value in item.get("ctx", {}).items()
             }

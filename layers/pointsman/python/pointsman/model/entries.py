@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ValidationError
 
 from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, shown
+from pointsman.model.consul_fields import KINDS_ELSEWHERE
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.failover_policy import FailoverPolicy
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label
 from pointsman.model.owner import Owned
-from pointsman.model.resolver import Complaint, ServiceResolver, Unsupported
+from pointsman.model.resolver import Complaint, ServiceResolver
 from pointsman.model.router import ServiceRouter
-from pointsman.model.shape import AnyMap, Block, Shape, StringMap
+from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, value_of
 from pointsman.model.size import check_size
 from pointsman.model.splitter import ServiceSplitter
 
@@ -31,12 +32,12 @@ class MeshGateway(Shape):
     mode: Annotated[Mode, BeforeValidator(_lower)] = ""
 
 
-class ProxyDefaults(Owned, Unsupported):
+class ProxyDefaults(Owned):
     """Defaults for every service that sets nothing itself. The mesh has one such entry, named `global`."""
 
     kind: Literal["proxy-defaults"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     config: AnyMap = {}
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     meta: StringMap = {}
@@ -48,7 +49,6 @@ class ProxyDefaults(Owned, Unsupported):
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         if self.name != "global":
             yield "Name", f'must be "global", not "{self.name}": there is one such entry for all services'
         if self.namespace != DEFAULT_NAMESPACE:
@@ -61,37 +61,36 @@ class ProxyDefaults(Owned, Unsupported):
         return iter(())
 
 
-class ServiceDefaults(Owned, Unsupported):
+class ServiceDefaults(Owned):
     """Protocol and mesh gateway mode of one service."""
 
     kind: Literal["service-defaults"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     protocol: str = ""
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        return self.unsupported("")
+        return iter(())
 
     def labels(self) -> Iterator[Complaint]:
         """None: no name in it refers to anything."""
         return iter(())
 
 
-class Namespace(Owned, Unsupported):
+class Namespace(Owned):
     """Creates a namespace; `default` always exists."""
 
     kind: Literal["namespace"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     description: str = ""
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         if self.namespace != DEFAULT_NAMESPACE:
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": namespaces do not nest'
 
@@ -125,33 +124,30 @@ def key_of(entry: Entry) -> EntryKey:
 
 def thing_of(raw: Mapping[str, Any]) -> str:
     """How messages name an entry: `service-resolver "s2"`, with its namespace if it is not the default one."""
-    kind, name = raw.get("Kind", raw.get("kind")), raw.get("Name", raw.get("name"))
-    namespace = raw.get("Namespace", raw.get("namespace"))
+    kind, name, namespace = (value_of(raw, each) for each in ("Kind", "Name", "Namespace"))
     kind = brief(kind) if kind and isinstance(kind, str) else "entry"
     text = f'{kind} "{brief(name)}"' if name else kind
     return f'{text} in namespace "{brief(namespace)}"' if namespace and namespace != DEFAULT_NAMESPACE else text
 
 
 def parse_entry(raw: Mapping[str, Any]) -> Entry:
-    """The entry that `raw` (Consul's JSON shape; snake_case accepted) describes, valid by itself.
+    """The entry that `raw` (Consul's JSON shape, names in any capitals) describes, valid by itself.
 
-    Raises InvalidInput with every problem of it. `CreateIndex` and `ModifyIndex` are dropped.
+    Raises InvalidInput with every problem of it. What only Consul has is dropped where it says nothing.
     """
     if not isinstance(raw, Mapping):
         raise InvalidInput.single("entry", "", f"must be a mapping with a Kind, not {shown(raw)}")
     thing = thing_of(raw)
-    kind = raw.get("Kind", raw.get("kind"))
+    kind = value_of(raw, "Kind")
+    if isinstance(kind, str) and kind in KINDS_ELSEWHERE:
+        reason = f"is not supported by Pointsman: {KINDS_ELSEWHERE[kind][1]}"
+        raise InvalidInput.single(thing, "Kind", reason)
     if not isinstance(kind, str) or kind not in _KINDS:
         given = f"{shown(kind)} is not a kind" if kind else "is required"
         raise InvalidInput.single(thing, "Kind", f"{given}; kinds are {', '.join(KINDS)}")
     check_size(raw, thing)
-    dropped = ("CreateIndex", "ModifyIndex", "create_index", "modify_index")
-    body = {str(key): value for key, value in raw.items() if key not in dropped}
-    if body.get("Namespace", body.get("namespace")) in ("", None):
-        body.pop("Namespace", None)
-        body.pop("namespace", None)
     try:
-        entry = _KINDS[kind].model_validate(body)
+        entry = _KINDS[kind].model_validate(raw)
     except ValidationError as error:
         raise InvalidInput(problems_of(error, thing)) from None
     problems = [Problem(thing, field, reason) for field, reason in islice(_checks(entry), MOST_PROBLEMS + 1)]

@@ -11,8 +11,8 @@ from pointsman.model.duration import Nanoseconds
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.owner import Owned
 from pointsman.model.policy import Gateways, OnSwitch, Policy
-from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import StringMap
+from pointsman.model.resolver import Complaint
+from pointsman.model.shape import InNamespace, StringMap
 
 FOR_ALL: Final = "global"
 """The name of the entry for all services without one of their own."""
@@ -42,12 +42,12 @@ def _threshold(value: Any) -> int | str:
     raise ValueError(f"{what}, not {shown(value)}")
 
 
-class FailoverPolicy(Owned, Unsupported):
+class FailoverPolicy(Owned):
     """How one service fails over, or, named `global`, every service without such an entry of its own."""
 
     kind: Literal["failover-policy"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     healthy_threshold: Annotated[int | str, BeforeValidator(_threshold)] = 1
     failback_after: Nanoseconds = 0
     gateways: Gateways = "avoid"
@@ -68,7 +68,6 @@ class FailoverPolicy(Owned, Unsupported):
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         if self.name == FOR_ALL and self.namespace != DEFAULT_NAMESPACE:
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": the entry named "{FOR_ALL}" is for all namespaces'
         if self.failback_after < 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pointsman.model.bounded_json import MOST_DEPTH, read_json
 from pointsman.model.complaints import shown
 from pointsman.model.errors import InvalidInput
-from pointsman.model.hcl import Blocks, load_hcl
+from pointsman.model.hcl import load_hcl
 from pointsman.model.hcl_scanner import HclError
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def load_text(text: str, name: str) -> list[Document]:
 
     The ending of `name` gives the format: `.json`, `.yaml` or `.yml`, `.hcl`. Any other name, such as `-`: JSON if it
     starts with `{` or `[`, else YAML. JSON and each document of a YAML stream hold one document or a list of them; HCL
-    holds one. A document with nothing but `config_entries` (a list, or `bootstrap` with a list, as in a Consul agent's
-    configuration) stands for the entries in it.
+    holds one. What they are is read by `pointsman.model.consul_documents`.
 
     Blocks of HCL arrive as `pointsman.model.hcl.Blocks`: a list, of one element for a single block.
 
@@ -83,13 +82,7 @@ def _refuse(name: str, line: int | None, reason: str) -> NoReturn:
 
 
 def _documents(value: Any, name: str, place: str) -> list[Document]:
-    """The documents that a loaded value is: one, those of a list, or those inside `config_entries`."""
-    if isinstance(value, dict) and value.keys() == {"config_entries"}:
-        value = value["config_entries"]
-        boxes = value if isinstance(value, Blocks) else [value]
-        if len(boxes) == 1 and isinstance(boxes[0], dict) and boxes[0].keys() == {"bootstrap"}:
-            value = boxes[0]["bootstrap"]
-        place = "config_entries"
+    """The documents that a loaded value is: one, or those of a list."""
     items = value if isinstance(value, list) else [value]
     for item in items:
         if not isinstance(item, dict):

@@ -25,7 +25,7 @@ from pointsman.model.names import (
     is_label,
 )
 from pointsman.model.owner import Owned
-from pointsman.model.shape import AnyMap, Block, BlockList, Shape, StringMap, Whole
+from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, Whole, value_of
 from pointsman.model.size import check_size
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
@@ -58,7 +58,7 @@ class Proxy(Shape):
     destination_service_id: str = ""
     local_service_address: str = "127.0.0.1"
     local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
-    upstreams: Annotated[list[Upstream], BlockList] = []
+    upstreams: list[Upstream] = []
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     config: AnyMap = {}
 
@@ -76,7 +76,7 @@ class RegisteredService(Shape):
     kind: Literal["connect-proxy", "mesh-gateway"]
     service: str = ""
     id: str = ""
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     address: str = ""
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     tagged_addresses: dict[str, TaggedAddress] = {}
@@ -137,15 +137,15 @@ class Registration(Owned):
 
 def is_registration(raw: Mapping[str, Any]) -> bool:
     """Whether a document is meant as a registration rather than as a config entry: it has a service and no kind."""
-    return not ({"Kind", "kind"} & raw.keys()) and bool({"Service", "service"} & raw.keys())
+    return value_of(raw, "Kind") is None and value_of(raw, "Service") is not None
 
 
 def registration_thing(raw: Mapping[str, Any]) -> str:
     """How messages name a registration."""
-    service = raw.get("Service", raw.get("service"))
+    service = value_of(raw, "Service")
     body: Mapping[str, Any] = service if isinstance(service, Mapping) else {}
-    name = body.get("ID", body.get("id")) or body.get("Service", body.get("service")) or "?"
-    where = raw.get("Datacenter", raw.get("datacenter"))
+    name = value_of(body, "ID") or value_of(body, "Service") or "?"
+    where = value_of(raw, "Datacenter")
     return f'registration "{brief(name)}"' + (f" in {brief(where)}" if where else "")
 
 
@@ -153,9 +153,11 @@ def parse_registration(raw: Mapping[str, Any]) -> Registration:
     """The registration in `raw` (Consul's JSON shape), valid by itself. Raises InvalidInput with every problem."""
     thing = registration_thing(raw)
     check_size(raw, thing)
-    body = {key: value for key, value in raw.items() if key not in ("CreateIndex", "ModifyIndex", "ID")}
+    if not value_of(raw, "Datacenter"):
+        reason = "is required; Consul's agent leaves it out: add it, or name it for all with `pointsman apply --dc`"
+        raise InvalidInput.single(thing, "Datacenter", reason)
     try:
-        registration = Registration.model_validate(body)
+        registration = Registration.model_validate(raw)
     except ValidationError as error:
         raise InvalidInput(problems_of(error, thing)) from None
     problems = [Problem(thing, field, reason) for field, reason in _complaints(registration)]

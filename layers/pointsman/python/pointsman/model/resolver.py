@@ -10,43 +10,16 @@ from pointsman.model.duration import Nanoseconds
 from pointsman.model.filters.language import FilterError, parse
 from pointsman.model.names import DEFAULT_NAMESPACE, is_label, is_plain_text
 from pointsman.model.owner import Owned
-from pointsman.model.shape import Block, BlockList, BlockMap, Shape, StringMap, Whole, camel
+from pointsman.model.shape import Block, BlockMap, InNamespace, Shape, StringMap, Whole, camel
 
 Complaint = tuple[str, str]
 """A field's path and what is wrong with it."""
-
-_UNSUPPORTED = {
-    "peer": "cluster peering is not supported; name a Datacenter instead",
-    "sameness_group": "sameness groups are not supported; name their datacenters one by one",
-    "partition": "admin partitions are not supported; use a Namespace",
-}
-
 
 MOST_SUBSETS: Final = 200
 """Subsets of one service: each filter is evaluated for every instance."""
 
 MOST_FAILOVER_TARGETS: Final = 100
 """Datacenters or targets of one failover: all are measured when one of them changes."""
-
-
-class Unsupported(Shape):
-    """Fields of later Consuls that Pointsman cannot honor: refused by name, never ignored."""
-
-    peer: str = Field(default="", exclude=True)
-    sameness_group: str = Field(default="", exclude=True)
-    partition: str = Field(default="", exclude=True)
-
-    @field_validator("partition")
-    @classmethod
-    def _everybody_is_in_it(cls, partition: str) -> str:
-        return "" if partition == "default" else partition
-
-    def unsupported(self, path: str) -> Iterator[Complaint]:
-        """A complaint for each such field that is set."""
-        for field, reason in _UNSUPPORTED.items():
-            if getattr(self, field):
-                name = {"peer": "Peer", "sameness_group": "SamenessGroup", "partition": "Partition"}[field]
-                yield f"{path}{name}", reason
 
 
 class Subset(Shape):
@@ -56,7 +29,7 @@ class Subset(Shape):
     only_passing: bool = False
 
 
-class Redirect(Unsupported):
+class Redirect(Shape):
     """The target that a resolver sends all traffic to instead."""
 
     service: str = ""
@@ -65,7 +38,7 @@ class Redirect(Unsupported):
     datacenter: str = ""
 
 
-class FailoverTarget(Unsupported):
+class FailoverTarget(Shape):
     """One entry of a failover's `Targets`."""
 
     service: str = ""
@@ -74,14 +47,14 @@ class FailoverTarget(Unsupported):
     datacenter: str = ""
 
 
-class Failover(Unsupported):
+class Failover(Shape):
     """The targets for the traffic of a subset (or of `*`) when none of its instances is healthy."""
 
     service: str = ""
     service_subset: str = ""
     namespace: str = ""
     datacenters: list[str] = []
-    targets: Annotated[list[FailoverTarget], BlockList] = []
+    targets: list[FailoverTarget] = []
 
 
 class LeastRequestConfig(Shape):
@@ -129,7 +102,7 @@ class HashPolicy(Shape):
         if not is_plain_text(self.field_value):
             yield f"{at}.FieldValue", "has a character that no name has"
         cookie = self.cookie_config
-        if cookie and self.field != "cookie":
+        if cookie not in (None, CookieConfig()) and self.field != "cookie":
             yield f"{at}.CookieConfig", f'needs Field "cookie", not "{self.field}"'
         if cookie and cookie.ttl < 0:
             yield f"{at}.CookieConfig.TTL", "must not be negative"
@@ -145,15 +118,15 @@ class LoadBalancer(Shape):
     policy: Literal["", "random", "round_robin", "least_request", "ring_hash", "maglev"] = ""
     least_request_config: Annotated[LeastRequestConfig | None, Block] = None
     ring_hash_config: Annotated[RingHashConfig | None, Block] = None
-    hash_policies: Annotated[list[HashPolicy], BlockList] = []
+    hash_policies: list[HashPolicy] = []
 
     def check(self, path: str) -> Iterator[Complaint]:
         """What is wrong with the combination of policy and options."""
-        if self.least_request_config and self.policy != "least_request":
+        if self.least_request_config not in (None, LeastRequestConfig()) and self.policy != "least_request":
             yield f"{path}.LeastRequestConfig", f'needs Policy "least_request", not "{self.policy}"'
         if self.least_request_config and self.least_request_config.choice_count == 1:
             yield f"{path}.LeastRequestConfig.ChoiceCount", "must be at least 2"
-        if self.ring_hash_config and self.policy != "ring_hash":
+        if self.ring_hash_config not in (None, RingHashConfig()) and self.policy != "ring_hash":
             yield f"{path}.RingHashConfig", f'needs Policy "ring_hash", not "{self.policy}"'
         if ring := self.ring_hash_config:
             low, high = ring.minimum_ring_size or ENVOY_RING_SIZES[0], ring.maximum_ring_size or ENVOY_RING_SIZES[1]
@@ -167,12 +140,12 @@ class LoadBalancer(Shape):
             yield from policy.check(f"{path}.HashPolicies[{i}]")
 
 
-class ServiceResolver(Owned, Unsupported):
+class ServiceResolver(Owned):
     """How a service name becomes targets."""
 
     kind: Literal["service-resolver"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
+    namespace: InNamespace = DEFAULT_NAMESPACE
     default_subset: str = ""
     subsets: Annotated[dict[str, Subset], BlockMap] = {}
     redirect: Annotated[Redirect | None, Block] = None
@@ -182,9 +155,13 @@ class ServiceResolver(Owned, Unsupported):
     load_balancer: Annotated[LoadBalancer | None, Block] = None
     meta: StringMap = {}
 
+    @field_validator("load_balancer")
+    @classmethod
+    def _none_where_nothing_is_said(cls, balancer: LoadBalancer | None) -> LoadBalancer | None:
+        return None if balancer == LoadBalancer() else balancer
+
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         yield from self._check_subsets()
         if self.redirect:
             yield from self._check_redirect(self.redirect)
@@ -212,12 +189,10 @@ class ServiceResolver(Owned, Unsupported):
             yield "DefaultSubset", f'"{self.default_subset}" is not a subset of "{self.name}"{self._known()}'
 
     def _check_redirect(self, redirect: Redirect) -> Iterator[Complaint]:
-        yield from redirect.unsupported("Redirect.")
         if self.failover:
             yield "Redirect", "excludes Failover: keep one of the two"
         if not (redirect.service or redirect.service_subset or redirect.namespace or redirect.datacenter):
-            if not list(redirect.unsupported("")):
-                yield "Redirect", "is empty; name at least a Service or a Datacenter"
+            yield "Redirect", "is empty; name at least a Service or a Datacenter"
         elif not redirect.service:
             if redirect.service_subset:
                 yield "Redirect.ServiceSubset", "needs Redirect.Service"
@@ -228,11 +203,10 @@ class ServiceResolver(Owned, Unsupported):
 
     def _check_failover(self, key: str, failover: Failover) -> Iterator[Complaint]:
         at = f'Failover["{key}"]'
-        yield from failover.unsupported(f"{at}.")
         if key != "*" and key not in self.subsets:
             yield "Failover", f'"{key}" is neither "*" nor a subset of "{self.name}"{self._known()}'
         alone = failover.service or failover.service_subset or failover.namespace or failover.datacenters
-        if not alone and not failover.targets and not list(failover.unsupported("")):
+        if not alone and not failover.targets:
             yield at, "names nothing; give at least one of Service, ServiceSubset, Namespace, Datacenters, Targets"
         if alone and failover.targets:
             yield (
@@ -248,9 +222,8 @@ class ServiceResolver(Owned, Unsupported):
             if not datacenter:
                 yield f"{at}.Datacenters[{i}]", "is empty"
         for i, target in enumerate(failover.targets):
-            yield from target.unsupported(f"{at}.Targets[{i}].")
             named = target.service or target.service_subset or target.namespace or target.datacenter
-            if not named and not list(target.unsupported("")):
+            if not named:
                 yield (
                     f"{at}.Targets[{i}]",
                     "names nothing; give at least one of Service, ServiceSubset, Namespace, Datacenter",

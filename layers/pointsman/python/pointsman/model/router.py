@@ -11,8 +11,8 @@ from pointsman.model.duration import Nanoseconds
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.owner import Owned
 from pointsman.model.regex import RegexError, instructions
-from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import Block, BlockList, Shape, StringMap, Whole, camel
+from pointsman.model.resolver import Complaint
+from pointsman.model.shape import Block, InNamespace, Shape, StringMap, Whole, camel
 
 # RFC 9110, section 5.6.2: a method is a token.
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -51,8 +51,8 @@ class HTTPMatch(Shape):
     path_exact: str = ""
     path_prefix: str = ""
     path_regex: str = ""
-    header: Annotated[list[HeaderMatch], BlockList] = []
-    query_param: Annotated[list[QueryMatch], BlockList] = []
+    header: list[HeaderMatch] = []
+    query_param: list[QueryMatch] = []
     methods: list[str] = []
 
     @field_validator("methods")
@@ -108,7 +108,7 @@ class Match(Shape):
     http: Annotated[HTTPMatch | None, Block] = None
 
 
-class Destination(Unsupported):
+class Destination(Shape):
     """The service that a route sends requests to, with rewrite, timeout and retries."""
 
     service: str = ""
@@ -128,18 +128,17 @@ class Route(Shape):
     destination: Annotated[Destination | None, Block] = None
 
 
-class ServiceRouter(Owned, Unsupported):
+class ServiceRouter(Owned):
     """The routes of a service, tried in order; a last one to the service itself is always added."""
 
     kind: Literal["service-router"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
-    routes: Annotated[list[Route], BlockList] = []
+    namespace: InNamespace = DEFAULT_NAMESPACE
+    routes: list[Route] = []
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         spent = 0
         for i, route in enumerate(self.routes):
             match = route.match.http if route.match else None
@@ -159,7 +158,6 @@ class ServiceRouter(Owned, Unsupported):
                 yield from match.check(f"Routes[{i}].Match.HTTP")
             if route.destination:
                 at = f"Routes[{i}].Destination"
-                yield from route.destination.unsupported(f"{at}.")
                 if route.destination.prefix_rewrite and not (match and (match.path_exact or match.path_prefix)):
                     yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the route's match"
                 if not is_plain_text(route.destination.prefix_rewrite):

@@ -1,8 +1,11 @@
-"""Base for the shapes of Consul's config: CamelCase fields, snake_case accepted, unknown fields refused by name."""
+"""Base for the shapes of Consul's config: what its decoder forgives is forgiven, unknown fields are refused by name."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AliasChoices,
@@ -14,10 +17,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pointsman.model.complaints import shown
+from pointsman.model.complaints import Told, shown
+from pointsman.model.consul_fields import OTHERS, Other
+from pointsman.model.go_literals import LiteralError, parse_int
 from pointsman.model.hcl import Blocks
+from pointsman.model.names import DEFAULT_NAMESPACE
 
 _ACRONYMS = {"http": "HTTP", "id": "ID", "sni": "SNI", "ip": "IP", "ttl": "TTL"}
+_COMPARED: Final = 64
+_EXACT: Final = 2**53
 
 
 def camel(field: str) -> str:
@@ -26,13 +34,19 @@ def camel(field: str) -> str:
 
 
 class Shape(BaseModel):
-    """A structure of Consul's config. Immutable; serializes with CamelCase names. A null is a field that is not set, as
-    in Consul's answers, which users write back."""
+    """A structure of Consul's config. Immutable; serializes with CamelCase names.
+
+    It forgives what Consul's own decoder forgives: names in any capitals, with underscores or without; one value where
+    a list is meant; numbers as text and the other way round. A null is a field that is not set, as in Consul's answers,
+    which users write back, and so is an empty value of another kind than the field's. What else Consul has and
+    Pointsman does not is dropped where it says nothing (`pointsman.model.consul_fields`), else refused with its reason.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         strict=False,
+        coerce_numbers_to_str=True,
         # A process that takes in health events needs none of these; each is built when it is first used.
         defer_build=True,
         alias_generator=AliasGenerator(
@@ -42,11 +56,120 @@ class Shape(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and None in value.values():
-            known = _names(cls)
-            return {key: inner for key, inner in value.items() if inner is not None or key not in known}
-        return value
+    def _as_consul_decodes(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        known = _fields(cls)
+        out: dict[Any, Any] = {}
+        for key, inner in value.items():
+            field = (known.get(key) or known.get(bare(key))) if isinstance(key, str) else None
+            if field is None:
+                out[key] = Misspelled(cls)
+            elif inner is None:
+                continue
+            elif field.other:
+                if not field.other.says_nothing(inner):
+                    out[key] = field.other
+            elif field.name in out:
+                out[key] = Twice(field.name)
+            elif not field.is_unset_by(inner):
+                out[field.name] = field.converted(inner)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of a shape, by the name that is written, and the kind of value that it holds."""
+
+    name: str
+    kind: type = str
+    of_shapes: bool = False  # a list of them
+    other: Other | None = None
+
+    def is_unset_by(self, value: Any) -> bool:
+        """Whether `value` is empty, and of another kind than the field's: it says nothing."""
+        return value in ("", [], {}) and not isinstance(value, self.kind)
+
+    def converted(self, value: Any) -> Any:
+        """`value` as the kind of the field: one value as a list, a number as text."""
+        if self.kind is list and (isinstance(value, Mapping) or not (isinstance(value, list) or self.of_shapes)):
+            return [value]
+        return number_text(value) if self.kind is str else value
+
+
+class Misspelled(Told):
+    """In place of a value whose name nobody knows."""
+
+    def __init__(self, shape: type[Shape]) -> None:
+        self.shape = shape
+
+    def reason(self, name: str) -> str:
+        """What is told of `name`."""
+        return f"is not a field here; remove it or check its spelling{_nearest(self.shape, name[:_COMPARED])}"
+
+
+class Twice(Told):
+    """In place of the second value of a field, under another spelling of its name."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def reason(self, name: str) -> str:
+        """What is told of `name`."""
+        return f"is {self.field} once more; keep one of the two"
+
+
+def bare(name: str) -> str:
+    """`name` as Consul compares names: without capitals and underscores."""
+    return name.lower().replace("_", "")
+
+
+def value_of(raw: Mapping[str, Any], name: str) -> Any:
+    """The value of the field `name` of `raw`, however its name is written; None if it is not there."""
+    if name in raw:
+        return raw[name]
+    wanted = bare(name)
+    return next((value for key, value in raw.items() if isinstance(key, str) and bare(key) == wanted), None)
+
+
+@cache
+def _fields(shape: type[Shape]) -> Mapping[str, _Field]:
+    """The fields of `shape` by their names and bare names: those that it reads, and the others that some Consul has."""
+    fields = [_Field(name, other=other) for name, other in OTHERS.get(shape.__name__, {}).items()]
+    fields += [
+        _Field(
+            info.serialization_alias or camel(field),
+            _kind(info.annotation),
+            of_shapes=any(_kind(each) is dict for each in get_args(info.annotation)),
+        )
+        for field, info in shape.model_fields.items()
+    ]
+    return {name: field for field in fields for name in (bare(field.name), field.name)}
+
+
+def _kind(annotation: Any) -> type:
+    """What kind of value a field with this annotation holds: str, list, dict, or _Other."""
+    inside = [each for each in get_args(annotation) if each is not NoneType]
+    if get_origin(annotation) is Annotated:
+        return _kind(inside[0])
+    if get_origin(annotation) in (Union, UnionType) and len(inside) == 1:
+        return _kind(inside[0])
+    origin = get_origin(annotation) or annotation
+    if isinstance(origin, type) and issubclass(origin, Shape):
+        return dict
+    return str if origin is Literal else origin if origin in (str, list, dict) else _Other
+
+
+class _Other:
+    """A kind that no empty value is of: numbers and switches."""
+
+
+@cache
+def _nearest(shape: type[Shape], name: str) -> str:
+    """The field of `shape` whose name is most like `name`, as the end of a sentence; "" if none is."""
+    fields = {key: field.name for key, field in _fields(shape).items() if field.other is None}
+    found = get_close_matches(bare(name), fields, n=1)
+    return f"; the nearest is {fields[found[0]]}" if found else ""
 
 
 def build_shapes() -> None:
@@ -58,15 +181,24 @@ def build_shapes() -> None:
         todo += shape.__subclasses__()
 
 
-@cache
-def _names(shape: type[Shape]) -> frozenset[str]:
-    return frozenset(name for field in shape.model_fields for name in (field, camel(field)))
-
-
 def _no_switch(value: Any) -> Any:
-    """Refuse booleans: Python accepts true as 1."""
+    """Refuse booleans: Python accepts true as 1. Text is read as Go reads it: `010` is 8."""
     if isinstance(value, bool):
         raise PydanticCustomError("number", f"must be a number, not {str(value).lower()}")
+    if isinstance(value, str):
+        try:
+            return parse_int(value)
+        except LiteralError:
+            return value
+    return value
+
+
+def number_text(value: Any) -> Any:
+    """A number as the text that it is written as; true and false stay what they are, since Consul reads 1 and 0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     return value
 
 
@@ -114,12 +246,6 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-def block_list(value: Any) -> Any:
-    """A list of the one mapping: so HCL reads a single block inside an object (`Match = { HTTP = { Header { … } }
-    }`)."""
-    return [value] if isinstance(value, Mapping) else value
-
-
 Whole = Annotated[int, BeforeValidator(_no_switch)]
 """A whole number, also digits in quotes, as in HCL; not true or false."""
 
@@ -128,6 +254,7 @@ Number = Annotated[float, BeforeValidator(_no_switch)]
 
 Block = BeforeValidator(single_block)
 BlockMap = BeforeValidator(block_map)
-BlockList = BeforeValidator(block_list)
 AnyMap = Annotated[dict[str, Any], BeforeValidator(plain_map)]
-StringMap = Annotated[dict[str, str], BeforeValidator(merged)]
+StringMap = Annotated[dict[str, Annotated[str, BeforeValidator(number_text)]], BeforeValidator(merged)]
+InNamespace = Annotated[str, BeforeValidator(lambda value: value or DEFAULT_NAMESPACE)]
+"""The namespace that something is in, the default one where none is named."""

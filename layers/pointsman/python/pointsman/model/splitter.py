@@ -4,14 +4,14 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from math import floor
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.owner import Owned
-from pointsman.model.resolver import Complaint, Unsupported
-from pointsman.model.shape import BlockList, Number, StringMap
+from pointsman.model.resolver import Complaint
+from pointsman.model.shape import InNamespace, Number, Shape, StringMap
 
 
 def scaled(percent: float) -> int:
@@ -30,7 +30,7 @@ def _single(value: float) -> float:
     return found
 
 
-class Split(Unsupported):
+class Split(Shape):
     """One share: `weight` in percent, to two digits."""
 
     weight: Number = Field(ge=0, le=100, allow_inf_nan=False)
@@ -44,24 +44,22 @@ class Split(Unsupported):
         return scaled(self.weight)
 
 
-class ServiceSplitter(Owned, Unsupported):
+class ServiceSplitter(Owned):
     """How the traffic of a service is divided."""
 
     kind: Literal["service-splitter"]
     name: str
-    namespace: str = DEFAULT_NAMESPACE
-    splits: Annotated[list[Split], BlockList] = []
+    namespace: InNamespace = DEFAULT_NAMESPACE
+    splits: list[Split] = []
     meta: StringMap = {}
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        yield from self.unsupported("")
         if not self.splits:
             yield "Splits", "is empty; give at least one split"
             return
         seen: dict[tuple[str, str, str], int] = {}
         for i, split in enumerate(self.splits):
-            yield from split.unsupported(f"Splits[{i}].")
             service, namespace = split.service or self.name, split.namespace or self.namespace
             destination = (service, split.service_subset, namespace)
             if destination in seen:

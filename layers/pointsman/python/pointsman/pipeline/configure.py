@@ -8,6 +8,7 @@ from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.complaints import MOST_PROBLEMS, cut
+from pointsman.model.consul_documents import config_documents
 from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import ServiceName, is_trust_domain
@@ -36,8 +37,8 @@ MOST_DOCUMENTS = 50_000
 class Batch:
     """Entries and registrations to write and to delete, each valid by itself.
 
-    With an `owner` it changes and deletes only what has that owner, and what it writes anew has it
-    (`pointsman.model.owner`).
+    `passed_over` says what was brought with them and is not for Pointsman. With an `owner` it changes and deletes only
+    what has that owner, and what it writes anew has it (`pointsman.model.owner`).
     """
 
     entries: Sequence[Entry] = ()
@@ -45,6 +46,7 @@ class Batch:
     delete_entries: Sequence[EntryKey] = ()
     delete_registrations: Sequence[str] = ()
     owner: str = ""
+    passed_over: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,14 @@ class Configured:
         return found | ({"failed": failed} if (failed := self.settled.failures()) else {})
 
 
-def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "") -> Batch:
-    """The batch of `owner` that writes `documents` (config entries and registrations in Consul's shapes).
+def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "", datacenter: str = "") -> Batch:
+    """The batch of `owner` that writes `documents`: config entries and registrations in any of the shapes in which
+    Consul has them (`pointsman.model.consul_documents`).
 
-    Raises InvalidInput with the problems of all documents, at most MOST_PROBLEMS.
+    `datacenter` is that of registrations that name none. What is not for Pointsman is `passed_over`, one line for each.
+    Raises InvalidInput with the problems of all documents, at most MOST_PROBLEMS, and if all are passed over.
     """
+    documents, passed_over = config_documents(documents, datacenter=datacenter)
     if len(documents) > MOST_DOCUMENTS:
         reason = f"has {len(documents)} documents, {MOST_DOCUMENTS} are the most; write them in several"
         raise InvalidInput.single("the batch", "", reason)
@@ -97,7 +102,7 @@ def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "") 
             problems += error.problems
     if problems:
         raise InvalidInput(cut(problems))
-    return Batch(list(entries.values()), list(registrations.values()), owner=owner)
+    return Batch(list(entries.values()), list(registrations.values()), owner=owner, passed_over=passed_over)
 
 
 def configure(

@@ -1,0 +1,195 @@
+"""What people bring from Consul, as the documents that Pointsman keeps: config entries and registrations.
+
+Entries come as they are, in an agent's files, or as Kubernetes resources. Registrations come as what Consul's catalog
+takes, as what its agent answers or takes, or as service definitions in an agent's files.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pointsman.model.complaints import brief, shown
+from pointsman.model.errors import InvalidInput
+from pointsman.model.names import DEFAULT_NAMESPACE
+from pointsman.model.shape import bare, single_block, value_of
+
+Document = Mapping[str, Any]
+
+_CRD_GROUP: Final = "consul.hashicorp.com/"
+_SIDECARS_AND_GATEWAYS: Final = ("connect-proxy", "mesh-gateway")
+_GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway")
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
+_OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
+_NAMED: Final = 10
+
+
+def config_documents(documents: Iterable[Document], *, datacenter: str = "") -> tuple[list[Document], list[str]]:
+    """The entries and registrations that `documents` are or hold, in order, and what of them is passed over, one line
+    for each.
+
+    `datacenter` is that of registrations that name none: Consul's agent says it in its settings, if at all. A document
+    that holds neither stays as it is, for those who parse it to refuse. Raises InvalidInput for a list of entries or
+    services that is none, and if all is passed over.
+    """
+    reader = _Reader(datacenter)
+    for document in documents:
+        reader.read(document)
+    if reader.passed_over and not reader.found:
+        raise InvalidInput.single(
+            "the batch", "", f"has no config entry and no registration; passed over: {reader.passed_over[0]}"
+        )
+    return reader.found, reader.passed_over
+
+
+class _Reader:
+    def __init__(self, datacenter: str) -> None:
+        self.datacenter = datacenter
+        self.found: list[Document] = []
+        self.passed_over: list[str] = []
+
+    def read(self, document: Document) -> None:
+        """Add what one document is or holds."""
+        kind = value_of(document, "Kind")
+        service = single_block(value_of(document, "Service"))
+        if isinstance(value_of(document, "apiVersion"), str):
+            self.kubernetes(document, kind)
+        elif kind in _SIDECARS_AND_GATEWAYS and _is_definition(document):
+            self.definition(document, value_of(document, "Datacenter"))
+        elif kind in _SIDECARS_AND_GATEWAYS or isinstance(service, str) or (kind in _GATEWAY_KINDS and service):
+            self.service(document, value_of(document, "Datacenter"))
+        elif kind is not None:
+            self.found.append(document)
+        elif {bare(str(key)) for key in document} & {"configentries", "services"} or _is_definition(service):
+            self.agent_file(document)
+        elif _is_definition(document) and value_of(document, "Connect"):
+            self.definition(document, None)
+        elif document and all(_is_answer(each) for each in document.values()):
+            for each in document.values():
+                self.service(each, value_of(each, "Datacenter"))
+        elif isinstance(service, Mapping) and self.datacenter and not value_of(document, "Datacenter"):
+            self.found.append({**document, "Datacenter": self.datacenter})
+        else:
+            self.found.append(document)
+
+    # --- Kubernetes ---
+
+    def kubernetes(self, document: Document, kind: Any) -> None:
+        """Add what a Kubernetes resource says, or what those in a list say."""
+        items = value_of(document, "items")
+        if isinstance(items, list) and str(kind).endswith("List"):
+            for each in _mappings(items, f"{kind}.items"):
+                self.read(each)
+            return
+        metadata = value_of(document, "metadata")
+        metadata = metadata if isinstance(metadata, Mapping) else {}
+        name = metadata.get("name")
+        if not str(value_of(document, "apiVersion")).startswith(_CRD_GROUP):
+            self.passed_over.append(f"Kubernetes' {brief(kind)} \"{brief(name)}\" is not one of Consul's resources")
+            return
+        entry = {"Kind": _CAPITAL.sub("-", str(kind)).lower(), "Name": name}
+        thing = f'{entry["Kind"]} "{brief(name)}"'
+        namespace = metadata.get("namespace") or DEFAULT_NAMESPACE
+        if namespace != DEFAULT_NAMESPACE:
+            self.passed_over.append(
+                f'{thing}: metadata.namespace "{brief(namespace)}" is Kubernetes\', not '
+                f'Consul\'s: the entry is in namespace "{DEFAULT_NAMESPACE}"'
+            )
+        spec = value_of(document, "spec")
+        if spec is not None and not isinstance(spec, Mapping):
+            raise InvalidInput.single(thing, "spec", f"must be a mapping, not {shown(spec)}")
+        self.found.append({**(spec or {}), **entry})
+
+    # --- agents ---
+
+    def agent_file(self, document: Document) -> None:
+        """Add what a file of an agent's settings says of entries and services."""
+        datacenter = value_of(document, "Datacenter")
+        for entry in _bootstrapped(value_of(document, "config_entries")):
+            self.read(entry)
+        for key in ("Service", "Services"):
+            for each in _mappings(value_of(document, key), key.lower()):
+                self.definition(each, datacenter)
+        others = [str(key) for key in document if bare(str(key)) not in _ABOUT_SERVICES]
+        if others:
+            named = ", ".join(map(brief, others[:_NAMED])) + (", …" if len(others) > _NAMED else "")
+            self.passed_over.append(f"settings of Consul's agent: {named}")
+
+    def definition(self, definition: Document, datacenter: Any) -> None:
+        """Add what a service definition registers: the sidecar of its service, or the proxy that it is itself."""
+        connect = single_block(value_of(definition, "Connect"))
+        sidecar = single_block(value_of(connect, "SidecarService")) if isinstance(connect, Mapping) else None
+        name = value_of(definition, "Name")
+        if value_of(definition, "Kind"):
+            body = {key: inner for key, inner in definition.items() if bare(str(key)) not in _OF_DEFINITIONS}
+            self.service({"ID": name, **body, "Service": name}, datacenter)
+        elif isinstance(sidecar, Mapping):
+            self.service(_sidecar(definition, sidecar), datacenter)
+        else:
+            self.passed_over.append(f'service "{brief(name)}": no sidecar, so nobody in the mesh reaches it')
+        if value_of(definition, "Check") or value_of(definition, "Checks"):
+            self.passed_over.append(f'service "{brief(name)}": its checks are run by `pointsman agent`, not from here')
+
+    def service(self, service: Document, datacenter: Any) -> None:
+        """Add the registration of a proxy as an agent knows it."""
+        kind = value_of(service, "Kind")
+        if kind not in _SIDECARS_AND_GATEWAYS:
+            name = value_of(service, "ID") or value_of(service, "Service")
+            what = f"{kind} is not supported by Pointsman" if kind else "neither a sidecar nor a mesh gateway"
+            self.passed_over.append(f'service "{brief(name)}": {what}')
+            return
+        where = datacenter or self.datacenter
+        self.found.append({"Service": service} | ({"Datacenter": where} if where else {}))
+
+
+def _sidecar(definition: Document, sidecar: Document) -> Document:
+    """What Consul's agent registers for a service with `sidecar_service`."""
+    name = value_of(definition, "Name")
+    id_ = value_of(definition, "ID") or name
+    proxy = single_block(value_of(sidecar, "Proxy"))
+    own = {
+        "DestinationServiceName": name,
+        "DestinationServiceID": id_,
+        "LocalServicePort": value_of(definition, "Port") or 0,
+    }
+    proxy = proxy if isinstance(proxy, Mapping) else {}
+    given = {bare(str(key)) for key, inner in proxy.items() if inner}
+    body = {key: inner for key, inner in sidecar.items() if bare(str(key)) not in (*_OF_DEFINITIONS, "proxy")}
+    registered = {
+        "Kind": "connect-proxy",
+        "Service": value_of(sidecar, "Name") or f"{name}-sidecar-proxy",
+        "Proxy": {**proxy, **{key: inner for key, inner in own.items() if bare(key) not in given}},
+    }
+    for key, default in (("ID", f"{id_}-sidecar-proxy"), ("Address", value_of(definition, "Address"))):
+        if not value_of(body, key) and default:
+            registered[key] = default
+    namespace = value_of(definition, "Namespace")
+    return body | registered | ({"Namespace": namespace} if namespace else {})
+
+
+def _is_definition(value: Any) -> bool:
+    """Whether it is a service as an agent's files or its API define it: it has a name, and no `Service`."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_definition, value))
+    return isinstance(value, Mapping) and bool(value_of(value, "Name")) and not value_of(value, "Service")
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether it is a service as an agent answers it."""
+    return isinstance(value, Mapping) and isinstance(value_of(value, "Service"), str) and bool(value_of(value, "ID"))
+
+
+def _bootstrapped(value: Any) -> list[Document]:
+    """The entries of an agent's `config_entries`: a list of them, or `bootstrap` with one or a list."""
+    inner = single_block(value)
+    if isinstance(inner, Mapping) and {bare(str(key)) for key in inner} == {"bootstrap"}:
+        return _mappings(value_of(inner, "bootstrap"), "config_entries.bootstrap")
+    return _mappings(value, "config_entries")
+
+
+def _mappings(value: Any, place: str) -> list[Document]:
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise InvalidInput.single(place, "", f"a mapping is required, not {shown(item)}")
+    return items

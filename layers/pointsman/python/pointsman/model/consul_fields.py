@@ -1,0 +1,210 @@
+"""The fields of Consul's entries and registrations that Pointsman gives no meaning, and since when Consul has each.
+
+The decoder decides by this table (`pointsman.model.shape`), and docs/consul-fields.md prints it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pointsman.model.complaints import Told
+
+
+@dataclass(frozen=True, slots=True)
+class Other(Told):
+    """A field that some Consul has and Pointsman gives no meaning.
+
+    `since` is the version of Consul that brought it. If it is `refused`, `why` completes "is not supported by
+    Pointsman", with the way out; else it is accepted without effect, and `why` says what it is. Values in `nothing` say
+    no more than leaving it out.
+    """
+
+    since: str
+    why: str
+    refused: bool = True
+    nothing: tuple[Any, ...] = ()
+
+    def says_nothing(self, value: Any) -> bool:
+        """Whether the field may be left out where it has `value`."""
+        return not self.refused or value in self.nothing or says_nothing(value)
+
+    def reason(self, name: str) -> str:
+        """What is told to who writes it."""
+        return f"is not supported by Pointsman: {self.why}"
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a field with `value` says no more than one that is left out: it is null, empty or zero all through."""
+    if isinstance(value, Mapping):
+        return all(map(says_nothing, value.values()))
+    if isinstance(value, list):
+        return all(map(says_nothing, value))
+    return value in (None, "", 0, False, "0s")
+
+
+def _told(since: str, why: str) -> Other:
+    return Other(since, why, refused=False)
+
+
+_PARTITION = Other("1.11", "there are no admin partitions; use a Namespace", nothing=("default",))
+_PEER = Other("1.14", "clusters are not peered; name a Datacenter instead", nothing=("local",))
+_SAMENESS = Other("1.16", "there are no sameness groups; name their datacenters one by one")
+_LOCALITY = "instances have no locality; make subsets, or datacenters, of what is near"
+_EXTENSIONS = Other("1.15", "nothing extends the Envoys' config; set what there is a field for")
+_PUBLIC = "the listener for incoming connections comes from `pointsman bootstrap`"
+_MODE = Other("1.10", "traffic is not captured; name the upstreams of each sidecar", nothing=("direct",))
+_TRANSPARENT = Other("1.10", "traffic is not captured; name the upstreams of each sidecar")
+_MUTUAL_TLS = Other("1.16", "sidecars take mutual TLS only; leave it out", nothing=("strict",))
+_EXPOSE = Other("1.6", f"{_PUBLIC}, which exposes no paths without TLS; let them be checked beside the sidecar")
+_ACCESS_LOGS = Other("1.15", "access logs of a sidecar are set by `pointsman bootstrap --access-log`")
+
+_DEFAULT_TENANCY = (
+    {"Partition": "default", "Namespace": "default"},
+    {"Namespace": "default"},
+    {"Partition": "default"},
+)
+
+_STORED: Final = {
+    "CreateIndex": _told("0.1", "Consul's index when it was written first"),
+    "ModifyIndex": _told("0.1", "Consul's index when it was written last"),
+}
+_ENTRY: Final = {
+    **_STORED,
+    "EnterpriseMeta": Other("1.7", "write Namespace beside Name", nothing=_DEFAULT_TENANCY),
+    "Hash": _told("1.20", "a checksum of Consul's"),
+    "Status": _told("1.15", "what a controller of Consul's says of it"),
+    "Partition": _PARTITION,
+    "Peer": _PEER,
+    "SamenessGroup": _SAMENESS,
+}
+_ELSEWHERE: Final = {"Partition": _PARTITION, "Peer": _PEER, "SamenessGroup": _SAMENESS}
+
+OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
+    "ProxyDefaults": {
+        **_ENTRY,
+        "Protocol": Other("1.20", "write it as Config.protocol"),
+        "Mode": _MODE,
+        "TransparentProxy": _TRANSPARENT,
+        "MutualTLSMode": _MUTUAL_TLS,
+        "Expose": _EXPOSE,
+        "AccessLogs": _ACCESS_LOGS,
+        "EnvoyExtensions": _EXTENSIONS,
+        "FailoverPolicy": Other("1.16", f"its modes are about localities: {_LOCALITY}"),
+        "PrioritizeByLocality": Other("1.17", _LOCALITY),
+    },
+    "ServiceDefaults": {
+        **_ENTRY,
+        "Mode": _MODE,
+        "TransparentProxy": _TRANSPARENT,
+        "MutualTLSMode": _MUTUAL_TLS,
+        "Expose": _EXPOSE,
+        "ExternalSNI": Other("1.6", "traffic leaves the mesh through no terminating gateway"),
+        "UpstreamConfig": Other("1.10", "set an upstream's Config and MeshGateway in the registration of its sidecar"),
+        "Destination": Other("1.13", "traffic leaves the mesh through no terminating gateway"),
+        "MaxInboundConnections": Other("1.13", f"{_PUBLIC}, which limits no connections; limit those of its callers"),
+        "LocalConnectTimeoutMs": Other("1.14", f"{_PUBLIC}, which waits 5 s for the application"),
+        "LocalRequestTimeoutMs": Other("1.14", f"{_PUBLIC}, which passes connections on; set RequestTimeout on routes"),
+        "BalanceInboundConnections": Other("1.14", f"{_PUBLIC}, which leaves this to the kernel"),
+        "RateLimits": Other("1.17", f"{_PUBLIC}, which limits no rates"),
+        "EnvoyExtensions": _EXTENSIONS,
+    },
+    "ServiceResolver": {**_ENTRY, "PrioritizeByLocality": Other("1.17", _LOCALITY)},
+    "Redirect": _ELSEWHERE,
+    "Failover": {
+        **_ELSEWHERE,
+        "Policy": Other(
+            "1.16",
+            f"its modes are about localities: {_LOCALITY}",
+            nothing=({"Mode": "sequential"}, {"mode": "sequential"}),
+        ),
+    },
+    "FailoverTarget": _ELSEWHERE,
+    "HashPolicy": {},
+    "ServiceSplitter": _ENTRY,
+    "Split": _ELSEWHERE,
+    "ServiceRouter": _ENTRY,
+    "Destination": _ELSEWHERE,
+    "FailoverPolicy": _ENTRY,
+    "Namespace": _ENTRY,
+    "Registration": {
+        **_STORED,
+        "ID": _told("0.7", "the node's"),
+        "Check": _told("0.1", "health comes from events"),
+        "SkipNodeUpdate": _told("0.9", "there is no node that would change"),
+        "Partition": _PARTITION,
+        "PeerName": Other("1.13", "clusters are not peered; register it where it runs", nothing=("local",)),
+        "Locality": _told("1.17", "instances have no locality"),
+    },
+    "RegisteredService": {
+        **_STORED,
+        "EnableTagOverride": _told("0.6", "tags come from events"),
+        "ContentHash": _told("1.3", "a checksum of Consul's"),
+        "Datacenter": _told("1.11", "the registration's own counts"),
+        "SocketPath": Other("1.10", "Envoys of other hosts cannot reach a socket; give an address and a port"),
+        "Connect": _told("1.3", "instances come from events"),
+        "Partition": _PARTITION,
+        "PeerName": Other("1.13", "clusters are not peered; register it where it runs", nothing=("local",)),
+        "Locality": _told("1.17", "instances have no locality"),
+        "LocallyRegisteredAsSidecar": _told("1.3", "how Consul's agent came to it"),
+    },
+    "Proxy": {
+        "Mode": _MODE,
+        "TransparentProxy": _TRANSPARENT,
+        "MutualTLSMode": _MUTUAL_TLS,
+        "Expose": _EXPOSE,
+        "AccessLogs": _ACCESS_LOGS,
+        "EnvoyExtensions": _EXTENSIONS,
+        "LocalServiceSocketPath": Other("1.10", "the application is reached at an address; give it one"),
+    },
+    "Upstream": {
+        "DestinationPartition": _PARTITION,
+        "DestinationPeer": Other("1.13", "clusters are not peered; name a Datacenter instead", nothing=("local",)),
+        "LocalBindSocketPath": Other("1.10", "applications reach an upstream at an address; give LocalBindPort"),
+        "LocalBindSocketMode": Other("1.10", "applications reach an upstream at an address; give LocalBindPort"),
+        "CentrallyConfigured": _told("1.10", "how Consul came to it"),
+        "IngressHosts": _told("1.8", "of ingress gateways"),
+    },
+}
+"""By the name of the shape, then by the field."""
+
+KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
+    "service-intentions": ("1.9", "a sidecar takes connections from all of the mesh; let the application decide"),
+    "ingress-gateway": ("1.8", "traffic enters the mesh through an Envoy of your own"),
+    "terminating-gateway": ("1.8", "traffic leaves the mesh beside it"),
+    "mesh": ("1.10", "its settings have no counterpart; set TLS in Envoy's bootstrap"),
+    "exported-services": ("1.11", "there are no partitions or peers to export to"),
+    "sameness-group": ("1.16", "name its datacenters one by one in Failover"),
+    "api-gateway": ("1.15", "traffic enters the mesh through an Envoy of your own"),
+    "bound-api-gateway": ("1.15", "traffic enters the mesh through an Envoy of your own"),
+    "http-route": ("1.15", "write a service-router instead"),
+    "tcp-route": ("1.15", "write a service-resolver instead"),
+    "inline-certificate": ("1.15", "certificates come from files or SDS"),
+    "file-system-certificate": ("1.19", "certificates come from files or SDS"),
+    "jwt-provider": ("1.16", "requests are not authenticated; let the application do it"),
+    "control-plane-request-limit": ("1.17", "it is about Consul's own servers"),
+}
+"""Kinds that Pointsman does not have: since which Consul, and why not or what instead."""
+
+SINCE_KIND: Final[Mapping[str, str]] = {
+    "ProxyDefaults": "1.5",
+    "ServiceDefaults": "1.5",
+    "ServiceResolver": "1.6",
+    "ServiceSplitter": "1.6",
+    "ServiceRouter": "1.6",
+    "Registration": "1.3",
+}
+"""Since which Consul there is an entry of the kind at all; other kinds are Pointsman's own."""
+
+SINCE: Final[Mapping[str, Mapping[str, str]]] = {
+    "ProxyDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
+    "ServiceDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
+    "ServiceResolver": {"LoadBalancer": "1.9", "RequestTimeout": "1.16", "Meta": "1.8.4"},
+    "ServiceSplitter": {"Meta": "1.8.4"},
+    "ServiceRouter": {"Meta": "1.8.4"},
+    "Failover": {"Targets": "1.14"},
+    "Registration": {},
+    "RegisteredService": {"Namespace": "1.7"},
+    "Proxy": {"MeshGateway": "1.6"},
+    "Upstream": {"MeshGateway": "1.6", "DestinationNamespace": "1.7"},
+}
+"""Since which Consul there are the fields that Pointsman reads, where that is later than their shape."""
