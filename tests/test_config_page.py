@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
 
 import pytest
 from pointsman.cli.main import run
@@ -15,6 +13,8 @@ from pointsman.model.registration import Registration, parse_registration
 from pointsman.model.router import ServiceRouter
 from pointsman.model.shape import Shape
 from pointsman.model.splitter import ServiceSplitter
+
+from tests.fields_page import shape_in
 
 PAGE = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0].strip("`"): part for part in PAGE.split("\n## ")[1:]}
@@ -40,16 +40,6 @@ def paths(shape: type[Shape], before: str = "") -> Iterator[str]:
             yield path
         if inner is not None:
             yield from paths(inner, f"{path}{suffix}.")
-
-
-def shape_in(annotation: Any) -> tuple[str, type[Shape] | None]:
-    """The shape that a field holds, if any, and how a path goes on to its fields."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return next((found for found in map(shape_in, inside) if found[1]), ("", None))
-    if origin in (list, dict):
-        return "[]" if origin is list else ".*", shape_in(inside[-1])[1]
-    return "", annotation if isinstance(annotation, type) and issubclass(annotation, Shape) else None
 
 
 def told(section: str) -> set[str]:
