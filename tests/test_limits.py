@@ -104,13 +104,29 @@ REACHED_BY = {
             "agent/outbox.py LONGEST_PAUSE_S",
         ],
         "test_no_more_of_an_answer_is_read_than_that": [
-            "agent/sender.py MOST_ANSWER_BYTES",
+            "agent/control_plane.py MOST_ANSWER_BYTES",
         ],
         "test_of_a_word_over_http_so_much_is_read": [
             "agent/ttl.py MOST_BODY_BYTES",
         ],
         "test_so_many_checks_run_at_once": [
             "agent/probe.py MOST_AT_ONCE",
+        ],
+    },
+    "tests/agent/test_paths.py": {
+        "test_of_all_gateways_so_many_are_probed_and_checks_of_the_host_say_nothing_of_them": [
+            "agent/paths.py MOST_PROBED",
+        ],
+        "test_a_control_plane_shows_so_many_gateways": [
+            "pipeline/gateways.py MOST_SHOWN",
+        ],
+    },
+    "tests/agent/test_registering.py": {
+        "test_what_cannot_be_sent_waits_and_rights_are_found_when_they_are_there": [
+            "agent/registrar.py LONGEST_PAUSE_S",
+        ],
+        "test_a_file_of_what_was_registered_that_cannot_be_read_counts_as_empty": [
+            "agent/registered.py MOST_KEPT_BYTES",
         ],
     },
     "tests/agent/test_probe.py": {

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import boto3
 import orjson
 import pytest
 from pointsman.agent.counter import Counter
-from pointsman.agent.sender import EventBridgeSender, QueueSender, sender
+from pointsman.agent.sender import EventBridgeSender, QueueSender, is_http
 from pointsman.agent.statement import Host, alive, nothing
 from pointsman.cli.main import run
 from pointsman.model.errors import InvalidInput
@@ -86,6 +87,14 @@ class HostOfWeb:
         wait_until(lambda: b"ready" in self.agent.out.read_bytes(), "the agent to be ready", children=[self.agent])
         self.say("pass")
 
+    def is_ready(self) -> bool:
+        """Whether the agent says that all is known and told."""
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self._ttl}/ready", timeout=60).close()
+        except urllib.error.HTTPError:
+            return False
+        return True
+
     def say(self, word: str) -> None:
         """What an application says of its check of kind TTL."""
         url = f"http://127.0.0.1:{self._ttl}/v1/agent/check/{word}/by-hand?note=said"
@@ -104,6 +113,13 @@ def counted(up: Pointsman) -> tuple[int, int]:
     return target["healthy"], target["total"]
 
 
+def registered(up: Pointsman) -> dict[str, int]:
+    """The ports of the services that agents have registered."""
+    found = json.loads(up.page("/v1/config?kind=registration"))
+    proxies = [each["Service"]["Proxy"] for each in found if each.get("Owner") == "agent"]
+    return {each["DestinationServiceName"]: each["LocalServicePort"] for each in proxies}
+
+
 @contextmanager
 def host(directory: Path, lease: str = "60s") -> Iterator[HostOfWeb]:
     with ExitStack() as held:
@@ -114,6 +130,8 @@ def test_an_agent_tells_of_what_its_checks_find_and_takes_its_instances_along_wh
     with host(tmp_path) as h1:
         h1.start()
         h1.wait_for(1, 1)
+        for up in h1.ups:
+            wait_until(lambda up=up: registered(up) == {"web": h1.port}, "web to be registered")  # type: ignore[misc]
         h1.app.kill()
         h1.wait_for(0, 1)
         h1.app.start()
@@ -138,9 +156,11 @@ def test_what_cannot_be_sent_waits_and_an_agent_that_was_killed_is_silent(tmp_pa
         h1.app.kill()
         wait_until(lambda: counted(h1.ups[0]) == (0, 1), "the one that is there to be told")
         wait_until(lambda: "what is said waits" in h1.agent.tail(), "the agent to notice")
+        assert not h1.is_ready()
         h1.ups[1].start()
         h1.wait_for(0, 1)
         wait_until(lambda: "is taken again" in h1.agent.tail(), "the agent to say so")
+        wait_until(h1.is_ready, "the agent to be ready again")
         h1.agent.kill()
 
         def silent() -> bool:
@@ -232,4 +252,4 @@ def test_events_reach_a_bus_and_a_queue() -> None:
 @pytest.mark.parametrize("place", ["", "ftp://a", "http://", "sqs://"])
 def test_a_place_that_is_none_is_refused(place: str) -> None:
     with pytest.raises(InvalidInput, match="is none of"):
-        sender(place, print, print)
+        is_http(place)

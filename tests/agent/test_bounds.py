@@ -16,11 +16,11 @@ from aiohttp import web
 from pointsman.agent import agent as of_agent
 from pointsman.agent import definition, files, outbox, probe
 from pointsman.agent.agent import Agent, Settings
+from pointsman.agent.control_plane import MOST_ANSWER_BYTES, ControlPlane
 from pointsman.agent.counter import Counter
 from pointsman.agent.definition import CheckDefinition, read_definitions
 from pointsman.agent.outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outbox
 from pointsman.agent.probe import Prober
-from pointsman.agent.sender import MOST_ANSWER_BYTES, HttpSender
 from pointsman.agent.statement import Host
 from pointsman.agent.ttl import MOST_BODY_BYTES, application
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -125,10 +125,10 @@ def server() -> Iterator[str]:
 
 def test_no_more_of_an_answer_is_read_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(url: str) -> None:
-        sender = HttpSender(url, lambda index: None, lambda text: None)
+        control_plane = ControlPlane(url, lambda text: None)
         with pytest.raises(PointsmanError, match="more than"):
-            await sender.send({"detail-type": "Source Alive"})
-        await sender.close()
+            await control_plane.ask("POST", "/v1/events", {"detail-type": "Source Alive"})
+        await control_plane.close()
 
     with server() as url:
         asyncio.run(run(url))

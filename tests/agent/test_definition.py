@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pointsman.agent.definition import SECOND, read_definitions
 from pointsman.agent.files import Files
-from pointsman.agent.statement import Host, registrations, statement
+from pointsman.agent.registrations import registrations
+from pointsman.agent.statement import Host, statement
 from pointsman.agent.verdict import Verdict
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import parse_event
 from pointsman.model.loading import load_text
-from pointsman.model.registration import parse_registration
 
 HOST = Host("dc1", "host-1", "10.1.0.11", 30 * SECOND)
 
@@ -87,7 +87,7 @@ def test_the_same_is_read_from_hcl_json_and_yaml_and_registered_and_reported_ali
         found = read(text, name)
         assert found.passed_over == ()
         verdicts = {key: Verdict("passing", "fine") for key in found.checks}
-        (registered,) = map(parse_registration, registrations(HOST, found))
+        (registered,) = registrations(HOST, found)
         event = statement(HOST, found, verdicts, "web", 7, 0.0)
         parse_event(event)
         said.append((registered, event))
@@ -123,7 +123,7 @@ def test_gateways_native_services_and_checks_of_the_host_are_read() -> None:
     assert [check["Status"] for check in gateway["Checks"]] == ["warning"]
     (api,) = statement(HOST, found, verdicts, "api", 2, 0.0)["detail"]["Instances"]
     assert {check["CheckID"] for check in api["Checks"]} == {"memory", "as-gateway"}
-    assert [parse_registration(each).key for each in registrations(HOST, found)] == ["dc1/gateway/gateway-1"]
+    assert [each.key for each in registrations(HOST, found)] == ["dc1/gateway/gateway-1"]
     for name in ("", "api"):
         parse_event(statement(HOST, found, verdicts, name, 3, 0.0))
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pointsman.agent.counter import Counter
 from pointsman.agent.definition import SECOND, Check, Definitions, Status
 from pointsman.agent.outbox import Event, Outbox
 from pointsman.agent.probe import Prober
+from pointsman.agent.registrar import Registrar
+from pointsman.agent.registrations import registrations
 from pointsman.agent.sender import Sender
 from pointsman.agent.statement import GATEWAYS, Host, alive, gone, is_known, names, nothing, statement
 from pointsman.agent.verdict import Result, Verdict, after, begin
@@ -46,6 +48,13 @@ class Settings:
     leave: bool = True
 
 
+class Beside(Protocol):
+    """What runs as long as an agent."""
+
+    async def run(self) -> None:
+        """Run until it is cancelled."""
+
+
 class Agent:
     """For one event loop. `report` gets a line for whatever changed or went wrong."""
 
@@ -56,10 +65,14 @@ class Agent:
         prober: Prober,
         report: Callable[[str], None],
         *,
+        registrars: Sequence[Registrar] = (),
+        beside: Sequence[Beside] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`registrars` get the registrations of the host, and what is `beside` runs as long as it does."""
         self._settings, self._prober, self._report, self._clock = settings, prober, report, clock
         self._definitions = settings.definitions
+        self._registrars, self._beside = registrars, beside
         self._outboxes = [Outbox(place, each.send, report) for place, each in senders.items()]
         self._verdicts = {key: begin(each.definition, clock()) for key, each in self._definitions.checks.items()}
         self._said: dict[str, Event] = {}
@@ -74,6 +87,16 @@ class Agent:
     def definitions(self) -> Definitions:
         """What it has now."""
         return self._definitions
+
+    @property
+    def unknown(self) -> list[str]:
+        """The checks that have no status yet, so that nothing is said of their services."""
+        return sorted(key for key, each in self._verdicts.items() if each.status is None)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """By control plane, why what is said waits; none where it is taken."""
+        return {each.place: each.problem for each in self._outboxes if each.problem}
 
     def stale(self, index: int) -> None:
         """A control plane knows of something newer than what was said: count on from its `index`, and state everything
@@ -101,7 +124,9 @@ class Agent:
             self._verdicts[check.id] = Verdict(result.status, result.output)
         self._follow_aliases()
         self._state_all()
-        return await self._send_out()
+        self._register()
+        told = await self._send_out()
+        return all(await asyncio.gather(*(each.settle() for each in self._registrars))) and told
 
     async def run(self) -> None:
         """Run until a signal ends it. Raises what ends a part of it, so that a supervisor starts it again."""
@@ -112,6 +137,8 @@ class Agent:
             parts = [_until_left(running, outbox.run()) for outbox in self._outboxes]
             self._start_checks()
             self._state_all()
+            self._register()
+            parts += [_until_left(running, each.run()) for each in (*self._registrars, *self._beside)]
             parts += [_until_left(running, self._renew()), _until_left(running, self._look_around())]
             running.callback(lambda: self._stop_checks(list(self._running)))
             stopped = _until_left(running, _waited_for(stop))
@@ -228,9 +255,20 @@ class Agent:
     def _state_all(self) -> None:
         """Say everything, whether or not it was said before."""
         self._restate, self._stated = False, self._clock()
+        for each in self._registrars:
+            each.look()
         now = self._stated
         for name in self._known_names():
             self._say(name, lambda index, name=name: statement(*self._known, name, index, now), again=True)  # type: ignore[misc]
+
+    def _register(self) -> None:
+        try:
+            found = list(registrations(self._settings.host, self._definitions))
+        except PointsmanError as error:
+            self._report(f"nothing is registered: {error}")
+            return
+        for each in self._registrars:
+            each.want(found)
 
     def _say_farewell(self) -> None:
         for name in list(self._said):
@@ -295,6 +333,7 @@ class Agent:
         self._await_words()
         self._follow_aliases()
         self._start_checks()
+        self._register()
 
 
 def _until_left(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

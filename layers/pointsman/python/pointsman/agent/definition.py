@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError
 
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
+from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.names import is_identifier, is_ip, is_label
+from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
 
@@ -72,6 +73,7 @@ class SidecarProxy(Shape):
     """What a sidecar is told of its service and its upstreams."""
 
     upstreams: list[Upstream] = []
+    mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
     config: AnyMap = {}
     local_service_address: str = ""
     local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
@@ -103,6 +105,12 @@ class Weights(Shape):
     warning: Annotated[Whole, Field(ge=0, le=65535)] = 1
 
 
+class GatewayProxy(Shape):
+    """Settings of a mesh gateway."""
+
+    config: AnyMap = {}
+
+
 class ServiceDefinition(Shape):
     """A service of this host."""
 
@@ -119,7 +127,7 @@ class ServiceDefinition(Shape):
     check: Annotated[CheckDefinition | None, Block] = None
     checks: list[CheckDefinition] = []
     connect: Annotated[Connect, Block] = Connect()
-    proxy: AnyMap = {}
+    proxy: Annotated[GatewayProxy, Block] = GatewayProxy()
 
     @property
     def key(self) -> str:
@@ -166,8 +174,10 @@ class Definitions:
     passed_over: tuple[str, ...] = ()
 
     def checks_of(self, service: str) -> list[Check]:
-        """The checks of a service and of the whole host, by id."""
-        return [each for each in self.checks.values() if each.service in ("", service)]
+        """The checks of a service and of the whole host. Those of the host say nothing of gateways elsewhere."""
+        known = self.services.get(service)
+        own = {service} if known is not None and known.name == GATEWAY_PATHS else {"", service}
+        return [each for each in self.checks.values() if each.service in own]
 
 
 def read_definitions(documents: Sequence[tuple[str, Mapping[str, Any]]], address: str) -> Definitions:
@@ -213,6 +223,8 @@ def read_definitions(documents: Sequence[tuple[str, Mapping[str, Any]]], address
 
 def _complaints(name: str, service: ServiceDefinition) -> Iterator[Problem]:
     thing = f'{name}: service "{service.key[:80]}"'
+    if service.name in (GATEWAYS, GATEWAY_PATHS) and not service.kind:
+        yield Problem(thing, "name", f"{shown(service.name)} is not a name of a service; rename it")
     if not is_label(service.name):
         yield Problem(thing, "name", f"{shown(service.name)} is not a lower-case DNS label")
     if not is_identifier(service.key):

@@ -25,7 +25,7 @@ class Outbox:
     def __init__(self, place: str, send: Callable[[Event], Awaitable[None]], report: Callable[[str], None]) -> None:
         """`send` returns when the event is acknowledged, raises Refused if it never will be, PointsmanError if it was
         not. `report` gets a line for what went wrong."""
-        self._place, self._send, self._report = place, send, report
+        self.place, self._send, self._report = place, send, report
         self._waiting: dict[str, Event] = {}
         self._more, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -50,17 +50,17 @@ class Outbox:
             try:
                 await self._send(event)
             except Refused as error:
-                self._report(f"{self._place} refused what was said of {about}: {error}")
+                self._report(f"{self.place} refused what was said of {about}: {error}")
             except Exception as error:
                 # Whatever it is, the event was not acknowledged.
                 if not self.problem:
-                    self._report(f"{self._place}: what is said waits: {error}")
+                    self._report(f"{self.place}: what is said waits: {error}")
                 self.problem = str(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
             if self.problem:
-                self._report(f"{self._place}: what is said is taken again")
+                self._report(f"{self.place}: what is said is taken again")
             pause, self.problem = FIRST_PAUSE_S, ""
             if self._waiting.get(about) is event:
                 del self._waiting[about]

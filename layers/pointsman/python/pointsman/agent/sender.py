@@ -5,19 +5,11 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 
+from pointsman.agent.control_plane import ControlPlane, refusal
 from pointsman.agent.outbox import Event, Refused
-from pointsman.agent.probe import reason
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.serve.access import NO_ACCESS, Access, ClientTls
-
-PATIENCE_S: Final = 30.0
-"""Seconds to wait for an acknowledgment."""
-MOST_ANSWER_BYTES: Final = 1024 * 1024
-"""Bytes of an answer."""
-
 
 _TRY_AGAIN: Final = frozenset({401, 403, 408, 429})
 """Answers that the same event may get no more later: a token is made and given rights while agents run."""
@@ -37,54 +29,33 @@ class HttpSender:
     """To `pointsman up`. `stale` gets the index that an event would have needed to have its effect."""
 
     def __init__(
-        self,
-        url: str,
-        stale: Callable[[int], None],
-        report: Callable[[str], None],
-        access: Access = NO_ACCESS,
+        self, control_plane: ControlPlane, stale: Callable[[int], None], report: Callable[[str], None]
     ) -> None:
-        """Raises InvalidInput if a file of `access` cannot be read, or it would be sent without TLS."""
-        self._url = f"{url.rstrip('/')}/v1/events"
+        self._control_plane = control_plane
         self._stale, self._report = stale, report
-        has_tls = url.startswith("https:")
-        access.check("--to", url, tls=has_tls)
-        self._tls = ClientTls(access) if has_tls else None
-        self._headers = {"content-type": "application/json"} | access.headers()
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S))
 
     async def send(self, event: Event) -> None:
         """Post the event."""
-        if self._tls is not None:
-            try:
-                self._tls.refresh()
-            except PointsmanError as error:
-                self._report(f"keeping the old certificate: {error}")
-        tls = self._tls.context if self._tls is not None else True
-        try:
-            data = orjson.dumps(event)
-            async with self._http.post(self._url, data=data, headers=self._headers, ssl=tls) as answer:
-                body = await _whole(answer.content)
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
-            raise PointsmanError(reason(error) or f"no answer within {PATIENCE_S:g} s") from None
-        told = _read(body)
-        if answer.status == 200:
-            self._heed(told)
-        elif 400 <= answer.status < 500 and answer.status not in _TRY_AGAIN:
-            raise Refused(str(told.get("error") or f"it answered {answer.status}"))
+        status, told = await self._control_plane.ask("POST", "/v1/events", event)
+        if status == 200:
+            self._heed(told if isinstance(told, dict) else {})
+        elif 400 <= status < 500 and status not in _TRY_AGAIN:
+            raise Refused(refusal(status, told))
         else:
-            raise PointsmanError(str(told.get("error") or f"it answered {answer.status}"))
+            raise PointsmanError(refusal(status, told))
 
     def _heed(self, told: dict[str, Any]) -> None:
+        url = self._control_plane.url
         for each in told.get("stale") or ():
             self._stale(int(each["heard_from"]["index"]))
         for warning in told.get("warnings") or ():
-            self._report(f"{self._url}: {warning}")
+            self._report(f"{url}: {warning}")
         for each in told.get("refused") or ():
-            self._report(f"{self._url} refused {each.get('id')}: {each.get('field')}: {each.get('reason')}")
+            self._report(f"{url} refused {each.get('id')}: {each.get('field')}: {each.get('reason')}")
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close()
+        await self._control_plane.close()
 
 
 class EventBridgeSender:
@@ -125,22 +96,29 @@ class QueueSender:
 
 
 def sender(
-    place: str,
-    stale: Callable[[int], None],
-    report: Callable[[str], None],
-    access: Access = NO_ACCESS,
+    place: str, control_plane: ControlPlane | None, stale: Callable[[int], None], report: Callable[[str], None]
 ) -> Sender:
-    """The sender to `place`: `http(s)://…`, `eventbridge://BUS` or `sqs://HOST/ACCOUNT/QUEUE`. Raises InvalidInput."""
+    """The sender to `place`, which `is_http` accepts; `control_plane` is the one there, if it is one of
+    HTTP."""
+    if control_plane is not None:
+        return HttpSender(control_plane, stale, report)
+    # Imported here: who sends over HTTP needs no client of AWS.
+    import boto3
+
+    parts = urlsplit(place)
+    if parts.scheme == "eventbridge":
+        return EventBridgeSender(parts.netloc, boto3.client("events"))
+    return QueueSender(f"https://{parts.netloc}{parts.path}", boto3.client("sqs"))
+
+
+def is_http(place: str) -> bool:
+    """Whether a control plane is spoken to over HTTP at `place`: `http(s)://…`, rather than `eventbridge://BUS` or
+    `sqs://HOST/ACCOUNT/QUEUE`. Raises InvalidInput for anything else."""
     parts = urlsplit(place)
     if parts.scheme in ("http", "https") and parts.hostname:
-        return HttpSender(place, stale, report, access)
+        return True
     if parts.scheme in ("eventbridge", "sqs") and parts.netloc:
-        # Imported here: who sends over HTTP needs no client of AWS.
-        import boto3
-
-        if parts.scheme == "eventbridge":
-            return EventBridgeSender(parts.netloc, boto3.client("events"))
-        return QueueSender(f"https://{parts.netloc}{parts.path}", boto3.client("sqs"))
+        return False
     reason = f'"{place[:80]}" is none of http(s)://HOST:PORT, eventbridge://BUS and sqs://HOST/ACCOUNT/QUEUE'
     raise InvalidInput.single("--to", "", reason)
 
@@ -152,20 +130,3 @@ async def _called(call: Callable[[], Any]) -> Any:
         return await asyncio.to_thread(call)
     except (BotoCoreError, ClientError) as error:
         raise PointsmanError(str(error)) from None
-
-
-async def _whole(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for piece in content.iter_any():
-        body += piece
-        if len(body) > MOST_ANSWER_BYTES:
-            raise PointsmanError(f"it answered with more than {MOST_ANSWER_BYTES} bytes")
-    return bytes(body)
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}

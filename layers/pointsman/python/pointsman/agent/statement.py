@@ -1,6 +1,6 @@
-"""What an agent says: the events about the services of its host, and their registrations."""
+"""What an agent says: the events about the services of its host."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,21 +83,6 @@ def _is_of(service: ServiceDefinition, name: str) -> bool:
 def nothing(host: Host, name: str, index: int) -> dict[str, Any]:
     """The event that the host has no instance of the service `name` any more."""
     return statement(host, Definitions({}, {}), {}, name, index, 0.0)
-
-
-def registrations(host: Host, definitions: Definitions) -> Iterator[dict[str, Any]]:
-    """The registrations of the host's sidecars and gateways, as `pointsman apply` takes them: one for each service."""
-    seen: set[str] = set()
-    for service in definitions.services.values():
-        if (service.connect.sidecar_service or service.kind) and (service.kind or service.name not in seen):
-            seen.add(service.name)
-            described = _described(service, host)
-            if service.kind:
-                described["Proxy"] = {"Config": service.proxy.get("config", {})}
-            sidecar = service.connect.sidecar_service
-            if sidecar is not None:
-                described["Proxy"] |= {"Config": sidecar.proxy.config}
-            yield {"Datacenter": host.datacenter, "Node": host.node, "Address": host.address, "Service": described}
 
 
 def _node(host: Host) -> dict[str, Any]:

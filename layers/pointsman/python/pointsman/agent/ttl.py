@@ -1,4 +1,5 @@
-"""The local address where applications tell of their checks of kind TTL, with the paths of Consul's agent."""
+"""The local address where applications tell of their checks of kind TTL, with the paths of Consul's agent, and where
+supervisors ask how the agent is."""
 
 from typing import Any, Final
 
@@ -16,7 +17,15 @@ _HERE = {"localhost", "127.0.0.1", "[::1]"}
 
 
 def application(agent: Agent) -> web.Application:
-    """`PUT /v1/agent/check/pass|warn|fail/ID?note=…` and `/v1/agent/check/update/ID` with `{"Status", "Output"}`."""
+    """`PUT /v1/agent/check/pass|warn|fail/ID?note=…` and `/v1/agent/check/update/ID` with `{"Status", "Output"}`.
+
+    `GET /ready` answers 200 if each check has a status and each control plane takes what is said, else 503; with the
+    reasons.
+    """
+
+    async def ready(request: web.Request) -> web.Response:
+        told = {"unknown_checks": agent.unknown, "waiting_for": agent.problems}
+        return web.json_response(told, status=503 if any(told.values()) else 200)
 
     async def word(request: web.Request) -> web.Response:
         status = _WORDS[request.match_info["word"]]
@@ -41,6 +50,7 @@ def application(agent: Agent) -> web.Application:
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[from_here])
     app.router.add_put("/v1/agent/check/{word:pass|warn|fail}/{check}", word)
     app.router.add_put("/v1/agent/check/update/{check}", update)
+    app.router.add_get("/ready", ready)
     return app
 
 

@@ -93,6 +93,8 @@ ROUTES: Final = (
     Route("GET", "/v1/sources", Role.READ, "sources.show_sources"),
     # Names of sources have slashes.
     Route("DELETE", "/v1/sources/{name...}", Role.CONFIGURE, "sources.forget_source"),
+    # Who tells of a datacenter probes the gateways of the others.
+    Route("GET", "/v1/gateways", Role.REPORT, "gateways.show_all"),
     Route("GET", "/v1/status", Role.READ, "status.show_status"),
     Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances"),
     Route("GET", "/v1/generations", Role.READ, "generations.show_log"),

@@ -4,16 +4,16 @@ import asyncio
 import logging
 import socket
 import sys
-import time
-from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
-from pointsman.agent.definition import Definitions
+from pointsman.agent.definition import SHORTEST_INTERVAL_NS, Definitions
 from pointsman.agent.files import Files
-from pointsman.agent.statement import Host, registrations
+from pointsman.agent.registrations import document, registrations
+from pointsman.agent.statement import Host
 from pointsman.cli.command import command
 from pointsman.cli.remote import access_options, read_access
 from pointsman.model.duration import parse_duration
@@ -21,7 +21,6 @@ from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
 from pointsman.model.names import is_identifier, is_ip, is_label
 from pointsman.model.words import counted
-from pointsman.serve.access import Access
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 
@@ -44,7 +43,12 @@ _log = logging.getLogger(__name__)
 @click.option("--ttl", default="", metavar="IP:PORT", help="Where applications tell of their checks of kind TTL.")
 @access_options
 @click.option("--validate", is_flag=True, help="Only read the files, and say what is in them.")
-@click.option("--registrations", "register", is_flag=True, help="Only print what `pointsman apply` needs of them.")
+@click.option("--registrations", "show", is_flag=True, help="Only print what `pointsman apply` needs of them.")
+@click.option("--no-register", is_flag=True, help="Send no registrations of the sidecars and gateways in the files.")
+@click.option("--probe-gateways", "probe", is_flag=True, help="Probe the gateways of all other datacenters.")
+@click.option("--gateway", "gateways", multiple=True, metavar="DC=IP:PORT", help="Probe this gateway; repeatable.")
+@click.option("--probe-interval", "every", default="5s", metavar="DURATION", help="How often. (default: 5s)")
+@click.option("--probe-sni", "sni", default="", metavar="NAME", help="Probe by TLS, for this name; {dc} is in it.")
 @click.option("--once", is_flag=True, help="Run each check once, send everything, and exit.")
 @click.option("--stay", is_flag=True, help="Say nothing at the end: the instances stay until the lease is over.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE|DIR…", type=click.Path(path_type=Path))
@@ -61,7 +65,12 @@ def agent(
     key: str,
     ca: str,
     validate: bool,
-    register: bool,
+    show: bool,
+    no_register: bool,
+    probe: bool,
+    gateways: tuple[str, ...],
+    every: str,
+    sni: str,
     once: bool,
     stay: bool,
     files: tuple[Path, ...],
@@ -70,7 +79,8 @@ def agent(
 
     The files are service definitions as Consul's agent reads them (`service`, `services`, `check`, `checks`; HCL, JSON
     or YAML), and are read again when they change. Each instance is told of with a lease: at once when it changes, and
-    again and again. What cannot be sent waits. At an orderly end the instances are taken out.
+    again and again. What cannot be sent waits. At an orderly end the instances are taken out. Sidecars and gateways are
+    registered, as those of the owner "agent", and not unregistered.
 
     Exit codes: 0 done; 1 a file is refused or something cannot be sent.
 
@@ -83,8 +93,9 @@ def agent(
     host = _host(dc, node or socket.gethostname().partition(".")[0], address, lease)
     found = Files(files, address)
     definitions = found.read()
-    if register:
-        click.echo(orjson.dumps(list(registrations(host, definitions)), option=orjson.OPT_INDENT_2).decode())
+    if show:
+        found_here = [document(each) for each in registrations(host, definitions)]
+        click.echo(orjson.dumps(found_here, option=orjson.OPT_INDENT_2).decode())
         return 0
     if validate:
         _show(definitions)
@@ -96,65 +107,48 @@ def agent(
         raise InvalidInput.single("--ttl", "", f'"{ttl}" is not a loopback address; anybody could set the health there')
     if listen is None and any(each.definition.ttl for each in definitions.checks.values()):
         raise InvalidInput.single("--ttl", "", "is required: there are checks of kind TTL")
+    if probe and not any(each.startswith(("http://", "https://")) for each in places):
+        raise click.UsageError(
+            "--probe-gateways asks the control planes in --to, over http(s); name gateways: --gateway"
+        )
     start_log()
-    path = Path(state).absolute() / "agent.json" if state else None
     try:
-        access = read_access(token_file, cert, key, ca)
-        return asyncio.run(_run(host, found, definitions, path, places, access, listen, once=once, leave=not stay))
+        # Imported here: reading and showing files needs none of it.
+        from pointsman.agent.paths import Probing, read_gateway
+        from pointsman.agent.start import Options, run
+
+        options = Options(
+            host=host,
+            files=found,
+            places=places,
+            access=read_access(token_file, cert, key, ca),
+            state=Path(state).absolute() if state else None,
+            ttl=listen,
+            registers=not no_register,
+            gateways=tuple(map(read_gateway, gateways)),
+            asks=probe,
+            probing=Probing(_interval(every), sni),
+            once=once,
+            leaves=not stay,
+        )
+        return asyncio.run(run(options, report, _ready))
     except ImportError as error:
         raise PointsmanError(f"{error}; install it with pip install 'pointsman[agent]'") from None
 
 
-async def _run(
-    host: Host,
-    files: Files,
-    definitions: Definitions,
-    state: Path | None,
-    places: tuple[str, ...],
-    access: Access,
-    ttl: Listen | None,
-    *,
-    once: bool,
-    leave: bool,
-) -> int:
-    # Imported here: reading and showing files needs none of them.
-    from pointsman.agent.agent import Agent, Settings
-    from pointsman.agent.counter import Counter
-    from pointsman.agent.probe import Prober
-    from pointsman.agent.sender import sender
+def _ready(told: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+    sys.stdout.flush()
 
-    async with AsyncExitStack() as opened:
-        prober = Prober()
-        opened.push_async_callback(prober.close)
-        counter = Counter(state, lambda: time.time_ns() // 1_000_000)
-        running: list[Agent] = []
 
-        def stale(index: int) -> None:
-            running[0].stale(index)
-
-        senders = {place: sender(place, stale, report, access) for place in places}
-        for each in senders.values():
-            opened.push_async_callback(each.close)
-        agent = Agent(Settings(host, definitions, files.read_if_changed, counter, leave), senders, prober, report)
-        running.append(agent)
-        if once:
-            return 0 if await agent.once() else 1
-        if ttl is not None:
-            from aiohttp import web
-
-            from pointsman.agent.ttl import application
-
-            runner = web.AppRunner(application(agent), access_log=None)
-            await runner.setup()
-            opened.push_async_callback(runner.cleanup)
-            await web.SockSite(runner, ttl.bind("--ttl")).start()
-        for line in definitions.passed_over:
-            report(f"passed over: {line}")
-        ready = {"ready": True, "source": host.source, "services": len(definitions.services)}
-        sys.stdout.buffer.write(orjson.dumps(ready) + b"\n")
-        sys.stdout.flush()
-        await agent.run()
-    return 0
+def _interval(given: str) -> int:
+    try:
+        found = parse_duration(given)
+    except ValueError as error:
+        raise InvalidInput.single("--probe-interval", "", str(error)) from None
+    if found < SHORTEST_INTERVAL_NS:
+        raise InvalidInput.single("--probe-interval", "", f'"{given}" is not at least 1s')
+    return found
 
 
 def _host(dc: str, node: str, address: str, lease: str) -> Host:
