@@ -93,6 +93,9 @@ REACHED_BY = {
         "test_sources_are_listed_and_forgotten": [
             "cli/source.py MOST_SHOWN",
         ],
+        "test_status_shows_what_is_wrong_with_producers": [
+            "cli/status.py MOST_SHOWN",
+        ],
     },
     "tests/agent/test_bounds.py": {
         "test_a_host_has_so_many_services_checks_and_files": [
@@ -361,6 +364,20 @@ REACHED_BY = {
     "tests/machine/test_calm.py": {
         "test_what_another_process_noted_is_found_by_the_next_look": [
             "machine/looking.py LOOK_SECONDS",
+        ],
+    },
+    "tests/pipeline/test_troubles.py": {
+        "test_a_sender_is_a_short_name": [
+            "model/events.py LONGEST_SENDER",
+        ],
+        "test_so_many_senders_of_a_source_are_remembered": [
+            "model/lease.py MOST_SENDERS",
+        ],
+        "test_trouble_has_its_bounds": [
+            "model/trouble.py KEPT_SECONDS LONGEST_TEXT MOST_TROUBLED NOTED_EVERY_SECONDS",
+        ],
+        "test_a_status_has_so_many_findings": [
+            "pipeline/status.py MOST_FINDINGS",
         ],
     },
     "tests/aws/test_task_looks.py": {

@@ -207,7 +207,10 @@ def tell_of_event(event: HealthEvent, done: Ingested, sent: datetime | None) -> 
         logger.error("instances refused", catalog=catalog_key(event), refused=len(event.refused), first=told)
     if done.doubt:
         signals.count("IndexesDoubted")
-        logger.warning("index doubted", catalog=catalog_key(event), reason=done.doubt)
+        logger.warning("index doubted", source=event.source, datacenter=event.datacenter, reason=done.doubt)
+    if done.shared:
+        signals.count("SourcesShared")
+        logger.warning("source shared", source=event.source, datacenter=event.datacenter, reason=done.shared)
     if done.vanished:
         signals.count("InstancesVanished", done.vanished)
         logger.warning(

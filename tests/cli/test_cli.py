@@ -13,6 +13,7 @@ import click
 import pytest
 from pointsman.cli.main import group, run
 from pointsman.cli.source import MOST_SHOWN
+from pointsman.cli.status import MOST_SHOWN as MOST_WARNINGS
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.fleet.ca import CertificateAuthority
@@ -507,6 +508,28 @@ def test_sources_are_listed_and_forgotten(
     assert json.loads(capsys.readouterr().out) == []
     assert run(["source", "forget", "agent/host-7"]) == 1
     assert "tells of nothing" in capsys.readouterr().err
+
+
+def test_status_shows_what_is_wrong_with_producers(
+    store: Path, write: Callable[[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", write("s2.json", {"Kind": "service-resolver", "Name": "s2"})]) == 0
+    events = []
+    for number in range(MOST_WARNINGS + 3):
+        for status in ("passing", "critical"):
+            events.append(event("dc1", status, 7))
+            events[-1]["detail"]["Source"] = f"agent/host-{number:02}"
+    assert run(["emit", "--store", str(store), write("events.json", events)]) in (0, 3)
+    assert run(["source", "list"]) == 0
+    assert "do two producers use this name?" in capsys.readouterr().out
+    assert run(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert f"\n{MOST_WARNINGS + 3} warnings, " in shown
+    assert '  dc1 agent/host-00: "agent/host-00" stated two different things of ' in shown
+    assert ": give each producer a Source of its own (docs/events.md#two-producers-one-name)\n" in shown
+    assert "  and 3 warnings more\n" in shown
+    assert run(["status", "--json"]) == 0
+    assert {each["what"] for each in json.loads(capsys.readouterr().out)["findings"]} >= {"shared"}
 
 
 def test_a_shell_completes_commands_and_options() -> None:

@@ -89,7 +89,12 @@ def test_they_are_counted(store: Store) -> None:
     door = Door(store, metrics)
     for each in (one(7, "passing"), one(6, "critical"), one(6, "passing"), one(5, "critical")):
         door.post("/v1/events", each)
+    door.post("/v1/events", one(NANOS + 10**9 * 10**6, "passing"))
     assert b"pointsman_events_stale_total 2.0" in metrics.text()
+    assert b"pointsman_events_doubted_total 1.0" in metrics.text()
+    assert b"pointsman_sources_shared_total 0.0" in metrics.text()
+    door.post("/v1/events", one(NANOS + 10**9 * 10**6, "critical"))
+    assert b"pointsman_sources_shared_total 1.0" in metrics.text()
 
 
 def test_a_slip_of_the_index_is_told_of_at_once_and_everything_after_it_too(store: Store) -> None:

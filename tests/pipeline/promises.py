@@ -65,7 +65,7 @@ class Promises:
         after = orjson.loads(new.data)
         self._promise(after["serial"] == (before["serial"] if before else 0) + 1, f"{new.key}: serial")
         room = new.key.split("/")[0]
-        if room in ("wake", "waits"):
+        if room in ("wake", "waits", "trouble"):
             return
         if room == "leases":
             look = self._silence if keys.is_silence(new.key) else self._lease

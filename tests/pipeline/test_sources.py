@@ -58,5 +58,5 @@ def test_a_source_that_is_none_or_several_is_refused() -> None:
     with pytest.raises(InvalidInput, match="tells of nothing in dc1"):
         find_source(mesh.engine, "agent-dc2", "dc1")
     mesh.ingest(event("web", 1, [instance("web", 2)], dc="dc3", source="agent-dc2"))
-    with pytest.raises(InvalidInput, match="--dc: is required: it tells of dc2, dc3"):
+    with pytest.raises(InvalidInput, match="dc: is required: it tells of dc2, dc3"):
         find_source(mesh.engine, "agent-dc2", "")

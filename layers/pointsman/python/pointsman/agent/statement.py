@@ -15,12 +15,14 @@ GATEWAYS = ""
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where an agent is, and who it is. `lease_ns` is its lease in nanoseconds."""
+    """Where an agent is, and who it is. `lease_ns` is its lease in nanoseconds, `sender` the name of this process,
+    which no other one has."""
 
     datacenter: str
     node: str
     address: str
     lease_ns: int
+    sender: str = ""
 
     @property
     def source(self) -> str:
@@ -31,6 +33,7 @@ class Host:
         """One event of it."""
         lease = duration_text(self.lease_ns if lease_ns is None else lease_ns)
         said = {"Source": self.source, "Index": index, "Datacenter": self.datacenter, "Lease": lease}
+        said |= {"Sender": self.sender} if self.sender else {}
         return {"detail-type": kind, "id": f"{self.source}-{index}", "detail": said | dict(detail)}
 
 

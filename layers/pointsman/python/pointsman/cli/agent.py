@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import socket
 import sys
 from pathlib import Path
@@ -165,7 +166,7 @@ def _host(dc: str, node: str, address: str, lease: str) -> Host:
         raise InvalidInput.single("--lease", "", str(error)) from None
     if not SHORTEST_LEASE_MS <= lease_ns // 1_000_000 <= LONGEST_LEASE_MS:
         raise InvalidInput.single("--lease", "", f'"{lease}" is not between 3s and 24h')
-    return Host(dc, node, address, lease_ns)
+    return Host(dc, node, address, lease_ns, f"{node[:100]}/{secrets.token_hex(4)}")
 
 
 def _show(definitions: Definitions) -> None:

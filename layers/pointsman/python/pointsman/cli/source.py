@@ -46,6 +46,8 @@ def list_(store: str, dc: str, as_json: bool) -> int:
         line = f"{each.datacenter}  {each.source}  {tells}{_lease(each)}"
         is_silent = each.lease is not None and each.lease.silent_since
         click.echo(click.style(line, fg="red") if is_silent else line, color=None if sys.stdout.isatty() else False)
+        for trouble in each.troubles:
+            click.echo(f"    last at {trouble.last}: {trouble.words}")
     if not found:
         click.echo("no source has said anything yet", err=True)
     return 0

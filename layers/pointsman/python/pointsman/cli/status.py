@@ -10,12 +10,16 @@ from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, store_option
 from pointsman.cli.rejected import AdapterStatus, ask, read_place
 from pointsman.model.duration import duration_text
+from pointsman.model.findings import Finding, Severity
 from pointsman.model.orders import Order, order_line
 from pointsman.model.words import counted
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.known import known_names
 from pointsman.pipeline.status import ResolverStatus, SourceStatus
 from pointsman.pipeline.status import status as read_status
+
+MOST_SHOWN = 20
+"""Warnings that are shown on a terminal."""
 
 
 @command()
@@ -63,6 +67,7 @@ def status(store: str, as_json: bool, dc: str, adapters: tuple[str, ...]) -> int
     for each in resolvers:
         _show(each)
     _show_sources(found.sources)
+    _show_findings(found.findings)
     for adapter in asked:
         _show_adapter(adapter)
     if not resolvers and sys.stderr.isatty():
@@ -100,6 +105,19 @@ def _show_sources(sources: Sequence[SourceStatus]) -> None:
         if each.silent_since:
             line = click.style(f"{line}; SILENT since {each.silent_since}", fg="red")
         click.echo(line, color=None if sys.stdout.isatty() else False)
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    """The warnings, and how many notes there are. (Of silent sources the list above has each already.)"""
+    warnings = [each for each in findings if each.severity is Severity.WARNING and each.what != "silent"]
+    notes = sum(each.severity is Severity.NOTE for each in findings)
+    if warnings or notes:
+        click.echo(f"\n{counted(len(warnings), 'warning')}, {counted(notes, 'note')} (--json has each)")
+    for each in warnings[:MOST_SHOWN]:
+        line = click.style(f"  {each.where}: {each.says}", fg="red")
+        click.echo(f"{line}: {each.do}", color=None if sys.stdout.isatty() else False)
+    if (more := len(warnings) - MOST_SHOWN) > 0:
+        click.echo(f"  and {counted(more, 'warning')} more")
 
 
 def _show(resolver: ResolverStatus) -> None:

@@ -151,6 +151,9 @@ class Passes:
             if self._metrics is not None:
                 self._metrics.events_stale.inc(len(answer.body["stale"]))
                 self._metrics.instances_refused.inc(len(answer.body["refused"]))
+                ingested = [each for each in done if isinstance(each, Ingested)]
+                self._metrics.events_doubted.inc(sum(bool(each.doubt) for each in ingested))
+                self._metrics.sources_shared.inc(sum(bool(each.shared) for each in ingested))
         return answer
 
 

@@ -23,6 +23,9 @@ MAX_PROBLEMS = 20
 MOST_NAME: Final = 512
 """Characters of an event's id and time."""
 
+LONGEST_SENDER: Final = 128
+"""Characters of a sender's name."""
+
 SHORTEST_LEASE_MS: Final = 3_000
 """A source renews its lease at a third of it: once a second at most."""
 
@@ -38,6 +41,7 @@ class _Detail(TypedDict, total=False):
     Index: Required[_Number]
     Datacenter: Required[Text]
     Lease: Any
+    Sender: Annotated[str, Field(strict=True, max_length=LONGEST_SENDER)] | None
     Namespace: Text | None
     Kind: Literal["", "service", "mesh-gateway"] | None
     Service: Text | None
@@ -70,6 +74,8 @@ class HealthEvent:
     `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
     milliseconds since 1970 by the source's clock, which order its statements about all instances.
 
+    `sender` is who sends it in the name of the source, anew at each start of a process; "" if unknown.
+
     With `listed` it is about one instance and comes from a list of what there is: what the source itself said of that
     instance at the same index outranks it, and that it is late is no mistake.
 
@@ -96,6 +102,7 @@ class HealthEvent:
     is_alive: bool = False
     at: int = 0
     listed: bool = False
+    sender: str = ""
 
     @property
     def rank(self) -> int:
@@ -157,6 +164,7 @@ def parse_event(raw: Any) -> HealthEvent:
         refused=tuple(refused),
         lease_ms=lease_of(detail.get("Lease"), thing),
         is_alive=is_alive,
+        sender=detail.get("Sender") or "",
     )
 
 
@@ -232,8 +240,9 @@ def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str,
             yield field, f'"{value[:64]}" is not a lower-case DNS label'
         elif field == "Service" and value == GATEWAYS:
             yield field, f'{GATEWAYS_REASON}, or send what it is of: "Kind": "mesh-gateway"'
-    if not detail["Source"].isprintable():
-        yield "Source", "has characters that cannot be shown"
+    for name, given_name in (("Source", detail["Source"]), ("Sender", detail.get("Sender") or "")):
+        if not given_name.isprintable():
+            yield name, "has characters that cannot be shown"
     given = [name for name in ("Instances", "Instance", "Removed") if detail.get(name) is not None]
     if detail_type == ALIVE:
         more = given + [name for name in ("Service", "Namespace", "Kind") if detail.get(name)]

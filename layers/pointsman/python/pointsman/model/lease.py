@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_CATALOGS: Final = 1_000
 """Catalogs that are noted for a source."""
 
+MOST_SENDERS: Final = 4
+"""Earlier senders that are remembered for a source."""
+
 Place = tuple[int, int]
 """Epoch and index of an event: its place among all events of its source."""
 
@@ -28,7 +31,8 @@ class Lease:
 
     `lease_ms` is 0 for a source without one. `heard` is the place of the newest event with a lease. `catalogs` are the
     keys of the catalogs of which it has spoken, in order; None if these are unknown, or more than MOST_CATALOGS.
-    `at` is when it was last heard, by the clock of who took the event in (RFC 3339), for information.
+    `at` is when it was last heard, by the clock of who took the event in (RFC 3339), for information. `sender` is who
+    spoke in its name last, "" if unknown, and `replaced` who did before, the latest first.
     """
 
     source: str
@@ -37,6 +41,8 @@ class Lease:
     heard: Place
     catalogs: tuple[str, ...] | None
     at: str
+    sender: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,18 @@ def renewed(
     if catalog is not None and known is not None and catalog not in known:
         catalogs = tuple(sorted({*known, catalog})) if len(known) < MOST_CATALOGS else None
     if lease is None or place > lease.heard:
-        return Lease(event.source, event.datacenter, event.lease_ms, place, catalogs, at)
+        sender, replaced = _senders(lease, event.sender)
+        return Lease(event.source, event.datacenter, event.lease_ms, place, catalogs, at, sender, replaced)
     return lease if catalogs == known else replace(lease, catalogs=catalogs)
+
+
+def _senders(lease: Lease | None, sender: str) -> tuple[str, tuple[str, ...]]:
+    """Who speaks in the name of the source now, and who did before."""
+    if lease is None:
+        return sender, ()
+    if not sender or sender == lease.sender or not lease.sender:
+        return sender or lease.sender, lease.replaced
+    return sender, (lease.sender, *(each for each in lease.replaced if each != sender))[:MOST_SENDERS]
 
 
 def silenced(silence: Silence, leases: Iterable[Lease], since: str) -> Silence:
@@ -132,6 +148,8 @@ def lease_json(lease: Lease) -> Body:
             "index": str(lease.heard[1]),
             "catalogs": None if lease.catalogs is None else list(lease.catalogs),
             "at": lease.at,
+            "sender": lease.sender,
+            "replaced": list(lease.replaced),
         },
     )
 
@@ -146,6 +164,9 @@ def read_lease(body: object) -> Lease:
         heard=_place(body, "epoch", "index"),
         catalogs=None if body.get("catalogs") is None else texts(body, "catalogs"),
         at=text(body, "at"),
+        # Those of older writers have neither.
+        sender=text({"sender": "", **body}, "sender"),
+        replaced=texts({"replaced": [], **body}, "replaced"),
     )
 
 

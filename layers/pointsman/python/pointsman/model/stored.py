@@ -40,6 +40,7 @@ class Kind(StrEnum):
     ORDERS = "orders"
     FROZEN = "frozen"
     TOKENS = "tokens"
+    TROUBLE = "trouble"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

@@ -21,6 +21,7 @@ from pointsman.pipeline.recording import Recorded, catalog_key, record
 from pointsman.pipeline.rosters import Appeared, publish_roster, remote_job, remote_jobs, service_job
 from pointsman.pipeline.settle import Settled, Unsettled, settle
 from pointsman.pipeline.silences import DamagedSilence, read_silence_object, swap_silence, swap_silences
+from pointsman.pipeline.troubles import note_trouble
 from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
 
@@ -33,7 +34,7 @@ class Ingested:
     `stamped` have the same version with newer provenance. If several events of a pass touch a head, each of them lists
     it. `failed` are the heads that cannot be computed, each with the reason: the event is in the catalog, and they stay
     unchanged until a later event or reconcile can compute them. `warnings` are for people, for instance that the store
-    went back. `heard_again` is whether the event's source was silent.
+    went back. `heard_again` is whether the event's source was silent, `shared` why two producers seem to use its name.
     """
 
     revision: int
@@ -48,6 +49,7 @@ class Ingested:
     failed: dict[str, Exception] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     heard_again: bool = False
+    shared: str = ""
 
 
 def _always() -> bool:
@@ -96,6 +98,7 @@ def ingest_all(
         return [error if isinstance(each, Recorded) else each for each in recorded]
     one_pass.tell()
     one_pass.end_silences()
+    note_trouble(engine, done)
     return [
         one_pass.outcome(event, each) if isinstance(each, Recorded) else each
         for event, each in zip(events, recorded, strict=True)
@@ -265,6 +268,7 @@ class _Pass:
             settled.failed,
             tuple(settled.warnings),
             heard_again=(event.source, event.datacenter) in self._revived,
+            shared=recorded.shared,
         )
 
 

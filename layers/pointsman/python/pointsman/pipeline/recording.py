@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from pointsman.model.catalog import catalog_json, merge, vanished
+from pointsman.model.catalog import EMPTY, catalog_json, merge, vanished
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.lease import Lease
+from pointsman.model.shared_source import contradiction
 from pointsman.model.since import time_doubt
 from pointsman.model.stale import Stale, stale
 from pointsman.pipeline.config import read_config_head
@@ -32,7 +33,7 @@ class Recorded:
     instances or their checks changed: a list that states the same at a greater index is new and changes nothing.
     `stale` is what its source had already outranked, `doubt` what looks wrong about its index or time. `vanished`
     counts the instances that a full list removed, if those were most of what its source had. `lease` is that of its
-    source, if the event carries one.
+    source, if the event carries one. `shared` is why two producers seem to use the name of its source.
     """
 
     revision: int
@@ -42,6 +43,7 @@ class Recorded:
     doubt: str = ""
     vanished: int = 0
     lease: Lease | None = None
+    shared: str = ""
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -63,10 +65,10 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
     outcomes: dict[int, Recorded | Exception] = {}
     pending: dict[str, list[int]] = {}
     catalogs = [None if event.is_alive else catalog_key(event) for event in events]
-    renewals = Renewals(engine, events, catalogs)
+    renewals, at_first = Renewals(engine, events, catalogs), datetime.fromisoformat(engine.now())
     for number, catalog in enumerate(catalogs):
         if catalog is None:
-            outcomes[number] = Recorded(0, new=False)
+            outcomes[number] = Recorded(0, new=False, doubt=index_doubt(EMPTY, events[number], at_first))
         else:
             pending.setdefault(catalog, []).append(number)
     for _ in range(ATTEMPTS):
@@ -111,8 +113,13 @@ def _renewed(
     if number in renewals.failed:
         return renewals.failed[number]
     new = number in renewals.new if event.is_alive else outcome.new
-    doubt = outcome.doubt or renewals.remarks.get(number, "")
-    return replace(outcome, new=new, doubt=doubt, lease=renewals.leases.get(key))
+    return replace(
+        outcome,
+        new=new,
+        doubt="; ".join(filter(None, [outcome.doubt, renewals.remarks.get(number, "")])),
+        lease=renewals.leases.get(key),
+        shared=outcome.shared or renewals.shared.get(number, ""),
+    )
 
 
 class _Fold:
@@ -150,6 +157,7 @@ class _Fold:
                     changed=merged.revision > catalog.revision,
                     stale=stale(merged, event),
                     doubt="; ".join(filter(None, [index_doubt(catalog, event, self._now), time_doubt(event)])),
+                    shared=contradiction(catalog, event),
                     vanished=vanished(catalog, merged, event.source) if event.full and is_new else 0,
                 )
             )

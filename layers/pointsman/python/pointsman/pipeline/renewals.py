@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pointsman.model.lease import Lease, lease_json, read_lease, renewed
+from pointsman.model.shared_source import back_and_forth
 from pointsman.model.stored import Damaged, NewerSchema, number, parse
 from pointsman.pipeline.engine import Contended, Engine
 from pointsman.pipeline.objects import number_beyond, seal
@@ -54,7 +55,7 @@ class Renewals:
     `catalogs` has the key of each event's catalog, None for one that does nothing but renew.
     `pending` are the keys of the leases that are still to be written. `leases` has those that stand, by key. `failed`
     has the error of each event whose lease could not be renewed, `remarks` what people should know, by the event's
-    number; `new` are the numbers of the events that renewed one.
+    number; `new` are the numbers of the events that renewed one. `shared` says of which source two senders speak.
     """
 
     def __init__(self, engine: Engine, events: Sequence["HealthEvent"], catalogs: Sequence[str | None]) -> None:
@@ -66,6 +67,7 @@ class Renewals:
         self.leases: dict[str, Lease] = {}
         self.failed: dict[int, Exception] = {}
         self.remarks: dict[int, str] = {}
+        self.shared: dict[int, str] = {}
         self.new: set[int] = set()
         self._written: dict[str, tuple[Lease, set[int]]] = {}
 
@@ -89,6 +91,8 @@ class Renewals:
         lease, new, at = reading.lease, set[int](), self._engine.now()
         is_lost = stored is not None and lease is None
         for each in numbers:
+            if shared := back_and_forth(lease, self._events[each]):
+                self.shared[each] = shared
             after = renewed(lease, self._events[each], self._catalogs[each], at, lost=is_lost)
             new |= {each} if after is not lease else set()
             lease = after

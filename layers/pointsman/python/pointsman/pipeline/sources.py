@@ -8,10 +8,12 @@ from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.events import HealthEvent, parse_event
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.stored import LARGEST
+from pointsman.model.trouble import Trouble
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.settle import BATCH
 from pointsman.pipeline.status import SourceStatus, sources
+from pointsman.pipeline.troubles import forget_trouble, troubles
 from pointsman.store import keys
 
 FORGOTTEN_AT_ONCE: Final = 100
@@ -33,12 +35,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source and what it tells of in one datacenter. `lease` is None for one without a lease."""
+    """A source and what it tells of in one datacenter. `lease` is None for one without a lease; `troubles` is what was
+    wrong with what it sent within the last day."""
 
     source: str
     datacenter: str
     told: tuple[Told, ...]
     lease: SourceStatus | None
+    troubles: tuple[Trouble, ...] = ()
 
     @property
     def catalogs(self) -> dict[str, int]:
@@ -56,6 +60,7 @@ class KnownSource:
             "instances": len(self.told),
             "catalogs": self.catalogs,
             "lease": None if self.lease is None else self.lease.json(),
+            "troubles": [each.json() for each in self.troubles],
         }
 
 
@@ -74,9 +79,18 @@ def known_sources(engine: Engine, datacenter: str = "") -> list[KnownSource]:
             for source, body in catalog.sources.items():
                 told.setdefault((datacenter_of(catalog_key), source), []).extend(_told(catalog_key, body))
     leases = {(each.datacenter, each.source): each for each in sources(engine)}
+    met: dict[tuple[str, str], list[Trouble]] = {}
+    for each in troubles(engine):
+        met.setdefault((each.datacenter, each.source), []).append(each)
     wanted = {each for each, some in told.items() if some} | leases.keys()
     return [
-        KnownSource(source, where, tuple(told.get((where, source), ())), leases.get((where, source)))
+        KnownSource(
+            source,
+            where,
+            tuple(told.get((where, source), ())),
+            leases.get((where, source)),
+            tuple(met.get((where, source), ())),
+        )
         for where, source in sorted(wanted)
         if datacenter in ("", where)
     ]
@@ -122,6 +136,7 @@ def forget(engine: Engine, source: KnownSource) -> list[Ingested]:
             if isinstance(outcome, Exception):
                 raise outcome
             done.append(outcome)
+    forget_trouble(engine, source.datacenter, source.source)
     return done
 
 

@@ -3,21 +3,28 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from pointsman.chain.plan import SidecarPlan
+from pointsman.model.findings import Finding
 from pointsman.model.lease import Silence
 from pointsman.model.orders import Order, order_json
+from pointsman.model.trouble import Trouble
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.findings import find
 from pointsman.pipeline.heads import read_head_object
 from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.settle import BATCH
 from pointsman.pipeline.silences import DamagedSilence, read_silence_object
+from pointsman.pipeline.troubles import troubles
 from pointsman.store import keys
 from pointsman.xds.assignment import Avoided
 from pointsman.xds.content import TargetHealth
+
+MOST_FINDINGS: Final = 1_000
+"""Findings in a status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,8 @@ class SourceStatus:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The config generation, how far it is published, every resolver, ordered by datacenter and cluster, every source
-    with a lease, the silent ones first, and every order in force.
+    with a lease, the silent ones first, every order in force, the trouble of the last day with sources,
+    and what does not fit together in what it is told.
 
     `datacenters` are those in scope, none for all; resolvers of others are not included. `notices` is the topic whose
     followers are told of what is written, "" if there is none.
@@ -86,6 +94,8 @@ class Status:
     sources: tuple[SourceStatus, ...] = ()
     notices: str = ""
     orders: tuple[Order, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -98,6 +108,8 @@ class Status:
             "resolvers": [each.json() for each in self.resolvers],
             "sources": [each.json() for each in self.sources],
             "orders": [order_json(each) for each in self.orders],
+            "troubles": [each.json() for each in self.troubles],
+            "findings": [each.json() for each in self.findings[:MOST_FINDINGS]],
         }
 
 
@@ -132,15 +144,19 @@ def status(engine: Engine) -> Status:
                     avoided=_places(snapshot.content.avoided) if snapshot else (),
                 )
             )
+    told, met = sources(engine), troubles(engine)
+    silent = [(each.datacenter, each.source, each.silent_since) for each in told if each.silent_since]
     return Status(
         config.root.trust_domain,
         head.generation,
         head.propagated,
         scope.datacenters,
         tuple(resolvers),
-        sources(engine),
+        told,
         engine.notices_beside(head),
         tuple(read_orders_object(engine.store.get(keys.ORDERS)).orders),
+        met,
+        find(engine, config, silent, met),
     )
 
 

@@ -31,6 +31,8 @@ def answer(reading: Reading, done: Sequence[Ingested]) -> dict[str, Any]:
 def _warnings(event: HealthEvent, done: Ingested) -> Iterator[str]:
     if done.doubt:
         yield done.doubt
+    if done.shared:
+        yield done.shared
     yield from done.warnings
     if done.heard_again:
         yield f"{event.source} in {event.datacenter} was silent, and is heard again"

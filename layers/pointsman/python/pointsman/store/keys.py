@@ -25,6 +25,8 @@ WAITS = "waits"
 """Which clusters have to be computed again at which moment."""
 ORDERS = "orders"
 """The orders of operators."""
+TROUBLE = "trouble/"
+"""What was wrong with what the sources of a datacenter sent."""
 TOKENS = "tokens"
 """Who may speak to `pointsman up` from other machines."""
 
@@ -67,6 +69,11 @@ def silence(datacenter: str) -> str:
 def is_silence(key: str) -> bool:
     """Whether this is the key of the silent sources of a datacenter."""
     return key.startswith(LEASES) and key.endswith("/silent")
+
+
+def trouble(datacenter: str) -> str:
+    """What was wrong with what the sources of a datacenter sent."""
+    return f"{TROUBLE}{datacenter}"
 
 
 def source_of(catalog_key: str) -> str:

@@ -63,6 +63,16 @@ class Metrics:
             "Events that were answered as stale: their source said something else with a greater index before.",
             registry=self._registry,
         )
+        self.events_doubted = Counter(
+            "pointsman_events_doubted",
+            "Events whose index or time looks wrong, such as an index that reads as a time more than a day ahead.",
+            registry=self._registry,
+        )
+        self.sources_shared = Counter(
+            "pointsman_sources_shared",
+            "Events that show that two producers use the name of their source.",
+            registry=self._registry,
+        )
         self._turned_away = Counter(
             "pointsman_connections_turned_away",
             "Connections that were refused, or ended because they were too slow, held too much, or had to make room.",

@@ -1,0 +1,36 @@
+"""Reads what Pointsman is told, for the findings about it."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+
+from pointsman.model.findings import Finding, Told, findings
+from pointsman.model.instance import Instance
+from pointsman.model.trouble import Trouble
+from pointsman.pipeline.config import Config
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.settle import BATCH
+from pointsman.store import keys
+from pointsman.store.protocol import StoreError
+
+
+def find(
+    engine: Engine,
+    config: Config,
+    silent: Iterable[tuple[str, str, str]] = (),
+    troubles: Iterable[Trouble] = (),
+) -> tuple[Finding, ...]:
+    """The findings about what is in the store. Reads every catalog; one that is damaged has no instances.
+
+    `silent` are the silent sources, as (datacenter, source, since). Raises StoreError.
+    """
+    health: dict[str, Sequence[Instance]] = {}
+    names = [each.key for each in engine.store.list(keys.CATALOG)]
+    for start in range(0, len(names), BATCH):
+        for key, stored in engine.store.get_many(names[start : start + BATCH]).items():
+            name = keys.source_of(key)
+            with contextlib.suppress(StoreError):
+                if instances := engine.readings.read(name, stored).instances:
+                    health[name] = instances
+    registrations = dict(config.registrations.items())
+    called = frozenset(config.index.keys_alone())
+    return tuple(findings(Told(registrations, health, called, silent, troubles)))
