@@ -65,6 +65,14 @@ REACHED_BY = {
             "cli/compared.py MOST_DIFFERENCES",
         ],
     },
+    "tests/machine/test_supervised.py": {
+        "test_what_stands_still_gives_no_sign_of_life_and_is_named": [
+            "serve/turning.py STANDSTILL_SECONDS",
+        ],
+        "test_what_is_told_and_when": [
+            "serve/supervisor.py LONGEST_STATUS",
+        ],
+    },
     "tests/model/test_tokens.py": {
         "test_what_is_no_token_is_refused": [
             "model/tokens.py LONGEST_CERTIFICATE",

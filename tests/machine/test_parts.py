@@ -18,6 +18,7 @@ from pointsman.machine.settings import AdapterSettings
 from pointsman.model.errors import PointsmanError
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
+from pointsman.serve.supervisor import Supervisor
 from pointsman.store.protocol import StoreUnavailable
 from pointsman.store.sqlite import SQLiteStore
 
@@ -67,6 +68,9 @@ PARTS = {
 """Every thread that `pointsman up` has and that has to go on, and what ends it."""
 
 
+ALIVE = {"alive": True, "ended": "", "standing_still": ""}
+
+
 def up(directory: Path, poison: str, *ways: str) -> Child:
     script = directory / "poisoned.py"
     script.write_text(POISONED.replace("{poison}", poison))
@@ -101,7 +105,7 @@ def test_a_part_that_fails_every_time_is_shown_and_everything_else_goes_on(part:
         url = json.loads(wait_until(child.out.read_bytes, "it to be ready", children=[child]))["url"]
         failing = wait_until(lambda: page(url, "readyz")[1]["failing"], "it to be shown", children=[child])
         assert "RuntimeError: poisoned" in failing
-        assert (page(url, "healthz"), child.alive) == ((200, {"alive": True, "ended": ""}), True)
+        assert (page(url, "healthz"), child.alive) == ((200, ALIVE), True)
         wait_until(lambda: child.err.read_text().count("RuntimeError: poisoned") > 3, "more turns", children=[child])
         assert child.err.read_text().count("Traceback") == 1
         child.terminate()
@@ -129,13 +133,13 @@ def test_health_and_readiness_say_which_part_has_ended(process: AdapterProcess) 
     process.parts.watch("something", alive.is_set)
     with ExitStack() as serving:
         url = process.start(serving)["ops"]
-        assert page(url, "healthz") == (200, {"alive": True, "ended": ""})
+        assert page(url, "healthz") == (200, ALIVE)
         alive.clear()
-        assert page(url, "healthz") == (503, {"alive": False, "ended": "something"})
+        assert page(url, "healthz") == (503, ALIVE | {"alive": False, "ended": "something"})
         status, ready = page(url, "readyz")
         assert (status, ready["ready"], ready["ended"]) == (503, False, "something")
         with pytest.raises(PointsmanError, match="a part has ended unexpectedly: something"):
-            process.parts.wait(stop)
+            process.parts.wait(stop, Supervisor({}), process.waiting_for)
 
 
 def test_every_thread_of_a_process_is_watched(tmp_path: Path) -> None:

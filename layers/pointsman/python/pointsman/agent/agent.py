@@ -19,6 +19,8 @@ from pointsman.agent.sender import Sender
 from pointsman.agent.statement import GATEWAYS, Host, alive, gone, is_known, names, nothing, statement
 from pointsman.agent.verdict import Result, Verdict, after, begin
 from pointsman.model.errors import PointsmanError
+from pointsman.serve.supervisor import Supervisor
+from pointsman.serve.turning import STANDSTILL_SECONDS
 
 RENEWALS: Final = 3
 """Renewals in the time of a lease."""
@@ -30,6 +32,8 @@ BETWEEN_STATEMENTS_S: Final = 30.0
 """Seconds between two complete statements, however often a control plane asks for one."""
 REREAD_S: Final = 2.0
 """Seconds between two looks at whether the files changed, and at what is over."""
+TOLD_S: Final = 1.0
+"""Seconds between two words to the supervisor."""
 FAREWELL_S: Final = 5.0
 """Seconds for the last words."""
 
@@ -80,6 +84,7 @@ class Agent:
         self._expiry: dict[str, float] = {}
         self._await_words()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._ran: dict[str, float] = {}
         self._stated = -BETWEEN_STATEMENTS_S
         self._restate = False
 
@@ -128,8 +133,26 @@ class Agent:
         told = await self._send_out()
         return all(await asyncio.gather(*(each.settle() for each in self._registrars))) and told
 
-    async def run(self) -> None:
-        """Run until a signal ends it. Raises what ends a part of it, so that a supervisor starts it again."""
+    @property
+    def waiting_for(self) -> str:
+        """The checks that have not run once yet; "" if there are none."""
+        return ", ".join(sorted(self._running.keys() - self._ran.keys()))
+
+    @property
+    def standing(self) -> str:
+        """The checks that should have ended long ago; "" if there are none."""
+        now, late = self._clock(), []
+        for key, ran in self._ran.items():
+            if key in self._running:
+                of = self._definitions.checks[key].definition
+                stood = now - ran - (of.interval + of.timeout) / SECOND
+                if stood >= STANDSTILL_SECONDS:
+                    late.append(f"{key} is {stood:.0f} s late")
+        return ", ".join(late)
+
+    async def run(self, supervisor: Supervisor) -> None:
+        """Run until a signal ends it, and tell the `supervisor` meanwhile how it goes. Raises what ends a part of it,
+        so that it is started again."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -140,16 +163,23 @@ class Agent:
             self._register()
             parts += [_until_left(running, each.run()) for each in (*self._registrars, *self._beside)]
             parts += [_until_left(running, self._renew()), _until_left(running, self._look_around())]
+            parts.append(_until_left(running, self._tell(supervisor)))
             running.callback(lambda: self._stop_checks(list(self._running)))
             stopped = _until_left(running, _waited_for(stop))
             done, _ = await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 each.result()
+            supervisor.stopping()
             self._stop_checks(list(self._running))
             if self._settings.leave:
                 self._say_farewell()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(_all(each.emptied() for each in self._outboxes), FAREWELL_S)
+
+    async def _tell(self, supervisor: Supervisor) -> None:
+        while True:
+            supervisor.look(waiting_for=self.waiting_for, standing=self.standing)
+            await asyncio.sleep(TOLD_S)
 
     async def _send_out(self) -> bool:
         async with AsyncExitStack() as running:
@@ -171,6 +201,7 @@ class Agent:
     def _stop_checks(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._running.pop(key).cancel()
+            self._ran.pop(key, None)
 
     async def _run_check(self, check: Check) -> None:
         interval = check.definition.interval / SECOND
@@ -179,7 +210,7 @@ class Agent:
         due = self._clock() + random.uniform(0, interval)
         while True:
             self._take(check, await self._prober.run(check.definition))
-            now = self._clock()
+            now = self._ran[check.id] = self._clock()
             due = max(due, now + 0.1) if due > now else now + interval
             await asyncio.sleep(due - now)
             due += interval

@@ -21,6 +21,7 @@ from pointsman.agent.sender import is_http, sender
 from pointsman.agent.statement import Host
 from pointsman.serve.access import Access
 from pointsman.serve.listen import Listen
+from pointsman.serve.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
             report(f"passed over: {line}")
         services = len(reading.definitions.services)
         ready({"ready": True, "source": options.host.source, "services": services})
-        await agent.run()
+        await agent.run(Supervisor())
     return 0
 
 

@@ -4,6 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 
 from pointsman.machine.turns import Turns
+from pointsman.serve.turning import Turning
 
 LOOK_SECONDS = 5.0
 """The most seconds between two looks: what other processes wrote is noticed then."""
@@ -17,7 +18,7 @@ class Looking(ABC):
     def __init__(self, name: str) -> None:
         """`name` is what is looked at, for the log."""
         self._stop, self._again = threading.Event(), threading.Event()
-        self._turns = Turns(name, self._stop, self._run)
+        self._turns, self._turning = Turns(name, self._stop, self._run), Turning()
 
     def start(self) -> None:
         """Start the thread."""
@@ -44,6 +45,11 @@ class Looking(ABC):
         return self._turns.problem
 
     @property
+    def stands_still(self) -> str:
+        """For how long the current look has not ended; "" if that is not too long."""
+        return self._turning.stands_still
+
+    @property
     @abstractmethod
     def pause_s(self) -> float:
         """Seconds until the next look."""
@@ -55,7 +61,11 @@ class Looking(ABC):
     def _run(self) -> None:
         while not self._stop.is_set():
             self._again.clear()
-            self.look()
+            self._turning.goes_on()
+            try:
+                self.look()
+            finally:
+                self._turning.rests()
             self._again.wait(self.pause_s)
 
 

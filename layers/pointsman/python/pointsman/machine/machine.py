@@ -23,6 +23,7 @@ from pointsman.machine.calls import Calls
 from pointsman.machine.garbage import collect_rarely
 from pointsman.machine.granted import Granted, KnownTokens
 from pointsman.machine.intake import Intake
+from pointsman.machine.looking import Looking
 from pointsman.machine.observing import Observing
 from pointsman.machine.ordering import Ordering, ended_line
 from pointsman.machine.parts import stop_on_signals
@@ -52,6 +53,7 @@ from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
 from pointsman.serve.log import KIND, start_log
 from pointsman.serve.progress import now_and_then
+from pointsman.serve.supervisor import Supervisor
 from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store.open import open_store
 from pointsman.store.probe import probe
@@ -179,7 +181,7 @@ class Machine:
         def turn() -> None:
             if engine.root is NO_ROOT:
                 self._begin_config(engine)
-            self._reconcile(engine)
+            self._reconcile(engine, reconciling.goes_on)
             retention.run()
 
         reconciling = Reconciling(turn, self._settings.reconcile_every)
@@ -189,13 +191,16 @@ class Machine:
         waiting = Waiting(WaitWatch(engine), report)
         engine.noted = waiting.nudge
         adapter = AdapterProcess(store, self._settings.adapter, kept)
-        adapter.parts.watch("reconcile", lambda: reconciling.alive, lambda: reconciling.problem)
+        adapter.parts.watch(
+            "reconcile", lambda: reconciling.alive, lambda: reconciling.problem, lambda: reconciling.stands_still
+        )
         adapter.metrics.gauge(
             "pointsman_reconcile_age_seconds",
             "Seconds since the last complete reconcile.",
             lambda: reconciling.age,
         )
-        adapter.parts.watch("leases", lambda: observing.alive, lambda: observing.problem)
+        for name, each in {"leases": observing, "waits": waiting, "orders": ordering}.items():
+            self._watch(adapter, name, each)
         adapter.metrics.each_source(
             "pointsman_source_unheard_seconds",
             "Since this process last saw a source with a lease renew it.",
@@ -204,17 +209,15 @@ class Machine:
         adapter.metrics.each_source(
             "pointsman_source_silent", "Whether a source with a lease was not heard for all of it.", observing.silent
         )
-        adapter.parts.watch("waits", lambda: waiting.alive, lambda: waiting.problem)
         adapter.metrics.gauge(
             "pointsman_waiting_clusters",
             "Clusters with a target that waits for its traffic to return.",
             lambda: waiting.waiting,
         )
-        adapter.parts.watch("orders", lambda: ordering.alive, lambda: ordering.problem)
         adapter.metrics.gauge("pointsman_orders", "Orders of operators that are in force.", lambda: ordering.in_force)
         looking, with_tags = self._tasks(engine)
         if looking is not None:
-            adapter.parts.watch("tasks", lambda: looking.alive, lambda: looking.problem)
+            self._watch(adapter, "tasks", looking)
         api = Api(
             engine,
             lambda: self._settings.sources,
@@ -225,6 +228,7 @@ class Machine:
         )
         import_all()
         passes, calls = Passes(api, report, adapter.metrics), Calls()
+        adapter.parts.watch("events", lambda: True, stands_still=lambda: passes.stands_still)
         stop = stop_on_signals()
         with ExitStack() as serving:
             where = adapter.start(serving)
@@ -255,7 +259,10 @@ class Machine:
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
             self._ready(server.address, where | ({"remote": remote.address} if remote is not None else {}))
-            adapter.parts.wait(stop)
+            adapter.parts.wait(stop, Supervisor(), adapter.waiting_for)
+
+    def _watch(self, adapter: AdapterProcess, name: str, looking: Looking) -> None:
+        adapter.parts.watch(name, lambda: looking.alive, lambda: looking.problem, lambda: looking.stands_still)
 
     def _tasks(self, engine: Engine) -> "tuple[TaskLooking | None, Callable[[TaskTags], Any]]":
         """What looks at the tasks of ECS, None without clusters, and what asks for the tags of one.
@@ -320,8 +327,14 @@ class Machine:
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.flush()
 
-    def _reconcile(self, engine: Engine) -> None:
-        done = reconcile(engine, now_and_then(report) if sys.stderr.isatty() else lambda text: None)
+    def _reconcile(self, engine: Engine, progress: Callable[[str], None] = lambda text: None) -> None:
+        tell = now_and_then(report) if sys.stderr.isatty() else lambda text: None
+
+        def go_on(text: str) -> None:
+            progress(text)
+            tell(text)
+
+        done = reconcile(engine, go_on)
         for warning in done.warnings:
             report(warning)
         for failure in done.failed:

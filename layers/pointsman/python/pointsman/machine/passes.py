@@ -19,6 +19,7 @@ from pointsman.model.sources.reading import Reading
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.settle import Unsettled
 from pointsman.pipeline.told import remarks
+from pointsman.serve.turning import Turning
 
 MOST_WAITING_BYTES = 256 * 1024 * 1024
 """Bytes of all events that wait to be ingested."""
@@ -72,6 +73,12 @@ class Passes:
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._running = False
+        self._turning = Turning()
+
+    @property
+    def stands_still(self) -> str:
+        """For how long the current pass has made no progress; "" if that is not too long."""
+        return self._turning.stands_still
 
     async def take(self, request: Request, reads: Reads) -> Answer:
         """Ingest what `reads` reads in `request`. Returns the answer to the sender.
@@ -116,6 +123,7 @@ class Passes:
 
     def _take_in(self, together: Sequence[_Waiting]) -> list[Answer]:
         """Run one pass. Returns the answer to each. Raises nothing."""
+        self._turning.goes_on()
         readings = [self._read(each) for each in together]
         events = [event for reading in readings if isinstance(reading, Reading) for event in reading.events]
         outcomes = iter(self._ingest(events))
@@ -123,6 +131,7 @@ class Passes:
         for reading in readings:
             done = [next(outcomes) for _ in reading.events] if isinstance(reading, Reading) else []
             answers.append(guarded(partial(self._respond, reading, done)))
+        self._turning.rests()
         return answers
 
     def _read(self, waiting: _Waiting) -> Reading | Exception:
@@ -137,9 +146,13 @@ class Passes:
         if time.monotonic() < end or len(events) == 1:
             return done
         return [
-            ingest_all(self._api.engine, [event])[0] if isinstance(one, Unsettled) else one
+            self._ingest_one(event) if isinstance(one, Unsettled) else one
             for event, one in zip(events, done, strict=True)
         ]
+
+    def _ingest_one(self, event: HealthEvent) -> Ingested | Exception:
+        self._turning.goes_on()
+        return ingest_all(self._api.engine, [event])[0]
 
     def _respond(self, reading: Reading | Exception, done: Sequence[Ingested | Exception]) -> Answer:
         if isinstance(reading, Exception):

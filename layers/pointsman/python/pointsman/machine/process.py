@@ -28,8 +28,10 @@ from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.turns import Turns
 from pointsman.serve.crowd import FOR_ENVOYS, FOR_OPERATORS
 from pointsman.serve.listen import Listen
+from pointsman.serve.supervisor import Supervisor
 from pointsman.serve.threaded import ThreadedServer
 from pointsman.serve.tls import ServerTls
+from pointsman.serve.turning import Turning
 from pointsman.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -124,12 +126,16 @@ class AdapterProcess:
                 self._start_http(serving, follower)
             idle = Idle(follower, self._users)
 
+            turning = Turning()
+            turning.goes_on()
+
             def on_change(changed: set[ProxyId]) -> None:
                 self._on_change(changed)
                 idle.look()
                 self.retired.all()
+                turning.goes_on()
 
-            self._start_thread(serving, ended, "follower", lambda: follow(follower, ended, on_change))
+            self._start_thread(serving, ended, "follower", lambda: follow(follower, ended, on_change), turning)
         if settings.admins:
             watch = AdminWatch(settings.admins, self.metrics, self._clusters_of, self._has)
             self._rejections.append(watch.rejections)
@@ -154,7 +160,7 @@ class AdapterProcess:
     def serve(self, serving: ExitStack, what: str, server: ThreadedServer) -> None:
         """Start a server that has to run until `serving` closes. Raises PointsmanError if it cannot start."""
         serving.enter_context(server)
-        self.parts.watch(what, lambda: server.alive)
+        self.parts.watch(what, lambda: server.alive, stands_still=lambda: server.stands_still)
         self._addresses[what] = server.address
 
     def rejections(self) -> list[Rejection]:
@@ -183,7 +189,7 @@ class AdapterProcess:
 
         return ops(
             self.metrics,
-            self._waiting_for,
+            self.waiting_for,
             self._config_dump if with_dump else None,
             rejections=self.rejections,
             ahead=self.ahead,
@@ -191,6 +197,7 @@ class AdapterProcess:
             retired=self.retired.dump,
             ended=lambda: self.parts.ended,
             failing=lambda: self.parts.failing,
+            standing=lambda: self.parts.standing,
         )
 
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
@@ -200,7 +207,7 @@ class AdapterProcess:
         """
         with ExitStack() as serving:
             ready(self.start(serving))
-            self.parts.wait(stop)
+            self.parts.wait(stop, Supervisor(), self.waiting_for)
 
     def _start_files(self, serving: ExitStack, ended: threading.Event, root: Path) -> None:
         settings = self._settings
@@ -224,9 +231,14 @@ class AdapterProcess:
             "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
         )
         self.retired.watch(adapter.fetching)
-        period = None if settings.proxies else _DISCOVERY_SECONDS
+        period, turning = None if settings.proxies else _DISCOVERY_SECONDS, Turning()
+
+        def on_turn() -> None:
+            self.retired.all()
+            turning.goes_on()
+
         self._start_thread(
-            serving, ended, "files", lambda: adapter.run(ended, discovery_period=period, on_turn=self.retired.all)
+            serving, ended, "files", lambda: adapter.run(ended, discovery_period=period, on_turn=on_turn), turning
         )
         self._addresses["files"] = str(root)
 
@@ -287,10 +299,12 @@ class AdapterProcess:
         self._rejections.append(adapter.rejections)
         self.serve(serving, "grpc", AdsServer(adapter, Listen.read(settings.grpc, "--grpc"), settings.tls))
 
-    def _start_thread(self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None]) -> None:
+    def _start_thread(
+        self, serving: ExitStack, ended: threading.Event, name: str, run: Callable[[], None], turning: Turning
+    ) -> None:
         turns = Turns(name, ended, run)
         turns.start()
-        self.parts.watch(name, lambda: turns.alive, lambda: turns.problem)
+        self.parts.watch(name, lambda: turns.alive, lambda: turns.problem, lambda: turning.stands_still)
         serving.callback(turns.join, 5.0)
         serving.callback(ended.set)
 
@@ -315,7 +329,8 @@ class AdapterProcess:
     def _unreachable(self) -> str:
         return next((each.unreachable for each in self._followers if each.unreachable), "")
 
-    def _waiting_for(self) -> str:
+    def waiting_for(self) -> str:
+        """What is missing before there is something to serve; "" if nothing is."""
         missing = [
             proxy
             for proxy in self._settings.proxies

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from pointsman.model.errors import PointsmanError
+from pointsman.serve.turning import Turning
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Reconciling:
         self._reconcile, self._period, self._clock = reconcile, period, clock
         self._stop = threading.Event()
         self._done, self._failure, self._soon = clock(), "", False
+        self._turning = Turning(clock)
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self, *, soon: bool = False) -> None:
@@ -42,7 +44,17 @@ class Reconciling:
 
     def pause(self, seconds: float) -> bool:
         """Wait within a turn. Returns whether to stop."""
+        self.goes_on()
         return self._stop.wait(seconds)
+
+    def goes_on(self, text: str = "") -> None:
+        """Note that the turn made progress."""
+        self._turning.goes_on()
+
+    @property
+    def stands_still(self) -> str:
+        """For how long the current turn has made no progress; "" if that is not too long."""
+        return self._turning.stands_still
 
     @property
     def alive(self) -> bool:
@@ -63,6 +75,7 @@ class Reconciling:
 
     def _run(self) -> None:
         while not self._stop.wait(min(SOON_S, self._period) if self._soon else self._period):
+            self.goes_on()
             try:
                 self._reconcile()
             except PointsmanError as error:
@@ -71,6 +84,8 @@ class Reconciling:
                 self._fail(f"reconcile: {type(error).__name__}: {error}", defect=True)
             else:
                 self._done, self._failure, self._soon = self._clock(), "", False
+            finally:
+                self._turning.rests()
 
     def _fail(self, failure: str, defect: bool = False) -> None:
         # The traceback of a defect once, the failure itself every time.

@@ -1,5 +1,6 @@
 """A server in a thread of its own: start, failure to start, and stop."""
 
+import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
@@ -7,15 +8,19 @@ from typing import Self
 
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.serve.listen import Listen
+from pointsman.serve.turning import Turning
 
 _log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+"""Seconds between two signs that the loop of a server goes on."""
 
 
 class ThreadedServer(ABC):
     """Serves from `start` to `stop`, or while the `with` block lasts.
 
-    A subclass implements `_serve`, which runs in the thread: it calls `_ready` when connections are accepted, and
-    returns after `_end` was called and all work is done.
+    A subclass implements `_serve`, which runs in the thread: it calls `_ready` on its loop when connections are
+    accepted, and returns after `_end` was called and all work is done.
     """
 
     def __init__(self, name: str, listen: Listen, *, tls: bool, grace: float, option: str) -> None:
@@ -31,6 +36,7 @@ class ThreadedServer(ABC):
         self._listen, self._grace, self._option = listen, grace, option
         self._started, self._took = threading.Event(), False
         self._problem: BaseException | None = None
+        self._turning = Turning()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,6 +55,11 @@ class ThreadedServer(ABC):
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def stands_still(self) -> str:
+        """Why nobody is answered: for how long the loop has done nothing; "" if it goes on."""
+        return self._turning.stands_still
 
     def start(self) -> None:
         """Listen; returns when connections are accepted. Raises PointsmanError if the server cannot start."""
@@ -73,7 +84,12 @@ class ThreadedServer(ABC):
 
     def _ready(self) -> None:
         self._took = True
+        self._tick(asyncio.get_running_loop())
         self._started.set()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turning.goes_on()
+        loop.call_later(_TICK_S, self._tick, loop)
 
     def _run(self) -> None:
         try:
@@ -83,4 +99,5 @@ class ThreadedServer(ABC):
             if self._took:
                 _log.exception("%s: the server has ended", self._thread.name)
         finally:
+            self._turning.rests()
             self._started.set()

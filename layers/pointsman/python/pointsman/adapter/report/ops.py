@@ -27,14 +27,18 @@ def ops(
     retired: Callable[[], Iterable[Mapping[str, str]]] = tuple,
     ended: Callable[[], str] = str,
     failing: Callable[[], str] = str,
+    standing: Callable[[], str] = str,
 ) -> Starlette:
     """The application: `GET /healthz`, `/readyz`, `/metrics`, `/config_dump`, `/rejections`.
 
-    `/healthz` is 200 while the process works and no part of it has `ended`; otherwise 503, and the process exits by
-    itself. `/readyz` is 200 once there is something to serve, and stays 200 while the store is unavailable: then the
-    last known good is served, and `/metrics` shows its age. `/readyz` also shows what is `failing` and tried again,
-    still with 200, because sending the Envoys elsewhere would not help. `waiting_for` returns what is missing, "" if
-    nothing is. `ahead` are the Envoys with something newer than the adapter that the store has not confirmed or denied
+    `/healthz` is 200 while the process works, no part of it has `ended` and none is `standing` still; otherwise 503. If
+    one has ended, the process exits by itself; if one stands still, only a restart helps.
+
+    `/readyz` is 200 once there is something to serve, and stays 200 while the store is unavailable: then the last known
+    good is served, and `/metrics` shows its age. `/readyz` also shows what is `failing` and tried again, still with
+    200, because sending the Envoys elsewhere would not help. `waiting_for` returns what is missing, "" if nothing is.
+
+    `ahead` are the Envoys with something newer than the adapter that the store has not confirmed or denied
     yet; the others are served. `resets` is what went back with the store; `retired` the Envoys that fetch although
     their registration was deleted. Without `config_dump` neither it nor `/rejections` exists: they show what proxies
     get, which is not for everybody.
@@ -42,8 +46,9 @@ def ops(
     # Not coroutines: a follower that reads a slow store must not block the loop.
 
     def healthz(request: Request) -> Response:
-        dead = ended()
-        return _json({"alive": not dead, "ended": dead}, 503 if dead else 200)
+        dead, still = ended(), standing()
+        body = {"alive": not (dead or still), "ended": dead, "standing_still": still}
+        return _json(body, 200 if body["alive"] else 503)
 
     def readyz(request: Request) -> Response:
         missing, dead = waiting_for(), ended()
