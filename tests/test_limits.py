@@ -318,6 +318,7 @@ REACHED_BY = {
         "test_what_is_wrong_is_refused_by_entry_field_and_reason": [
             "model/failover_policy.py LONGEST_FAILBACK_MS MOST_HEALTHY",
         ],
+        "test_headers_have_limits": ["model/headers.py LONGEST_HEADER_BYTES MOST_HEADERS"],
     },
     "tests/model/test_event_limits.py": {
         "test_what_is_hostile_is_refused_soon_and_in_little_memory": [

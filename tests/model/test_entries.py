@@ -61,6 +61,24 @@ def test_what_is_wrong_is_refused_by_entry_field_and_reason(row: JSON) -> None:
     assert "\n" not in row["says"]
 
 
+def test_headers_have_limits() -> None:
+    def refusal(headers: JSON) -> str:
+        routes = [{"Destination": {"RequestHeaders": headers}}]
+        try:
+            parse_entry({"Kind": "service-router", "Name": "web", "Routes": routes})
+        except InvalidInput as error:
+            return error.problems[0].reason
+        return ""
+
+    assert refusal({"Add": {f"x-{i}": "" for i in range(101)}}) == "names 101 headers, 100 are the most"
+    assert refusal({"Remove": [f"x-{i}" for i in range(100)], "Set": {"x": "a" * 16_384}, "Add": {}}).startswith(
+        "names"
+    )
+    assert refusal({"Set": {"x": "a" * 16_384}}) == ""
+    assert refusal({"Set": {"x": "a" * 16_385}}).endswith("or more than 16384 bytes")
+    assert refusal({"Remove": ["x" * 16_385]}).endswith("is not the name of a header")
+
+
 @pytest.mark.parametrize("row", ACCEPTED, ids=lambda row: row["name"])
 def test_what_users_write_is_understood(row: JSON) -> None:
     entries = [parse_entry(document) for document in load_text(row["text"], f"entry.{row['ending']}")]

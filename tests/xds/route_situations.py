@@ -46,6 +46,16 @@ def weighted(**weights: int) -> JSON:
     return {"weighted_clusters": {"clusters": [{"name": cluster(k), "weight": v} for k, v in weights.items()]}}
 
 
+def added(name: str, value: str) -> JSON:
+    """A header beside one of that name."""
+    return {"header": {"key": name, "value": value}}
+
+
+def put(name: str, value: str) -> JSON:
+    """A header instead of one of that name."""
+    return added(name, value) | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
 _CATCH_ALL = {"match": {"prefix": "/"}, "route": {"cluster": cluster("web")}}
 
 SITUATIONS = [
@@ -160,6 +170,91 @@ SITUATIONS = [
                 }
             },
             {"retry_policy": {"num_retries": 3}},
+        ),
+    ),
+    Situation(
+        "retries in Envoy's own words, each once; a limit on silence",
+        destined(
+            {"RetryOn": ["5xx", "refused-stream", "5xx"], "RetryOnStatusCodes": [409]},
+            {"RetryOn": ["connect-failure"], "RetryOnConnectFailure": True},
+            {"IdleTimeout": "60s"},
+        ),
+        actions(
+            {
+                "retry_policy": {
+                    "retry_on": "5xx,refused-stream,retriable-status-codes",
+                    "retriable_status_codes": [409],
+                }
+            },
+            {"retry_policy": {"retry_on": "connect-failure"}},
+            {"idle_timeout": "60s"},
+        ),
+    ),
+    Situation(
+        "a path in any capitals",
+        matching({"PathExact": "/One", "CaseInsensitive": True}, {"PathPrefix": "/Two", "CaseInsensitive": True}),
+        to_api({"path": "/One", "case_sensitive": False}, {"prefix": "/Two", "case_sensitive": False}),
+    ),
+    Situation(
+        "a route adds headers, sets them and removes them, in both directions",
+        destined(
+            {
+                "RequestHeaders": {"Add": {"x-b": "1", "x-a": "2"}, "Set": {"x-c": "%PROTOCOL%"}, "Remove": ["x-d"]},
+                "ResponseHeaders": {"Remove": ["server"], "Set": {"x-e": "100%%"}},
+            }
+        ),
+        [
+            {
+                "match": {"prefix": "/x"},
+                "route": {"cluster": cluster("api")},
+                "request_headers_to_add": [added("x-a", "2"), added("x-b", "1"), put("x-c", "%PROTOCOL%")],
+                "request_headers_to_remove": ["x-d"],
+                "response_headers_to_add": [put("x-e", "100%%")],
+                "response_headers_to_remove": ["server"],
+            },
+            _CATCH_ALL,
+        ],
+    ),
+    Situation(
+        "splitters in a row change headers: of a request the inner one last, of a response the outer one",
+        [
+            *speaking("web", "api"),
+            splitter(
+                "web",
+                {
+                    "Weight": 100,
+                    "Service": "api",
+                    "RequestHeaders": {"Set": {"x-a": "outer", "x-b": "outer"}},
+                    "ResponseHeaders": {"Set": {"x-a": "outer"}},
+                },
+            ),
+            splitter(
+                "api",
+                {"Weight": 50, "ServiceSubset": "v1", "RequestHeaders": {"Set": {"x-a": "inner"}, "Remove": ["x-c"]}},
+                {"Weight": 50, "ServiceSubset": "v2", "ResponseHeaders": {"Set": {"x-a": "inner", "x-d": "inner"}}},
+            ),
+            resolver("api", "v1", "v2"),
+        ],
+        always(
+            {
+                "weighted_clusters": {
+                    "clusters": [
+                        {
+                            "name": cluster("v1.api"),
+                            "weight": 5000,
+                            "request_headers_to_add": [put("x-a", "inner"), put("x-b", "outer")],
+                            "request_headers_to_remove": ["x-c"],
+                            "response_headers_to_add": [put("x-a", "outer")],
+                        },
+                        {
+                            "name": cluster("v2.api"),
+                            "weight": 5000,
+                            "request_headers_to_add": [put("x-a", "outer"), put("x-b", "outer")],
+                            "response_headers_to_add": [put("x-a", "outer"), put("x-d", "inner")],
+                        },
+                    ]
+                }
+            }
         ),
     ),
     Situation(

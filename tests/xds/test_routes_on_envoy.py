@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pointsman.chain.graph import Chain, ResolverNode
 from pointsman.chain.plan import cluster_name
+from pointsman.model.headers import COMMANDS
 
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports
@@ -78,11 +79,23 @@ def parameter(name: str, **condition: Any) -> JSON:
 
 
 SHARES = {"big": 70.0, "middle": 25.0, "small": 5.0}
+VARIABLES = {f"x-variable-{number}": f"<%{name}%>" for number, name in enumerate(COMMANDS)}
 MESH: list[JSON] = [
     {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}},
     resolver("web", "v1", "v2", DefaultSubset="v1"),
     {**resolver("moved"), "Redirect": {"Service": "elsewhere", "Datacenter": "dc2"}},
-    splitter("split", *({"Weight": weight, "Service": name} for name, weight in SHARES.items())),
+    splitter(
+        "split",
+        *(
+            {
+                "Weight": weight,
+                "Service": name,
+                "RequestHeaders": {"Set": {"x-share": name}},
+                "ResponseHeaders": {"Add": {"x-share": name}},
+            }
+            for name, weight in SHARES.items()
+        ),
+    ),
     hashed(
         "sticky",
         {"Field": "header", "FieldValue": "x-user", "Terminal": True},
@@ -109,6 +122,19 @@ MESH: list[JSON] = [
         to("split", {"PathPrefix": "/split"}),
         to("sticky", {"PathPrefix": "/sticky"}),
         to("retried", {"PathPrefix": "/retried"}, NumRetries=2, RetryOnStatusCodes=[503]),
+        to("again", {"PathPrefix": "/again"}, NumRetries=2, RetryOn=["5xx", "reset"]),
+        to("idle", {"PathPrefix": "/idle"}, IdleTimeout="50ms"),
+        to("any-case", {"PathExact": "/Any/Case", "CaseInsensitive": True}, PrefixRewrite="/x"),
+        to(
+            "headed",
+            {"PathPrefix": "/headed"},
+            RequestHeaders={
+                "Add": {"x-two": "b"},
+                "Set": {"x-one": "b", "x-path": "%REQ(:PATH):4%", **VARIABLES},
+                "Remove": ["x-gone"],
+            },
+            ResponseHeaders={"Set": {"x-percent": "100%%"}, "Remove": ["x-envoy-upstream-service-time"]},
+        ),
         to("down", {"PathPrefix": "/down"}, NumRetries=3, RetryOnConnectFailure=True),
         to("slow", {"PathPrefix": "/slow"}, RequestTimeout="50ms"),
         to("absent", {"PathPrefix": "/absent"}),
@@ -187,6 +213,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], str, str]] = {
     "another value of a parameter": ("GET /?exact=2", {}, _DEFAULT, "/?exact=2"),
     "a parameter's expression": ("GET /?regex=b", {}, cluster("query-regex"), "/?regex=b"),
     "more than the parameter's expression": ("GET /?regex=bb", {}, _DEFAULT, "/?regex=bb"),
+    "a path in any capitals": ("GET /aNY/cASE", {}, cluster("any-case"), "/x"),
     "a method": ("PUT /write", {}, cluster("writing"), "/write"),
     "another method": ("GET /write", {}, _DEFAULT, "/write"),
     "a subset": ("GET /subset", {}, cluster("v2.web"), "/subset"),
@@ -220,9 +247,26 @@ def test_envoy_divides_requests_by_the_weights(mesh: Mesh) -> None:
 
 
 @pytest.mark.envoy
+def test_envoy_changes_headers_as_the_entries_say(mesh: Mesh) -> None:
+    answer = mesh.ask("GET /headed", {"x-one": "a", "x-two": "a", "x-gone": "1"})
+    received = answer.received
+    assert [received.get(name) for name in ("x-one", "x-two", "x-gone", "x-path")] == ["b", "b", None, "/hea"]
+    assert VARIABLES.keys() <= received.keys()
+    assert "<HTTP/1.1>" in received.values()
+    assert answer.headers["x-percent"] == "100%"
+    assert "x-envoy-upstream-service-time" not in answer.headers
+
+    divided = [mesh.ask("GET /split") for _ in range(5)]
+    assert all(each.by == cluster(each.headers["x-share"]) for each in divided)
+    assert all(each.received["x-share"] == each.headers["x-share"] for each in divided)
+
+
+@pytest.mark.envoy
 def test_envoy_retries_and_gives_up_as_the_entries_say(mesh: Mesh) -> None:
     statuses = {
         "as often as the route says": mesh.ask("GET /retried", {"x-fail-times": "2"}).status,
+        "on what else the route names": mesh.ask("GET /again", {"x-fail-times": "2"}).status,
+        "until it is silent for too long": mesh.ask("GET /idle", {"x-stall": "1"}).status,
         "no more often": mesh.ask("GET /retried", {"x-fail-times": "3"}).status,
         "not at all where no route says so": mesh.ask("GET /", {"x-fail-times": "1"}).status,
         "until its time is over": mesh.ask("GET /slow", {"x-stall": "1"}).status,
@@ -231,7 +275,7 @@ def test_envoy_retries_and_gives_up_as_the_entries_say(mesh: Mesh) -> None:
     }
     retries = f"cluster.{cluster('down')}.upstream_rq_retry"
 
-    assert list(statuses.values()) == [200, 503, 503, 504, 503, 503], statuses
+    assert list(statuses.values()) == [200, 200, 504, 503, 503, 504, 503, 503], statuses
     assert mesh.envoy.stats([retries]) == {retries: 3}
 
 

@@ -27,6 +27,7 @@ from pointsman.chain.graph import (
     ResolverNode,
     RouterNode,
     SplitterNode,
+    headers_of,
 )
 from pointsman.chain.rewriting import failover_targets, resolver_key, rewrite
 from pointsman.model.canonical import canonical, digest
@@ -195,7 +196,8 @@ class _Compiler:
             if node is None:
                 node = self.resolver_node(self.new_target(name, split.service_subset, split.namespace), place)
             splits.append((split.hundredths, node))
-        self.nodes[key] = SplitterNode(service.name, tuple(splits))
+        headers = headers_of((split.request_headers, split.response_headers) for split in splitter.splits)
+        self.nodes[key] = SplitterNode(service.name, tuple(splits), headers)
         return key
 
     def record_protocol(self, service: ServiceName, place: Place | None) -> None:

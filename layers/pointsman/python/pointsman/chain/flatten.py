@@ -2,10 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pointsman.chain.complaints import Place, circular_splitters
-from pointsman.chain.graph import ChainTarget, Node, ResolverNode, RouterNode, SplitterNode
+from pointsman.chain.graph import ChainTarget, Headers, Node, ResolverNode, RouterNode, SplitterNode, headers_of
 from pointsman.model.splitter import share
+
+if TYPE_CHECKING:
+    from pointsman.model.headers import HeaderModifiers
+
+Share = tuple[int, str, Headers]
 
 
 def flatten_splitters(nodes: Mapping[str, Node], start: str, namespace: str) -> dict[str, Node]:
@@ -18,14 +24,14 @@ def flatten_splitters(nodes: Mapping[str, Node], start: str, namespace: str) -> 
     for key in _innermost_first(nodes, start, namespace):
         node = flat[key]
         if isinstance(node, SplitterNode):
-            splits: list[tuple[int, str]] = []
-            for weight, following in node.splits:
+            shares: list[Share] = []
+            for weight, following, headers in node.shares():
                 inner = flat[following]
                 if isinstance(inner, SplitterNode):
-                    splits.extend((share(weight, part), last) for part, last in inner.splits)
+                    shares += [(share(weight, part), last, _both(headers, own)) for part, last, own in inner.shares()]
                 else:
-                    splits.append((weight, following))
-            flat[key] = replace(node, splits=_merged(splits))
+                    shares.append((weight, following, headers))
+            flat[key] = _merged(node, shares)
     return flat
 
 
@@ -74,12 +80,32 @@ def _innermost_first(nodes: Mapping[str, Node], start: str, namespace: str) -> l
     return list(done)
 
 
-def _merged(splits: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """The shares, added up by node: otherwise nested splitters that meet again would double with every level."""
-    shares: dict[str, int] = {}
-    for weight, key in splits:
-        shares[key] = shares.get(key, 0) + weight
-    return tuple((weight, key) for key, weight in shares.items())
+def _both(outer: Headers, inner: Headers) -> Headers:
+    """What becomes of headers on the way through two splitters: what happens later holds, to a request at the inner
+    one, to a response at the outer one."""
+    (request, response), (own_request, own_response) = outer, inner
+    return _one_after(request, own_request), _one_after(own_response, response)
+
+
+def _one_after(first: "HeaderModifiers | None", then: "HeaderModifiers | None") -> "HeaderModifiers | None":
+    return first.merged(then) if first and then else first or then
+
+
+def _merged(node: SplitterNode, shares: list[Share]) -> SplitterNode:
+    """`node` with these shares, added up by node and headers: otherwise nested splitters that meet again would double
+    with every level."""
+    added: list[Share] = []
+    places: dict[str, list[int]] = {}
+    for weight, key, headers in shares:
+        for place in places.setdefault(key, []):
+            if added[place][2] == headers:
+                added[place] = (added[place][0] + weight, key, headers)
+                break
+        else:
+            places[key].append(len(added))
+            added.append((weight, key, headers))
+    splits = tuple((weight, key) for weight, key, _ in added)
+    return replace(node, splits=splits, headers=headers_of(each for _, _, each in added))
 
 
 def _next_nodes(node: Node) -> list[str]:

@@ -1,6 +1,6 @@
 """A compiled discovery chain, as a value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from pointsman.model.policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
     from pointsman.model.entries import EntryKey, Mode
+    from pointsman.model.headers import HeaderModifiers
     from pointsman.model.resolver import LoadBalancer
     from pointsman.model.router import Route
 
@@ -83,12 +84,28 @@ class ResolverNode:
     policy_of: str = ""
 
 
+Headers = tuple["HeaderModifiers | None", "HeaderModifiers | None"]
+"""What becomes of the headers of requests, and of those of responses."""
+
+NO_HEADERS: Headers = (None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class SplitterNode:
-    """Shares in hundredths of a percent, each with the key of the node that gets it."""
+    """Shares in hundredths of a percent, each with the key of the node that gets it.
+
+    `headers` says for each share what becomes of the headers of its requests and responses; it is empty if no share
+    changes any.
+    """
 
     name: str
     splits: tuple[tuple[int, str], ...]
+    headers: tuple[Headers, ...] = ()
+
+    def shares(self) -> list[tuple[int, str, Headers]]:
+        """Each share with its headers."""
+        headers = self.headers or (NO_HEADERS,) * len(self.splits)
+        return [(weight, key, each) for (weight, key), each in zip(self.splits, headers, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,12 @@ class RouterNode:
 
     name: str
     routes: "tuple[tuple[Route, str], ...]"
+
+
+def headers_of(shares: Iterable[Headers]) -> tuple[Headers, ...]:
+    """The headers of all shares of a splitter node; empty if no share changes any."""
+    found = tuple(shares)
+    return found if any(each != NO_HEADERS for each in found) else ()
 
 
 Node = ResolverNode | SplitterNode | RouterNode

@@ -30,7 +30,7 @@ _REASONS = {
     "model_type": "must be a mapping",
     "string_type": "must be a string",
 }
-_MAPS = frozenset(("Subsets", "subsets", "Failover", "failover", "Meta", "meta"))
+_MAPS = frozenset(("Subsets", "Failover", "Meta", "Add", "Set"))
 """Fields whose keys the user chooses."""
 
 _LONGEST_INPUT = 80

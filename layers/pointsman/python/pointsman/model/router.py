@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from pointsman.model.complaints import shown
 from pointsman.model.duration import Nanoseconds
+from pointsman.model.headers import HeaderModifiers, header_problems
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.owner import Owned
 from pointsman.model.regex import RegexError, instructions
@@ -22,6 +23,24 @@ MOST_ROUTE_INSTRUCTIONS: Final = 100_000
 
 _REFUSED_INSTRUCTIONS: Final = 10_000
 """The most that it costs to find that an expression is invalid, in instructions."""
+
+
+RetryCondition = Literal[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+]
+"""On what Envoy tries a request again, in its own words."""
 
 
 class HeaderMatch(Shape):
@@ -54,6 +73,7 @@ class HTTPMatch(Shape):
     header: list[HeaderMatch] = []
     query_param: list[QueryMatch] = []
     methods: list[str] = []
+    case_insensitive: bool = False
 
     @field_validator("methods")
     @classmethod
@@ -77,6 +97,8 @@ class HTTPMatch(Shape):
         given = [name for name, value in paths.items() if value]
         if len(given) > 1:
             yield at, f"{', '.join(given)} exclude each other; give at most one"
+        if self.case_insensitive and self.path_regex:
+            yield f"{at}.CaseInsensitive", "needs PathExact or PathPrefix; an expression begins with (?i) instead"
         for name in ("PathExact", "PathPrefix"):
             if paths[name] and not paths[name].startswith("/"):
                 yield f"{at}.{name}", f'"{paths[name]}" does not start with "/"'
@@ -116,9 +138,13 @@ class Destination(Shape):
     namespace: str = ""
     prefix_rewrite: str = ""
     request_timeout: Nanoseconds = 0
+    idle_timeout: Nanoseconds = 0
     num_retries: Whole = Field(default=0, ge=0, le=2**32 - 1)
     retry_on_connect_failure: bool = False
+    retry_on: list[RetryCondition] = []
     retry_on_status_codes: list[Whole] = []
+    request_headers: Annotated[HeaderModifiers | None, Block] = None
+    response_headers: Annotated[HeaderModifiers | None, Block] = None
 
 
 class Route(Shape):
@@ -162,8 +188,10 @@ class ServiceRouter(Owned):
                     yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the route's match"
                 if not is_plain_text(route.destination.prefix_rewrite):
                     yield f"{at}.PrefixRewrite", "has a character that no path has"
-                if route.destination.request_timeout < 0:
-                    yield f"{at}.RequestTimeout", "must not be negative"
+                for field in ("request_timeout", "idle_timeout"):
+                    if getattr(route.destination, field) < 0:
+                        yield f"{at}.{camel(field)}", "must not be negative"
+                yield from header_problems(at, route.destination)
                 for j, code in enumerate(route.destination.retry_on_status_codes):
                     if not 100 <= code <= 599:
                         yield f"{at}.RetryOnStatusCodes[{j}]", f"{code} is not an HTTP status (100 to 599)"

@@ -4,14 +4,15 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from math import floor
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pointsman.model.headers import HeaderModifiers, header_problems
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint
-from pointsman.model.shape import InNamespace, Number, Shape, StringMap
+from pointsman.model.shape import Block, InNamespace, Number, Shape, StringMap
 
 
 def scaled(percent: float) -> int:
@@ -37,6 +38,8 @@ class Split(Shape):
     service: str = ""
     service_subset: str = ""
     namespace: str = ""
+    request_headers: Annotated[HeaderModifiers | None, Block] = None
+    response_headers: Annotated[HeaderModifiers | None, Block] = None
 
     @property
     def hundredths(self) -> int:
@@ -60,6 +63,7 @@ class ServiceSplitter(Owned):
             return
         seen: dict[tuple[str, str, str], int] = {}
         for i, split in enumerate(self.splits):
+            yield from header_problems(f"Splits[{i}]", split)
             service, namespace = split.service or self.name, split.namespace or self.namespace
             destination = (service, split.service_subset, namespace)
             if destination in seen:

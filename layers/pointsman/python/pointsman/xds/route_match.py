@@ -26,6 +26,8 @@ def route_match(match: Match | None) -> RouteMatch:
     if http is None:
         return every_request()
     out = _path(http)
+    if http.case_insensitive:
+        out.case_sensitive.value = False
     out.headers.extend(_header(each) for each in http.header)
     if http.methods:
         any_of = "|".join(re.escape(each) for each in http.methods)

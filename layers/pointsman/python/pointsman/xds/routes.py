@@ -3,8 +3,10 @@
 The mapping is Consul's (agent/xds/routes.go and the pages of service-router, service-splitter and service-resolver).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     RetryPolicy,
     Route,
@@ -16,9 +18,10 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from pointsman.chain.graph import Chain, ResolverNode, RouterNode, SplitterNode
+from pointsman.chain.graph import NO_HEADERS, Chain, Headers, ResolverNode, RouterNode, SplitterNode
 from pointsman.chain.plan import cluster_name
 from pointsman.model.errors import PointsmanError
+from pointsman.model.headers import HeaderModifiers
 from pointsman.model.resolver import HashPolicy
 from pointsman.model.router import Destination
 from pointsman.xds.pack import milliseconds
@@ -39,7 +42,12 @@ def route_configuration(chain: Chain, name: str, trust_domain: str) -> RouteConf
     start = chain.nodes[chain.start]
     if isinstance(start, RouterNode):
         routes = [
-            Route(match=route_match(route.match), route=_destined(chain, key, trust_domain, route.destination))
+            _headed(
+                Route(match=route_match(route.match), route=_destined(chain, key, trust_domain, route.destination)),
+                (route.destination.request_headers, route.destination.response_headers)
+                if route.destination
+                else NO_HEADERS,
+            )
             for route, key in start.routes
         ]
     else:
@@ -63,7 +71,10 @@ def _destined(chain: Chain, key: str, trust_domain: str, destination: Destinatio
     action.prefix_rewrite = destination.prefix_rewrite
     if destination.request_timeout:
         action.timeout.CopyFrom(_timeout(destination.request_timeout))
-    if destination.num_retries or destination.retry_on_connect_failure or destination.retry_on_status_codes:
+    if destination.idle_timeout:
+        action.idle_timeout.CopyFrom(_timeout(destination.idle_timeout))
+    retries = destination.retry_on or destination.retry_on_connect_failure or destination.retry_on_status_codes
+    if destination.num_retries or retries:
         action.retry_policy.CopyFrom(_retry_policy(destination))
     return action
 
@@ -78,17 +89,45 @@ def _action(chain: Chain, key: str, trust_domain: str) -> RouteAction:
         return RouteAction(cluster=cluster_name(chain, node, trust_domain), hash_policy=_hash_policies([node]))
     if not isinstance(node, SplitterNode):
         raise PointsmanError(f'discovery chain "{chain.service.name}": {key} cannot be where a route leads')
-    shares = [(weight, _resolver(chain, following)) for weight, following in node.splits]
+    shares = [(weight, _resolver(chain, following), headers) for weight, following, headers in node.shares()]
     clusters = [
-        WeightedCluster.ClusterWeight(
-            name=cluster_name(chain, resolver, trust_domain), weight=UInt32Value(value=weight)
+        _headed(
+            WeightedCluster.ClusterWeight(
+                name=cluster_name(chain, resolver, trust_domain), weight=UInt32Value(value=weight)
+            ),
+            headers,
         )
-        for weight, resolver in shares
+        for weight, resolver, headers in shares
     ]
     return RouteAction(
         weighted_clusters=WeightedCluster(clusters=clusters),
-        hash_policy=_hash_policies(resolver for _, resolver in shares),
+        hash_policy=_hash_policies(resolver for _, resolver, _ in shares),
     )
+
+
+_Headed = TypeVar("_Headed", Route, WeightedCluster.ClusterWeight)
+
+
+def _headed(part: _Headed, headers: Headers) -> _Headed:
+    """`part`, with what becomes of the headers of its requests and responses, in the order of their names."""
+    request, response = headers
+    if request:
+        part.request_headers_to_add.extend(_added(request))
+        part.request_headers_to_remove.extend(request.remove)
+    if response:
+        part.response_headers_to_add.extend(_added(response))
+        part.response_headers_to_remove.extend(response.remove)
+    return part
+
+
+def _added(modifiers: HeaderModifiers) -> Iterator[HeaderValueOption]:
+    actions = HeaderValueOption.HeaderAppendAction
+    for values, action in (
+        (modifiers.add, actions.APPEND_IF_EXISTS_OR_ADD),
+        (modifiers.set, actions.OVERWRITE_IF_EXISTS_OR_ADD),
+    ):
+        for name, value in sorted(values.items()):
+            yield HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
 
 
 def _resolver(chain: Chain, key: str) -> ResolverNode:
@@ -100,8 +139,8 @@ def _resolver(chain: Chain, key: str) -> ResolverNode:
 
 def _retry_policy(destination: Destination) -> RetryPolicy:
     """Retries on the named conditions, on none if none is named; once without a number."""
-    conditions = []
-    if destination.retry_on_connect_failure:
+    conditions: list[str] = list(dict.fromkeys(destination.retry_on))
+    if destination.retry_on_connect_failure and "connect-failure" not in conditions:
         conditions.append("connect-failure")
     if destination.retry_on_status_codes:
         conditions.append("retriable-status-codes")
