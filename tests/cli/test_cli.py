@@ -245,7 +245,7 @@ def test_a_service_or_datacenter_that_nothing_names_is_a_typing_error(
     for wrong, said in {
         ("explain", "nosuch", "--dc", "dc1"): 'service "nosuch": no entry, registration or health event names "nosuch"',
         ("explain", "s2", "--dc", "dc9"): 'explain: --dc: no entry, registration or health event names "dc9"',
-        ("status", "--dc", "dc9"): 'status: --dc: no entry, registration or health event names "dc9"',
+        ("status", "--dc", "dc9"): 'status: dc: no entry, registration or health event names "dc9"',
     }.items():
         capsys.readouterr()
         assert run([*wrong]) == 1

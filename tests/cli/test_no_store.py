@@ -49,7 +49,7 @@ REFUSE: dict[str, list[str]] = {
 MAKE = {"apply", "up"}
 
 
-def _commands(name: str, command: click.Command) -> dict[str, click.Command]:
+def commands_of(name: str, command: click.Command) -> dict[str, click.Command]:
     if not isinstance(command, click.Group):
         return {name: command}
     context = click.Context(command)
@@ -57,13 +57,13 @@ def _commands(name: str, command: click.Command) -> dict[str, click.Command]:
     for below in command.list_commands(context):
         found = command.get_command(context, below)
         assert found is not None
-        out |= _commands(f"{name} {below}".strip(), found)
+        out |= commands_of(f"{name} {below}".strip(), found)
     return out
 
 
 def test_every_command_on_a_store_has_its_place_in_one_of_the_tables() -> None:
     with_store = {
-        name for name, command in _commands("", group).items() if any(each.name == "store" for each in command.params)
+        name for name, command in commands_of("", group).items() if any(each.name == "store" for each in command.params)
     }
     assert with_store == set(REFUSE) | MAKE
 

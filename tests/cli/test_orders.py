@@ -121,7 +121,7 @@ def test_a_freeze_of_everything_or_of_a_service(typed: Typed) -> None:
         (["drain", "dc9", "--for", "1h", *WHY], 1, "drain dc9: no registered sidecar has a cluster that this is about"),
         (["pin", "s2", "--for", "1h", *WHY], 2, "--to"),
         (["pin", "s2", "--to", "dc3", "--for", "1h", *WHY], 1, "it has no target in dc3"),
-        (["end", "d-7"], 1, "order d-7: is not there; in force: none"),
+        (["end", "d-7"], 1, "order d-7: is not there; `pointsman orders` shows those in force"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else None,
 )

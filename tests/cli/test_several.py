@@ -13,7 +13,7 @@ from pointsman.cli.everywhere import MOST_URLS
 from pointsman.cli.main import run
 
 from tests.fleet.control_plane import Pointsman
-from tests.pipeline.meshes import resolver, sidecar
+from tests.pipeline.meshes import instance, resolver, sidecar
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -71,6 +71,9 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
     assert err.splitlines()[-1] == "pointsman: nothing was written anywhere"
     assert typed("apply", "--url", a, "--owner", "team-b", taken)[0] == 0
 
+    code, out, err = typed("doctor", *to_all)
+    assert (code, err) == (1, "")
+    assert f"reachable: {c}: {c} cannot be reached" in out
     planes[2].start()
     assert typed("apply", *to_all, "--dry-run", mesh)[1].splitlines() == [
         f"{a}: valid: 2 documents, no change; nothing was written",
@@ -84,6 +87,37 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
         "nothing to change",
         "2 documents, 1 snapshot published",
     ]
+
+    assert typed("apply", "--url", c, "--owner", "team-b", taken)[0] == 0
+    code, out, err = typed("doctor", *to_all)
+    assert (code, out.splitlines()[-1]) == (0, "they agree")
+
+    order = ["--for", "1h", "--reason", "works", "--force"]
+    code, out, err = typed("pin", "s2", "--to", "dc2", *to_all, *order)
+    assert (code, [line for line in out.splitlines() if line in (f"{url}:" for url in urls)]) == (
+        0,
+        [f"{u}:" for u in urls],
+    )
+    assert typed("doctor", *to_all)[1].splitlines()[-1] == "they agree"
+
+    told = {"Source": "agent/h1", "Index": 1, "Datacenter": "dc1", "Service": "s2", "Instances": [instance("s2")]}
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"detail-type": "Service Health Changed", "detail": told}))
+    assert typed("emit", "--url", a, str(event))[0] == 0
+    assert typed("drain", "dc2", "--url", b, *order)[0] == 0
+    assert typed("apply", "--url", c, document("more.json", resolver("s2", ConnectTimeout="3s")))[0] == 0
+    code, out, err = typed("doctor", *to_all, "--json")
+    assert (code, err) == (1, "")
+    findings = json.loads(out)["findings"]
+    assert [(each["what"], each["where"]) for each in findings] == [
+        ("config", "service-resolver default/s2"),
+        ("orders", "drain dc dc2"),
+        ("sources", "agent/h1 of dc1"),
+    ]
+    assert findings[0]["says"].endswith(f" at {a}, {b}; {findings[0]['says'].split('; ')[1].split(' ')[0]} at {c}")
+    assert findings[1]["says"].startswith(f"missing at {a}, {c}; until ")
+    assert findings[2]["says"] == f"1 of 1 services at {a}; missing at {b}, {c}"
+    assert all(each["do"] for each in findings)
 
 
 def test_so_many_control_planes_are_asked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,5 +133,5 @@ def test_so_many_differences_are_named_and_the_others_counted() -> None:
     nothing = Seen("a", [], {"in_force": []}, [], {})
     much = replace(nothing, url="b", config=[resolver(f"s{number}") for number in range(MOST_DIFFERENCES + 3)])
     *named, last = compare([nothing, much])
-    assert {(each.check, each.what.partition(" ")[0]) for each in named} == {("config", "missing")}
-    assert (len(named), last.thing) == (MOST_DIFFERENCES, "3 more")
+    assert {(each.what, each.says.partition(" ")[0]) for each in named} == {("config", "missing")}
+    assert (len(named), last.where) == (MOST_DIFFERENCES, "3 more")

@@ -9,6 +9,7 @@ from pointsman.model.orders import Orders, ended_json, order_json
 from pointsman.model.wishes import MOST_BYTES, read_wish
 from pointsman.pipeline.give import EndedOrders, Given, Refused, end, give
 from pointsman.pipeline.orders import read_orders_object
+from pointsman.pipeline.settle import Settled
 from pointsman.store import keys
 
 
@@ -50,9 +51,14 @@ def given_body(done: Given, dry_run: bool) -> dict[str, Any]:
         "order": order_json(done.order),
         "dry_run": dry_run,
         "effects": [each.json() for each in done.evaluation.effects],
-        "moved": len(done.settled.moved),
-        "failed": done.settled.failures(),
+        **_settled(done.settled),
     }
+
+
+def _settled(settled: Settled) -> dict[str, Any]:
+    """How many snapshots moved, what `failed`, and `warnings` if there are some."""
+    found: dict[str, Any] = {"moved": len(settled.moved), "failed": settled.failures()}
+    return found | ({"warnings": list(settled.warnings)} if settled.warnings else {})
 
 
 def end_order(api: Api, request: Request) -> Answer:
@@ -72,6 +78,5 @@ def ended_body(id_: str, done: EndedOrders) -> dict[str, Any]:
     return {
         "id": id_,
         "ended": bool(done.orders),
-        "moved": len(done.settled.moved),
-        "failed": done.settled.failures(),
+        **_settled(done.settled),
     }

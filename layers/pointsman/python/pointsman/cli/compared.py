@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from pointsman.model.canonical import canonical, digest
+from pointsman.model.findings import Finding, Severity
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import is_registration, parse_registration
 
@@ -14,37 +14,6 @@ MOST_DIFFERENCES = 50
 
 _SHOWN = 12
 """Characters of a digest for people."""
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    """Traffic may go the wrong way, now or when something fails."""
-
-    WARNING = "warning"
-    """Something to look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong with `thing`, and what to do about it."""
-
-    check: str
-    severity: Severity
-    thing: str
-    what: str
-    cure: str
-
-    def json(self) -> dict[str, str]:
-        """As plain JSON values."""
-        return {
-            "check": self.check,
-            "severity": self.severity.value,
-            "thing": self.thing,
-            "what": self.what,
-            "cure": self.cure,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +49,6 @@ def trust_domains(seen: Sequence[Seen]) -> Iterator[Finding]:
     cure = "it is fixed by a store's first write; make the store of the wrong one anew, with --trust-domain"
     yield from _differing(
         "trust-domain",
-        Severity.ERROR,
         {each.url: {"the trust domain": str(each.status.get("trust_domain") or "-")} for each in seen},
         cure,
     )
@@ -90,7 +58,7 @@ def configs(seen: Sequence[Seen]) -> Iterator[Finding]:
     """Control planes of one mesh have the same config entries and registrations."""
     cure = "write it to all: pointsman apply --url ... FILE; or delete it where it should not be: pointsman delete"
     found = {each.url: {name: each_[:_SHOWN] for name, each_ in each.documents.items()} for each in seen}
-    yield from _differing("config", Severity.ERROR, found, cure)
+    yield from _differing("config", found, cure)
 
 
 def orders(seen: Sequence[Seen]) -> Iterator[Finding]:
@@ -99,7 +67,7 @@ def orders(seen: Sequence[Seen]) -> Iterator[Finding]:
     found = {
         each.url: {_subject(order): f"until {order['until']}" for order in each.orders["in_force"]} for each in seen
     }
-    yield from _differing("orders", Severity.ERROR, found, cure)
+    yield from _differing("orders", found, cure)
 
 
 def sources(seen: Sequence[Seen]) -> Iterator[Finding]:
@@ -109,7 +77,7 @@ def sources(seen: Sequence[Seen]) -> Iterator[Finding]:
         each.url: {f"{source['source']} of {source['datacenter']}": _told(source) for source in each.sources}
         for each in seen
     }
-    yield from _differing("sources", Severity.WARNING, found, cure)
+    yield from _differing("sources", found, cure)
 
 
 CHECKS: tuple[Callable[[Sequence[Seen]], Iterator[Finding]], ...] = (trust_domains, configs, orders, sources)
@@ -132,7 +100,7 @@ def _told(source: Mapping[str, Any]) -> str:
     return f"{source['instances']} of {len(source['catalogs'])} services{silent}"
 
 
-def _differing(check: str, severity: Severity, found: Mapping[str, Mapping[str, str]], cure: str) -> Iterator[Finding]:
+def _differing(check: str, found: Mapping[str, Mapping[str, str]], cure: str) -> Iterator[Finding]:
     """A finding for each thing that is not the same everywhere: `found` has what it is, by URL."""
     names = sorted({name for each in found.values() for name in each})
     differing = [name for name in names if len({each.get(name) for each in found.values()}) > 1]
@@ -141,6 +109,6 @@ def _differing(check: str, severity: Severity, found: Mapping[str, Mapping[str, 
         for url, each in found.items():
             by_value.setdefault(each.get(name, "missing"), []).append(url)
         what = "; ".join(f"{value} at {', '.join(urls)}" for value, urls in by_value.items())
-        yield Finding(check, severity, name, what, cure)
+        yield Finding(check, Severity.WARNING, name, what, cure)
     if (more := len(differing) - MOST_DIFFERENCES) > 0:
-        yield Finding(check, severity, f"{more} more", "differ as well", cure)
+        yield Finding(check, Severity.WARNING, f"{more} more", "differ as well", cure)

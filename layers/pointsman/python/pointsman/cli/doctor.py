@@ -7,10 +7,11 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.compared import Finding, Seen, Severity, compare
+from pointsman.cli.compared import Seen, compare
 from pointsman.cli.everywhere import ask_all
 from pointsman.cli.place import Place, place_options
 from pointsman.cli.remote import Remote
+from pointsman.model.findings import Finding, Severity
 from pointsman.model.words import counted
 
 
@@ -32,7 +33,7 @@ def doctor(place: Place, as_json: bool) -> int:
     outcomes = ask_all(place.remotes, _look)
     seen = [each.told for each in outcomes if each.error is None]
     findings = [
-        Finding("reachable", Severity.ERROR, each.url, str(each.error), "start it, or give what lets you in")
+        Finding("reachable", Severity.WARNING, each.url, str(each.error), "start it, or give what lets you in")
         for each in outcomes
         if each.error is not None
     ]
@@ -68,8 +69,6 @@ def _look(remote: Remote) -> Seen:
 
 
 def _show(finding: Finding) -> None:
-    color = "red" if finding.severity is Severity.ERROR else "yellow"
-    label = click.style(f"{finding.severity}:", fg=color)
-    on_terminal = None if sys.stdout.isatty() else False
-    click.echo(f"{label} {finding.check}: {finding.thing}: {finding.what}", color=on_terminal)
-    click.echo(f"    {finding.cure}")
+    line = click.style(f"{finding.what}: {finding.where}: {finding.says}", fg="red")
+    click.echo(line, color=None if sys.stdout.isatty() else False)
+    click.echo(f"    {finding.do}")

@@ -57,7 +57,9 @@ def drill(
       pointsman drill s2 --dc dc1 --store pointsman.db --for 90s --json
     """
     with engine_on(store, writes=True, notices=notices) as engine:
-        wish = Wish(subject_of(target, dc, namespace), read_end(engine, for_, until), checked_reason(reason), who())
+        wish = Wish(
+            subject_of(target, dc, namespace), read_end(engine.now(), for_, until), checked_reason(reason), who()
+        )
         doing = Drill(engine, wish, force=force)
         stop = stop_on_signals()
         try:

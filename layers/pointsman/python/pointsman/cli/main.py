@@ -17,6 +17,7 @@ _COMMANDS = {
     "config": ("generations", "config"),
     "delete": ("config", "delete"),
     "diff": ("generations", "diff"),
+    "doctor": ("doctor", "doctor"),
     "drain": ("orders", "drain"),
     "drill": ("drill", "drill"),
     "emit": ("emit", "emit"),

@@ -102,6 +102,23 @@ class Effect:
         }
 
 
+def read_effect(body: Mapping[str, Any]) -> Effect:
+    """The effect that `Effect.json` wrote, without what that leaves out: the key of the plan, and what was ready."""
+    return Effect(
+        service=ServiceName(body["namespace"], body["service"]),
+        datacenter=body["datacenter"],
+        cluster=body["cluster"],
+        plan_key="",
+        before=body["before"],
+        after=body["after"],
+        weight_before=body["weight_before"],
+        weight_after=body["weight_after"],
+        nowhere=body["nowhere"],
+        was_nowhere=body["was_nowhere"],
+        objection=body["objection"],
+    )
+
+
 def concerns(subject: Subject, plan: SidecarPlan) -> bool:
     """Whether an order about `subject` is about the cluster of `plan`, also if that has no choice."""
     primary = plan.targets[0].target.name

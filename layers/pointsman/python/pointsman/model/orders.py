@@ -345,8 +345,8 @@ def ended_json(each: Ended) -> Body:
 def read_orders(body: object) -> Orders:
     """The orders that `orders_json` wrote. Raises Damaged or NewerSchema for anything else."""
     body = check_kind(body, Kind.ORDERS)
-    found = [_order(each) for each in _objects(body, "in_force")]
-    past = [Ended(_order(each), text(each, "ended"), text(each, "ended_by")) for each in _objects(body, "ended")]
+    found = [read_order(each) for each in _objects(body, "in_force")]
+    past = [read_ended(each) for each in _objects(body, "ended")]
     return Orders(
         number(body, "revision"),
         {each.subject.scope: each for each in found},
@@ -365,7 +365,8 @@ def _objects(body: Body, name: str) -> list[Body]:
             raise Damaged(f"its {name} are {shown(other)}, which is not a list")
 
 
-def _order(body: Body) -> Order:
+def read_order(body: Body) -> Order:
+    """The order that `order_json` wrote. Raises Damaged for anything else."""
     return Order(
         id=text(body, "id"),
         subject=_subject(body),
@@ -377,6 +378,11 @@ def _order(body: Body) -> Order:
         frozen=text(body, "frozen"),
         revision=number(body, "revision"),
     )
+
+
+def read_ended(body: Body) -> Ended:
+    """The order that is over, as `ended_json` wrote it. Raises Damaged for anything else."""
+    return Ended(read_order(body), text(body, "ended"), text(body, "ended_by"))
 
 
 def _subject(body: Body) -> Subject:
