@@ -24,6 +24,7 @@ from pointsman.agent.probe import Prober
 from pointsman.agent.statement import Host
 from pointsman.agent.ttl import MOST_BODY_BYTES, application
 from pointsman.model.errors import InvalidInput, PointsmanError
+from pointsman.serve.supervisor import Supervisor
 
 HOST = Host("dc1", "h1", "127.0.0.1", 30_000_000_000)
 
@@ -173,7 +174,7 @@ def test_a_part_that_ends_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(agent, "_state_changed", lambda: 1 // 0)
         monkeypatch.setattr(of_agent, "REREAD_S", 0.01)
         try:
-            await agent.run()
+            await agent.run(Supervisor())
         finally:
             await prober.close()
 
@@ -200,7 +201,7 @@ def test_what_is_gone_is_said_and_then_forgotten(monkeypatch: pytest.MonkeyPatch
         prober = Prober()
         agent = Agent(settings, {"place": Hears()}, prober, lambda text: None)
         assert agent.heard("x", "passing", "fine")
-        running = asyncio.create_task(agent.run())
+        running = asyncio.create_task(agent.run(Supervisor()))
         while agent.definitions is of_web or agent._said:
             await asyncio.sleep(0.01)
         running.cancel()

@@ -14,11 +14,13 @@ from pointsman.agent.definition import Definitions, read_definitions
 from pointsman.agent.registered import Registered
 from pointsman.agent.registrar import FIRST_PAUSE_S, LONGEST_PAUSE_S, Registrar
 from pointsman.agent.registrations import registrations
-from pointsman.agent.statement import Host
+from pointsman.agent.sender import HttpSender
+from pointsman.agent.statement import Host, nothing
 from pointsman.api.request import Api, Request
 from pointsman.api.routes import answer
 from pointsman.model.errors import PointsmanError
 from pointsman.model.grants import EVERYTHING, Grant, Role
+from pointsman.pipeline.recover import recover
 
 from tests.pipeline.fresh import config_in
 from tests.pipeline.meshes import resolver, sidecar
@@ -208,6 +210,35 @@ def test_what_cannot_be_sent_waits_and_rights_are_found_when_they_are_there(
     host.look()
     assert [line.split(": ", 1)[1] for line in host.said if f"registered {WEB}" in line]
     assert 'may not register "gateway/gateway-1"' in host.said[-1]
+
+
+def test_a_store_that_was_restored_is_told_everything_again(control_plane: ControlPlane) -> None:
+    host, wanted = HostOfWeb(control_plane, 1), list[str]()
+    host.settle()
+
+    class Agent:
+        def overtaken(self, index: int) -> None:
+            wanted.append(str(index))
+
+        def all_again(self, why: str) -> None:
+            wanted.append(why)
+
+    sender = HttpSender(control_plane, Agent(), host.said.append)
+
+    def say(index: int) -> None:
+        asyncio.run(sender.send(nothing(host.host, "web", index)))
+
+    copied = dict(control_plane.place.objects.objects)
+    for index in (1, 2):
+        say(index)
+    assert wanted == []
+    control_plane.place.objects.objects = copied
+    recover(control_plane.place.engine)
+    for index in (3, 4):
+        say(index)
+    assert wanted == ["http://127.0.0.1:1 has another store, or one that went back"]
+    say(2)
+    assert wanted[1:] == [], "what says the same is not stale"
 
 
 def test_a_file_of_what_was_registered_that_cannot_be_read_counts_as_empty(

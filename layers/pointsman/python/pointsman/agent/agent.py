@@ -103,11 +103,15 @@ class Agent:
         """By control plane, why what is said waits; none where it is taken."""
         return {each.place: each.problem for each in self._outboxes if each.problem}
 
-    def stale(self, index: int) -> None:
+    def overtaken(self, index: int) -> None:
         """A control plane knows of something newer than what was said: count on from its `index`, and state everything
         again."""
-        self._report(f"a control plane has heard of {self._settings.host.source} with index {index}: all is said again")
         self._settings.counter.rise(index)
+        self.all_again(f"a control plane has heard of {self._settings.host.source} with index {index}")
+
+    def all_again(self, why: str) -> None:
+        """State everything again, at most every BETWEEN_STATEMENTS_S."""
+        self._report(f"{why}: all is said again")
         self._restate = True
 
     def heard(self, check: str, status: Status, output: str) -> bool:

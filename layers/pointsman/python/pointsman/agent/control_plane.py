@@ -1,7 +1,7 @@
 """One control plane over HTTP: `pointsman up`, or the URL of a stack."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 import orjson
@@ -14,6 +14,15 @@ PATIENCE_S: Final = 30.0
 """Seconds to wait for an answer."""
 MOST_ANSWER_BYTES: Final = 1024 * 1024
 """Bytes of an answer."""
+
+
+class Place(Protocol):
+    """Where a control plane is asked."""
+
+    url: str
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """The status and the answer. Raises PointsmanError if there is none."""
 
 
 class ControlPlane:

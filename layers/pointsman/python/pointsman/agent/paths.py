@@ -4,9 +4,9 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from pointsman.agent.control_plane import refusal
+from pointsman.agent.control_plane import Place, refusal
 from pointsman.agent.definition import SECOND, Check, CheckDefinition, Connect, Definitions, ServiceDefinition
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.names import GATEWAY_PATHS, is_ip, is_label
@@ -89,18 +89,12 @@ def _probe(gateway: Gateway, name: str, probing: Probing) -> CheckDefinition:
     )
 
 
-class _Place(Protocol):
-    url: str
-
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]: ...
-
-
 class KnownGateways:
     """The gateways of other datacenters than `datacenter`: those that are `named`, and those that control planes know,
     which are asked again and again."""
 
     def __init__(
-        self, datacenter: str, named: Iterable[Gateway], places: Sequence[_Place], report: Callable[[str], None]
+        self, datacenter: str, named: Iterable[Gateway], places: Sequence[Place], report: Callable[[str], None]
     ) -> None:
         self._datacenter, self._named, self._places, self._report = datacenter, frozenset(named), places, report
         self._told: dict[str, frozenset[Gateway]] = {}

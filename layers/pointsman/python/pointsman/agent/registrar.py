@@ -8,10 +8,10 @@ is still there, writes what is missing, and tells people of what is different.
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote
 
-from pointsman.agent.control_plane import refusal
+from pointsman.agent.control_plane import Place, refusal
 from pointsman.agent.registered import Registered
 from pointsman.agent.registrations import document, route
 from pointsman.model.canonical import canonical, digest
@@ -33,15 +33,6 @@ _OK, _FORBIDDEN, _MISSING = 200, 403, 404
 
 def _is_there(status: int, told: Mapping[str, Any]) -> bool:
     return status == _OK and not told.get("changed")
-
-
-class Place(Protocol):
-    """A control plane that is asked."""
-
-    url: str
-
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the answer. Raises PointsmanError if there is none."""
 
 
 class Registrar:

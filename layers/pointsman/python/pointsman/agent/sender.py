@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from pointsman.agent.control_plane import ControlPlane, refusal
+from pointsman.agent.control_plane import Place, refusal
 from pointsman.agent.outbox import Event, Refused
 from pointsman.model.errors import InvalidInput, PointsmanError
 
@@ -25,14 +25,22 @@ class Sender(Protocol):
         """Close connections."""
 
 
-class HttpSender:
-    """To `pointsman up`. `stale` gets the index that an event would have needed to have its effect."""
+class Needs(Protocol):
+    """What control planes want of an agent."""
 
-    def __init__(
-        self, control_plane: ControlPlane, stale: Callable[[int], None], report: Callable[[str], None]
-    ) -> None:
-        self._control_plane = control_plane
-        self._stale, self._report = stale, report
+    def overtaken(self, index: int) -> None:
+        """What was said had no effect, because more was heard of its source up to `index`."""
+
+    def all_again(self, why: str) -> None:
+        """Everything has to be said again."""
+
+
+class HttpSender:
+    """To `pointsman up`, or the URL of a stack."""
+
+    def __init__(self, control_plane: Place, needs: Needs, report: Callable[[str], None]) -> None:
+        self._control_plane, self._needs, self._report = control_plane, needs, report
+        self._store = ""
 
     async def send(self, event: Event) -> None:
         """Post the event."""
@@ -45,17 +53,19 @@ class HttpSender:
             raise PointsmanError(refusal(status, told))
 
     def _heed(self, told: dict[str, Any]) -> None:
-        url = self._control_plane.url
+        url, store = self._control_plane.url, str(told.get("store") or "")
+        if store and self._store not in ("", store):
+            self._needs.all_again(f"{url} has another store, or one that went back")
+        self._store = store or self._store
         for each in told.get("stale") or ():
-            self._stale(int(each["heard_from"]["index"]))
+            self._needs.overtaken(int(each["heard_from"]["index"]))
         for warning in told.get("warnings") or ():
             self._report(f"{url}: {warning}")
         for each in told.get("refused") or ():
             self._report(f"{url} refused {each.get('id')}: {each.get('field')}: {each.get('reason')}")
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._control_plane.close()
+        """Nothing to close: the control plane is closed by whoever opened it."""
 
 
 class EventBridgeSender:
@@ -95,13 +105,11 @@ class QueueSender:
         """Nothing to close."""
 
 
-def sender(
-    place: str, control_plane: ControlPlane | None, stale: Callable[[int], None], report: Callable[[str], None]
-) -> Sender:
+def sender(place: str, control_plane: Place | None, needs: Needs, report: Callable[[str], None]) -> Sender:
     """The sender to `place`, which `is_http` accepts; `control_plane` is the one there, if it is one of
     HTTP."""
     if control_plane is not None:
-        return HttpSender(control_plane, stale, report)
+        return HttpSender(control_plane, needs, report)
     # Imported here: who sends over HTTP needs no client of AWS.
     import boto3
 

@@ -59,12 +59,8 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
             opened.push_async_callback(plane.close)
         state = options.state
         counter = Counter(state and state / "agent.json", lambda: time.time_ns() // 1_000_000)
-        running: list[Agent] = []
-
-        def stale(index: int) -> None:
-            running[0].stale(index)
-
-        senders = {place: sender(place, planes.get(place), stale, report) for place in options.places}
+        needs = _Needs()
+        senders = {place: sender(place, planes.get(place), needs, report) for place in options.places}
         known = KnownGateways(
             options.host.datacenter, options.gateways, list(planes.values()) if options.asks else [], report
         )
@@ -80,7 +76,7 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
             registrars=[Registrar(each, options.host.source, registered, report) for each in registering],
             beside=[known],
         )
-        running.append(agent)
+        needs.agent = agent
         if options.registers and any(registrations(options.host, reading.definitions)):
             for place in options.places:
                 if place not in planes:
@@ -102,6 +98,18 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
         ready({"ready": True, "source": options.host.source, "services": services})
         await agent.run(Supervisor())
     return 0
+
+
+class _Needs:
+    """Passes on what control planes want of an agent, which is made after what speaks to them."""
+
+    agent: Agent
+
+    def overtaken(self, index: int) -> None:
+        self.agent.overtaken(index)
+
+    def all_again(self, why: str) -> None:
+        self.agent.all_again(why)
 
 
 class _Reading:

@@ -19,12 +19,12 @@ _HERE = {"localhost", "127.0.0.1", "[::1]"}
 def application(agent: Agent) -> web.Application:
     """`PUT /v1/agent/check/pass|warn|fail/ID?note=…` and `/v1/agent/check/update/ID` with `{"Status", "Output"}`.
 
-    `GET /ready` answers 200 if each check has a status and each control plane takes what is said, else 503; with the
-    reasons.
+    `GET /ready` answers 200 if each check has a status and none stands still, and each control plane takes what is
+    said; else 503, with the reasons.
     """
 
     async def ready(request: web.Request) -> web.Response:
-        told = {"unknown_checks": agent.unknown, "waiting_for": agent.problems}
+        told = {"unknown_checks": agent.unknown, "standing_still": agent.standing, "waiting_for": agent.problems}
         return web.json_response(told, status=503 if any(told.values()) else 200)
 
     async def word(request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pointsman.api.refusals import later
 from pointsman.api.request import Answer, Api, Declined, Request
+from pointsman.model.era import Era
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import read_events
@@ -39,8 +40,9 @@ def _read(api: Api, request: Request, raw: Any) -> Reading:
     return reading
 
 
-def answered(reading: Reading, done: Sequence[Ingested | Exception]) -> Answer:
-    """The answer when the events of `reading` were ingested, or the first error that kept one from it, raised."""
+def answered(reading: Reading, done: Sequence[Ingested | Exception], era: Era) -> Answer:
+    """The answer when the events of `reading` were ingested into the store of this `era`, or the first error that kept
+    one from it, raised."""
     ingested: list[Ingested] = []
     for each in done:
         if isinstance(each, Contended):
@@ -49,7 +51,7 @@ def answered(reading: Reading, done: Sequence[Ingested | Exception]) -> Answer:
         if isinstance(each, Exception):
             raise each
         ingested.append(each)
-    return Answer(200, answer(reading, ingested))
+    return Answer(200, answer(reading, ingested) | {"store": str(era)})
 
 
 def take_event(api: Api, request: Request) -> Answer:
@@ -63,4 +65,5 @@ def take_watch(api: Api, request: Request) -> Answer:
 
 
 def _take(api: Api, reading: Reading) -> Answer:
-    return answered(reading, ingest_all(api.engine, reading.events))
+    done = ingest_all(api.engine, reading.events)
+    return answered(reading, done, api.engine.era)

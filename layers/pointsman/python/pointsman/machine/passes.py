@@ -157,7 +157,7 @@ class Passes:
     def _respond(self, reading: Reading | Exception, done: Sequence[Ingested | Exception]) -> Answer:
         if isinstance(reading, Exception):
             raise reading
-        answer = answered(reading, done)
+        answer = answered(reading, done, self._api.engine.era)
         if answer.status == 200:
             for line in remarks(answer.body):
                 self._report(line)

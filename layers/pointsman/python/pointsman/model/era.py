@@ -20,6 +20,9 @@ class Era:
     identity: str
     epoch: int
 
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.identity}"
+
 
 NO_ERA = Era("", 0)
 """The era of what no store has published."""
