@@ -17,7 +17,7 @@ PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 # what another one has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package lock clean help
+.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package dist lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -107,9 +107,16 @@ build: $(VENV)/ready ## the layer and the functions for `sam deploy` (ARCH=arm64
 package: $(VENV)/ready ## after build: the template and zips for StackSets, pipelines and Terraform, in build/package
 	@$(BIN)/python infra/package.py
 
+dist: $(VENV)/ready ## the source distribution, and the wheel built from it, in dist
+	@rm -rf dist && mkdir dist
+	@$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')" >dist/log 2>&1 || { cat dist/log >&2; exit 1; }
+	@$(BIN)/pip -q --disable-pip-version-check wheel --no-deps --no-build-isolation -w dist dist/*.tar.gz
+	@rm dist/log && ls dist
+
 lock: ## write the locks anew: what pyproject.toml asks for, in the versions that they have where those still serve
 	@test -d .venv/lock || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/$(PIP_INSTALL) uv; }
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) --extra agent pyproject.toml -c requirements.lock -o ops/requirements.lock
 	@echo aws-sam-cli==1.170.0 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o infra/sam.lock
 	@echo 'sovereign[httptools,orjson]==0.32.12' | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/bench/sovereign.lock
 	@printf '%s\n' ministack==1.5.33 aws-sam-translator | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/deploy/ministack.lock
