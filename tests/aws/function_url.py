@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -53,13 +54,15 @@ class FunctionUrl:
         if why:
             self.wrong.append(f"{method} {path}: {why}")
             return 403, b'{"Message":"Forbidden"}'
-        event = url_event(method, path, body.decode())
+        route, _, query = path.partition("?")
+        event = url_event(method, route, body.decode())
+        event |= {"rawQueryString": query, "queryStringParameters": dict(parse_qsl(query))}
         event["headers"] = {name.lower(): each for name, each in headers.items()}
         with self._one:
             if self._away:
                 return 502, b"Bad Gateway"
             answer = self._run(event)
-            self.answers[path.rpartition(":")[2], answer["statusCode"]] += 1
+            self.answers[route.rpartition(":")[2], answer["statusCode"]] += 1
         return answer["statusCode"], answer["body"].encode()
 
 
@@ -112,7 +115,7 @@ def function_url(run: Handler, directory: Path) -> Iterator[FunctionUrl]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST
+        do_GET = do_PUT = do_DELETE = do_POST
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

@@ -1,8 +1,10 @@
 """A running control plane that does not answer as it should: what a person reads then."""
 
 import json
+import re
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,7 +64,7 @@ def problem(url: str, access: Access = NO_ACCESS) -> str:
 
 
 def test_who_does_not_answer_is_named_with_the_reason_and_the_way_out(
-    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Ports() as ports:
         nobody = f"127.0.0.1:{ports.take('127.0.0.1')}"
@@ -87,9 +89,12 @@ def test_who_does_not_answer_is_named_with_the_reason_and_the_way_out(
             client.setblocking(False)
             client.connect_ex(full.getsockname())
         assert "no connection within 0.2 s" in problem(f"http://127.0.0.1:{full.getsockname()[1]}")
-    monkeypatch.setattr(cli, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(cli, "PATIENCE_SECONDS", 1.6)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert "no complete answer within 0.2 s" in problem(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "no complete answer within 1.6 s" in problem(url)
+    assert re.fullmatch(rf"pointsman: waiting for {url}, [0-9]+ s\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
