@@ -38,6 +38,8 @@ def test_no_function_makes_a_call_that_its_role_does_not_allow(aws: Aws) -> None
     aws.request("Configure", "GET", "/v1/status")
     leased = {**s2("critical", dc="dc1")["detail"], "Lease": "30s", "Source": "agent/host-1"}
     assert aws.request("Configure", "POST", "/v1/events", {"detail": leased})[0] == 200
+    stale = {**leased, "Index": leased["Index"] - 1, "Instances": []}
+    assert aws.request("Configure", "POST", "/v1/events", {"detail": stale})[1]["stale"]
     order = {"verb": "drain", "datacenter": "dc2", "for": "2h", "reason": "a story"}
     code, given = aws.request("Configure", "POST", "/v1/orders", order, force="1")
     assert code == 200

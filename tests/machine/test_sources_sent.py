@@ -105,7 +105,7 @@ def test_a_watch_that_cannot_be_meant_is_answered_400_and_changes_nothing(store:
     door = Door(store)
     for query, body, reason in [
         (WATCHED, entries(), "Consul Watch: Index: is required: Consul gives it as the header X-Consul-Index"),
-        (WATCHED + "&index=7&tag=v1", entries(), "Consul Watch: tag: is no parameter of a watch"),
+        (WATCHED + "&index=7&tag=v1", entries(), 'the URL: "tag": is no parameter; there are type, dc, service'),
         (WATCHED + "&index=7", {}, "Consul Watch: Result: must be a list"),
         (WATCHED + "&index=7", b"[", "event: line 1: is not JSON"),
         ("", [], "Consul Watch: "),

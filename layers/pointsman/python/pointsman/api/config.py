@@ -1,5 +1,6 @@
 """Config entries and registrations, over HTTP."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pointsman.api.request import Answer, Api, Declined, Request, switched_on
@@ -18,15 +19,12 @@ from pointsman.pipeline.configure import Batch, Configured, configure, parse_doc
 LONGEST_GENERATION = 18
 """Digits of a generation's number, far more than any store needs."""
 
-_NOTED = ("by", "message")
-"""Parameters with which a change says who makes it, and what for."""
-
 _FORMATS = {"yaml": "the body.yaml", "hcl": "the body.hcl"}
 
 
 def write(api: Api, request: Request) -> Answer:
     """Write documents, all of them or none."""
-    parameters = request.parameters(("dry_run", "owner", *_NOTED))
+    parameters = request.parameters
     note = _note(request, parameters)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower().rpartition("/")[2]
     documents = load_bytes(request.body, _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
@@ -57,7 +55,7 @@ def _check_documents(grant: Grant, batch: Batch) -> None:
 
 def show_all(api: Api, request: Request) -> Answer:
     """Show the whole config, or one kind of documents."""
-    kind = request.parameters(("kind",)).get("kind", "")
+    kind = request.parameters.get("kind", "")
     if kind not in ("", "registration", *KINDS):
         raise InvalidInput.single("kind", "", f'"{brief(kind)}" is none of {", ".join([*KINDS, "registration"])}')
     config = _current(api)
@@ -68,7 +66,7 @@ def show_all(api: Api, request: Request) -> Answer:
 
 def show(api: Api, request: Request) -> Answer:
     """Show a config entry."""
-    key = _entry(request, request.parameters(("namespace",)))
+    key = _entry(request, request.parameters)
     entry = _current(api).entries.get(key)
     if entry is None:
         raise _missing(f'{key[0]} "{brief(key[2])}"')
@@ -77,7 +75,7 @@ def show(api: Api, request: Request) -> Answer:
 
 def show_registration(api: Api, request: Request) -> Answer:
     """Show the registration of a sidecar or a mesh gateway."""
-    name, key = _registration(request, request.parameters(("dc", "namespace")))
+    name, key = _registration(request, request.parameters)
     found = _current(api).registrations.get(key)
     if found is None:
         raise _missing(f"registration {brief(name)}")
@@ -86,7 +84,7 @@ def show_registration(api: Api, request: Request) -> Answer:
 
 def delete(api: Api, request: Request) -> Answer:
     """Delete a config entry, unless the rest of the config needs it."""
-    parameters = request.parameters(("namespace", "owner", *_NOTED))
+    parameters = request.parameters
     key = _entry(request, parameters)
     if _current(api).entries.get(key) is None:
         raise _missing(f'{key[0]} "{brief(key[2])}"')
@@ -96,7 +94,7 @@ def delete(api: Api, request: Request) -> Answer:
 
 def delete_registration(api: Api, request: Request) -> Answer:
     """Delete the registration of a sidecar or a mesh gateway."""
-    parameters = request.parameters(("dc", "namespace", "owner", *_NOTED))
+    parameters = request.parameters
     name, key = _registration(request, parameters)
     gateway = request.values.get("id")
     if gateway is None:
@@ -114,14 +112,14 @@ def delete_registration(api: Api, request: Request) -> Answer:
 
 def roll_back(api: Api, request: Request) -> Answer:
     """Make an earlier generation the config again, as a new one."""
-    note = _note(request, request.parameters(_NOTED))
+    note = _note(request, request.parameters)
     generation = request.values["generation"]
     if not generation.isascii() or not generation.isdecimal() or len(generation) > LONGEST_GENERATION:
         raise InvalidInput.single(f"generation {brief(generation)}", "", "is not the number of a generation")
     return _written(rollback(api.engine, int(generation), note=note, progress=api.progress))
 
 
-def _note(request: Request, parameters: dict[str, str]) -> Note:
+def _note(request: Request, parameters: Mapping[str, str]) -> Note:
     """What is noted beside the new generation. Raises InvalidInput."""
     return Note(request.by(parameters.get("by", "")), checked_message(parameters.get("message", "")))
 
@@ -134,14 +132,14 @@ def _current(api: Api) -> Config:
     return api.engine.config(load_root(api.engine.objects, api.engine.refresh().root))
 
 
-def _entry(request: Request, parameters: dict[str, str]) -> EntryKey:
+def _entry(request: Request, parameters: Mapping[str, str]) -> EntryKey:
     kind = request.values["kind"]
     if kind not in KINDS:
         raise InvalidInput.single("kind", "", f'"{brief(kind)}" is none of {", ".join([*KINDS, "registration"])}')
     return kind, parameters.get("namespace") or DEFAULT_NAMESPACE, request.values["name"]
 
 
-def _registration(request: Request, parameters: dict[str, str]) -> tuple[str, str]:
+def _registration(request: Request, parameters: Mapping[str, str]) -> tuple[str, str]:
     """The name of the registration that is asked for, and its key."""
     gateway = request.values.get("id")
     name = request.values["name"] if gateway is None else f"gateway/{gateway}"

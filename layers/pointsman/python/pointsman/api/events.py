@@ -19,13 +19,12 @@ from pointsman.pipeline.told import answer
 
 def read_event(api: Api, request: Request) -> Reading:
     """The events in the body of a `POST /v1/events`. Raises InvalidInput, or Declined if the sender may not say so."""
-    request.parameters(())
     return _read(api, request, read_json(request.body))
 
 
 def read_watch(api: Api, request: Request) -> Reading:
     """The events in what a watch of Consul posted. Raises as `read_event` does."""
-    event = watch_event(request.parameters(None), request.headers.get("x-consul-index"), read_json(request.body))
+    event = watch_event(request.parameters, request.headers.get("x-consul-index"), read_json(request.body))
     return _read(api, request, event)
 
 

@@ -11,7 +11,7 @@ from pointsman.overview.generations import MOST_GENERATIONS, read_difference, re
 
 def show_log(api: Api, request: Request) -> Answer:
     """Show the generations of the config, the newest first: when, by whom, what for, and what changed."""
-    most = _number(request.parameters(("most",)), "most")
+    most = _number(request.parameters, "most")
     if most is not None and not 1 <= most <= MOST_GENERATIONS:
         raise InvalidInput.single("the URL", "most", f"is {most}; it is 1 to {MOST_GENERATIONS}")
     return Answer(200, (read_log(api.engine) if most is None else read_log(api.engine, most)).json())
@@ -19,7 +19,7 @@ def show_log(api: Api, request: Request) -> Answer:
 
 def show_difference(api: Api, request: Request) -> Answer:
     """Show what differs between two generations of the config."""
-    parameters = request.parameters(("before", "after"))
+    parameters = request.parameters
     found = read_difference(api.engine, _number(parameters, "before"), _number(parameters, "after"))
     return Answer(200, found.json())
 

@@ -15,7 +15,6 @@ from pointsman.store import keys
 
 def show_orders(api: Api, request: Request) -> Answer:
     """Show the orders in force, and those that ended lately."""
-    request.parameters(())
     return Answer(200, orders_body(read_orders_object(api.engine.store.get(keys.ORDERS)).orders))
 
 
@@ -30,7 +29,7 @@ def orders_body(found: Orders) -> dict[str, Any]:
 
 def give_order(api: Api, request: Request) -> Answer:
     """Give an order, or change the one in force about the same, and say what moves where."""
-    parameters = request.parameters(("dry_run", "force", "by"))
+    parameters = request.parameters
     dry_run, force = switched_on(parameters, "dry_run"), switched_on(parameters, "force")
     body = read_json(request.body, "the order", most_bytes=MOST_BYTES, unique_keys=True)
     wish = read_wish(body, api.engine.now(), request.by(parameters.get("by", "")))
@@ -63,7 +62,7 @@ def _settled(settled: Settled) -> dict[str, Any]:
 
 def end_order(api: Api, request: Request) -> Answer:
     """End an order before its time."""
-    parameters = request.parameters(("by",))
+    parameters = request.parameters
     id_ = request.values["id"]
     orders = read_orders_object(api.engine.store.get(keys.ORDERS)).orders
     if orders.named(id_) is None and not any(each.order.id == id_ for each in orders.ended):

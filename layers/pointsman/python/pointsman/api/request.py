@@ -61,7 +61,7 @@ class Api:
 class Request:
     """A request: `path` is decoded, `query` as it came, names of `headers` are in lower case.
 
-    `values` are those of the path's template. `grant` is what the sender may do.
+    `grant` is what the sender may do. A route finds `values` in the path, and `parameters` in the query.
     """
 
     method: str
@@ -71,24 +71,24 @@ class Request:
     body: bytes = b""
     grant: Grant = EVERYTHING
     values: Mapping[str, str] = field(default_factory=dict)
-
-    def parameters(self, known: tuple[str, ...] | None) -> dict[str, str]:
-        """The parameters of the URL. Raises InvalidInput for one that is given twice, or not `known` (None: any is)."""
-        if not self.query:
-            return {}
-        found: dict[str, str] = {}
-        for name, value in parse_qsl(self.query, keep_blank_values=True, errors="replace"):
-            if known is not None and name not in known:
-                these = f"there are {', '.join(known)}" if known else "there are none here"
-                raise InvalidInput.single("the URL", shown(name), f"is no parameter; {these}")
-            if name in found:
-                raise InvalidInput.single("the URL", name, "is given twice; keep one")
-            found[name] = value
-        return found
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     def by(self, stated: str) -> str:
         """The name that is noted beside what is done: the sender's own, or on loopback what they `stated`."""
         return checked_name(self.grant.name or stated)
+
+
+def parameters_in(query: str, known: tuple[str, ...]) -> Mapping[str, str]:
+    """The parameters in the `query` of a URL. Raises InvalidInput for one that is not `known`, or given twice."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace") if query else ():
+        if name not in known:
+            these = f"there are {', '.join(known)}" if known else "there are none here"
+            raise InvalidInput.single("the URL", shown(name), f"is no parameter; {these}")
+        if name in found:
+            raise InvalidInput.single("the URL", name, "is given twice; keep one")
+        found[name] = value
+    return found
 
 
 def switched_on(parameters: Mapping[str, str], name: str) -> bool:

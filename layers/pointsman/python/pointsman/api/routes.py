@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from pointsman.api.refusals import guarded
-from pointsman.api.request import Answer, Api, Declined, Request
+from pointsman.api.request import Answer, Api, Declined, Request, parameters_in
 from pointsman.model.grants import Grant, Role
 from pointsman.model.loading import MOST_BYTES as MOST_CONFIG_BYTES
 from pointsman.model.sources.text import MOST_BYTES as MOST_EVENT_BYTES
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What the body of a request is: its content types, as a pattern and for people, and how long it may be. `way_out`
-    is said where it is longer."""
+    """What the body of a request is: the name of its schema, its content types, as a pattern and for people, and how
+    long it may be. `way_out` is said where it is longer."""
 
+    schema: str
     types: re.Pattern[str]
     said: str
     most_bytes: int
@@ -36,13 +37,16 @@ class Route:
     In `path`, `{name}` stands for one segment, `{name...}` for the rest.
     `role` is what the sender has to be for, None for nobody in particular.
     `answers` names the function that answers, and `takes`, for events, of which a server may take in many at once, the
-    one that reads them: both in this room, and imported when they are first needed.
+    one that reads them: both in this room, and imported when they are first needed. `shows` names the schema of a good
+    answer (`schemas.py`), `query` the parameters that the URL may have.
     """
 
     method: str
     path: str
     role: Role | None
     answers: str
+    shows: str
+    query: tuple[str, ...] = ()
     body: Body | None = None
     takes: str = ""
 
@@ -64,41 +68,84 @@ def _function(name: str) -> object:
 
 
 _JSON: Final = r"application/(json|[a-z0-9!#$&^_.+-]+\+json)"
-_EVENT: Final = Body(re.compile(rf"{_JSON}\Z"), "JSON", MOST_EVENT_BYTES, "send single instances")
+_EVENT: Final = Body("Event", re.compile(rf"{_JSON}\Z"), "JSON", MOST_EVENT_BYTES, "send single instances")
 _DOCUMENTS: Final = Body(
+    "Batch",
     re.compile(rf"({_JSON}|(application|text)/(x-)?(yaml|hcl))\Z"),
     "JSON, application/yaml or application/hcl",
     MOST_CONFIG_BYTES,
     "split it",
 )
-_ORDER: Final = Body(re.compile(rf"{_JSON}\Z"), "JSON", MOST_ORDER_BYTES, "an order is shorter")
+_WATCHED: Final = replace(_EVENT, schema="Watched")
+_ORDER: Final = Body("Wish", re.compile(rf"{_JSON}\Z"), "JSON", MOST_ORDER_BYTES, "an order is shorter")
+
+_WATCH: Final = ("type", "dc", "service", "namespace", "kind", "registered", "source", "epoch", "index")
+_NOTED: Final = ("by", "message")
+_WRITE: Final = ("dry_run", "owner", *_NOTED)
+_REGISTRATION: Final = ("dc", "namespace")
 
 ROUTES: Final = (
-    Route("POST", "/v1/events", Role.REPORT, "events.take_event", _EVENT, "events.read_event"),
-    Route("POST", "/v1/consul/watch", Role.REPORT, "events.take_watch", _EVENT, "events.read_watch"),
+    Route("POST", "/v1/events", Role.REPORT, "events.take_event", "Taken", (), _EVENT, "events.read_event"),
+    Route("POST", "/v1/consul/watch", Role.REPORT, "events.take_watch", "Taken", _WATCH, _WATCHED, "events.read_watch"),
     # Who may only register may write nothing else: the function looks.
-    Route("PUT", "/v1/config", Role.REGISTER, "config.write", _DOCUMENTS),
-    Route("POST", "/v1/config", Role.REGISTER, "config.write", _DOCUMENTS),
-    Route("GET", "/v1/config", Role.READ, "config.show_all"),
-    Route("GET", "/v1/config/registration/{name}", Role.READ, "config.show_registration"),
-    Route("DELETE", "/v1/config/registration/{name}", Role.REGISTER, "config.delete_registration"),
-    Route("GET", "/v1/config/registration/gateway/{id}", Role.READ, "config.show_registration"),
-    Route("DELETE", "/v1/config/registration/gateway/{id}", Role.REGISTER, "config.delete_registration"),
-    Route("GET", "/v1/config/{kind}/{name}", Role.READ, "config.show"),
-    Route("DELETE", "/v1/config/{kind}/{name}", Role.CONFIGURE, "config.delete"),
-    Route("POST", "/v1/rollback/{generation}", Role.CONFIGURE, "config.roll_back"),
-    Route("GET", "/v1/orders", Role.READ, "orders.show_orders"),
-    Route("POST", "/v1/orders", Role.ORDER, "orders.give_order", _ORDER),
-    Route("POST", "/v1/orders/{id}/end", Role.ORDER, "orders.end_order"),
-    Route("GET", "/v1/sources", Role.READ, "sources.show_sources"),
+    Route("PUT", "/v1/config", Role.REGISTER, "config.write", "Written", _WRITE, _DOCUMENTS),
+    Route("POST", "/v1/config", Role.REGISTER, "config.write", "Written", _WRITE, _DOCUMENTS),
+    Route("GET", "/v1/config", Role.READ, "config.show_all", "Documents", ("kind",)),
+    Route(
+        "GET",
+        "/v1/config/registration/{name}",
+        Role.READ,
+        "config.show_registration",
+        "Registration",
+        _REGISTRATION,
+    ),
+    Route(
+        "DELETE",
+        "/v1/config/registration/{name}",
+        Role.REGISTER,
+        "config.delete_registration",
+        "Written",
+        (*_REGISTRATION, "owner", *_NOTED),
+    ),
+    Route(
+        "GET",
+        "/v1/config/registration/gateway/{id}",
+        Role.READ,
+        "config.show_registration",
+        "Registration",
+        ("dc",),
+    ),
+    Route(
+        "DELETE",
+        "/v1/config/registration/gateway/{id}",
+        Role.REGISTER,
+        "config.delete_registration",
+        "Written",
+        ("dc", "owner", *_NOTED),
+    ),
+    Route("GET", "/v1/config/{kind}/{name}", Role.READ, "config.show", "Entry", ("namespace",)),
+    Route(
+        "DELETE",
+        "/v1/config/{kind}/{name}",
+        Role.CONFIGURE,
+        "config.delete",
+        "Written",
+        ("namespace", "owner", *_NOTED),
+    ),
+    Route("POST", "/v1/rollback/{generation}", Role.CONFIGURE, "config.roll_back", "Written", _NOTED),
+    Route("GET", "/v1/orders", Role.READ, "orders.show_orders", "Orders"),
+    Route("POST", "/v1/orders", Role.ORDER, "orders.give_order", "Given", ("dry_run", "force", "by"), _ORDER),
+    Route("POST", "/v1/orders/{id}/end", Role.ORDER, "orders.end_order", "Ended", ("by",)),
+    Route("GET", "/v1/sources", Role.READ, "sources.show_sources", "Sources", ("dc",)),
     # Names of sources have slashes.
-    Route("DELETE", "/v1/sources/{name...}", Role.CONFIGURE, "sources.forget_source"),
+    Route("DELETE", "/v1/sources/{name...}", Role.CONFIGURE, "sources.forget_source", "Forgotten", ("dc", "dry_run")),
     # Who tells of a datacenter probes the gateways of the others.
-    Route("GET", "/v1/gateways", Role.REPORT, "gateways.show_all"),
-    Route("GET", "/v1/status", Role.READ, "status.show_status"),
-    Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances"),
-    Route("GET", "/v1/generations", Role.READ, "generations.show_log"),
-    Route("GET", "/v1/diff", Role.READ, "generations.show_difference"),
+    Route("GET", "/v1/gateways", Role.REPORT, "gateways.show_all", "Gateways"),
+    Route("GET", "/v1/status", Role.READ, "status.show_status", "Status", ("dc",)),
+    Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances", "Instances", ("dc", "namespace")),
+    Route("GET", "/v1/generations", Role.READ, "generations.show_log", "Log", ("most",)),
+    Route("GET", "/v1/diff", Role.READ, "generations.show_difference", "Difference", ("before", "after")),
+    Route("GET", "/openapi.json", None, "openapi.show", "Any"),
 )
 """Every route; of two that match, the first one answers."""
 
@@ -111,7 +158,7 @@ def import_all() -> None:
 
 def _pattern(path: str) -> re.Pattern[str]:
     segments = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
-    return re.compile(re.sub(r"\{(\w+)\.\.\.\}", r"(?P<\1>.+)", segments) + r"\Z")
+    return re.compile(re.sub(r"\{(\w+)\.\.\.\}", r"(?P<\1>(?s:.+))", segments) + r"\Z")
 
 
 _FIXED: Final = {(each.method, each.path): each for each in ROUTES if "{" not in each.path}
@@ -160,6 +207,7 @@ def answer(api: Api, request: Request) -> Answer:
             check_type(body, request.headers.get("content-type", ""))
             if len(request.body) > body.most_bytes:
                 raise Declined(413, f"the body is larger than {body.most_bytes} bytes; {body.way_out}")
-        return route.run(api, replace(request, values=values))
+        parameters = parameters_in(request.query, route.query)
+        return route.run(api, replace(request, values=values, parameters=parameters))
 
     return guarded(found)

@@ -8,13 +8,13 @@ from pointsman.pipeline.sources import KnownSource, NoSuchSource, find_source, f
 
 def show_sources(api: Api, request: Request) -> Answer:
     """Show each source of health: of what it tells, its lease, and when it was last heard."""
-    datacenter = request.parameters(("dc",)).get("dc", "")
+    datacenter = request.parameters.get("dc", "")
     return Answer(200, [each.json() for each in known_sources(api.engine, datacenter)])
 
 
 def forget_source(api: Api, request: Request) -> Answer:
     """Take away all instances of which a source tells, and its lease."""
-    parameters = request.parameters(("dc", "dry_run"))
+    parameters = request.parameters
     dry_run = switched_on(parameters, "dry_run")
     try:
         found = find_source(api.engine, request.values["name"], parameters.get("dc", ""))

@@ -10,7 +10,7 @@ from pointsman.pipeline.status import status
 
 def show_status(api: Api, request: Request) -> Answer:
     """Show which target of every resolver serves now, and why."""
-    datacenter = request.parameters(("dc",)).get("dc", "")
+    datacenter = request.parameters.get("dc", "")
     found = status(api.engine)
     if datacenter and all(each.datacenter != datacenter for each in found.resolvers):
         config = api.engine.config(load_root(api.engine.objects, api.engine.refresh().root))
@@ -21,6 +21,6 @@ def show_status(api: Api, request: Request) -> Answer:
 
 def show_instances(api: Api, request: Request) -> Answer:
     """Show the instances of a service: how each is, what its checks printed, who said so and when."""
-    parameters = request.parameters(("dc", "namespace"))
+    parameters = request.parameters
     service = ServiceName(parameters.get("namespace") or DEFAULT_NAMESPACE, request.values["service"])
     return Answer(200, read_instances(api.engine, service, parameters.get("dc", "")).json())

@@ -6,15 +6,19 @@ from functools import partial
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.api.refusals import guarded, refusal
-from pointsman.api.request import Answer, Api, Declined, Request
+from pointsman.api.request import Answer, Api, Declined, Request, parameters_in
 from pointsman.api.routes import Route, check_role, check_type, find
 from pointsman.machine.calls import Calls
 from pointsman.machine.passes import Passes
+from pointsman.model.errors import PointsmanError
 from pointsman.model.grants import EVERYTHING, Grant
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
 
 GRANT = "pointsman.grant"
 """Where the scope of a request has what its sender may do, a Grant; without it, everything."""
+
+_OURS = "/v1/"
+"""What the paths of the API begin with."""
 
 _HEADERS = frozenset((b"content-type", b"x-consul-index"))
 """What an answer may depend on."""
@@ -46,15 +50,17 @@ class Intake:
             try:
                 route, values = find(scope["method"], scope["path"])
             except Declined as error:
-                if error.status == 404 and self._others is not None:
+                if error.status == 404 and self._others is not None and not scope["path"].startswith(_OURS):
                     await self._others(scope, receive, send)
                     return
                 raise
             answer = await self._answer(route, scope, receive, values)
         except ClientGone:
             return
-        except (Declined, BodyRefused) as error:
-            answer = refusal(error if isinstance(error, Declined) else Declined(error.status, str(error)))
+        except PointsmanError as error:
+            answer = refusal(error)
+        except BodyRefused as error:
+            answer = refusal(Declined(error.status, str(error)))
         if answer.status >= 400:
             self._report(_line(answer))
         await send_answer(send, answer)
@@ -62,6 +68,8 @@ class Intake:
     async def _answer(self, route: Route, scope: Scope, receive: Receive, values: Mapping[str, str]) -> Answer:
         grant: Grant = scope.get(GRANT, EVERYTHING)
         check_role(route, grant)
+        query = scope["query_string"].decode("latin-1")
+        parameters = parameters_in(query, route.query)
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS
         }
@@ -69,8 +77,7 @@ class Intake:
         if (expected := route.body) is not None:
             check_type(expected, headers.get("content-type", ""))
             body = await read_body(scope, receive, expected.most_bytes, expected.way_out)
-        query = scope["query_string"].decode("latin-1")
-        request = Request(scope["method"], scope["path"], query, headers, body, grant, values)
+        request = Request(scope["method"], scope["path"], query, headers, body, grant, values, parameters)
         if route.reads is not None:
             return await self._passes.take(request, route.reads)
         return await self._calls.run(partial(guarded, partial(route.run, self._api, request)))

@@ -1,0 +1,358 @@
+"""The schemas of what goes over the API, written by hand: JSON Schema 2020-12, as in OpenAPI 3.1.
+
+Answers may get further fields; who reads them passes over what they do not know.
+"""
+
+from typing import Any, Final
+
+from pointsman.model.entries import KINDS
+from pointsman.model.events import DETAIL_TYPES, MAX_NUMBER
+from pointsman.model.orders import LONGEST_REASON, Verb
+
+Schema = dict[str, Any]
+
+TEXT: Final[Schema] = {"type": "string"}
+WHOLE: Final[Schema] = {"type": "integer", "minimum": 0}
+TRUTH: Final[Schema] = {"type": "boolean"}
+MOMENT: Final[Schema] = {"type": "string", "description": 'RFC 3339 in UTC, "" if it does not apply.'}
+NAME: Final[Schema] = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}
+GENERATION: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+SWITCH: Final[Schema] = {"type": "string", "enum": ["1", "0", "true", "false"]}
+"""Values of a switch in a URL."""
+
+
+def named(name: str) -> Schema:
+    """A reference to the schema of that name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def many(of: Schema) -> Schema:
+    """A list."""
+    return {"type": "array", "items": of}
+
+
+def both(of: Schema) -> Schema:
+    """It, or null."""
+    return {"anyOf": [of, {"type": "null"}]}
+
+
+def thing(description: str, may: Schema | None = None, **fields: Schema) -> Schema:
+    """An object that has all `fields` and may have those of `may`."""
+    return {
+        "type": "object",
+        "description": description,
+        "required": list(fields),
+        "properties": fields | (may or {}),
+    }
+
+
+_SUBJECT: Final = {
+    "verb": {"type": "string", "enum": list(Verb)},
+    "datacenter": {**TEXT, "description": 'The one that is drained, or to which a pin leads; "" for a freeze.'},
+    "service": {**both(TEXT), "description": "As `namespace/name`; null for all of them."},
+    "caller": {**TEXT, "description": 'A pin counts for callers in this datacenter; "" for all.'},
+}
+_ORDER: Final = {
+    "id": TEXT,
+    **_SUBJECT,
+    "at": MOMENT,
+    "until": MOMENT,
+    "reason": TEXT,
+    "by": TEXT,
+    "forced": TRUTH,
+    "frozen": TEXT,
+    "revision": WHOLE,
+}
+_STAMP: Final = thing("A place in what a source says.", epoch={"type": "integer"}, index={"type": "integer"})
+_MOVED: Final = {**many(TEXT), "description": "The snapshots that moved, each with its version."}
+_FAILED: Final = {**many(TEXT), "description": "Clusters that cannot be computed and stay unchanged, and why."}
+_LEASE: Final = {
+    "source": TEXT,
+    "datacenter": TEXT,
+    "lease_ms": WHOLE,
+    "epoch": {"type": "integer"},
+    "index": {"type": "integer"},
+    "at": MOMENT,
+    "catalogs": both(WHOLE),
+    "silent_since": MOMENT,
+}
+_TROUBLE: Final = thing(
+    "What was wrong with what a source sent within the last day.",
+    source=TEXT,
+    datacenter=TEXT,
+    what=TEXT,
+    words=TEXT,
+    first=MOMENT,
+    last=MOMENT,
+)
+_SOURCE: Final = {
+    "source": TEXT,
+    "datacenter": TEXT,
+    "instances": WHOLE,
+    "catalogs": {"type": "object", "additionalProperties": WHOLE},
+    "lease": both(thing("Its lease, and when it was last heard.", **_LEASE)),
+    "troubles": many(_TROUBLE),
+}
+_CHANGES: Final = thing(
+    "What became of an entry or a registration.",
+    thing=TEXT,
+    what={"type": "string", "enum": ["new", "changed", "gone"]},
+)
+_DOCUMENT: Final = {"type": "object", "description": "A config entry, or a registration (docs/config.md)."}
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Any": {"type": "object"},
+    "Error": thing(
+        "Why a request is refused or failed. Nothing was changed, unless it failed with a 5xx: then send it again.",
+        {
+            "problems": {**many(TEXT), "description": "Everything that is wrong with what was sent."},
+            "effects": {**many(named("Effect")), "description": "What the refused order would have done."},
+        },
+        error=TEXT,
+    ),
+    "Event": {
+        "description": "A health event (docs/events.md), bare or in an envelope, or an event of docs/sources.md.",
+        "anyOf": [
+            {
+                "type": "object",
+                "required": ["detail"],
+                "properties": {
+                    "detail-type": {"type": "string", "examples": list(DETAIL_TYPES)},
+                    "id": TEXT,
+                    "time": TEXT,
+                    "detail": {"type": "object"},
+                },
+            },
+            {
+                "type": "object",
+                "required": ["Source", "Index", "Datacenter"],
+                "properties": {
+                    "Source": TEXT,
+                    "Epoch": {"type": "integer", "minimum": -MAX_NUMBER - 1, "maximum": MAX_NUMBER},
+                    "Index": {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER},
+                    "Datacenter": NAME,
+                    "Service": NAME,
+                    "Namespace": NAME,
+                    "Lease": TEXT,
+                    "Instances": many({"type": "object"}),
+                    "Instance": {"type": "object"},
+                    "Removed": {"type": "object"},
+                },
+            },
+        ],
+    },
+    "Watched": {
+        **many({"type": "object"}),
+        "description": "What a watch of a service, or of checks, got from Consul.",
+    },
+    "Taken": thing(
+        "What an event did (docs/events.md).",
+        revision=both(WHOLE),
+        new=TRUTH,
+        changed=TRUTH,
+        moved=_MOVED,
+        refused=many(thing("An instance that was left out.", index=WHOLE, node=TEXT, id=TEXT, field=TEXT, reason=TEXT)),
+        stale=many(
+            thing(
+                "What has no effect, because its source said something else that outranks it.",
+                source=TEXT,
+                sent=_STAMP,
+                known=both(_STAMP),
+                heard_from=both(_STAMP),
+                forgotten=both(WHOLE),
+                count=WHOLE,
+                instances=many(thing("An instance.", node=TEXT, id=TEXT)),
+            )
+        ),
+        warnings=many(TEXT),
+        ignored=many(TEXT),
+        store={**TEXT, "description": "Which store took it in, and its epoch; to another one, state everything again."},
+    ),
+    "Entry": thing("A config entry, in Consul's shape.", Kind={"type": "string", "enum": list(KINDS)}),
+    "Registration": thing(
+        "The registration of a sidecar or a mesh gateway, in Consul's shape.",
+        Datacenter=TEXT,
+        Service={"type": "object"},
+    ),
+    "Documents": many({"anyOf": [named("Entry"), named("Registration")]}),
+    "Batch": {"anyOf": [_DOCUMENT, many(_DOCUMENT)]},
+    "Written": thing(
+        "What a batch did.",
+        {
+            "dry_run": {**TRUTH, "description": "That nothing was written."},
+            "warnings": many(TEXT),
+            "failed": _FAILED,
+        },
+        generation=WHOLE,
+        changed=TRUTH,
+        published=_MOVED,
+    ),
+    "Order": thing("An order.", **_ORDER),
+    "Orders": thing(
+        "The orders in force, and those that ended lately.",
+        revision=WHOLE,
+        in_force=many(named("Order")),
+        ended=many(thing("An order that is over.", **_ORDER, ended=MOMENT, ended_by=TEXT)),
+    ),
+    "Wish": thing(
+        "An order as it is given: what a drain, pin or freeze is about, an end (`for` or `until`), and a reason.",
+        {
+            "datacenter": both(TEXT),
+            "service": {**both(TEXT), "description": "NAME or NAMESPACE/NAME."},
+            "caller": both(TEXT),
+            "for": {**both(TEXT), "examples": ["2h"]},
+            "until": {**both(TEXT), "examples": ["2026-11-27T14:00:00Z"]},
+        },
+        verb=_SUBJECT["verb"],
+        reason={"type": "string", "minLength": 1, "maxLength": LONGEST_REASON},
+    )
+    | {"additionalProperties": False},
+    "Effect": thing(
+        "What an order does to a cluster: the targets that serve without and with it, and the weights of their healthy "
+        "instances.",
+        service=TEXT,
+        namespace=TEXT,
+        datacenter=TEXT,
+        cluster=TEXT,
+        before=TEXT,
+        after=TEXT,
+        weight_before=WHOLE,
+        weight_after=WHOLE,
+        nowhere={**TEXT, "description": 'Why its traffic would have nowhere to go, "" if it has.'},
+        was_nowhere=TRUTH,
+        objection={**TEXT, "description": 'Why the order is not to be given, "" if there is no reason.'},
+    ),
+    "Given": thing(
+        "An order that is in force, or would be.",
+        {"warnings": many(TEXT)},
+        order=named("Order"),
+        dry_run=TRUTH,
+        effects=many(named("Effect")),
+        moved=WHOLE,
+        failed=_FAILED,
+    ),
+    "Ended": thing(
+        "An order that is over.",
+        {"warnings": many(TEXT)},
+        id=TEXT,
+        ended={**TRUTH, "description": "Whether it was in force until now."},
+        moved=WHOLE,
+        failed=_FAILED,
+    ),
+    "Sources": many(thing("Who tells of health.", **_SOURCE)),
+    "Forgotten": thing("What was, or would be, taken away.", **_SOURCE, dry_run=TRUTH, moved=many(TEXT)),
+    "Gateways": thing(
+        "The mesh gateways of all datacenters.",
+        gateways=many(
+            thing(
+                "A mesh gateway, where others reach it.", datacenter=TEXT, id=TEXT, node=TEXT, address=TEXT, port=WHOLE
+            )
+        ),
+    ),
+    "Status": thing(
+        "Where traffic goes.",
+        {
+            "rejections": {**many({"type": "object"}), "description": "What Envoys rejected, on one machine."},
+            "deployed": {"type": "object", "description": "Which build and parameters are in force, on AWS."},
+        },
+        trust_domain=TEXT,
+        generation=WHOLE,
+        propagated=WHOLE,
+        datacenters=many(TEXT),
+        notices=TEXT,
+        resolvers=many(
+            thing(
+                "A resolver, as the sidecars of a datacenter see it.",
+                service=TEXT,
+                namespace=TEXT,
+                datacenter=TEXT,
+                cluster=TEXT,
+                version=WHOLE,
+                generation=WHOLE,
+                active=TEXT,
+                why=TEXT,
+                since=MOMENT,
+                published=MOMENT,
+                targets=many(
+                    thing(
+                        "A target, and how many of its instances are healthy.",
+                        id=TEXT,
+                        mode=TEXT,
+                        healthy=WHOLE,
+                        total=WHOLE,
+                    )
+                ),
+                avoided=many(TEXT),
+            )
+        ),
+        sources=many(thing("A source with a lease.", **_LEASE)),
+        orders=many(named("Order")),
+        troubles=many(_TROUBLE),
+        findings=many(
+            thing(
+                "What does not fit together, and what to do.", what=TEXT, severity=TEXT, where=TEXT, says=TEXT, do=TEXT
+            )
+        ),
+    ),
+    "Instances": thing(
+        "The instances of a service.",
+        schema=WHOLE,
+        service=TEXT,
+        namespace=TEXT,
+        instances=many(
+            thing(
+                "An instance, as its source states it.",
+                datacenter=TEXT,
+                node=TEXT,
+                id=TEXT,
+                address=TEXT,
+                status=TEXT,
+                healthy=TRUTH,
+                counts=TRUTH,
+                weight=WHOLE,
+                healthy_since=MOMENT,
+                ill_at=MOMENT,
+                checks=many(thing("A check.", id=TEXT, name=TEXT, status=TEXT, output=TEXT, of_node=TRUTH)),
+                source=TEXT,
+                epoch={"type": "integer"},
+                index={"type": "integer"},
+                lease_ms=WHOLE,
+                heard_at=MOMENT,
+                silent_since=MOMENT,
+            )
+        ),
+    ),
+    "Log": thing(
+        "Generations of the config, the newest first.",
+        schema=WHOLE,
+        generations=many(
+            thing(
+                "A generation.",
+                generation=WHOLE,
+                at=MOMENT,
+                by=TEXT,
+                message=TEXT,
+                changed=both(WHOLE),
+                changes=many(_CHANGES),
+            )
+        ),
+        more=TRUTH,
+    ),
+    "Difference": thing(
+        "What differs between two generations.",
+        schema=WHOLE,
+        before=WHOLE,
+        after=WHOLE,
+        changes=many(
+            thing(
+                "A document that differs; null where there is none.",
+                thing=TEXT,
+                what=TEXT,
+                before=both({"type": "object"}),
+                after=both({"type": "object"}),
+            )
+        ),
+        clusters=thing("Clusters that differ.", new=many(TEXT), changed=many(TEXT), gone=many(TEXT)),
+    ),
+}
+"""By name."""

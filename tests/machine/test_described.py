@@ -1,0 +1,173 @@
+"""What `up` answers is what its OpenAPI description says: in a story of every route, and to what a fuzzer makes up."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pointsman.api.openapi import document
+from pointsman.api.routes import ROUTES, find
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.fleet.control_plane import Pointsman
+from tests.pipeline.meshes import gateway, gateway_instance, instance, resolver, sidecar
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+DRAIN = {"verb": "drain", "datacenter": "dc1", "for": "2h", "reason": "new kernel"}
+MESH = [resolver("web", Failover={"*": {"Datacenters": ["dc2"]}}), sidecar("shop", "web"), gateway("dc1", "gw-1")]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a real `up` on an empty store is asked."""
+    with Pointsman(tmp_path_factory.mktemp("described"), "td") as pointsman:
+        yield pointsman.url
+        assert "Traceback" not in pointsman.tail()
+
+
+def strict(schema: Any) -> Any:
+    """A schema in which every object has the fields that are described, and no other."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: strict(each) for name, each in schema.items()}
+    if "properties" in schema and "anyOf" not in schema:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+class Described:
+    """Asks, and holds each answer against the description."""
+
+    def __init__(self, url: str) -> None:
+        self._http, self._url = requests.Session(), url
+        self.document = self._http.get(f"{url}/openapi.json", timeout=60).json()
+        self._schemas = strict(copy.deepcopy(self.document["components"]["schemas"]))
+        # In Consul's shapes there is more than the description names.
+        for name in ("Entry", "Registration"):
+            del self._schemas[name]["additionalProperties"]
+        self.seen: set[tuple[str, str, int]] = set()
+
+    def ask(self, method: str, path: str, body: Any = None, *, status: int = 200, kind: str = "json") -> Any:
+        """The answer, which has this `status`."""
+        sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content-type": f"application/{kind}"} if sent is not None else {}
+        answer = self._http.request(method, self._url + path, data=sent, headers=headers, timeout=60)
+        assert answer.status_code == status, answer.text
+        template = find(method, path.partition("?")[0])[0].path.replace("...}", "}")
+        self.seen.add((method, template, status))
+        described = self.document["paths"][template][method.lower()]["responses"][str(status)]
+        if "$ref" in described:
+            described = self.document["components"]["responses"][described["$ref"].rpartition("/")[2]]
+        schema = {**described["content"]["application/json"]["schema"], "components": {"schemas": self._schemas}}
+        Draft202012Validator(schema).validate(answer.json())
+        assert answer.headers["content-type"] == "application/json"
+        assert all(name in answer.headers for name in described.get("headers", ()))
+        return answer.json()
+
+
+def test_the_description_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(document()).validate()
+    names = [each["operationId"] for path in document()["paths"].values() for each in path.values()]
+    assert len(set(names)) == len(names) == len(ROUTES)
+
+
+def test_every_route_answers_as_it_is_described(url: str) -> None:
+    up = Described(url)
+    assert up.document == json.loads(json.dumps(document()))
+    ask = up.ask
+    written = ask("PUT", "/v1/config?message=first", MESH)
+    assert written["changed"]
+    ask("POST", "/v1/config?dry_run=1&owner=team-a", b'Kind = "service-resolver"\nName = "db"', kind="hcl")
+    ask("PUT", "/v1/config", [{"Kind": "none"}, resolver("Web")], status=400)
+    ask("PUT", "/v1/config", b"x", kind="octet-stream", status=415)
+    detail = {"Source": "agent/h1", "Index": 7, "Datacenter": "dc1", "Service": "web", "Lease": "1h"}
+    for dc in ("dc1", "dc2"):
+        ask("POST", "/v1/events", {**detail, "Datacenter": dc, "Instances": [instance("web")]})
+    bad = {**instance("web", 2), "Checks": [{"Status": 5}]}
+    ask("POST", "/v1/events", {**detail, "Index": 8, "Instances": [instance("web", status="critical"), bad]})
+    assert ask("POST", "/v1/events", {**detail, "Instances": []})["stale"]
+    ask("POST", "/v1/events", {}, status=400)
+    ask("POST", "/v1/consul/watch?type=service&dc=dc1&service=web&index=9", [instance("web", 3)])
+    ask("GET", "/v1/config")
+    ask("GET", "/v1/config?kind=none", status=400)
+    ask("GET", "/v1/config/service-resolver/web")
+    ask("GET", "/v1/config/service-resolver/none", status=404)
+    ask("GET", "/v1/config/registration/shop?dc=dc1")
+    ask("GET", "/v1/config/registration/gateway/gw-1?dc=dc1")
+    ask("DELETE", "/v1/config/registration/gateway/gw-1?dc=dc1")
+    ask("DELETE", "/v1/config/service-resolver/web")
+    ask("GET", "/v1/generations?most=2")
+    ask("GET", "/v1/diff?before=1")
+    ask("POST", f"/v1/rollback/{written['generation']}?by=ann")
+    given_ = ask("POST", "/v1/orders", DRAIN)
+    refused = ask("POST", "/v1/orders", {**DRAIN, "datacenter": "dc2"}, status=409)
+    assert refused["effects"]
+    ask("POST", "/v1/orders", DRAIN | {"verb": "stop"}, status=400)
+    ask("GET", "/v1/status")
+    ask("POST", f"/v1/orders/{given_['order']['id']}/end")
+    ask("POST", "/v1/orders/none/end", status=404)
+    assert ask("GET", "/v1/orders")["ended"]
+    ask("GET", "/v1/instances/web")
+    ask("GET", "/v1/sources")
+    edge = {**detail, "Kind": "mesh-gateway", "Index": 9, "Instances": [gateway_instance()]}
+    del edge["Service"]
+    ask("POST", "/v1/events", edge)
+    assert ask("GET", "/v1/gateways")["gateways"]
+    ask("DELETE", "/v1/sources/agent%2Fh1?dry_run=1&dc=dc1")
+    ask("DELETE", "/v1/sources/agent/h1?dc=dc1")
+    ask("DELETE", "/v1/sources/no%0Ane", status=404)
+    assert requests.get(f"{url}/v1/none", timeout=60).json() == {"error": "there is no such page here"}
+    ask("DELETE", "/v1/config/registration/shop?dc=dc1")
+    ask("GET", "/openapi.json")
+    asked = {(method, path) for method, path, status in up.seen if status == 200}
+    assert asked == {(each.method, each.path.replace("...}", "}")) for each in ROUTES}
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.soak)])
+def test_whatever_is_sent_gets_an_answer_that_is_described(url: str, examples: int) -> None:
+    schema = schemathesis.openapi.from_dict(document())
+    bounded = settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    statuses, session = set(), requests.Session()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        says = operation.definition.raw
+        # Where there is nothing to say, nothing wrong can be said.
+        for mode in GenerationMode if "parameters" in says or "requestBody" in says else [GenerationMode.POSITIVE]:
+
+            @bounded
+            @given(operation.as_strategy(generation_mode=mode))
+            def run(case: schemathesis.Case) -> None:
+                response = case.call(base_url=url, session=session)
+                statuses.add(response.status_code)
+                case.validate_response(response, checks=CHECKS)
+
+            run()
+    assert statuses >= {200, 400, 404}
