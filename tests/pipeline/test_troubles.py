@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pointsman.agent.statement import Host
+from pointsman.agent.statement import alive as agent_alive
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import LONGEST_SENDER, HealthEvent, parse_event
 from pointsman.model.findings import Finding, Severity
@@ -171,6 +173,22 @@ def test_a_sender_that_speaks_again_after_another_took_over_is_one_of_two(
     found = [each for each, sender in said if mesh.ingest(say(each, sender)).shared]
     assert found == shared
     assert (("shared", "agent") in mesh.met()) is bool(shared)
+
+
+def test_two_agents_with_one_name_are_found_out_and_one_that_restarts_is_not() -> None:
+    mesh = Mesh()
+
+    def speaks(index: int, process: str) -> str:
+        host = Host("dc1", "h1", "127.0.0.1", 30_000_000_000, f"h1/{process}")
+        return mesh.ingest(parse_event(agent_alive(host, index))).shared
+
+    assert [speaks(index, "one") for index in (1, 2)] == ["", ""]
+    assert [speaks(index, "restarted") for index in (3, 4)] == ["", ""]
+    assert speaks(5, "copied") == ""
+    assert speaks(6, "restarted") == (
+        '"agent/h1" is the name of two producers: "h1/restarted" speaks again after "h1/copied" took over; give each '
+        "its own Source, or end one of them"
+    )
 
 
 def test_so_many_senders_of_a_source_are_remembered() -> None:

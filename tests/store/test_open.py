@@ -8,6 +8,7 @@ import pytest
 from pointsman.store.bucket_url import BucketUrl, read_bucket_url, region_of
 from pointsman.store.open import open_store
 from pointsman.store.protocol import StoreError, StoreUnavailable, Write
+from pointsman.store.session import new_session
 
 from tests.store.wire import Wire, refusal
 
@@ -46,6 +47,14 @@ def test_a_hurried_one_gives_up_soon(bucket: str, wire: Wire, monkeypatch: pytes
     with pytest.raises(StoreUnavailable, match="in 2 attempts"):
         store.get("k")
     store.close()
+
+
+def test_the_region_is_that_of_either_variable_and_of_botocores_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert new_session().get_config_variable("region") == "eu-west-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert new_session().get_config_variable("region") == "eu-central-1"
 
 
 def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:

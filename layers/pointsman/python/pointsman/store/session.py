@@ -54,6 +54,9 @@ def _loader(path: str | None) -> Loader:
 def new_session() -> "Session":
     """A session with the environment's settings: region, profile or role, `AWS_ENDPOINT_URL`."""
     session = get_session()
+    # What AWS's other libraries and its functions call it; botocore knows AWS_DEFAULT_REGION alone.
+    if (region := os.environ.get("AWS_REGION")) and not os.environ.get("AWS_DEFAULT_REGION"):
+        session.set_config_variable("region", region)
     # Of the time that the first client takes, half goes into finding and reading descriptions otherwise.
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     return session
