@@ -32,6 +32,8 @@ class Site:
     sidecar_admin: int
     gateway: int
     gateway_admin: int
+    wan: int = 0
+    """Where others reach its mesh gateway, if that is another port."""
 
     @property
     def gateway_id(self) -> str:
@@ -148,7 +150,7 @@ def _gateway_service(site: Site) -> dict[str, Any]:
         "Service": "mesh-gateway",
         "Address": site.ip,
         "Port": site.gateway,
-        "TaggedAddresses": {"wan": {"Address": site.ip, "Port": site.gateway}},
+        "TaggedAddresses": {"wan": {"Address": site.ip, "Port": site.wan or site.gateway}},
     }
 
 

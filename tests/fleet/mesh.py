@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path as File
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ from tests.fleet.documents import (
 from tests.fleet.envoy import Envoy, ready
 from tests.fleet.judge import Mode, Point, Sni
 from tests.fleet.object_store import Bucket
+from tests.fleet.path import Path
 from tests.fleet.process import Child, FleetError, Ports, wait_listening, wait_until
 from tests.fleet.ways import FILES, Way
 
@@ -52,16 +54,18 @@ class Mesh:
     def __init__(
         self,
         mode: Mode,
-        directory: Path,
+        directory: File,
         way: Way = FILES,
         *,
         protocol: str = "tcp",
         patient: bool = False,
         bucket: Bucket | None = None,
         lease_s: int = 0,
+        probed: bool = False,
     ) -> None:
         """The store is a file in `directory`, or in a bucket. With `lease_s`, an agent in each datacenter tells of it,
-        with a lease of so many seconds; otherwise `report` does."""
+        with a lease of so many seconds; otherwise `report` does. If they are `probed`, all mesh gateways are reached by
+        paths that can be cut, which an agent in the first datacenter probes every second."""
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
         self.pointsman = Pointsman(directory, TRUST_DOMAIN, way, bucket)
@@ -69,6 +73,8 @@ class Mesh:
         self._way = way
         self._protocol = protocol
         self._lease_s = lease_s
+        self._probed = probed
+        self.paths: dict[str, Path] = {}
         self._agents: dict[str, Child] = {}
         self._asking = patient_client if patient else Client
         self._authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
@@ -162,6 +168,11 @@ class Mesh:
             datacenter: Site(datacenter, ip, *(ports.take(ip) for _ in range(5)))
             for datacenter, ip in DATACENTERS.items()
         }
+        if self._probed:
+            for datacenter, site in self._sites.items():
+                wan = ports.take(site.ip)
+                self.paths[datacenter] = held.enter_context(Path((site.ip, wan), (site.ip, site.gateway)))
+                self._sites[datacenter] = replace(site, wan=wan)
         home = self._sites[HOME]
         self._caller = Caller(home, *(ports.take(home.ip) for _ in range(3)))
 
@@ -187,10 +198,12 @@ class Mesh:
             for agent in self._agents.values():
                 held.enter_context(agent)
             wait_until(self._all_told, "the agents to tell of everything", children=list(self._agents.values()))
+        if self._probed:
+            held.enter_context(self._observer())
         self.client = held.enter_context(self._asking(home.ip, self._caller.upstream, 0.002))
         self.client.wait_for_answer(HOME, after=0.0)
 
-    def _documents(self) -> Iterator[Path]:
+    def _documents(self) -> Iterator[File]:
         """The files of config entries and registrations, as a user would have them."""
         documents: dict[str, Any] = {"proxy-defaults": proxy_defaults(self.mode), "s1-dc1": s1_sidecar(self._caller)}
         documents["s2-defaults"] = service_defaults("s2", self._protocol)
@@ -207,7 +220,7 @@ class Mesh:
             file.write_text(json.dumps(document, indent=2))
             yield file
 
-    def _fetched(self) -> Iterator[Path]:
+    def _fetched(self) -> Iterator[File]:
         for datacenter, site in self._sites.items():
             services = ["s1", "s2"] if datacenter == HOME else ["s2"]
             for folder in [*(f"sidecar/{NAMESPACE}/{service}" for service in services), f"gateway/{site.gateway_id}"]:
@@ -246,8 +259,16 @@ class Mesh:
         services = self._directory / f"services-{site.datacenter}.json"
         services.write_text(json.dumps(definitions(site), indent=2))
         who = ["--dc", site.datacenter, "--node", f"node-{site.datacenter}", "--address", site.ip]
-        told = ["--to", self.pointsman.url, "--lease", f"{self._lease_s}s"]
+        # What the mesh is made of is applied already.
+        told = ["--to", self.pointsman.url, "--lease", f"{self._lease_s}s", "--no-register"]
         return Child(f"agent-{site.datacenter}", [POINTSMAN, "agent", *who, *told, str(services)], self._directory)
+
+    def _observer(self) -> Child:
+        nothing = self._directory / "nothing.json"
+        nothing.write_text("{}")
+        who = ["--dc", HOME, "--node", "observer", "--address", self._sites[HOME].ip, "--to", self.pointsman.url]
+        probes = ["--probe-gateways", "--probe-interval", "1s", str(nothing)]
+        return Child("observer", [POINTSMAN, "agent", *who, *probes], self._directory)
 
     def _all_told(self) -> bool:
         found = json.loads(self.pointsman.page("/v1/status"))["resolvers"]
@@ -256,7 +277,7 @@ class Mesh:
     def _wait_for_app(self, datacenter: str) -> None:
         wait_listening(self._apps[datacenter], self._sites[datacenter].ip, self._sites[datacenter].app)
 
-    def _log(self, point: Point) -> Path:
+    def _log(self, point: Point) -> File:
         return self._directory / f"{point.kind}-{point.datacenter}.access.log"
 
     def _next_index(self, datacenter: str) -> int:

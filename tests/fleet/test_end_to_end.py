@@ -50,6 +50,26 @@ def test_where_a_way_is_required_it_leaves_a_datacenter_whose_gateway_is_dead(tm
 
 
 @pytest.mark.envoy
+@pytest.mark.parametrize("mode", [pytest.param(each, marks=pytest.mark.soak) for each in ("local", "remote")])
+def test_where_a_path_is_cut_traffic_leaves_the_datacenter_behind_it_and_comes_back(tmp_path: Path, mode: Mode) -> None:
+    with Mesh(mode, tmp_path, patient=True, probed=True) as mesh:
+        mesh.apply({"Kind": "failover-policy", "Name": "s2", "Gateways": "require"})
+        mesh.report("dc1", "critical")
+        mesh.client.wait_for_answer("dc2", after=0.0)
+        cut = time.perf_counter()
+        mesh.paths["dc2"].cut()
+        after = mesh.client.wait_for_answer("dc3", after=cut).done
+        wait_until(lambda: len(mesh.client.attempts(after)) > 100, "a hundred answers")
+        assert "no way through well gateways leads to it" in mesh.pointsman.active("s2", "dc1").why
+        mended = time.perf_counter()
+        mesh.paths["dc2"].mend()
+        mesh.client.wait_for_answer("dc2", after=mended)
+        wait_until(lambda: len(mesh.client.attempts(mended)) > 100, "a hundred answers")
+    assert {each.datacenter for each in mesh.client.attempts(after, mended) if each.sent > after} == {"dc3"}
+    assert {each.datacenter for each in mesh.client.attempts(mended)} == {"dc2", "dc3"}
+
+
+@pytest.mark.envoy
 def test_so_it_does_on_the_older_envoy(tmp_path: Path) -> None:
     with Mesh("local", tmp_path, Way(Tongue.FILES, ENVOY_1_39), patient=True) as mesh:
         assert run(mesh).problems == []
