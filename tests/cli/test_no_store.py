@@ -25,6 +25,7 @@ REFUSE: dict[str, list[str]] = {
     "config log": ["config", "log"],
     "delete": ["delete", "service-resolver", "s2"],
     "diff": ["diff"],
+    "doctor": ["doctor"],
     "drain": ["drain", "dc1", "--for", "1h", "--reason", "works"],
     "drill": ["drill", "dc1", "--for", "1s"],
     "emit": ["emit", "event.json"],

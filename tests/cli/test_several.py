@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.cli.compared import MOST_DIFFERENCES, Seen, compare
+from pointsman.cli.compared import MOST_DIFFERENCES, Seen, examine
 from pointsman.cli.everywhere import MOST_URLS
 from pointsman.cli.main import run
 
@@ -90,7 +90,7 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
 
     assert typed("apply", "--url", c, "--owner", "team-b", taken)[0] == 0
     code, out, err = typed("doctor", *to_all)
-    assert (code, out.splitlines()[-1]) == (0, "they agree")
+    assert (code, out.splitlines()[-1]) == (0, "nothing is wrong, and they agree")
 
     order = ["--for", "1h", "--reason", "works", "--force"]
     code, out, err = typed("pin", "s2", "--to", "dc2", *to_all, *order)
@@ -98,7 +98,7 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
         0,
         [f"{u}:" for u in urls],
     )
-    assert typed("doctor", *to_all)[1].splitlines()[-1] == "they agree"
+    assert typed("doctor", *to_all)[1].splitlines()[-1] == "nothing is wrong, and they agree"
 
     told = {"Source": "agent/h1", "Index": 1, "Datacenter": "dc1", "Service": "s2", "Instances": [instance("s2")]}
     event = tmp_path / "event.json"
@@ -130,8 +130,8 @@ def test_so_many_control_planes_are_asked_at_once(tmp_path: Path, capsys: pytest
 
 
 def test_so_many_differences_are_named_and_the_others_counted() -> None:
-    nothing = Seen("a", [], {"in_force": []}, [], {})
+    nothing = Seen("a", [], {"in_force": []}, [], {"findings": []})
     much = replace(nothing, url="b", config=[resolver(f"s{number}") for number in range(MOST_DIFFERENCES + 3)])
-    *named, last = compare([nothing, much])
+    *named, last = examine([nothing, much])
     assert {(each.what, each.says.partition(" ")[0]) for each in named} == {("config", "missing")}
     assert (len(named), last.where) == (MOST_DIFFERENCES, "3 more")

@@ -33,6 +33,7 @@ TYPED: list[list[str]] = [
     ["emit", "event2.json"],
     ["emit", "event1.json"],
     ["emit", "stale.json"],
+    ["doctor"],
     ["status"],
     ["status", "--dc", "dc1"],
     ["status", "--dc", "dc9"],
@@ -97,7 +98,8 @@ def test_a_command_says_the_same_of_a_store_and_of_a_running_control_plane(
         capsys.readouterr()
         code = run([*words, *where])
         found = capsys.readouterr()
-        return code, _MOMENT.sub("THEN", found.out), _MOMENT.sub("THEN", found.err)
+        out, err = (_MOMENT.sub("THEN", text).replace(where[-1], "PLACE") for text in found)
+        return code, out, err
 
     # What `up` begins with.
     assert said(["apply", "empty.json"], "--store", "alone.db", "--trust-domain", "td")[0] == 0

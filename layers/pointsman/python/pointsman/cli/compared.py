@@ -1,4 +1,4 @@
-"""What several control planes, each with a store of its own, disagree about."""
+"""What is wrong with control planes, and what those that stand side by side disagree about."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one control plane says of itself: its `config` as `GET /v1/config` has it, and so on."""
+    """What the control plane at `url`, or the store of that name, says: its `config` as `GET /v1/config` has it, and so
+    on."""
 
     url: str
     config: Sequence[Mapping[str, Any]]
@@ -42,6 +43,15 @@ def named(document: Mapping[str, Any]) -> tuple[str, str]:
     if is_registration(document):
         return "registration", parse_registration(document).key
     return document["Kind"], f"{document.get('Namespace') or DEFAULT_NAMESPACE}/{document['Name']}"
+
+
+def own(seen: Sequence[Seen]) -> Iterator[Finding]:
+    """What each found itself in what it is told: its warnings, without notes."""
+    for each in seen:
+        for found in each.status["findings"]:
+            if found["severity"] == Severity.WARNING:
+                where = f"{each.url}: {found['where']}"
+                yield Finding(found["what"], Severity.WARNING, where, found["says"], found["do"])
 
 
 def trust_domains(seen: Sequence[Seen]) -> Iterator[Finding]:
@@ -80,13 +90,13 @@ def sources(seen: Sequence[Seen]) -> Iterator[Finding]:
     yield from _differing("sources", found, cure)
 
 
-CHECKS: tuple[Callable[[Sequence[Seen]], Iterator[Finding]], ...] = (trust_domains, configs, orders, sources)
-"""What is compared, in the order in which it is shown."""
+CHECKS: tuple[Callable[[Sequence[Seen]], Iterator[Finding]], ...] = (own, trust_domains, configs, orders, sources)
+"""What is looked at, in the order in which it is shown."""
 
 
-def compare(seen: Sequence[Seen]) -> list[Finding]:
-    """What they disagree about; nothing for a single one."""
-    return [finding for check in CHECKS for finding in check(seen)] if len(seen) > 1 else []
+def examine(seen: Sequence[Seen]) -> list[Finding]:
+    """What is wrong with each of them, and what they disagree about."""
+    return [finding for check in CHECKS for finding in check(seen)]
 
 
 def _subject(order: Mapping[str, Any]) -> str:

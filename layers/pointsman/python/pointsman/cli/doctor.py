@@ -1,4 +1,4 @@
-"""`pointsman doctor`: compares control planes that stand side by side."""
+"""`pointsman doctor`: what is wrong, and where control planes that stand side by side differ."""
 
 import sys
 from typing import Any
@@ -7,37 +7,43 @@ import click
 import orjson
 
 from pointsman.cli.command import command
-from pointsman.cli.compared import Seen, compare
+from pointsman.cli.compared import Seen, examine
 from pointsman.cli.everywhere import ask_all
-from pointsman.cli.place import Place, place_options
+from pointsman.cli.place import Local, Place, place_options
 from pointsman.cli.remote import Remote
 from pointsman.model.findings import Finding, Severity
 from pointsman.model.words import counted
 
 
 @command()
-@place_options(several=True, stores=False)
+@place_options(several=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(place: Place, as_json: bool) -> int:
-    """Compare control planes that each have a store of their own, and say what to do where they differ.
+    """Say what is wrong, and what to do about it; and where control planes differ that each have a store of their own.
 
-    Compared are the config, the orders in force, who tells of health, and the trust domain. A control plane that does
-    not answer is a finding too.
+    That is what `status` warns of, and with several --url what is not the same everywhere: the config, the orders in
+    force, who tells of health, and the trust domain. A control plane that does not answer is a finding too.
 
-    Exit codes: 0 they agree; 1 they do not, or one does not answer.
+    Exit codes: 0 nothing was found; 1 something was.
 
     \b
+      pointsman doctor --store pointsman.db
       pointsman doctor --url http://10.1.0.5:8420 --url http://10.2.0.5:8420
       pointsman doctor --url https://10.1.0.5:8443 --url https://10.2.0.5:8443 --token-file token --ca ca.pem --json
     """
-    outcomes = ask_all(place.remotes, _look)
-    seen = [each.told for each in outcomes if each.error is None]
-    findings = [
-        Finding("reachable", Severity.WARNING, each.url, str(each.error), "start it, or give what lets you in")
-        for each in outcomes
-        if each.error is not None
-    ]
-    findings += compare(seen)
+    findings: list[Finding] = []
+    if place.urls:
+        outcomes = ask_all(place.remotes, lambda remote: _look(remote, remote.url))
+        seen = [each.told for each in outcomes if each.error is None]
+        findings += [
+            Finding("reachable", Severity.WARNING, each.url, str(each.error), "start it, or give what lets you in")
+            for each in outcomes
+            if each.error is not None
+        ]
+    else:
+        with place.asked() as local:
+            seen = [_look(local, place.store)]
+    findings += examine(seen)
     if as_json:
         planes = [
             {
@@ -57,15 +63,15 @@ def doctor(place: Place, as_json: bool) -> int:
     for finding in findings:
         _show(finding)
     if not findings:
-        click.echo("they agree" if len(seen) > 1 else "it answers; give --url for each of those to compare")
+        click.echo("nothing is wrong" + (", and they agree" if len(seen) > 1 else ""))
     return 1 if findings else 0
 
 
-def _look(remote: Remote) -> Seen:
+def _look(asked: Remote | Local, url: str) -> Seen:
     def read(name: str) -> Any:
-        return remote.ask("GET", (name,))
+        return asked.ask("GET", (name,))
 
-    return Seen(remote.url, read("config"), read("orders"), read("sources"), read("status"))
+    return Seen(url, read("config"), read("orders"), read("sources"), read("status"))
 
 
 def _show(finding: Finding) -> None:

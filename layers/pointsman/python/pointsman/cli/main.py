@@ -86,11 +86,12 @@ def group() -> None:
     Describe the mesh, then report health:
       pointsman apply --store pointsman.db resolvers.yaml sidecars.json
       pointsman emit --url http://127.0.0.1:8420 event.json
-    See what it decided:
+    See what it decided, and what is wrong:
       pointsman status --store pointsman.db
+      pointsman doctor --store pointsman.db
 
-    POINTSMAN_STORE can name the store for all commands. Exit codes: 0 done, 1 refused or failed (one line on stderr for
-    each problem), 2 wrong usage; `emit` has more.
+    POINTSMAN_STORE can name the store for all commands, or POINTSMAN_URL a running `pointsman up` to ask. Exit codes: 0
+    done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `drain` have more.
 
     \b
     Enable completion of commands and options (bash_source, zsh_source, fish_source):

@@ -78,10 +78,10 @@ class Local:
         raise kind(found.status, found.body.get("problems") or [found.body["error"]])
 
 
-def place_options(*, writes: bool = False, several: bool = False, stores: bool = True) -> Option:
+def place_options(*, writes: bool = False, several: bool = False) -> Option:
     """The options that say where a command reads and writes; the command gets them as one `place`.
 
-    `several` lets it have several URLs; without `stores` it is for URLs alone.
+    `several` lets it have several URLs.
     """
     url = click.option(
         "--url",
@@ -90,8 +90,7 @@ def place_options(*, writes: bool = False, several: bool = False, stores: bool =
         multiple=several,
         default=None if several else "",
         metavar="URL|unix:PATH",
-        help=("Or a" if stores else "A")
-        + f" running `pointsman up` (or POINTSMAN_URL){'; repeatable' if several else ''}.",
+        help=f"Or a running `pointsman up` (or POINTSMAN_URL){'; repeatable' if several else ''}.",
     )
     store_option = click.option(
         "--store",
@@ -105,24 +104,21 @@ def place_options(*, writes: bool = False, several: bool = False, stores: bool =
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(
+            store: str,
             urls: str | tuple[str, ...],
             token_file: str,
             cert: str,
             key: str,
             ca: str,
-            store: str = "",
             notices: str = "",
             **others: Any,
         ) -> Any:
             given = (urls,) if isinstance(urls, str) and urls else tuple(urls)
-            if not stores and not given:
-                raise click.UsageError("give --url (or set POINTSMAN_URL)")
             store, chosen = _chosen(store, given)
             access = Access() if store else read_access(token_file, cert, key, ca)
             return function(place=Place(store, notices if store else "", chosen, access), **others)
 
-        result: Callable[..., Any] = url(access_options(command))
-        result = store_option(result) if stores else result
+        result: Callable[..., Any] = store_option(url(access_options(command)))
         return notices_option(result) if writes else result
 
     return decorated
