@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -470,7 +471,10 @@ def test_render_needs_files_only(write: Callable[[str, Any], str], capsys: pytes
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    waiting: list[list[str]] = [[]]
+    assert run(["--help"]) == 0
+    listed = re.findall(r"^  ([a-z]\w+) +[A-Z]", capsys.readouterr().out.split("\nRun it:")[1], re.MULTILINE)
+    assert sorted(listed) == group.list_commands(click.Context(group)), "each command is in one section"
+    waiting = [[name] for name in listed]
     seen = set()
     while waiting:
         command = waiting.pop()

@@ -41,6 +41,16 @@ _COMMANDS = {
     "up": ("up", "up"),
 }
 
+_SECTIONS = {
+    "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets"),
+    "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback"),
+    "Tell of health": ("emit", "source"),
+    "See what it decides": ("status", "explain", "instances", "history", "render", "whatif", "doctor"),
+    "Steer": ("drain", "pin", "freeze", "orders", "end", "drill"),
+    "Look after the store": ("token", "reconcile", "backup", "recover"),
+}
+"""The commands as `--help` lists them."""
+
 
 class _LazyGroup(click.Group):
     """Imports a command only when it is used: the others do not pay for an AWS client or a web server."""
@@ -55,6 +65,13 @@ class _LazyGroup(click.Group):
         command = getattr(import_module(f"pointsman.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _SECTIONS.items():
+            found = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
+            width = formatter.width - 4 - max(len(name) for name, _ in found)
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in found])
 
 
 def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
