@@ -27,12 +27,16 @@ def expanded(engine: Engine, reading: Reading) -> Reading:
 
     Of a list of tasks these are: a renewal of the lease in each datacenter of which the cluster speaks, the tasks that
     the catalogs do not know at that version, and removals of those that the list does not have and of which nobody
-    spoke since SETTLED_SECONDS before the look. Any other reading stays as it is. Reads the catalogs that the source
-    has spoken of; where that is unknown, as at the first list, all. Raises StoreError.
+    spoke since SETTLED_SECONDS before the look. A list that comes after a newer one says nothing. Any other reading
+    stays as it is. Reads the catalogs that the source has spoken of; where that is unknown, as at the first list, all.
+    Raises StoreError.
     """
     if (listed := reading.task_list) is None:
         return reading
     leases = _leases(engine, listed.source)
+    if any(each.heard > (0, listed.looked_at) for each in leases.values()):
+        late = f"a list of {listed.source} is late: a look that began after it was taken in already"
+        return replace(reading, events=(), ignored=(late,))
     datacenters = sorted({*leases, *(event.datacenter for event in reading.events)})
     names = {catalog_key(event) for event in reading.events}
     # A source without a lease was not looked at before, so nobody has noted of which services it speaks.

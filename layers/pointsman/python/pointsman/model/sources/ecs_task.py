@@ -36,6 +36,10 @@ _GONE = ("STOPPED", "DELETED")
 
 _TASK_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:([a-z0-9-]+):([0-9]+):task/(?:[A-Za-z0-9_-]+/)?([A-Za-z0-9-]{1,128})\Z")
 _CLUSTER_ARN = re.compile(r"arn:[a-z0-9-]+:ecs:([a-z0-9-]+):([0-9]+):cluster/([A-Za-z0-9_-]{1,255})\Z")
+ADDRESS = "privateIPv4Address"
+"""The detail of an attachment that has a task's address."""
+ADDRESSES = ("privateIpv4Address", "ipv6Address")
+"""The fields of a container's network interface that have it."""
 _INTERFACES = ("eni", "ElasticNetworkInterface")
 _STATUS_OF_HEALTH = {"HEALTHY": "passing", "UNHEALTHY": "critical"}
 """Statuses by ECS's health. UNKNOWN is left out: no health check is defined, or none ran yet."""
@@ -230,7 +234,7 @@ def _endpoint(task: _Task, port: int) -> tuple[str, int]:
     """The address and port of the task."""
     for attachment in task.get("attachments") or ():
         details = pairs(attachment.get("details"), "name")
-        if attachment.get("type") in _INTERFACES and (address := details.get("privateIPv4Address")):
+        if attachment.get("type") in _INTERFACES and (address := details.get(ADDRESS)):
             return address, port
     containers = task.get("containers") or ()
     interfaces = [each for container in containers for each in container.get("networkInterfaces") or ()]

@@ -28,7 +28,7 @@ DETAIL_TYPE = "ECS Task List"
 MOST_LISTED: Final = 10_000
 """Tasks in one event."""
 
-_KEPT = ("taskArn", "clusterArn", "lastStatus", "version", "desiredStatus", "group", "availabilityZone")
+_KEPT = ("taskArn", "lastStatus", "version", "desiredStatus", "group", "availabilityZone")
 _DEFINITION = "taskDefinitionArn"
 
 
@@ -77,9 +77,16 @@ def told_of(task: Mapping[str, Any]) -> dict[str, Any]:
     """
     out = {name: task[name] for name in (*_KEPT, _DEFINITION) if name in task}
     out["tags"] = [each for each in task.get("tags") or () if str(each.get("key", "")).startswith(TAG)]
-    out["attachments"] = [_only(each, "type", "details") for each in task.get("attachments") or ()]
+    out["attachments"] = [
+        {"type": each.get("type"), "details": addresses}
+        for each in task.get("attachments") or ()
+        if (addresses := [one for one in each.get("details") or () if one.get("name") == ecs_task.ADDRESS])
+    ]
     out["containers"] = [
-        _only(each, "name", "lastStatus", "exitCode", "networkInterfaces", "networkBindings")
+        _filled(
+            _only(each, "name", "lastStatus", "exitCode", "networkBindings")
+            | {"networkInterfaces": [_only(one, *ecs_task.ADDRESSES) for one in each.get("networkInterfaces") or ()]}
+        )
         for each in task.get("containers") or ()
     ]
     overrides = (task.get("overrides") or {}).get("containerOverrides") or ()
@@ -87,8 +94,14 @@ def told_of(task: Mapping[str, Any]) -> dict[str, Any]:
         {"environment": [one for one in each.get("environment") or () if str(one.get("name", "")).startswith(VARIABLE)]}
         for each in overrides
     ]
-    out["overrides"] = {"containerOverrides": [each for each in variables if each["environment"]]}
-    return out
+    if told := [each for each in variables if each["environment"]]:
+        out["overrides"] = {"containerOverrides": told}
+    return _filled(out)
+
+
+def _filled(part: Mapping[str, Any]) -> dict[str, Any]:
+    """`part` without empty lists."""
+    return {name: value for name, value in part.items() if value != []}
 
 
 def _only(part: Mapping[str, Any], *names: str) -> dict[str, Any]:
