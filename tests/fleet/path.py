@@ -15,7 +15,6 @@ class Path:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -44,28 +43,24 @@ class Path:
     async def _end(self) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        while self._writers:
-            await asyncio.sleep(0.01)
-        if self._server is not None:
-            await self._server.wait_closed()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        # A transport that was aborted is closed in the next round of the loop.
+        await asyncio.sleep(0.05)
 
     async def _bring(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._there)
-            self._writers.add(far_writer)
             try:
                 await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
             finally:
                 far_writer.transport.abort()
-                self._writers.discard(far_writer)
         except OSError:
             pass
         finally:
             writer.transport.abort()
-            self._writers.discard(writer)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
