@@ -210,6 +210,12 @@ def test_what_cannot_be_sent_waits_and_rights_are_found_when_they_are_there(
     host.look()
     assert [line.split(": ", 1)[1] for line in host.said if f"registered {WEB}" in line]
     assert 'may not register "gateway/gateway-1"' in host.said[-1]
+    control_plane.place.delete(registrations=(WEB,))
+    host.look()
+    assert "or not at all, which a token for read would tell" in host.said[-1]
+    control_plane.grant = Grant(frozenset({Role.REGISTER, Role.READ}), "the token", services=("web",))
+    host.look()
+    assert host.said[-1].endswith(f"registered {WEB}")
 
 
 def test_a_store_that_was_restored_is_told_everything_again(control_plane: ControlPlane) -> None:

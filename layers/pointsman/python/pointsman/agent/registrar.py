@@ -134,14 +134,15 @@ class Registrar:
                 self._different.pop(key, None)
             elif status == _FORBIDDEN:
                 self._refuse(key, digests[key], refusal(status, told))
-            elif (await self._ask("GET", route(each)))[0] == _MISSING:
+            elif (seen := (await self._ask("GET", route(each)))[0]) == _MISSING:
                 await self._write({key: each}, digests)
             elif self._different.get(key) != digests[key]:
                 self._different[key] = digests[key]
                 why = f" ({refusal(status, told)})" if status != _OK else ""
+                unseen = ", or not at all, which a token for read would tell" if seen == _FORBIDDEN else ""
                 self._report(
-                    f"{self._place.url}: {key} is registered otherwise than the files of this host say{why}; the last "
-                    "change counts: make the files of all hosts the same"
+                    f"{self._place.url}: {key} is registered otherwise than the files of this host say{why}{unseen}; "
+                    "the last change counts: make the files of all hosts the same"
                 )
 
     async def _put(self, registrations: Iterable[Registration], *, dry_run: bool = False) -> tuple[int, dict[str, Any]]:
