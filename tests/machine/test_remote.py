@@ -88,6 +88,10 @@ def test_other_machines_need_a_token_that_is_for_what_they_ask(
         "another source": 403,
         "another page": 404,
     }
+    page = {"origin": "https://evil.example", "authorization": f"Bearer {dashboard}"}
+    context = ssl.create_default_context(cafile=remote.ca)
+    status, told = ask(remote.place, "GET", "/v1/status", timeout=60, headers=page, tls=context)
+    assert (status, b"another server's page" in told) == (403, True)
     assert answers["another datacenter"][1] == {"error": 'the token "host-7" may not tell of dc2, only of dc1'}
     assert json.loads(remote.pointsman.page("/v1/status"))["resolvers"][0]["targets"][0]["total"] == 0
     status, told = remote.ask("POST", "/v1/events", agent, event())
@@ -204,3 +208,27 @@ def test_a_client_certificate_stands_for_the_token_that_has_its_name(
         assert "accept the certificate of --cert?" in emit(stranger, "agent/h1")
         assert run(["token", "revoke", "h1", *store]) == 0
         wait_until(lambda: "has no token" in emit(h1, "agent/h1"), "the token to be revoked")
+
+
+def test_each_role_writes_what_it_is_for_and_who_did_it_is_noted(
+    remote: Remote, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web = make(remote, capsys, "web-hosts", "--role", "register", "--service", "web*", "--dc", "dc1")
+    ops = make(remote, capsys, "ops", "--role", "order", "--role", "read")
+    ci = make(remote, capsys, "ci", "--role", "configure")
+    wait_until(lambda: remote.ask("GET", "/v1/orders", ops)[0] == 200, "the tokens to be known")
+    assert remote.ask("PUT", "/v1/config", web, [sidecar("web")])[1]["changed"]
+    status, told = remote.ask("PUT", "/v1/config", web, [sidecar("db")])
+    assert (status, told["error"]) == (403, 'the token "web-hosts" may not register "db", only web*')
+    assert remote.ask("PUT", "/v1/config", web, [resolver("web", ConnectTimeout="9s")])[0] == 403
+    assert remote.ask("PUT", "/v1/config", ops, [sidecar("web")])[0] == 403
+    assert remote.ask("PUT", "/v1/config?message=slow", ci, [resolver("web", ConnectTimeout="9s"), sidecar("db")])[1][
+        "changed"
+    ]
+    log = json.loads(remote.pointsman.page("/v1/generations"))["generations"]
+    assert [(each["by"], each["message"]) for each in log[:2]] == [("ci", "slow"), ("web-hosts", "")]
+    order = {"verb": "freeze", "for": "1h", "reason": "release"}
+    assert remote.ask("POST", "/v1/orders", ci, order)[0] == 403
+    status, told = remote.ask("POST", "/v1/orders?by=somebody", ops, order)
+    assert (status, told["order"]["by"]) == (200, "ops")
+    assert 'by the token "web-hosts"; ' in remote.pointsman.tail()

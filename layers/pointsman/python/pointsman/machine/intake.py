@@ -1,7 +1,8 @@
 """The API of `pointsman up` over HTTP: the table of routes, events in passes, all else in threads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,6 +13,7 @@ from pointsman.machine.calls import Calls
 from pointsman.machine.passes import Passes
 from pointsman.model.errors import PointsmanError
 from pointsman.model.grants import EVERYTHING, Grant
+from pointsman.model.words import counted
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
 
 GRANT = "pointsman.grant"
@@ -63,6 +65,9 @@ class Intake:
             answer = refusal(Declined(error.status, str(error)))
         if answer.status >= 400:
             self._report(_line(answer))
+        elif route.method != "GET" and not route.takes:
+            for line in _changes(answer.body, scope.get(GRANT, EVERYTHING)):
+                self._report(line)
         await send_answer(send, answer)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, values: Mapping[str, str]) -> Answer:
@@ -88,6 +93,14 @@ def _line(answer: Answer) -> str:
     if answer.status in (401, 403):
         return f"turned away: {reason}"
     return reason if answer.status >= 500 else f"refused: {reason}"
+
+
+def _changes(body: Mapping[str, Any], grant: Grant) -> Iterator[str]:
+    """What is to be said of a change of the config; orders are told of when they are noticed."""
+    if body.get("changed") and "generation" in body and not body.get("dry_run"):
+        by = f" by {grant.who}" if grant.who else ""
+        yield f"configured: generation {body['generation']}{by}; {counted(len(body['published']), 'snapshot')} moved"
+    yield from (f"cannot be computed and stays unchanged: {each}" for each in body.get("failed", ()))
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

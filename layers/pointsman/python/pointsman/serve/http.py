@@ -22,7 +22,7 @@ from pointsman.serve.connection import Connection
 from pointsman.serve.crowd import FOR_ENVOYS, Bounds, Crowd
 from pointsman.serve.files import within_files
 from pointsman.serve.listen import Listen
-from pointsman.serve.local import LocalOnly
+from pointsman.serve.local import NoForeignPages
 from pointsman.serve.threaded import ThreadedServer
 from pointsman.serve.tls import ServerTls
 
@@ -136,7 +136,7 @@ class HttpServer(ThreadedServer):
         self._tls = None if listen.path else tls
         self._socket = listener
         config = uvicorn.Config(
-            app if self._tls is not None else LocalOnly(app, None if listen.path else hosts),
+            NoForeignPages(app, None if listen.path or self._tls is not None else hosts),
             log_config=None,
             log_level=logging.ERROR,
             access_log=False,

@@ -1,4 +1,4 @@
-"""For servers without certificates: answers only requests that are meant for this machine.
+"""Answers only requests that are meant for this server: not those that a browser sends for another one's page.
 
 Every process on the machine can reach a server on loopback, and so can foreign pages in a browser. A browser sends the
 server's name as `Host` and the page's site as `Origin`, and a page can change neither, not by DNS rebinding and not
@@ -15,12 +15,12 @@ _FOR_ENVOYS = "/v3/discovery:"
 """An Envoy's `Host` is the name of the cluster in its bootstrap; it never sends an `Origin`."""
 
 
-class LocalOnly:
-    """`app`, for requests whose `Host` is this machine and that come from no other server's page; others get 403."""
+class NoForeignPages:
+    """`app`, for requests that no other server's page caused, and whose `Host` is this machine; others get 403."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
-        """`hosts` are this machine's names besides localhost and loopback addresses. None accepts every `Host`, because
-        a browser cannot reach the server (a unix socket)."""
+        """`hosts` are this machine's names besides localhost and loopback addresses. None accepts every `Host`: a
+        browser cannot reach the server (a unix socket), or its certificate names it (TLS)."""
         self._app = app
         self._hosts = None if hosts is None else {"localhost", *(each.lower() for each in hosts)}
 
