@@ -2,7 +2,10 @@
 
 import copy
 import json
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.fleet.control_plane import Pointsman
+from tests.fleet.process import REPOSITORY
 from tests.pipeline.meshes import gateway, gateway_instance, instance, resolver, sidecar
 
 CHECKS = [
@@ -142,6 +146,20 @@ def test_every_route_answers_as_it_is_described(url: str) -> None:
     ask("GET", "/openapi.json")
     asked = {(method, path) for method, path, status in up.seen if status == 200}
     assert asked == {(each.method, each.path.replace("...}", "}")) for each in ROUTES}
+
+
+def test_the_page_of_the_api_names_every_route_and_its_examples_run(url: str, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "api.md").read_text()
+    rows = re.findall(r"^\| ((?:`[A-Z]+ /\S+`(?:, )?)+) \| (\w+) \|", page, re.MULTILINE)
+    named = {(request, role) for requests_, role in rows for request in re.findall("`(.+?)`", requests_)}
+    assert named == {(f"{each.method} {each.path}", each.role or "none") for each in ROUTES}
+    (entry,) = re.findall(r"^```hcl\n(.+?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "s2.hcl").write_text(entry)
+    commands = re.findall(r"^```sh\n(.+?)^```$", page, re.DOTALL | re.MULTILINE)[0]
+    here = 'curl() { command curl -sS --fail-with-body "$@"; }\n' + commands.replace("http://127.0.0.1:8420", url)
+    done = subprocess.run(["bash", "-euxc", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert '"DestinationName":"s2"' not in requests.get(f"{url}/v1/config", timeout=60).text, "all is deleted again"
 
 
 @pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.soak)])
