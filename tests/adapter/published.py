@@ -14,11 +14,11 @@ from pointsman.chain.plan import (
 )
 from pointsman.failover.measured import Instances
 from pointsman.model.canonical import canonical
-from pointsman.model.entries import Mode
 from pointsman.model.era import NO_ERA, Era, era_json
 from pointsman.model.instance import Instance, read_instance
 from pointsman.model.keys import gateways_key, service_key
 from pointsman.model.names import ServiceName, Target
+from pointsman.model.upstream_config import Mode
 from pointsman.store import keys
 from pointsman.store.protocol import Store, Write
 from pointsman.xds.content import Content, compute

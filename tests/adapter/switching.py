@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pointsman.model.entries import Mode
+from pointsman.model.upstream_config import Mode
 from pointsman.store.protocol import Store
 
 from tests.adapter import targets

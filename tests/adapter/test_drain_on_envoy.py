@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pointsman.model.entries import Mode
+from pointsman.model.upstream_config import Mode
 from pointsman.store.protocol import Store
 
 from tests.adapter import targets

@@ -7,7 +7,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.delivery.deliver import EnvoyVersion
-from pointsman.model.entries import Mode
+from pointsman.model.upstream_config import Mode
 from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.content import compute
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pointsman.model.entries import Mode
+from pointsman.model.upstream_config import Mode
 
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import Fetching

@@ -7,11 +7,11 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from pointsman.chain.plan import GatewayRemotePlan, Plan, PlanTarget, SidecarPlan
 from pointsman.delivery.deliver import EnvoyVersion, Form, deliver_cluster
 from pointsman.delivery.endpoint_source import EndpointFiles
-from pointsman.model.entries import Mode
 from pointsman.model.instance import Instance
 from pointsman.model.keys import gateways_key, paths_key, service_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.policy import Gateways, Policy
+from pointsman.model.upstream_config import Mode
 from pointsman.xds.assignment import place_of
 from pointsman.xds.content import Content, InconsistentContent, compute
 from pointsman.xds.snapshot import read_snapshot, snapshot_json

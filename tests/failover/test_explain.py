@@ -419,10 +419,9 @@ def test_a_mode_is_told_with_who_set_it(upstream: str, proxy: str, service: str,
         {"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "Proxy": registered}},
     )
     only: Upstream = sidecar.service.proxy.upstreams[0]
+    state = EntrySet.of(map(parse_entry, entries))
 
-    found = explain(
-        EntrySet.of(map(parse_entry, entries)), WEB, "dc2", {}, overrides=overrides(sidecar, only), used_from="dc1"
-    )
+    found = explain(state, WEB, "dc2", {}, overrides=overrides(state, sidecar, only), used_from="dc1")
 
     (target,) = explain_json(found)["chain"]["targets"]
     assert (target["mode"], target["mode_source"]) == ("remote", source)

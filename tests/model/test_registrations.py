@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         sidecar(
             Proxy={"Upstreams": [{"DestinationName": "a", "LocalBindPort": 1, "Config": {"connect_timeout_ms": True}}]}
         ),
-        "Upstreams[0].Config.connect_timeout_ms: must be a number, not true",
+        "Upstreams[0].Config.ConnectTimeoutMs: must be a number, not true",
     ),
     "a gateway's timeout that is true": (gateway(Proxy={"Config": {"connect_timeout_ms": True}}), "connect_timeout_ms"),
     "a tagged port that is false": (

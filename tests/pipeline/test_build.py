@@ -51,6 +51,18 @@ _others = st.one_of(
     st.just(namespace("team")),
     st.builds(lambda name, needed: policy(name, HealthyThreshold=needed), st.sampled_from(("global", *NAMES)), _needed),
     st.builds(gateway, _datacenters),
+    st.builds(
+        lambda name, to, ms: defaults(
+            name,
+            UpstreamConfig={
+                "Defaults": {"Limits": {"MaxConnections": ms}},
+                "Overrides": [{"Name": to, "ConnectTimeoutMs": ms}],
+            },
+        ),
+        st.sampled_from(("x", "y")),
+        _names,
+        st.sampled_from((0, 700)),
+    ),
 )
 _upstreams = st.one_of(
     _names,

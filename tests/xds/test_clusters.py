@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.json_format import MessageToDict
 from pointsman.chain.compiler import compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import Overrides, ResolverNode
-from pointsman.chain.plan import sidecar_plans
+from pointsman.chain.plan import plan_json, read_plan, sidecar_plans
+from pointsman.chain.upstream import upstream_chain
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.entries import entry_json, parse_entry
 from pointsman.model.errors import InvalidInput
@@ -93,6 +95,60 @@ def test_load_balancing_reaches_the_cluster(balancer: JSON | None, expected: JSO
     assert as_json(cluster_of({"LoadBalancer": balancer})) == as_json(cluster_of({})) | expected
 
 
+LIMITS: JSON = {"MaxConnections": 5, "MaxPendingRequests": 0}
+CHECK: JSON = {
+    "Interval": "10s",
+    "MaxFailures": 3,
+    "EnforcingConsecutive5xx": 0,
+    "MaxEjectionPercent": 100,
+    "BaseEjectionTime": "1500us",
+}
+
+
+def caller(config: JSON, **upstream_config: JSON) -> Cluster:
+    """The cluster of `web` as the sidecars of `client` get it, whose registration has `config` for it."""
+    entries = [{"Kind": "service-defaults", "Name": "client", "UpstreamConfig": upstream_config}]
+    state = EntrySet.of(map(parse_entry, entries))
+    proxy = {
+        "DestinationServiceName": "client",
+        "Upstreams": [{"DestinationName": "web", "LocalBindPort": 1, "Config": config}],
+    }
+    sidecar = parse_registration({"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "Proxy": proxy}})
+    (plan,) = sidecar_plans(upstream_chain(state, sidecar, sidecar.service.proxy.upstreams[0]))
+    assert read_plan(orjson.loads(orjson.dumps(plan_json(plan)))) == plan
+    return sidecar_cluster(plan, 0, TRUST_DOMAIN)
+
+
+def test_what_limits_a_caller_is_on_a_cluster_of_its_own() -> None:
+    cluster = as_json(caller({"limits": LIMITS, "passive_health_check": CHECK}))
+
+    assert cluster["circuit_breakers"] == {"thresholds": [{"max_connections": 5, "max_pending_requests": 0}]}
+    assert cluster["outlier_detection"] == {
+        "interval": "10s",
+        "base_ejection_time": "0.002s",
+        "consecutive_5xx": 3,
+        "enforcing_consecutive_5xx": 0,
+        "max_ejection_percent": 100,
+    }
+    assert re.fullmatch(rf"[0-9a-f]{{8}}:web\.default\.dc1\.internal\.{TRUST_DOMAIN}", cluster["name"])
+    assert caller({}).name == caller({"limits": {}, "passive_health_check": {"max_failures": 0}}).name
+
+
+def test_the_nearest_setting_of_an_upstream_holds() -> None:
+    other, named = {"Name": "api", "ConnectTimeoutMs": 1}, {"Name": "web", "ConnectTimeoutMs": 2, "Protocol": "http2"}
+    general = {"ConnectTimeoutMs": 3, "Limits": LIMITS}
+    found = [
+        caller({}, overrides=[other]),
+        caller({}, Overrides=[other], Defaults=general),
+        caller({}, Overrides=[other, named], Defaults=general),
+        caller({"connect_timeout_ms": 4, "protocol": "tcp"}, Overrides=[named], Defaults=general),
+    ]
+
+    assert [each.connect_timeout.ToMilliseconds() for each in found] == [5000, 3, 2, 4]
+    assert [bool(each.typed_extension_protocol_options) for each in found] == [False, False, True, False]
+    assert [len(each.circuit_breakers.thresholds) for each in found] == [0, 1, 1, 1]
+
+
 def test_every_node_of_a_chain_balances_as_its_own_resolver_says() -> None:
     entries = [
         {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}},
@@ -147,7 +203,7 @@ def test_a_proxys_own_connect_timeout_is_one_that_envoy_takes(upstream: JSON) ->
     body = {"DestinationName": "web", "LocalBindPort": 9191, "Config": upstream}
     proxy = {"DestinationServiceName": "client", "Upstreams": [body]}
 
-    with pytest.raises(InvalidInput, match=r"Upstreams\[0\].Config.connect_timeout_ms: must be at"):
+    with pytest.raises(InvalidInput, match=r"Upstreams\[0\].Config.ConnectTimeoutMs: must be at"):
         parse_registration({"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "Proxy": proxy}})
 
 
@@ -158,6 +214,8 @@ def test_envoy_accepts_every_way_of_balancing_and_every_timeout(binary: Path, tm
     for i, (_, balancer, _) in enumerate(BALANCERS):
         cluster = as_json(cluster_of({"LoadBalancer": balancer}))
         clusters.append(cluster | {"name": f"cluster-{i}"})
+    for i, settings in enumerate(({"limits": LIMITS}, {"passive_health_check": CHECK})):
+        clusters.append(as_json(caller(settings)) | {"name": f"caller-{i}"})
     for timeout in ("1ns", LONGEST_MS * 1_000_000):
         clusters.append(as_json(cluster_of({"ConnectTimeout": timeout})) | {"name": f"timeout-{timeout}"})
 

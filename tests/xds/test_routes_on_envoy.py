@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from pointsman.chain.graph import Chain, ResolverNode
-from pointsman.chain.plan import cluster_name
+from pointsman.chain.plan import cluster_name, sidecar_plans
 from pointsman.model.headers import COMMANDS
+from pointsman.xds.cluster import sidecar_cluster
 
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports
@@ -45,8 +46,9 @@ class Answer:
 class Mesh:
     """An Envoy on the listeners of MESH, with a backend for each of their clusters."""
 
-    def __init__(self, envoy: Envoy, http_port: int, tcp_port: int) -> None:
-        self.envoy, self.http_port, self.tcp_port = envoy, http_port, tcp_port
+    def __init__(self, envoy: Envoy, ports: dict[str, int]) -> None:
+        self.envoy, self.ports = envoy, ports
+        self.http_port, self.tcp_port = ports["http"], ports["tcp"]
 
     def ask(self, request: str, headers: dict[str, str] | None = None, port: int = 0) -> Answer:
         """One request (`GET /path`) on a connection of its own, to `port` or else to the HTTP listener."""
@@ -79,6 +81,13 @@ def parameter(name: str, **condition: Any) -> JSON:
 
 
 SHARES = {"big": 70.0, "middle": 25.0, "small": 5.0}
+CONFIGS: dict[str, JSON] = {
+    "http": {},
+    "tcp": {"protocol": "tcp"},
+    "full": {"limits": {"max_concurrent_requests": 0}},
+    "ejecting": {"passive_health_check": {"interval": "50ms", "max_failures": 2, "max_ejection_percent": 100}},
+}
+"""The upstreams, all of them `web`, each with its `Config`."""
 VARIABLES = {f"x-variable-{number}": f"<%{name}%>" for number, name in enumerate(COMMANDS)}
 MESH: list[JSON] = [
     {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}},
@@ -160,23 +169,32 @@ def resolver_clusters(chain: Chain) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with Ports() as ports, Backends() as backends:
-        admin, http_port, tcp_port, nobody = (ports.take("127.0.0.1") for _ in range(4))
-        upstreams = upstream(http_port), upstream(tcp_port, Config={"protocol": "tcp"})
+        admin, nobody = ports.take("127.0.0.1"), ports.take("127.0.0.1")
+        taken = {name: ports.take("127.0.0.1") for name in CONFIGS}
+        upstreams = [upstream(port, Config=CONFIGS[name]) for name, port in taken.items()]
         clusters, found = [], []
         for chain, listener in chains_and_listeners(MESH, *upstreams):
             found.append(listener)
+            computed = {plan.cluster_name(TRUST_DOMAIN): plan for plan in sidecar_plans(chain)}
             for name in resolver_clusters(chain):
                 if name == cluster("down"):
                     clusters.append(backend_cluster(name, [nobody]))
                 elif name != cluster("absent"):
-                    clusters.append(backend_cluster(name, backends.add(name, 2 if name == cluster("sticky") else 1)))
+                    ours = as_json(sidecar_cluster(computed[name], 0, TRUST_DOMAIN))
+                    limits = {
+                        key: ours[key]
+                        for key in ("circuit_breakers", "outlier_detection", "common_lb_config")
+                        if ours.get(key)
+                    }
+                    instances = backends.add(name, 2 if name == cluster("sticky") else 1)
+                    clusters.append(backend_cluster(name, instances) | limits)
         bootstrap = {
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
             "static_resources": {"listeners": [as_json(each) for each in found], "clusters": clusters},
         }
         with Envoy("sidecar", bootstrap, tmp_path_factory.mktemp("routes")) as envoy:
             envoy.wait_ready()
-            yield Mesh(envoy, http_port, tcp_port)
+            yield Mesh(envoy, taken)
 
 
 _DEFAULT = cluster("v1.web")
@@ -291,6 +309,18 @@ def test_envoy_hashes_what_the_resolver_says(mesh: Mesh) -> None:
     assert cookie.startswith("lasting=")
     assert "Max-Age=1;" in cookie
     assert "Path=/sticky" in cookie
+
+
+@pytest.mark.envoy
+def test_envoy_limits_a_caller_and_ejects_as_its_registration_says(mesh: Mesh) -> None:
+    full = mesh.ask("GET /exact", port=mesh.ports["full"])
+    failing = [mesh.ask("GET /exact", {"x-fail-times": "9"}, mesh.ports["ejecting"]) for _ in range(2)]
+    ejected = mesh.ask("GET /exact", port=mesh.ports["ejecting"])
+
+    assert (full.status, full.headers["x-envoy-overloaded"]) == (503, "true")
+    assert [each.by.endswith(cluster("exact")) for each in failing] == [True, True]
+    assert (ejected.status, ejected.by) == (503, "")
+    assert mesh.ask("GET /exact").status == 200
 
 
 @pytest.mark.envoy

@@ -12,11 +12,11 @@ from pydantic import Field, ValidationError
 
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
-from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
+from pointsman.model.upstream_config import MeshGateway
 
 SECOND: Final = 1_000_000_000
 SHORTEST_INTERVAL_NS: Final = SECOND

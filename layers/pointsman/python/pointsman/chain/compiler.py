@@ -31,11 +31,13 @@ from pointsman.chain.graph import (
 )
 from pointsman.chain.rewriting import failover_targets, resolver_key, rewrite
 from pointsman.model.canonical import canonical, digest
-from pointsman.model.entries import EntryKey, Mode, key_of
+from pointsman.model.entries import EntryKey, key_of
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.policy import NO_POLICY
 from pointsman.model.resolver import ServiceResolver
 from pointsman.model.router import Destination, HTTPMatch, Match, Route
+from pointsman.model.shape import shape_json
+from pointsman.model.upstream_config import Mode
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5000
 MOST_SPLITTERS = 100
@@ -99,6 +101,8 @@ class _Compiler:
         if self.overrides.protocol and self.overrides.protocol.lower() != protocol:
             protocol = self.overrides.protocol.lower()
             self.customized.add("protocol")
+        # Other callers do not share what limits these.
+        self.customized |= {each for each in ("limits", "passive_health_check") if getattr(self.overrides, each)}
         return Chain(
             service=self.service,
             datacenter=self.datacenter,
@@ -109,6 +113,8 @@ class _Compiler:
             nodes=nodes,
             targets=used_targets(nodes, self.targets),
             reads=frozenset(self.reads),
+            limits=self.overrides.limits,
+            passive_health_check=self.overrides.passive_health_check,
         )
 
     def customization(self) -> str:
@@ -119,6 +125,8 @@ class _Compiler:
             "mode": self.overrides.mode,
             "protocol": self.overrides.protocol.lower(),
             "connect_timeout_ms": self.overrides.connect_timeout_ms,
+            "limits": shape_json(self.overrides.limits),
+            "passive_health_check": shape_json(self.overrides.passive_health_check),
         }
         return digest(canonical({name: effective[name] for name in self.customized}))[:8]
 

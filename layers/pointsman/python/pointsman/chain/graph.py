@@ -9,10 +9,11 @@ from pointsman.model.names import ServiceName, Target
 from pointsman.model.policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
-    from pointsman.model.entries import EntryKey, Mode
+    from pointsman.model.entries import EntryKey
     from pointsman.model.headers import HeaderModifiers
     from pointsman.model.resolver import LoadBalancer
     from pointsman.model.router import Route
+    from pointsman.model.upstream_config import Mode, PassiveHealthCheck, UpstreamLimits
 
 HTTP_PROTOCOLS = frozenset({"http", "http2", "grpc"})
 """The protocols that routers and splitters work on."""
@@ -44,15 +45,18 @@ class ChainError(PointsmanError):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """Settings of a proxy's registration that override the entries; empty means unset.
+    """Settings of a caller that override the entries: of its registration, or of the `UpstreamConfig` of its service;
+    empty means unset.
 
-    `mode_source` is where the mode comes from, for `explain`: "upstream override" or "proxy override".
+    `mode_source` is where the mode comes from, for `explain`: "upstream override", "proxy override", "UpstreamConfig".
     """
 
     mode: "Mode" = ""
     mode_source: str = ""
     protocol: str = ""
     connect_timeout_ms: int = 0
+    limits: "UpstreamLimits | None" = None
+    passive_health_check: "PassiveHealthCheck | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ class Chain:
 
     `nodes` are by key (`resolver:web.default.dc1`, `splitter:…`, `router:…`), `targets` by target id. `customization`
     is the 8-hex hash of the overrides that took effect, "" if none did. `reads` are the services whose entries the
-    compiler read: while none of those (nor an entry named `global`) changes, the chain does not change.
+    compiler read: while none of those (nor an entry named `global`) changes, the chain does not change. `limits` and
+    `passive_health_check` are those of all its clusters.
     """
 
     service: ServiceName
@@ -143,3 +148,5 @@ class Chain:
     nodes: Mapping[str, Node]
     targets: Mapping[str, ChainTarget]
     reads: frozenset[ServiceName] = field(default=frozenset())
+    limits: "UpstreamLimits | None" = None
+    passive_health_check: "PassiveHealthCheck | None" = None

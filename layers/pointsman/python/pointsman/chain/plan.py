@@ -13,8 +13,8 @@ from pointsman.model.policy import NO_POLICY, Policy, policy_json, read_policy
 from pointsman.model.stored import Damaged, shown
 
 if TYPE_CHECKING:
-    from pointsman.model.entries import Mode
     from pointsman.model.resolver import LoadBalancer
+    from pointsman.model.upstream_config import Mode, PassiveHealthCheck, UpstreamLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class SidecarPlan:
     """One resolver node as the sidecars of `datacenter` see it: the primary target first, then those of failover.
 
     `customization` is the chain's hash, "" for none. `load_balancer` is the resolver's, None for Envoy's default.
-    `policy` is that of the primary target's service.
+    `policy` is that of the primary target's service. `limits` and `passive_health_check` are the callers', None for
+    Envoy's own.
     """
 
     datacenter: str
@@ -59,6 +60,8 @@ class SidecarPlan:
     targets: tuple[PlanTarget, ...]
     load_balancer: "LoadBalancer | None" = field(default=None, hash=False)
     policy: Policy = NO_POLICY
+    limits: "UpstreamLimits | None" = field(default=None, hash=False)
+    passive_health_check: "PassiveHealthCheck | None" = field(default=None, hash=False)
 
     @cached_property
     def cluster_id(self) -> str:
@@ -235,6 +238,8 @@ def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
                     targets=tuple(PlanTarget(t.target, t.filter, t.only_passing, t.mode) for t in targets),
                     load_balancer=node.load_balancer,
                     policy=node.policy,
+                    limits=chain.limits,
+                    passive_health_check=chain.passive_health_check,
                 )
             )
     return plans
@@ -256,6 +261,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
     if plan.load_balancer:
         body["load_balancer"] = plan.load_balancer.model_dump(by_alias=True, exclude_defaults=True)
+    for name, shape in (("limits", plan.limits), ("passive_health_check", plan.passive_health_check)):
+        if shape:
+            body[name] = shape.model_dump(by_alias=True, exclude_defaults=True)
     if policy := policy_json(plan.policy):
         body["policy"] = policy
     return body
@@ -283,7 +291,25 @@ def _read_sidecar_plan(body: Mapping[str, Any]) -> SidecarPlan:
         targets=tuple(_read_target(each) for each in body["targets"]),
         load_balancer=_read_load_balancer(body.get("load_balancer")),
         policy=read_policy(body.get("policy") or {}),
+        limits=_read_limits(body.get("limits")),
+        passive_health_check=_read_passive_health_check(body.get("passive_health_check")),
     )
+
+
+def _read_limits(body: Mapping[str, Any] | None) -> "UpstreamLimits | None":
+    if not body:
+        return None
+    from pointsman.model.upstream_config import UpstreamLimits
+
+    return UpstreamLimits.model_validate(body)
+
+
+def _read_passive_health_check(body: Mapping[str, Any] | None) -> "PassiveHealthCheck | None":
+    if not body:
+        return None
+    from pointsman.model.upstream_config import PassiveHealthCheck
+
+    return PassiveHealthCheck.model_validate(body)
 
 
 def _read_load_balancer(body: Mapping[str, Any] | None) -> "LoadBalancer | None":

@@ -78,7 +78,7 @@ def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tup
             continue
         for upstream in registration.service.proxy.upstreams:
             if destination_of(registration, upstream) == service:
-                return upstream.datacenter or dc, overrides(registration, upstream)
+                return upstream.datacenter or dc, overrides(config.entries, registration, upstream)
     raise InvalidInput.single(
         "explain", "--from", f'no sidecar of "{caller}" in {dc} is registered with {service} as an upstream'
     )

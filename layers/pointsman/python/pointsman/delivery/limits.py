@@ -1,6 +1,5 @@
 """Sets circuit breakers, keepalives and outlier detection of a cluster on delivery."""
 
-from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
@@ -46,11 +45,12 @@ def set_limits(cluster: Cluster) -> None:
     for a second after a host's health changed, no other change of health counts: when two die together, the second
     gets requests for that second.
     """
-    if not cluster.HasField("circuit_breakers"):
-        thresholds = CircuitBreakers.Thresholds(
-            max_connections=_NO_LIMIT, max_pending_requests=_NO_LIMIT, max_requests=_NO_LIMIT
-        )
-        cluster.circuit_breakers.CopyFrom(CircuitBreakers(thresholds=[thresholds]))
+    thresholds = cluster.circuit_breakers.thresholds
+    if not thresholds:
+        thresholds.add()
+    for field in ("max_connections", "max_pending_requests", "max_requests"):
+        if not thresholds[0].HasField(field):
+            getattr(thresholds[0], field).CopyFrom(_NO_LIMIT)
     if not cluster.HasField("upstream_connection_options"):
         probes, idle, interval = (UInt32Value(value=each) for each in (3, 60, 10))
         keepalive = TcpKeepalive(keepalive_probes=probes, keepalive_time=idle, keepalive_interval=interval)

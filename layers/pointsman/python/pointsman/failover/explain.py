@@ -14,12 +14,12 @@ from pointsman.failover.paths import cut_from
 from pointsman.failover.rank import NO_FACTS, PLACES, Facts, Rank
 from pointsman.failover.selection import select
 from pointsman.failover.sentence import sentence
-from pointsman.model.entries import Mode
 from pointsman.model.keys import gateways_key
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.orders import Order
 from pointsman.model.policy import Policy
 from pointsman.model.router import Route
+from pointsman.model.upstream_config import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,12 @@ _ENTRY: Final = {
 }
 _ELSEWHERE: Final = {"Partition": _PARTITION, "Peer": _PEER, "SamenessGroup": _SAMENESS}
 
+_ESCAPES: Final = {
+    "EnvoyListenerJSON": Other("1.3", "listeners are computed; set what there is a field for"),
+    "EnvoyClusterJSON": Other("1.3", "clusters are computed; set what there is a field for"),
+    "BalanceOutboundConnections": Other("1.14", "this is left to the kernel"),
+}
+
 OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     "ProxyDefaults": {
         **_ENTRY,
@@ -99,7 +105,6 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "MutualTLSMode": _MUTUAL_TLS,
         "Expose": _EXPOSE,
         "ExternalSNI": Other("1.6", "traffic leaves the mesh through no terminating gateway"),
-        "UpstreamConfig": Other("1.10", "set an upstream's Config and MeshGateway in the registration of its sidecar"),
         "Destination": Other("1.13", "traffic leaves the mesh through no terminating gateway"),
         "MaxInboundConnections": Other("1.13", f"{_PUBLIC}, which limits no connections; limit those of its callers"),
         "LocalConnectTimeoutMs": Other("1.14", f"{_PUBLIC}, which waits 5 s for the application"),
@@ -164,6 +169,8 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "CentrallyConfigured": _told("1.10", "how Consul came to it"),
         "IngressHosts": _told("1.8", "of ingress gateways"),
     },
+    "UpstreamSettings": {**_ESCAPES, "MeshGateway": Other("1.6", "write MeshGateway beside Config")},
+    "UpstreamConfig": {**_ESCAPES, "Partition": _PARTITION, "Peer": _PEER},
 }
 """By the name of the shape, then by the field."""
 
@@ -197,7 +204,9 @@ SINCE_KIND: Final[Mapping[str, str]] = {
 
 SINCE: Final[Mapping[str, Mapping[str, str]]] = {
     "ProxyDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
-    "ServiceDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
+    "ServiceDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4", "UpstreamConfig": "1.10"},
+    "UpstreamSettings": {"Limits": "1.4", "PassiveHealthCheck": "1.6"},
+    "PassiveHealthCheck": {"EnforcingConsecutive5xx": "1.13", "MaxEjectionPercent": "1.15", "BaseEjectionTime": "1.15"},
     "ServiceResolver": {"LoadBalancer": "1.9", "RequestTimeout": "1.16", "Meta": "1.8.4"},
     "ServiceSplitter": {"Meta": "1.8.4"},
     "Split": {"RequestHeaders": "1.11", "ResponseHeaders": "1.11"},

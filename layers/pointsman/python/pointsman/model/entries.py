@@ -4,32 +4,20 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import ValidationError
 
 from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, shown
 from pointsman.model.consul_fields import KINDS_ELSEWHERE
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.failover_policy import FailoverPolicy
-from pointsman.model.names import DEFAULT_NAMESPACE, is_label
+from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint, ServiceResolver
 from pointsman.model.router import ServiceRouter
-from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, value_of
+from pointsman.model.shape import AnyMap, Block, InNamespace, StringMap, value_of
 from pointsman.model.size import check_size
 from pointsman.model.splitter import ServiceSplitter
-
-Mode = Literal["", "none", "local", "remote"]
-"""A mesh gateway mode; "" means unset, so the next one in the order decides (docs/semantics.md, section 2)."""
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-class MeshGateway(Shape):
-    """Which mesh gateways traffic to another datacenter goes through."""
-
-    mode: Annotated[Mode, BeforeValidator(_lower)] = ""
+from pointsman.model.upstream_config import MeshGateway, UpstreamConfig, UpstreamConfiguration
 
 
 class ProxyDefaults(Owned):
@@ -62,18 +50,27 @@ class ProxyDefaults(Owned):
 
 
 class ServiceDefaults(Owned):
-    """Protocol and mesh gateway mode of one service."""
+    """Protocol and mesh gateway mode of one service, and how its sidecars call others."""
 
     kind: Literal["service-defaults"]
     name: str
     namespace: InNamespace = DEFAULT_NAMESPACE
     protocol: str = ""
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    upstream_config: Annotated[UpstreamConfiguration | None, Block] = None
     meta: StringMap = {}
+
+    def upstream(self, service: ServiceName) -> tuple[UpstreamConfig | None, UpstreamConfig | None]:
+        """How its sidecars call `service`: what is said of it by name, and of all."""
+        if self.upstream_config is None:
+            return None, None
+        named = (each for each in self.upstream_config.overrides if each.name == service.name)
+        own = next((each for each in named if (each.namespace or self.namespace) == service.namespace), None)
+        return own, self.upstream_config.defaults
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        return iter(())
+        return self.upstream_config.check(self.namespace) if self.upstream_config else iter(())
 
     def labels(self) -> Iterator[Complaint]:
         """None: no name in it refers to anything."""

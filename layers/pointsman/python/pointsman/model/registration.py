@@ -7,7 +7,6 @@ from pydantic import Field, ValidationError
 
 from pointsman.model.complaints import brief, cut, problems_of, shown
 from pointsman.model.duration import LONGEST_MS
-from pointsman.model.entries import MeshGateway
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.names import (
@@ -27,15 +26,9 @@ from pointsman.model.names import (
 from pointsman.model.owner import Owned
 from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, Whole, value_of
 from pointsman.model.size import check_size
+from pointsman.model.upstream_config import MeshGateway, UpstreamSettings
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
-
-
-class UpstreamConfig(Shape):
-    """Settings of an upstream that override the config entries."""
-
-    protocol: Annotated[str, Field(alias="protocol")] = ""
-    connect_timeout_ms: Annotated[Whole, Field(alias="connect_timeout_ms", ge=0, le=LONGEST_MS)] = 0
 
 
 class Upstream(Shape):
@@ -47,7 +40,7 @@ class Upstream(Shape):
     datacenter: str = ""
     local_bind_address: str = "127.0.0.1"
     local_bind_port: Port
-    config: Annotated[UpstreamConfig, Block] = UpstreamConfig()
+    config: Annotated[UpstreamSettings, Block] = UpstreamSettings()
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
 
 

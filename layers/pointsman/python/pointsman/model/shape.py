@@ -172,6 +172,11 @@ def _nearest(shape: type[Shape], name: str) -> str:
     return f"; the nearest is {fields[found[0]]}" if found else ""
 
 
+def shape_json(shape: Shape | None) -> dict[str, Any] | None:
+    """`shape` as JSON values with Consul's names, without what is at its default; None for none."""
+    return shape.model_dump(by_alias=True, exclude_defaults=True) if shape else None
+
+
 def build_shapes() -> None:
     """Build the validators of all imported shapes now instead of at their first use."""
     todo = [Shape]

@@ -258,7 +258,12 @@ class _Chains:
     def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
         """The plans of the chain for `upstream`, and its listener. Raises ChainError if it does not compile."""
         service, used_from = destination_of(registration, upstream), registration.datacenter
-        request = (service, upstream.datacenter or used_from, used_from, overrides(registration, upstream))
+        request = (
+            service,
+            upstream.datacenter or used_from,
+            used_from,
+            overrides(self._entries, registration, upstream),
+        )
         if request not in self._compiled:
             self._compiled[request] = self._compile(request)
         found = self._compiled[request]
@@ -286,10 +291,12 @@ def after(before: Mapping[_K, _V], changed: Mapping[_K, _V | None]) -> Overlay[_
 
 
 def _destinations(registration: Registration | None) -> set[ServiceName]:
-    """The services that its upstreams are for."""
-    if registration is None:
+    """The services whose entries its clusters come from: those that its upstreams are for, and its own, which says how
+    it calls them."""
+    if registration is None or not registration.service.proxy.upstreams:
         return set()
-    return {destination_of(registration, upstream) for upstream in registration.service.proxy.upstreams}
+    upstreams = registration.service.proxy.upstreams
+    return {registration.destination} | {destination_of(registration, upstream) for upstream in upstreams}
 
 
 def _plans_of(key: str, manifest: SidecarOrGateway | None) -> set[str]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -23,6 +24,7 @@ from pointsman.xds.pack import milliseconds, packed
 
 if TYPE_CHECKING:
     from pointsman.model.resolver import LoadBalancer
+    from pointsman.model.upstream_config import PassiveHealthCheck, UpstreamLimits
 
 IDENTITY_SECRET = "identity"
 """The SDS name of a proxy's certificate and key."""
@@ -32,6 +34,7 @@ TRUST_SECRET = "trust"
 
 GATEWAY_CONNECT_TIMEOUT_MS = 5000
 
+_NANOSECONDS_PER_MILLISECOND = 1_000_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _POLICIES = {
     "random": Cluster.LbPolicy.RANDOM,
@@ -79,9 +82,44 @@ def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluste
             spiffe_ids=sorted({each.target.spiffe_id(trust_domain) for each in plan.targets}),
         )
     )
+    if plan.limits:
+        cluster.circuit_breakers.CopyFrom(_circuit_breakers(plan.limits))
+    if plan.passive_health_check:
+        cluster.outlier_detection.CopyFrom(_outlier_detection(plan.passive_health_check))
     if plan.load_balancer:
         _balance(cluster, plan.load_balancer)
     return cluster
+
+
+def _circuit_breakers(limits: "UpstreamLimits") -> CircuitBreakers:
+    """Consul's limits as Envoy's; delivery takes away Envoy's own where nothing is set."""
+
+    def count(value: int | None) -> UInt32Value | None:
+        return None if value is None else UInt32Value(value=value)
+
+    threshold = CircuitBreakers.Thresholds(
+        max_connections=count(limits.max_connections),
+        max_pending_requests=count(limits.max_pending_requests),
+        max_requests=count(limits.max_concurrent_requests),
+    )
+    return CircuitBreakers(thresholds=[threshold])
+
+
+def _outlier_detection(check: "PassiveHealthCheck") -> OutlierDetection:
+    """Consul's passive health check as Envoy's outlier detection; what is not set is Envoy's."""
+    out = OutlierDetection()
+    # Rounded up: Envoy rejects an interval or a time of 0.
+    if check.interval:
+        out.interval.CopyFrom(milliseconds(-(-check.interval // _NANOSECONDS_PER_MILLISECOND)))
+    if check.base_ejection_time:
+        out.base_ejection_time.CopyFrom(milliseconds(-(-check.base_ejection_time // _NANOSECONDS_PER_MILLISECOND)))
+    if check.max_failures:
+        out.consecutive_5xx.value = check.max_failures
+    if check.enforcing_consecutive_5xx is not None:
+        out.enforcing_consecutive_5xx.value = check.enforcing_consecutive_5xx
+    if check.max_ejection_percent is not None:
+        out.max_ejection_percent.value = check.max_ejection_percent
+    return out
 
 
 def upstream_tls(sni: str, spiffe_ids: list[str]) -> TransportSocket:
