@@ -65,6 +65,13 @@ class Cluster(Place):
         return [each for each in done if isinstance(each, Ingested)]
 
     @property
+    def kept(self) -> set[int]:
+        """The numbers of the tasks of which anything is kept."""
+        stored = self.engine.store.get("catalog/dc2/service/default/api")
+        catalog = self.another().engine.readings.read("dc2/service/default/api", stored).catalog
+        return {int(node, 16) for node in catalog.sources[SOURCE]["instances"]}
+
+    @property
     def serving(self) -> dict[int, bool]:
         """By the numbers of the tasks that there are, whether they are healthy."""
         found = self.another().engine.readings
@@ -108,6 +115,29 @@ def test_a_list_takes_nothing_from_what_ecs_said_later_and_its_own_word_brings_a
     assert cluster.serving == {}
     cluster.says(2, 4, MUCH_LATER)
     assert cluster.serving == {2: True}, "the look was wrong, ECS speaks of it"
+
+
+def test_tombstones_end_with_a_look_and_nothing_that_is_gone_comes_back() -> None:
+    cluster = Cluster()
+    cluster.says(9)
+    for number in range(1, 6):
+        cluster.says(number, 3, STARTED)
+        cluster.says(number, 4, SOON, lastStatus="STOPPED")
+    cluster.says(7, 3, LATER)
+    cluster.says(7, 4, LATER, lastStatus="STOPPED")
+    assert len(cluster.kept) == 7
+    cluster.look(LATER, state(9))
+    assert cluster.kept == {7, 9}, "that of 7 is too young"
+    for number in (1, 7):
+        cluster.says(number, 3, STARTED)
+        cluster.says(number, 4, SOON, desiredStatus="STOPPED")
+    assert cluster.serving == {9: True}
+    cluster.says(8, 3, SOON)
+    assert cluster.serving == {9: True}, "its event came so late that it could be one of those that are gone"
+    cluster.look(MUCH_LATER, state(8), state(9))
+    assert cluster.serving == {8: True, 9: True}, "a look knows better"
+    assert cluster.kept == {8, 9}
+    assert cluster.promises.broken == []
 
 
 def test_at_the_same_version_the_event_outranks_the_list_whichever_comes_first() -> None:

@@ -136,6 +136,8 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     """
     before = catalog.sources.get(event.source) or NO_SOURCE
     known: dict[str, Body] = before["instances"]
+    if event.forgets:
+        return _forgetting(catalog, event, before)
     floor, forgotten = before["floor"], before.get("forgotten")
     if event.states_absence:
         floor = _later(floor, [event.epoch, event.index])
@@ -180,6 +182,23 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     if source == before:
         return catalog
     return Catalog(catalog.revision + changed, {**catalog.sources, event.source: source})
+
+
+def _forgetting(catalog: Catalog, event: "HealthEvent", before: Body) -> Catalog:
+    """`catalog` without the tombstones that `event` names, those that are not newer than its moment. `before` is what
+    it has of the event's source."""
+    dropped: list[tuple[str, str, Body]] = []
+    forgotten = before.get("forgotten")
+    for statement in event.statements:
+        registers = before["instances"].get(statement.node, {}).get(statement.id, {})
+        stamps = [order_of(registers[name]) for name in ("d", "c") if name in registers]
+        if stamps and _shown(registers) is None and max(stamps) <= [0, event.moment or 0]:
+            dropped.append((statement.node, statement.id, {}))
+            forgotten = _later(forgotten, max(stamps))
+    if not dropped:
+        return catalog
+    source = {**before, "instances": _replaced(before["instances"], dropped), "forgotten": forgotten}
+    return Catalog(catalog.revision, {**catalog.sources, event.source: source})
 
 
 def _bounded(instances: dict[str, Body], forgotten: Stamp | None) -> tuple[dict[str, Body], Stamp | None]:

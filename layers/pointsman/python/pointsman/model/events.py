@@ -74,6 +74,9 @@ class HealthEvent:
     `moment` is set if the source counts its indexes by instance, so that indexes of two instances cannot be compared:
     milliseconds since 1970 by the source's clock, which order its statements about all instances.
 
+    With `forgets` it states nothing: the tombstones of these instances are not needed any more, if they are not newer
+    than its moment.
+
     `sender` is who sends it in the name of the source, anew at each start of a process; "" if unknown.
 
     With `listed` it is about one instance and comes from a list of what there is: what the source itself said of that
@@ -102,6 +105,7 @@ class HealthEvent:
     is_alive: bool = False
     at: int = 0
     listed: bool = False
+    forgets: bool = False
     sender: str = ""
 
     @property

@@ -27,9 +27,12 @@ def expanded(engine: Engine, reading: Reading) -> Reading:
 
     Of a list of tasks these are: a renewal of the lease in each datacenter of which the cluster speaks, the tasks that
     the catalogs do not know at that version, and removals of those that the list does not have and of which nobody
-    spoke since SETTLED_SECONDS before the look. A list that comes after a newer one says nothing. Any other reading
-    stays as it is. Reads the catalogs that the source has spoken of; where that is unknown, as at the first list, all.
-    Raises StoreError.
+    spoke since SETTLED_SECONDS before the look. Tombstones as old as that end: nothing that was said before brings a
+    task back then, and what runs all the same is in the next list. A list that comes after a newer one says nothing.
+    Any other reading stays as it is.
+
+    Reads the catalogs that the source has spoken of; where that is unknown, as at the first list, all. Raises
+    StoreError.
     """
     if (listed := reading.task_list) is None:
         return reading
@@ -48,6 +51,7 @@ def expanded(engine: Engine, reading: Reading) -> Reading:
     events += (event for event in reading.events if _is_news(event, catalogs, leases.get(event.datacenter)))
     for key, catalog in catalogs.items():
         events += _gone(listed, key, catalog)
+        events += _forgotten(listed, key, catalog)
     return replace(reading, events=tuple(events))
 
 
@@ -109,29 +113,60 @@ def _gone(listed: TaskList, key: str, catalog: Catalog) -> Iterator[HealthEvent]
 
     Each is at the place after what is known of the task, so the next word of ECS itself outranks it.
     """
-    for node, ids in _instances(catalog, listed.source).items():
-        for id_, registers in ids.items():
-            there = registers.get("d")
-            if there is None or there[3] is None or not listed.lacks(id_):
-                continue
-            moment = max(order_of(registers[name])[1] for name in ("d", "c") if name in registers)
-            if moment > listed.looked_at - SETTLED_SECONDS * 1000:
-                continue
+    for node, id_, registers in _lacking(listed, catalog):
+        if _is_there(registers):
             epoch, index = max(_places(registers))
-            yield HealthEvent(
-                id="",
-                time="",
-                source=listed.source,
+            gone = (Statement(node, id_, None, None),)
+            yield replace(
+                _about(listed, key, gone),
                 epoch=epoch,
                 index=index + 1,
-                datacenter=datacenter_of(key),
-                service=service_in(key),
-                full=False,
-                statements=(Statement(node, id_, None, None),),
                 moment=listed.looked_at,
                 lease_ms=listed.lease_ms,
-                listed=True,
             )
+
+
+def _forgotten(listed: TaskList, key: str, catalog: Catalog) -> Iterator[HealthEvent]:
+    """The event by which the tombstones of tasks that the list does not have end."""
+    gone = tuple(
+        Statement(node, id_, None, None)
+        for node, id_, registers in _lacking(listed, catalog)
+        if not _is_there(registers)
+    )
+    if gone:
+        yield replace(_about(listed, key, gone), moment=_settled(listed), forgets=True)
+
+
+def _lacking(listed: TaskList, catalog: Catalog) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The tasks that the list does not have, and of which nobody spoke of late: node, id and registers."""
+    for node, ids in _instances(catalog, listed.source).items():
+        for id_, registers in ids.items():
+            moments = [order_of(registers[name])[1] for name in ("d", "c") if name in registers]
+            if moments and listed.lacks(id_) and max(moments) <= _settled(listed):
+                yield node, id_, registers
+
+
+def _settled(listed: TaskList) -> int:
+    return listed.looked_at - SETTLED_SECONDS * 1000
+
+
+def _is_there(registers: Mapping[str, Any]) -> bool:
+    return "d" in registers and registers["d"][3] is not None
+
+
+def _about(listed: TaskList, key: str, statements: tuple[Statement, ...]) -> HealthEvent:
+    return HealthEvent(
+        id="",
+        time="",
+        source=listed.source,
+        epoch=0,
+        index=0,
+        datacenter=datacenter_of(key),
+        service=service_in(key),
+        full=False,
+        statements=statements,
+        listed=True,
+    )
 
 
 def _instances(catalog: Catalog | None, source: str) -> Mapping[str, Any]:
