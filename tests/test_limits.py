@@ -90,6 +90,14 @@ REACHED_BY = {
             "cli/generations.py MOST_CLUSTERS",
         ],
     },
+    "tests/overview/test_now.py": {
+        "test_every_switch_names_its_cause": [
+            "model/cause.py LONGEST_CAUSE",
+        ],
+        "test_status_shows_the_worst_first_and_ends_with_a_code_of_its_own": [
+            "cli/status.py LOOK_SECONDS",
+        ],
+    },
     "tests/overview/test_instances.py": {
         "test_which_instance_is_ill_what_its_check_printed_and_who_said_so": [
             "cli/instances.py MOST_WELL",
@@ -386,7 +394,7 @@ REACHED_BY = {
             "model/trouble.py KEPT_SECONDS LONGEST_TEXT MOST_TROUBLED NOTED_EVERY_SECONDS",
         ],
         "test_a_status_has_so_many_findings": [
-            "pipeline/status.py MOST_FINDINGS",
+            "overview/now.py MOST_FINDINGS",
         ],
     },
     "tests/aws/test_task_looks.py": {

@@ -37,6 +37,9 @@ TYPED: list[list[str]] = [
     ["status"],
     ["status", "--dc", "dc1"],
     ["status", "--dc", "dc9"],
+    ["status", "s2", "--failed-over"],
+    ["status", "s2"],
+    ["status", "nosuch"],
     ["instances", "s2"],
     ["instances", "s2", "--dc", "dc2", "--json"],
     ["instances", "nosuch"],
@@ -67,6 +70,10 @@ TYPED: list[list[str]] = [
     ["delete", "registration", "s1", "--dc", "dc1"],
     ["rollback", "2"],
     ["rollback", "99"],
+    ["config", "log", "--most", "4"],
+    ["diff", "1", "3"],
+    ["diff", "--json"],
+    ["diff", "99"],
     ["list"],
 ]
 
@@ -110,6 +117,6 @@ def test_a_command_says_the_same_of_a_store_and_of_a_running_control_plane(
         for words in TYPED:
             alone = said(words, "--store", "alone.db")
             assert said(words, "--url", pointsman.url) == alone, words
-    tried = {" ".join(words[: 1 + (words[0] == "source")]) for words in TYPED}
+    tried = {" ".join(words[: 1 + (words[0] in ("config", "source"))]) for words in TYPED}
     options = {name: {each.name for each in found.params} for name, found in commands_of("", group).items()}
     assert tried == {name for name, known in options.items() if {"store", "urls"} <= known}

@@ -16,8 +16,8 @@ from pointsman.machine.intake import Intake
 from pointsman.machine.passes import Passes
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.task_tags import TaskTags
+from pointsman.overview.reading import read_now
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.status import status
 from pointsman.store.protocol import Store
 
 from tests.model.reported import SAMPLES, checks, entries, sample
@@ -74,7 +74,7 @@ class Door:
 
 def healthy(store: Store, datacenter: str = "dc1") -> tuple[int, int]:
     """How many instances of api a datacenter has, as its target in dc1 counts them."""
-    (resolver,) = (each for each in status(Engine(store)).json()["resolvers"] if each["service"] == "api")
+    (resolver,) = (each for each in read_now(Engine(store)).json()["resolvers"] if each["service"] == "api")
     (target,) = (each for each in resolver["targets"] if each["id"] == f"api.default.{datacenter}")
     return target["healthy"], target["total"]
 

@@ -14,7 +14,7 @@ from pointsman.machine.task_looking import LOOK_EVERY_SECONDS, TaskLooking
 from pointsman.model.sources.recognize import SourceSettings
 from pointsman.model.sources.task_claim import read_task_settings
 from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.status import sources
+from pointsman.pipeline.heard import sources
 from pointsman.store.protocol import Store
 from pointsman.store.session import new_session
 

@@ -869,8 +869,8 @@ _ORDERS = [
     Mutation(
         "an order is settled before it is answered",
         "pipeline/give.py",
-        "    return Given(order, evaluation, settle_orders(engine, changed_scopes(before, after)))\n",
-        "    return Given(order, evaluation, Settled())\n",
+        "settle_orders(engine, changed_scopes(before, after), by_order([order])))\n",
+        "Settled())\n",
         "test_orders.py::test_a_drained_datacenter_is_left_at_once_and_taken_again_when_the_order_ends",
     ),
     Mutation(
@@ -904,8 +904,8 @@ _ORDERS = [
     Mutation(
         "orders that are due end before anything is computed",
         "pipeline/reconcile.py",
-        "    end_due(engine)\n",
-        "",
+        "    why = _why(*end_due(engine))\n",
+        "    why = _Why((), BY_RECONCILE)\n",
         "test_orders.py::test_a_reconcile_ends_what_is_due_before_it_computes_anything",
     ),
     Mutation(

@@ -1,8 +1,8 @@
 """A failover policy, and the health of gateways, from what is written to what is published."""
 
 import pytest
+from pointsman.overview.reading import read_now
 from pointsman.pipeline.configure import Batch, configure
-from pointsman.pipeline.status import status
 
 from tests.pipeline.meshes import (
     Document,
@@ -108,7 +108,7 @@ def test_a_gateway_that_falls_ill_is_another_version_of_what_is_stored_as_before
     assert (ill.content.cluster, ill.content.assignment) == (before.content.cluster, before.content.assignment)
     assert len(ill.content.avoided) == 1
     place = "10.9.0.2:8443" if mode == "local" else "203.0.113.2:443"
-    assert [each.avoided for each in status(mesh.engine).resolvers if each.service == "web"] == [(place,)]
+    assert [each.avoided for each in read_now(mesh.engine).resolvers if each.service == "web"] == [(place,)]
     assert HEAD in mesh.tell_gateways(dc, "critical", "critical")
     assert mesh.head(HEAD).content == before.content, "if all are ill, all get traffic"
     assert HEAD not in mesh.tell_gateways(dc, "critical", "critical")

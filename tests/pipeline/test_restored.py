@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.model.events import HealthEvent
+from pointsman.overview.reading import read_now
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import Reconciled, reconcile
-from pointsman.pipeline.status import status
 from pointsman.store import keys
 from pointsman.store.protocol import StoreError, Write, Written
 
@@ -286,7 +286,7 @@ def test_a_snapshot_that_is_gone_is_told_by_the_status_and_published_anew_by_a_r
     del place.objects.objects[key]
 
     def why() -> str:
-        return next(each.why for each in status(place.engine).resolvers if each.cluster == "api.default.dc1")
+        return next(each.why for each in read_now(place.engine).resolvers if each.cluster == "api.default.dc1")
 
     assert why().startswith("its snapshot is gone from the store: run `pointsman reconcile`")
     reconcile(place.engine)

@@ -12,10 +12,10 @@ from pointsman.model.events import HealthEvent
 from pointsman.pipeline import retention
 from pointsman.pipeline.config import load_root
 from pointsman.pipeline.configure import configure, parse_documents, rollback
+from pointsman.pipeline.heard import sources
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.load import load_config
 from pointsman.pipeline.retention import GRACE_S, Keep, Retention
-from pointsman.pipeline.status import sources
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.pipeline.memory import Step

@@ -7,13 +7,13 @@ import orjson
 import pytest
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
+from pointsman.overview.reading import read_now
 from pointsman.pipeline.configure import Batch as Accepted
 from pointsman.pipeline.configure import configure, parse_documents, rollback
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.ingest import ingest
 from pointsman.pipeline.reconcile import reconcile
 from pointsman.pipeline.scope import EVERYWHERE, Scope, read_scope
-from pointsman.pipeline.status import status
 
 from tests.pipeline.acts import Batch, Records, Rollback
 from tests.pipeline.fresh import published
@@ -126,7 +126,7 @@ def test_what_a_stack_computes_for_no_more_stays_as_it_is_until_it_does_again() 
     stack.do(Batch([resolver("api")], registrations=["dc2/sidecar/default/web"]))
     reconcile(stack.engine)
     assert {key: data for key, data in of_dc2().items() if not key.startswith("catalog/")} == before
-    found = status(stack.engine)
+    found = read_now(stack.engine)
     assert ({each.datacenter for each in found.resolvers}, found.datacenters) == ({"dc1"}, ("dc1",))
 
     stack.engine = stack.another(EVERYWHERE)
@@ -148,7 +148,7 @@ def test_who_is_not_told_for_whom_to_compute_does_as_the_store_was_told_last() -
     reconcile(stack.another(Scope(["dc2"])))
     configure(stack.another(None), parse_documents([resolver("api", ConnectTimeout="8s")]))
     assert stack.works() == {"dc1", "dc2"}
-    assert status(stack.another(None)).datacenters == ("dc2",)
+    assert read_now(stack.another(None)).datacenters == ("dc2",)
 
 
 @pytest.mark.parametrize(

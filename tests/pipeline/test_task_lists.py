@@ -13,8 +13,8 @@ from pointsman.model.moments import moment_of
 from pointsman.model.sources.recognize import SourceSettings, read_events
 from pointsman.model.sources.task_claim import MOST_CLUSTERS, read_task_settings
 from pointsman.model.sources.task_list import DETAIL_TYPE, MOST_LISTED, Look, told_of
+from pointsman.pipeline.heard import sources
 from pointsman.pipeline.ingest import Ingested, ingest_all
-from pointsman.pipeline.status import sources
 from pointsman.pipeline.task_lists import SETTLED_SECONDS, expanded
 
 from tests.model.reported import GROUPS, task

@@ -24,9 +24,10 @@ from pointsman.model.trouble import (
     read_trouble,
     trouble_json,
 )
+from pointsman.overview.now import MOST_FINDINGS, Now
+from pointsman.overview.reading import read_now
 from pointsman.pipeline.renewals import read_lease_object
 from pointsman.pipeline.sources import find_source, forget, known_sources
-from pointsman.pipeline.status import MOST_FINDINGS, Status, status
 from pointsman.pipeline.troubles import troubles
 from pointsman.store import keys
 
@@ -61,7 +62,7 @@ def test_trouble_is_kept_with_its_source_and_shown_until_the_source_is_forgotten
     mesh.ingest(web(far, source="fast"))
     mesh.ingest(alive(far, source="far"))
     assert mesh.met() == [("stale", "agent"), ("doubted", "far"), ("doubted", "fast")]
-    found = status(mesh.engine).json()
+    found = read_now(mesh.engine).json()
     assert [each["source"] for each in found["troubles"]] == ["agent", "far", "fast"]
     assert {(each["what"], each["severity"]) for each in found["findings"]} >= {
         ("stale", "note"),
@@ -145,7 +146,7 @@ def test_two_statements_under_one_index_are_those_of_two_producers(name: str) ->
 
 def test_a_status_has_so_many_findings() -> None:
     each = Finding("shared", Severity.WARNING, "dc1 a", "says", "do")
-    found = Status("", 0, 0, (), (), findings=(each,) * (MOST_FINDINGS + 1)).json()
+    found = Now("", 0, 0, (), "", (), findings=(each,) * (MOST_FINDINGS + 1)).json()
     assert found["findings"] == [each.json()] * MOST_FINDINGS
 
 

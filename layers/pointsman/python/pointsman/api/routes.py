@@ -141,7 +141,7 @@ ROUTES: Final = (
     Route("DELETE", "/v1/sources/{name...}", Role.CONFIGURE, "sources.forget_source", "Forgotten", ("dc", "dry_run")),
     # Who tells of a datacenter probes the gateways of the others.
     Route("GET", "/v1/gateways", Role.REPORT, "gateways.show_all", "Gateways"),
-    Route("GET", "/v1/status", Role.READ, "status.show_status", "Status", ("dc",)),
+    Route("GET", "/v1/status", Role.READ, "status.show_status", "Status", ("service", "namespace", "dc")),
     Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances", "Instances", ("dc", "namespace")),
     Route("GET", "/v1/generations", Role.READ, "generations.show_log", "Log", ("most",)),
     Route("GET", "/v1/diff", Role.READ, "generations.show_difference", "Difference", ("before", "after")),

@@ -5,6 +5,7 @@ Answers may get further fields; who reads them passes over what they do not know
 
 from typing import Any, Final
 
+from pointsman.model.cause import CauseKind
 from pointsman.model.entries import KINDS
 from pointsman.model.events import DETAIL_TYPES, MAX_NUMBER
 from pointsman.model.orders import LONGEST_REASON, Verb
@@ -93,6 +94,12 @@ _SOURCE: Final = {
     "lease": both(thing("Its lease, and when it was last heard.", **_LEASE)),
     "troubles": many(_TROUBLE),
 }
+_CAUSE: Final = thing(
+    "What caused it.",
+    kind={"type": "string", "enum": [each.value for each in CauseKind]},
+    id={**TEXT, "description": "The event's, the generation's, the order's or the name of the source."},
+    text=TEXT,
+)
 _CHANGES: Final = thing(
     "What became of an entry or a registration.",
     thing=TEXT,
@@ -255,6 +262,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "rejections": {**many({"type": "object"}), "description": "What Envoys rejected, on one machine."},
             "deployed": {"type": "object", "description": "Which build and parameters are in force, on AWS."},
         },
+        schema=WHOLE,
         trust_domain=TEXT,
         generation=WHOLE,
         propagated=WHOLE,
@@ -273,13 +281,26 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 why=TEXT,
                 since=MOMENT,
                 published=MOMENT,
+                served={**TRUTH, "description": "Whether a target has a healthy instance."},
+                failed_over={**TRUTH, "description": "Whether not the first target serves."},
+                trouble={**TEXT, "description": 'What is wrong with what is published, "" if nothing is.'},
+                switch=_CAUSE,
                 targets=many(
                     thing(
                         "A target, and how many of its instances are healthy.",
                         id=TEXT,
+                        datacenter=TEXT,
                         mode=TEXT,
                         healthy=WHOLE,
                         total=WHOLE,
+                        gateways=many(
+                            thing(
+                                "The mesh gateways of a datacenter on the way to it.",
+                                datacenter=TEXT,
+                                usable=WHOLE,
+                                known=WHOLE,
+                            )
+                        ),
                     )
                 ),
                 avoided=many(TEXT),

@@ -3,20 +3,17 @@
 from pointsman.api.request import Answer, Api, Request
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.overview.instances import read_instances
-from pointsman.pipeline.config import load_root
-from pointsman.pipeline.known import known_names
-from pointsman.pipeline.status import status
+from pointsman.overview.reading import read_now
 
 
 def show_status(api: Api, request: Request) -> Answer:
-    """Show which target of every resolver serves now, and why."""
-    datacenter = request.parameters.get("dc", "")
-    found = status(api.engine)
-    if datacenter and all(each.datacenter != datacenter for each in found.resolvers):
-        config = api.engine.config(load_root(api.engine.objects, api.engine.refresh().root))
-        known_names(api.engine, config).check_datacenter("status", "dc", datacenter)
-    resolvers = [each.json() for each in found.resolvers if datacenter in ("", each.datacenter)]
-    return Answer(200, found.json() | {"resolvers": resolvers} | dict(api.more_status()))
+    """Show which target of every service serves now, since when and why, the worst first; or that of one service."""
+    parameters = request.parameters
+    service = None
+    if name := parameters.get("service"):
+        service = ServiceName(parameters.get("namespace") or DEFAULT_NAMESPACE, name)
+    found = read_now(api.engine, service, parameters.get("dc", ""))
+    return Answer(200, found.json() | dict(api.more_status()))
 
 
 def show_instances(api: Api, request: Request) -> Answer:

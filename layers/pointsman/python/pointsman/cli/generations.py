@@ -6,10 +6,10 @@ import click
 import orjson
 
 from pointsman.cli.command import Group, command
-from pointsman.cli.options import engine_on, store_option
+from pointsman.cli.place import Place, place_options
 from pointsman.model.orders import short_time
 from pointsman.model.words import counted
-from pointsman.overview.generations import MOST_GENERATIONS, Difference, Generation, read_difference, read_log
+from pointsman.overview.generations import MOST_GENERATIONS, Difference, Generation, Log
 
 MOST_CHANGES = 5
 """Changes of a generation that are named on a terminal."""
@@ -30,7 +30,7 @@ def config() -> None:
 
 
 @config.command("log")
-@store_option
+@place_options()
 @click.option(
     "--most",
     default=20,
@@ -40,18 +40,19 @@ def config() -> None:
     help="How many generations.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def log(store: str, most: int, as_json: bool) -> None:
+def log(place: Place, most: int, as_json: bool) -> None:
     """Show the generations of the config, the newest first: when, by whom, the message, and what changed.
 
     \b
       pointsman config log --store pointsman.db
-      pointsman config log --store pointsman.db --most 1 --json
+      pointsman config log --url http://127.0.0.1:8420 --most 1 --json
     """
-    with engine_on(store) as engine:
-        found = read_log(engine, most)
+    with place.asked() as asked:
+        told = asked.ask("GET", ("generations",), {"most": str(most)})
     if as_json:
-        click.echo(orjson.dumps(found.json(), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
+    found = Log.of_json(told)
     for each in found.generations:
         _show(each)
     if found.more:
@@ -73,11 +74,11 @@ def _show(each: Generation) -> None:
 
 
 @command()
-@store_option
+@place_options()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("before", type=click.IntRange(min=0), required=False, metavar="[A")
 @click.argument("after", type=click.IntRange(min=1), required=False, metavar="[B]]")
-def diff(store: str, as_json: bool, before: int | None, after: int | None) -> None:
+def diff(place: Place, as_json: bool, before: int | None, after: int | None) -> None:
     """Show what differs between the generations A and B of the config, entry by entry, and which clusters that is
     about.
 
@@ -87,12 +88,13 @@ def diff(store: str, as_json: bool, before: int | None, after: int | None) -> No
       pointsman diff --store pointsman.db
       pointsman diff --store pointsman.db 41 43
     """
-    with engine_on(store) as engine:
-        found = read_difference(engine, before, after)
+    given = {"before": before, "after": after}
+    with place.asked() as asked:
+        told = asked.ask("GET", ("diff",), {name: str(each) for name, each in given.items() if each is not None})
     if as_json:
-        click.echo(orjson.dumps(found.json(), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
     else:
-        _show_difference(found)
+        _show_difference(Difference.of_json(told))
 
 
 def _show_difference(found: Difference) -> None:

@@ -169,6 +169,10 @@ class Orders:
         """The order in force with this id."""
         return next((each for each in self.in_force.values() if each.id == id_), None)
 
+    def ended_since(self, before: "Orders") -> "tuple[Ended, ...]":
+        """The orders that are over and were not so `before`."""
+        return tuple(each for each in self.ended if each not in before.ended)
+
     def due(self, now: str) -> tuple[Order, ...]:
         """The orders in force whose end has come."""
         return tuple(each for each in self if each.until <= now)

@@ -9,6 +9,7 @@ import orjson
 
 from pointsman.model.entries import entry_json, thing_of
 from pointsman.model.registration import Registration
+from pointsman.model.stored import Body
 from pointsman.pipeline.config import NO_ROOT, Config, Root, load_root
 from pointsman.pipeline.configure import earlier
 from pointsman.pipeline.engine import Engine
@@ -88,6 +89,15 @@ class Log:
         """As plain JSON values."""
         return {"schema": SCHEMA, "generations": [each.json() for each in self.generations], "more": self.more}
 
+    @classmethod
+    def of_json(cls, body: Body) -> "Log":
+        """The inverse of `json`."""
+
+        def generation(each: Body) -> Generation:
+            return Generation(**each | {"changes": tuple((one["what"], one["thing"]) for one in each["changes"])})
+
+        return cls(tuple(map(generation, body["generations"])), body["more"])
+
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
@@ -116,6 +126,13 @@ class Difference:
             "changes": [each.json() for each in self.changes],
             "clusters": asdict(self.clusters),
         }
+
+    @classmethod
+    def of_json(cls, body: Body) -> "Difference":
+        """The inverse of `json`."""
+        changes = tuple(Change(each["thing"], each["before"], each["after"]) for each in body["changes"])
+        clusters = Clusters(**{what: tuple(names) for what, names in body["clusters"].items()})
+        return cls(body["before"], body["after"], changes, clusters)
 
 
 def changes_between(before: Config, after: Config) -> tuple[Change, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.evaluation import Effect, concerns
 from pointsman.model.canonical import canonical, digest
+from pointsman.model.cause import Cause, by_order
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.keys import service_in
 from pointsman.model.names import ServiceName
@@ -107,7 +108,7 @@ def give(engine: Engine, wish: Wish, *, force: bool = False, dry_run: bool = Fal
 
     before, after = swap_orders(engine, change)
     order, evaluation = found[-1]
-    return Given(order, evaluation, settle_orders(engine, changed_scopes(before, after)))
+    return Given(order, evaluation, settle_orders(engine, changed_scopes(before, after), by_order([order])))
 
 
 def end(engine: Engine, id_: str, by: str) -> EndedOrders:
@@ -125,7 +126,8 @@ def end(engine: Engine, id_: str, by: str) -> EndedOrders:
     if past is None:
         known = ", ".join(each.id for each in before) or "none"
         raise InvalidInput.single(f"order {id_}", "", f"is not there; in force: {known}")
-    settled = settle_orders(engine, {past.subject.scope, *changed_scopes(before, after)})
+    cause = by_order([], [(past, by)])
+    settled = settle_orders(engine, {past.subject.scope, *changed_scopes(before, after)}, cause)
     return EndedOrders((past,) if before.named(id_) else (), settled)
 
 
@@ -133,7 +135,8 @@ def end_orders_due(engine: Engine) -> EndedOrders:
     """End the orders whose end has come, and settle every head that they touch. Raises StoreError."""
     before, after = end_due(engine)
     gone = tuple(each for each in before if after.named(each.id) is None)
-    return EndedOrders(gone, settle_orders(engine, changed_scopes(before, after)))
+    cause = by_order([], [(each, "") for each in gone])
+    return EndedOrders(gone, settle_orders(engine, changed_scopes(before, after), cause))
 
 
 def changed_scopes(before: Orders, after: Orders) -> set[str]:
@@ -142,12 +145,13 @@ def changed_scopes(before: Orders, after: Orders) -> set[str]:
     return {scope for scope in scopes if before.revisions([scope]) != after.revisions([scope])}
 
 
-def settle_orders(engine: Engine, scopes: Collection[str]) -> Settled:
-    """Settle every head that orders about `scopes` touch, and send their notices. Raises StoreError."""
+def settle_orders(engine: Engine, scopes: Collection[str], cause: Cause) -> Settled:
+    """Settle every head that orders about `scopes` touch, because of `cause`, and send their notices. Raises
+    StoreError."""
     if not scopes:
         return Settled()
     engine.refresh()
-    settled = settle(engine, lambda root: plans_in(engine, root, scopes))
+    settled = settle(engine, lambda root: plans_in(engine, root, scopes), why=lambda key: cause)
     if news := settled.notices():
         engine.notify(news)
     return settled

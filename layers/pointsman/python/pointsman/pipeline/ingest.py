@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from pointsman.model.cause import NO_CAUSE, Cause, by_event, by_return
 from pointsman.model.events import HealthEvent
 from pointsman.model.keys import PATHS
 from pointsman.model.lease import Lease, heard_again, published_again
@@ -131,13 +132,15 @@ class _Pass:
         """Settle every head that the events touch, and the rosters of gateways."""
         engine = self._engine
         try:
-            self._settled = settle(engine, self._all_jobs, self._beside, in_time)
+            self._settled = settle(engine, self._all_jobs, self._beside, in_time, why=self._why)
         except Unsettled as error:
             self._settled = error.settled
             self._open |= dict.fromkeys(error.pending, error)
         try:
             if self._revive():
-                self._settled = self._settled.then(settle(engine, self._jobs_of_revived, in_time=in_time))
+                self._settled = self._settled.then(
+                    settle(engine, self._jobs_of_revived, in_time=in_time, why=self._why_revived)
+                )
         except Unsettled as error:
             self._settled = self._settled.then(error.settled)
             self._open |= dict.fromkeys(error.pending, error)
@@ -148,6 +151,15 @@ class _Pass:
                 self._publish_roster(datacenter)
             except Exception as error:
                 self._open[datacenter] = error
+
+    def _why(self, plan_key: str) -> Cause:
+        """The event that moves a head; of several the last one."""
+        found = (event for key, event in reversed(self._about.items()) if plan_key in self._jobs[key])
+        return next(map(by_event, found), NO_CAUSE)
+
+    def _why_revived(self, plan_key: str) -> Cause:
+        back = [each for each in self._back if plan_key in self._revived[each.source, each.datacenter]]
+        return by_return(back)
 
     def _look_up(self, root: Root) -> None:
         """Look up the plans and the gateways that the events concern according to `root`."""

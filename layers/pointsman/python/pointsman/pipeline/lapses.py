@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pointsman.model.cause import by_lapse
 from pointsman.model.keys import is_paths_key
 from pointsman.model.lease import Lease, Place, heard_again, published_again, silenced
 from pointsman.pipeline.codecs import PlanEntry
@@ -44,9 +45,11 @@ def lapse(engine: Engine, seen: Mapping[str, Place], heard: Iterable[Lease] = ()
     swap_silences(engine, back, heard_again)
     engine.refresh()
     concerned = [*leases.values(), *heard]
+    cause = by_lapse(tuple(leases.values()), tuple(heard))
     settled = settle(
         engine,
         lambda root: {key: job for lease in concerned for key, job in readers_of_lease(engine, root, lease).items()},
+        why=lambda key: cause,
     )
     if news := settled.notices():
         engine.notify(news)

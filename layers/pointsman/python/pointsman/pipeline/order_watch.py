@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pointsman.model.cause import by_order
 from pointsman.model.orders import NO_ORDERS, Ended, Order, Orders
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.give import changed_scopes, settle_orders
@@ -52,13 +53,10 @@ class OrderWatch:
         seen = NO_ORDERS if self._seen is None else self._seen
         past = before.ended if self._seen is None else seen.ended
         scopes = changed_scopes(seen, after)
-        settled = settle_orders(self._engine, scopes)
-        self._seen = after
-        if not scopes:
-            return None
         known = {(each.id, each.revision) for each in seen}
-        return OrderNews(
-            tuple(each for each in after if (each.id, each.revision) not in known),
-            tuple(each for each in after.ended if each not in past),
-            settled,
-        )
+        began = tuple(each for each in after if (each.id, each.revision) not in known)
+        over = tuple(each for each in after.ended if each not in past)
+        cause = by_order(began, [(each.order, each.by) for each in over])
+        settled = settle_orders(self._engine, scopes, cause)
+        self._seen = after
+        return OrderNews(began, over, settled) if scopes else None

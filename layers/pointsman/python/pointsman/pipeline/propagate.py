@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pointsman.model.cause import by_config
 from pointsman.model.keys import datacenter_of, is_gateway_plan_key
 from pointsman.model.words import counted
 from pointsman.pipeline.codecs import PlanEntry
@@ -65,9 +66,11 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     changed = sorted(key for key in differing[0] if key in config.plans)
     gone = {key for each in differing for key in each if key not in config.plans}
     out = Settled()
+    cause = by_config(config.root.generation, config.root.note)
     for start in range(0, len(changed) or 1, BATCH):
         progress(f"{start:,} of {counted(len(changed), 'cluster')} computed, {len(gone)} to retire")
-        out += settle(engine, partial(_plans, engine, plan_keys=changed[start : start + BATCH]))
+        some = partial(_plans, engine, plan_keys=changed[start : start + BATCH])
+        out += settle(engine, some, why=lambda key: cause)
         if engine.root.digest != config.root.digest:
             # The newer config may lack plans of this one, so some heads may be unpublished: name none of them.
             return out, False

@@ -1,16 +1,20 @@
 """Reconcile: afterwards every head is what a fresh computation gives."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from pointsman.model.cause import BY_RECONCILE, Cause, by_order
 from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
+from pointsman.model.orders import Orders
 from pointsman.model.words import counted
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.config_head import write_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
+from pointsman.pipeline.give import changed_scopes
 from pointsman.pipeline.manifests import PublishedManifests, end_manifests, nameable, publish_manifests
 from pointsman.pipeline.moved import MovedManifest
 from pointsman.pipeline.orders import end_due
@@ -51,11 +55,11 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
     What another epoch published is published again, even if it is the same.
     """
     found = _Found()
-    end_due(engine)
+    why = _why(*end_due(engine))
     for _ in range(ATTEMPTS):
         _save_settings(engine)
         found.warnings += propagate(engine, progress).warnings
-        if _reconcile(engine, engine.root, found, progress):
+        if _reconcile(engine, engine.root, found, why, progress):
             engine.untold.tell_rest()
             return Reconciled(
                 found.checked,
@@ -66,6 +70,23 @@ def reconcile(engine: Engine, progress: Progress = lambda text: None) -> Reconci
                 tuple(found.warnings),
             )
     raise Contended("the config changes faster than it can be reconciled; run it again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Why:
+    """The cause of what a reconcile publishes: the end of orders about these `scopes`, or that it was not published."""
+
+    scopes: Collection[str]
+    ended: Cause
+
+    def of(self, jobs: Jobs, plan_key: str) -> Cause:
+        """The cause of what becomes of one of `jobs`."""
+        return BY_RECONCILE if jobs[plan_key].plan.orders.isdisjoint(self.scopes) else self.ended
+
+
+def _why(before: Orders, after: Orders) -> _Why:
+    over = [(each.order, each.by) for each in after.ended_since(before)]
+    return _Why(changed_scopes(before, after), by_order([], over))
 
 
 @dataclass(slots=True)
@@ -89,7 +110,7 @@ def _save_settings(engine: Engine) -> None:
         write_config_head(engine, head)
 
 
-def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) -> bool:
+def _reconcile(engine: Engine, root: Root, found: _Found, why: "_Why", progress: Progress) -> bool:
     """Check everything against `root`; False if the config or the epoch changed, before anything of `root` could be
     wrong."""
     # Heads and manifests are listed before catalogs, so that everything listed because of a catalog finds it.
@@ -102,7 +123,7 @@ def _reconcile(engine: Engine, root: Root, found: _Found, progress: Progress) ->
     settled = Settled()
     for number, step in enumerate(_steps(known)):
         progress(f"{number * BATCH:,} of {counted(len(known), 'cluster')} checked")
-        some = settle(engine, _while_current(root, step))
+        some = settle(engine, _while_current(root, step), why=partial(why.of, step))
         _tell_of_heads(engine, some, found)
         _note(settled, some, found)
         if engine.root is not root or engine.era != era:

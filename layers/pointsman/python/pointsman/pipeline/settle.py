@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.selection import choose
+from pointsman.model.cause import NO_CAUSE, Cause, CauseKind, by_config
 from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import MOMENT
@@ -134,12 +136,17 @@ def _always() -> bool:
     return True
 
 
+def _unknown(plan_key: str) -> Cause:
+    return NO_CAUSE
+
+
 def settle(
     engine: Engine,
     jobs_of: Callable[[Root], Jobs],
     also: Callable[[Root], Iterable[str]] = _nothing,
     in_time: Callable[[], bool] = _always,
     *,
+    why: Callable[[str], Cause] = _unknown,
     notes: bool = True,
 ) -> Settled:
     """Settle the jobs that `jobs_of` names for the current root.
@@ -147,8 +154,9 @@ def settle(
     The config head, the catalogs that the plans read, and the current heads are read together. If the config changed,
     the new root is used and everything is read again. The keys that `also` names are read too; `beside` of the result
     has what was found. A plan that cannot be computed (because a catalog is damaged, say) stops no other: its head
-    stays as it is, `failed` says why, and the next event or reconcile tries again. What is `due` to be computed again
-    at some moment is noted in the store, unless the caller does that: then not `notes`.
+    stays as it is, `failed` says why, and the next event or reconcile tries again. `why` gives the cause of what
+    becomes of a plan, which is noted beside a new version. What is `due` to be computed again at some moment is noted
+    in the store, unless the caller does that: then not `notes`.
 
     If a head is newer than what was read, another writer was faster, and everything is read again. If the head is the
     same the second time, it was published before that reading: the store went back, and its epoch is raised. Raises
@@ -172,9 +180,7 @@ def settle(
             fruitless += 1
             continue
         out.beside = {key: objects.get(key) for key in beside}
-        settled, newer = _settle_batch(
-            engine, batch, objects, era=head.era, trust_domain=root.trust_domain, newer=newer, out=out
-        )
+        settled, newer = _settle_batch(engine, batch, objects, era=head.era, root=root, why=why, newer=newer, out=out)
         for key in settled:
             del pending[key]
         if not pending:
@@ -228,7 +234,8 @@ def _settle_batch(
     objects: Mapping[str, Stored],
     *,
     era: Era,
-    trust_domain: str,
+    root: Root,
+    why: Callable[[str], Cause],
     newer: Mapping[str, _Newer],
     out: Settled,
 ) -> tuple[set[str], dict[str, _Newer]]:
@@ -247,9 +254,10 @@ def _settle_batch(
         try:
             reading = engine.heads.read(key, objects.get(keys.snapshot(key)), now)
             content, provenance, inputs = recompute(
-                job, read, reading, trust_domain=trust_domain, epoch=era.epoch, now_ms=now_ms
+                job, read, reading, trust_domain=root.trust_domain, epoch=era.epoch, now_ms=now_ms
             )
-            verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity)
+            cause = partial(_cause, partial(why, key), reading.snapshot, provenance, root)
+            verdict, snapshot = decide(reading.snapshot, content, provenance, now=now, store=era.identity, cause=cause)
             # The same head as before: it was published before this read.
             before = newer.get(key)
             is_back = verdict is Verdict.READ_AGAIN and before is not None and before.etag == reading.etag
@@ -307,6 +315,17 @@ def _settle_batch(
             out.absent |= stuck & retired
             done |= stuck
     return done, found
+
+
+def _cause(why: Callable[[], Cause], before: Snapshot | None, provenance: Provenance, root: Root) -> Cause:
+    """The cause of what is published with `provenance` after `before`: what `why` gives, unless the plan changed and
+    that is not published yet. Then its config is the cause, whoever comes first."""
+    given = why()
+    if given.kind is CauseKind.CONFIG or before is None or before.retired:
+        return given
+    known = before.provenance
+    is_config = known.epoch == provenance.epoch and provenance.generation > known.generation
+    return by_config(root.generation, root.note) if is_config else given
 
 
 def _check_function(key: str, before: _Newer, now: _Newer) -> None:

@@ -10,9 +10,9 @@ from pointsman.model.keys import datacenter_of, is_gateways_key, service_in
 from pointsman.model.stored import LARGEST
 from pointsman.model.trouble import Trouble
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.heard import SourceStatus, sources
 from pointsman.pipeline.ingest import Ingested, ingest_all
 from pointsman.pipeline.settle import BATCH
-from pointsman.pipeline.status import SourceStatus, sources
 from pointsman.pipeline.troubles import forget_trouble, troubles
 from pointsman.store import keys
 

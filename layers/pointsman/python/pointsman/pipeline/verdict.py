@@ -1,8 +1,10 @@
 """Decides what to do with a computed snapshot, and makes the writes for it (docs/architecture.md, "Snapshots")."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 
+from pointsman.model.cause import NO_CAUSE, Cause
 from pointsman.model.era import Era
 from pointsman.pipeline.config_head import Behind
 from pointsman.pipeline.heads import HeadReading
@@ -23,17 +25,25 @@ class Verdict(Enum):
 
 
 def decide(
-    current: Snapshot | None, content: Content, provenance: Provenance, *, now: str, store: str = ""
+    current: Snapshot | None,
+    content: Content,
+    provenance: Provenance,
+    *,
+    now: str,
+    store: str = "",
+    cause: Callable[[], Cause] = lambda: NO_CAUSE,
 ) -> tuple[Verdict, Snapshot | None]:
     """What to do with the head `current` after `content` was computed from `provenance`, and the resulting snapshot.
 
-    `store` is the identity of the store.
+    `store` is the identity of the store, `cause` gives why it was computed, which is noted beside a
+    new version.
 
     A head moves only to a provenance that is older in no entry. With equal content only the provenance is stamped in:
     otherwise a slow computation that ends late could undo a newer one.
     """
     if current is None:
-        return Verdict.MOVE, Snapshot(1, content, provenance, now, now, store=store)
+        first = cause()
+        return Verdict.MOVE, Snapshot(1, content, provenance, now, now, store=store, cause=first, switch=first)
     relation = provenance.relation_to(current.provenance)
     if relation in (Relation.OLDER, Relation.INCOMPARABLE):
         return Verdict.READ_AGAIN, None
@@ -44,8 +54,11 @@ def decide(
     if relation is Relation.EQUAL:
         # Equal provenance means equal content, so one of the two is from another history.
         return Verdict.READ_AGAIN, None
-    since = current.since if current.content.active == content.active and not current.retired else now
-    return Verdict.MOVE, Snapshot(current.version + 1, content, provenance, since, now, store=store)
+    stays = current.content.active == content.active and not current.retired
+    why = cause()
+    since, switch = (current.since, current.switch) if stays else (now, why)
+    moved = Snapshot(current.version + 1, content, provenance, since, now, store=store)
+    return Verdict.MOVE, replace(moved, cause=why, switch=switch)
 
 
 def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:

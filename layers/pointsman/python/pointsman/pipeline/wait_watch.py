@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pointsman.chain.plan import Plan, SidecarPlan
+from pointsman.model.cause import BY_WAIT
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.engine import Engine
@@ -42,7 +43,7 @@ class WaitWatch:
         if not ready:
             return None
         engine.refresh()
-        settled = settle(engine, lambda root: _jobs(engine, root, ready), notes=False)
+        settled = settle(engine, lambda root: _jobs(engine, root, ready), why=lambda key: BY_WAIT, notes=False)
         if news := settled.notices():
             engine.notify(news)
         self._waits = note_waits(engine, settled.due, ready) or self._waits

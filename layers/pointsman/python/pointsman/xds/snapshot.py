@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from pointsman.model.cause import NO_CAUSE, Cause, cause_json, read_cause
 from pointsman.model.era import Era, era_json, read_era
 from pointsman.model.stored import Body, Damaged, Kind, check_kind, number, numbers, shown, tagged, text, truth
 from pointsman.xds.assignment import Avoided
@@ -61,7 +62,8 @@ class Snapshot:
 
     `version` starts at 1 and is never reused within an epoch. `retired` marks a snapshot whose plan ended: no manifest
     names it. `since` is when the active target last changed and `published` when this version was made (RFC 3339, UTC);
-    both are for information. `store` is the identity of the store that published it.
+    both are for information. So are `cause`, why this version was published, and `switch`, why the active target last
+    changed. `store` is the identity of the store that published it.
     """
 
     version: int
@@ -71,6 +73,8 @@ class Snapshot:
     published: str
     retired: bool = False
     store: str = ""
+    cause: Cause = NO_CAUSE
+    switch: Cause = NO_CAUSE
 
     @property
     def era(self) -> Era:
@@ -87,10 +91,13 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """`snapshot` as plain JSON values; `read_snapshot` is its inverse."""
     content = snapshot.content
     avoided = {"avoided": [list(each) for each in content.avoided]} if content.avoided else {}
+    causes = {"cause": cause_json(snapshot.cause)} if snapshot.cause != NO_CAUSE else {}
+    causes |= {"switch": cause_json(snapshot.switch)} if snapshot.switch != snapshot.cause else {}
     return tagged(
         Kind.SNAPSHOT,
         {
             **avoided,
+            **causes,
             **era_json(snapshot.era),
             "generation": snapshot.provenance.generation,
             "catalog": dict(snapshot.provenance.catalog),
@@ -111,6 +118,7 @@ def read_snapshot(body: object) -> Snapshot:
     """The snapshot that `snapshot_json` wrote. Raises Damaged or NewerSchema for anything else."""
     body = check_kind(body, Kind.SNAPSHOT)
     era = read_era(body)
+    cause = read_cause(body.get("cause"))
     return Snapshot(
         version=number(body, "version"),
         content=Content(
@@ -126,6 +134,8 @@ def read_snapshot(body: object) -> Snapshot:
         published=text(body, "published"),
         retired=truth(body, "retired"),
         store=era.identity,
+        cause=cause,
+        switch=read_cause(body["switch"]) if "switch" in body else cause,
     )
 
 
