@@ -96,6 +96,12 @@ def test_a_datacenter_that_this_one_does_not_reach_is_left_and_a_gateway_is_avoi
         wait_for("dc2", one)
         two.cut()
         wait_for("dc3")
+        found = json.loads(up.page("/v1/status"))["findings"]
+        cut = [each["where"] for each in found if each["what"] == "cut"]
+        assert cut == sorted(f"dc1 127.0.0.1:{each.port}" for each in (one, two))
+        said = up.command("instances", "gateway-paths", "--dc", "dc1")
+        assert "told by agent/h1" in said
+        assert f"{two.port}" in said
         assert "2 remote gateways in dc2, 2 in dc2 not reached" in up.command(
             "explain", "web", "--dc", "dc1", "--from", "client"
         )

@@ -71,8 +71,10 @@ def test_of_a_registration_without_health_whoever_calls_it_is_told_and_of_health
 def test_trouble_with_sources_is_among_the_findings_and_warnings_come_first() -> None:
     troubles = [Trouble("a", "dc1", what, "words", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z") for what in What]
     silent = [("dc2", "agent/h2", "2026-01-01T00:00:00Z")]
-    all_of_them = found([registered()], {}, WEB, silent=silent, troubles=troubles)
-    assert [each.what for each in all_of_them] == ["doubted", "shared", "silent", "stale", "unheard"]
-    assert [each.severity for each in all_of_them] == [Severity.WARNING] * 3 + [Severity.NOTE] * 2
-    assert all_of_them[2].do.endswith("pointsman source forget agent/h2 --dc dc2")
+    cut = [("dc1", "2001:db8::1", 443)]
+    all_of_them = found([registered()], {}, WEB, silent=silent, troubles=troubles, cut=cut)
+    assert [each.what for each in all_of_them] == ["cut", "doubted", "shared", "silent", "stale", "unheard"]
+    assert [each.severity for each in all_of_them] == [Severity.WARNING] * 4 + [Severity.NOTE] * 2
+    assert all_of_them[0].says == "nobody in dc1 reaches the mesh gateway at [2001:db8::1]:443"
+    assert all_of_them[3].do.endswith("pointsman source forget agent/h2 --dc dc2")
     assert all(each.do and each.json()["do"] == each.do for each in all_of_them)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
+from pointsman.model.names import GATEWAY_PATHS
 from pointsman.model.trouble import Trouble, What
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Told:
 
     `registrations` are by their keys. `health` has, by the keys of catalogs, the instances that can get traffic.
     `called` are the keys of the catalogs that some cluster is computed from. `silent` are the sources that are silent,
-    as (datacenter, source, since), `troubles` what was wrong with what sources sent.
+    as (datacenter, source, since), `troubles` what was wrong with what sources sent. `cut` are the places of mesh
+    gateways that nobody in a datacenter reaches, as (datacenter, address, port).
     """
 
     registrations: "Mapping[str, Registration]"
@@ -58,6 +60,7 @@ class Told:
     called: Collection[str]
     silent: Iterable[tuple[str, str, str]] = ()
     troubles: Iterable[Trouble] = ()
+    cut: Iterable[tuple[str, str, int]] = ()
 
 
 def findings(told: Told) -> list[Finding]:
@@ -65,6 +68,7 @@ def findings(told: Told) -> list[Finding]:
     found = [
         *(_trouble(each) for each in told.troubles),
         *(_silent(*each) for each in told.silent),
+        *(_cut(datacenter, (address, port)) for datacenter, address, port in told.cut),
         *_elsewhere(told),
         *_unheard(told),
         *_unregistered(told),
@@ -92,6 +96,12 @@ def _silent(datacenter: str, source: str, since: str) -> Finding:
     says = f'"{source}" was not heard for its lease, and is silent since {since}'
     do = f"does it run? If it is gone for good: pointsman source forget {source} --dc {datacenter}"
     return Finding("silent", Severity.WARNING, f"{datacenter} {source}", says, do)
+
+
+def _cut(datacenter: str, place: tuple[str, int]) -> Finding:
+    says = f"nobody in {datacenter} reaches the mesh gateway at {_place(place)}"
+    do = f"is the path cut, or the gateway dead? Who says so: pointsman instances {GATEWAY_PATHS} --dc {datacenter}"
+    return Finding("cut", Severity.WARNING, f"{datacenter} {_place(place)}", says, do)
 
 
 def _catalog_of(registration: "Registration") -> str:
