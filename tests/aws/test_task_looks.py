@@ -63,16 +63,22 @@ def healthy(aws: Aws) -> tuple[int, int]:
 
 @pytest.fixture
 def stack() -> Iterator[Aws]:
+    """A stack that looks at a cluster, which is not there yet."""
     with Aws(EcsTasks=json.dumps(SETTINGS)) as aws:
         aws.request("Configure", "PUT", "/v1/config", CONFIG)
         yield aws
 
 
-def test_what_runs_is_known_without_an_event_of_ecs_and_no_call_needs_more_than_the_roles_allow(stack: Aws) -> None:
+def test_what_runs_is_known_without_an_event_of_ecs_and_no_call_needs_more_than_the_roles_allow(
+    stack: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not stack.tick()["failed"], "a cluster that cannot be looked at keeps nothing else from being done"
+    assert '"ClustersNotLookedAt":[1.0]' in capsys.readouterr().out
     ecs = Ecs()
     gone, _ = ecs.run("10.2.0.1"), ecs.run("10.2.0.2")
     stack.calls.clear()
     stack.tick()
+    assert '"ClustersNotLookedAt":[0.0]' in capsys.readouterr().out
     assert stack.pump() == 0
     assert healthy(stack) == (2, 2)
     (source,) = stack.request("Configure", "GET", "/v1/status")[1]["sources"]
@@ -84,16 +90,6 @@ def test_what_runs_is_known_without_an_event_of_ecs_and_no_call_needs_more_than_
     assert stack.pump() == 0
     assert {"ListTasks", "DescribeTasks", "DescribeClusters", "PutEvents"} <= {each.operation for each in stack.calls}
     assert refused(stack) == []
-
-
-def test_a_cluster_that_cannot_be_looked_at_is_told_of_and_keeps_nothing_else_from_being_done(
-    stack: Aws, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert not stack.tick()["failed"]
-    assert '"ClustersNotLookedAt":[1.0]' in capsys.readouterr().out
-    Ecs()
-    stack.tick()
-    assert '"ClustersNotLookedAt":[0.0]' in capsys.readouterr().out
 
 
 def test_the_peers_hear_of_what_was_found_as_of_any_event() -> None:

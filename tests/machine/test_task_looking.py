@@ -1,7 +1,9 @@
 """Outside of AWS's functions: `up` looks at the tasks that run, and both `up` and `emit` ask for the tags of one."""
 
 import json
+import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ from pointsman.pipeline.heard import sources
 from pointsman.store.protocol import Store
 from pointsman.store.session import new_session
 
+from tests.aws.http_ends import aws_over_http
 from tests.aws.template import ACCOUNT, REGION
 from tests.aws.test_task_looks import Ecs
+from tests.fleet.control_plane import Pointsman
+from tests.fleet.process import wait_until
 from tests.machine.test_sources_sent import Door, healthy
 from tests.model.reported import changed, sample
+from tests.pipeline.meshes import instance, proxy_defaults, resolver, sidecar
 
 SETTINGS = '{"datacenter": "dc2", "groups": {"service:api": {"port": 21000}}, "clusters": ["mesh"], "lease": "1m"}'
 ASKING = SourceSettings(read_task_settings('{"datacenter": "dc2", "tags": true}'))
@@ -96,3 +102,39 @@ def test_tags_that_ecs_does_not_give_now_are_asked_for_when_the_event_comes_agai
     monkeypatch.setattr("botocore.endpoint.Endpoint.make_request", refuse)
     code, answer = Door(store, settings=ASKING, with_tags=tags.filled).post("/v1/events", sample("ecs-task-as-sent"))
     assert (code, "cannot be fetched" in answer["error"]) == (503, True)
+
+
+@pytest.mark.soak
+def test_a_region_whose_ecs_is_not_heard_any_more_is_left_when_its_lease_is_over(
+    tmp_path: Path, ecs: Ecs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real process, which asks ECS over HTTP."""
+    ecs.run("10.2.0.1", "api")
+    config = tmp_path / "mesh.json"
+    upstream = {"DestinationName": "api", "Datacenter": "dc2", "LocalBindPort": 5000}
+    failover = resolver("api", Failover={"*": {"Datacenters": ["dc3"]}})
+    config.write_text(json.dumps([proxy_defaults(mode=""), failover, sidecar("s1", upstream)]))
+    with aws_over_http() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        table = {**json.loads(SETTINGS), "lease": "3s"}
+        pointsman = Pointsman(tmp_path, "td", more=["--ecs-tasks", json.dumps(table)])
+        pointsman.apply([config])
+        with pointsman:
+            indexes = count(1)
+
+            def dc3_speaks_and_serves(datacenter: str) -> bool:
+                """Whether that one serves, after the source in dc3 was heard."""
+                said = {"Source": "agent", "Index": next(indexes), "Datacenter": "dc3", "Lease": "3s"}
+                body = {"detail-type": "Service Health Changed", "detail": {**said, "Service": "api"}}
+                body["detail"]["Instances"] = [instance("api")]  # type: ignore[index]
+                pointsman.send(body)
+                time.sleep(0.5)  # a sixth of its lease
+                (resolver_,) = json.loads(pointsman.page("/v1/status"))["resolvers"]
+                return bool(resolver_["active"].endswith(f".{datacenter}"))
+
+            wait_until(lambda: dc3_speaks_and_serves("dc2"), "the tasks are known")
+            ecs.forget()
+            wait_until(lambda: dc3_speaks_and_serves("dc3"), "dc2 is left")
+            ecs.client.create_cluster(clusterName="mesh")
+            ecs.run("10.2.0.1", "api")
+            wait_until(lambda: dc3_speaks_and_serves("dc2"), "dc2 is heard again")
