@@ -36,23 +36,24 @@ class Remote:
         return status, json.loads(found)
 
 
-@pytest.fixture
-def remote(tmp_path: Path) -> Iterator[Remote]:
-    authority = CertificateAuthority(tmp_path / "ca", "td")
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    directory = tmp_path_factory.mktemp("remote")
+    authority = CertificateAuthority(directory / "ca", "td")
     identity = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
     door = ["--remote", "127.0.0.1:0", "--tls-cert", identity.certificate, "--tls-key", identity.private_key]
     door += ["--client-ca", authority.file]
-    pointsman = Pointsman(tmp_path, "td", more=door)
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps([resolver("web"), sidecar("client", {"DestinationName": "web"})]))
-    pointsman.apply([config])
-    with pointsman:
+    with Pointsman(directory, "td", more=door) as pointsman:
+        config = directory / "config.json"
+        config.write_text(json.dumps([resolver("web"), sidecar("client", "web")]))
+        assert run(["apply", "--url", pointsman.url, str(config)]) == 0
         host, _, port = pointsman.said["remote"].removeprefix("https://").rpartition(":")
-        yield Remote(pointsman, (host, int(port)), identity.ca, tmp_path, authority)
+        yield Remote(pointsman, (host, int(port)), identity.ca, directory, authority)
 
 
-def event(source: str = "agent/host-7", dc: str = "dc1", index: int = 1) -> dict[str, Any]:
-    detail = {"Source": source, "Index": index, "Datacenter": dc, "Service": "web", "Instances": [instance("web")]}
+def event(source: str = "agent/host-7", dc: str = "dc1", index: int = 1, service: str = "web") -> dict[str, Any]:
+    told = {"Source": source, "Index": index, "Datacenter": dc, "Service": service}
+    detail = told | {"Instances": [instance(service)]}
     return {"detail-type": "Service Health Changed", "detail": detail}
 
 
@@ -111,10 +112,10 @@ def test_other_machines_need_a_token_that_is_for_what_they_ask(
 
 def test_emit_and_agents_bring_their_token_or_certificate(remote: Remote, capsys: pytest.CaptureFixture[str]) -> None:
     token = remote.directory / "token"
-    token.write_text(make(remote, capsys, "host-7", "--role", "report") + "\n")
+    token.write_text(make(remote, capsys, "host-8", "--role", "report") + "\n")
     url, store = f"https://127.0.0.1:{remote.place[1]}", str(remote.pointsman.store)
     sent = remote.directory / "event.json"
-    sent.write_text(json.dumps(event()))
+    sent.write_text(json.dumps(event("agent/host-8", service="shop")))
     access = ["--token-file", str(token), "--ca", str(remote.ca)]
     emit = ["emit", "--url", url, str(sent)]
     wait_until(lambda: run([*emit, *access]) == 0, "the token to be known")
@@ -131,7 +132,7 @@ def test_emit_and_agents_bring_their_token_or_certificate(remote: Remote, capsys
 
     services = remote.directory / "services.json"
     beside = {"sidecar_service": {"port": 20000, "check": {"id": "true", "args": ["true"], "interval": "1s"}}}
-    services.write_text(json.dumps({"service": {"name": "web", "connect": beside}}))
+    services.write_text(json.dumps({"service": {"name": "shop", "connect": beside}}))
     make(remote, capsys, "h1", "--role", "report", "--certificate", "spiffe://td/agent/h1")
     own = remote.authority.issue_as("h1", [(6, b"spiffe://td/agent/h1")])
     shown = ["--cert", own.certificate, "--key", own.private_key, "--ca", remote.ca]
@@ -155,59 +156,56 @@ def test_a_door_without_certificates_is_none(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_client_certificate_stands_for_the_token_that_has_its_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    remote: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    authority = CertificateAuthority(tmp_path / "ca", "td")
-    door = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
-    options = ["--tls-cert", door.certificate, "--tls-key", door.private_key, "--client-ca", authority.file]
-    uri, dns = b"spiffe://td/agent/h1", b"h2.example"
+    authority, store = remote.authority, ["--store", str(remote.pointsman.store)]
+    uri, dns = b"spiffe://td/agent/c1", b"c2.example"
     clients = {
-        "its URI": authority.issue_as("h1", [(2, b"another.example"), (6, uri)]),
-        "its DNS name": authority.issue_as("h2", [(2, dns)]),
-        "its common name": authority.issue_as("h3", [(1, b"h3@td")]),
-        "a common name beside a DNS name": authority.issue_as("h4", [(2, b"nobody.example")]),
-        "a DNS name beside a URI": authority.issue_as("h6", [(2, dns), (6, b"spiffe://td/nobody")]),
-        "no name that is one": authority.issue_as("h5", [(6, uri + b"\x00"), (2, dns)]),
+        "its URI": authority.issue_as("c1", [(2, b"another.example"), (6, uri)]),
+        "its DNS name": authority.issue_as("c2", [(2, dns)]),
+        "its common name": authority.issue_as("c3", [(1, b"c3@td")]),
+        "a common name beside a DNS name": authority.issue_as("c4", [(2, b"nobody.example")]),
+        "a DNS name beside a URI": authority.issue_as("c6", [(2, dns), (6, b"spiffe://td/nobody")]),
+        "no name that is one": authority.issue_as("c5", [(6, uri + b"\x00"), (2, dns)]),
     }
-    answers = {}
-    with Pointsman(tmp_path, "td", more=["--remote", "127.0.0.1:0", *options]) as pointsman:
-        url, store = pointsman.said["remote"], ["--store", str(pointsman.store)]
-        for name, certificate in (("h1", uri.decode()), ("h2", dns.decode()), ("h3", "h3"), ("h4", "h4")):
-            role = ["--role", "read"] if name == "h2" else ["--role", "report", "--source", f"agent/{name}"]
-            assert run(["token", "make", name, *role, "--certificate", certificate, *store]) == 0
-            assert f"with the certificate of {certificate}; made by" in capsys.readouterr().out
-        assert run(["token", "make", "h9", *role, "--certificate", "h3", *store]) == 1
-        assert 'the token "h3" has that certificate already' in capsys.readouterr().err
-        token = tmp_path / "token"
-        assert run(["token", "make", "beside", "--role", "report", *store]) == 0
-        token.write_text(capsys.readouterr().out)
+    for name, certificate in (("c1", uri.decode()), ("c2", dns.decode()), ("c3", "c3"), ("c4", "c4")):
+        role = ["--role", "read"] if name == "c2" else ["--role", "report", "--source", f"agent/{name}"]
+        assert run(["token", "make", name, *role, "--certificate", certificate, *store]) == 0
+        assert f"with the certificate of {certificate}; made by" in capsys.readouterr().out
+    assert run(["token", "make", "c9", *role, "--certificate", "c3", *store]) == 1
+    assert 'the token "c3" has that certificate already' in capsys.readouterr().err
+    token = tmp_path / "token"
+    assert run(["token", "make", "beside", "--role", "report", *store]) == 0
+    token.write_text(capsys.readouterr().out)
 
-        def emit(identity: Identity | None, source: str, *more: str) -> str:
-            """What a sender with that certificate hears."""
-            sent = tmp_path / "event.json"
-            sent.write_text(json.dumps(event(source)))
-            shown = ["--cert", str(identity.certificate), "--key", str(identity.private_key)] if identity else []
-            capsys.readouterr()
-            code = run(["emit", "--url", url, "--ca", str(door.ca), *shown, *more, str(sent)])
-            return "let in" if code == 0 else capsys.readouterr().err
+    def emit(identity: Identity | None, source: str, *more: str) -> str:
+        """What a sender with that certificate hears."""
+        sent = tmp_path / "event.json"
+        sent.write_text(json.dumps(event(source, service="shop")))
+        shown = ["--cert", str(identity.certificate), "--key", str(identity.private_key)] if identity else []
+        capsys.readouterr()
+        code = run(
+            ["emit", "--url", f"https://127.0.0.1:{remote.place[1]}", "--ca", str(remote.ca), *shown, *more, str(sent)]
+        )
+        return "let in" if code == 0 else capsys.readouterr().err
 
-        h1 = clients["its URI"]
-        wait_until(lambda: emit(h1, "agent/h1") == "let in", "the tokens to be known")
-        answers = {what: emit(each, f"agent/{each.certificate.stem}") for what, each in clients.items()}
-        assert answers.pop("its URI") == answers.pop("its common name") == "let in"
-        assert 'the token "h2" is not for report' in answers.pop("its DNS name")
-        nameless = answers.pop("no name that is one")
-        assert "a token is required" in nameless
-        assert "give --token-file, or --cert and --key" in nameless
-        assert {"has no token" in each for each in answers.values()} == {True}, answers
-        assert 'may not speak as "agent/h2"' in emit(h1, "agent/h2"), "a certificate has the bounds of its token"
-        assert emit(h1, "agent/h2", "--token-file", str(token)) == "let in", "who sends a token has that"
-        assert emit(None, "agent/h2", "--token-file", str(token)) == "let in", "nobody needs a certificate"
+    c1 = clients["its URI"]
+    wait_until(lambda: emit(c1, "agent/c1") == "let in", "the tokens to be known")
+    answers = {what: emit(each, f"agent/{each.certificate.stem}") for what, each in clients.items()}
+    assert answers.pop("its URI") == answers.pop("its common name") == "let in"
+    assert 'the token "c2" is not for report' in answers.pop("its DNS name")
+    nameless = answers.pop("no name that is one")
+    assert "a token is required" in nameless
+    assert "give --token-file, or --cert and --key" in nameless
+    assert {"has no token" in each for each in answers.values()} == {True}, answers
+    assert 'may not speak as "agent/c2"' in emit(c1, "agent/c2"), "a certificate has the bounds of its token"
+    assert emit(c1, "agent/c2", "--token-file", str(token)) == "let in", "who sends a token has that"
+    assert emit(None, "agent/c2", "--token-file", str(token)) == "let in", "nobody needs a certificate"
 
-        stranger = CertificateAuthority(tmp_path / "another", "td").issue_as("h1", [(6, uri)])
-        assert "accept the certificate of --cert?" in emit(stranger, "agent/h1")
-        assert run(["token", "revoke", "h1", *store]) == 0
-        wait_until(lambda: "has no token" in emit(h1, "agent/h1"), "the token to be revoked")
+    stranger = CertificateAuthority(tmp_path / "another", "td").issue_as("c1", [(6, uri)])
+    assert "accept the certificate of --cert?" in emit(stranger, "agent/c1")
+    assert run(["token", "revoke", "c1", *store]) == 0
+    wait_until(lambda: "has no token" in emit(c1, "agent/c1"), "the token to be revoked")
 
 
 def test_each_role_writes_what_it_is_for_and_who_did_it_is_noted(
