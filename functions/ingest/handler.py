@@ -298,13 +298,16 @@ def deploy(upload: Upload) -> None:
 
     def batch_of(content: bytes | None) -> Batch:
         try:
-            return parse_documents(upload.documents(content))
+            batch = parse_documents(upload.documents(content))
         except (PointsmanError, MemoryError):
             raise
         except Exception as error:
             # A defect, which the same content would meet again: the record must not come back until the queue drops it.
             logger.exception("defect", upload=str(upload))
             raise InvalidInput.single(str(upload), "", f"cannot be read: {type(error).__name__}: {error}") from None
+        if batch.passed_over:
+            logger.info("passed over", upload=str(upload), reasons=list(batch.passed_over))
+        return batch
 
     for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD_BYTES), batch_of, environment.trust_domain):
         signals.went_back(done.settled.warnings)

@@ -52,9 +52,24 @@ def test_formats_are_named_by_the_content_type(api: Api) -> None:
     assert [each["Name"] for each in ask(api, "GET", "/v1/config").body] == ["api", "web"]
 
 
+def test_documents_come_as_consul_has_them_and_what_is_not_for_pointsman_is_told(api: Api) -> None:
+    settings = {
+        "data_dir": "data",
+        "config_entries": {"bootstrap": [resolver("web")]},
+        "service": {"name": "web", "connect": {"sidecar_service": {"port": 20000}}},
+    }
+
+    answer = ask(api, "PUT", "/v1/config?dc=dc1", [settings])
+    refused = ask(api, "PUT", "/v1/config", [settings])
+
+    assert (answer.status, answer.body["passed_over"]) == (200, ["settings of Consul's agent: data_dir"])
+    assert ask(api, "GET", "/v1/config/registration/web?dc=dc1").status == 200
+    assert (refused.status, "Datacenter: is required" in refused.body["error"]) == (400, True)
+
+
 def test_nothing_in_a_url_is_passed_over(api: Api) -> None:
     for url, said in (
-        ("/v1/config?dryrun=1", '"dryrun": is no parameter; there are dry_run, owner, by, message'),
+        ("/v1/config?dryrun=1", '"dryrun": is no parameter; there are dry_run, dc, owner, by, message'),
         ("/v1/config?dry_run=yes", '"yes" is neither 1 nor 0'),
         ("/v1/config?dry_run=1&dry_run=0", "is given twice"),
     ):

@@ -28,7 +28,7 @@ def write(api: Api, request: Request) -> Answer:
     note = _note(request, parameters)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower().rpartition("/")[2]
     documents = load_bytes(request.body, _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
-    batch = parse_documents(documents, owner=parameters.get("owner", ""))
+    batch = parse_documents(documents, owner=parameters.get("owner", ""), datacenter=parameters.get("dc", ""))
     _check_documents(request.grant, batch)
     dry_run = switched_on(parameters, "dry_run")
     done = configure(

@@ -81,7 +81,7 @@ _ORDER: Final = Body("Wish", re.compile(rf"{_JSON}\Z"), "JSON", MOST_ORDER_BYTES
 
 _WATCH: Final = ("type", "dc", "service", "namespace", "kind", "registered", "source", "epoch", "index")
 _NOTED: Final = ("by", "message")
-_WRITE: Final = ("dry_run", "owner", *_NOTED)
+_WRITE: Final = ("dry_run", "dc", "owner", *_NOTED)
 _REGISTRATION: Final = ("dc", "namespace")
 
 ROUTES: Final = (

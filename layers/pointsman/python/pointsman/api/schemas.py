@@ -189,6 +189,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "dry_run": {**TRUTH, "description": "That nothing was written."},
             "warnings": many(TEXT),
             "failed": _FAILED,
+            "passed_over": {**many(TEXT), "description": "What of the documents is not for Pointsman."},
         },
         generation=WHOLE,
         changed=TRUTH,

@@ -56,15 +56,18 @@ class Configured:
     generation: int
     changed: bool
     settled: Settled = field(default_factory=Settled)
+    passed_over: Sequence[str] = ()
 
     def json(self) -> dict[str, Any]:
-        """As plain JSON values, the answer to who wrote it: `warnings` and what `failed` only if there are some."""
+        """As plain JSON values, the answer to who wrote it: `warnings`, what `failed` and what was `passed_over` only
+        if there are some."""
         found: dict[str, Any] = {
             "generation": self.generation,
             "changed": self.changed,
             "published": [f"{head.plan_key} v{head.version}" for head in self.settled.moved],
         }
         found |= {"warnings": list(self.settled.warnings)} if self.settled.warnings else {}
+        found |= {"passed_over": list(self.passed_over)} if self.passed_over else {}
         return found | ({"failed": failed} if (failed := self.settled.failures()) else {})
 
 
@@ -120,7 +123,8 @@ def configure(
     generation, if there is one. Raises InvalidInput with every
     problem; then nothing was changed. When this returns the batch is durable and published.
     """
-    return _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
+    done = _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
+    return replace(done, passed_over=batch.passed_over)
 
 
 def planned(engine: Engine, batch: Batch, *, trust_domain: str = "") -> Difference:
