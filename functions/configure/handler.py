@@ -96,6 +96,10 @@ def tell_of(request: Request, done: Answer) -> None:
         signals.count("ConfigRefused")
     elif request.method not in ("GET", "HEAD"):
         tell_of_write(request, body)
+        if "revision" in body:
+            signals.count("EventsIngested")
+            signals.count("EventsStale", bool(body["stale"]))
+            signals.count("InstancesRefused", len(body["refused"]))
 
 
 def tell_of_write(request: Request, body: Mapping[str, Any]) -> None:

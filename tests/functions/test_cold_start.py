@@ -52,7 +52,7 @@ def run(function: str, script: str, **more: str) -> str:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_cold_start_imports_nothing_that_the_first_event_does_not_need(function: str) -> None:
-    unwanted = NEVER if function == "configure" else [*NEVER, *COMPILING]
+    unwanted = [*NEVER, *COMPILING]
     assert run(function, f"print([name for name in {unwanted} if name in sys.modules], gc.isenabled())") == "[] True"
 
 

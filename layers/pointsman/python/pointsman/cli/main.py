@@ -27,6 +27,7 @@ _COMMANDS = {
     "get": ("config", "get"),
     "instances": ("instances", "instances"),
     "list": ("config", "list_"),
+    "openapi": ("openapi", "openapi"),
     "orders": ("orders", "orders"),
     "pin": ("orders", "pin"),
     "quickstart": ("quickstart", "quickstart"),
@@ -42,7 +43,7 @@ _COMMANDS = {
 }
 
 _SECTIONS = {
-    "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets"),
+    "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets", "openapi"),
     "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback"),
     "Tell of health": ("emit", "source"),
     "See what it decides": ("status", "explain", "instances", "history", "render", "whatif", "doctor"),
