@@ -104,6 +104,11 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
     event = tmp_path / "event.json"
     event.write_text(json.dumps({"detail-type": "Service Health Changed", "detail": told}))
     assert typed("emit", "--url", a, str(event))[0] == 0
+    code, out, err = typed("emit", "--url", a, "--url", f"{c}.other", str(event))
+    assert (code, out) == (5, f"{a}: revision 1: said nothing new; 0 snapshots moved\n")
+    assert err.startswith(f"behind: {c}.other cannot be reached")
+    code, out, err = typed("emit", "--url", f"{a}.other", "--url", f"{c}.other", str(event))
+    assert (code, out, err.count("cannot be reached")) == (1, "", 2)
     assert typed("drain", "dc2", "--url", b, *order)[0] == 0
     assert typed("apply", "--url", c, document("more.json", resolver("s2", ConnectTimeout="3s")))[0] == 0
     code, out, err = typed("doctor", *to_all, "--json")

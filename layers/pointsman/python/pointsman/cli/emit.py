@@ -10,8 +10,10 @@ import click
 
 from pointsman.cli.command import command
 from pointsman.cli.ecs_tasks import ecs_tasks_option, read_ecs_tasks
+from pointsman.cli.everywhere import ask_all, tell_behind
 from pointsman.cli.options import engine_on, read_text
 from pointsman.cli.place import Place, place_options
+from pointsman.cli.remote import Remote
 from pointsman.model.sources.consul_watch import watch_event
 from pointsman.model.sources.reading import Reading
 from pointsman.model.sources.recognize import SourceSettings, read_events
@@ -33,7 +35,7 @@ _PATIENCE_S = 30.0
 
 
 @command()
-@place_options(writes=True)
+@place_options(writes=True, several=True)
 @ecs_tasks_option
 @click.option(
     "--watch",
@@ -46,13 +48,13 @@ def emit(place: Place, ecs_tasks: str, watch: str, file: str) -> int:
     """Send health events. Exits when every event is durable and its snapshots are published.
 
     FILE holds one event or a list of them as JSON; "-" is standard input. With --url they go to a running `pointsman
-    up`, with --store this command ingests them itself.
+    up`, or to several; with --store this command ingests them itself.
 
     Exit codes: 0 every event is accepted; 1 one is refused (then none is sent), or could not be sent; 3 one is stale:
     its source already stated something else with an equal or greater Index, so it has no effect (stderr names the Index
-    needed); 4 some instances of a list are refused (stderr says which and why), the others are accepted. With --watch
-    the command exits with 0 instead of 3 and 4: a failed program would end the watch, and running it again would not
-    help.
+    needed); 4 some instances of a list are refused (stderr says which and why), the others are accepted; 5
+    one of several --url did not take them in, and is named. With --watch the command exits with 0 instead of 3 and 4: a
+    failed program would end the watch, and running it again would not help.
 
     \b
       pointsman emit --url http://127.0.0.1:8420 events/service-health-changed.json
@@ -70,15 +72,29 @@ def emit(place: Place, ecs_tasks: str, watch: str, file: str) -> int:
     # Over HTTP the settings are those of `up`, and this reading only finds what is wrong before anything is sent.
     settings = SourceSettings(read_ecs_tasks(ecs_tasks))
     readings = [read_events(event, settings) for event in events]
+    if len(place.urls) > 1:
+        return _sent_to_all(place.remotes, events, watches=bool(watch))
     if place.urls:
         (remote,) = place.remotes
-        outcomes = [_tell(remote.ask("POST", ("events",), body=event, patience=_PATIENCE_S)) for event in events]
+        outcomes = [_tell(_sent(remote, event)) for event in events]
     else:
         readings = [_with_tags(reading, settings) for reading in readings]
         with engine_on(place.store, writes=True, notices=place.notices) as engine:
             outcomes = [_tell(told) for told in _taken_in(engine, readings)]
     # A failed program ends the watch, and the same list would fail again.
     return 0 if watch else max(outcomes, default=0)
+
+
+def _sent(remote: Remote, event: Any) -> Any:
+    return remote.ask("POST", ("events",), body=event, patience=_PATIENCE_S)
+
+
+def _sent_to_all(remotes: Sequence[Remote], events: Sequence[Any], *, watches: bool) -> int:
+    """Send the events to each, print the answers, and return the exit code. Raises Lines if nobody takes them in."""
+    outcomes = ask_all(remotes, lambda remote: [_sent(remote, event) for event in events])
+    told = [(each.url, one) for each in outcomes if each.error is None for one in each.told]
+    code = max((_tell(one, f"{url}: ") for url, one in told), default=0)
+    return tell_behind(outcomes) or (0 if watches else code)
 
 
 def _with_tags(reading: Reading, settings: SourceSettings) -> Reading:
@@ -105,10 +121,10 @@ def _taken_in(engine: Engine, readings: Sequence[Reading]) -> Iterator[dict[str,
         yield answer(reading, done)
 
 
-def _tell(told: Mapping[str, Any]) -> int:
+def _tell(told: Mapping[str, Any], where: str = "") -> int:
     """Print an answer and return its exit code."""
     for line in remarks(told):
-        click.echo(line, err=not line.startswith(IGNORED))
+        click.echo(f"{where}{line}", err=not line.startswith(IGNORED))
     if told["revision"] is not None or not told["ignored"]:
-        click.echo(effect(told))
+        click.echo(f"{where}{effect(told)}")
     return REFUSED if told["refused"] else STALE if told["stale"] else 0

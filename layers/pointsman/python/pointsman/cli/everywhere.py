@@ -72,8 +72,10 @@ def write_all(remotes: Sequence[Remote], write: Callable[[Remote, bool], Any]) -
 
 
 def tell_behind(outcomes: Sequence[Outcome]) -> int:
-    """Name on stderr where nothing was written, and return the exit code."""
+    """Name on stderr where nothing was written, and return the exit code. Raises Lines if that is everywhere."""
     behind = [each for each in outcomes if each.error is not None]
+    if len(behind) == len(outcomes):
+        raise Lines(_lines(behind))
     for line in _lines(behind):
         click.echo(f"behind: {line}", err=True)
     if behind:
