@@ -69,7 +69,7 @@ def test_documents_come_as_consul_has_them_and_what_is_not_for_pointsman_is_told
 
 def test_nothing_in_a_url_is_passed_over(api: Api) -> None:
     for url, said in (
-        ("/v1/config?dryrun=1", '"dryrun": is no parameter; there are dry_run, dc, owner, by, message'),
+        ("/v1/config?dryrun=1", '"dryrun": is no parameter; there are dry_run, dc, owner, prune, generation'),
         ("/v1/config?dry_run=yes", '"yes" is neither 1 nor 0'),
         ("/v1/config?dry_run=1&dry_run=0", "is given twice"),
     ):

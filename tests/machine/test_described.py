@@ -128,6 +128,10 @@ def test_every_route_answers_as_it_is_described(url: str) -> None:
     ask("GET", "/v1/generations?most=2")
     ask("GET", "/v1/diff?before=1")
     ask("POST", f"/v1/rollback/{written['generation']}?by=ann")
+    assert ask("GET", "/v1/whatif?down=dc2/web&orders=drain%20dc2")["generation"]
+    assert ask("POST", "/v1/whatif?prune=1", {"down": ["dc1/web"], "documents": [resolver("web")]})["documents"]
+    ask("POST", "/v1/whatif", {"orders": ["stop"]}, status=400)
+    ask("PUT", "/v1/config?generation=0", MESH, status=409)
     given_ = ask("POST", "/v1/orders", DRAIN)
     refused = ask("POST", "/v1/orders", {**DRAIN, "datacenter": "dc2"}, status=409)
     assert refused["effects"]

@@ -57,7 +57,11 @@ def test_who_changed_what_when_and_what_for_is_kept_and_shown(
     # What differs between two of them, and the clusters that it is about.
     shown = pointsman("diff", "1", "3").splitlines()
     assert shown[0] == "generation 1 to 3: 2 changes"
-    assert {'changed service-resolver "s1"', '  +        "dc2"', 'gone service-resolver "s2"'} <= set(shown)
+    assert {
+        '  ~ service-resolver "s1"',
+        '      Failover: added {"*":{"Datacenters":["dc2"]}}',
+        '  - service-resolver "s2"',
+    } <= set(shown)
     assert shown[-2:] == ["1 cluster changed", "  dc1/sidecar/s1.default.dc1"]
     assert pointsman("diff", "2") == "generation 2 to 4: 0 changes\n"
     assert "and 1 more" in pointsman("diff", "0", "1").splitlines()[-1]

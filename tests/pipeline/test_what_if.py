@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from pointsman.failover.down import Down, read_down
+from pointsman.model.differing import differing
+from pointsman.model.errors import InvalidInput
 from pointsman.model.names import ServiceName
 from pointsman.model.orders import Subject, Verb, Wish
+from pointsman.model.owner import AGENTS
 from pointsman.pipeline import what_if_report
 from pointsman.pipeline.configure import Batch, configure, parse_documents, planned
-from pointsman.pipeline.difference import Difference, between
-from pointsman.pipeline.give import give
+from pointsman.pipeline.difference import Difference, between, changes_in
+from pointsman.pipeline.give import end, give
+from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.what_if import Supposition, what_if
 from pointsman.pipeline.what_if_report import what_if_json
 from pointsman.store import keys
@@ -18,6 +23,7 @@ from pointsman.store import keys
 from tests.pipeline.meshes import (
     Document,
     defaults,
+    engine_on,
     event,
     gateway,
     gateway_instance,
@@ -216,13 +222,13 @@ def test_what_is_told_of_it() -> None:
     mesh = Mesh()
     answer = what_if(mesh.engine, together(down("dc1/db", "dc2"), ordered(Subject(Verb.PIN, "dc2", WEB)))(mesh))
     body = what_if_json(answer)
-    assert (body["version"], body["result"], body["down"]) == (1, "stranded", ["dc1/db", "dc2"])
+    assert (body["schema"], body["result"], body["down"]) == (1, "nowhere", ["dc1/db", "dc2"])
     assert body["orders"] == ["pin web to dc2"]
     told = {(each["cluster"], each["datacenter"]): each for each in body["clusters"]}
     db = told["db.default.dc1", "dc1"]
-    assert (db["change"], db["stranded"], db["proxies"]) == ("stays", "its target is not healthy", 1)
+    assert (db["change"], db["stranded"], db["registrations"]) == ("stays", "its target is not healthy", 1)
     web = told["web.default.dc1", "dc1"]
-    assert (web["change"], web["proxies"]) == ("stays", 2)
+    assert (web["change"], web["registrations"]) == ("stays", 2)
     assert web["stranded"] == "web.default.dc2: it has no healthy instance", "for what the order is refused"
     assert {each["change"] for key, each in told.items() if key[1] == "dc2"} == {"falls"}, "they go down with it"
     assert told["db.default.dc1", "dc2"]["stranded"] == ""
@@ -238,14 +244,14 @@ def test_who_receives_is_told_what_it_serves_besides() -> None:
         "weight_after": 2,
         "clusters_before": 1,
         "clusters_after": 2,
-        "proxies_before": 1,
-        "proxies_after": 3,
+        "registrations_before": 1,
+        "registrations_after": 3,
     }
     assert web in body["receivers"]
     assert body["counts"]["moves"] == len(body["clusters"]) == 2
 
 
-def test_a_change_of_config_is_told_field_by_field_whether_it_is_written_or_not() -> None:
+def test_a_change_of_config_is_told_whether_it_is_written_or_not() -> None:
     mesh = Mesh()
     generation = mesh.engine.config(mesh.engine.root)
     documents = [
@@ -255,24 +261,28 @@ def test_a_change_of_config_is_told_field_by_field_whether_it_is_written_or_not(
     ]
     plan = planned(mesh.engine, parse_documents(documents))
     told = what_if_json(what_if(mesh.engine, Supposition(plan)))
-    documents_ = {each["thing"]: each for each in told["documents"]}
-    assert [(name, each["change"]) for name, each in documents_.items()] == [
-        ('failover-policy "global"', "added"),
+    assert [(each["thing"], each["what"]) for each in told["documents"]] == [
+        ('failover-policy "global"', "new"),
         ('service-resolver "web"', "changed"),
         ("registration dc1/sidecar/default/client", "changed"),
     ]
-    fields = documents_['service-resolver "web"']["fields"]
-    assert [(each["path"], each["before"], each["after"]) for each in fields] == [
+    entry = told["documents"][1]
+    assert [(each.path, each.before, each.after) for each in differing(entry["before"], entry["after"])] == [
         ("Subsets", {"v2": {"Filter": 'Service.Meta.version == "v2"'}}, None),
         ('Failover["*"].Datacenters', list(DATACENTERS), ["dc3"]),
-        ("ConnectTimeout", None, "1s"),
+        ("ConnectTimeout", None, 1_000_000_000),
     ]
     plans = {(each["cluster"], each["datacenter"], each["of"]): each for each in told["plans"]}
-    assert plans["v2.web.default.dc1", "dc1", "gateways"]["change"] == "removed"
+    assert plans["v2.web.default.dc1", "dc1", "gateways"]["what"] == "gone"
     changed = plans["web.default.dc1", "dc1", "sidecars"]
-    assert (changed["change"], [each["path"] for each in changed["fields"]]) == (
-        ("changed", ["connect_timeout_ms", "targets[1]", "policy"])
-    )
+    assert changed["what"] == "changed"
+    assert [each.path for each in differing(changed["before"], changed["after"])] == [
+        "connect_timeout_ms",
+        "targets",
+        'server_names["web.default.dc2"]',
+        'gateways["web.default.dc2"]',
+        "policy",
+    ]
     mesh.configure(*documents)
     assert between(generation, mesh.engine.config(mesh.engine.root)).plans == plan.plans
 
@@ -280,11 +290,8 @@ def test_a_change_of_config_is_told_field_by_field_whether_it_is_written_or_not(
 def test_an_answer_has_so_much_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = Mesh()
     monkeypatch.setattr(what_if_report, "MOST_TOLD", 1)
-    monkeypatch.setattr(what_if_report, "MOST_FIELDS", 2)
     suppose = written(resolver("web", Failover=EVERYWHERE, ConnectTimeout="1s"), policy("other", HealthyThreshold=2))
     body = what_if_json(what_if(mesh.engine, together(suppose, down("dc1/web", "dc1/api"))(mesh)))
-    (document,) = body["documents"]
-    assert (document["more_fields"], len(document["fields"])) == (1, 2)
     for name in ("documents", "plans", "clusters", "receivers"):
         assert len(body[name]) == 1 < body["counts"][name]
 
@@ -294,3 +301,70 @@ def test_a_plan_of_what_a_new_service_uses_strands_nobody() -> None:
     answer = what_if(mesh.engine, written(sidecar("new", "nothing"))(mesh))
     assert ([each.change for each in answer.fates], answer.stranded, answer.changes) == (["comes"], [], True)
     assert not what_if(mesh.engine, Supposition(Difference(mesh.engine.config(mesh.engine.root)))).changes
+
+
+@pytest.mark.parametrize(
+    ("suppose", "reason"),
+    [
+        (down("dc9"), 'what is down: dc9: no entry, registration or health event names "dc9"; known are: dc1'),
+        (down("dc1/nothing"), 'what is down: no entry, registration or health event names "nothing"'),
+        (ordered(Subject(Verb.DRAIN, "dc9")), "drain dc9: no registered sidecar has a cluster that this is about"),
+        (lambda mesh: Supposition(ended=("d-9",)), "order d-9: is not in force; these are: none"),
+    ],
+)
+def test_a_typing_error_is_no_answer(suppose: Callable[[Mesh], Supposition], reason: str) -> None:
+    mesh = Mesh()
+    with pytest.raises(InvalidInput) as refused:
+        what_if(mesh.engine, suppose(mesh))
+    assert str(refused.value).startswith(reason)
+
+
+def test_an_order_that_is_supposed_to_be_over_is_no_reason() -> None:
+    mesh = Mesh()
+    mesh.give(DRAIN)
+    before = mesh.serving()
+    answer = what_if(mesh.engine, Supposition(ended=("d-1",)))
+    end(mesh.engine, "d-1", "bob")
+    after = mesh.serving()
+    assert (
+        {each.effect.plan_key for each in answer.fates} == {key for key in after if before[key] != after[key]} != set()
+    )
+
+
+def test_what_a_control_plane_does_not_compute_for_is_not_told() -> None:
+    mesh = Mesh()
+    other = Place(mesh.objects)
+    other.engine = engine_on(mesh.connection, scope=Scope(["dc2"]))
+    answer = what_if(other.engine, Supposition(down=(Down("dc1"),)))
+    assert {each.effect.datacenter for each in answer.fates} == {"dc2"}
+
+
+def test_only_what_its_owner_applied_is_pruned_and_never_what_agents_registered() -> None:
+    place = Place()
+    place.configure(resolver("web"), resolver("api"), sidecar("client", "web"))
+    configure(place.engine, parse_documents([resolver("a"), resolver("b")], owner="team"))
+    configure(place.engine, parse_documents([sidecar("other", "web")], owner=AGENTS))
+
+    def left() -> set[str]:
+        config = place.engine.config(place.engine.root)
+        return {each.name for each in config.entries} | set(config.registrations)
+
+    def prune(*documents: Document, owner: str = "", **more: Any) -> list[str]:
+        batch = parse_documents(documents, owner=owner)
+        gone = planned(place.engine, batch, prune=True)
+        configure(place.engine, batch, prune=True, **more)
+        return [each.thing for each in changes_in(gone.entries, gone.registrations) if each.after is None]
+
+    agents, client = "dc1/sidecar/default/other", "dc1/sidecar/default/client"
+    assert prune(resolver("web"), sidecar("client", "web")) == ['service-resolver "api"']
+    assert left() == {"web", "a", "b", client, agents}
+    assert prune(resolver("a"), owner="team") == ['service-resolver "b"']
+    assert prune(resolver("c"), owner="new") == []
+    assert left() == {"web", "a", "c", client, agents}
+    with pytest.raises(InvalidInput, match='"agent" is whom agents write as'):
+        prune(owner=AGENTS)
+    generation = place.engine.root.generation
+    with pytest.raises(InvalidInput, match=f"is generation {generation} by now, not {generation - 1}: look again"):
+        prune(resolver("web"), generation=generation - 1)
+    prune(resolver("web"), generation=generation)
+    assert left() == {"web", "a", "c", agents}

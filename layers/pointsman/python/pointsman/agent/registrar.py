@@ -16,10 +16,9 @@ from pointsman.agent.registered import Registered
 from pointsman.agent.registrations import document, route
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.errors import PointsmanError
+from pointsman.model.owner import AGENTS
 from pointsman.model.registration import Registration
 
-OWNER: Final = "agent"
-"""Whose the registrations of agents are."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Seconds before the first and any later attempt after a failure. What is drawn lies between half of it and all."""
@@ -146,7 +145,7 @@ class Registrar:
                 )
 
     async def _put(self, registrations: Iterable[Registration], *, dry_run: bool = False) -> tuple[int, dict[str, Any]]:
-        path = f"/v1/config?owner={OWNER}&by={quote(self._by, safe='')}" + ("&dry_run=1" if dry_run else "")
+        path = f"/v1/config?owner={AGENTS}&by={quote(self._by, safe='')}" + ("&dry_run=1" if dry_run else "")
         return await self._ask("PUT", path, [document(each) for each in registrations])
 
     async def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:

@@ -14,7 +14,7 @@ from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.note import Note, checked_message
 from pointsman.model.registration import Registration
 from pointsman.pipeline.config import Config, load_root
-from pointsman.pipeline.configure import Batch, Configured, configure, parse_documents, rollback
+from pointsman.pipeline.configure import Batch, Configured, Outdated, configure, parse_documents, rollback
 
 LONGEST_GENERATION = 18
 """Digits of a generation's number, far more than any store needs."""
@@ -29,17 +29,29 @@ def write(api: Api, request: Request) -> Answer:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower().rpartition("/")[2]
     documents = load_bytes(request.body, _FORMATS.get(kind.removeprefix("x-"), "the body.json"))
     batch = parse_documents(documents, owner=parameters.get("owner", ""), datacenter=parameters.get("dc", ""))
-    _check_documents(request.grant, batch)
-    dry_run = switched_on(parameters, "dry_run")
-    done = configure(
-        api.engine, batch, trust_domain=api.trust_domain, dry_run=dry_run, note=note, progress=api.progress
-    )
+    prune, dry_run = switched_on(parameters, "prune"), switched_on(parameters, "dry_run")
+    _check_documents(request.grant, batch, prune=prune)
+    try:
+        done = configure(
+            api.engine,
+            batch,
+            prune=prune,
+            generation=_generation(parameters["generation"]) if "generation" in parameters else None,
+            trust_domain=api.trust_domain,
+            dry_run=dry_run,
+            note=note,
+            progress=api.progress,
+        )
+    except Outdated as error:
+        return Answer(409, {"error": str(error), "problems": [str(problem) for problem in error.problems]})
     return _written(done, dry_run)
 
 
-def _check_documents(grant: Grant, batch: Batch) -> None:
+def _check_documents(grant: Grant, batch: Batch, *, prune: bool) -> None:
     if grant.has(Role.CONFIGURE):
         return
+    if prune:
+        raise Declined(403, f"{grant.who} may write registrations alone: to prune it needs the role configure")
     if batch.entries:
         raise Declined(
             403, f"{grant.who} may write registrations alone: for config entries it needs the role configure"
@@ -113,10 +125,14 @@ def delete_registration(api: Api, request: Request) -> Answer:
 def roll_back(api: Api, request: Request) -> Answer:
     """Make an earlier generation the config again, as a new one."""
     note = _note(request, request.parameters)
-    generation = request.values["generation"]
-    if not generation.isascii() or not generation.isdecimal() or len(generation) > LONGEST_GENERATION:
-        raise InvalidInput.single(f"generation {brief(generation)}", "", "is not the number of a generation")
-    return _written(rollback(api.engine, int(generation), note=note, progress=api.progress))
+    generation = _generation(request.values["generation"])
+    return _written(rollback(api.engine, generation, note=note, progress=api.progress))
+
+
+def _generation(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > LONGEST_GENERATION:
+        raise InvalidInput.single(f"generation {brief(text)}", "", "is not the number of a generation")
+    return int(text)
 
 
 def _note(request: Request, parameters: Mapping[str, str]) -> Note:

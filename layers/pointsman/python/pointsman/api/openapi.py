@@ -21,15 +21,19 @@ _QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "before": ("The earlier generation; the one before `after` without.", GENERATION),
     "by": ("Who does it, to be noted. It counts on loopback alone: elsewhere who sends the request is noted.", TEXT),
     "dc": ("A datacenter.", NAME),
+    "down": ("Datacenters, and services in one (dc1/web, dc1/namespace/web), separated by commas.", TEXT),
     "dry_run": ("1: say what would happen, and change nothing.", SWITCH),
     "epoch": ("The epoch of what was watched.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
     "force": ("1: give the order although it is refused; that is noted.", SWITCH),
+    "generation": ("The generation that the config has to be; else nothing is written.", GENERATION),
     "index": ("The index of what was watched, without the header X-Consul-Index.", GENERATION),
     "kind": ("One kind of documents.", {"type": "string", "enum": [*KINDS, "registration"]}),
     "message": ("What a change of the config is for, to be noted.", {**TEXT, "maxLength": LONGEST_MESSAGE}),
     "most": ("How many at most.", {"type": "integer", "minimum": 1}),
     "namespace": ("The namespace; default without.", NAME),
+    "orders": ('Orders in words ("drain dc1", "pin web to dc3", "end d-1"), separated by commas.', TEXT),
     "owner": ("Whose the documents are: only what is new or has this owner is changed.", NAME),
+    "prune": ("1: what the owner has besides goes; without an owner, what belongs to nobody.", SWITCH),
     "registered": ("The name under which the sidecars are registered.", TEXT),
     "service": ("The service that was watched.", NAME),
     "source": ("As which source the watch tells.", TEXT),
@@ -50,7 +54,8 @@ _REFUSALS: Final = {
     401: "No token, or an unknown one.",
     403: "Not for whoever asks.",
     404: "There is no such thing.",
-    409: "Lost to other writers again and again, or an order that would leave somebody without a healthy target.",
+    409: "Lost to other writers again and again, an order that would leave somebody without a healthy target, or a "
+    "config that is another generation by now.",
     413: "Too large.",
     415: "Another content type is needed.",
     500: "The store is damaged, or a defect.",
@@ -152,7 +157,8 @@ def _parameters(route: Route) -> Iterator[dict[str, Any]]:
 
 
 def _statuses(route: Route) -> Iterator[int]:
-    has_body, writes = route.body is not None, route.method != "GET" and route.role is not Role.REPORT
+    has_body = route.body is not None
+    writes = route.method != "GET" and route.role not in (Role.REPORT, Role.READ)
     for status in _REFUSALS:
         match status:
             case 404 if "{" not in route.path:

@@ -78,10 +78,11 @@ _DOCUMENTS: Final = Body(
 )
 _WATCHED: Final = replace(_EVENT, schema="Watched")
 _ORDER: Final = Body("Wish", re.compile(rf"{_JSON}\Z"), "JSON", MOST_ORDER_BYTES, "an order is shorter")
+_WHAT_IF: Final = Body("Supposed", re.compile(rf"{_JSON}\Z"), "JSON", MOST_CONFIG_BYTES, "suppose less at once")
 
 _WATCH: Final = ("type", "dc", "service", "namespace", "kind", "registered", "source", "epoch", "index")
 _NOTED: Final = ("by", "message")
-_WRITE: Final = ("dry_run", "dc", "owner", *_NOTED)
+_WRITE: Final = ("dry_run", "dc", "owner", "prune", "generation", *_NOTED)
 _REGISTRATION: Final = ("dc", "namespace")
 
 ROUTES: Final = (
@@ -143,6 +144,8 @@ ROUTES: Final = (
     Route("GET", "/v1/gateways", Role.REPORT, "gateways.show_all", "Gateways"),
     Route("GET", "/v1/status", Role.READ, "status.show_status", "Status", ("service", "namespace", "dc")),
     Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances", "Instances", ("dc", "namespace")),
+    Route("GET", "/v1/whatif", Role.READ, "what_if.show_what_if", "WhatIf", ("down", "orders")),
+    Route("POST", "/v1/whatif", Role.READ, "what_if.answer_what_if", "WhatIf", ("dc", "owner", "prune"), _WHAT_IF),
     Route("GET", "/v1/generations", Role.READ, "generations.show_log", "Log", ("most",)),
     Route("GET", "/v1/diff", Role.READ, "generations.show_difference", "Difference", ("before", "after")),
     Route("GET", "/openapi.json", None, "openapi.show", "Any"),

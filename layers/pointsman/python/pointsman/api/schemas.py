@@ -100,12 +100,30 @@ _CAUSE: Final = thing(
     id={**TEXT, "description": "The event's, the generation's, the order's or the name of the source."},
     text=TEXT,
 )
-_CHANGES: Final = thing(
-    "What became of an entry or a registration.",
+_WHAT: Final = {"type": "string", "enum": ["new", "changed", "gone"]}
+_CHANGES: Final = thing("What became of an entry or a registration.", thing=TEXT, what=_WHAT)
+_CHANGED: Final = thing(
+    "A document that differs; null where there is none.",
     thing=TEXT,
-    what={"type": "string", "enum": ["new", "changed", "gone"]},
+    what=_WHAT,
+    before=both({"type": "object"}),
+    after=both({"type": "object"}),
 )
 _DOCUMENT: Final = {"type": "object", "description": "A config entry, or a registration (docs/config.md)."}
+
+_EFFECT: Final = {
+    "service": TEXT,
+    "namespace": TEXT,
+    "datacenter": TEXT,
+    "cluster": TEXT,
+    "before": TEXT,
+    "after": TEXT,
+    "weight_before": WHOLE,
+    "weight_after": WHOLE,
+    "nowhere": {**TEXT, "description": 'Why its traffic would have nowhere to go, "" if it has.'},
+    "was_nowhere": TRUTH,
+    "objection": {**TEXT, "description": 'Why the order is not to be given, "" if there is no reason.'},
+}
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Any": {"type": "object"},
@@ -218,17 +236,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Effect": thing(
         "What an order does to a cluster: the targets that serve without and with it, and the weights of their healthy "
         "instances.",
-        service=TEXT,
-        namespace=TEXT,
-        datacenter=TEXT,
-        cluster=TEXT,
-        before=TEXT,
-        after=TEXT,
-        weight_before=WHOLE,
-        weight_after=WHOLE,
-        nowhere={**TEXT, "description": 'Why its traffic would have nowhere to go, "" if it has.'},
-        was_nowhere=TRUTH,
-        objection={**TEXT, "description": 'Why the order is not to be given, "" if there is no reason.'},
+        **_EFFECT,
     ),
     "Given": thing(
         "An order that is in force, or would be.",
@@ -344,6 +352,58 @@ SCHEMAS: Final[dict[str, Schema]] = {
             )
         ),
     ),
+    "Supposed": thing(
+        "What is supposed, all of it at once.",
+        {
+            "down": {**many(TEXT), "description": "Datacenters, and services in one: dc1, dc1/web, dc1/namespace/web."},
+            "orders": {**many(TEXT), "description": "Orders in words: drain dc1, pin web to dc3, end d-1."},
+            "documents": {**many(_DOCUMENT), "description": "What would be written."},
+        },
+    )
+    | {"additionalProperties": False, "minProperties": 1},
+    "WhatIf": thing(
+        "What would happen (docs/what-if.md).",
+        {"passed_over": {**many(TEXT), "description": "What was sent and is not for Pointsman."}},
+        schema=WHOLE,
+        generation=WHOLE,
+        result={"type": "string", "enum": ["nothing", "changes", "nowhere"]},
+        down=many(TEXT),
+        orders=many(TEXT),
+        documents=many(_CHANGED),
+        plans=many(
+            thing(
+                "A cluster that is computed from something else than before.",
+                datacenter=TEXT,
+                cluster=TEXT,
+                of={"type": "string", "enum": ["sidecars", "gateways"]},
+                what=_WHAT,
+                before=both({"type": "object"}),
+                after=both({"type": "object"}),
+            )
+        ),
+        clusters=many(
+            thing(
+                "What becomes of a cluster.",
+                change={"type": "string", "enum": ["moves", "comes", "goes", "falls", "stays"]},
+                stranded={**TEXT, "description": 'Why its callers would have nowhere to go, "" if they have.'},
+                **_EFFECT,
+                registrations=WHOLE,
+            )
+        ),
+        receivers=many(
+            thing(
+                "A target that clusters move to, with all that it serves.",
+                target=TEXT,
+                weight_before=WHOLE,
+                weight_after=WHOLE,
+                clusters_before=WHOLE,
+                clusters_after=WHOLE,
+                registrations_before=WHOLE,
+                registrations_after=WHOLE,
+            )
+        ),
+        counts={"type": "object", "additionalProperties": WHOLE},
+    ),
     "Log": thing(
         "Generations of the config, the newest first.",
         schema=WHOLE,
@@ -365,15 +425,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         schema=WHOLE,
         before=WHOLE,
         after=WHOLE,
-        changes=many(
-            thing(
-                "A document that differs; null where there is none.",
-                thing=TEXT,
-                what=TEXT,
-                before=both({"type": "object"}),
-                after=both({"type": "object"}),
-            )
-        ),
+        changes=many(_CHANGED),
         clusters=thing("Clusters that differ.", new=many(TEXT), changed=many(TEXT), gone=many(TEXT)),
     ),
 }

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -11,16 +12,16 @@ import orjson
 
 from pointsman.cli.command import command
 from pointsman.cli.compared import named
+from pointsman.cli.documents import read_documents
 from pointsman.cli.everywhere import tell_behind, try_all, write_all
-from pointsman.cli.options import engine_on, read_bytes, trust_domain_option
+from pointsman.cli.options import engine_on, trust_domain_option
 from pointsman.cli.orders import who
 from pointsman.cli.output import progress
 from pointsman.cli.place import Place, place_options
-from pointsman.cli.remote import Missing, Remote
-from pointsman.model.consul_documents import config_documents
+from pointsman.cli.plans import may_go, planned, tell_plans
+from pointsman.cli.remote import Away, Missing, Remote
 from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput
-from pointsman.model.loading import MOST_BYTES, load_bytes
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.note import Note, checked_message
 from pointsman.model.words import counted
@@ -43,48 +44,89 @@ message_option = click.option(
 )
 @click.option("--dry-run", is_flag=True, help="Validate only; change nothing.")
 @click.option("--dc", default="", metavar="DC", help="The datacenter of registrations that name none.")
+@click.option("--plan", is_flag=True, help="Show what would change and what that does to traffic; change nothing.")
+@click.option("--prune", is_flag=True, help="What the owner (without --owner: nobody) has and the FILEs do not, goes.")
+@click.option("--yes", is_flag=True, help="With --prune: do not ask before something goes.")
+@click.option(
+    "--generation",
+    type=click.IntRange(min=0),
+    metavar="NUMBER",
+    help="Only if the config is still this generation, as --plan showed it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --plan: for programs.")
 @message_option
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIR...")
 def apply(
-    place: Place, trust_domain: str, owner: str, dry_run: bool, dc: str, message: str, files: tuple[str, ...]
+    place: Place,
+    trust_domain: str,
+    owner: str,
+    dry_run: bool,
+    dc: str,
+    plan: bool,
+    prune: bool,
+    yes: bool,
+    generation: int | None,
+    as_json: bool,
+    message: str,
+    files: tuple[str, ...],
 ) -> int:
     """Write config entries and registrations, all of them or none.
 
     FILEs are JSON, YAML or HCL, in Consul's shapes: also what its API answers, its agents' files, and its Kubernetes
-    resources. "-" is standard input. They are one batch, validated by the state that it leads to. The command ends when
-    the batch is durable and its snapshots are published.
+    resources. "-" is standard input. Of a directory all files are read that end in .hcl, .json, .yaml or .yml, also
+    those in directories below. All are one batch, validated by the state that it leads to. The command ends when the
+    batch is durable and its snapshots are published.
+
+    With --prune the FILEs are the whole config of the owner: what else has that owner goes, after it was shown and you
+    said yes. Without --owner that is what belongs to nobody; what agents registered stays.
 
     With several --url the batch goes to each of these control planes. If one that answers refuses it, it is written
     nowhere. One that does not answer is named; the same command, run again later, brings it up to date.
 
-    Exit codes: 0 done; 1 refused or failed, nothing was written; 5 written, but one of several --url is behind.
+    Exit codes: 0 done; 1 refused or failed, nothing was written; 5 written, but one of several --url is behind. With
+    --plan: 0 nothing would change; 4 something would, and everybody would have somewhere to go; 3 somebody would have
+    nowhere to go; 1 refused or failed.
 
     \b
       pointsman apply --store pointsman.db s2-resolver.hcl sidecars.json
+      pointsman apply --store pointsman.db --plan s2-resolver.hcl
+      pointsman apply --store pointsman.db --prune config/
       pointsman apply --store pointsman.db --message "dc3 takes over s2 as well" s2-resolver.hcl
       cat entries.yaml | pointsman apply --store s3://my-mesh -
       pointsman apply --url https://10.1.0.5:8443 --url https://10.2.0.5:8443 --token-file token --ca ca.pem *.hcl
     """
     note = _note(message)
-    documents: list[dict[str, Any]] = []
-    for name in files:
-        documents += load_bytes(read_bytes(name, MOST_BYTES), name)
-    brought, passed_over = config_documents(documents, datacenter=dc)
-    for line in passed_over:
-        click.echo(f"passed over: {line}", err=True)
+    if prune and "-" in files and not (yes or plan or dry_run):
+        raise click.UsageError("--prune asks on standard input, from which - reads documents: give --yes")
+    documents = read_documents(files, dc)
+    meant: dict[str, int] | None = None
+    if plan or (prune and not dry_run):
+        plans = planned(place, documents, owner=owner, prune=prune, trust_domain=trust_domain)
+        if plan:
+            return tell_plans(plans, as_json)
+        if not may_go(plans, yes):
+            click.echo("nothing was written", err=True)
+            return 1
+        # What goes is what was shown, and no more.
+        meant = None if yes else {url: told["generation"] for url, told in plans.items()}
+    if generation is not None:
+        meant = dict.fromkeys(place.urls or ("",), generation)
     if place.urls:
-        return _apply_remotely(place.remotes, brought, {"owner": owner} | _noted(message), dry_run)
-    batch = parse_documents(brought, owner=owner)
+        query = {"owner": owner, "prune": "1" if prune else ""} | _noted(message)
+        return _apply_remotely(place.remotes, documents, query, meant, dry_run)
+    batch = parse_documents(documents, owner=owner)
+    only = None if meant is None else meant[""]
+    write = partial(_apply, batch=batch, trust_domain=trust_domain, note=note, prune=prune, generation=only)
     try:
-        done = _apply(place.store, batch, trust_domain, dry_run, note, notices=place.notices)
+        done = write(place.store, dry_run=dry_run, notices=place.notices)
     except StoreMissing as missing:
         # Validated before a store is created: a refused batch leaves no store behind.
         with TemporaryDirectory() as scratch:
-            done = _apply(os.path.join(scratch, "empty.db"), batch, trust_domain, True, note, create=True)
+            done = write(os.path.join(scratch, "empty.db"), dry_run=True, create=True)
         if dry_run:
             click.echo(f"{missing}; validated as the first config", err=True)
         else:
-            done = _apply(place.store, batch, trust_domain, False, note, notices=place.notices, create=True)
+            done = write(place.store, dry_run=False, notices=place.notices, create=True)
     _tell(done.json(), dry_run, len(documents))
     return 0
 
@@ -95,17 +137,44 @@ def _note(message: str) -> Note:
 
 
 def _apply(
-    store: str, batch: Batch, trust_domain: str, dry_run: bool, note: Note, *, notices: str = "", create: bool = False
+    store: str,
+    *,
+    batch: Batch,
+    trust_domain: str,
+    dry_run: bool,
+    note: Note,
+    prune: bool,
+    generation: int | None,
+    notices: str = "",
+    create: bool = False,
 ) -> Configured:
     with engine_on(store, create=create, writes=not dry_run, notices=notices) as engine:
-        return configure(engine, batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress())
+        return configure(
+            engine,
+            batch,
+            prune=prune,
+            generation=generation,
+            trust_domain=trust_domain,
+            dry_run=dry_run,
+            note=note,
+            progress=progress(),
+        )
 
 
 def _apply_remotely(
-    remotes: Sequence[Remote], documents: Sequence[Mapping[str, Any]], query: Mapping[str, str], dry_run: bool
+    remotes: Sequence[Remote],
+    documents: Sequence[Mapping[str, Any]],
+    query: Mapping[str, str],
+    meant: Mapping[str, int] | None,
+    dry_run: bool,
 ) -> int:
+    """Write `documents` to each; if generations are `meant`, by URL, only where the config is still that one."""
+
     def write(remote: Remote, only_try: bool) -> Any:
-        return remote.ask("PUT", ("config",), {**query, "dry_run": "1" if only_try else ""}, documents)
+        if meant is not None and remote.url not in meant:
+            raise Away(f"{remote.url} did not answer when it was asked what goes")
+        only = {} if meant is None else {"generation": str(meant[remote.url])}
+        return remote.ask("PUT", ("config",), {**query, **only, "dry_run": "1" if only_try else ""}, documents)
 
     if len(remotes) == 1:
         _tell(write(remotes[0], dry_run), dry_run, len(documents))

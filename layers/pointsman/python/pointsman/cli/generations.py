@@ -5,6 +5,7 @@ import sys
 import click
 import orjson
 
+from pointsman.cli.changes import change_lines
 from pointsman.cli.command import Group, command
 from pointsman.cli.place import Place, place_options
 from pointsman.model.orders import short_time
@@ -16,8 +17,6 @@ MOST_CHANGES = 5
 
 MOST_CLUSTERS = 20
 """Clusters of a difference that are named on a terminal."""
-
-_COLORS = {"+": "green", "-": "red"}
 
 
 @click.group(cls=Group)
@@ -98,12 +97,10 @@ def diff(place: Place, as_json: bool, before: int | None, after: int | None) -> 
 
 
 def _show_difference(found: Difference) -> None:
-    colored = None if sys.stdout.isatty() else False
     click.echo(f"generation {found.before} to {found.after}: {counted(len(found.changes), 'change')}")
     for each in found.changes:
-        click.echo(f"\n{each.what} {each.thing}")
-        for line in each.lines():
-            click.echo(click.style(f"  {line}", fg=_COLORS.get(line[0])), color=colored)
+        for line in change_lines(each.json(), each.thing):
+            click.echo(f"  {line}")
     clusters = found.clusters
     for what, names in (("new", clusters.new), ("changed", clusters.changed), ("gone", clusters.gone)):
         if not names:

@@ -40,6 +40,7 @@ _COMMANDS = {
     "status": ("status", "status"),
     "token": ("token", "token"),
     "up": ("up", "up"),
+    "whatif": ("what_if", "whatif"),
 }
 
 _SECTIONS = {

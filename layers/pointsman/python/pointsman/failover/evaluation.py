@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from pointsman.chain.plan import SidecarPlan
-from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
+from pointsman.failover.paths import cut_from, is_open
 from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.failover.selection import Selection, select
 from pointsman.failover.sentence import shortfalls
@@ -19,7 +19,7 @@ from pointsman.model.orders import Subject, Verb
 class Side:
     """One cluster as it is, or as it would be: its plan, and what is known of its targets.
 
-    `instances` include the mesh gateways on the way to each target.
+    `instances` include the mesh gateways on the way to each target, and what is said of the paths there.
     """
 
     plan: SidecarPlan
@@ -51,10 +51,10 @@ class Side:
         serving = self.selection.measured[self.selection.active]
         if not serving.healthy:
             return "no target has a healthy instance" if len(self.plan.targets) > 1 else "its target is not healthy"
-        for key in serving.target.way(self.plan.datacenter):
-            if not any(each.counts and is_well(each) for each in self.instances.get(key, ())):
-                return f"no mesh gateway of {key.partition('/')[0]} on the way to {self.active} is well"
-        return ""
+        here = self.plan.datacenter
+        if is_open(serving.target.way(here), here, self.instances, cut_from(here, self.instances)):
+            return ""
+        return f"no way through well mesh gateways leads to {self.active}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +222,15 @@ class Receiver:
     weight_after: int
     clusters_before: int
     clusters_after: int
-    proxies_before: int
-    proxies_after: int
+    registrations_before: int
+    registrations_after: int
 
 
-def receivers(effects: Sequence[Effect], proxies: Mapping[str, tuple[int, int]]) -> list[Receiver]:
+def receivers(effects: Sequence[Effect], registrations: Mapping[str, tuple[int, int]]) -> list[Receiver]:
     """The targets to which clusters of `effects` move, by their ids.
 
-    `effects` have every cluster that such a target serves before or after. `proxies` has, by the keys of plans, how
-    many registrations have the cluster before and after.
+    `effects` have every cluster that such a target serves before or after. `registrations` has, by the keys of plans,
+    how many registrations have the cluster before and after.
     """
     was: dict[str, list[Effect]] = {}
     will: dict[str, list[Effect]] = {}
@@ -244,8 +244,8 @@ def receivers(effects: Sequence[Effect], proxies: Mapping[str, tuple[int, int]])
             max(each.weight_after for each in will[target]),
             len(was.get(target, ())),
             len(will[target]),
-            sum(proxies.get(each.plan_key, (0, 0))[0] for each in was.get(target, ())),
-            sum(proxies.get(each.plan_key, (0, 0))[1] for each in will[target]),
+            sum(registrations.get(each.plan_key, (0, 0))[0] for each in was.get(target, ())),
+            sum(registrations.get(each.plan_key, (0, 0))[1] for each in will[target]),
         )
-        for target in sorted({each.after for each in effects if each.moves and each.after})
+        for target in sorted({each.after for each in effects if each.moves and each.after and not each.nowhere})
     ]

@@ -4,10 +4,12 @@ Observers in a datacenter say so with the instances of a service: each stands fo
 where that is reached, as one observer sees it.
 """
 
+from collections.abc import Iterable
+
 from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
 from pointsman.model.instance import Instance
-from pointsman.model.keys import paths_key
+from pointsman.model.keys import gateways_key, paths_key
 
 Place = tuple[str, int]
 """The address and port of a gateway."""
@@ -28,6 +30,15 @@ def cut_from(datacenter: str, instances: Instances) -> frozenset[Place]:
 def _is_cut(said: list[Instance]) -> bool:
     heard = [each for each in said if not each.silent] or said
     return all(each.critical for each in heard)
+
+
+def is_open(way: Iterable[str], datacenter: str, instances: Instances, cut: frozenset[Place]) -> bool:
+    """Whether of each of the mesh gateways on the `way` from `datacenter`, by the keys of their instances, one can be
+    used. `cut` are the places that are not reached from there."""
+    own = gateways_key(datacenter)
+    return all(
+        any(each.counts and is_usable(each, cut, is_own=key == own) for each in instances.get(key, ())) for key in way
+    )
 
 
 def is_usable(gateway: Instance, cut: frozenset[Place], *, is_own: bool) -> bool:

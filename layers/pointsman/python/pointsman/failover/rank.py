@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.measured import Instances, Measured
-from pointsman.failover.paths import cut_from, is_usable
-from pointsman.model.keys import gateways_key
+from pointsman.failover.paths import cut_from, is_open
 from pointsman.model.orders import Order
 
 
@@ -101,12 +100,8 @@ def _reachable(plan: SidecarPlan, measured: Sequence[Measured], instances: Insta
     """Of each target, whether a gateway of each datacenter on the way can be used, or the policy does not ask."""
     if plan.policy.gateways != "require":
         return [True for _ in measured]
-    own, cut = gateways_key(plan.datacenter), cut_from(plan.datacenter, instances)
-
-    def is_open(key: str) -> bool:
-        return any(each.counts and is_usable(each, cut, is_own=key == own) for each in instances.get(key, ()))
-
-    return [all(map(is_open, each.target.way(plan.datacenter))) for each in measured]
+    cut = cut_from(plan.datacenter, instances)
+    return [is_open(each.target.way(plan.datacenter), plan.datacenter, instances, cut) for each in measured]
 
 
 def as_tier(rank: Rank, measured: Measured) -> Rank:

@@ -1,6 +1,6 @@
 """Whose a config entry or registration is: a label that is kept with it, "" for whoever operates the mesh."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator
 
@@ -19,6 +19,9 @@ def _label(value: str) -> str:
 def _not_a_label(value: str) -> str:
     return f"{shown(value)} is not a lower-case DNS label"
 
+
+AGENTS: Final = "agent"
+"""The owner of what agents register."""
 
 Owner = Annotated[str, AfterValidator(_label)]
 """The owner of a document."""

@@ -13,6 +13,8 @@ from pointsman.model.orders import LONGEST_ORDER_SECONDS, Subject, Verb, Wish, c
 _NANOSECONDS: Final = 1_000_000_000
 _THING: Final = "the order"
 
+_IN_WORDS: Final = '"drain dc1", "drain web in dc1", "pin web to dc3 for callers in dc1" or "freeze web"'
+
 MOST_BYTES: Final = 64 * 1024
 """Bytes of an order as a program sends it."""
 
@@ -68,6 +70,30 @@ def _subject(texts: Mapping[str, str]) -> Subject:
     if problems:
         raise InvalidInput(problems)
     return Subject(verb, texts["datacenter"], service, texts["caller"])
+
+
+def read_subject(text: str) -> Subject:
+    """What an order in words is about, as `str(Subject)` writes it: `drain dc1`, `drain web in dc1`, `pin web to dc3`,
+    `pin web to dc3 for callers in dc1`, `freeze web`, `freeze everything`.
+
+    A service of another namespace is written `namespace/name`. Raises InvalidInput.
+    """
+    match text.split():
+        case ["drain", datacenter]:
+            texts = {"verb": "drain", "datacenter": datacenter}
+        case ["drain", service, "in", datacenter]:
+            texts = {"verb": "drain", "service": service, "datacenter": datacenter}
+        case ["pin", service, "to", datacenter]:
+            texts = {"verb": "pin", "service": service, "datacenter": datacenter}
+        case ["pin", service, "to", datacenter, "for", "callers", "in", caller]:
+            texts = {"verb": "pin", "service": service, "datacenter": datacenter, "caller": caller}
+        case ["freeze", "everything"] | ["freeze"]:
+            texts = {"verb": "freeze"}
+        case ["freeze", service]:
+            texts = {"verb": "freeze", "service": service}
+        case _:
+            raise InvalidInput.single(_THING, "", f"{shown(text)} is none; write one as {_IN_WORDS}")
+    return _subject(dict.fromkeys(FIELDS, "") | texts)
 
 
 def read_end(now: str, for_: str, until: str, option: str = "") -> str:

@@ -1,17 +1,13 @@
 """Generations of the config: who wrote which, when and what for, and what differs between two of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from difflib import unified_diff
 from typing import Any, Final
 
-import orjson
-
-from pointsman.model.entries import entry_json, thing_of
-from pointsman.model.registration import Registration
 from pointsman.model.stored import Body
 from pointsman.pipeline.config import NO_ROOT, Config, Root, load_root
 from pointsman.pipeline.configure import earlier
+from pointsman.pipeline.difference import Change, changes_in, pairs_between
 from pointsman.pipeline.engine import Engine
 from pointsman.store.protocol import StoreError
 
@@ -23,39 +19,6 @@ MOST_GENERATIONS: Final = 200
 
 MOST_NAMED: Final = 100
 """Changes of one generation that the list of generations names."""
-
-_CONTEXT_LINES: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A config entry or registration that two generations do not have alike: `before` and `after` are its documents,
-    None where it is not there."""
-
-    thing: str
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
-
-    @property
-    def what(self) -> str:
-        """What became of it: new, changed or gone."""
-        return "new" if self.before is None else "gone" if self.after is None else "changed"
-
-    def lines(self) -> list[str]:
-        """What differs between the two documents, line by line: each begins with a space, a minus or a plus."""
-        if self.before is None or self.after is None:
-            mark, whole = ("-", self.before) if self.after is None else ("+", self.after)
-            return [f"{mark}{line}" for line in _text(whole)]
-        found = unified_diff(_text(self.before), _text(self.after), n=_CONTEXT_LINES, lineterm="")
-        return [line for line in found if not line.startswith(("---", "+++", "@@"))]
-
-    def json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"thing": self.thing, "what": self.what, "before": self.before, "after": self.after}
-
-
-def _text(document: Mapping[str, Any] | None) -> list[str]:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +100,8 @@ class Difference:
 
 def changes_between(before: Config, after: Config) -> tuple[Change, ...]:
     """The entries and registrations that two configs do not have alike. Reads only the buckets that differ."""
-    found: list[Change] = []
-    ours, theirs = before.maps["entries"], after.maps["entries"]
-    for key in sorted(ours.differing(theirs), key=str):
-        was, is_ = (entry_json(each) if (each := some.get(key)) is not None else None for some in (ours, theirs))
-        thing = thing_of(dict(zip(("Kind", "Namespace", "Name"), key, strict=True)))
-        found.append(Change(thing, was, is_))
-    for name in sorted(before.registrations.differing(after.registrations)):
-        was, is_ = _document(before.registrations.get(name)), _document(after.registrations.get(name))
-        found.append(Change(f"registration {name}", was, is_))
-    return tuple(found)
-
-
-def _document(registration: Registration | None) -> dict[str, Any] | None:
-    return None if registration is None else registration.model_dump(by_alias=True, exclude_defaults=True)
+    entries, registrations = (pairs_between(before, after, name) for name in ("entries", "registrations"))
+    return tuple(changes_in(entries, registrations))
 
 
 def difference(before: Config, after: Config) -> Difference:

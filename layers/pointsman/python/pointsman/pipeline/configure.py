@@ -13,7 +13,7 @@ from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.names import ServiceName, is_trust_domain
 from pointsman.model.note import NO_NOTE, Note
-from pointsman.model.owner import Document, Owned, check_owner, not_ours, written
+from pointsman.model.owner import AGENTS, Document, Owned, check_owner, not_ours, written
 from pointsman.model.registration import Registration, is_registration, parse_registration
 from pointsman.pipeline.build import Built, Changes, build
 from pointsman.pipeline.config import Config, ConfigHead, Root, load_root
@@ -112,6 +112,8 @@ def configure(
     engine: Engine,
     batch: Batch,
     *,
+    prune: bool = False,
+    generation: int | None = None,
     trust_domain: str = "",
     dry_run: bool = False,
     note: Note = NO_NOTE,
@@ -119,19 +121,52 @@ def configure(
 ) -> Configured:
     """Accept `batch` as a whole and publish its consequences, or refuse it as a whole.
 
+    With `prune` everything else of its owner goes (`pruned`). With a `generation`, only if that is still the config's.
     `trust_domain` is the mesh's; the first write fixes it ("" keeps the existing one). `note` stands beside the new
-    generation, if there is one. Raises InvalidInput with every
-    problem; then nothing was changed. When this returns the batch is durable and published.
+    generation, if there is one. Raises InvalidInput with every problem; then nothing was changed. When this returns the
+    batch is durable and published.
     """
-    done = _accept(engine, lambda old: batch, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
+
+    def batch_for(old: Config) -> Batch:
+        if generation is not None and old.root.generation != generation:
+            raise Outdated(generation, old.root.generation)
+        return pruned(old, batch) if prune else batch
+
+    done = _accept(engine, batch_for, trust_domain=trust_domain, dry_run=dry_run, note=note, progress=progress)
     return replace(done, passed_over=batch.passed_over)
 
 
-def planned(engine: Engine, batch: Batch, *, trust_domain: str = "") -> Difference:
+class Outdated(InvalidInput):
+    """The config is not the generation any more for which a batch was meant. Nothing was changed."""
+
+    def __init__(self, meant: int, now: int) -> None:
+        problem = Problem("the config", "", f"is generation {now} by now, not {meant}: look again at what would change")
+        super().__init__([problem])
+
+
+def planned(engine: Engine, batch: Batch, *, prune: bool = False, trust_domain: str = "") -> Difference:
     """What `batch` would change. Nothing is written. Raises InvalidInput with every problem, as `configure`."""
     old = engine.config(load_root(engine.objects, engine.refresh().root))
-    built = _next(old, batch, trust_domain)
+    built = _next(old, pruned(old, batch) if prune else batch, trust_domain)
     return Difference(old) if built is None else of_build(old, built)
+
+
+def pruned(config: Config, batch: Batch) -> Batch:
+    """`batch` with the deletion of all else in `config` that its owner has; without an owner, of all that nobody has.
+
+    Raises InvalidInput for what agents registered.
+    """
+    if batch.owner == AGENTS:
+        reason = f'"{AGENTS}" is whom agents write as: what they registered goes with `pointsman delete`'
+        raise InvalidInput.single("owner", "", reason)
+    kept = {*map(key_of, batch.entries), *(each.key for each in batch.registrations)}
+    entries = [key_of(each) for each in config.entries if each.owner == batch.owner]
+    registrations = [key for key, each in config.registrations.items() if each.owner == batch.owner]
+    return replace(
+        batch,
+        delete_entries=[*batch.delete_entries, *(key for key in entries if key not in kept)],
+        delete_registrations=[*batch.delete_registrations, *(key for key in registrations if key not in kept)],
+    )
 
 
 def _accept(

@@ -10,6 +10,7 @@ from pointsman.failover.evaluation import Effect, Side, evaluate
 from pointsman.failover.measured import Instances
 from pointsman.failover.ordered import Frozen, ordered
 from pointsman.failover.rank import Facts
+from pointsman.model.keys import paths_key
 from pointsman.model.orders import Orders, Subject
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.inputs import InputReadings
@@ -85,8 +86,9 @@ class _Evaluating:
 
 
 def _sources(plan: SidecarPlan) -> tuple[str, ...]:
-    """The keys of all that it reads, and of the gateways on the way to each target."""
-    return (*plan.inputs(), *(key for each in plan.targets for key in each.way(plan.datacenter)))
+    """The keys of all that it reads, and of the gateways on the way to each target and the paths there."""
+    gateways = {key for each in plan.targets for key in each.way(plan.datacenter)}
+    return (*plan.inputs(), *gateways, *([paths_key(plan.datacenter)] if gateways else []))
 
 
 def _instances(read: InputReadings, plan: SidecarPlan) -> Instances:

@@ -4,7 +4,7 @@ Nothing is written. docs/what-if.md says what the answer means.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pointsman.chain.plan import Plan, SidecarPlan
@@ -20,6 +20,7 @@ from pointsman.pipeline.difference import Difference
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.evaluating import NOT_WRITTEN, Clusters, Supposed, effects
 from pointsman.pipeline.give import changed_scopes, plans_about, plans_in
+from pointsman.pipeline.known import known_names
 from pointsman.pipeline.load import readers_of
 from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.propagate import Progress
@@ -52,7 +53,7 @@ class Fate:
     """
 
     effect: Effect
-    proxies: int
+    registrations: int
     falls: bool = False
 
     @property
@@ -102,6 +103,11 @@ class Answer:
         return [each for each in self.fates if each.stranded]
 
     @property
+    def unready(self) -> list[Fate]:
+        """The clusters that come before anything serves them, for registrations that come too."""
+        return [each for each in self.of("comes") if each.effect.nowhere and not each.stranded]
+
+    @property
     def changes(self) -> bool:
         """Whether anything would be otherwise, but for what is down itself."""
         return bool(self.supposition.difference or self.changed or any(each.change != "falls" for each in self.fates))
@@ -120,7 +126,7 @@ def what_if(engine: Engine, supposition: Supposition, progress: Progress = lambd
     targets = {_source(each.after) for each in found if each.moves and each.after}
     others = {key: plan for key, plan in _readers(engine, config, targets).items() if key not in clusters}
     beside = effects(engine, _as_they_are(others), supposed, _counting(progress, len(others)))
-    was, will = _proxies(difference) if difference or found else (Counter(), Counter())
+    was, will = _registrations(difference) if difference or found else (Counter(), Counter())
     gained = _gained(difference)
     fates = [
         Fate(each, will[each.plan_key] if each.after else was[each.plan_key], _falls(each, supposition.down))
@@ -163,10 +169,14 @@ def _after(orders: Orders, supposition: Supposition, now: str) -> Orders:
 def _clusters(engine: Engine, config: Config, difference: Difference, supposed: Supposed) -> Clusters:
     """The clusters in scope to which something could happen."""
     read = [key for key in config.index.keys_alone() if any(each.has(key) for each in supposed.down)]
+    _check_known(engine, config, [each for each in supposed.down if not any(map(each.has, read))])
     plans = _readers(engine, config, read)
     for subject in supposed.subjects:
         found = _sidecars(plans_about(engine, config.root, [subject.service]))
-        plans |= {key: plan for key, plan in found.items() if concerns(subject, plan)}
+        about = {key: plan for key, plan in found.items() if concerns(subject, plan)}
+        if not about:
+            raise InvalidInput.single(str(subject), "", "no registered sidecar has a cluster that this is about")
+        plans |= about
     if scopes := changed_scopes(supposed.orders, supposed.after):
         plans |= _sidecars(plans_in(engine, config.root, scopes))
     pairs = {
@@ -174,6 +184,16 @@ def _clusters(engine: Engine, config: Config, difference: Difference, supposed: 
         for key, pair in engine.scope.of(difference.plans).items()
     }
     return {**_as_they_are(plans), **{key: (old, new) for key, (old, new) in pairs.items() if old or new}}
+
+
+def _check_known(engine: Engine, config: Config, down: Sequence[Down]) -> None:
+    """Raise InvalidInput for a typing error among what is down and nothing depends on."""
+    known = known_names(engine, config) if down else None
+    for each in down:
+        assert known is not None
+        known.check_datacenter("what is down", str(each), each.datacenter)
+        if each.service is not None:
+            known.check_service("what is down", each.service)
 
 
 def _as_they_are(plans: Mapping[str, SidecarPlan]) -> Clusters:
@@ -206,7 +226,7 @@ def _falls(effect: Effect, down: Iterable[Down]) -> bool:
     return any(each.service is None and each.datacenter == effect.datacenter for each in down)
 
 
-def _proxies(difference: Difference) -> tuple[Counter[str], Counter[str]]:
+def _registrations(difference: Difference) -> tuple[Counter[str], Counter[str]]:
     """By the keys of plans, how many registrations have the cluster before and after."""
     was: Counter[str] = Counter()
     for key, body in difference.before.manifests.stored():

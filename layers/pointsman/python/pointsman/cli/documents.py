@@ -1,0 +1,69 @@
+"""The documents in the files and directories that a command names."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pointsman.cli.options import read_bytes
+from pointsman.model.consul_documents import config_documents
+from pointsman.model.errors import InvalidInput
+from pointsman.model.loading import MOST_BYTES, load_bytes
+from pointsman.pipeline.configure import MOST_DOCUMENTS
+
+MOST_FILES: Final = 10_000
+"""Files of config of one directory."""
+
+MOST_LEVELS: Final = 20
+"""Directories below each other in one that is read."""
+
+_ENDINGS: Final = (".hcl", ".json", ".yaml", ".yml")
+
+
+def read_documents(names: Iterable[str], datacenter: str = "") -> Sequence[Mapping[str, Any]]:
+    """The documents of all files with these names, "-" for standard input, and of all files of config below those that
+    are directories. What is not for Pointsman is passed over, and named on stderr.
+
+    `datacenter` is that of registrations that name none. Raises InvalidInput, and OSError for what cannot be read.
+    """
+    documents: list[dict[str, Any]] = []
+    for name in names:
+        for path in _files(Path(name)) if name != "-" and Path(name).is_dir() else [name]:
+            documents += load_bytes(read_bytes(path, MOST_BYTES), path)
+            if len(documents) > MOST_DOCUMENTS:
+                reason = f"holds document {MOST_DOCUMENTS + 1} of the batch, {MOST_DOCUMENTS} are the most"
+                raise InvalidInput.single(path, "", f"{reason}; write them in several")
+    brought, passed_over = config_documents(documents, datacenter=datacenter)
+    for line in passed_over:
+        click.echo(f"passed over: {line}", err=True)
+    return brought
+
+
+def _files(directory: Path) -> list[str]:
+    """The files of config below `directory`, in the order of their paths. Hidden ones, and directories behind links,
+    are passed over."""
+    found: list[str] = []
+    for path in _below(directory):
+        if path.name.endswith(_ENDINGS):
+            found.append(str(path))
+        if len(found) > MOST_FILES:
+            reason = f"has more than {MOST_FILES} files of config; name several directories below it, one after another"
+            raise InvalidInput.single(str(directory), "", reason)
+    if not found:
+        # More often a wrong path than no config at all.
+        raise InvalidInput.single(str(directory), "", f"has no file of config: none ends in {', '.join(_ENDINGS)}")
+    return sorted(found)
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for where, directories, files in os.walk(directory, onerror=refuse):
+        directories[:] = [each for each in directories if not each.startswith(".")]
+        if directories and len(Path(where).relative_to(directory).parts) >= MOST_LEVELS:
+            reason = f"has directories more than {MOST_LEVELS} levels deep: {Path(where) / directories[0]}"
+            raise InvalidInput.single(str(directory), "", reason)
+        yield from (Path(where) / each for each in files if not each.startswith("."))
