@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,10 +28,11 @@ _UNTOLD = Way(Tongue.FILES, told=False)
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """Where the traffic of a resolver goes, and why, as `pointsman status` tells it."""
+    """Where the traffic of a resolver goes, and why, as `pointsman status` tells it; `since` is a Unix time."""
 
     datacenter: str
     why: str
+    since: float
 
 
 class Pointsman:
@@ -121,12 +123,11 @@ class Pointsman:
 
     def active(self, service: str, datacenter: str) -> Active:
         """Which target of `service` serves the sidecars of `datacenter`."""
-        status = json.loads(self._run("status", "--store", self.store, "--json"))
-        for resolver in status["resolvers"]:
-            if (resolver["service"], resolver["datacenter"]) == (service, datacenter):
-                # A target's id is [subset.]service.namespace.datacenter.
-                return Active(resolver["active"].rpartition(".")[2], resolver["why"])
-        raise FleetError(f"pointsman status does not know {service} in {datacenter}: {status}")
+        return _active(json.loads(self._run("status", "--store", self.store, "--json")), service, datacenter)
+
+    def serving(self, service: str, datacenter: str) -> Active:
+        """The same, from `up`."""
+        return _active(json.loads(self.page("/v1/status")), service, datacenter)
 
     def send(self, event: Mapping[str, Any]) -> float:
         """Send an event to `up`, wait until it is acknowledged: `time.perf_counter` just before its first byte."""
@@ -192,6 +193,15 @@ class Pointsman:
         if done.returncode != 0:
             raise FleetError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout
+
+
+def _active(status: Mapping[str, Any], service: str, datacenter: str) -> Active:
+    for resolver in status["resolvers"]:
+        if (resolver["service"], resolver["datacenter"]) == (service, datacenter):
+            # A target's id is [subset.]service.namespace.datacenter.
+            since = datetime.fromisoformat(resolver["since"]).timestamp()
+            return Active(resolver["active"].rpartition(".")[2], resolver["why"], since)
+    raise FleetError(f"the status does not know {service} in {datacenter}: {status}")
 
 
 def _started(child: Child) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from types import FrameType
 from typing import cast, get_args
 
@@ -27,6 +28,7 @@ _MODES = {
     "none": "straight to the instances, in the priority tiers of one cluster, under the primary's server name",
 }
 _LEASE_S = 3
+_COLUMNS = 100
 _COLOURS = {"dc1": "36", "dc2": "33", "dc3": "35", "good": "32", "bad": "31", "bold": "1", "faint": "2"}
 
 
@@ -48,12 +50,16 @@ class Screen:
     def tell(self, news: News) -> None:
         """Say what just happened."""
         match news:
-            case Began(number, title):
+            case Began(number, title, expected):
                 self.line()
                 self.line(self.paint(f"{number}. {title}", "bold"))
-            case Switched(datacenter, seconds, what):
-                took = self.paint(_time(seconds), "bold")
-                self.line(f"   {what}; first answer from {self.paint(datacenter, datacenter)} {took} later")
+                self._field("expected", expected)
+            case Switched(datacenter, seconds, what, noticed):
+                took = self.paint(_time(seconds - noticed), "bold")
+                known = f"{_time(noticed)} later this was known, and {datacenter} published"
+                self.line(f"   {what}; {known if noticed else 'Envoy itself went on before this was known'}")
+                since = "after that" if noticed else "later"
+                self.line(f"   first answer from {self.paint(datacenter, datacenter)} {took} {since}")
             case Glance(answers, failures):
                 clock = self.paint(f"{time.monotonic() - self._start:5.1f} s", "faint")
                 self.line(f"   {clock}  {self._traffic(answers, failures)}")
@@ -61,13 +67,18 @@ class Screen:
                 self._step(news)
 
     def _step(self, step: Step) -> None:
-        self.line(f"   answers   {self._traffic(step.answers, step.failures)}")
-        self.line(f"   active    {self.paint(step.active.datacenter, step.active.datacenter)}: {step.active.why}")
+        unknown = "  before it was known: nobody could help it" if step.failures and not step.problems else ""
+        self._field("answers", self._traffic(step.answers, step.failures) + unknown)
+        self._field("active", f"{step.active.datacenter}, because {step.active.why}")
         for point, names in step.names.items():
-            self.line(f"   SNI       {', '.join(names)} at the {point}")
-        if step.problems:
-            for problem in step.problems:
-                self.line(self.paint(f"   WRONG     {problem}", "bad"))
+            self._field("SNI", f"{', '.join(names)} at the {point}")
+        for problem in step.problems:
+            self._field("WRONG", problem, "bad")
+
+    def _field(self, name: str, text: str, color: str = "") -> None:
+        for number, line in enumerate(wrap(text, _COLUMNS - 13)):
+            whole = f"   {name if not number else '':10}{line}"
+            self.line(self.paint(whole, color) if color else whole)
 
     def _traffic(self, answers: Mapping[str, int], failures: int) -> str:
         parts = [self.paint(f"{datacenter} {count}", datacenter) for datacenter, count in sorted(answers.items())]
@@ -111,14 +122,14 @@ def main() -> int:
         with (
             _directory(arguments.directory) as directory,
             _bucket(arguments.store, directory, screen) as bucket,
-            _mesh(arguments.mode, directory, way, bucket) as mesh,
+            Mesh(_gateways(arguments.mode), directory, way, bucket=bucket, lease_s=_LEASE_S) as mesh,
         ):
             screen.line(
                 "config entries applied: service-resolver s2 (fails over to dc2, then dc3), proxy-defaults (the mode)"
             )
             screen.line("s1 in dc1 asks s2 over a new connection every 2 ms, through its sidecar")
+            screen.line(f"an agent in each datacenter checks every second, and has a lease of {_LEASE_S} s")
             if arguments.mode == "dark":
-                screen.line(f"an agent in each datacenter checks every second, and has a lease of {_LEASE_S} s")
                 report = dark(mesh, _LEASE_S, screen.tell, answers_per_step=600)
             else:
                 report = run(mesh, screen.tell, answers_per_step=600)
@@ -131,10 +142,8 @@ def main() -> int:
     return 1 if report.problems else 0
 
 
-def _mesh(mode: str, directory: Path, way: Way, bucket: Bucket | None) -> Mesh:
-    if mode == "dark":
-        return Mesh("local", directory, way, bucket=bucket, lease_s=_LEASE_S)
-    return Mesh(cast(Mode, mode), directory, way, bucket=bucket)
+def _gateways(mode: str) -> Mode:
+    return "local" if mode == "dark" else cast(Mode, mode)
 
 
 def _time(seconds: float) -> str:
@@ -142,11 +151,13 @@ def _time(seconds: float) -> str:
 
 
 def _lit(report: Report) -> str:
-    return f"event to first answer from the new datacenter: median {_time(report.median_seconds)}"
+    since = "the death, or the decision," if any(not each.noticed for each in report.steps[1:]) else "the decision"
+    return f"from {since} to the first answer from the new datacenter: median {_time(report.median_seconds)}"
 
 
 def _dark(report: Report) -> str:
-    took = report.steps[2].seconds or 0.0
+    burned = report.steps[2]
+    took = (burned.seconds or 0.0) + burned.noticed
     return f"death of dc2 to first answer from dc3, with nobody to say so: {_time(took)} (at most {_LEASE_S + 1} s)"
 
 

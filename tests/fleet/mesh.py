@@ -106,6 +106,11 @@ class Mesh:
         """Where s1 finds s2."""
         return self._caller.site.ip, self._caller.upstream
 
+    @property
+    def has_agents(self) -> bool:
+        """Whether agents tell of health."""
+        return bool(self._lease_s)
+
     def kill_service(self, datacenter: str) -> None:
         """s2 in `datacenter` dies: the service and its sidecar, both at once and without a word."""
         self._apps[datacenter].kill()

@@ -22,19 +22,25 @@ _GLANCE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A step begins: what is about to happen."""
+    """A step begins: what is about to happen, and what is expected of it."""
 
     number: int
     title: str
+    expected: str
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """The first answer came from the new datacenter, `seconds` after `what`, which is the event unless all is dark."""
+    """The first answer came from the new datacenter, `seconds` after `what`.
+
+    `noticed` of those passed until Pointsman had been told and had published its decision; 0 where the test told it, or
+    where Envoy was faster.
+    """
 
     datacenter: str
     seconds: float
     what: str = "health event sent"
+    noticed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,9 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The result of a step. `seconds`: from the event to the first answer of the datacenter that serves now, None if
-    nothing switched. `names`: the server names seen by each client, once settled. `problems`: everything that must not
-    have happened."""
+    """The result of a step. `seconds`: from the event, or from the decision where agents tell, to the first answer of
+    the datacenter that serves now, None if nothing switched; `noticed`: from what happened to the decision. `names`:
+    the server names seen by each client, once settled. `problems`: everything that must not have happened."""
 
     title: str
     serving: str
@@ -59,6 +65,7 @@ class Step:
     active: Active
     names: Mapping[Point, Sequence[str]]
     problems: Sequence[str]
+    noticed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Report:
 
     @property
     def median_seconds(self) -> float:
-        """From an event to the first answer from the new datacenter: the median of the switches."""
+        """The median of the switches' `seconds`."""
         return statistics.median(step.seconds for step in self.steps if step.seconds is not None)
 
 
@@ -85,7 +92,8 @@ Tell: TypeAlias = Callable[[News], None]
 def run(mesh: Mesh, tell: Tell = lambda news: None, answers_per_step: int = 200) -> Report:
     """Play the story on a mesh that was just started; `tell` hears what happens as it happens.
 
-    Each step lasts until its datacenter has given that many answers.
+    Each step lasts until its datacenter has given that many answers. Where the mesh has agents, their checks notice
+    what happens; otherwise an event is sent as soon as a request has failed.
     """
     play = _Play(mesh, tell, answers_per_step)
     return Report(
@@ -109,7 +117,7 @@ def dark(
     return Report(
         [
             play.steady("all healthy"),
-            play.noticed("s2 dies in dc1, and its agent notices", old="dc1", new="dc2"),
+            play.death("s2 dies in dc1, and its agent notices", old="dc1", new="dc2"),
             play.darkness("all of dc2 dies, with its agent, and no event is sent", "dc2", "dc3", lease_s + spare_s),
             play.light("dc2 is back, and heard again", old="dc3", new="dc2"),
         ]
@@ -127,13 +135,15 @@ class _Play:
         self._unix = time.time() - time.perf_counter()
 
     def steady(self, title: str) -> Step:
-        start = self._begin(title)
+        start = self._begin(title, f"{HOME} answers, without a gateway: s2 is there")
         end = self._watch(HOME, start)
         wrong = wrong_steady(self._mesh.client.attempts(start, end), HOME)
         return self._end(title, HOME, None, start, start, end, wrong)
 
     def death(self, title: str, old: str, new: str) -> Step:
-        start = self._begin(title)
+        start = self._begin(title, f"{new}, the next in the resolver's list, answers as soon as this is known")
+        if self._mesh.has_agents:
+            return self._noticed(title, old, new, start)
         died = time.perf_counter()
         self._mesh.kill_service(old)
         # Let the death be felt before it is reported.
@@ -141,28 +151,30 @@ class _Play:
         return self._switch(title, old, new, start, died, self._mesh.report(old, "critical"))
 
     def comeback(self, title: str, old: str, new: str) -> Step:
-        start = self._begin(title)
+        start = self._begin(title, f"{new}, the first in the resolver's list, answers again, and no request fails")
         self._mesh.start_service(new)
+        if self._mesh.has_agents:
+            # While it starts, a check may find it well before it is known here to be.
+            return self._switch(title, old, new, start, None, start, f"s2 was started in {new}")
         return self._switch(title, old, new, start, None, self._mesh.report(new, "passing"))
 
-    def noticed(self, title: str, old: str, new: str) -> Step:
-        start = self._begin(title)
+    def _noticed(self, title: str, old: str, new: str, start: float) -> Step:
         died = time.perf_counter()
         self._mesh.kill_service(old)
         return self._switch(title, old, new, start, died, died, f"s2 was killed in {old}")
 
     def darkness(self, title: str, old: str, new: str, limit_s: float) -> Step:
-        start = self._begin(title)
+        start = self._begin(title, f"{new} answers when the lease of {old}'s agent is over")
         died = self._mesh.darken(old)
         return self._switch(title, old, new, start, died, died, f"all of {old} was killed", limit_s)
 
     def light(self, title: str, old: str, new: str) -> Step:
-        start = self._begin(title)
+        start = self._begin(title, f"{new} answers again as soon as its agent is heard, and no request fails")
         return self._switch(title, old, new, start, None, self._mesh.lighten(new), "its agent was started")
 
-    def _begin(self, title: str) -> float:
+    def _begin(self, title: str, expected: str) -> float:
         self._number += 1
-        self._tell(Began(self._number, title))
+        self._tell(Began(self._number, title, expected))
         return time.perf_counter()
 
     def _switch(
@@ -177,15 +189,26 @@ class _Play:
         limit_s: float = float("inf"),
     ) -> Step:
         switched = self._mesh.client.wait_for_answer(new, after=reported).done
-        self._tell(Switched(new, switched - reported, what))
-        end = self._watch(new, switched)
+        decided = self._decided(new) if self._mesh.has_agents else reported
         # Where Envoy itself chooses among tiers, it may leave a dead instance before anybody reports it.
+        noticed = decided - reported if decided < switched else 0.0
+        self._tell(Switched(new, switched - reported, what, noticed))
+        end = self._watch(new, switched)
         earliest = died if died is not None and self._mesh.mode == "none" else reported
         switch = Switch(old, new, died, earliest, switched)
         wrong = wrong_switching(self._mesh.client.attempts(start, end), switch)
         if switched - reported > limit_s:
             wrong.append(f"{old} was left {switched - reported:.1f} s after it died, more than {limit_s:g} s")
-        return self._end(title, new, switched - reported, start, switched, end, wrong)
+        return self._end(title, new, switched - reported - noticed, start, switched, end, wrong, noticed)
+
+    def _decided(self, new: str) -> float:
+        """When it was published that `new` serves, as a `time.perf_counter`."""
+
+        def since() -> float | None:
+            active = self._mesh.pointsman.serving("s2", HOME)
+            return active.since if active.datacenter == new else None
+
+        return wait_until(since, f"{new} to be active") - self._unix
 
     def _watch(self, serving: str, since: float) -> float:
         """Glance at the traffic until enough of it was answered by `serving`; the end of the time watched."""
@@ -210,6 +233,7 @@ class _Play:
         settled: float,
         end: float,
         wrong: list[str],
+        noticed: float = 0.0,
     ) -> Step:
         mesh = self._mesh
         active = mesh.pointsman.active("s2", HOME)
@@ -226,7 +250,7 @@ class _Play:
         self._judged = {point: len(all_of_it) for point, all_of_it in seen.items()}
         wrong += wrong_names(fresh, mesh.sni) + wrong_way(quiet, mesh.sni, serving)
         answers, failures = _counted(mesh.client.attempts(start, end))
-        step = Step(title, serving, seconds, answers, failures, active, _names(quiet), wrong)
+        step = Step(title, serving, seconds, answers, failures, active, _names(quiet), wrong, noticed)
         self._tell(step)
         return step
 

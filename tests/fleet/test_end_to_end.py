@@ -18,7 +18,8 @@ from tests.fleet.ways import Tongue, Way
 @pytest.mark.envoy
 @pytest.mark.parametrize("mode", get_args(Mode))
 def test_traffic_follows_health_and_nothing_else(tmp_path: Path, mode: Mode) -> None:
-    with Mesh(mode, tmp_path, patient=True) as mesh:
+    # As in the demo, an agent in each datacenter notices what happens there.
+    with Mesh(mode, tmp_path, patient=True, lease_s=30) as mesh:
         report = run(mesh)
     assert report.problems == []
     assert [step.serving for step in report.steps] == ["dc1", "dc2", "dc3", "dc1"]
