@@ -195,3 +195,25 @@ def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     (tmp_path / "api.json").write_text("{")
     with pytest.raises(InvalidInput, match=r"api\.json"):
         files.read_if_changed()
+
+
+def test_what_only_consul_needs_may_be_there() -> None:
+    service = {
+        "name": "web",
+        "token": "secret",
+        "namespace": "default",
+        "locality": {"region": "eu"},
+        "connect": {"sidecar_service": {"port": 20000, "id": "x", "proxy": {"mode": "direct", "expose": {}}}},
+        "check": {
+            "http": "http://127.0.0.1",
+            "interval": "1s",
+            "header": {"x": "y"},
+            "output_max_size": 1,
+            "token": "a",
+        },
+    }
+
+    found = read_definitions([("services.json", {"service": service})], HOST.address)
+
+    assert list(found.services) == ["web"]
+    assert found.services["web"].own_checks[0].header == {"x": ["y"]}

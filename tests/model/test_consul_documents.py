@@ -245,6 +245,17 @@ def test_what_is_not_for_pointsman_is_named() -> None:
         brought(kubernetes[0])
 
 
+def test_what_consul_hands_on_to_envoys_and_is_not_used_is_named() -> None:
+    config = {"protocol": "http", "envoy_prometheus_bind_addr": "0.0.0.0:9102", "local_connect_timeout_ms": 0}
+
+    _, passed_over = brought({"Kind": "proxy-defaults", "Name": "global", "Config": config})
+
+    assert passed_over == (
+        'proxy-defaults "global": Config: envoy_prometheus_bind_addr: not used; `pointsman bootstrap` has what Envoys '
+        "are told here",
+    )
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [

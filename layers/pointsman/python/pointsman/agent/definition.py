@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
@@ -32,6 +32,13 @@ KINDS: Final = ("http", "tcp", "udp", "grpc", "args", "ttl", "alias_service")
 Status = Literal["passing", "warning", "critical"]
 
 
+def _each_a_list(value: Any) -> Any:
+    """A mapping of lists, in which one value may stand for a list."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: inner if isinstance(inner, list) else [inner] for key, inner in value.items()}
+
+
 class CheckDefinition(Shape):
     """A check, as Consul's agent has it. Times are in nanoseconds, 0 where they are not given."""
 
@@ -48,7 +55,7 @@ class CheckDefinition(Shape):
     deregister_critical_service_after: Annotated[Nanoseconds, Field(ge=0)] = 0
     http: str = ""
     method: str = "GET"
-    header: Annotated[dict[str, list[str]], Block] = {}
+    header: Annotated[dict[str, list[str]], BeforeValidator(_each_a_list), Block] = {}
     body: str = ""
     disable_redirects: bool = False
     tls_server_name: str = ""

@@ -21,6 +21,7 @@ _GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway"
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
 _OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
+_OF_PROXIES: Final = frozenset(("protocol",))
 _NAMED: Final = 10
 
 
@@ -59,7 +60,7 @@ class _Reader:
         elif kind in _SIDECARS_AND_GATEWAYS or isinstance(service, str) or (kind in _GATEWAY_KINDS and service):
             self.service(document, value_of(document, "Datacenter"))
         elif kind is not None:
-            self.found.append(document)
+            self.entry(document, kind)
         elif {bare(str(key)) for key in document} & {"configentries", "services"} or _is_definition(service):
             self.agent_file(document)
         elif _is_definition(document) and value_of(document, "Connect"):
@@ -71,6 +72,19 @@ class _Reader:
             self.found.append({**document, "Datacenter": self.datacenter})
         else:
             self.found.append(document)
+
+    def entry(self, entry: Document, kind: Any) -> None:
+        """Add a config entry."""
+        if kind == "proxy-defaults":
+            self.unused('proxy-defaults "global": Config', value_of(entry, "Config"), _OF_PROXIES)
+        self.found.append(entry)
+
+    def unused(self, place: str, config: Any, used: frozenset[str]) -> None:
+        """Tell what is set in the `Config` of proxies, which Consul hands on to Envoy, and is not used here."""
+        config = single_block(config)
+        others = [str(key) for key, inner in config.items() if inner] if isinstance(config, Mapping) else []
+        if named := _named([key for key in others if bare(key) not in used]):
+            self.passed_over.append(f"{place}: {named}: not used; `pointsman bootstrap` has what Envoys are told here")
 
     # --- Kubernetes ---
 
@@ -98,7 +112,7 @@ class _Reader:
         spec = value_of(document, "spec")
         if spec is not None and not isinstance(spec, Mapping):
             raise InvalidInput.single(thing, "spec", f"must be a mapping, not {shown(spec)}")
-        self.found.append({**(spec or {}), **entry})
+        self.entry({**(spec or {}), **entry}, entry["Kind"])
 
     # --- agents ---
 
@@ -110,9 +124,7 @@ class _Reader:
         for key in ("Service", "Services"):
             for each in _mappings(value_of(document, key), key.lower()):
                 self.definition(each, datacenter)
-        others = [str(key) for key in document if bare(str(key)) not in _ABOUT_SERVICES]
-        if others:
-            named = ", ".join(map(brief, others[:_NAMED])) + (", …" if len(others) > _NAMED else "")
+        if named := _named([str(key) for key in document if bare(str(key)) not in _ABOUT_SERVICES]):
             self.passed_over.append(f"settings of Consul's agent: {named}")
 
     def definition(self, definition: Document, datacenter: Any) -> None:
@@ -140,6 +152,11 @@ class _Reader:
             return
         where = datacenter or self.datacenter
         self.found.append({"Service": service} | ({"Datacenter": where} if where else {}))
+
+
+def _named(keys: list[str]) -> str:
+    """The first of `keys`, for a message."""
+    return ", ".join(map(brief, keys[:_NAMED])) + (", …" if len(keys) > _NAMED else "")
 
 
 def _sidecar(definition: Document, sidecar: Document) -> Document:

@@ -79,6 +79,15 @@ _ENTRY: Final = {
 }
 _ELSEWHERE: Final = {"Partition": _PARTITION, "Peer": _PEER, "SamenessGroup": _SAMENESS}
 
+_PROXY: Final = {
+    "Mode": _MODE,
+    "TransparentProxy": _TRANSPARENT,
+    "MutualTLSMode": _MUTUAL_TLS,
+    "Expose": _EXPOSE,
+    "AccessLogs": _ACCESS_LOGS,
+    "EnvoyExtensions": _EXTENSIONS,
+    "LocalServiceSocketPath": Other("1.10", "the application is reached at an address; give it one"),
+}
 _ESCAPES: Final = {
     "EnvoyListenerJSON": Other("1.3", "listeners are computed; set what there is a field for"),
     "EnvoyClusterJSON": Other("1.3", "clusters are computed; set what there is a field for"),
@@ -152,15 +161,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Locality": _told("1.17", "instances have no locality"),
         "LocallyRegisteredAsSidecar": _told("1.3", "how Consul's agent came to it"),
     },
-    "Proxy": {
-        "Mode": _MODE,
-        "TransparentProxy": _TRANSPARENT,
-        "MutualTLSMode": _MUTUAL_TLS,
-        "Expose": _EXPOSE,
-        "AccessLogs": _ACCESS_LOGS,
-        "EnvoyExtensions": _EXTENSIONS,
-        "LocalServiceSocketPath": Other("1.10", "the application is reached at an address; give it one"),
-    },
+    "Proxy": _PROXY,
     "Upstream": {
         "DestinationPartition": _PARTITION,
         "DestinationPeer": Other("1.13", "clusters are not peered; name a Datacenter instead", nothing=("local",)),
@@ -168,6 +169,44 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "LocalBindSocketMode": Other("1.10", "applications reach an upstream at an address; give LocalBindPort"),
         "CentrallyConfigured": _told("1.10", "how Consul came to it"),
         "IngressHosts": _told("1.8", "of ingress gateways"),
+    },
+    "CheckDefinition": {
+        "Token": _told("0.1", "a token of Consul's"),
+        "OutputMaxSize": _told("1.6", "output is cut to 4,096 characters"),
+        "Namespace": _told("1.7", "that of its service counts"),
+        "Partition": _PARTITION,
+        "Script": Other("0.1", "write what is run as args"),
+        "DockerContainerID": Other("0.5", "checks run on the host; write args that enter the container"),
+        "Shell": Other("0.5", "checks run on the host; write args that enter the container"),
+        "H2PING": Other("1.10", "check with tcp, http or grpc"),
+        "H2PingUseTLS": Other("1.11", "check with tcp, http or grpc", nothing=(True,)),
+        "OSService": Other("1.15", "check with args, tcp or http"),
+        "AliasNode": Other("1.2", "nodes have no health; name a service of this host as alias_service"),
+    },
+    "SidecarProxy": {
+        **_PROXY,
+        "DestinationServiceName": _told("1.3", "it is that of the service"),
+        "DestinationServiceID": _told("1.3", "it is that of the service"),
+    },
+    "SidecarService": {
+        "ID": _told("1.3", "it is that of the service and -sidecar-proxy"),
+        "Name": _told("1.3", "it is that of the service and -sidecar-proxy"),
+        "Kind": _told("1.3", "it is connect-proxy"),
+        "Token": _told("1.3", "a token of Consul's"),
+        "TaggedAddresses": Other("1.3", "write tagged_addresses at the service"),
+        "Weights": Other("1.3", "write weights at the service"),
+        "EnableTagOverride": _told("1.3", "nobody overrides tags"),
+        "Locality": _told("1.17", "instances have no locality"),
+        "Namespace": _told("1.7", "it is that of the service"),
+        "Partition": _PARTITION,
+    },
+    "GatewayProxy": _PROXY,
+    "ServiceDefinition": {
+        "Token": _told("0.1", "a token of Consul's"),
+        "SocketPath": Other("1.10", "Envoys of other hosts cannot reach a socket; give an address and a port"),
+        "Namespace": Other("1.7", "an agent's services are in namespace default", nothing=("default",)),
+        "Partition": _PARTITION,
+        "Locality": _told("1.17", "instances have no locality"),
     },
     "UpstreamSettings": {**_ESCAPES, "MeshGateway": Other("1.6", "write MeshGateway beside Config")},
     "UpstreamConfig": {**_ESCAPES, "Partition": _PARTITION, "Peer": _PEER},
