@@ -29,6 +29,9 @@ PATIENCE_SECONDS = 300.0
 _LOOK_S = 0.5
 """Seconds between two looks at how long an answer takes."""
 
+_CUT = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How a connection ends that the other side does not want any more."""
+
 NO_PAGE = "there is no such page here"
 """The error of an answer 404 that is about the route, and not about what was asked for there."""
 
@@ -173,8 +176,8 @@ class Remote:
                 return f"its certificate is for another name: {named}; ask under a name that is in it"
             return f"its certificate is not vouched for: {named}; name the file with its CAs: --ca"
         alert = isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")
-        # The alert may come too late, after the request: then the connection is only reset.
-        if self._shows and (alert or isinstance(cause, ConnectionResetError | BrokenPipeError)):
+        # The alert may come too late, after the request: then the connection is only cut.
+        if self._shows and (alert or isinstance(cause, _CUT)):
             return f"{error}; does its --client-ca accept the certificate of --cert?"
         if isinstance(cause, ssl.SSLError) and not alert:
             return f"{error}; does an http server listen there?"
