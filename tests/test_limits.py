@@ -136,6 +136,9 @@ REACHED_BY = {
         "test_of_all_gateways_so_many_are_probed_and_checks_of_the_host_say_nothing_of_them": [
             "agent/paths.py MOST_PROBED",
         ],
+        "test_it_is_asked_less_often_while_the_answer_is_the_same": [
+            "agent/paths.py LONGEST_PAUSE_S",
+        ],
         "test_a_control_plane_shows_so_many_gateways": [
             "pipeline/gateways.py MOST_SHOWN",
         ],

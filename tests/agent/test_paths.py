@@ -160,6 +160,32 @@ def test_which_gateways_there_are_is_asked_and_what_was_answered_last_counts() -
     assert len(said) == 2
 
 
+def test_it_is_asked_less_often_while_the_answer_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    class Place:
+        url = "http://127.0.0.1:1"
+
+        async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+            new = [{"datacenter": "dc2", "address": "203.0.113.2", "port": 443}] if len(pauses) >= 10 else []
+            return 200, {"gateways": new}
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            raise asyncio.CancelledError
+
+    async def run() -> None:
+        monkeypatch.setattr(paths.asyncio, "sleep", sleep)
+        with pytest.raises(asyncio.CancelledError):
+            await KnownGateways("dc1", [], [Place()], print).run()
+
+    asyncio.run(run())
+    longest = paths.LONGEST_PAUSE_S
+    assert longest / 2 <= min(pauses[8], pauses[-1]) <= max(pauses) <= longest
+    assert pauses[10] <= paths.FIRST_PAUSE_S
+
+
 @pytest.mark.parametrize("text", ["", "dc2", "dc2=gateway:443", "dc2=10.0.0.1", "dc2=10.0.0.1:0", "DC=10.0.0.1:1"])
 def test_what_is_no_gateway_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is not DC=IP:PORT"):

@@ -106,7 +106,7 @@ def definitions(site: Site) -> dict[str, Any]:
         "kind": "mesh-gateway",
         "address": site.ip,
         "port": site.gateway,
-        "tagged_addresses": {"wan": {"address": site.ip, "port": site.gateway}},
+        "tagged_addresses": {"wan": {"address": site.ip, "port": site.wan or site.gateway}},
         "check": check("gateway", site.gateway),
     }
     return {"services": [s2, gateway]}

@@ -62,10 +62,12 @@ class Mesh:
         bucket: Bucket | None = None,
         lease_s: int = 0,
         probed: bool = False,
+        apart: bool = False,
     ) -> None:
         """The store is a file in `directory`, or in a bucket. With `lease_s`, an agent in each datacenter tells of it,
         with a lease of so many seconds; otherwise `report` does. If they are `probed`, all mesh gateways are reached by
-        paths that can be cut, which an agent in the first datacenter probes every second."""
+        paths that can be cut, which an agent in the first datacenter probes every second. If they are `apart`, each
+        datacenter has a control plane and a store of its own, and each agent tells all of them."""
         self.mode = mode
         self.sni = Sni(mode, HOME, list(DATACENTERS), TRUST_DOMAIN)
         self.pointsman = Pointsman(directory, TRUST_DOMAIN, way, bucket)
@@ -73,7 +75,8 @@ class Mesh:
         self._way = way
         self._protocol = protocol
         self._lease_s = lease_s
-        self._probed = probed
+        self._probed, self._apart = probed, apart
+        self.planes: dict[str, Pointsman] = {}
         self.paths: dict[str, Path] = {}
         self._agents: dict[str, Child] = {}
         self._asking = patient_client if patient else Client
@@ -141,6 +144,10 @@ class Mesh:
         self._agents[datacenter].start()
         return began
 
+    def agent(self, datacenter: str) -> Child:
+        """The agent of `datacenter`."""
+        return self._agents[datacenter]
+
     def report(self, datacenter: str, status: str) -> float:
         """Send the health of s2 in `datacenter`: the `time.perf_counter` just before the first byte."""
         return self.pointsman.send(s2_health(self._sites[datacenter], status, self._next_index(datacenter)))
@@ -155,7 +162,8 @@ class Mesh:
         """Write one more config entry."""
         file = self._directory / "config" / f"{document['Kind']}.json"
         file.write_text(json.dumps(document))
-        self.pointsman.apply([file])
+        for plane in self._all_planes:
+            plane.apply([file])
 
     def trouble(self) -> dict[str, dict[str, int]]:
         """What every Envoy has counted that was not as it should be, for a person to read."""
@@ -181,8 +189,14 @@ class Mesh:
         home = self._sites[HOME]
         self._caller = Caller(home, *(ports.take(home.ip) for _ in range(3)))
 
-        self.pointsman.apply(self._documents())
-        held.enter_context(self.pointsman)
+        self.planes = dict.fromkeys(DATACENTERS, self.pointsman)
+        if self._apart:
+            self.planes = {datacenter: self._plane(site, ports) for datacenter, site in self._sites.items()}
+            self.pointsman = self.planes[HOME]
+        documents = list(self._documents())
+        for plane in self._all_planes:
+            plane.apply(documents)
+            held.enter_context(plane)
         for site in self._sites.values():
             if not self._lease_s:
                 self.pointsman.send(gateway_health(site, self._next_index(site.datacenter)))
@@ -203,7 +217,7 @@ class Mesh:
             for agent in self._agents.values():
                 held.enter_context(agent)
             wait_until(self._all_told, "the agents to tell of everything", children=list(self._agents.values()))
-        if self._probed:
+        if self._probed and not self._lease_s:
             held.enter_context(self._observer())
         self.client = held.enter_context(self._asking(home.ip, self._caller.upstream, 0.002))
         self.client.wait_for_answer(HOME, after=0.0)
@@ -230,7 +244,7 @@ class Mesh:
             services = ["s1", "s2"] if datacenter == HOME else ["s2"]
             for folder in [*(f"sidecar/{NAMESPACE}/{service}" for service in services), f"gateway/{site.gateway_id}"]:
                 for file in ("cds.pb", "lds.pb"):
-                    yield self.pointsman.files / datacenter / folder / file
+                    yield self.planes[datacenter].files / datacenter / folder / file
 
     def _envoys(self) -> dict[str, Envoy]:
         """Every Envoy by its name, on the bootstrap that `pointsman bootstrap` prints."""
@@ -249,11 +263,12 @@ class Mesh:
         secrets = ("--certificate", identity.certificate, "--private-key", identity.private_key, "--ca", identity.ca)
         log = ("--access-log", self._log(Point("sidecar", site.datacenter))) if service == "s2" else ()
         admin_at = ("--admin", f"{site.ip}:{admin}")
-        return self.pointsman.bootstrap(service, site.datacenter, *secrets, *admin_at, *log)
+        return self.planes[site.datacenter].bootstrap(service, site.datacenter, *secrets, *admin_at, *log)
 
     def _gateway_bootstrap(self, site: Site) -> dict[str, Any]:
         admin = f"{site.ip}:{site.gateway_admin}"
-        return self.pointsman.bootstrap(site.gateway_id, site.datacenter, "--gateway", "--admin", admin)
+        plane = self.planes[site.datacenter]
+        return plane.bootstrap(site.gateway_id, site.datacenter, "--gateway", "--admin", admin)
 
     def _app(self, site: Site) -> Child:
         command = [sys.executable, "-m", "tests.fleet.app", "--name", site.datacenter]
@@ -265,7 +280,10 @@ class Mesh:
         services.write_text(json.dumps(definitions(site), indent=2))
         who = ["--dc", site.datacenter, "--node", f"node-{site.datacenter}", "--address", site.ip]
         # What the mesh is made of is applied already.
-        told = ["--to", self.pointsman.url, "--lease", f"{self._lease_s}s", "--no-register"]
+        told = [word for plane in self._all_planes for word in ("--to", plane.url)]
+        told += ["--lease", f"{self._lease_s}s", "--no-register"]
+        if self._probed:
+            told += ["--probe-gateways", "--probe-interval", "1s"]
         return Child(f"agent-{site.datacenter}", [POINTSMAN, "agent", *who, *told, str(services)], self._directory)
 
     def _observer(self) -> Child:
@@ -276,8 +294,19 @@ class Mesh:
         return Child("observer", [POINTSMAN, "agent", *who, *probes], self._directory)
 
     def _all_told(self) -> bool:
-        found = json.loads(self.pointsman.page("/v1/status"))["resolvers"]
-        return all(target["healthy"] for each in found for target in each["targets"])
+        pages = [json.loads(plane.page("/v1/status"))["resolvers"] for plane in self._all_planes]
+        return all(target["healthy"] for found in pages for each in found for target in each["targets"])
+
+    @property
+    def _all_planes(self) -> list[Pointsman]:
+        """The control planes, each once, that of the first datacenter first."""
+        return list(dict.fromkeys(self.planes.values()))
+
+    def _plane(self, site: Site, ports: Ports) -> Pointsman:
+        listen = f"{self._sites[HOME].ip}:{ports.take(self._sites[HOME].ip)}"
+        directory = self._directory / site.datacenter
+        directory.mkdir()
+        return Pointsman(directory, TRUST_DOMAIN, self._way, name=f"up-{site.datacenter}", listen=listen)
 
     def _wait_for_app(self, datacenter: str) -> None:
         wait_listening(self._apps[datacenter], self._sites[datacenter].ip, self._sites[datacenter].app)

@@ -19,8 +19,9 @@ RISE: Final = 2
 """Probes in a row that reach it before it counts as reached again."""
 MOST_PROBED: Final = 64
 """Gateways that a host probes."""
-ASK_AGAIN_S: Final = 60.0
-"""Seconds between two questions which gateways there are."""
+FIRST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Seconds between two questions which gateways there are: more and more as long as the answer is the same."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -123,9 +124,12 @@ class KnownGateways:
 
     async def run(self) -> None:
         """Ask again and again, until it is cancelled."""
+        pause = FIRST_PAUSE_S
         while True:
+            before = self.now
             await self.ask()
-            await asyncio.sleep(ASK_AGAIN_S * random.uniform(0.8, 1.2))
+            pause = min(2 * pause, LONGEST_PAUSE_S) if self.now == before else FIRST_PAUSE_S
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
 
 def _read(told: Any) -> frozenset[Gateway]:
