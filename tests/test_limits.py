@@ -90,6 +90,13 @@ REACHED_BY = {
             "cli/generations.py MOST_CLUSTERS",
         ],
     },
+    "tests/overview/test_history.py": {
+        "test_so_much_is_told_and_so_many_versions_are_read": [
+            "overview/history.py MOST_HAPPENINGS",
+            "overview/past.py MOST_VERSIONS",
+            "overview/past.py SLACK_SECONDS",
+        ],
+    },
     "tests/overview/test_now.py": {
         "test_every_switch_names_its_cause": [
             "model/cause.py LONGEST_CAUSE",

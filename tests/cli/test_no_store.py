@@ -33,6 +33,7 @@ REFUSE: dict[str, list[str]] = {
     "explain": ["explain", "s2", "--dc", "dc1"],
     "freeze": ["freeze", "--for", "1h", "--reason", "works"],
     "get": ["get", "service-resolver", "s2"],
+    "history": ["history"],
     "instances": ["instances", "s2"],
     "list": ["list"],
     "orders": ["orders"],
@@ -46,6 +47,7 @@ REFUSE: dict[str, list[str]] = {
     "token list": ["token", "list"],
     "token make": ["token", "make", "host-7", "--role", "report"],
     "token revoke": ["token", "revoke", "host-7"],
+    "whatif": ["whatif", "--down", "dc1"],
 }
 MAKE = {"apply", "up"}
 

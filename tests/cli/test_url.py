@@ -74,6 +74,10 @@ TYPED: list[list[str]] = [
     ["diff", "1", "3"],
     ["diff", "--json"],
     ["diff", "99"],
+    ["history", "s2", "--since", "1h"],
+    ["history", "--at", "2020-01-01T00:00:00Z"],
+    ["history", "nosuch"],
+    ["history", "--since", "soon"],
     ["list"],
 ]
 

@@ -18,6 +18,7 @@ VERSION: Final = "1"
 
 _QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "after": ("The later generation; the current one without.", GENERATION),
+    "at": ("A moment: 12:03 (UTC), or RFC 3339 with an offset.", TEXT),
     "before": ("The earlier generation; the one before `after` without.", GENERATION),
     "by": ("Who does it, to be noted. It counts on loopback alone: elsewhere who sends the request is noted.", TEXT),
     "dc": ("A datacenter.", NAME),
@@ -35,7 +36,8 @@ _QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "owner": ("Whose the documents are: only what is new or has this owner is changed.", NAME),
     "prune": ("1: what the owner has besides goes; without an owner, what belongs to nobody.", SWITCH),
     "registered": ("The name under which the sidecars are registered.", TEXT),
-    "service": ("The service that was watched.", NAME),
+    "service": ("A service; for a watch, the one that was watched.", NAME),
+    "since": ("How long ago a span begins: a duration, such as 1h.", TEXT),
     "source": ("As which source the watch tells.", TEXT),
     "type": ("What was watched.", {"type": "string", "enum": ["service", "checks"]}),
 }

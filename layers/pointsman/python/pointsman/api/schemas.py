@@ -324,6 +324,56 @@ SCHEMAS: Final[dict[str, Schema]] = {
             )
         ),
     ),
+    "History": {
+        "anyOf": [
+            thing(
+                "What happened, the oldest first.",
+                schema=WHOLE,
+                since=MOMENT,
+                until=MOMENT,
+                happenings=many(
+                    thing(
+                        "Something that happened: a switch, or what a cause can be.",
+                        at=MOMENT,
+                        kind={"type": "string", "enum": ["switch", *(each.value for each in CauseKind if each)]},
+                        text=TEXT,
+                        cause=_CAUSE,
+                        service=TEXT,
+                        namespace=TEXT,
+                        datacenter=TEXT,
+                        cluster=TEXT,
+                        version=WHOLE,
+                        before=TEXT,
+                        after=TEXT,
+                        why=TEXT,
+                    )
+                ),
+                more=TRUTH,
+            ),
+            thing(
+                "Who served at a moment.",
+                schema=WHOLE,
+                at=MOMENT,
+                served=many(
+                    thing(
+                        "A service, as the sidecars of a datacenter saw it.",
+                        service=TEXT,
+                        namespace=TEXT,
+                        datacenter=TEXT,
+                        cluster=TEXT,
+                        version=WHOLE,
+                        active=TEXT,
+                        since=MOMENT,
+                        published=MOMENT,
+                        why=TEXT,
+                        switch=_CAUSE,
+                        targets=many(thing("A target.", id=TEXT, healthy=WHOLE, total=WHOLE)),
+                    )
+                ),
+                unknown={**many(TEXT), "description": "Clusters of which nothing is kept from then."},
+            ),
+        ]
+    },
     "Instances": thing(
         "The instances of a service.",
         schema=WHOLE,

@@ -25,6 +25,7 @@ _COMMANDS = {
     "explain": ("explain", "explain"),
     "freeze": ("orders", "freeze"),
     "get": ("config", "get"),
+    "history": ("history", "history"),
     "instances": ("instances", "instances"),
     "list": ("config", "list_"),
     "openapi": ("openapi", "openapi"),

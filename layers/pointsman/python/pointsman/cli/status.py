@@ -188,7 +188,7 @@ def _show_resolver(each: ResolverNow) -> None:
         _echo(f"  {mark} {target.id}  {target.healthy}/{target.total} healthy{_way(target)}", color)
     _echo(f"    {each.why}", None if each.served else "red")
     if each.switch.text:
-        click.echo(f"    since {each.since} because of: {each.switch.text}")
+        click.echo(f"    because of: {each.switch.text}")
     if each.trouble and each.trouble != each.why:
         _echo(f"    {each.trouble}", "red")
     if each.avoided:

@@ -151,6 +151,17 @@ def read_log(engine: Engine, most: int = 20) -> Log:
     return Log(tuple(found))
 
 
+def read_generations(engine: Engine, since: str) -> list[Generation]:
+    """The generations written since a moment (RFC 3339, UTC), the newest first, without what they changed: at most
+    MOST_GENERATIONS. Raises StoreError."""
+    found: list[Generation] = []
+    for root, _ in _roots(engine):
+        if root.at < since or len(found) == MOST_GENERATIONS:
+            break
+        found.append(Generation(root.generation, root.at, root.note.by, root.note.message, None, ()))
+    return found
+
+
 def _roots(engine: Engine) -> Iterator[tuple[Root, Root | None]]:
     """The kept roots, the newest first, each with the one before; None where that is not kept."""
     head = engine.refresh()
