@@ -71,7 +71,7 @@ _STORED: Final = {
 _ENTRY: Final = {
     **_STORED,
     "EnterpriseMeta": Other("1.7", "write Namespace beside Name", nothing=_DEFAULT_TENANCY),
-    "Hash": _told("1.20", "a checksum of Consul's"),
+    "Hash": _told("1.17.1", "a checksum of Consul's"),
     "Status": _told("1.15", "what a controller of Consul's says of it"),
     "Partition": _PARTITION,
     "Peer": _PEER,
@@ -97,7 +97,7 @@ _ESCAPES: Final = {
 OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     "ProxyDefaults": {
         **_ENTRY,
-        "Protocol": Other("1.20", "write it as Config.protocol"),
+        "Protocol": Other("1.17.1", "write it as Config.protocol"),
         "Mode": _MODE,
         "TransparentProxy": _TRANSPARENT,
         "MutualTLSMode": _MUTUAL_TLS,
@@ -116,8 +116,10 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "ExternalSNI": Other("1.6", "traffic leaves the mesh through no terminating gateway"),
         "Destination": Other("1.13", "traffic leaves the mesh through no terminating gateway"),
         "MaxInboundConnections": Other("1.13", f"{_PUBLIC}, which limits no connections; limit those of its callers"),
-        "LocalConnectTimeoutMs": Other("1.14", f"{_PUBLIC}, which waits 5 s for the application"),
-        "LocalRequestTimeoutMs": Other("1.14", f"{_PUBLIC}, which passes connections on; set RequestTimeout on routes"),
+        "LocalConnectTimeoutMs": Other("1.13.2", f"{_PUBLIC}, which waits 5 s for the application"),
+        "LocalRequestTimeoutMs": Other(
+            "1.13.2", f"{_PUBLIC}, which passes connections on; set RequestTimeout on routes"
+        ),
         "BalanceInboundConnections": Other("1.14", f"{_PUBLIC}, which leaves this to the kernel"),
         "RateLimits": Other("1.17", f"{_PUBLIC}, which limits no rates"),
         "EnvoyExtensions": _EXTENSIONS,
@@ -245,8 +247,12 @@ SINCE: Final[Mapping[str, Mapping[str, str]]] = {
     "ProxyDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
     "ServiceDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4", "UpstreamConfig": "1.10"},
     "UpstreamSettings": {"Limits": "1.4", "PassiveHealthCheck": "1.6"},
-    "PassiveHealthCheck": {"EnforcingConsecutive5xx": "1.13", "MaxEjectionPercent": "1.15", "BaseEjectionTime": "1.15"},
-    "ServiceResolver": {"LoadBalancer": "1.9", "RequestTimeout": "1.16", "Meta": "1.8.4"},
+    "PassiveHealthCheck": {
+        "EnforcingConsecutive5xx": "1.13.2",
+        "MaxEjectionPercent": "1.15",
+        "BaseEjectionTime": "1.15",
+    },
+    "ServiceResolver": {"LoadBalancer": "1.9", "RequestTimeout": "1.13.7", "Meta": "1.8.4"},
     "ServiceSplitter": {"Meta": "1.8.4"},
     "Split": {"RequestHeaders": "1.11", "ResponseHeaders": "1.11"},
     "ServiceRouter": {"Meta": "1.8.4"},
