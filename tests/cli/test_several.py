@@ -89,6 +89,11 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
     ]
 
     assert typed("apply", "--url", c, "--owner", "team-b", taken)[0] == 0
+    code, out, err = typed("apply", *to_all, "--plan", document("plan.json", resolver("s2", ConnectTimeout="1s")))
+    assert (code, [out.count(f"{url}:\nif 1 document of generation") for url in urls]) == (4, [1, 1, 1])
+    # Nobody asks: what would go at each is shown, and nothing is written.
+    code, out, err = typed("apply", *to_all, "--prune", "--owner", "team-b", mesh)
+    assert (code, out.count('- service-resolver "s3"'), "give --yes" in err) == (1, 3, True)
     code, out, err = typed("doctor", *to_all)
     assert (code, out.splitlines()[-1]) == (0, "nothing is wrong, and they agree")
 

@@ -1,6 +1,7 @@
 """Before something is changed: what `apply --plan`, `whatif` and `apply --prune` show, and with which exit code."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,29 @@ def file(path: Path, *things: Any) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which dc1 uses s2, which runs in dc1 and dc2, and s3, which runs in dc1."""
+    directory = tmp_path_factory.mktemp("mesh")
+    store = directory / "store.db"
+    assert run(["apply", "--store", str(store), file(directory / "mesh.json", *MESH)]) == 0
+    said = (("s2", "dc1"), ("s2", "dc2"), ("s3", "dc1"), (None, "dc1"), (None, "dc2"))
+    for index, (service, dc) in enumerate(said, 1):
+        what = {"Service": service} if service else {"Kind": "mesh-gateway"}
+        running = [instance(service)] if service else [gateway_instance()]
+        detail = {"Source": "test", "Index": index, "Datacenter": dc, "Instances": running, **what}
+        event = {"detail-type": "Service Health Changed", "detail": detail}
+        assert run(["emit", "--store", str(store), file(directory / "event.json", event)]) == 0
+    assert run(["backup", "--store", str(store), str(directory / "copy.db")]) == 0
+    return directory
+
+
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Runs a command on a store in which dc1 uses s2, which runs in dc1 and dc2, and s3, which runs in dc1: exit code,
-    stdout and stderr."""
-    store = str(tmp_path / "store.db")
-    monkeypatch.setenv("POINTSMAN_STORE", store)
+def typed(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Runs a command on a copy of `mesh`: exit code, stdout and stderr."""
+    shutil.copy(mesh / "copy.db", tmp_path / "store.db")
+    shutil.copy(mesh / "mesh.json", tmp_path)
+    monkeypatch.setenv("POINTSMAN_STORE", str(tmp_path / "store.db"))
 
     def type_(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -44,14 +62,6 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         said = capsys.readouterr()
         return code, said.out, said.err
 
-    assert type_("apply", file(tmp_path / "mesh.json", *MESH))[0] == 0
-    said = (("s2", "dc1"), ("s2", "dc2"), ("s3", "dc1"), (None, "dc1"), (None, "dc2"))
-    for index, (service, dc) in enumerate(said, 1):
-        what = {"Service": service} if service else {"Kind": "mesh-gateway"}
-        running = [instance(service)] if service else [gateway_instance()]
-        detail = {"Source": "test", "Index": index, "Datacenter": dc, "Instances": running, **what}
-        event = {"detail-type": "Service Health Changed", "detail": detail}
-        assert type_("emit", "--store", store, file(tmp_path / "event.json", event))[0] == 0
     return type_
 
 

@@ -111,7 +111,8 @@ def group() -> None:
       pointsman doctor --store pointsman.db
 
     POINTSMAN_STORE can name the store for all commands, or POINTSMAN_URL a running `pointsman up` to ask. Exit codes: 0
-    done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `drain` have more.
+    done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `whatif` and
+    `drain` have more.
 
     \b
     Enable completion of commands and options (bash_source, zsh_source, fish_source):
