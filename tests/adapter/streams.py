@@ -42,8 +42,9 @@ class Adapter:
         hold: float = 10.0,
         tls: TlsFiles | None = None,
         sds: Sds | None = None,
+        datacenters: frozenset[str] = frozenset(),
     ) -> None:
-        self.follower = Follower(store)
+        self.follower = Follower(store, datacenters=datacenters)
         self.metrics = Metrics(
             lambda: self.follower.staleness, lambda: self.follower.unreachable, self.follower.all_problems
         )

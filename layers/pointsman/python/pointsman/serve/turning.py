@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-STANDSTILL_SECONDS = 60.0
+STANDSTILL_SECONDS = 180.0
 """Seconds without any progress after which a loop counts as standing still: longer than a store that is away can hold
-up one step."""
+up one step, and than a follower needs to read everything of a large store from a slow bucket."""
 
 
 class Turning:
