@@ -12,7 +12,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.note import LONGEST_MESSAGE, Note
 from pointsman.overview.generations import MOST_GENERATIONS, MOST_NAMED, read_difference, read_log
 
-from tests.pipeline.meshes import gateway, resolver, sidecar
+from tests.pipeline.meshes import event, gateway, instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.place import Place
 
 
@@ -86,3 +86,18 @@ def test_a_note_is_no_part_of_the_config() -> None:
     assert read_difference(place.engine, 1, 1).changes == ()
     with pytest.raises(InvalidInput, match="is not in the history"):
         read_difference(place.engine, 1, 3)
+
+
+def test_a_difference_says_where_it_sends_traffic() -> None:
+    place = Place()
+    mesh = [proxy_defaults(mode="remote"), sidecar("shop", "web"), gateway("dc1")]
+    place.configure(*mesh, resolver("web", Failover={"*": {"Datacenters": ["dc2", "dc3"]}}))
+    place.configure(resolver("web", Failover={"*": {"Datacenters": ["dc3", "dc2"]}}))
+    assert read_difference(place.engine, 1, 2).moves == ()
+    for dc in ("dc2", "dc3"):
+        place.ingest(event("web", 1, [instance("web")], dc=dc))
+    (move,) = read_difference(place.engine, 1, 2).moves
+    assert (move.before, move.after) == ("web.default.dc2", "web.default.dc3")
+    assert (move.weight_before, move.weight_after) == (1, 1)
+    (back,) = read_difference(place.engine, 2, 1).moves
+    assert (back.before, back.after) == (move.after, move.before)

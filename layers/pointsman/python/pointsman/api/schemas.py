@@ -477,6 +477,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         after=WHOLE,
         changes=many(_CHANGED),
         clusters=thing("Clusters that differ.", new=many(TEXT), changed=many(TEXT), gone=many(TEXT)),
+        moves={**many(named("Effect")), "description": "Where it sends traffic, with all else as it is now."},
     ),
 }
 """By name."""

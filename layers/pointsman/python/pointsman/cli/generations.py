@@ -101,6 +101,18 @@ def _show_difference(found: Difference) -> None:
     for each in found.changes:
         for line in change_lines(each.json(), each.thing):
             click.echo(f"  {line}")
+    if found.moves:
+        click.echo(f"\n{counted(len(found.moves), 'cluster')} served by another target, with all else as it is now")
+    for move in found.moves[:MOST_CLUSTERS]:
+        weights = f"healthy weight {move.weight_before} -> {move.weight_after}"
+        click.echo(f"  {move.cluster} as {move.datacenter} sees it: {move.before} -> {move.after}, {weights}")
+        if move.nowhere:
+            click.echo(
+                click.style(f"    nowhere to go: {move.nowhere}", fg="red"),
+                color=None if sys.stdout.isatty() else False,
+            )
+    if len(found.moves) > MOST_CLUSTERS:
+        click.echo(f"  and {len(found.moves) - MOST_CLUSTERS} more; --json shows all")
     clusters = found.clusters
     for what, names in (("new", clusters.new), ("changed", clusters.changed), ("gone", clusters.gone)):
         if not names:

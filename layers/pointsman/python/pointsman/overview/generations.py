@@ -1,14 +1,19 @@
 """Generations of the config: who wrote which, when and what for, and what differs between two of them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from pointsman.chain.plan import SidecarPlan
+from pointsman.failover.evaluation import Effect, read_effect
 from pointsman.model.stored import Body
 from pointsman.pipeline.config import NO_ROOT, Config, Root, load_root
 from pointsman.pipeline.configure import earlier
 from pointsman.pipeline.difference import Change, changes_in, pairs_between
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.evaluating import Supposed, effects
+from pointsman.pipeline.orders import read_orders_object
+from pointsman.store import keys
 from pointsman.store.protocol import StoreError
 
 SCHEMA: Final = 1
@@ -73,12 +78,14 @@ class Clusters:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs between two generations of the config."""
+    """What differs between two generations of the config, and where that sends traffic: `moves` are the sidecars'
+    clusters that one target serves with the one and another with the other, if all else is as it is now."""
 
     before: int
     after: int
     changes: tuple[Change, ...]
     clusters: Clusters
+    moves: tuple[Effect, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -88,6 +95,7 @@ class Difference:
             "after": self.after,
             "changes": [each.json() for each in self.changes],
             "clusters": asdict(self.clusters),
+            "moves": [each.json() for each in self.moves],
         }
 
     @classmethod
@@ -95,7 +103,7 @@ class Difference:
         """The inverse of `json`."""
         changes = tuple(Change(each["thing"], each["before"], each["after"]) for each in body["changes"])
         clusters = Clusters(**{what: tuple(names) for what, names in body["clusters"].items()})
-        return cls(body["before"], body["after"], changes, clusters)
+        return cls(body["before"], body["after"], changes, clusters, tuple(map(read_effect, body["moves"])))
 
 
 def changes_between(before: Config, after: Config) -> tuple[Change, ...]:
@@ -128,7 +136,17 @@ def read_difference(engine: Engine, before: int | None, after: int | None) -> Di
     """
     head = engine.refresh()
     new = _config(engine, head.generation if after is None else after)
-    return difference(_config(engine, max(new.root.generation - 1, 0) if before is None else before), new)
+    old = _config(engine, max(new.root.generation - 1, 0) if before is None else before)
+    found = difference(old, new)
+    orders = read_orders_object(engine.store.get(keys.ORDERS)).orders
+    pairs = {key: (_plan(old, key), _plan(new, key)) for key in engine.scope.keys(found.clusters.changed)}
+    moves = effects(engine, {key: pair for key, pair in pairs.items() if all(pair)}, Supposed(orders, orders))
+    return replace(found, moves=tuple(each for each in moves if each.moves))
+
+
+def _plan(config: Config, key: str) -> SidecarPlan | None:
+    plan = config.plans[key].plan
+    return plan if isinstance(plan, SidecarPlan) else None
 
 
 def _config(engine: Engine, generation: int) -> Config:
