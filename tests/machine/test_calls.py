@@ -1,7 +1,7 @@
 """What takes a while over HTTP: so much at a time, and no more waits for it than a bound."""
 
 import asyncio
-from threading import Event, Lock
+from threading import Event, Lock, Semaphore
 
 from pointsman.api.request import Answer
 from pointsman.machine.calls import MOST_AT_ONCE, MOST_CALLS, Calls
@@ -36,3 +36,22 @@ def test_so_many_requests_are_answered_at_a_time_and_so_many_wait() -> None:
 
     assert asyncio.run(ask(Calls())) == [503] * 3 + [200] * MOST_CALLS
     assert most == MOST_AT_ONCE
+
+
+def test_when_a_process_ends_what_is_under_way_is_brought_to_its_end_and_what_waits_is_given_up() -> None:
+    go, begun, calls = Event(), Semaphore(0), Calls()
+
+    def slow() -> Answer:
+        begun.release()
+        assert go.wait(60)
+        return Answer(200, {})
+
+    async def ask() -> list[object]:
+        tasks = [asyncio.create_task(calls.run(slow)) for _ in range(MOST_AT_ONCE + 2)]
+        await asyncio.to_thread(lambda: [begun.acquire(timeout=60) for _ in range(MOST_AT_ONCE)])
+        calls.close()
+        go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    ends = [getattr(each, "status", None) or type(each).__name__ for each in asyncio.run(ask())]
+    assert ends == [200] * MOST_AT_ONCE + ["CancelledError"] * 2

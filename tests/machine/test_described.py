@@ -127,6 +127,8 @@ def test_every_route_answers_as_it_is_described(url: str) -> None:
     ask("DELETE", "/v1/config/service-resolver/web")
     ask("GET", "/v1/generations?most=2")
     ask("GET", "/v1/diff?before=1")
+    ask("GET", "/v1/history")
+    ask("GET", "/v1/history?service=web&dc=dc1")
     ask("POST", f"/v1/rollback/{written['generation']}?by=ann")
     assert ask("GET", "/v1/whatif?down=dc2/web&orders=drain%20dc2")["generation"]
     assert ask("POST", "/v1/whatif?prune=1", {"down": ["dc1/web"], "documents": [resolver("web")]})["documents"]

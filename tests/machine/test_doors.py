@@ -209,6 +209,8 @@ PAGES = (
     ("intake", "GET", "/healthz"),
     ("intake", "POST", "/v1/events"),
     ("intake", "POST", "/v1/consul/watch"),
+    ("intake", "PUT", "/v1/config"),
+    ("intake", "POST", "/v1/orders"),
     ("http", "GET", "/config_dump"),
     ("http", "GET", "/rejections"),
 )

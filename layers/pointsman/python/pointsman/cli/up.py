@@ -27,8 +27,8 @@ from pointsman.cli.options import (
     default="127.0.0.1:8420",
     show_default=True,
     metavar="IP:PORT|unix:PATH[?mode=0660]",
-    help="Where to accept health events over HTTP; port 0 picks a free one. A unix socket accepts the users"
-    " that its mode allows; an address accepts every process on this machine.",
+    help="Where to answer the HTTP API (health events, config, orders); port 0 picks a free one. A unix socket accepts"
+    " the users that its mode allows; an address accepts every process on this machine.",
 )
 @host_option
 @click.option("--files", default="", metavar="DIR", help="Keep every registered proxy's xDS files under DIR.")
@@ -71,7 +71,7 @@ from pointsman.cli.options import (
     "--remote",
     default="",
     metavar="IP:PORT",
-    help="Also accept health events from other machines, over TLS, with tokens (`pointsman token make`).",
+    help="Also answer it to other machines, over TLS, with tokens and their roles (`pointsman token make`).",
 )
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate chain (PEM), with --remote.")
 @click.option("--tls-key", default="", metavar="FILE", help="Its private key (PEM).")

@@ -31,6 +31,10 @@ class Calls:
         done = asyncio.get_running_loop().run_in_executor(self._threads, self._freed, answer)
         return await asyncio.shield(done)
 
+    def close(self) -> None:
+        """Give up what waits for a thread; what is under way is brought to its end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def _freed(self, answer: Callable[[], Answer]) -> Answer:
         try:
             return answer()

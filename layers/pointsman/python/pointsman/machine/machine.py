@@ -232,6 +232,7 @@ class Machine:
         stop = stop_on_signals()
         with ExitStack() as serving:
             where = adapter.start(serving)
+            serving.callback(calls.close)
             server = HttpServer(
                 Intake(api, passes, calls, report, others=adapter.ops()),
                 self._settings.listen,
