@@ -65,6 +65,8 @@ class Shape(BaseModel):
             field = (known.get(key) or known.get(bare(key))) if isinstance(key, str) else None
             if field is None:
                 out[key] = Misspelled(cls)
+            elif field.kind is type(inner) and field.name not in out:
+                out[field.name] = inner  # by far the most
             elif inner is None:
                 continue
             elif field.other:
@@ -82,13 +84,13 @@ class _Field:
     """A field of a shape, by the name that is written, and the kind of value that it holds."""
 
     name: str
-    kind: type = str
+    kind: type | None = None
     of_shapes: bool = False  # a list of them
     other: Other | None = None
 
     def is_unset_by(self, value: Any) -> bool:
         """Whether `value` is empty, and of another kind than the field's: it says nothing."""
-        return value in ("", [], {}) and not isinstance(value, self.kind)
+        return not value and value in ("", [], {}) and not (self.kind and isinstance(value, self.kind))
 
     def converted(self, value: Any) -> Any:
         """`value` as the kind of the field: one value as a list, a number as text."""
