@@ -109,7 +109,7 @@ somebody would have nowhere to go""".splitlines()
     )
     assert typed("whatif", "--down", "dc2")[:2] == (0, "if dc2 is down:\n\nnothing would change\n")
     assert "2 clusters of callers that are down themselves" in typed("whatif", "--down", "dc1")[1]
-    assert typed("whatif")[0] == 2
+    assert typed("whatif")[0] == typed("whatif", "--down", "dc1", "--prune")[0] == 2
     assert typed("whatif", "--order", "drink dc1")[0] == 1
     assert json.loads(typed("whatif", "--down", "dc1/s3", "--json")[1])["result"] == "nowhere"
 
@@ -171,7 +171,8 @@ def test_what_a_prune_removes_is_shown_and_asked_about_first(
     file(whole / "below" / "b.json", sidecar("s4", "s2"))
     assert typed("apply", "--prune", "--owner", "team", str(whole / "below"))[0] == 0
     assert typed("apply", "--prune", "--yes", str(whole / "a.json"))[1] == "generation 3: nothing to change\n"
-    assert typed("apply", "--prune", "-")[0] == 2
+    for wrong in ("--prune -", "--json x", "--plan --dry-run x", "--plan --generation 1 x"):
+        assert typed("apply", *wrong.split())[0] == 2
 
 
 def _goes() -> tuple[str]:

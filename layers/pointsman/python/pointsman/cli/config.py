@@ -95,6 +95,10 @@ def apply(
       cat entries.yaml | pointsman apply --store s3://my-mesh -
       pointsman apply --url https://10.1.0.5:8443 --url https://10.2.0.5:8443 --token-file token --ca ca.pem *.hcl
     """
+    if plan and (dry_run or generation is not None):
+        raise click.UsageError("--plan changes nothing: leave --dry-run and --generation out")
+    if as_json and not plan:
+        raise click.UsageError("--json is for --plan")
     note = _note(message)
     if prune and "-" in files and not (yes or plan or dry_run):
         raise click.UsageError("--prune asks on standard input, from which - reads documents: give --yes")

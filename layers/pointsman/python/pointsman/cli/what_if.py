@@ -77,6 +77,8 @@ def whatif(
     """
     if not down and not orders and not files:
         raise click.UsageError("suppose something: --down, --order or a FILE")
+    if not files and (owner or dc or prune):
+        raise click.UsageError("--owner, --dc and --prune are about FILEs; give one")
     documents = read_documents(files, dc) if files else None
     told = ask_what_if(place, documents, down=down, orders=orders, owner=owner, prune=prune)
     tell(told, as_json)
@@ -221,7 +223,8 @@ def _result(told: Mapping[str, Any]) -> str:
         case "nothing":
             return "nothing would change"
         case "changes":
+            who = "everybody who is left" if told["counts"]["goes"] else "everybody"
             new = f"; {counted(unready, 'new cluster')} without a healthy target yet" if unready else ""
-            return f"everybody would have somewhere to go{new}"
+            return f"{who} would have somewhere to go{new}"
         case _:
             return colored("somebody would have nowhere to go", "red", bold=True)
