@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from pointsman.store.bucket_url import read_bucket_url
 from pointsman.store.probe import mark
@@ -45,6 +46,50 @@ _SETTLED = 30
 """Requests in a row that one datacenter answers."""
 
 Part = Literal["service", "agent", "up", "host"]
+
+
+class Producer:
+    """Sends events to each `up` in turn, from a thread of its own while the `with` block lasts, and keeps the newest
+    that each acknowledged."""
+
+    _DATACENTER, _SOURCE = "dc1", "producer"
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="producer")
+        self.acknowledged = dict.fromkeys(urls, 0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def is_known(self, status: Mapping[str, Any], datacenter: str) -> bool:
+        """Whether an `up` with this status knows all that it acknowledged."""
+        found = [each["index"] for each in status["sources"] if each["source"] == self._SOURCE]
+        return max(found, default=0) >= self.acknowledged[datacenter]
+
+    def _run(self) -> None:
+        index = 0
+        while not self._stop.is_set():
+            for datacenter, url in self._urls.items():
+                index += 1
+                with contextlib.suppress(OSError):
+                    self._send(url, index)
+                    self.acknowledged[datacenter] = index
+            self._stop.wait(0.1)
+
+    def _send(self, url: str, index: int) -> None:
+        detail = {"Source": self._SOURCE, "Index": index, "Datacenter": self._DATACENTER, "Lease": "1h"}
+        detail |= {"Service": f"other-{index % 7}", "Namespace": "default", "Kind": "service", "Instances": []}
+        event = {"detail-type": "Service Health Changed", "detail": detail}
+        body = json.dumps(event).encode()
+        with urlopen(Request(f"{url}/v1/events", body, {"content-type": "application/json"}), timeout=2):
+            pass
 
 
 class Production:
@@ -182,6 +227,19 @@ class Production:
         """The store of a datacenter, where each has its own."""
         return Path(self._store(datacenter))
 
+    def wait_for_all_that_was_acknowledged(self) -> None:
+        """Return when each `up` knows what it acknowledged to the producer."""
+
+        def known(dc: str) -> bool:
+            try:
+                return self.producer.is_known(self.status(dc), dc)
+            except OSError:
+                return False
+
+        for dc in DATACENTERS:
+            assert self.producer.acknowledged[dc], f"the up of {dc} took nothing in"
+            wait_until(lambda dc=dc: known(dc), f"the up of {dc} to know what it acknowledged")  # type: ignore[misc]
+
     def command(self, *words: str | Path) -> str:
         """Run a command; what it prints."""
         done = subprocess.run(
@@ -252,6 +310,7 @@ class Production:
         for dc, site in sites.items():
             wait_listening(self.children[dc, "app"], site.ip, site.app)
         wait_until(lambda: all(map(self.knows_all, DATACENTERS)), "all to know of all", timeout=120)
+        self.producer = held.enter_context(Producer(self.urls))
         self.client = held.enter_context(patient(home.ip, caller.upstream, interval=0.01))
         self.client.wait_for_answer(HOME, after=0.0)
 

@@ -70,6 +70,7 @@ def test_each_datacenter_decides_for_its_own_with_the_others_gone(tmp_path: Path
         site.stays("dc2", seconds=3.0)
         story.tell("its control plane is started again", site.start("dc1", "up"), "dc1", within=4 * IN_TIME_S)
         story.settle()
+        site.wait_for_all_that_was_acknowledged()
         a_store_is_put_back(story, tmp_path / "copy.db")
     _print("a file each", story)
 
@@ -121,6 +122,7 @@ def _any_may_die(story: Story, server: SeaweedFS) -> None:
     site.stays("", seconds=3.0)
     server.start()
     story.tell("the store is back", site.now(), "dc2", within=4 * IN_TIME_S)
+    site.wait_for_all_that_was_acknowledged()
     _print("one store", story)
 
 
