@@ -128,9 +128,7 @@ def lines(report: DrillReport) -> list[str]:
             out.append(f"    back at {each.after}, published after {each.back_ms} ms")
         else:
             out.append(f"    NOT BACK: {each.after or 'nothing'} serves")
-    out += [
-        f"  COULD NOT MOVE: {each.cluster} as {each.datacenter} sees it: {each.objection}" for each in report.stayed
-    ]
+    out += [f"  COULD NOT MOVE: {each.seen}: {each.objection}" for each in report.stayed]
     out += [
         f"  also switched at {each.at}: {each.cluster} as {each.datacenter} sees it, {each.before} -> {each.after}"
         for each in report.switches

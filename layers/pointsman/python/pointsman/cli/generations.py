@@ -104,8 +104,7 @@ def _show_difference(found: Difference) -> None:
     if found.moves:
         click.echo(f"\n{counted(len(found.moves), 'cluster')} served by another target, with all else as it is now")
     for move in found.moves[:MOST_CLUSTERS]:
-        weights = f"healthy weight {move.weight_before} -> {move.weight_after}"
-        click.echo(f"  {move.cluster} as {move.datacenter} sees it: {move.before} -> {move.after}, {weights}")
+        click.echo(f"  {move}")
         if move.nowhere:
             click.echo(
                 click.style(f"    nowhere to go: {move.nowhere}", fg="red"),

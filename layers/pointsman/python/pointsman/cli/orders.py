@@ -236,11 +236,7 @@ def moves(evaluation: Evaluation) -> list[str]:
     found = evaluation.moves
     if not found:
         return [f"  none of {counted(len(evaluation.effects), 'cluster')} moves"]
-    lines = [
-        f"  {each.cluster} as {each.datacenter} sees it: {each.before} -> {each.after}, healthy weight "
-        f"{each.weight_before} -> {each.weight_after}"
-        for each in found[:MOST_MOVES]
-    ]
+    lines = [f"  {each}" for each in found[:MOST_MOVES]]
     left = len(found) - len(lines)
     stay = len(evaluation.effects) - len(found)
     lines += [f"  and {left} more; --json shows all"] if left else []

@@ -16,6 +16,7 @@ from pointsman.cli.options import engine_on
 from pointsman.cli.output import progress
 from pointsman.cli.place import Place, place_options
 from pointsman.cli.remote import Remote
+from pointsman.failover.evaluation import read_effect
 from pointsman.model.words import counted
 from pointsman.store.protocol import StoreMissing
 
@@ -191,12 +192,11 @@ def _plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _move_lines(cluster: Mapping[str, Any]) -> list[str]:
-    weights = f"healthy weight {cluster['weight_before']} -> {cluster['weight_after']}"
-    return [f"{_named(cluster)}: {cluster['before']} -> {cluster['after']}, {weights}{_of(cluster)}"]
+    return [f"{read_effect(cluster)}{_of(cluster)}"]
 
 
 def _stranded_lines(cluster: Mapping[str, Any]) -> list[str]:
-    return [f"{_named(cluster)}: {cluster['stranded']}{_of(cluster)}"]
+    return [f"{read_effect(cluster).seen}: {cluster['stranded']}{_of(cluster)}"]
 
 
 def _receiver_lines(each: Mapping[str, Any]) -> list[str]:
@@ -206,10 +206,6 @@ def _receiver_lines(each: Mapping[str, Any]) -> list[str]:
     )
     weights = f"healthy weight {each['weight_before']} -> {each['weight_after']}"
     return [f"{each['target']}: {weights}, serves {was} -> {will}"]
-
-
-def _named(cluster: Mapping[str, Any]) -> str:
-    return f"{cluster['cluster']} as {cluster['datacenter']} sees it"
 
 
 def _of(cluster: Mapping[str, Any]) -> str:

@@ -85,6 +85,15 @@ class Effect:
         """Whether another target serves with the change than without it."""
         return self.before != self.after
 
+    @property
+    def seen(self) -> str:
+        """The cluster and who sees it, for people."""
+        return f"{self.cluster} as {self.datacenter} sees it"
+
+    def __str__(self) -> str:
+        weights = f"healthy weight {self.weight_before} -> {self.weight_after}"
+        return f"{self.seen}: {self.before} -> {self.after}, {weights}"
+
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
