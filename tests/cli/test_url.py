@@ -43,6 +43,8 @@ TYPED: list[list[str]] = [
     ["instances", "s2"],
     ["instances", "s2", "--dc", "dc2", "--json"],
     ["instances", "nosuch"],
+    ["whatif", "--down", "dc1"],
+    ["whatif", "--down", "dc9"],
     ["orders"],
     ["drain", "dc1", *WHY, "--dry-run"],
     ["drain", "dc1", *WHY],
