@@ -15,6 +15,7 @@ from pointsman.pipeline import what_if_report
 from pointsman.pipeline.configure import Batch, configure, parse_documents, planned
 from pointsman.pipeline.difference import Difference, between, changes_in
 from pointsman.pipeline.give import end, give
+from pointsman.pipeline.lapses import lapse
 from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.what_if import Supposition, what_if
 from pointsman.pipeline.what_if_report import what_if_json
@@ -158,6 +159,13 @@ def dc1_is_drained(mesh: Mesh) -> None:
     mesh.give(DRAIN)
 
 
+def dc1_is_silent(mesh: Mesh) -> None:
+    mesh.run("web", "dc1", 0)
+    mesh.run("web", "dc1", 1, source="agent", lease="30s")
+    lapse(mesh.engine, {keys.lease("dc1", "agent"): (0, mesh.index)})
+    assert mesh.serving()["dc1/sidecar/web.default.dc1"][0] == "web.default.dc2"
+
+
 def the_gateway_of_dc2_is_ill(mesh: Mesh) -> None:
     mesh.run(None, "dc2", 1, "critical")
 
@@ -195,6 +203,8 @@ SITUATIONS = {
     "who waits does not wait any more": after(dc1_has_just_recovered, written(policy("web"))),
     "what serves instead fails too": after(dc1_has_failed, down("dc2")),
     "who fails over is frozen": after(dc1_has_failed, ordered(Subject(Verb.FREEZE))),
+    "what nobody hears of is better than nothing": after(dc1_is_silent, down("dc2/web", "dc3/web")),
+    "what nobody hears of is pinned": after(dc1_is_silent, ordered(Subject(Verb.PIN, "dc1", WEB))),
     "where one is drained, another is pinned": after(dc1_is_drained, ordered(Subject(Verb.PIN, "dc3", WEB, "dc1"))),
     "the way of a policy leads elsewhere": after(
         the_gateway_of_dc2_is_ill, together(written(policy("web", Gateways="require")), down("dc1/web"))
