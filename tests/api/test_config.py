@@ -103,14 +103,17 @@ def test_who_registers_writes_registrations_of_their_services_and_datacenters_al
         (anywhere, [odd], ""),
         (anywhere, [sidecar("db"), resolver("db")], "for config entries it needs the role configure"),
     ):
-        done = ask(api, "PUT", "/v1/config?dry_run=1", documents, grant)
+        done = ask(api, "PUT", "/v1/config?dry_run=1&owner=agent", documents, grant)
         assert (done.status, said in str(done.body)) == (403 if said else 200, True), documents
-    assert ask(api, "PUT", "/v1/config", [sidecar("web"), sidecar("db")]).status == 200
+    unnamed = ask(api, "PUT", "/v1/config", [sidecar("web-1")], web)
+    assert (unnamed.status, "say as which, with ?owner=agent" in unnamed.body["error"]) == (403, True)
+    assert ask(api, "PUT", "/v1/config?owner=agent", [sidecar("web"), sidecar("db")]).status == 200
     assert ask(api, "GET", "/v1/config", None, web).status == 403
     assert ask(api, "DELETE", "/v1/config/service-resolver/web", None, anywhere).status == 403
     assert ask(api, "DELETE", "/v1/config/registration/db?dc=dc1", None, web).status == 403
-    assert ask(api, "DELETE", "/v1/config/registration/web?dc=dc1", None, web).body["changed"]
-    assert ask(api, "DELETE", "/v1/config/registration/web?dc=dc1", None, web).status == 404
+    assert ask(api, "DELETE", "/v1/config/registration/web?dc=dc1", None, web).status == 403
+    assert ask(api, "DELETE", "/v1/config/registration/web?dc=dc1&owner=agent", None, web).body["changed"]
+    assert ask(api, "DELETE", "/v1/config/registration/web?dc=dc1&owner=agent", None, web).status == 404
 
 
 def test_whose_a_document_is_goes_with_what_is_written_and_deleted(api: Api) -> None:

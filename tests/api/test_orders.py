@@ -106,7 +106,7 @@ def test_each_role_opens_its_routes_alone(place: Place) -> None:
     asked = {
         Role.READ: ("GET", "/v1/orders", None),
         Role.REPORT: ("POST", "/v1/events", {"Source": "x", "Index": 1, "Datacenter": "dc9", "Instances": []}),
-        Role.REGISTER: ("PUT", "/v1/config?dry_run=1", [sidecar("s3")]),
+        Role.REGISTER: ("PUT", "/v1/config?dry_run=1&owner=agent", [sidecar("s3")]),
         Role.ORDER: ("POST", "/v1/orders?dry_run=1", DRAIN),
         Role.CONFIGURE: ("DELETE", "/v1/sources/agent/dc1?dry_run=1", None),
     }

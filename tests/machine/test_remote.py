@@ -215,10 +215,10 @@ def test_each_role_writes_what_it_is_for_and_who_did_it_is_noted(
     ops = make(remote, capsys, "ops", "--role", "order", "--role", "read")
     ci = make(remote, capsys, "ci", "--role", "configure")
     wait_until(lambda: remote.ask("GET", "/v1/orders", ops)[0] == 200, "the tokens to be known")
-    assert remote.ask("PUT", "/v1/config", web, [sidecar("web")])[1]["changed"]
-    status, told = remote.ask("PUT", "/v1/config", web, [sidecar("db")])
+    assert remote.ask("PUT", "/v1/config?owner=agent", web, [sidecar("web")])[1]["changed"]
+    status, told = remote.ask("PUT", "/v1/config?owner=agent", web, [sidecar("db")])
     assert (status, told["error"]) == (403, 'the token "web-hosts" may not register "db", only web*')
-    assert remote.ask("PUT", "/v1/config", web, [resolver("web", ConnectTimeout="9s")])[0] == 403
+    assert remote.ask("PUT", "/v1/config?owner=agent", web, [resolver("web", ConnectTimeout="9s")])[0] == 403
     assert remote.ask("PUT", "/v1/config", ops, [sidecar("web")])[0] == 403
     assert remote.ask("PUT", "/v1/config?message=slow", ci, [resolver("web", ConnectTimeout="9s"), sidecar("db")])[1][
         "changed"

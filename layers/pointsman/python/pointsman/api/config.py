@@ -56,6 +56,7 @@ def _check_documents(grant: Grant, batch: Batch, *, prune: bool) -> None:
         raise Declined(
             403, f"{grant.who} may write registrations alone: for config entries it needs the role configure"
         )
+    _check_owner(grant, batch.owner)
     for each in batch.registrations:
         if each.is_gateway:
             reason = grant.refuses_gateway(each.datacenter, each.service.id)
@@ -63,6 +64,12 @@ def _check_documents(grant: Grant, batch: Batch, *, prune: bool) -> None:
             reason = grant.refuses_sidecar(each.datacenter, each.destination)
         if reason:
             raise Declined(403, reason)
+
+
+def _check_owner(grant: Grant, owner: str) -> None:
+    """Raise Declined if `grant` is to change what others own, which an operator may, and nobody who registers."""
+    if not owner and not grant.has(Role.CONFIGURE):
+        raise Declined(403, f"{grant.who} may write as an owner alone: say as which, with ?owner=agent")
 
 
 def show_all(api: Api, request: Request) -> Answer:
@@ -116,6 +123,7 @@ def delete_registration(api: Api, request: Request) -> Answer:
         reason = request.grant.refuses_gateway(parameters["dc"], gateway)
     if reason:
         raise Declined(403, reason)
+    _check_owner(request.grant, parameters.get("owner", ""))
     if key not in _current(api).registrations:
         raise _missing(f"registration {brief(name)}")
     batch = Batch(delete_registrations=[key], owner=parameters.get("owner", ""))
