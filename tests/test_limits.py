@@ -46,6 +46,12 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/machine/test_signals.py": {
+        "test_a_storm_of_switches_is_counted_whole_and_a_bounded_number_of_them_is_printed": [
+            "machine/witness.py MOST_TARGETS",
+            "serve/log.py MOST_SWITCH_LINES",
+        ],
+    },
     "tests/machine/test_remote.py": {
         "test_other_machines_need_a_token_that_is_for_what_they_ask": [
             "machine/granted.py TOKENS_SECONDS",

@@ -43,6 +43,7 @@ logger = signals.logger
 in_force = {"deployed": deployed()}
 started = start()
 engine, environment = started.engine, started.environment
+engine.witness = signals
 # Only wakes need it.
 sqs = cache(lambda: new_client(started.session, "sqs"))
 around_the_snapshot(import_config, import_all, sqs)

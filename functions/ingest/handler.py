@@ -63,6 +63,7 @@ logger = signals.logger
 
 started = start()
 environment, session, store, engine = started.environment, started.session, started.store, started.engine
+engine.witness = signals
 bucket, within = environment.bucket, environment.prefix
 settings = SourceSettings(read_task_settings(environment.ecs_tasks), ListsAt(bucket, f"{within}{LISTS}"))
 # Few events need these clients: that of the dead letters and of wakes, and those of ECS.

@@ -36,6 +36,7 @@ logger, metrics = signals.logger, signals.metrics
 
 started = start()
 engine = started.engine
+engine.witness = signals
 sweep = sweep_of(started.environment.notices, started.session)
 around_the_snapshot(import_config)
 gc.freeze()  # What a start made stays: no collection has to look at it again.

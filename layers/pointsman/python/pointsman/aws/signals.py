@@ -8,17 +8,24 @@ from typing import Any, TypeVar, cast
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from pointsman.chain.plan import Plan
+from pointsman.pipeline.config import Root
+from pointsman.pipeline.switches import active_of, switch_from
+from pointsman.serve.log import MOST_SWITCH_LINES, Few
+from pointsman.xds.snapshot import Snapshot
+
 H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Signals:
-    """The log and the metrics of the function `service`."""
+    """The log and the metrics of the function `service`; a witness of its engine (see `pipeline.switches.Witness`)."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self.logger = Logger(service=service)
         namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman")
         self.metrics = Metrics(namespace=namespace, service=service)
+        self._few = Few()
 
     def count(self, name: str, value: int = 1) -> None:
         """Add `value` to a metric of this invocation, if it is not 0."""
@@ -44,6 +51,19 @@ class Signals:
         for reason in warnings:
             self.logger.warning("the store went back", reason=reason)
             self.count("StoreWentBack")
+
+    def saw(self, plan: Plan, before: Snapshot | None, after: Snapshot) -> None:
+        """Log the switch, if it is one: MOST_SWITCH_LINES per minute of one execution environment at most."""
+        switch = switch_from(active_of(before), plan, after)
+        if switch is not None and (note := self._few.admit(self._service, "switched", MOST_SWITCH_LINES)) is not None:
+            fields = switch.fields() | ({"left_out": note} if note else {})
+            self.logger.warning("switched", extra=fields)
+
+    def took(self, root: Root) -> None:
+        """Nothing: the function that writes a generation says so."""
+
+    def retired(self, plan_key: str) -> None:
+        """Nothing."""
 
     def flush(self) -> None:
         """Write the metrics of this invocation, if there are any: an empty flush would only log a warning."""

@@ -19,6 +19,7 @@ from pointsman.cli.options import (
     group_option,
     host_option,
     keep_option,
+    log_format_option,
     max_connections_option,
     refresh_delay_option,
     sds_option,
@@ -117,6 +118,7 @@ def _network_options(command: _Command) -> _Command:
             keep_option("systemd's STATE_DIRECTORY if set, else nothing is kept"),
             envoy_admin_option,
             sds_option,
+            log_format_option,
             _proxy_option,
         )
     ):
@@ -140,6 +142,7 @@ def _network_options(command: _Command) -> _Command:
 @keep_option("DIR/.pointsman/kept below --files")
 @envoy_admin_option
 @sds_option
+@log_format_option
 @_proxy_option
 def files(
     store: str,
@@ -153,6 +156,7 @@ def files(
     keep: str,
     envoy_admins: tuple[str, ...],
     sds: str,
+    log_format: str,
     proxies: tuple[str, ...],
 ) -> None:
     """Keep the files that Envoys on this machine watch.
@@ -187,7 +191,7 @@ def files(
         admins=_admins(envoy_admins),
         sds=_sds(sds),
     )
-    _run(store, notices, settings, keep or str(where / OURS / "kept"))
+    _run(store, notices, settings, keep or str(where / OURS / "kept"), log_format)
 
 
 @adapter.command("http")
@@ -240,6 +244,7 @@ def _serve(
     keep: str,
     envoy_admins: tuple[str, ...],
     sds: str,
+    log_format: str,
     proxies: tuple[str, ...],
 ) -> None:
     # Imported only when needed: the web servers are large.
@@ -265,18 +270,18 @@ def _serve(
     )
     # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#RuntimeDirectory=
     state, _, _ = os.environ.get("STATE_DIRECTORY", "").partition(":")
-    _run(store, notices, settings, keep or (state and os.path.join(state, "kept")))
+    _run(store, notices, settings, keep or (state and os.path.join(state, "kept")), log_format)
 
 
-def _run(store: str, notices: str, settings: "AdapterSettings", keep: str) -> None:
+def _run(store: str, notices: str, settings: "AdapterSettings", keep: str, log_format: str) -> None:
     from pointsman.adapter.follow.saved import Saved
     from pointsman.machine.garbage import collect_rarely
     from pointsman.machine.parts import stop_on_signals
     from pointsman.machine.process import AdapterProcess
     from pointsman.serve.files import allow_files
-    from pointsman.serve.log import start_log
+    from pointsman.serve.log import LogFormat, start_log
 
-    start_log()
+    start_log(LogFormat(log_format), "adapter")
     allow_files()
     collect_rarely()
     stop = stop_on_signals()

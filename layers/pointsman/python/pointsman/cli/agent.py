@@ -16,6 +16,7 @@ from pointsman.agent.files import Files
 from pointsman.agent.registrations import document, registrations
 from pointsman.agent.statement import Host
 from pointsman.cli.command import command
+from pointsman.cli.options import log_format_option
 from pointsman.cli.remote import access_options, read_access
 from pointsman.model.duration import parse_duration
 from pointsman.model.errors import InvalidInput, PointsmanError
@@ -23,7 +24,7 @@ from pointsman.model.events import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
 from pointsman.model.names import is_identifier, is_ip, is_label
 from pointsman.model.words import counted
 from pointsman.serve.listen import Listen
-from pointsman.serve.log import KIND, start_log
+from pointsman.serve.log import KIND, LogFormat, start_log
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 @click.option("--state", default="", metavar="DIR", help="Where the counter is kept, so that it never goes back.")
 @click.option("--ttl", default="", metavar="IP:PORT", help="Where applications tell of their checks of kind TTL.")
 @access_options
+@log_format_option
 @click.option("--validate", is_flag=True, help="Only read the files, and say what is in them.")
 @click.option("--registrations", "show", is_flag=True, help="Only print what `pointsman apply` needs of them.")
 @click.option("--no-register", is_flag=True, help="Send no registrations of the sidecars and gateways in the files.")
@@ -65,6 +67,7 @@ def agent(
     cert: str,
     key: str,
     ca: str,
+    log_format: str,
     validate: bool,
     show: bool,
     no_register: bool,
@@ -112,7 +115,7 @@ def agent(
         raise click.UsageError(
             "--probe-gateways asks the control planes in --to, over http(s); name gateways: --gateway"
         )
-    start_log()
+    start_log(LogFormat(log_format), "agent")
     try:
         # Imported here: reading and showing files needs none of it.
         from pointsman.agent.paths import Probing, read_gateway

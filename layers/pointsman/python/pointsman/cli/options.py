@@ -119,6 +119,16 @@ def keep_option(default: str) -> Option:
     )
 
 
+log_format_option = click.option(
+    "--log-format",
+    envvar="POINTSMAN_LOG_FORMAT",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json"]),
+    help="How the lines on stderr are written: sentences, or an object each for programs (or POINTSMAN_LOG_FORMAT).",
+)
+
+
 @contextmanager
 def engine_on(store: str, *, create: bool = False, writes: bool = False, notices: str = "") -> Iterator["Engine"]:
     """An Engine on the named store, closed at the end. Only commands that write config may `create` a missing store.

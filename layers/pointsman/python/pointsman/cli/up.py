@@ -11,6 +11,7 @@ from pointsman.cli.options import (
     group_option,
     host_option,
     keep_option,
+    log_format_option,
     max_connections_option,
     refresh_delay_option,
     sds_option,
@@ -67,6 +68,7 @@ from pointsman.cli.options import (
 )
 @keep_option("nothing is kept")
 @ecs_tasks_option
+@log_format_option
 @click.option(
     "--remote",
     default="",
@@ -100,6 +102,7 @@ def up(
     reconcile_every: int,
     keep: str,
     ecs_tasks: str,
+    log_format: str,
     remote: str,
     tls_cert: str,
     tls_key: str,
@@ -123,6 +126,7 @@ def up(
     """
     # Imported only when needed: the web server is large.
     from pointsman.machine.machine import Machine, MachineSettings
+    from pointsman.serve.log import LogFormat
     from pointsman.serve.tls import TlsFiles
 
     if len({bool(each) for each in (remote, tls_cert, tls_key)}) > 1:
@@ -151,5 +155,6 @@ def up(
         tls=TlsFiles(Path(tls_cert), Path(tls_key), Path(client_ca) if client_ca else None, optional=True)
         if remote
         else None,
+        log_format=LogFormat(log_format),
     )
     Machine(settings).run()

@@ -13,7 +13,6 @@ from pointsman.machine.calls import Calls
 from pointsman.machine.passes import Passes
 from pointsman.model.errors import PointsmanError
 from pointsman.model.grants import EVERYTHING, Grant
-from pointsman.model.words import counted
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
 
 GRANT = "pointsman.grant"
@@ -66,7 +65,7 @@ class Intake:
         if answer.status >= 400:
             self._report(_line(answer))
         elif route.method != "GET" and not route.takes:
-            for line in _changes(answer.body, scope.get(GRANT, EVERYTHING)):
+            for line in _failed(answer.body):
                 self._report(line)
         await send_answer(send, answer)
 
@@ -95,11 +94,8 @@ def _line(answer: Answer) -> str:
     return reason if answer.status >= 500 else f"refused: {reason}"
 
 
-def _changes(body: Mapping[str, Any], grant: Grant) -> Iterator[str]:
-    """What is to be said of a change of the config; orders are told of when they are noticed."""
-    if body.get("changed") and "generation" in body and not body.get("dry_run"):
-        by = f" by {grant.who}" if grant.who else ""
-        yield f"configured: generation {body['generation']}{by}; {counted(len(body['published']), 'snapshot')} moved"
+def _failed(body: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be said of a write; of generations, switches and orders is told where they are noticed."""
     yield from (f"cannot be computed and stays unchanged: {each}" for each in body.get("failed", ()))
 
 

@@ -32,6 +32,7 @@ from pointsman.machine.process import AdapterProcess
 from pointsman.machine.reconciling import Reconciling
 from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.waiting import Waiting
+from pointsman.machine.witness import EngineWitness
 from pointsman.model.errors import InvalidInput
 from pointsman.model.note import Note
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
@@ -51,7 +52,7 @@ from pointsman.serve.crowd import FOR_PRODUCERS, MOST_CONNECTIONS
 from pointsman.serve.files import allow_files
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
-from pointsman.serve.log import KIND, start_log
+from pointsman.serve.log import KIND, LogFormat, start_log
 from pointsman.serve.progress import now_and_then
 from pointsman.serve.supervisor import Supervisor
 from pointsman.serve.tls import ServerTls, TlsFiles
@@ -90,6 +91,7 @@ class MachineSettings:
     sources: SourceSettings = DEFAULTS
     remote: Listen | None = None
     remote_tls: TlsFiles | None = None
+    log_format: LogFormat = LogFormat.TEXT
 
     @classmethod
     def read(
@@ -114,6 +116,7 @@ class MachineSettings:
         tasks: TaskSettings | None = None,
         remote: str = "",
         tls: TlsFiles | None = None,
+        log_format: LogFormat = LogFormat.TEXT,
     ) -> Self:
         """Parse the command line's texts. Raises InvalidInput."""
         place = Listen.read(listen, "--listen")
@@ -147,6 +150,7 @@ class MachineSettings:
             SourceSettings(tasks) if tasks else DEFAULTS,
             Listen.read(remote, "--remote") if remote else None,
             tls,
+            log_format,
         )
 
 
@@ -162,7 +166,7 @@ class Machine:
         Raises PointsmanError if it cannot start (then nothing was changed), or if a part of it ends unexpectedly.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        start_log()
+        start_log(self._settings.log_format, "up")
         allow_files()
         collect_rarely()
         with ExitStack() as opened:
@@ -175,6 +179,7 @@ class Machine:
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
         engine = Engine(store, scope=self._settings.scope)
+        engine.witness = witness = EngineWitness()
         kept = Saved(self._settings.keep, self._settings.store) if self._settings.keep else None
         is_away = self._begin(engine, kept)
 
@@ -182,6 +187,7 @@ class Machine:
             if engine.root is NO_ROOT:
                 self._begin_config(engine)
             self._reconcile(engine, reconciling.goes_on)
+            witness.keep(set(engine.config(engine.root).plans))
             retention.run()
 
         reconciling = Reconciling(turn, self._settings.reconcile_every)
@@ -198,6 +204,12 @@ class Machine:
             "pointsman_reconcile_age_seconds",
             "Seconds since the last complete reconcile.",
             lambda: reconciling.age,
+        )
+        adapter.metrics.collected(witness)
+        adapter.metrics.gauge(
+            "pointsman_config_generation",
+            "The generation of the config that is published.",
+            lambda: engine.root.generation,
         )
         for name, each in {"leases": observing, "waits": waiting, "orders": ordering}.items():
             self._watch(adapter, name, each)

@@ -15,6 +15,7 @@ from pointsman.pipeline.objects import ObjectCache
 from pointsman.pipeline.readings import CatalogReadings
 from pointsman.pipeline.roster_readings import RosterReadings
 from pointsman.pipeline.scope import Scope
+from pointsman.pipeline.switches import NoWitness, Witness
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
 from pointsman.store.protocol import Store, StoreError, StoreUnavailable
@@ -55,7 +56,8 @@ class Engine:
     that have none.
 
     `noted`, which may be set, is called whenever this engine computed a cluster that has to be computed again at a
-    certain moment and noted that in the store, before the cause is acknowledged.
+    certain moment and noted that in the store, before the cause is acknowledged. `witness`, which may be set, is told
+    what this engine computes and reads.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         self.heads = HeadReadings(store)
         self.rosters = RosterReadings()
         self.noted: Callable[[], None] = _no_wait
+        self.witness: Witness = NoWitness()
         self._clock = clock
         self._scope = scope
         self._notices = notices
@@ -139,9 +142,14 @@ class Engine:
             _log.warning("%s", raises)
         root = self._root if head.root == self._root.digest else load_root(self.objects, head.root)
         with self._lock:
-            if self._head is known if back else _is_before(self._head, head):
+            taken = self._head is known if back else _is_before(self._head, head)
+            is_other = taken and root.digest != self._root.digest
+            if taken:
                 self._head, self._root = head, root
-            return self._head
+            current = self._head
+        if is_other:
+            self.witness.took(root)
+        return current
 
     def _first_head(self) -> ConfigHead:
         """The head of a store without one. Raises StoreError if it was lost, which is not the same as none.

@@ -158,6 +158,8 @@ def retire(engine: Engine, plan_keys: Iterable[str], generation: int) -> Retired
 
     swapped = swap_many(engine, map(keys.snapshot, plan_keys), swap)
     failed = {keys.plan_of(key): error for key, error in swapped.failed.items()}
+    for each in swapped.written:
+        engine.witness.retired(keys.plan_of(each.key))
     try:
         return RetiredHeads(len(swapped.written), failed, latest.raise_above(engine))
     except WentBack as error:

@@ -280,6 +280,7 @@ def _settle_batch(
         if verdict is Verdict.STANDS and snapshot is not None:
             done.add(key)
             out.stood.append(Moved(key, job.plan.datacenter, snapshot.version, reading.data))
+            engine.witness.saw(job.plan, snapshot, snapshot)
             if inputs.due is not None:
                 out.due[key] = inputs.due
             if reading.inputs != inputs or reading.inputs.due != inputs.due:
@@ -300,6 +301,7 @@ def _settle_batch(
                 out.due[swap.key] = swap.inputs.due
             after = HeadReading(swap.after, swap.before.serial + 1, outcome.etag, swap.write.data, swap.inputs)
             engine.heads.keep(swap.key, after)
+            engine.witness.saw(swap.inputs.plan, swap.before.snapshot, swap.after)
             switched = _switched(swap.before.snapshot, swap.after)
             moved = Moved(swap.key, swap.inputs.plan.datacenter, swap.after.version, swap.write.data, switched)
             if swap.verdict is Verdict.MOVE:

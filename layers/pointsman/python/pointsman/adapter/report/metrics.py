@@ -109,6 +109,10 @@ class Metrics:
         """Add a gauge, whose value is computed when metrics are read."""
         Gauge(name, what, registry=self._registry).set_function(value)
 
+    def collected(self, collector: Collector) -> None:
+        """Add what a collector gives when metrics are read."""
+        self._registry.register(collector)
+
     def total(self, name: str, what: str, value: Callable[[], float]) -> None:
         """Add a counter, whose value is computed when metrics are read; `_total` is added to the name."""
 
