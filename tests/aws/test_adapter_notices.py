@@ -324,14 +324,6 @@ def test_what_cannot_be_is_refused_with_the_way_out(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_over_a_network_a_datacenter_is_chosen_among_notices(
-    tmp_path: Path, signals: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = ["--store", str(tmp_path / "store.db"), "--unix", str(tmp_path / "xds.sock")]
-    assert run(["adapter", "http", *where, "--dc", "dc1"]) == 2
-    assert "give --notices as well" in capsys.readouterr().err
-
-
 def test_a_queue_that_cannot_be_made_says_what_to_allow() -> None:
     class Denied:
         """SQS that allows nothing."""
