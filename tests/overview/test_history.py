@@ -17,7 +17,7 @@ from pointsman.overview import history as histories
 from pointsman.overview import past
 from pointsman.overview.history import MOST_HAPPENINGS, SWITCH, Happening, history
 from pointsman.overview.past import SLACK_SECONDS, read_history, read_moment, read_moment_of, read_span
-from pointsman.pipeline.configure import configure, parse_documents
+from pointsman.pipeline.configure import Batch, configure, parse_documents
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.give import give
 from pointsman.pipeline.ingest import ingest
@@ -121,12 +121,18 @@ def test_what_happened_at_three_past_twelve_and_who_caused_it(engine: Engine, cl
     assert served("12:40") == [("dc1", "12:30", "")]
     assert served("2026-11-27T11:00:00Z") == []
     assert read_moment("23:00", engine.now()) == "2026-11-26T23:00:00.000Z"
+    # What has ended served until then.
+    at("41")
+    configure(engine, Batch(delete_registrations=["dc1/sidecar/default/shop"]))
+    at("42")
+    assert served("12:40") == [("dc1", "12:30", "")]
+    assert served("12:42") == []
     # Nothing damaged stops it.
     key = keys.snapshot("dc1/sidecar/api.default.dc1")
     damaged = engine.store.get(key)
     assert damaged is not None
     engine.store.put(Write(key, b"{", damaged.etag))
-    assert len(read_history(engine, read_span("38m", engine.now())).happenings) == 5
+    assert len(read_history(engine, read_span("40m", engine.now())).happenings) == 6
 
 
 def test_a_span_and_a_moment_are_read_or_refused() -> None:

@@ -113,14 +113,18 @@ def read_moment_of(engine: Engine, at: str, service: ServiceName | None = None, 
     """Who served `at` a moment. Raises as `read_history` does."""
     out: list[Served] = []
     unknown: list[str] = []
-    for plan_key, head in _heads(engine, list(_clusters(engine, service, datacenter))):
-        snapshot = head if head is not None and head.published <= at and not head.retired else None
+    listed = list(_clusters(engine, service, datacenter))
+    written = {keys.plan_of(each.key): each.written for each in listed}
+    for plan_key, head in _heads(engine, listed):
+        if head is not None and head.retired and written[plan_key] <= _seconds(at):
+            continue  # it had ended
+        snapshot = head if head is not None and head.published <= at else None
         if snapshot is None:
             past = _past(engine, plan_key, _seconds(at) - SLACK_SECONDS)
             snapshot = in_force(_read(engine, past[:MOST_VERSIONS]), at)
         if snapshot is not None:
             out.append(served(plan_key, snapshot))
-        elif head is None or not head.retired:
+        else:
             unknown.append(plan_key)
     return Moment(at, tuple(sorted(out, key=lambda each: (each.datacenter, each.cluster))), tuple(sorted(unknown)))
 
