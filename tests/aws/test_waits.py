@@ -222,3 +222,23 @@ def test_on_the_stack_of_the_template_an_instance_that_flaps_moves_traffic_away_
         assert seen <= 60 // 10 + 1
         aws.tick()
         assert refused(aws) == []
+
+
+def test_a_policy_that_is_written_over_http_has_its_wake_at_once(aws: Aws) -> None:
+    now = datetime.now(UTC)
+
+    def say(event: dict[str, Any], ago: float) -> None:
+        told = event | {"time": (now - timedelta(seconds=ago)).isoformat()}
+        assert aws.request("Configure", "POST", "/v1/events", told)[0] == 200
+
+    assert aws.request("Configure", "PUT", "/v1/config", [*CONFIG, policy(FailbackAfter="10h")])[0] == 200
+    for dc in ("dc1", "dc2"):
+        say(health(None, [gateway_instance()], dc), 3600)
+        say(health("s2", [instance("s2")], dc), 3600)
+    say(health("s2", [instance("s2", 1, "critical")]), 20)
+    say(health("s2", [instance("s2")]), 10)
+    assert active(aws) == "dc2", "dc1 is well, and waits"
+    aws.calls.clear()
+    assert aws.request("Configure", "PUT", "/v1/config", [policy(FailbackAfter="5m")])[0] == 200
+    (wake,) = (call.parameters for call in aws.calls if (call.function, call.operation) == ("Configure", "SendMessage"))
+    assert 200 < wake["DelaySeconds"] <= 300
