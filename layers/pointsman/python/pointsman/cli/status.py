@@ -80,7 +80,7 @@ def status(
             if answers:
                 told["adapters"] = [each.json() for each in answers]
             if told != shown:
-                _show(told, answers, as_json=as_json, again=shown is not None)
+                _show(told, answers, as_json=as_json, again=shown is not None, filtered=failed_over)
             shown = told
             if not watch:
                 return _code(told, answers)
@@ -100,7 +100,7 @@ def _echo(line: str, color: str | None = None) -> None:
     click.echo(click.style(line, fg=color) if color else line, color=None if sys.stdout.isatty() else False)
 
 
-def _show(told: Any, answers: Sequence[AdapterStatus], *, as_json: bool, again: bool) -> None:
+def _show(told: Any, answers: Sequence[AdapterStatus], *, as_json: bool, again: bool, filtered: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(told, option=0 if again else orjson.OPT_INDENT_2).decode())
         return
@@ -122,7 +122,9 @@ def _show(told: Any, answers: Sequence[AdapterStatus], *, as_json: bool, again: 
     _show_findings(told["findings"])
     for adapter in answers:
         _show_adapter(adapter)
-    if not now.resolvers and sys.stderr.isatty():
+    if not now.resolvers and filtered:
+        click.echo("nothing failed over")
+    elif not now.resolvers and sys.stderr.isatty():
         click.echo("no such resolver is used by a registered sidecar; `pointsman apply` registers one", err=True)
 
 
