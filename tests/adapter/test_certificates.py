@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import math
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
-from pointsman.serve.certificate import certificate_uris
+from cryptography import x509
+from pointsman.serve.certificate import certificate_end, certificate_uris
 from pointsman.serve.tls import ServerTls, TlsFiles
 
 from tests.adapter import rest, streams
@@ -139,3 +141,15 @@ def test_what_is_no_certificate_names_nobody(tmp_path: Path) -> None:
         for value in (0x00, 0x1F, 0x30, 0x80, 0x84, 0xFF, der[at] ^ 1):
             # Whatever comes out, it is an answer.
             certificate_uris(der[:at] + bytes([value]) + der[at + 1 :])
+
+
+def test_when_a_certificate_ends_is_read_from_its_file_and_unknown_where_that_cannot_be_read(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path, TRUST_DOMAIN)
+    path = authority.issue_as("s1", LET_IN["its URI"]).certificate
+    chain = path.read_bytes()
+    assert certificate_end(path) == x509.load_pem_x509_certificate(chain).not_valid_after_utc.timestamp()
+    for broken in (b"", b"no certificate", chain[: len(chain) // 2], b"\xff" + chain):
+        path.write_bytes(broken)
+        assert math.isnan(certificate_end(path))
+    path.unlink()
+    assert math.isnan(certificate_end(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.adapter.report.metrics import Metrics
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.machine.witness import MOST_TARGETS, EngineWitness
 from pointsman.model.cause import Cause, CauseKind
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fleet.control_plane import Pointsman
 from tests.fleet.process import wait_until
+from tests.ops.metrics_page import labels, on_the_page, told
 from tests.pipeline.meshes import instance, proxy_defaults, resolver, sidecar
 from tests.pipeline.test_orders import DRAIN, Mesh
 
@@ -99,7 +101,7 @@ def test_what_others_switch_is_told_once_when_it_is_seen_and_what_they_end_is_fo
 
 
 def test_an_up_tells_of_what_happens_as_json_and_in_its_metrics(tmp_path: Path) -> None:
-    pointsman = Pointsman(tmp_path, "td", more=["--log-format", "json"])
+    pointsman = Pointsman(tmp_path, "td", more=["--log-format", "json", "--keep", tmp_path / "kept"])
     path = tmp_path / "mesh.json"
     failover = resolver("web", Failover={"*": {"Datacenters": ["dc2"]}})
     path.write_text(json.dumps([proxy_defaults(), failover, sidecar("s1", "web")]))
@@ -134,6 +136,8 @@ def test_an_up_tells_of_what_happens_as_json_and_in_its_metrics(tmp_path: Path) 
         assert found["pointsman_target_healthy_instances", *there, "web.default.dc1"] == 0
         assert found["pointsman_target_healthy_instances", *there, "web.default.dc2"] == 1
         assert found["pointsman_switches_total", "event"] == 1
+        assert found["pointsman_events_taken_total",] == found["pointsman_event_to_publish_seconds_count",] == 3
+        assert found["pointsman_store_operation_seconds_count", "write"] > 3
         before = found["pointsman_config_generation",]
         pointsman.apply([path])
     with pointsman:
@@ -142,6 +146,11 @@ def test_an_up_tells_of_what_happens_as_json_and_in_its_metrics(tmp_path: Path) 
         assert 'target="web.default.dc2"} 1.0' in text
         assert f"pointsman_config_generation {before}" in text
         assert "pointsman_switches_total{" not in text
+        noticed = Metrics(lambda: 0.0, str)
+        noticed.watch_notices(lambda: True)
+        page = on_the_page()
+        assert {name: each[:2] for name, each in page.items()} == told(noticed.text().decode()) | told(text)
+        assert all(names <= page[name][2] for name, names in labels(text).items() if name in page)
         promtool = shutil.which("promtool")
         if promtool is None:
             pytest.skip("promtool is not here (Debian's package prometheus has it): the form of metrics is unchecked")

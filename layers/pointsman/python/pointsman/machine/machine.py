@@ -59,6 +59,7 @@ from pointsman.serve.tls import ServerTls, TlsFiles
 from pointsman.store.open import open_store
 from pointsman.store.probe import probe
 from pointsman.store.protocol import Store, StoreUnavailable
+from pointsman.store.timed import timed
 
 if TYPE_CHECKING:
     from pointsman.machine.task_looking import TaskLooking
@@ -178,9 +179,10 @@ class Machine:
             self._serve(store, listener)
 
     def _serve(self, store: Store, listener: socket.socket) -> None:
-        engine = Engine(store, scope=self._settings.scope)
-        engine.witness = witness = EngineWitness()
         kept = Saved(self._settings.keep, self._settings.store) if self._settings.keep else None
+        adapter = AdapterProcess(store, self._settings.adapter, kept)
+        engine = Engine(timed(store, adapter.metrics.store_took), scope=self._settings.scope)
+        engine.witness = witness = EngineWitness()
         is_away = self._begin(engine, kept)
 
         def turn() -> None:
@@ -196,7 +198,6 @@ class Machine:
         ordering = Ordering(OrderWatch(engine), report)
         waiting = Waiting(WaitWatch(engine), report)
         engine.noted = waiting.nudge
-        adapter = AdapterProcess(store, self._settings.adapter, kept)
         adapter.parts.watch(
             "reconcile", lambda: reconciling.alive, lambda: reconciling.problem, lambda: reconciling.stands_still
         )
@@ -299,6 +300,7 @@ class Machine:
     def _remote(self, app: ASGIApp, engine: Engine, adapter: AdapterProcess) -> HttpServer:
         assert self._settings.remote is not None
         assert self._settings.remote_tls is not None
+        adapter.metrics.certificate("remote", self._settings.remote_tls.certificate)
         return HttpServer(
             Granted(app, KnownTokens(engine), report),
             self._settings.remote,

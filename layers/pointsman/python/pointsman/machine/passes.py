@@ -44,6 +44,7 @@ class _Waiting:
     reads: Reads
     loop: asyncio.AbstractEventLoop
     answer: "asyncio.Future[Answer]"
+    arrived: float
 
     @property
     def size(self) -> int:
@@ -86,7 +87,7 @@ class Passes:
         It is 503 if MOST_WAITING_BYTES are waiting already.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(request, reads, loop, loop.create_future())
+        waiting = _Waiting(request, reads, loop, loop.create_future(), time.monotonic())
         with self._lock:
             if self._bytes + waiting.size > MOST_WAITING_BYTES:
                 return later("too many events are waiting")
@@ -128,9 +129,10 @@ class Passes:
         events = [event for reading in readings if isinstance(reading, Reading) for event in reading.events]
         outcomes = iter(self._ingest(events))
         answers = []
-        for reading in readings:
+        for waiting, reading in zip(together, readings, strict=True):
             done = [next(outcomes) for _ in reading.events] if isinstance(reading, Reading) else []
             answers.append(guarded(partial(self._respond, reading, done)))
+            self._count(answers[-1], reading, time.monotonic() - waiting.arrived)
         self._turning.rests()
         return answers
 
@@ -168,6 +170,18 @@ class Passes:
                 self._metrics.events_doubted.inc(sum(bool(each.doubt) for each in ingested))
                 self._metrics.sources_shared.inc(sum(bool(each.shared) for each in ingested))
         return answer
+
+    def _count(self, answer: Answer, reading: Reading | Exception, seconds: float) -> None:
+        """Count what became of a request that arrived so many seconds ago."""
+        metrics = self._metrics
+        if metrics is None:
+            return
+        if answer.status != 200 or isinstance(reading, Exception):
+            (metrics.events_failed if answer.status >= 500 else metrics.events_refused).inc()
+            return
+        metrics.events_taken.inc(len(reading.events))
+        if answer.body["moved"]:
+            metrics.event_to_publish.observe(seconds)
 
 
 def _on(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ from pointsman.serve.threaded import ThreadedServer
 from pointsman.serve.tls import ServerTls
 from pointsman.serve.turning import Turning
 from pointsman.store.protocol import Store
+from pointsman.store.timed import timed
 
 if TYPE_CHECKING:
     from pointsman.adapter.ads.ads_adapter import AdsAdapter
@@ -61,10 +62,11 @@ class AdapterProcess:
 
         `hearing` returns whether notices arrive, if the store is followed by notices.
         """
-        self._settings, self._store, self._kept = settings, store, kept
+        self._settings, self._kept = settings, kept
         self._followers: list[Follower] = []
         self._problems: list[Callable[[], Mapping[ProxyId, Sequence[str]]]] = []
         self.metrics = Metrics(self._staleness, self._unreachable, self.problems)
+        self._store = timed(store, self.metrics.store_took)
         if hearing is not None:
             self.metrics.watch_notices(hearing)
         self.metrics.gauge(
@@ -92,6 +94,13 @@ class AdapterProcess:
             "Envoys whose first stream or request waits to be prepared.",
             lambda: sum(each.waiting for each in self._users),
         )
+        self.metrics.gauge(
+            "pointsman_rejections",
+            "Resources that Envoys rejected and still lack.",
+            lambda: len(self.rejections()),
+        )
+        if settings.tls is not None:
+            self.metrics.certificate("envoys", settings.tls.certificate)
         self._listeners: list[Callable[[set[ProxyId]], None]] = []
         self._dumps: dict[str, Callable[[], Any]] = {}
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []

@@ -1,11 +1,14 @@
-"""The names in an X.509 certificate, read from its DER.
+"""The names in an X.509 certificate, and when it ends, read from its DER.
 
 Neither gRPC nor Python's ssl returns them correctly: gRPC mixes DNS names and e-mail addresses with the URIs, and cuts
 URIs at a NUL; ssl fails if a name is not UTF-8. The certificate is already verified, so this only reads.
 """
 
 import re
+import ssl
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 _SEQUENCE, _OID, _OCTETS, _EXTENSIONS, _DNS, _URI = 0x30, 0x06, 0x04, 0xA3, 0x82, 0x86
 _SUBJECT_ALT_NAME = bytes([0x55, 0x1D, 0x11])
@@ -14,8 +17,13 @@ _SUBJECT_ALT_NAME = bytes([0x55, 0x1D, 0x11])
 _COMMON_NAME = bytes([0x55, 0x04, 0x03])
 """2.5.4.3: https://www.rfc-editor.org/rfc/rfc5280#appendix-A.1"""
 
-_SUBJECT = 3
-"""Place of the subject among the sequences of a certificate: signature, issuer, validity, subject."""
+_VALIDITY, _SUBJECT = 2, 3
+"""Places among the sequences of a certificate: signature, issuer, validity, subject."""
+
+_UTC_TIME = 0x17
+"""A time with a year of two digits, the other form has four: https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5"""
+
+_END = "-----END CERTIFICATE-----"
 
 _PRINTABLE = re.compile(rb"[\x21-\x7e]*\Z")
 
@@ -45,6 +53,19 @@ def certificate_names(der: bytes) -> tuple[str, ...]:
         return _checked(common) if len(common) == 1 else ()
     except ValueError:
         return ()
+
+
+def certificate_end(path: Path) -> float:
+    """When the first certificate in a PEM file ends, in seconds since 1970; NaN if that cannot be read."""
+    try:
+        chain = path.read_text(encoding="ascii")
+        first = chain[chain.index("-----BEGIN CERTIFICATE-----") : chain.index(_END) + len(_END)]
+        found = [value for tag, value in _signed(ssl.PEM_cert_to_DER_cert(first)) if tag == _SEQUENCE]
+        _, (tag, end) = _parts(found[_VALIDITY])
+        form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+        return datetime.strptime(end.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+    except (OSError, ValueError, IndexError):
+        return float("nan")
 
 
 def _checked(found: Iterable[bytes]) -> tuple[str, ...]:

@@ -1,16 +1,23 @@
 """The adapters' metrics for Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pointsman.discovery.proxy import ProxyId
+from pointsman.serve.certificate import certificate_end
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_STORE = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds. A file answers in a tenth of a millisecond, a bucket in tens of them."""
 
 _DELAYS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Seconds. A long poll takes two milliseconds; a change should never take a minute."""
@@ -58,6 +65,38 @@ class Metrics:
             ("way", "kind"),
             registry=self._registry,
         )
+        self.events_taken = Counter(
+            "pointsman_events_taken", "Events that were taken in, stale ones among them.", registry=self._registry
+        )
+        self.events_refused = Counter(
+            "pointsman_events_refused", "Requests with events that were refused as invalid.", registry=self._registry
+        )
+        self.events_failed = Counter(
+            "pointsman_events_failed",
+            "Requests with events that could not be taken in, and are to be sent again.",
+            registry=self._registry,
+        )
+        self.event_to_publish = Histogram(
+            "pointsman_event_to_publish_seconds",
+            "From the moment an event arrived that moved something to the moment that was published and acknowledged.",
+            buckets=_DELAYS,
+            registry=self._registry,
+        )
+        self._store_calls = Histogram(
+            "pointsman_store_operation_seconds",
+            "How long the store took, by operation: read, write, changes (what a follower asks for).",
+            ("operation",),
+            buckets=_STORE,
+            registry=self._registry,
+        )
+        self.certificate_ends = Gauge(
+            "pointsman_certificate_end_timestamp_seconds",
+            "When the certificate of an address ends, as its file says.",
+            ("door",),
+            registry=self._registry,
+        )
+        build = Gauge("pointsman_build_info", "1, with the version.", ("version", "python"), registry=self._registry)
+        build.labels(version("pointsman"), platform.python_version()).set(1)
         self.events_stale = Counter(
             "pointsman_events_stale",
             "Events that were answered as stale: their source said something else with a greater index before.",
@@ -134,6 +173,14 @@ class Metrics:
                 yield family
 
         self._registry.register(Each())
+
+    def store_took(self, operation: str, seconds: float) -> None:
+        """Record how long the store took."""
+        self._store_calls.labels(operation).observe(seconds)
+
+    def certificate(self, door: str, path: Path) -> None:
+        """Add when the certificate in a file ends, read when metrics are read."""
+        self.certificate_ends.labels(door).set_function(lambda: certificate_end(path))
 
     def connections(self, door: str, count: Callable[[], int]) -> None:
         """Add the number of a server's connections."""
