@@ -11,9 +11,10 @@ from pointsman.adapter.report.metrics import Metrics
 from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.machine.witness import MOST_TARGETS, EngineWitness
 from pointsman.model.cause import Cause, CauseKind
+from pointsman.model.few import MOST_SWITCH_LINES
 from pointsman.model.names import Target
 from pointsman.pipeline.reconcile import reconcile
-from pointsman.serve.log import MOST_SWITCH_LINES, Few
+from pointsman.serve.log import FewLines
 from pointsman.xds.content import Content, TargetHealth
 from pointsman.xds.snapshot import Provenance, Snapshot
 from prometheus_client import CollectorRegistry, generate_latest
@@ -56,7 +57,7 @@ def samples(witness: EngineWitness) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def printed(caplog: pytest.LogCaptureFixture) -> Any:
     """What the log prints."""
-    caplog.handler.addFilter(few := Few())
+    caplog.handler.addFilter(few := FewLines())
     yield lambda: [each.getMessage() for each in caplog.records]
     caplog.handler.removeFilter(few)
 

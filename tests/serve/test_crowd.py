@@ -17,7 +17,7 @@ from pointsman.serve.connection import MOST_AHEAD, MOST_HEAD_BYTES, MOST_HEADERS
 from pointsman.serve.crowd import Bounds, Crowd, Stage
 from pointsman.serve.http import HttpServer
 from pointsman.serve.listen import Listen
-from pointsman.serve.log import LINES, ONE, Few
+from pointsman.serve.log import LINES, ONE, FewLines
 
 from tests.adapter.doubles import Clock
 from tests.fleet.process import wait_until
@@ -185,7 +185,7 @@ def test_an_honest_client_is_served_while_there_are_more_others_than_there_is_ro
         assert b" 200 " in door.honest()
     assert door.count("pointsman_connections{") <= BOUNDS.connections
     # One line in a minute, once it goes through what a process has before its log.
-    few = Few()
+    few = FewLines()
     assert 1 <= sum(map(few.filter, caplog.records)) <= 2
 
 
@@ -219,7 +219,7 @@ def test_who_waits_for_an_answer_makes_room_for_nobody() -> None:
 
 def test_of_lines_that_are_alike_few_are_printed_and_the_others_counted() -> None:
     clock = Clock()
-    few = Few(clock)
+    few = FewLines(clock)
 
     def log(text: str, *args: object, **extra: Any) -> str | None:
         record = logging.LogRecord("here", logging.WARNING, "", 1, text, args, None)
@@ -237,7 +237,7 @@ def test_of_lines_that_are_alike_few_are_printed_and_the_others_counted() -> Non
     assert log("%s is refused", "x") == f"x is refused ({1000 - LINES} more like this were left out before)"
     for number in range(5000):
         assert log(f"kind {number}") == f"kind {number}"
-    assert len(few._windows) <= 1000
+    assert len(few._few._windows) <= 1000
 
 
 def test_a_refusal_is_json(door: Door, hasty: None) -> None:

@@ -1,6 +1,8 @@
 """What a function reports to its operators: log lines, metrics, traces."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -9,9 +11,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from pointsman.chain.plan import Plan
+from pointsman.model.few import MOST_SWITCH_LINES, Few
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.switches import active_of, switch_from
-from pointsman.serve.log import MOST_SWITCH_LINES, Few
 from pointsman.xds.snapshot import Snapshot
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -25,7 +27,8 @@ class Signals:
         self.logger = Logger(service=service)
         namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Pointsman")
         self.metrics = Metrics(namespace=namespace, service=service)
-        self._few = Few()
+        self._few = Few(time.monotonic)
+        self._turn = threading.Lock()
 
     def count(self, name: str, value: int = 1) -> None:
         """Add `value` to a metric of this invocation, if it is not 0."""
@@ -55,7 +58,11 @@ class Signals:
     def saw(self, plan: Plan, before: Snapshot | None, after: Snapshot) -> None:
         """Log the switch, if it is one: MOST_SWITCH_LINES per minute of one execution environment at most."""
         switch = switch_from(active_of(before), plan, after)
-        if switch is not None and (note := self._few.admit(self._service, "switched", MOST_SWITCH_LINES)) is not None:
+        if switch is None:
+            return
+        with self._turn:
+            note = self._few.admit(self._service, "switched", MOST_SWITCH_LINES)
+        if note is not None:
             fields = switch.fields() | ({"left_out": note} if note else {})
             self.logger.warning("switched", extra=fields)
 

@@ -10,9 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pointsman.chain.plan import Plan, SidecarPlan
+from pointsman.model.few import MOST_SWITCH_LINES
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.switches import Switch, active_of, cause_name, switch_from
-from pointsman.serve.log import FEW, FIELDS, KIND, MOST_SWITCH_LINES
+from pointsman.serve.log import FEW, FIELDS, KIND
 from pointsman.xds.content import TargetHealth
 from pointsman.xds.snapshot import Snapshot
 
