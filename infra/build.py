@@ -32,7 +32,8 @@ LARGEST_LAYER = 20_000_000
 """Bytes of the zipped layer; more makes cold starts slow long before Lambda's own limit."""
 
 NOT_SHIPPED = tuple(
-    f"pointsman/{room}/" for room in ("adapter", "agent", "bootstrap", "cli", "disk", "machine", "quickstart", "serve")
+    f"pointsman/{room}/"
+    for room in ("adapter", "agent", "bootstrap", "cli", "disk", "machine", "page", "quickstart", "serve")
 )
 """Parts of the library that no function runs."""
 

@@ -52,6 +52,32 @@ REACHED_BY = {
             "model/few.py MOST_SWITCH_LINES",
         ],
     },
+    "tests/page/test_page.py": {
+        "test_a_stream_says_that_something_changed_to_so_many_and_ends_with_up": [
+            "page/changes.py MOST_LISTENERS",
+        ],
+    },
+    "tests/page/test_page_bounds.py": {
+        "test_so_many_services_are_shown_and_so_many_named_the_worst_first": [
+            "page/matrix.py MOST_ROWS MOST_SAID",
+        ],
+        "test_so_many_happenings_are_drawn_and_listed_the_newest": [
+            "page/timeline.py MOST_MARKS",
+        ],
+        "test_a_chain_has_so_many_boxes_and_their_lines_are_cut": [
+            "page/picture.py LONGEST_LABEL MOST_BOXES",
+        ],
+        "test_pages_that_are_kept_and_what_is_on_them_has_bounds": [
+            "page/pages.py LONGEST_SEARCH MOST_INSTANCES MOST_KEPT MOST_LINES",
+        ],
+        "test_so_many_requests_wait_and_so_many_pages_are_made_at_a_time": [
+            "page/app.py MOST_AT_ONCE MOST_REQUESTS",
+        ],
+        "test_a_stream_tells_of_a_store_that_is_away_and_lives_for_its_time": [
+            "page/app.py BEAT_SECONDS STREAM_SECONDS",
+            "page/changes.py LOOK_SECONDS",
+        ],
+    },
     "tests/machine/test_remote.py": {
         "test_other_machines_need_a_token_that_is_for_what_they_ask": [
             "machine/granted.py TOKENS_SECONDS",

@@ -30,6 +30,7 @@ _COMMANDS = {
     "list": ("config", "list_"),
     "openapi": ("openapi", "openapi"),
     "orders": ("orders", "orders"),
+    "page": ("page", "page"),
     "pin": ("orders", "pin"),
     "quickstart": ("quickstart", "quickstart"),
     "reconcile": ("reconcile", "reconcile"),
@@ -48,7 +49,7 @@ _SECTIONS = {
     "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets", "openapi"),
     "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback"),
     "Tell of health": ("emit", "source"),
-    "See what it decides": ("status", "explain", "instances", "history", "render", "whatif", "doctor"),
+    "See what it decides": ("status", "explain", "instances", "history", "page", "render", "whatif", "doctor"),
     "Steer": ("drain", "pin", "freeze", "orders", "end", "drill"),
     "Look after the store": ("token", "reconcile", "backup", "recover"),
 }

@@ -111,10 +111,10 @@ def up(
     """Run the whole control plane on one machine: events in, snapshots in the store, files or streams for Envoys.
 
     When it is ready, it prints one line of JSON on stdout: {"ready": true, "url": ..., "files": ..., "grpc": ...,
-    "http": ..., "store": ...}. Besides events, --listen serves /v1/status, /metrics, /readyz, /config_dump and
-    /rejections. Acknowledged events survive a kill at any moment; Envoys keep serving while it is away. SIGTERM answers
-    the held polls and ends it with exit code 0. If one of its parts fails, it exits with 1: let a supervisor restart
-    it.
+    "http": ..., "store": ...}. Besides events, --listen serves the API (/v1), a page for browsers (/), /metrics,
+    /readyz, /config_dump and /rejections. Acknowledged events survive a kill at any moment; Envoys keep serving while
+    it is away. SIGTERM answers the held polls and ends it with exit code 0. If one of its parts fails, it exits with 1:
+    let a supervisor restart it.
 
     \b
       pointsman up --store pointsman.db --files envoys --listen 127.0.0.1:8420

@@ -42,12 +42,19 @@ def _node(explanation: Explanation, node: Explained, seen: set[str]) -> Iterator
             yield "   no mesh gateway is known on the way: nothing arrives until an event reports one"
         return
     yield name
-    branches = _routes(node) if isinstance(node, ExplainedRouter) else _splits(node.splits)
+    branches = branches_of(node)
     for i, (label, to) in enumerate(branches):
         last = i == len(branches) - 1
         yield f"{'└─' if last else '├─'} {label}"
         for line in _node(explanation, to, seen):
             yield f"{'  ' if last else '│ '} {line}"
+
+
+def branches_of(node: Explained) -> list[_Branch]:
+    """Where the requests of a router or splitter go: for each branch, which requests or how many, and the node."""
+    if isinstance(node, ExplainedRouter):
+        return _routes(node)
+    return [] if isinstance(node, ExplainedResolver) else _splits(node.splits)
 
 
 def _splits(splits: Sequence[tuple[int, Explained]]) -> list[_Branch]:
@@ -89,7 +96,7 @@ def _policy(node: ExplainedResolver) -> str:
 
 
 def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iterator[str]:
-    rows = [(each.target.id, _health(each), _way(explanation, each)) for each in targets]
+    rows = [(each.target.id, health_of(each), way_of(explanation, each)) for each in targets]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for each, (name, health, way) in zip(targets, rows, strict=True):
         mark = "*" if each.active else " "
@@ -97,7 +104,8 @@ def _table(explanation: Explanation, targets: Sequence[ExplainedTarget]) -> Iter
         yield f" {mark} {name:{widths[0]}}  {health:{widths[1]}}  {way}{f' ({own})' if own else ''}"
 
 
-def _health(each: ExplainedTarget) -> str:
+def health_of(each: ExplainedTarget) -> str:
+    """How many instances of a target are healthy, and what counts against it."""
     return ", ".join([f"{each.healthy} of {each.total} healthy", *_notes(each), *(["active"] if each.active else [])])
 
 
@@ -130,7 +138,8 @@ def _filter(each: ExplainedTarget) -> str:
     return ", ".join(part for part in (kept, "passing ones only" if each.only_passing else "") if part)
 
 
-def _way(explanation: Explanation, each: ExplainedTarget) -> str:
+def way_of(explanation: Explanation, each: ExplainedTarget) -> str:
+    """How the traffic of a target gets there: directly, or through which mesh gateways."""
     if each.target.datacenter == explanation.used_from:
         return "direct, in the same datacenter"
     by = f" ({each.mode_source})" if each.mode_source else ""

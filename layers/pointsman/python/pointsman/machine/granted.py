@@ -15,8 +15,9 @@ from pointsman.api.request import Declined
 from pointsman.api.routes import find
 from pointsman.machine.intake import GRANT, send_answer
 from pointsman.model.errors import PointsmanError
-from pointsman.model.grants import Grant
+from pointsman.model.grants import Grant, Role
 from pointsman.model.tokens import Tokens
+from pointsman.page.app import is_page
 from pointsman.pipeline.engine import Engine
 from pointsman.pipeline.tokens import read_tokens_object
 from pointsman.serve.connection import NAMES
@@ -48,7 +49,7 @@ class KnownTokens:
 
 class Granted:
     """`app` for requests of somebody who is known, with what they may do noted in the scope; others get 401, and paths
-    that the API does not have 404."""
+    that neither the API nor the page has 404."""
 
     def __init__(self, app: ASGIApp, tokens: KnownTokens, report: Callable[[str], None]) -> None:
         """`report` gets a line for each request that is turned away."""
@@ -59,8 +60,11 @@ class Granted:
         if scope["type"] != "http":
             return
         try:
-            route, _ = find(scope["method"], scope["path"])
-            if route.role is not None:
+            if is_page(scope["path"]):
+                grant = await self._grant(scope)
+                if not grant.has(Role.READ):
+                    raise Declined(403, f"{grant.who} is not for {Role.READ.value}, and the page is")
+            elif find(scope["method"], scope["path"])[0].role is not None:
                 scope[GRANT] = await self._grant(scope)
         except PointsmanError as error:
             if isinstance(error, Declined) and error.status in (401, 403):

@@ -38,6 +38,9 @@ from pointsman.model.note import Note
 from pointsman.model.sources.recognize import DEFAULTS, SourceSettings
 from pointsman.model.sources.task_claim import TaskSettings
 from pointsman.model.sources.task_tags import TaskTags
+from pointsman.page.app import PageApp
+from pointsman.page.changes import Changes
+from pointsman.page.pages import Pages
 from pointsman.pipeline.config import NO_ROOT
 from pointsman.pipeline.configure import Batch, configure
 from pointsman.pipeline.engine import Engine
@@ -240,6 +243,8 @@ class Machine:
             ordered=ordering.nudge,
         )
         import_all()
+        pages = Pages(engine, lambda: map(str, adapter.rejections()))
+        changes = Changes(store, pages.mark)
         passes, calls = Passes(api, report, adapter.metrics), Calls()
         adapter.parts.watch("events", lambda: True, stands_still=lambda: passes.stands_still)
         stop = stop_on_signals()
@@ -247,9 +252,10 @@ class Machine:
             where = adapter.start(serving)
             serving.callback(calls.close)
             server = HttpServer(
-                Intake(api, passes, calls, report, others=adapter.ops()),
+                Intake(api, passes, calls, report, others=PageApp(pages, changes, adapter.ops())),
                 self._settings.listen,
                 name="intake",
+                drain=changes.close,
                 bounds=FOR_PRODUCERS,
                 hosts=self._settings.adapter.hosts,
                 metrics=adapter.metrics,
@@ -268,7 +274,8 @@ class Machine:
                 looking.start()
             remote = None
             if self._settings.remote is not None:
-                remote = self._remote(Intake(api, passes, calls, report), engine, adapter)
+                app = Intake(api, passes, calls, report, others=PageApp(pages, changes))
+                remote = self._remote(app, engine, adapter, changes.close)
                 adapter.serve(serving, "remote", remote)
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
@@ -297,7 +304,7 @@ class Machine:
             return None, with_tags
         return TaskLooking(engine, sources, new_client(session, "ecs"), report), with_tags
 
-    def _remote(self, app: ASGIApp, engine: Engine, adapter: AdapterProcess) -> HttpServer:
+    def _remote(self, app: ASGIApp, engine: Engine, adapter: AdapterProcess, drain: Callable[[], None]) -> HttpServer:
         assert self._settings.remote is not None
         assert self._settings.remote_tls is not None
         adapter.metrics.certificate("remote", self._settings.remote_tls.certificate)
@@ -306,6 +313,7 @@ class Machine:
             self._settings.remote,
             ServerTls(self._settings.remote_tls),
             name="remote",
+            drain=drain,
             option="--remote",
             bounds=FOR_PRODUCERS,
             metrics=adapter.metrics,

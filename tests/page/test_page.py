@@ -1,0 +1,207 @@
+"""The page that `up` serves: what it shows of situations, to whom, and within which bounds."""
+
+import html
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from markupsafe import escape
+from pointsman.cli.main import run
+from pointsman.page.app import is_page
+from pointsman.page.changes import MOST_LISTENERS
+from pointsman.serve.ask import ask
+
+from tests.fleet.ca import CertificateAuthority
+from tests.fleet.control_plane import POINTSMAN, Pointsman
+from tests.fleet.process import Child, wait_until
+from tests.pipeline.meshes import (
+    Document,
+    gateway,
+    gateway_instance,
+    instance,
+    proxy_defaults,
+    resolver,
+    router,
+    sidecar,
+    splitter,
+)
+
+HOSTILE = "</pre><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+MESH = [
+    proxy_defaults("http", "local"),
+    resolver("web", Failover={"*": {"Datacenters": ["dc2"]}}),
+    resolver("api", Failover={"*": {"Datacenters": ["dc2"]}}),
+    splitter("shop", {"Weight": 90, "Service": "web"}, {"Weight": 10, "Service": "api"}),
+    router("shop", {"Match": {"HTTP": {"PathPrefix": "/<b>"}}, "Destination": {"Service": "api"}}),
+    *(sidecar("client", "web", "api", "shop", dc=dc) for dc in ("dc1", "dc2")),
+    *(gateway(dc, f"gw-{dc}") for dc in ("dc1", "dc2")),
+]
+
+
+def told(service: str, index: int, dc: str, *instances: Document) -> Document:
+    about = {"Source": "consul", "Index": index, "Datacenter": dc, "Instances": list(instances)}
+    return about | ({"Service": service} if service else {"Kind": "mesh-gateway"})
+
+
+class Elements(HTMLParser):
+    """What a browser makes of a page: its elements, the names of their attributes, and what they link to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.scripts: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        given = dict(attrs)
+        self.tags.add(tag)
+        self.attributes |= given.keys()
+        self.links += [each for name in ("src", "href", "action") if (each := given.get(name))]
+        if tag == "script":
+            self.scripts.append(given)
+
+
+def text_of(page: str) -> str:
+    """What a person reads."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pointsman]:
+    """A real `up`: web has failed over to dc2, and api has nobody for dc1's callers and dc2's."""
+    directory = tmp_path_factory.mktemp("page")
+    authority = CertificateAuthority(directory / "ca", "td")
+    identity = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
+    door = ["--remote", "127.0.0.1:0", "--tls-cert", identity.certificate, "--tls-key", identity.private_key]
+    with Pointsman(directory, "td", more=[*door, "--client-ca", authority.file]) as pointsman:
+        config = directory / "config.json"
+        config.write_text(json.dumps(MESH))
+        assert run(["apply", "--url", pointsman.url, "--message", HOSTILE, str(config)]) == 0
+        for dc in ("dc1", "dc2"):
+            pointsman.send(told("", 1, dc, gateway_instance()))
+            pointsman.send(told("web", 1, dc, instance("web")))
+            pointsman.send(told("api", 1, dc, instance("api")))
+        pointsman.send(told("web", 2, "dc1", instance("web", status="critical", output=HOSTILE)))
+        for dc in ("dc1", "dc2"):
+            pointsman.send(told("api", 2, dc, instance("api", status="critical")))
+        yield pointsman
+        assert "Traceback" not in pointsman.tail()
+
+
+def test_the_page_says_what_is_wrong_first_and_who_serves_whom(up: Pointsman) -> None:
+    answer = requests.get(up.url, timeout=60)
+    shown = text_of(answer.text)
+    assert answer.status_code == 200
+    assert "1 of 2 services failed over; api has no healthy target in dc1, dc2." in shown
+    matrix = answer.text[answer.text.index("<tbody") : answer.text.index("</tbody>")]
+    rows = [text_of(row) for row in matrix.split("</tr>")[:-1]]
+    assert [row.split()[0] for row in rows] == ["api", "web"], "the worst first"
+    assert re.search(r"✖ dc1 0/1 nobody serves since \d\d:\d\d:\d\d ✖ dc2 0/1 nobody serves since", rows[0])
+    assert re.search(r"➜ dc2 1/1 failed over since \d\d:\d\d:\d\d ✔ dc2 1/1 as it should be since", rows[1])
+    # Who did what in the last 24 hours, as a picture and as a list.
+    assert "web as dc1 sees it: web.default.dc1 to web.default.dc2" in shown
+    assert 'class="mark switches"' in answer.text
+    assert 'class="mark config"' in answer.text
+
+
+def test_a_service_has_its_chain_its_instances_and_its_history(up: Pointsman) -> None:
+    page = requests.get(f"{up.url}/services/web?dc=dc1", timeout=60).text
+    shown = text_of(page)
+    picture = page[page.index("<svg class=") : page.index("</svg>")]
+    for said in ("web.default.dc1", "0 of 1 healthy", "web.default.dc2", "1 of 1 healthy, active"):
+        assert said in text_of(picture)
+    assert "through 1 local gateway in dc1" in text_of(picture)
+    assert "alive critical" in shown
+    assert "consul index 2" in shown
+    assert "web as dc1 sees it: web.default.dc1 to web.default.dc2" in shown
+    assert "api as dc1" not in shown
+    # A router and a splitter are in the picture.
+    chain = text_of(requests.get(f"{up.url}/services/shop?dc=dc2", timeout=60).text)
+    assert all(part in chain for part in ("router", "splitter", "90 %", "10 %", "path prefix /<b>"))
+
+
+def test_hostile_text_stays_text_and_the_page_runs_and_fetches_nothing_but_its_own(up: Pointsman) -> None:
+    for path in ("/", "/services/web", f"/?search={HOSTILE}", f"/services/{HOSTILE}"):
+        answer = requests.get(up.url + path, timeout=60)
+        found = Elements()
+        found.feed(answer.text)
+        assert found.scripts == [{"src": "/page/page.js", "defer": None}], path
+        assert "img" not in found.tags
+        assert not [name for name in found.attributes if name.startswith("on") or name == "style"], path
+        assert not [each for each in found.links if not each.startswith(("/", "#")) or each.startswith("//")], path
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        # Whoever said it, it can be read: the output of a check, the message of a generation, what was searched for.
+        assert str(escape(HOSTILE)) in answer.text, path
+
+
+def test_the_page_is_only_read_by_pages_of_its_own_and_takes_no_path_of_others(up: Pointsman) -> None:
+    assert requests.post(up.url, timeout=60).status_code == 405
+    assert requests.get(up.url, headers={"host": "evil.example"}, timeout=60).status_code == 403
+    assert requests.get(up.url, headers={"origin": "https://evil.example"}, timeout=60).status_code == 403
+    assert requests.get(f"{up.url}/services/nobody", timeout=60).status_code == 404
+    assert requests.get(f"{up.url}/page/../../config", timeout=60).status_code == 404
+    assert requests.get(f"{up.url}/healthz", timeout=60).json()["alive"]
+    assert not is_page("/metrics")
+    answer = requests.get(up.url, timeout=60)
+    again = requests.get(up.url, headers={"if-none-match": answer.headers["etag"]}, timeout=60)
+    assert again.status_code == (304 if again.headers["etag"] == answer.headers["etag"] else 200)
+    assert requests.head(up.url, timeout=60).content == b""
+
+
+def test_other_machines_need_the_role_read(up: Pointsman, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = {}
+    for role in ("read", "report"):
+        assert run(["token", "make", role, "--role", role, "--store", str(up.store)]) == 0
+        tokens[role] = capsys.readouterr().out.strip()
+    place = urlsplit(up.said["remote"])
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def status(path: str, role: str = "") -> int:
+        headers = {"authorization": f"Bearer {tokens[role]}"} if role else {}
+        where = place.hostname or "", place.port or 0
+        return ask(where, "GET", path, timeout=60, headers=headers, tls=context)[0]
+
+    wait_until(lambda: status("/", "read") == 200, "the tokens to be known")
+    assert [status("/"), status("/", "report"), status("/services/web", "read"), status("/page/page.css")] == [
+        401,
+        403,
+        200,
+        401,
+    ]
+
+
+def test_a_stream_says_that_something_changed_to_so_many_and_ends_with_up(up: Pointsman) -> None:
+    streams = [requests.get(f"{up.url}/page/changes", stream=True, timeout=60) for _ in range(MOST_LISTENERS + 1)]
+    assert [each.status_code for each in streams] == [200] * MOST_LISTENERS + [503]
+    lines = streams[0].iter_lines()
+    first = next(line for line in lines if line.startswith(b"data: "))
+    up.send(told("api", 3, "dc1", instance("api", status="warning")))
+    assert next(line for line in lines if line.startswith(b"data: ")) != first
+    for each in streams:
+        each.close()
+    # Who went makes room.
+    wait_until(
+        lambda: requests.get(f"{up.url}/page/changes", stream=True, timeout=60).status_code == 200, "room for another"
+    )
+
+
+def test_the_page_of_any_store_is_the_same(up: Pointsman, tmp_path: Path) -> None:
+    child = Child("page", [POINTSMAN, "page", "--store", up.store, "--listen", "127.0.0.1:0"], tmp_path)
+    with child:
+        url = json.loads(wait_until(child.out.read_bytes, "the page to be ready", children=[child]))["url"]
+        ours, theirs = (text_of(requests.get(each, timeout=60).text) for each in (url, up.url))
+        clock = re.compile(r"\d\d:\d\d(:\d\d)?")
+        assert clock.sub("", ours) == clock.sub("", theirs)
+        assert requests.get(f"{url}/metrics", timeout=60).status_code == 404
