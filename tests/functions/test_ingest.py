@@ -102,6 +102,9 @@ def test_a_poisoned_record_among_good_ones_fails_alone(cloud: Cloud, capsys: pyt
 
     dead = {letter["body"]: letter for letter in cloud.dead()}
     assert dead.keys() == poison.keys()
+    (switch,) = cloud.lines("switched")
+    assert (switch["service"], switch["upstream"], switch["to"]) == ("ingest", "default/api", "api.default.dc3")
+    assert (switch["cause"], switch["datacenter"]) == ("event", "dc1")
     lines = {line["message_id"]: line for line in cloud.lines("refused")}
     for body, reason in poison.items():
         assert reason in dead[body]["reason"]

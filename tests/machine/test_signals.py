@@ -122,7 +122,8 @@ def test_an_up_tells_of_what_happens_as_json_and_in_its_metrics(tmp_path: Path) 
         say(2, "dc1", "critical")
         wait_until(lambda: any(each.get("to") == "web.default.dc2" for each in lines()), "the line of the switch")
         (line,) = (each for each in lines() if "to" in each)
-        assert (line["service"], line["datacenter"], line["from"]) == ("default/web", "dc1", "web.default.dc1")
+        assert (line["upstream"], line["datacenter"], line["from"]) == ("default/web", "dc1", "web.default.dc1")
+        assert line["service"] == "up"
         assert (line["cause"], line["level"]) == ("event", "WARNING")
         assert "test told of web in dc1 (index 2)" in line["cause_text"]
         text = pointsman.page("/metrics").decode()
@@ -139,13 +140,20 @@ def test_an_up_tells_of_what_happens_as_json_and_in_its_metrics(tmp_path: Path) 
         assert found["pointsman_switches_total", "event"] == 1
         assert found["pointsman_events_taken_total",] == found["pointsman_event_to_publish_seconds_count",] == 3
         assert found["pointsman_store_operation_seconds_count", "write"] > 3
-        before = found["pointsman_config_generation",]
+        # A generation that somebody else wrote is told of when the next event has it read.
+        path.write_text(json.dumps([resolver("web", ConnectTimeout="3s", Failover={"*": {"Datacenters": ["dc2"]}})]))
         pointsman.apply([path])
+        say(3, "dc2", "passing")
+        wait_until(lambda: any("note" in each for each in lines()), "the line of the generation")
+        (line,) = (each for each in lines() if "note" in each)
+        generation = line["generation"]
+        assert generation == found["pointsman_config_generation",] + 1
+        assert line["message"] == f"configured: generation {generation} by {line['by']}"
     with pointsman:
         # What was true before a restart is true at its start, and no switch.
         text = pointsman.page("/metrics").decode()
         assert 'target="web.default.dc2"} 1.0' in text
-        assert f"pointsman_config_generation {before}" in text
+        assert f"pointsman_config_generation {generation}.0" in text
         assert "pointsman_switches_total{" not in text
         noticed = Metrics(lambda: 0.0, str)
         noticed.watch_notices(lambda: True)

@@ -36,9 +36,9 @@ class Switch:
         )
 
     def fields(self) -> dict[str, str | int]:
-        """The same for programs: plain JSON values, by name."""
+        """The same for programs: plain JSON values, by name. (`service` is who writes the line.)"""
         return {
-            "service": self.service,
+            "upstream": self.service,
             "datacenter": self.datacenter,
             "cluster": self.cluster,
             "from": self.before,
