@@ -160,8 +160,8 @@ class Passes:
         if isinstance(reading, Exception):
             raise reading
         answer = answered(reading, done, self._api.engine.era)
-        if answer.status == 200:
-            for line in remarks(answer.body):
+        if answer.status == 200 and (lines := remarks(answer.body)):
+            for line in lines:
                 self._report(line)
             if self._metrics is not None:
                 self._metrics.events_stale.inc(len(answer.body["stale"]))

@@ -157,11 +157,15 @@ class Orders:
 
     def of(self, scopes: Iterable[str]) -> tuple[Order, ...]:
         """The orders in force about any of these scopes, the newest last."""
+        if not self.in_force:  # as nearly always
+            return ()
         found = (self.in_force.get(scope) for scope in scopes)
         return tuple(sorted(filter(None, found), key=lambda each: each.revision))
 
     def revisions(self, scopes: Iterable[str]) -> dict[str, int]:
         """What a provenance has of these scopes: it grows with every order about them that begins, changes or ends."""
+        if not self.changed and not self.floor:
+            return {}
         found = ((scope, max(self.changed.get(scope, 0), self.floor)) for scope in scopes)
         return {f"{PROVENANCE}{scope}": revision for scope, revision in found if revision}
 

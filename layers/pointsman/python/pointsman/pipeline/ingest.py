@@ -123,6 +123,8 @@ class _Pass:
         self._by_plan: dict[str, Settled] = {}
         self._root: Root | None = None
         self._jobs: dict[str, dict[str, PlanEntry]] = {}
+        # By plan, the last event that touches it.
+        self._movers: dict[str, HealthEvent] = {}
         self._gateways: dict[str, list[str]] = {}
         self._rosters: dict[str, Settled] = {}
         self._told: list[MovedManifest] = []
@@ -154,8 +156,8 @@ class _Pass:
 
     def _why(self, plan_key: str) -> Cause:
         """The event that moves a head; of several the last one."""
-        found = (event for key, event in reversed(self._about.items()) if plan_key in self._jobs[key])
-        return next(map(by_event, found), NO_CAUSE)
+        event = self._movers.get(plan_key)
+        return by_event(event) if event is not None else NO_CAUSE
 
     def _why_revived(self, plan_key: str) -> Cause:
         back = [each for each in self._back if plan_key in self._revived[each.source, each.datacenter]]
@@ -166,6 +168,7 @@ class _Pass:
         if root is not self._root:
             self._jobs = {key: jobs_of(self._engine, root, event) for key, event in self._about.items()}
             self._gateways = {key: _gateways_of(self._engine, root, event) for key, event in self._about.items()}
+            self._movers = {plan: event for key, event in self._about.items() for plan in self._jobs[key]}
             self._root = root
 
     def _all_jobs(self, root: Root) -> Mapping[str, PlanEntry]:
@@ -261,12 +264,9 @@ class _Pass:
         for each in (*jobs, *gateways):
             if each in self._open:
                 return self._open[each]
-        settled = Settled(warnings=list(self._settled.warnings))
-        for plan_key in jobs:
-            if plan_key in self._by_plan:
-                settled += self._by_plan[plan_key]
-        for datacenter in gateways:
-            settled += self._rosters.get(datacenter, Settled())
+        parts = [self._by_plan[plan_key] for plan_key in jobs if plan_key in self._by_plan]
+        parts += [self._rosters[datacenter] for datacenter in gateways if datacenter in self._rosters]
+        settled = parts[0] if len(parts) == 1 else _together(parts)
         return Ingested(
             recorded.revision,
             recorded.new,
@@ -278,10 +278,17 @@ class _Pass:
             settled.stood,
             settled.stamped,
             settled.failed,
-            tuple(settled.warnings),
+            (*self._settled.warnings, *settled.warnings),
             heard_again=(event.source, event.datacenter) in self._revived,
             shared=recorded.shared,
         )
+
+
+def _together(parts: Iterable[Settled]) -> Settled:
+    out = Settled()
+    for each in parts:
+        out += each
+    return out
 
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:

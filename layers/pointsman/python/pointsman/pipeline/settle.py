@@ -357,7 +357,7 @@ def recompute(
     moment = known.get(MOMENT, 0)
     now_ms, due = max(now_ms, moment), reading.inputs.due if reading.inputs is not None else None
     if reading.snapshot is not None and (due is None or now_ms < due) and reading.inputs == inputs:
-        content, inputs = reading.snapshot.content, replace(inputs, due=due)
+        content, inputs = reading.snapshot.content, reading.inputs
     else:
         facts, instances = found.facts(plan), found.instances()
         if isinstance(plan, SidecarPlan) and plan.is_timed:

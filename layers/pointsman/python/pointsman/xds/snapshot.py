@@ -45,6 +45,8 @@ class Provenance:
             return Relation.NEWER if self.epoch > other.epoch else Relation.OLDER
         later, earlier = self.generation > other.generation, self.generation < other.generation
         newer, older = later, earlier
+        if self.catalog == other.catalog:
+            return Relation.NEWER if newer else Relation.OLDER if older else Relation.EQUAL
         for key in self.catalog.keys() | other.catalog.keys():
             ours, theirs = self.catalog.get(key), other.catalog.get(key)
             if (ours is None and later) or (theirs is None and earlier):
