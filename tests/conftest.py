@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -32,6 +33,16 @@ if os.environ.get("POINTSMAN_TESTS_SHRINK") == "0":
 # A session reads botocore's descriptions of the services from disk for itself. There is a session for each cold start
 # of a function, and for hundreds of clients beside them.
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in a line each why tests were skipped."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(
+        each.longrepr[2].removeprefix("Skipped: ") for each in skipped if isinstance(each.longrepr, tuple)
+    )
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"skipped ({number}): {reason}")
 
 
 @pytest.fixture(scope="session")
