@@ -108,6 +108,8 @@ def tell_of_write(request: Request, body: Mapping[str, Any]) -> None:
     moved = body.get("published") or body.get("moved") or []
     if body.get("changed") and not body.get("dry_run"):
         said = {name: body[name] for name in ("generation", "revision") if name in body}
+        if engine.root.generation == body.get("generation") and engine.root.note.message:
+            said["note"] = engine.root.note.message
         logger.info("changed", path=request.path, by=request.grant.name, published=len(moved), **said)
         signals.count("ConfigChanged", "generation" in body)
         signals.count("SnapshotsPublished", len(moved))

@@ -15,7 +15,11 @@ from tests.pipeline.meshes import resolver
 
 
 def test_commands_go_to_the_url_of_a_function_signed_by_whoever_has_credentials(
-    mesh: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mesh: Aws,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name, value in (
         ("AWS_ACCESS_KEY_ID", CREDENTIALS.access_key),
@@ -44,8 +48,11 @@ def test_commands_go_to_the_url_of_a_function_signed_by_whoever_has_credentials(
             # The function, which runs in this process, prints its log and its metrics.
             return code, "".join(line for line in found.out.splitlines(True) if not line.startswith('{"')), found.err
 
-        applied = said("apply", given=[resolver("s2", ConnectTimeout="9s")])
+        applied = said("apply", "--message", "it takes long", given=[resolver("s2", ConnectTimeout="9s")])
         assert applied == (0, "generation 2: 1 document, 1 snapshot published\n", "")
+        (line,) = (vars(each) for each in caplog.records if each.message == "changed")
+        assert (line["generation"], line["note"]) == (2, "it takes long")
+        assert line["by"].endswith(":user/deployer")
         assert json.loads(said("get", "service-resolver", "s2")[1])["ConnectTimeout"] == 9_000_000_000
         # Names with a slash, and parameters, are signed as they are sent.
         assert said("emit", given={"source": "mesh.health", "id": "1", **s2("passing")})[0] == 0
