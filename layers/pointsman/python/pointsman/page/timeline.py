@@ -70,7 +70,8 @@ def timeline_of(history: History) -> Timeline:
     listed = tuple(reversed(history.happenings[-MOST_MARKS:]))
     hour = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     hours = [hour + timedelta(hours=i) for i in range(int(span // 3600) + 1)]
-    ticks = tuple((x(each), f"{each:%H:%M}") for each in hours if each <= until and each.hour % 3 == 0)
+    # The last hour's label would be cut at the edge.
+    ticks = tuple((x(each), f"{each:%H:%M}") for each in hours if each.hour % 3 == 0 and x(each) < WIDTH - 2 * _RIGHT)
     return Timeline(
         _TOP + LANE * len(_LANES) + 24,
         tuple(
