@@ -294,6 +294,8 @@ def deploy(upload: Upload) -> None:
         logger.info("ignored", reasons=[f"{upload}: is a folder"])
         return
     # Imported here: health events need neither the compiler nor the models of config.
+    from pointsman.model.note import Note
+    from pointsman.model.orders import checked_name
     from pointsman.pipeline.configure import Batch, parse_documents
     from pointsman.pipeline.deploy import deploy as apply
 
@@ -310,7 +312,8 @@ def deploy(upload: Upload) -> None:
             logger.info("passed over", upload=str(upload), reasons=list(batch.passed_over))
         return batch
 
-    for done in apply(engine, partial(content_of, upload.key, MAX_UPLOAD_BYTES), batch_of, environment.trust_domain):
+    content, note = partial(content_of, upload.key, MAX_UPLOAD_BYTES), Note(checked_name(str(upload)))
+    for done in apply(engine, content, batch_of, environment.trust_domain, note):
         signals.went_back(done.settled.warnings)
         failing(done.settled.failed)
         published(done.settled.moved)

@@ -58,6 +58,8 @@ def test_what_is_uploaded_is_the_config_and_published_and_told(mesh: Aws, key: s
     keys = {json.loads(each["Body"])["key"] for each in mesh.messages(queue)}
     assert any(each.startswith("snapshots/dc1/sidecar/") for each in keys)
     assert (mesh.depth("Queue"), mesh.depth("DeadLetters")) == (0, 0)
+    (last, *_) = mesh.request("Configure", "GET", "/v1/generations")[1]["generations"]
+    assert last["by"] == f"s3://{mesh.stack.refs['Bucket']}/{key}"[:500]
 
     upload(mesh, key, content)
     assert mesh.pump() == 0
