@@ -79,8 +79,18 @@ def test_a_service_has_its_chain_its_instances_and_its_history(up: Pointsman) ->
     assert all(part in chain for part in ("router", "splitter", "90 %", "10 %", "path prefix /<b>"))
 
 
+def test_the_page_says_what_would_happen_if_something_was_down(up: Pointsman) -> None:
+    shown = text_of(requests.get(f"{up.url}/whatif?down=dc2/web", timeout=60).text)
+    assert "If dc2/web were down, somebody would have nowhere to go." in shown
+    assert "web.default.dc1 as dc1 sees it: web.default.dc2 -> web.default.dc1" in shown
+    assert "✖ web.default.dc2 as dc2 sees it: " in shown
+    assert "What would happen?" in text_of(requests.get(f"{up.url}/whatif", timeout=60).text)
+    refused = requests.get(f"{up.url}/whatif?down={HOSTILE}", timeout=60)
+    assert (refused.status_code, "is no datacenter" in text_of(refused.text)) == (404, True)
+
+
 def test_hostile_text_stays_text_and_the_page_runs_and_fetches_nothing_but_its_own(up: Pointsman) -> None:
-    for path in ("/", "/services/web", f"/?search={HOSTILE}", f"/services/{HOSTILE}"):
+    for path in ("/", "/services/web", f"/?search={HOSTILE}", f"/services/{HOSTILE}", f"/whatif?down={HOSTILE}"):
         answer = requests.get(up.url + path, timeout=60)
         found = Elements()
         found.feed(answer.text)

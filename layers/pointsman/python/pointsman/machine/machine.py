@@ -243,7 +243,7 @@ class Machine:
             ordered=ordering.nudge,
         )
         import_all()
-        pages = Pages(engine, lambda: map(str, adapter.rejections()))
+        pages = Pages(engine, adapter.amiss)
         changes = Changes(store, pages.mark)
         passes, calls = Passes(api, report, adapter.metrics), Calls()
         adapter.parts.watch("events", lambda: True, stands_still=lambda: passes.stands_still)

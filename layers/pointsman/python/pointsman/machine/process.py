@@ -192,6 +192,13 @@ class AdapterProcess:
                 found.setdefault(proxy, []).extend(lines)
         return found
 
+    def amiss(self) -> list[str]:
+        """What is wrong with Envoys, as sentences: who does not get what the store has, is ahead, or rejects
+        something."""
+        behind = [f"{proxy} is behind: {line}" for proxy, lines in self.problems().items() for line in lines]
+        ahead = [f"{each} is ahead of the store" for each in self.ahead()]
+        return [*behind, *ahead, *map(str, self.rejections())]
+
     def ops(self, with_dump: bool = True) -> Any:
         """The pages for operators, as an ASGI application; without the dump on addresses that are not for operators."""
         from pointsman.adapter.report.ops import ops

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pointsman.model.errors import InvalidInput
 from pointsman.page.changes import Changes, Listener
-from pointsman.page.pages import CHANGES, STATIC, Pages, Shown, refused
+from pointsman.page.pages import CHANGES, SERVICES, STATIC, WHAT_IF, Pages, Shown, refused
 from pointsman.store.protocol import StoreError
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _HEADERS: Final = (
 
 def is_page(path: str) -> bool:
     """Whether a path is the page's: any other is somebody else's."""
-    return path == "/" or path.startswith(("/services/", STATIC))
+    return path in ("/", WHAT_IF) or path.startswith((SERVICES, STATIC))
 
 
 class PageApp:

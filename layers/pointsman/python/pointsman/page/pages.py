@@ -13,12 +13,14 @@ from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pointsman.failover.down import read_down
 from pointsman.failover.explain_text import explain_text
 from pointsman.model.duration import duration_text
 from pointsman.model.errors import InvalidInput
 from pointsman.model.findings import Severity
 from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, ServiceName
 from pointsman.model.orders import order_line
+from pointsman.model.words import counted
 from pointsman.overview.explained import read_explanation
 from pointsman.overview.history import History, plain
 from pointsman.overview.instances import read_instances
@@ -30,6 +32,7 @@ from pointsman.page.matrix import cell_of, line_of, matrix_of
 from pointsman.page.picture import BOX_WIDTH, picture_of
 from pointsman.page.timeline import LEFT, MOST_MARKS, WIDTH, timeline_of
 from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.what_if import Supposition, what_if
 
 SPAN: Final = "24h"
 """The span of the timeline."""
@@ -52,7 +55,11 @@ STATIC: Final = "/page/"
 CHANGES: Final = "/page/changes"
 """The path of the server-sent events."""
 
-_SERVICES: Final = "/services/"
+WHAT_IF: Final = "/whatif"
+"""The path of what would happen."""
+
+SERVICES: Final = "/services/"
+"""What the paths of services begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,9 @@ class Shown:
 class Pages:
     """All pages of one store. Safe for several threads; what is made at the same time is made once."""
 
-    def __init__(self, engine: Engine, rejections: Callable[[], Iterable[str]] = tuple) -> None:
-        """`rejections` are sentences about what Envoys reject."""
-        self._engine, self._rejections = engine, rejections
+    def __init__(self, engine: Engine, envoys: Callable[[], Iterable[str]] = tuple) -> None:
+        """`envoys` are sentences about Envoys that are behind, or reject something."""
+        self._engine, self._envoys = engine, envoys
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, str], Shown] = OrderedDict()
         self._past: tuple[str, History] | None = None
@@ -78,30 +85,32 @@ class Pages:
     def mark(self) -> str:
         """The mark of what a page shows now: another one every minute, because the timeline goes on. Raises
         StoreError."""
-        rejected = blake2b("\n".join(self._rejections()).encode(), digest_size=4).hexdigest()
+        rejected = blake2b("\n".join(self._envoys()).encode(), digest_size=4).hexdigest()
         return f"{read_mark(self._engine.store)}-{rejected}-{self._engine.now_ms() // 60_000}"
 
     def show(self, path: str, query: str = "") -> Shown:
         """What is at a path. Raises InvalidInput for what nobody knows, and StoreError."""
         if path.startswith(STATIC):
             return static(path.removeprefix(STATIC))
+        given = {name: values[-1] for name, values in parse_qs(query, True, errors="replace").items()}
+        if path == WHAT_IF:
+            # Not kept, and made beside all others: it may take long.
+            return _page(self._what_if(given.get("down", "")[:LONGEST_SEARCH]))
         with self._lock:
             mark = self.mark()
             kept = self._kept.get((path, query))
             if kept is None or kept.mark != mark:
-                html = self._made(path, parse_qs(query, keep_blank_values=True, errors="replace"), mark)
-                kept = self._kept[path, query] = Shown(200, "text/html; charset=utf-8", html.encode(), mark)
+                kept = self._kept[path, query] = _page(self._made(path, given, mark), mark=mark)
             self._kept.move_to_end((path, query))
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
             return kept
 
-    def _made(self, path: str, query: Mapping[str, list[str]], mark: str) -> str:
-        given = {name: values[-1] for name, values in query.items()}
+    def _made(self, path: str, given: Mapping[str, str], mark: str) -> str:
         if path == "/":
             return self._overview(given.get("search", "")[:LONGEST_SEARCH].strip(), mark)
-        if path.startswith(_SERVICES):
-            name = ServiceName(given.get("namespace") or DEFAULT_NAMESPACE, path.removeprefix(_SERVICES))
+        if path.startswith(SERVICES):
+            name = ServiceName(given.get("namespace") or DEFAULT_NAMESPACE, path.removeprefix(SERVICES))
             return self._service(name, given.get("dc", ""), mark)
         raise InvalidInput.single("the page", path[:LONGEST_SEARCH], "does not exist")
 
@@ -115,9 +124,15 @@ class Pages:
             line=line_of(now),
             matrix=matrix_of(now, search),
             search=search,
-            behind=[*_behind(now), *self._rejections()],
+            behind=[*_behind(now), *self._envoys()],
             timeline=timeline_of(self._history(mark)),
         )
+
+    def _what_if(self, down: str) -> str:
+        supposed = tuple(read_down(each.strip()) for each in down.split(",") if each.strip())
+        answer = what_if(self._engine, Supposition(down=supposed)) if supposed else None
+        parts = () if answer is None else (answer.stranded, answer.of("moves"), answer.receivers)
+        return _rendered("what_if.html", mark="", at=self._engine.now(), down=down, answer=answer, parts_of=parts)
 
     def _history(self, mark: str) -> History:
         if self._past is None or self._past[0] != mark:
@@ -159,8 +174,11 @@ def _behind(now: Now) -> list[str]:
 
 def refused(status: int, reason: str) -> Shown:
     """A page that says why there is none."""
-    html = _rendered("refused.html", status=status, reason=reason, mark="")
-    return Shown(status, "text/html; charset=utf-8", html.encode())
+    return _page(_rendered("refused.html", status=status, reason=reason, mark=""), status)
+
+
+def _page(html: str, status: int = 200, mark: str = "") -> Shown:
+    return Shown(status, "text/html; charset=utf-8", html.encode(), mark)
 
 
 @cache
@@ -193,6 +211,7 @@ def _environment() -> Environment:
     made.filters["clock"] = _clock
     made.filters["lease"] = lambda lease_ms: duration_text(lease_ms * 1_000_000)
     made.filters["order"] = order_line
+    made.filters["counted"] = counted
     made.globals |= {
         "plain": plain,
         "BOX_WIDTH": BOX_WIDTH,

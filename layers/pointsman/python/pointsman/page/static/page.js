@@ -1,6 +1,7 @@
 // Keeps the page as the store is: the server says that something changed, and what differs is put in its place.
 "use strict";
 (() => {
+  if (document.body.hasAttribute("data-still")) return;
   const AGAIN_MS = 5000;
   const live = document.getElementById("live");
   const shownMark = (page) => page.querySelector('meta[name="mark"]').content;
