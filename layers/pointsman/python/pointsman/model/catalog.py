@@ -277,7 +277,10 @@ def _with(registers: Body, event: "HealthEvent", statement: "Statement", forgott
     registers = dict(registers)
     for name, new in stated(event, statement):
         old = registers.get(name)
-        if _greater(new, old) if old is not None else not is_forgotten(forgotten, new):
+        if old is None:
+            if not is_forgotten(forgotten, new):
+                registers[name] = new
+        elif new != old and _greater(new, old):
             registers[name] = new
     return registers
 

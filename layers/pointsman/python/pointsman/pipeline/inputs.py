@@ -29,7 +29,7 @@ class Found:
     etags: tuple[str | None, ...]
     orders: tuple[Order, ...]
     frozen: Frozen
-    _instances: Mapping[str, Sequence[Instance]]
+    _catalogs: Mapping[str, CatalogReading]
     _silences: Mapping[str, Silence]
 
     def facts(self, plan: Plan) -> Facts:
@@ -38,11 +38,12 @@ class Found:
 
     def instances(self) -> Instances:
         """The instances that count, by the keys of their catalogs, those of silent sources marked."""
+        found: Mapping[str, Sequence[Instance]] = {source: each.instances for source, each in self._catalogs.items()}
         if not self._silences:
-            return self._instances
+            return found
         return {
             source: marked(each, silence) if (silence := self._silences.get(datacenter_of(source))) else each
-            for source, each in self._instances.items()
+            for source, each in found.items()
         }
 
 
@@ -82,7 +83,7 @@ class InputReadings:
             tuple(etags),
             orders,
             frozen_by(self._engine, orders),
-            {source: each.instances for source, each in catalogs.items()},
+            catalogs,
             silent,
         )
 
