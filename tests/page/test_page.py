@@ -57,6 +57,7 @@ def test_the_page_says_what_is_wrong_first_and_who_serves_whom(up: Pointsman) ->
     assert [row.split()[0] for row in rows] == ["api", "web"], "the worst first"
     assert re.search(r"✖ dc1 0/1 nobody serves since \d\d:\d\d:\d\d ✖ dc2 0/1 nobody serves since", rows[0])
     assert re.search(r"➜ dc2 1/1 failed over since \d\d:\d\d:\d\d ✔ dc2 1/1 as it should be since", rows[1])
+    assert "With a router or a splitter, which sends requests on to the services above: shop" in shown
     # Who did what in the last 24 hours, as a picture and as a list.
     assert "web as dc1 sees it: web.default.dc1 to web.default.dc2" in shown
     assert 'class="mark switches"' in answer.text

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -99,7 +100,7 @@ class Changes:
                     self._last = mark
                     for each in self._listeners:
                         each.tell(mark)
-            threading.Event().wait(_PAUSE_S)
+            time.sleep(_PAUSE_S)
             with suppress(StoreError):
                 self._store.wait(cursor, LOOK_SECONDS)
 

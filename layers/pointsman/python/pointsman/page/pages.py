@@ -55,6 +55,8 @@ STATIC: Final = "/page/"
 CHANGES: Final = "/page/changes"
 """The path of the server-sent events."""
 
+_FRONTS: Final = ("service-router", "service-splitter")
+
 WHAT_IF: Final = "/whatif"
 """The path of what would happen."""
 
@@ -125,6 +127,7 @@ class Pages:
             matrix=matrix_of(now, search),
             search=search,
             behind=[*_behind(now), *self._envoys()],
+            fronts=self._fronts(search),
             timeline=timeline_of(self._history(mark)),
         )
 
@@ -133,6 +136,12 @@ class Pages:
         answer = what_if(self._engine, Supposition(down=supposed)) if supposed else None
         parts = () if answer is None else (answer.stranded, answer.of("moves"), answer.receivers)
         return _rendered("what_if.html", mark="", at=self._engine.now(), down=down, answer=answer, parts_of=parts)
+
+    def _fronts(self, search: str) -> list[ServiceName]:
+        """The services with a router or a splitter, which sends their requests on to others."""
+        entries = self._engine.config(self._engine.root).entries.entries
+        found = {ServiceName(namespace, name) for kind, namespace, name in entries if kind in _FRONTS}
+        return sorted(each for each in found if search in plain(each))
 
     def _history(self, mark: str) -> History:
         if self._past is None or self._past[0] != mark:
@@ -212,6 +221,7 @@ def _environment() -> Environment:
     made.filters["lease"] = lambda lease_ms: duration_text(lease_ms * 1_000_000)
     made.filters["order"] = order_line
     made.filters["counted"] = counted
+    made.globals["plain"] = plain
     made.globals |= {
         "plain": plain,
         "BOX_WIDTH": BOX_WIDTH,
