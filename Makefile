@@ -57,8 +57,8 @@ $(VENV)/sovereign/ready: $(VENV)/ready tests/bench/sovereign.lock
 
 environment: $(VENV)/ready ## the virtual environment alone
 
-demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote, none or dark; STORE=file or s3)
-	@$(BIN)/python -m tests.fleet.demo --mode $(MODE) --store $(STORE)
+demo: $(VENV)/ready ## watch real traffic fail over between three datacenters (MODE=local, remote, none or dark; STORE=file or s3; KEEP=1 lets it run on)
+	@$(BIN)/python -m tests.fleet.demo --mode $(MODE) --store $(STORE) $(if $(KEEP),--keep)
 
 test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal

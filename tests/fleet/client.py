@@ -102,6 +102,10 @@ class Client(Asker):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask no more. May be repeated."""
         self._stopping.set()
         self._thread.join()
 

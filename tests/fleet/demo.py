@@ -14,6 +14,7 @@ from typing import cast, get_args
 
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40
 from tests.fleet.judge import Mode
+from tests.fleet.keep import invitation, keep
 from tests.fleet.mesh import DATACENTERS, Mesh
 from tests.fleet.object_store import Bucket
 from tests.fleet.process import FleetError, Ports
@@ -108,6 +109,7 @@ def main() -> int:
     )
     parser.add_argument("--envoy", choices=["1.40", "1.39"], default="1.40", help="Envoy's version (default: 1.40)")
     parser.add_argument("--store", choices=["file", "s3"], default="file", help="a file, or a bucket of SeaweedFS")
+    parser.add_argument("--keep", action="store_true", help="then let everything run on, to try it, until Ctrl-C")
     parser.add_argument("--directory", type=Path, help="keep all logs and files here (default: a temporary directory)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit)
@@ -133,12 +135,17 @@ def main() -> int:
                 report = dark(mesh, _LEASE_S, screen.tell, answers_per_step=600)
             else:
                 report = run(mesh, screen.tell, answers_per_step=600)
+            screen.verdict(report, _dark(report) if arguments.mode == "dark" else _lit(report))
+            if arguments.keep:
+                mesh.rest()
+                for line in ("", *invitation(mesh), ""):
+                    screen.line(line)
+                keep(mesh, screen.line)
     except FleetError as error:
         print(screen.paint(f"FAILED: {error}", "bad"), *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    screen.verdict(report, _dark(report) if arguments.mode == "dark" else _lit(report))
     return 1 if report.problems else 0
 
 

@@ -114,6 +114,17 @@ class Mesh:
         """Whether agents tell of health."""
         return bool(self._lease_s)
 
+    def pids(self, datacenter: str) -> list[int]:
+        """The processes of s2 in `datacenter`: the service and its sidecar."""
+        return [self._apps[datacenter].pid, self._sidecars[datacenter].pid]
+
+    def rest(self) -> None:
+        """The client stops, and s2 is started wherever it is dead."""
+        self.client.stop()
+        for datacenter, app in self._apps.items():
+            if not app.alive:
+                self.start_service(datacenter)
+
     def kill_service(self, datacenter: str) -> None:
         """s2 in `datacenter` dies: the service and its sidecar, both at once and without a word."""
         self._apps[datacenter].kill()
