@@ -46,6 +46,13 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/importers/test_app_mesh.py": {
+        "test_bounds_of_an_import": [
+            "importers/cloudformation.py MOST_FUNCTIONS",
+            "importers/gather.py MOST_RESOURCES",
+            "importers/names.py LONGEST_LABEL",
+        ],
+    },
     "tests/machine/test_signals.py": {
         "test_a_storm_of_switches_is_counted_whole_and_a_bounded_number_of_them_is_printed": [
             "machine/witness.py MOST_TARGETS",

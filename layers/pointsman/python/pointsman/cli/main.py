@@ -26,6 +26,7 @@ _COMMANDS = {
     "freeze": ("orders", "freeze"),
     "get": ("config", "get"),
     "history": ("history", "history"),
+    "import": ("importing", "import_"),
     "instances": ("instances", "instances"),
     "list": ("config", "list_"),
     "openapi": ("openapi", "openapi"),
@@ -47,7 +48,7 @@ _COMMANDS = {
 
 _SECTIONS = {
     "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets", "openapi"),
-    "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback"),
+    "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback", "import"),
     "Tell of health": ("emit", "source"),
     "See what it decides": ("status", "explain", "instances", "history", "page", "render", "whatif", "doctor"),
     "Steer": ("drain", "pin", "freeze", "orders", "end", "drill"),

@@ -101,12 +101,24 @@ def _hcl(text: str, name: str) -> list[Any]:
         _refuse(name, error.line or None, str(error))
 
 
-def _yaml(text: str, name: str) -> list[Any]:
+def load_template(text: str, name: str) -> list[Any]:
+    """The documents of a YAML file, where CloudFormation's short forms may stand: `!Ref X` is `{"Ref": X}`, and
+    `!Sub X` is `{"Fn::Sub": X}`. Keys may be numbers, and are text.
+
+    Raises InvalidInput as `load_text` does, within the same bounds.
+    """
+    if (size := len(text.encode())) > LARGEST_FILE_BYTES["YAML"]:
+        _refuse(name, None, f"has {size} bytes, {LARGEST_FILE_BYTES['YAML']} are the most for YAML; split it")
+    return _yaml(text, name, short_forms=True)
+
+
+def _yaml(text: str, name: str, short_forms: bool = False) -> list[Any]:
     import yaml
 
     try:
         _check_yaml(text, name)
-        return [document for document in yaml.load_all(text, Loader=_yaml_loader()) if document is not None]
+        loader = _yaml_loader(short_forms)
+        return [document for document in yaml.load_all(text, Loader=loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         reason = error.problem or "it cannot be read"
@@ -156,8 +168,11 @@ def _check_yaml(text: str, name: str) -> None:
 
 
 @cache
-def _yaml_loader() -> "type[yaml.SafeLoader]":
-    """PyYAML's safe loader with the values of JSON only: those of YAML 1.2's core schema, keys that are strings."""
+def _yaml_loader(short_forms: bool = False) -> "type[yaml.SafeLoader]":
+    """PyYAML's safe loader with the values of JSON only: those of YAML 1.2's core schema, keys that are strings.
+
+    With `short_forms` it reads those of CloudFormation too.
+    """
     import re
 
     import yaml
@@ -170,6 +185,8 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
             seen = set()
             for key_node, _ in node.value:
                 key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+                if short_forms and key_node.tag == "tag:yaml.org,2002:int":
+                    key_node.tag = "tag:yaml.org,2002:str"
                 if key is None or key_node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                     shown = f'{key} is not a string; quote it: "{key}"' if key else "a key is not a string"
                     raise yaml.constructor.ConstructorError(None, None, shown, key_node.start_mark)
@@ -204,4 +221,18 @@ def _yaml_loader() -> "type[yaml.SafeLoader]":
         tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag in kept
     }
     Loader.yaml_constructors |= {prefix + "int": number, prefix + "float": number}
+    if short_forms:
+        Loader.yaml_multi_constructors = {"!": _short_form}
     return Loader
+
+
+def _short_form(loader: Any, tag: str, node: Any) -> Document:
+    """The long form of CloudFormation's `!tag`."""
+    value: Any
+    if node.id == "scalar":
+        value = loader.construct_scalar(node)
+    else:
+        value = loader.construct_sequence(node, deep=True) if node.id == "sequence" else loader.construct_mapping(node)
+    if tag == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}

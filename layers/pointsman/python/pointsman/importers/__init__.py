@@ -1,0 +1,1 @@
+"""What people bring from elsewhere becomes config entries and registrations."""

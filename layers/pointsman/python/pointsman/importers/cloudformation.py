@@ -1,0 +1,123 @@
+"""What CloudFormation's functions stand for, as far as the template itself says it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pointsman.importers.sources import placeholders
+
+MOST_FUNCTIONS: Final = 32
+"""Functions of CloudFormation within each other that are resolved."""
+
+_NAMES: Final = (
+    "VirtualServiceName", "VirtualNodeName", "VirtualRouterName", "RouteName", "VirtualGatewayName",
+    "GatewayRouteName", "MeshName", "Name",
+)  # fmt: skip
+
+
+class Template:
+    """A template, and what its functions give: parameters by their defaults, resources by their names.
+
+    What only AWS knows stays as a placeholder, `${AWS::StackName}`.
+    """
+
+    def __init__(self, document: Mapping[str, Any], values: Mapping[str, str]) -> None:
+        self._values = values
+        self._parameters = _block(document.get("Parameters"))
+        self._conditions = _block(document.get("Conditions"))
+        self._resources = _block(document.get("Resources"))
+
+    def resolved(self, value: Any, depth: int = 0) -> Any:
+        """`value` without functions: text, where they give text."""
+        if depth > MOST_FUNCTIONS or not isinstance(value, dict) or len(value) != 1:
+            return value
+        ((function, given),) = value.items()
+        match function.removeprefix("Fn::"), given:
+            case "Ref", str():
+                return self._reference(given, depth)
+            case "GetAtt", [str() as resource, str() as attribute]:
+                return self._attribute(resource, attribute, depth)
+            case "GetAtt", str() if "." in given:
+                resource, _, attribute = given.partition(".")
+                return self._attribute(resource, attribute, depth)
+            case "Sub", str():
+                return self._substituted(given, {}, depth)
+            case "Sub", [str() as text, dict() as own]:
+                return self._substituted(text, own, depth)
+            case "Join", [str() as between, list() as parts]:
+                return between.join(str(self.resolved(each, depth + 1)) for each in parts)
+            case "ImportValue", _:
+                return f"${{{_plain(str(self.resolved(given, depth + 1)))}}}"
+            case "If", [str() as condition, yes, no]:
+                return self.resolved(yes if self._holds({"Condition": condition}, depth) else no, depth + 1)
+        return value
+
+    def branch(self, value: Any) -> tuple[int, Any] | None:
+        """Which of its three parts an `If` chooses, and that part; None if `value` is no `If`."""
+        match value:
+            case {"Fn::If": [str() as condition, yes, no]} if len(value) == 1:
+                return (1, yes) if self._holds({"Condition": condition}, 0) else (2, no)
+        return None
+
+    def _holds(self, condition: Any, depth: int) -> bool:
+        """Whether a condition holds for the parameters' values."""
+        if depth > MOST_FUNCTIONS or not isinstance(condition, dict) or len(condition) != 1:
+            return False
+        ((function, given),) = condition.items()
+        match function.removeprefix("Fn::"), given:
+            case "Condition", str():
+                return self._holds(self._conditions.get(given), depth + 1)
+            case "Equals", [one, other]:
+                return str(self.resolved(one, depth + 1)) == str(self.resolved(other, depth + 1))
+            case "Not", [inner]:
+                return not self._holds(inner, depth + 1)
+            case "And", list():
+                return all(self._holds(each, depth + 1) for each in given)
+            case "Or", list():
+                return any(self._holds(each, depth + 1) for each in given)
+        return False
+
+    def _reference(self, name: str, depth: int) -> Any:
+        if name == "AWS::NoValue":
+            return None
+        if name in self._values:
+            return self._values[name]
+        if "Default" in (parameter := _block(self._parameters.get(name))):
+            return parameter["Default"]
+        if name in self._resources:
+            return self._named(name, depth)
+        return f"${{{name}}}"
+
+    def _attribute(self, resource: str, attribute: str, depth: int) -> Any:
+        if attribute in _NAMES and resource in self._resources:
+            return self._named(resource, depth)
+        return f"${{{resource}.{attribute}}}"
+
+    def _named(self, name: str, depth: int) -> Any:
+        """The name of a resource: as its properties say, else that by which the template calls it."""
+        properties = _block(_block(self._resources.get(name)).get("Properties"))
+        kind = str(_block(self._resources.get(name)).get("Type", "")).rpartition("::")[2]
+        for each in (f"{kind}Name", "Name"):
+            if each in properties:
+                return self.resolved(properties[each], depth + 1)
+        return name
+
+    def _substituted(self, text: str, own: Mapping[str, Any], depth: int) -> str:
+        for name in placeholders(text):
+            if name in own:
+                value = self.resolved(own[name], depth + 1)
+            elif "." in name:
+                resource, _, attribute = name.partition(".")
+                value = self._attribute(resource, attribute, depth)
+            else:
+                value = self._reference(name, depth)
+            if isinstance(value, str | int):
+                text = text.replace(f"${{{name}}}", str(value))
+        return text
+
+
+def _block(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(text: str) -> str:
+    return "".join(each if each.isalnum() else "_" for each in text).strip("_")

@@ -1,0 +1,138 @@
+"""Virtual gateways: a sidecar that listens for everybody, before a service whose router has the gateway's routes."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.importers.drafts import Drafts, Protocols
+from pointsman.importers.gather import Resource
+from pointsman.importers.matches import NoCounterpartError, http_match
+from pointsman.importers.nodes import access_log, tls
+from pointsman.importers.pieces import Ledger, Piece
+from pointsman.importers.routes import EVERYTHING, KINDS, order
+
+JSON = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One virtual gateway, named `service` here. `find` gives the service of a virtual service."""
+
+    service: str
+    find: Callable[[Piece], str]
+    drafts: Drafts
+    protocols: Protocols
+    ledger: Ledger
+
+    def convert(self, gateway: Resource | None, routes: Sequence[Resource]) -> None:
+        """Make the registration and the router; `gateway` is None if only its routes are known."""
+        registration = f'registration "{self.service}-sidecar-proxy"'
+        listeners = gateway.spec.items("listeners") if gateway else []
+        ports = {each.number("portMapping", "port") for each in listeners} - {0}
+        for each in listeners:
+            if port := each.number("portMapping", "port"):
+                self.drafts.upstream(self.service, self.service, "0.0.0.0", port)
+                self.ledger.convert(each.get("portMapping", "port"), registration)
+            tls(each.get("tls"), self.ledger)
+            reason = "a gateway's Envoy tells its own health at its admin's /ready"
+            self.ledger.name(each.get("healthCheck"), reason, "let the load balancer before it ask there")
+            pool = each.get("connectionPool")
+            reason = "a listener limits nothing"
+            self.ledger.name(pool, reason, f'set Limits in the UpstreamConfig of service-defaults "{self.service}"')
+            self.protocols.listener(self.service, each.get("portMapping", "protocol"))
+        if gateway:
+            tls(gateway.spec.get("backendDefaults", "clientPolicy", "tls"), self.ledger)
+            access_log(gateway.spec, self.ledger)
+            for each in gateway.names:
+                self.ledger.convert(each, registration)
+        if routes:
+            reason = "the Host header stays what the caller sent; App Mesh's gateway set the virtual service's name"
+            self.ledger.remark(routes[0].spec, reason)
+        for route in sorted(routes, key=order):
+            self._route(route, ports)
+
+    def _route(self, route: Resource, ports: set[int]) -> None:
+        kind, body = next(((each, route.spec.get(each)) for each in KINDS if route.spec.get(each)), ("", None))
+        target = body.get("action", "target", "virtualService", "virtualServiceName") if body else None
+        if body is None or target is None:
+            self._named(route, "it has no target", "name a virtual service in its action")
+            return
+        service = self.find(target)
+        spoken = self.protocols.of(service) or KINDS[kind]
+        here = self.protocols.of(self.service) if self.drafts.has("service-router", self.service) else spoken
+        if spoken != here or spoken == "tcp":
+            reason = f"{service} speaks {spoken}, and this gateway's other routes {here}; a chain has one protocol"
+            self._named(route, reason, "make a gateway of its own for it")
+            return
+        try:
+            match = http_match(body.get("match"), ports)
+            rewrite = _rewrite(body, match)
+            made = self._through(service, match, rewrite)
+        except NoCounterpartError as error:
+            reason, instead = error.args
+            self._named(route, reason, instead)
+            return
+        into = f'service-router "{self.service}"'
+        if (host := body.get("action", "rewrite", "hostname", "defaultTargetHostname")) is not None:
+            if host.value == "DISABLED":
+                self.ledger.pass_over(host, "the Host header stays as it is")
+            else:
+                self.ledger.name(host, "the Host header stays as it is", f"let {service} answer to every host")
+        self.ledger.pass_over(
+            body.get("action", "target", "port"), "instances are called at the port that they are reported with"
+        )
+        self.drafts.entry("service-router", self.service).setdefault("Routes", []).extend(made)
+        self.protocols.routed(self.service, spoken)
+        self.protocols.joined(self.service, [service])
+        for each in [route.spec, *route.names]:
+            self.ledger.convert(each, into)
+
+    def _through(self, service: str, match: JSON, rewrite: str) -> list[JSON]:
+        """The routes that a gateway route becomes. A router leads to no other router, so those of `service` are taken
+        over."""
+        inner: list[JSON] = [{}]
+        if self.drafts.has("service-router", service) and service != self.service:
+            inner = self.drafts.entry("service-router", service).get("Routes", [])
+        trivial = {key: value for key, value in match.items() if key.startswith("Path")} in EVERYTHING and not rewrite
+        made = []
+        for each in deepcopy(inner):
+            own = each.get("Match", {}).get("HTTP", {})
+            if own in EVERYTHING:
+                merged = match
+            elif trivial and not (match.get("Methods") and own.get("Methods")):
+                rest = {key: value for key, value in match.items() if not key.startswith("Path")}
+                merged = rest | own
+                for key in ("Header", "QueryParam"):
+                    if both := [*rest.get(key, []), *own.get(key, [])]:
+                        merged[key] = both
+            else:
+                reason = f"{service} has routes of its own, and a router leads to no other router"
+                raise NoCounterpartError(reason, f"write the routes of {service} into {self.service}, path by path")
+            destination = {"Service": service} | each.get("Destination", {})
+            if rewrite:
+                destination["PrefixRewrite"] = rewrite
+            made.append({"Destination": destination} | ({"Match": {"HTTP": merged}} if merged else {}))
+        if inner != [{}] and made and inner[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
+            made.append({"Destination": {"Service": service}} | ({"Match": {"HTTP": match}} if match else {}))
+        return made
+
+    def _named(self, route: Resource, reason: str, instead: str) -> None:
+        for each in [route.spec, *route.names]:
+            self.ledger.name(each, f"the {route} is left out: {reason}", instead)
+
+
+def _rewrite(body: Piece, match: JSON) -> str:
+    """What the matched path is replaced by; "" for nothing. App Mesh replaces a prefix by "/" unless told not to."""
+    rewrite = body.get("action", "rewrite")
+    if rewrite and (exact := rewrite.text("path", "exact")):
+        if "PathRegex" in match:
+            raise NoCounterpartError("a path that matches an expression is not replaced", "match an exact path")
+        return exact
+    if "PathPrefix" not in match or body.get("match", "serviceName") is not None:
+        return ""
+    if rewrite and (value := rewrite.text("prefix", "value")):
+        return value if value != match["PathPrefix"] else ""
+    if rewrite and rewrite.text("prefix", "defaultPrefix") == "DISABLED":
+        return ""
+    return "/" if match["PathPrefix"] != "/" else ""

@@ -1,0 +1,140 @@
+"""Matches, timeouts and retries of App Mesh's routes in the words of a `service-router`."""
+
+from typing import Any, Final
+
+from pointsman.importers.pieces import Ledger, Piece
+from pointsman.model.regex import RegexError, instructions
+
+JSON = dict[str, Any]
+
+_RETRY_ON: Final = {
+    "server-error": "5xx",
+    "gateway-error": "gateway-error",
+    "client-error": "retriable-4xx",
+    "stream-error": "refused-stream",
+    "connection-error": "connect-failure",
+    "cancelled": "cancelled",
+    "deadline-exceeded": "deadline-exceeded",
+    "internal": "internal",
+    "resource-exhausted": "resource-exhausted",
+    "unavailable": "unavailable",
+}
+"""App Mesh's events, HTTP's, TCP's and gRPC's, and Envoy's conditions."""
+
+
+class NoCounterpartError(Exception):
+    """A condition that a `service-router` cannot have: `args` are the reason and what to do instead."""
+
+
+def http_match(match: Piece | None, ports: set[int]) -> JSON:
+    """The conditions of an HTTP or gRPC route, or gateway route. `ports` are those of its listeners.
+
+    Raises NoCounterpartError if one cannot be said here: without it the route would take more requests than before.
+    """
+    found: JSON = {}
+    if match is None:
+        return found
+    if match.get("serviceName") is not None:
+        method = match.text("methodName")
+        found["PathExact" if method else "PathPrefix"] = f"/{match.text('serviceName')}/{method}"
+    elif match.get("methodName") is not None:
+        raise NoCounterpartError("a method without its service is no path", "name the serviceName too")
+    elif prefix := match.text("prefix"):
+        found["PathPrefix"] = prefix
+    elif exact := match.text("path", "exact"):
+        found["PathExact"] = exact
+    elif pattern := match.text("path", "regex"):
+        found["PathRegex"] = _checked(pattern)
+    for field in ("PathPrefix", "PathExact"):
+        if not found.get(field, "/").startswith("/"):
+            raise NoCounterpartError(f'"{found[field]}" does not start with "/"', "correct it")
+    headers = [_header(each) for each in [*match.items("headers"), *match.items("metadata")]]
+    if host := match.text("hostname", "exact"):
+        headers.append({"Name": ":authority", "Exact": host})
+    if suffix := match.text("hostname", "suffix"):
+        headers.append({"Name": ":authority", "Suffix": suffix})
+    if scheme := match.text("scheme"):
+        headers.append({"Name": ":scheme", "Exact": scheme})
+    if headers:
+        found["Header"] = headers
+    if params := [_parameter(each) for each in match.items("queryParameters")]:
+        found["QueryParam"] = params
+    if method := match.text("method"):
+        found["Methods"] = [method]
+    if (port := match.number("port")) and ports - {port}:
+        others = ", ".join(str(each) for each in sorted(ports - {port}))
+        reason = f"only port {port} and not {others}: a router does not ask for the port"
+        raise NoCounterpartError(reason, "make a service for each port, with a router of its own")
+    return found
+
+
+def _header(header: Piece) -> JSON:
+    found: JSON = {"Name": header.text("name")}
+    match = header.get("match")
+    kinds = [each for each in ("exact", "prefix", "suffix", "regex") if match and match.get(each)]
+    if match and match.get("range"):
+        raise NoCounterpartError(
+            "a header's number in a range has no counterpart", "match it with a regular expression"
+        )
+    if kinds:
+        text = match.text(kinds[0]) if match else ""
+        found[kinds[0].capitalize()] = _checked(text) if kinds[0] == "regex" else text
+    else:
+        found["Present"] = True
+    if (invert := header.get("invert")) and invert.value:
+        found["Invert"] = True
+    return found
+
+
+def _parameter(parameter: Piece) -> JSON:
+    exact = parameter.text("match", "exact")
+    return {"Name": parameter.text("name")} | ({"Exact": exact} if exact else {"Present": True})
+
+
+def _checked(pattern: str) -> str:
+    try:
+        instructions(pattern)
+    except RegexError as error:
+        raise NoCounterpartError(f'"{pattern}" is no RE2: {error}', "correct it") from None
+    return pattern
+
+
+def duration(piece: Piece | None) -> str:
+    """A duration of the API's as Go writes it; "" for none and for zero."""
+    if piece is None or not piece.number("value"):
+        return ""
+    return f"{piece.number('value')}{piece.text('unit') or 'ms'}"
+
+
+def timeouts(route: Piece, ledger: Ledger, into: str) -> JSON:
+    """The timeouts of a route, in its Destination."""
+    found: JSON = {}
+    for kind, field in (("perRequest", "RequestTimeout"), ("idle", "IdleTimeout")):
+        piece = route.get("timeout", kind)
+        if text := duration(piece):
+            found[field] = text
+            ledger.convert(piece, into)
+        elif piece is not None:
+            ledger.name(piece, "0 means none, and here Envoy's default holds", f"set a long {field} instead")
+    return found
+
+
+def retries(route: Piece, ledger: Ledger, into: str) -> JSON:
+    """The retries of a route, in its Destination."""
+    policy = route.get("retryPolicy")
+    if policy is None:
+        return {}
+    reason = "there is no timeout for one try"
+    ledger.name(
+        policy.get("perRetryTimeout"), reason, "the route's RequestTimeout holds for all tries together: set that"
+    )
+    events = [each for kind in ("httpRetryEvents", "tcpRetryEvents", "grpcRetryEvents") for each in policy.items(kind)]
+    for each in events:
+        if each.value not in _RETRY_ON:
+            ledger.name(each, "App Mesh's API has no such event", f"use one of {', '.join(_RETRY_ON)}")
+    known = [_RETRY_ON[each.value] for each in events if each.value in _RETRY_ON]
+    if not known or not policy.number("maxRetries"):
+        ledger.pass_over(policy, "never tries again")
+        return {}
+    ledger.convert(policy, into)
+    return {"NumRetries": policy.number("maxRetries"), "RetryOn": list(dict.fromkeys(known))}

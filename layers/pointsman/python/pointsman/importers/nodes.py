@@ -1,0 +1,219 @@
+"""Virtual nodes: services or subsets, with the registrations of their sidecars."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pointsman.importers.drafts import Drafts, Protocols
+from pointsman.importers.gather import Resource
+from pointsman.importers.matches import duration
+from pointsman.importers.names import Names, label
+from pointsman.importers.pieces import Ledger, Piece
+from pointsman.model.go_literals import quote
+
+JSON = dict[str, Any]
+
+_CERTIFICATES: Final = (
+    "sidecars always speak mutual TLS, with certificates that name the service",
+    "issue one per sidecar and give it with `pointsman secrets` (docs/envoy.md, Certificates)",
+)
+_FAMILY: Final = ("instances have the address that is reported", "report addresses of that family")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the instances of a virtual node are: a service, or a subset of one."""
+
+    service: str
+    subset: str = ""
+
+
+def full_name(node: Resource) -> str:
+    """What the instances of a node are called: their name in Cloud Map or DNS, else the node's."""
+    discovery = node.spec.get("serviceDiscovery")
+    if discovery and discovery.text("awsCloudMap", "serviceName"):
+        return f"{discovery.text('awsCloudMap', 'serviceName')}.{discovery.text('awsCloudMap', 'namespaceName')}"
+    return (discovery.text("dns", "hostname") if discovery else "") or node.name
+
+
+def target_of(node: Resource, names: Names) -> Target:
+    """The service or subset of a node."""
+    service = names.service(full_name(node), str(node), node.name)
+    has_attributes = bool(node.spec.items("serviceDiscovery", "awsCloudMap", "attributes"))
+    return Target(service, label(node.name) or "node" if has_attributes else "")
+
+
+def convert_node(node: Resource, target: Target, drafts: Drafts, protocols: Protocols, ledger: Ledger) -> None:
+    """Make what a virtual node says of itself, without its backends and policies."""
+    registration = f'registration "{target.service}-sidecar-proxy"'
+    for each in node.names:
+        ledger.convert(each, f'service-resolver "{target.service}"' if target.subset else registration)
+    _discovery(node, target, drafts, ledger)
+    for i, listener in enumerate(node.spec.items("listeners")):
+        if i:
+            reason = f"the sidecars of {target.service} stand before one port"
+            ledger.name(listener, reason, "make this port a service of its own, with its own registration")
+            continue
+        if port := listener.number("portMapping", "port"):
+            drafts.proxy(target.service)["LocalServicePort"] = port
+            ledger.convert(listener.get("portMapping", "port"), registration)
+        protocols.listener(target.service, listener.get("portMapping", "protocol"))
+        _health_check(listener, port, ledger)
+        _listener_timeouts(listener, target, drafts, ledger)
+        tls(listener.get("tls"), ledger)
+    tls(node.spec.get("backendDefaults", "clientPolicy", "tls"), ledger)
+    access_log(node.spec, ledger)
+
+
+def _discovery(node: Resource, target: Target, drafts: Drafts, ledger: Ledger) -> None:
+    discovery = node.spec.get("serviceDiscovery")
+    if discovery is None:
+        return
+    into = f'service-resolver "{target.service}"'
+    if attributes := discovery.items("awsCloudMap", "attributes"):
+        conditions = [f"Service.Meta[{quote(each.text('key'))}] == {quote(each.text('value'))}" for each in attributes]
+        resolver = drafts.entry("service-resolver", target.service)
+        resolver.setdefault("Subsets", {})[target.subset] = {"Filter": " and ".join(conditions)}
+        for each in attributes:
+            ledger.convert(each, into)
+        keys = ", ".join(each.text("key") for each in attributes)
+        ledger.remark(attributes[0], f"subset {target.subset} is by Service.Meta: report {keys} there")
+    reason = f"instances of {target.service} come from health events, not from AWS Cloud Map or DNS"
+    instead = f'let what runs them report them as service "{target.service}" (docs/sources.md)'
+    for family in (discovery.get("awsCloudMap", "ipPreference"), discovery.get("dns", "ipPreference")):
+        ledger.name(family, *_FAMILY)
+    ledger.name(discovery, reason, instead)
+
+
+def _health_check(listener: Piece, port: int, ledger: Ledger) -> None:
+    check = listener.get("healthCheck")
+    if check is None:
+        return
+    at = check.number("port") or port
+    protocol = check.text("protocol")
+    what = {
+        "tcp": f'tcp = "127.0.0.1:{at}"',
+        "grpc": f'grpc = "127.0.0.1:{at}"',
+    }.get(protocol, f'http = "http://127.0.0.1:{at}{check.text("path") or "/"}"')
+    instead = (
+        f'give the agent beside it (docs/agent.md): check {{ {what}, interval = "{check.number("intervalMillis")}ms", '
+        f'timeout = "{check.number("timeoutMillis")}ms", success_before_passing = '
+        f"{check.number('healthyThreshold')}, failures_before_critical = {check.number('unhealthyThreshold')} }}"
+    )
+    ledger.name(check, "sidecars do not check their application; health comes from events", instead)
+
+
+def _listener_timeouts(listener: Piece, target: Target, drafts: Drafts, ledger: Ledger) -> None:
+    timeout = listener.get("timeout")
+    for kind in timeout.value if timeout and isinstance(timeout.value, dict) else ():
+        each = timeout.get(kind, "perRequest") if timeout else None
+        if text := duration(each):
+            resolver = drafts.entry("service-resolver", target.service)
+            if resolver.setdefault("RequestTimeout", text) == text:
+                ledger.convert(each, f'service-resolver "{target.service}"')
+            else:
+                ledger.name(each, f"another node of {target.service} has another one", "choose one RequestTimeout")
+    reason = "the listener for incoming connections passes them on, and ends none that is idle"
+    ledger.name(timeout, reason, "set IdleTimeout on the routes that lead to it")
+
+
+def tls(piece: Piece | None, ledger: Ledger) -> None:
+    """What becomes of TLS: it is always on here, and always mutual."""
+    if piece is None:
+        return
+    for name, good in (("mode", "STRICT"), ("enforce", True)):
+        given = piece.get(name)
+        if given is not None and given.value == good:
+            ledger.pass_over(given, "sidecars always speak mutual TLS")
+        elif given is not None:
+            ledger.name(given, "sidecars always speak mutual TLS, and nothing else", "give every caller a sidecar")
+    ledger.name(piece, *_CERTIFICATES)
+
+
+def access_log(spec: Piece, ledger: Ledger) -> None:
+    """What becomes of access logs."""
+    reason = "sidecars write no access log"
+    ledger.name(spec.get("logging"), reason, "use Envoy's statistics, at its admin's /stats")
+
+
+def convert_backends(
+    node: Resource, target: Target, services: Mapping[str, str], drafts: Drafts, ledger: Ledger
+) -> list[str]:
+    """Make the upstreams of a node's sidecars; `services` are the services of virtual services, by all their names.
+
+    Returns the services that it calls.
+    """
+    called = []
+    for backend in node.spec.items("backends"):
+        name = backend.get("virtualService", "virtualServiceName")
+        tls(backend.get("virtualService", "clientPolicy", "tls"), ledger)
+        if name is None:
+            continue
+        service = services[str(name.value)]
+        if service == target.service:
+            ledger.name(name, "a sidecar has no upstream to its own service here", "let the application call itself")
+            continue
+        address, port = drafts.upstream(target.service, service)
+        ledger.convert(name, f'registration "{target.service}-sidecar-proxy"')
+        ledger.remark(name, f"the application calls {address}:{port} instead of {name.value}")
+        called.append(service)
+    return called
+
+
+def convert_policy(node: Resource, upstreams: Iterable[tuple[str, str]], drafts: Drafts, ledger: Ledger) -> None:
+    """Make outlier detection and connection pools of a node what its callers' sidecars do.
+
+    `upstreams` are the callers, each with the service by which it calls the node.
+    """
+    for listener in node.spec.items("listeners")[:1]:
+        wanted: JSON = {}
+        if outliers := listener.get("outlierDetection"):
+            wanted["PassiveHealthCheck"] = {
+                "Interval": duration(outliers.get("interval")) or "10s",
+                "MaxFailures": outliers.number("maxServerErrors"),
+                "MaxEjectionPercent": outliers.number("maxEjectionPercent"),
+                "BaseEjectionTime": duration(outliers.get("baseEjectionDuration")) or "30s",
+                "EnforcingConsecutive5xx": 100,
+            }
+        pool = listener.get("connectionPool")
+        if limits := _limits(pool):
+            wanted["Limits"] = limits
+        for field, piece in (("PassiveHealthCheck", outliers), ("Limits", pool)):
+            if piece is not None and field in wanted:
+                _for_callers(field, wanted[field], piece, upstreams, drafts, ledger)
+
+
+def _limits(pool: Piece | None) -> JSON:
+    found: JSON = {}
+    for kind in pool.value if pool is not None and isinstance(pool.value, dict) else ():
+        for name, field in (
+            ("maxConnections", "MaxConnections"),
+            ("maxPendingRequests", "MaxPendingRequests"),
+            ("maxRequests", "MaxConcurrentRequests"),
+        ):
+            if pool is not None and pool.number(kind, name):
+                found[field] = pool.number(kind, name)
+    return found
+
+
+def _for_callers(
+    field: str, wanted: JSON, piece: Piece, upstreams: Iterable[tuple[str, str]], drafts: Drafts, ledger: Ledger
+) -> None:
+    done = refused = ""
+    for caller, service in upstreams:
+        config = drafts.entry("service-defaults", caller).setdefault("UpstreamConfig", {"Overrides": []})
+        override = next((each for each in config["Overrides"] if each["Name"] == service), None)
+        if override is None:
+            override = {"Name": service}
+            config["Overrides"].append(override)
+        if override.setdefault(field, wanted) == wanted:
+            done = f'service-defaults "{caller}"'
+        else:
+            refused = f"{caller} calls {service}, where another node has other values"
+    if done and not refused:
+        ledger.convert(piece, done)
+        ledger.remark(piece, f"holds in each caller's sidecar by itself, as {field}")
+    else:
+        said = ", ".join(f"{key} = {value}" for key, value in wanted.items())
+        reason = refused or "it is the callers' sidecars that do this here, and no virtual node here calls it"
+        ledger.name(piece, reason, f"set {field} ({said}) in the UpstreamConfig of the callers' service-defaults")

@@ -1,0 +1,143 @@
+"""The shapes of App Mesh's API, which botocore still ships, and how values of other spellings fit them.
+
+CloudFormation writes `PortMapping`, Terraform `port_mapping`, with a list around each block and names of lists in the
+singular, Kubernetes `virtualNodeRef` where the API has `virtualNodeName`. All become the API's `portMapping`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from pointsman.importers.pieces import Ledger, Piece, below, pieces
+from pointsman.importers.sources import placeholders
+
+_ALIASES = {
+    "cloudmap": "awscloudmap",
+    "virtualnodename": "virtualnode",
+    "virtualnoderef": "virtualnodename",
+    "virtualnodearn": "virtualnodename",
+    "virtualservicearn": "virtualservicename",
+    "virtualserviceref": "virtualservicename",
+    "virtualrouterarn": "virtualroutername",
+    "virtualrouterref": "virtualroutername",
+    "http": "httproute",
+    "http2": "http2route",
+    "grpc": "grpcroute",
+    "tcp": "tcproute",
+}
+"""Names of members in the Kubernetes resources of both versions, and the API's own."""
+
+
+class Shapes:
+    """Makes pieces in the API's shapes. What does not fit goes to `ledger`, and `resolved` gives what a value of the
+    source stands for, and at which path that stands."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        resolved: Callable[[Any, str], tuple[Any, str]],
+        kubernetes: Callable[[Mapping[str, Any]], str],
+    ):
+        self._ledger = ledger
+        self._resolved = resolved
+        self._kubernetes = kubernetes
+
+    def fitted(self, shape: str, value: Any, file: str, path: str) -> Piece | None:
+        """`value` as the API's `shape`; None if it says nothing or does not fit."""
+        spec = _model()[shape]
+        given = value
+        value, path = self._resolved(value, path)
+        if value is None or (isinstance(value, list | dict | str) and not value):
+            self._ledger.pass_over(pieces(file, path, given if value is None else value), "says nothing")
+            return None
+        if spec["type"] == "structure":
+            return self._structure(shape, value, file, path)
+        if spec["type"] == "list":
+            return self._list(spec["member"]["shape"], value, file, path)
+        return self._scalar(spec, value, file, path)
+
+    def _structure(self, shape: str, value: Any, file: str, path: str) -> Piece | None:
+        if isinstance(value, list) and len(value) == 1:
+            return self.fitted(shape, value[0], file, f"{path}[0]")
+        if not isinstance(value, dict):
+            self._ledger.name(pieces(file, path, value), "is no block, as the API has it", "write it as a block")
+            return None
+        members = _model()[shape]["members"]
+        known = {each.casefold(): each for each in members}
+        found: dict[str, Piece] = {}
+        for key, below_it in value.items():
+            at = below(path, key)
+            name = _member(key, known)
+            if name is None or name in found:
+                reason = f"App Mesh's API has no such field in {shape}" if name is None else f"{name} is given twice"
+                self._ledger.name(pieces(file, at, below_it), reason, "check its spelling and its place")
+            elif (piece := self.fitted(members[name]["shape"], below_it, file, at)) is not None:
+                found[name] = piece
+        return Piece(file, path, found) if found else None
+
+    def _list(self, shape: str, value: Any, file: str, path: str) -> Piece | None:
+        if isinstance(value, dict) and set(_model()[shape].get("members", ())) >= {"key", "value"}:
+            # Terraform has attributes as a map.
+            return Piece(file, path, [_attribute(file, below(path, key), key, value[key]) for key in value])
+        if not isinstance(value, list):
+            found = [self.fitted(shape, value, file, path)]
+        else:
+            found = [self.fitted(shape, each, file, f"{path}[{i}]") for i, each in enumerate(value)]
+        there = [each for each in found if each is not None]
+        return Piece(file, path, there) if there else None
+
+    def _scalar(self, spec: Mapping[str, Any], value: Any, file: str, path: str) -> Piece | None:
+        if isinstance(value, dict) and spec["type"] == "string" and (text := self._kubernetes(value)):
+            value = text
+        piece = pieces(file, path, value)
+        if isinstance(value, dict | list):
+            self._ledger.name(piece, "is not one value, as the API has it", "write the value itself")
+            return None
+        if spec["type"] == "string":
+            return self._word(spec, piece)
+        given, text = piece.value, str(piece.value)
+        if spec["type"] == "boolean":
+            piece.value = {"true": True, "false": False}.get(text.lower())
+        else:
+            piece.value = int(text) if text.lstrip("-").isdigit() and len(text) < 19 else None
+        if piece.value is None:
+            self._misfit(piece, text, f"{given!r} is not a {spec['type']}")
+            return None
+        return piece
+
+    def _word(self, spec: Mapping[str, Any], piece: Piece) -> Piece | None:
+        text = str(piece.value)
+        piece.value = text
+        words = {each.casefold(): each for each in spec.get("enum", ())}
+        if words and text.casefold() not in words:
+            self._misfit(piece, text, f'"{text}" is none of {", ".join(sorted(words.values()))}')
+            return None
+        piece.value = words.get(text.casefold(), text)
+        return piece
+
+    def _misfit(self, piece: Piece, text: str, reason: str) -> None:
+        if names := placeholders(text):
+            self._ledger.name(piece, f"holds the placeholder {names[0]}", f"give its value: --set {names[0]}=VALUE")
+        else:
+            self._ledger.name(piece, reason, "correct it")
+
+
+def _member(key: str, known: Mapping[str, str]) -> str | None:
+    plain = key.replace("_", "").casefold()
+    alias = _ALIASES.get(plain, "")
+    for each in (plain, f"{plain}s", alias, _ALIASES.get(alias, "")):
+        if each in known:
+            return known[each]
+    return None
+
+
+def _attribute(file: str, path: str, key: str, value: Any) -> Piece:
+    return Piece(file, path, {"key": Piece(file, path, key), "value": Piece(file, path, str(value))})
+
+
+@cache
+def _model() -> dict[str, Any]:
+    from botocore.loaders import Loader
+
+    shapes: dict[str, Any] = Loader().load_service_model("appmesh", "service-2")["shapes"]
+    return shapes

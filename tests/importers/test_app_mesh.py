@@ -1,0 +1,423 @@
+"""Whoever leaves App Mesh brings what was saved of it: all of it is converted, or named with what to do instead."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pointsman.cli.importing import report_json
+from pointsman.cli.main import run
+from pointsman.importers import cloudformation, gather
+from pointsman.importers.app_mesh import UNREAD, Imported, import_app_mesh
+from pointsman.importers.names import LONGEST_LABEL, label
+from pointsman.importers.pieces import CONVERTED, NAMED
+from pointsman.importers.sources import read_source
+from pointsman.model.errors import InvalidInput
+
+JSON = dict[str, Any]
+BESIDE = Path(__file__).parents[3] / "shared/app-mesh"
+"""Files that people published, where they are beside the checkout."""
+
+HTTP_LISTENER: JSON = {"portMapping": {"port": 8080, "protocol": "http"}}
+CLOUD_MAP: JSON = {"awsCloudMap": {"namespaceName": "demo.local", "serviceName": "teller"}}
+ROUTE: JSON = {
+    "priority": 1,
+    "httpRoute": {
+        "match": {
+            "prefix": "/v2",
+            "method": "GET",
+            "headers": [{"name": "beta", "invert": True, "match": {"regex": "y.*"}}, {"name": "x"}],
+            "queryParameters": [{"name": "q", "match": {"exact": "1"}}],
+        },
+        "action": {
+            "weightedTargets": [{"virtualNode": "old", "weight": 2}, {"virtualNode": "new", "weight": 1, "port": 8080}]
+        },
+        "retryPolicy": {
+            "maxRetries": 3,
+            "perRetryTimeout": {"unit": "s", "value": 2},
+            "httpRetryEvents": ["server-error"],
+            "tcpRetryEvents": ["connection-error"],
+        },
+        "timeout": {"perRequest": {"unit": "s", "value": 30}, "idle": {"unit": "ms", "value": 500}},
+    },
+}
+OLD: JSON = {"listeners": [HTTP_LISTENER], "serviceDiscovery": CLOUD_MAP}
+NEW: JSON = {
+    "listeners": [
+        HTTP_LISTENER
+        | {
+            "connectionPool": {"http": {"maxConnections": 10, "maxPendingRequests": 5}},
+            "outlierDetection": {
+                "maxServerErrors": 5,
+                "maxEjectionPercent": 50,
+                "interval": {"unit": "s", "value": 10},
+                "baseEjectionDuration": {"unit": "s", "value": 30},
+            },
+            "healthCheck": {
+                "protocol": "http",
+                "path": "/ping",
+                "healthyThreshold": 2,
+                "unhealthyThreshold": 3,
+                "timeoutMillis": 2000,
+                "intervalMillis": 5000,
+            },
+        }
+    ],
+    "serviceDiscovery": {"awsCloudMap": CLOUD_MAP["awsCloudMap"] | {"attributes": [{"key": "v", "value": "2"}]}},
+}
+WEB: JSON = {
+    "listeners": [HTTP_LISTENER],
+    "serviceDiscovery": {"dns": {"hostname": "web.demo.local"}},
+    "backends": [{"virtualService": {"virtualServiceName": "teller.demo.local"}}],
+}
+RESOURCES: list[tuple[str, JSON, JSON]] = [
+    ("virtualNode", {"virtualNodeName": "old"}, OLD),
+    ("virtualNode", {"virtualNodeName": "new"}, NEW),
+    ("virtualNode", {"virtualNodeName": "web"}, WEB),
+    ("virtualRouter", {"virtualRouterName": "teller-router"}, {"listeners": [HTTP_LISTENER]}),
+    ("route", {"routeName": "beta", "virtualRouterName": "teller-router"}, ROUTE),
+    (
+        "virtualService",
+        {"virtualServiceName": "teller.demo.local"},
+        {"provider": {"virtualRouter": {"virtualRouterName": "teller-router"}}},
+    ),
+]
+"""A mesh in which web calls teller, whose requests for /v2 are split."""
+
+
+def described() -> list[JSON]:
+    """The mesh as `aws appmesh describe-…` prints it, one answer after another."""
+    about = {"arn": "arn:aws:appmesh:eu-central-1:1:mesh/demo", "version": 1}
+    return [
+        {kind: {"meshName": "demo", **names, "spec": spec, "metadata": about, "status": {"status": "ACTIVE"}}}
+        for kind, names, spec in RESOURCES
+    ]
+
+
+def inputs() -> list[JSON]:
+    """The mesh as files for --cli-input-json."""
+    return [{"meshName": "demo", **names, "spec": spec} for _, names, spec in RESOURCES]
+
+
+def stack() -> list[JSON]:
+    """The mesh as a CloudFormation template, which names one thing by another."""
+    found = {}
+    for i, (kind, names, spec) in enumerate(RESOURCES):
+        properties = {"MeshName": {"Fn::GetAtt": ["Mesh", "MeshName"]}, "Spec": _pascal(spec)}
+        properties |= {key[0].upper() + key[1:]: value for key, value in names.items()}
+        found[f"R{i}"] = {"Type": f"AWS::AppMesh::{kind[0].upper()}{kind[1:]}", "Properties": properties}
+    text = json.dumps(found).replace('"teller.demo.local"', '{"Fn::Sub": "teller.${Domain}"}')
+    text = text.replace('"teller-router"', '{"Fn::GetAtt": ["R3", "VirtualRouterName"]}', 10)
+    resources = json.loads(text)
+    resources["R3"]["Properties"]["VirtualRouterName"] = {"Fn::Join": ["-", ["teller", "router"]]}
+    resources["Mesh"] = {"Type": "AWS::AppMesh::Mesh", "Properties": {"MeshName": "demo"}}
+    return [{"Parameters": {"Domain": {"Type": "String", "Default": "demo.local"}}, "Resources": resources}]
+
+
+def terraform() -> list[JSON]:
+    """The mesh as `terraform show -json` prints it: blocks are lists, and have names in the singular."""
+    resources = []
+    for kind, names, spec in RESOURCES:
+        own, *rest = names.items()
+        values = {"id": "1", "mesh_name": "demo", "name": own[1], "spec": [_blocks(spec)], "tags": {}}
+        resources.append(
+            {"address": f"a.{own[1]}", "type": f"aws_appmesh_{_snake(kind)}", "values": values | _blocks(dict(rest))}
+        )
+    resources.append({"address": "x", "type": "aws_vpc", "values": {"cidr_block": "10.0.0.0/8"}})
+    module = {"child_modules": [{"resources": resources}]}
+    return [{"format_version": "1.0", "values": {"root_module": module}}]
+
+
+def kubernetes() -> list[JSON]:
+    """The mesh as resources for App Mesh's controller, which refer to each other by Kubernetes' names."""
+    found: list[JSON] = [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}]
+    for kind, names, spec in RESOURCES:
+        own, *_ = names.values()
+        text = json.dumps(spec)
+        for one, other in (
+            ('"virtualNode": "old"', '"virtualNodeRef": {"name": "old"}'),
+            ('"virtualNode": "new"', '"virtualNodeRef": {"name": "new"}'),
+            ('"virtualRouterName": "teller-router"', '"virtualRouterRef": {"name": "teller-router"}'),
+            ('"virtualServiceName": "teller.demo.local"', '"virtualServiceRef": {"name": "teller"}'),
+        ):
+            text = text.replace(one, other)
+        if kind == "route":
+            found[-1]["spec"]["routes"] = [{"name": own, **json.loads(text)}]
+            continue
+        metadata = {"name": own.partition(".")[0], "namespace": "demo", "labels": {"app.kubernetes.io/name": "x"}}
+        body = json.loads(text) | ({"awsName": own} if "." in own else {})
+        found.append(
+            {
+                "apiVersion": "appmesh.k8s.aws/v1beta2",
+                "kind": kind[0].upper() + kind[1:],
+                "metadata": metadata,
+                "spec": body,
+            }
+        )
+    return found
+
+
+SHAPES = {
+    "describe": described,
+    "cli-input-json": inputs,
+    "CloudFormation": stack,
+    "Terraform": terraform,
+    "Kubernetes": kubernetes,
+}
+
+
+def _pascal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key[0].upper() + key[1:]: _pascal(each) for key, each in value.items()}
+    return [_pascal(each) for each in value] if isinstance(value, list) else value
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
+
+
+def _blocks(value: JSON) -> JSON:
+    found: JSON = {}
+    for key, each in value.items():
+        name = _snake(key)
+        if isinstance(each, dict):
+            found[name] = [_blocks(each)]
+        elif isinstance(each, list) and each and isinstance(each[0], dict):
+            if key == "attributes":
+                found[name] = {item["key"]: item["value"] for item in each}
+            else:
+                found[name.removesuffix("s")] = [_blocks(item) for item in each]
+        else:
+            found[name] = each
+    return found
+
+
+def written(documents: list[JSON]) -> list[tuple[str, bytes]]:
+    return [(f"{i}.json", json.dumps(each).encode()) for i, each in enumerate(documents)]
+
+
+def leaves(value: Any, path: str = "") -> list[str]:
+    """The path of every leaf of `value`."""
+    if isinstance(value, dict) and value:
+        return [at for key, each in value.items() for at in leaves(each, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and value:
+        return [at for i, each in enumerate(value) for at in leaves(each, f"{path}[{i}]")]
+    return [path]
+
+
+def lost(files: list[tuple[str, bytes]], imported: Imported) -> list[str]:
+    """The leaves of the sources that are neither in the result nor named."""
+    told: dict[str, set[str]] = {}
+    for each in imported.ledger.told:
+        told.setdefault(each.file, set()).add(each.path)
+    found = []
+    for name, content in files:
+        documents = read_source(content, name)
+        for i, document in enumerate(documents):
+            for path in leaves(document, f"[{i}]" if len(documents) > 1 else ""):
+                starts = ["", *(path[:at] for at, char in enumerate(path) if char in ".["), path]
+                if told.get(name, set()).isdisjoint(starts):
+                    found.append(f"{name} {path}")
+    return found
+
+
+def entries(imported: Imported) -> set[str]:
+    """The documents of the result, as the report names them."""
+    found = set()
+    for service, documents in imported.services.items():
+        found.add(f'service "{service}"')
+        for document in documents:
+            if "Service" in document:
+                found.add(f'registration "{document["Service"]["ID"]}"')
+                proxy = document["Service"]["Proxy"]
+                found |= {f'service "{each["DestinationName"]}"' for each in proxy.get("Upstreams", [])}
+            else:
+                found.add(f'{document["Kind"]} "{document["Name"]}"')
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_mesh_becomes_the_same_config(shape: str, tmp_path: Path) -> None:
+    files = written(SHAPES[shape]())
+    imported = import_app_mesh(files, datacenter="dc1")
+    teller = {document.get("Kind", "registration"): document for document in imported.services["teller"]}
+    assert imported.services["teller-beta"][1]["Splits"] == [
+        {"Weight": 66.67, "Service": "teller"},
+        {"Weight": 33.33, "Service": "teller", "ServiceSubset": "new"},
+    ]
+    assert teller["service-router"]["Routes"] == [
+        {
+            "Match": {
+                "HTTP": {
+                    "PathPrefix": "/v2",
+                    "Methods": ["GET"],
+                    "Header": [{"Name": "beta", "Regex": "y.*", "Invert": True}, {"Name": "x", "Present": True}],
+                    "QueryParam": [{"Name": "q", "Exact": "1"}],
+                }
+            },
+            "Destination": {
+                "Service": "teller-beta",
+                "RequestTimeout": "30s",
+                "IdleTimeout": "500ms",
+                "NumRetries": 3,
+                "RetryOn": ["5xx", "connect-failure"],
+            },
+        }
+    ]
+    assert teller["service-resolver"]["Subsets"] == {"new": {"Filter": 'Service.Meta["v"] == "2"'}}
+    registration, defaults = imported.services["web"]
+    assert registration["Service"]["Proxy"]["Upstreams"] == [{"DestinationName": "teller", "LocalBindPort": 15_101}]
+    (override,) = defaults["UpstreamConfig"]["Overrides"]
+    assert override["Name"] == "teller"
+    assert override["Limits"] == {"MaxConnections": 10, "MaxPendingRequests": 5}
+    assert override["PassiveHealthCheck"]["MaxFailures"] == 5
+    named = [each for each in imported.ledger.told if each.fate == NAMED]
+    assert {each.text.partition(";")[0] for each in named} == {
+        "there is no timeout for one try",
+        "sidecars do not check their application",
+        "instances of teller come from health events, not from AWS Cloud Map or DNS",
+        "instances of web come from health events, not from AWS Cloud Map or DNS",
+    }
+    assert any('check { http = "http://127.0.0.1:8080/ping", interval = "5000ms"' in each.instead for each in named)
+    assert lost(files, imported) == []
+    assert {each.text for each in imported.ledger.told if each.fate == CONVERTED} <= entries(imported)
+    assert import_app_mesh(files, datacenter="dc1").services == imported.services
+
+
+def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source, out, report = tmp_path / "mesh.yaml", tmp_path / "config", tmp_path / "report.json"
+    source.write_text(yaml.safe_dump_all(kubernetes()))
+    arguments = ["import", "app-mesh", str(source), "--out", str(out), "--report", str(report)]
+    assert run(arguments) == 3
+    said = capfd.readouterr().out
+    assert f"not converted: {source} [1].spec.serviceDiscovery: instances of teller come from health events" in said
+    assert "Route (Kubernetes): 1 converted" in said
+    assert f"wrote 8 documents in 3 files to {out}" in said
+    told = json.loads(report.read_text())
+    assert told["fields"] == {"converted": 45, "not needed": 3, "named": 13}
+    store = str(tmp_path / "store.db")
+    # Nobody has told of an instance yet, so there are new clusters that have nowhere to go.
+    assert run(["apply", "--store", store, "--plan", str(out)]) == 4
+    assert '+ service-router "teller"' in capfd.readouterr().out
+    assert run(["apply", "--store", store, str(out)]) == 0
+    assert run(arguments) == 1
+    assert "is not an empty directory; name a new one" in capfd.readouterr().err
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps({"virtualNodeName": "a", "meshName": "m", "spec": {"listeners": [HTTP_LISTENER]}}))
+    assert run(["import", "app-mesh", str(plain), "--out", str(tmp_path / "b")]) == 0
+
+
+def test_a_gateway_listens_for_everybody_before_its_routes() -> None:
+    gateway = {"virtualGatewayName": "in", "spec": {"listeners": [HTTP_LISTENER]}}
+    target = {"target": {"virtualService": {"virtualServiceName": "teller.demo.local"}}}
+    routes = [
+        {
+            "gatewayRouteName": name,
+            "virtualGatewayName": "in",
+            "spec": {"httpRoute": {"match": match, "action": target}},
+        }
+        for name, match in (
+            ("all", {"prefix": "/", "hostname": {"suffix": ".example.com"}}),
+            ("part", {"prefix": "/teller"}),
+        )
+    ]
+    imported = import_app_mesh(written([*inputs(), gateway, *routes]), datacenter="dc1")
+    registration, _, router = imported.services["in"]
+    assert registration["Service"]["Proxy"]["Upstreams"] == [
+        {"DestinationName": "in", "LocalBindPort": 8080, "LocalBindAddress": "0.0.0.0"}
+    ]
+    first, rest = router["Routes"]
+    assert first["Destination"]["Service"] == "teller-beta"
+    assert first["Match"]["HTTP"]["PathPrefix"] == "/v2"
+    assert first["Match"]["HTTP"]["Header"][0] == {"Name": ":authority", "Suffix": ".example.com"}
+    assert rest["Destination"] == {"Service": "teller"}
+    named = [each.text for each in imported.ledger.told if each.fate == NAMED and "gateway route" in each.text]
+    assert set(named) == {
+        'the gateway route "part" is left out: teller has routes of its own, and a router leads to no other router'
+    }
+
+
+def test_what_would_take_more_requests_than_before_is_left_out_and_named() -> None:
+    ranged = json.loads(json.dumps(ROUTE))
+    ranged["httpRoute"]["match"]["headers"] = [{"name": "n", "match": {"range": {"start": 1, "end": 5}}}]
+    imported = import_app_mesh(
+        written([{"routeName": "ranged", "virtualRouterName": "r", "spec": ranged}]), datacenter="dc1"
+    )
+    assert "r" not in imported.services
+    reasons = {each.text for each in imported.ledger.told if each.fate == NAMED}
+    assert reasons == {'the route "ranged" is left out: a header\'s number in a range has no counterpart'}
+
+
+def test_two_things_do_not_get_one_name() -> None:
+    other = {
+        "virtualServiceName": "teller.other.local",
+        "spec": {"provider": {"virtualNode": {"virtualNodeName": "web"}}},
+    }
+    files = written([*inputs(), other])
+    with pytest.raises(InvalidInput, match=r"--name teller\.other\.local=NEW") as refused:
+        import_app_mesh(files, datacenter="dc1")
+    assert "(teller.demo.local)" in str(refused.value)
+    imported = import_app_mesh(files, datacenter="dc1", names={"teller.other.local": "web2"})
+    assert imported.services["web2"][-1]["Redirect"] == {"Service": "web"}
+
+
+def test_one_resource_is_not_described_in_two_ways() -> None:
+    again = [*inputs(), {"meshName": "demo", "virtualNodeName": "old", "spec": NEW}]
+    with pytest.raises(InvalidInput, match="is described differently at"):
+        import_app_mesh(written(again), datacenter="dc1")
+    assert import_app_mesh(written([*inputs(), *inputs()]), datacenter="dc1").services.keys() == {
+        "teller",
+        "teller-beta",
+        "web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a: 1\n", "is none of what App Mesh's configuration is kept in"),
+        (b"[1, 2]", "is none of what App Mesh's configuration is kept in"),
+        (b"\xff", "is not UTF-8"),
+        (b"{", "JSON"),
+        (b"{{- if .Values.mesh }}\nkind: Mesh\n{{- end }}", "helm template"),
+    ],
+)
+def test_what_is_no_app_mesh_file_says_so(content: bytes, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        import_app_mesh([("x", content)], datacenter="dc1")
+
+
+def test_placeholders_are_filled_or_asked_for() -> None:
+    mapping = '{"port": ${PORT}, "protocol": "http"}'
+    text = f'{{"virtualNodeName": $NAME, "spec": {{"listeners": [{{"portMapping": {mapping}}}]}}}}'.encode()
+    imported = import_app_mesh([("a.json", text)], datacenter="dc1")
+    assert [each.instead for each in imported.ledger.told if each.fate == NAMED] == ["give its value: --set PORT=VALUE"]
+    imported = import_app_mesh([("a.json", text)], datacenter="dc1", values={"PORT": "80", "NAME": "api"})
+    assert imported.services["api"][0]["Service"]["Proxy"]["LocalServicePort"] == 80
+
+
+def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "MOST_RESOURCES", 5)
+    with pytest.raises(InvalidInput, match="import fewer at a time"):
+        import_app_mesh(written(inputs()), datacenter="dc1")
+    deep: Any = "end"
+    for _ in range(cloudformation.MOST_FUNCTIONS + 2):
+        deep = {"Fn::Join": ["", [deep]]}
+    assert "Fn::Join" in str(cloudformation.Template({}, {}).resolved(deep))
+    assert label("a" * 100) == "a" * LONGEST_LABEL
+
+
+@pytest.mark.skipif(not BESIDE.is_dir(), reason="needs the files that people published")
+def test_of_files_that_people_published_every_leaf_is_in_the_result_or_named(tmp_path: Path) -> None:
+    seen = 0
+    for path in sorted(BESIDE.glob("*/*")):
+        files = [(path.name, path.read_bytes())]
+        imported = import_app_mesh(files, datacenter="dc1")
+        seen += 1
+        assert lost(files, imported) == [], path.name
+        assert [each for each in imported.ledger.told if UNREAD in each.text] == [], path.name
+        assert {each.text for each in imported.ledger.told if each.fate == CONVERTED} <= entries(imported), path.name
+        assert all(each.instead for each in imported.ledger.told if each.fate == NAMED)
+        assert report_json(imported)["fields"].keys() == {"converted", "not needed", "named"}
+    assert seen > 100
