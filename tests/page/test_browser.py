@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from pointsman.cli.main import run
 
+from tests.fleet.ca import CertificateAuthority
 from tests.fleet.control_plane import Pointsman
 from tests.page.browser import Watched, chromium, needs_chromium
 from tests.page.mesh import HOSTILE, told
@@ -112,6 +115,28 @@ def test_without_scripts_on_a_phone_all_can_be_read(browser: Browser, up: Points
             assert tab.page.locator("h2").last.is_visible()
         assert tab.amiss == []
         tab.context.close()
+
+
+@pytest.mark.soak
+def test_a_browser_with_a_client_certificate_sees_the_page_of_another_machine(browser: Browser, tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path / "ca", "td")
+    door = authority.issue_as("door", [(7, bytes([127, 0, 0, 1]))])
+    alice, bob = (authority.issue_as(name, [(6, f"spiffe://td/people/{name}".encode())]) for name in ("alice", "bob"))
+    more = ["--remote", "127.0.0.1:0", "--tls-cert", door.certificate, "--tls-key", door.private_key]
+    with Pointsman(tmp_path, "td", more=[*more, "--client-ca", authority.file]) as pointsman:
+        token = ["token", "make", "alice", "--role", "read", "--certificate", "spiffe://td/people/alice"]
+        assert run([*token, "--store", str(pointsman.store)]) == 0
+        url = pointsman.said["remote"]
+        for who, status in ((alice, 200), (bob, 403), (None, 401)):
+            shown = {"origin": url, "certPath": str(who.certificate), "keyPath": str(who.private_key)} if who else None
+            tab = Watched(browser, url, ignore_https_errors=True, client_certificates=[shown] if shown else None)
+            answer = tab.page.goto(url)
+            assert answer is not None
+            assert answer.status == status
+            if who is alice:
+                tab.page.wait_for_selector(".live.on", timeout=PATIENCE_MS)
+                assert tab.amiss == []
+            tab.context.close()
 
 
 @pytest.mark.soak

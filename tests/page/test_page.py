@@ -14,6 +14,7 @@ from markupsafe import escape
 from pointsman.cli.main import run
 from pointsman.page.app import is_page
 from pointsman.page.changes import MOST_LISTENERS
+from pointsman.page.pages import static
 from pointsman.serve.ask import ask
 
 from tests.fleet.control_plane import POINTSMAN, Pointsman
@@ -40,6 +41,18 @@ class Elements(HTMLParser):
         self.links += [each for name in ("src", "href", "action") if (each := given.get(name))]
         if tag == "script":
             self.scripts.append(given)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colors as WCAG 2 defines it: 1 to 21."""
+
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def text_of(page: str) -> str:
@@ -105,6 +118,17 @@ def test_hostile_text_stays_text_and_the_page_runs_and_fetches_nothing_but_its_o
         assert "unsafe" not in policy
         # Whoever said it, it can be read: the output of a check, the message of a generation, what was searched for.
         assert str(escape(HOSTILE)) in answer.text, path
+
+
+def test_all_colors_can_be_told_apart_from_what_is_behind_them() -> None:
+    style = static("page.css").data.decode()
+    for scheme in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", scheme))
+        pairs = [(name, "paper") for name in colors if name not in ("paper", "rule") and not name.endswith("-paper")]
+        pairs += [(name, f"{name}-paper") for name in ("well", "over", "nobody", "wrong")]
+        contrasts = {pair: contrast(*(colors[each] for each in pair)) for pair in pairs}
+        # What WCAG 2 wants of text, at its level AA.
+        assert min(contrasts.values()) >= 4.5, contrasts
 
 
 def test_the_page_is_only_read_by_pages_of_its_own_and_takes_no_path_of_others(up: Pointsman) -> None:
