@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
 from pointsman.model.keys import gateway_plan_key, gateways_key, paths_key, service_key, sidecar_plan_key
 from pointsman.model.names import Target, datacenter_sni
 from pointsman.model.orders import drain_scope, freeze_scope, pin_scope
@@ -13,6 +12,7 @@ from pointsman.model.policy import NO_POLICY, Policy, policy_json, read_policy
 from pointsman.model.stored import Damaged, shown
 
 if TYPE_CHECKING:
+    from pointsman.chain.graph import Chain, ResolverNode
     from pointsman.model.resolver import LoadBalancer
     from pointsman.model.upstream_config import Mode, PassiveHealthCheck, UpstreamLimits
 
@@ -90,7 +90,7 @@ class SidecarPlan:
     @property
     def http2(self) -> bool:
         """Whether the upstream speaks HTTP/2."""
-        return self.protocol in HTTP_PROTOCOLS - {"http"}
+        return self.protocol in ("http2", "grpc")
 
     def inputs(self) -> tuple[str, ...]:
         """The keys of all instances and gateways that the cluster is computed from, in order."""
@@ -209,12 +209,12 @@ class GatewayRemotePlan:
 Plan = SidecarPlan | GatewayServicePlan | GatewayRemotePlan
 
 
-def cluster_name(chain: Chain, node: ResolverNode, trust_domain: str) -> str:
+def cluster_name(chain: "Chain", node: "ResolverNode", trust_domain: str) -> str:
     """The name of the cluster of `node`, a resolver node of `chain`; the same as in its plan."""
     return f"{cluster_id(chain, node)}.internal.{trust_domain}"
 
 
-def cluster_id(chain: Chain, node: ResolverNode) -> str:
+def cluster_id(chain: "Chain", node: "ResolverNode") -> str:
     """The id of the cluster of `node`, a resolver node of `chain`; the same as in its plan."""
     return _cluster_id(chain.customization, node.target)
 
@@ -223,8 +223,11 @@ def _cluster_id(customization: str, primary: str) -> str:
     return f"{customization}:{primary}" if customization else primary
 
 
-def sidecar_plans(chain: Chain) -> list[SidecarPlan]:
+def sidecar_plans(chain: "Chain") -> list[SidecarPlan]:
     """One plan per resolver node of `chain`, ordered by key."""
+    # Imported here: who computes from plans that are there needs no chains.
+    from pointsman.chain.graph import ResolverNode
+
     plans = []
     for _, node in sorted(chain.nodes.items()):
         if isinstance(node, ResolverNode):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pointsman.chain.plan import PlanTarget
-from pointsman.failover.filters import predicate
 from pointsman.failover.health import health_and_weight
 from pointsman.model.instance import Instance
 
@@ -45,6 +44,9 @@ def measure(target: PlanTarget, instances: Instances) -> Measured:
     """The instances of `target` that its subset selects, with health and weight."""
     found = [instance for instance in instances.get(target.instances, ()) if instance.counts]
     if target.filter:
+        # Imported here: most targets have no filter.
+        from pointsman.failover.filters import predicate
+
         holds = predicate(target.filter)
         found = [instance for instance in found if holds(instance.raw)]
     return Measured(target, tuple([(each, *health_and_weight(each, target.only_passing)) for each in found]))
