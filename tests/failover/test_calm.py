@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.failover.explain import ExplainedTarget
-from pointsman.failover.explain_text import _health  # what a row of the tree says of a target
+from pointsman.failover.explain_text import health_of
 from pointsman.failover.measured import Instances
 from pointsman.failover.rank import NO_FACTS, Facts, Rank
 from pointsman.failover.selection import Selection, choose, select
@@ -118,7 +118,7 @@ def test_people_hear_how_long_it_takes() -> None:
     row = ExplainedTarget(
         target, "", False, "", "", None, 0, 0, 2, 2, 1, False, False, found.ranks[0], "", "", found.waits[0] - 103_000
     )
-    assert _health(row) == "2 of 2 healthy, calm in 7 s"
+    assert health_of(row) == "2 of 2 healthy, calm in 7 s"
 
 
 _seconds = st.lists(st.integers(-1, 40), min_size=1, max_size=3)
