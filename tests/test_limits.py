@@ -53,6 +53,34 @@ REACHED_BY = {
             "importers/names.py LONGEST_LABEL",
         ],
     },
+    "tests/machine/test_seeing.py": {
+        "test_it_is_written_on_change_once_a_minute_at_most_and_vanishes_with_its_adapter": [
+            "model/seen.py TOLD_EVERY_SECONDS",
+            "model/seen.py TOLD_AGAIN_SECONDS",
+            "model/seen.py GONE_SECONDS",
+        ],
+    },
+    "tests/overview/test_proxies.py": {
+        "test_who_has_what_the_store_has_is_current_and_who_has_not_is_behind_once_it_should_have_been_told": [
+            "overview/proxies.py MOST_MISSING",
+            "overview/proxies.py ON_ITS_WAY_SECONDS",
+            "overview/proxies.py TOLD_LATE_SECONDS",
+        ],
+        "test_what_an_adapter_tells_is_bounded_and_the_worst_is_kept": [
+            "model/seen.py LONGEST_REASON",
+            "model/seen.py MOST_ENVOYS",
+            "model/seen.py MOST_LACKS",
+        ],
+        "test_over_rest_who_does_not_ask_again_has_not_taken_its_answer": [
+            "adapter/rest/askers.py ASKED_SECONDS",
+            "adapter/rest/askers.py MOST_ASKERS",
+            "adapter/rest/askers.py PATIENCE_SECONDS",
+        ],
+        "test_a_terminal_shows_so_many_that_are_well_and_json_all": [
+            "cli/proxies.py MOST_WELL",
+            "pipeline/seen.py MOST_ADAPTERS",
+        ],
+    },
     "tests/machine/test_signals.py": {
         "test_a_storm_of_switches_is_counted_whole_and_a_bounded_number_of_them_is_printed": [
             "machine/witness.py MOST_TARGETS",
@@ -678,6 +706,8 @@ NO_BOUNDS = {
     "disk/access.py _MOST_DIGITS": "of a number in /proc",
     "failover/health.py MAX_WEIGHT": "Envoy's: what is greater is taken for it",
     "machine/process.py _DISCOVERY_SECONDS": "how often somebody looks",
+    "machine/seeing.py LOOK_SECONDS": "how often somebody looks",
+    "machine/seeing.py _LEAVE_SECONDS": "of an end that nothing depends on",
     "model/bounded_json.py _PIECE_BYTES": "how much is looked at in one step",
     "model/complaints.py _LONGEST_INPUT": "of what a message quotes",
     "model/duration.py _LONGEST": "LONGEST_MS in nanoseconds",

@@ -500,7 +500,7 @@ def test_rejections_over_http_are_kept_within_a_bound(monkeypatch: pytest.Monkey
         for number in range(100)
     ]
     for each in requests:
-        found.sent(each, "2.0.0-2")
+        found.sent(each, "2.0.0-2", 0.0)
     assert sum(found.asked(each, 1.0) for each in requests) == 30
     assert len(found.all(2.0, lambda *_: False)) == 20
     assert found.all(1000.0, lambda *_: False) == []

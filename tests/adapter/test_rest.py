@@ -494,7 +494,7 @@ def test_what_seems_rejected_is_counted_while_others_ask_for_the_count() -> None
     try:
         for number in range(5_000):
             request = DiscoveryRequest(Asker(S1, None, f"s1-{number}"), ResourceKind.CLUSTERS, "", "")
-            rejections.sent(request, "1")
+            rejections.sent(request, "1", 0.0)
             assert rejections.asked(request, 0.0)
     finally:
         done.set()

@@ -17,6 +17,8 @@ from pointsman.aws.queue import NoticeQueue, QueueError
 from pointsman.aws.topic import read_topic
 from pointsman.cli.main import run
 from pointsman.discovery.proxy import GatewayId, SidecarId
+from pointsman.model.seen import Seen
+from pointsman.pipeline.seen import write_seen
 
 from tests.adapter.rest import Envoy
 from tests.aws.adapter import S1, Adapter, following, queues, subscriptions
@@ -232,10 +234,23 @@ def test_an_adapter_makes_no_call_that_its_policy_does_not_allow(mesh: Aws) -> N
         adapter.clock.now += 60
         adapter.send("wakes who polls")
         wait_until(lambda: mesh.depth(adapter.url()) == 0, "messages to be deleted")
+        etag = write_seen(adapter.store, "one", Seen("host", "2026-01-01T00:00:00Z", ()), "n", None)
+        assert write_seen(adapter.store, "one", Seen("host", "2026-01-01T00:01:00Z", ()), "m", etag)
     mine = [call for call in mesh.calls if call.function == "Adapter"]
     assert [call for call in mine if not allows(mesh.stack, "Adapter", *needs(call))] == []
     made = {call.operation for call in mine}
-    assert made >= {"CreateQueue", "Subscribe", "ReceiveMessage", "DeleteMessageBatch", "Unsubscribe", "DeleteQueue"}
+    assert made >= {
+        "CreateQueue",
+        "Subscribe",
+        "ReceiveMessage",
+        "DeleteMessageBatch",
+        "Unsubscribe",
+        "DeleteQueue",
+        "PutObject",
+    }
+    # It writes what it saw, and nothing else.
+    (put, *_) = (needs(call)[1] for call in mine if call.operation == "PutObject")
+    assert not allows(mesh.stack, "Adapter", "s3:PutObject", put.replace("seen/", "snapshots/"))
     # A queue that is made with tags needs this beside CreateQueue.
     (create,) = (call for call in mine if call.operation == "CreateQueue")
     assert allows(mesh.stack, "Adapter", "sqs:TagQueue", needs(create)[1])

@@ -38,6 +38,7 @@ REFUSE: dict[str, list[str]] = {
     "list": ["list"],
     "orders": ["orders"],
     "pin": ["pin", "s2", "--to", "dc2", "--for", "1h", "--reason", "works"],
+    "proxies": ["proxies"],
     "reconcile": ["reconcile"],
     "recover": ["recover"],
     "rollback": ["rollback", "1"],

@@ -9,6 +9,7 @@ from pointsman.model.cause import CauseKind
 from pointsman.model.entries import KINDS
 from pointsman.model.events import DETAIL_TYPES, MAX_NUMBER
 from pointsman.model.orders import LONGEST_REASON, Verb
+from pointsman.model.seen import State
 
 Schema = dict[str, Any]
 
@@ -374,6 +375,33 @@ SCHEMAS: Final[dict[str, Schema]] = {
             ),
         ]
     },
+    "Proxies": thing(
+        "Envoys and what they have, the worst first.",
+        schema=WHOLE,
+        now=MOMENT,
+        adapters=many(
+            thing("An adapter, and how many Envoys it has.", name=TEXT, at=MOMENT, envoys=WHOLE, unnamed=WHOLE)
+        ),
+        counts={"type": "object", "additionalProperties": WHOLE},
+        envoys=many(
+            thing(
+                "An Envoy, or a registered proxy that no adapter has seen.",
+                datacenter=TEXT,
+                proxy=TEXT,
+                node=TEXT,
+                way=TEXT,
+                adapter=TEXT,
+                state={"type": "string", "enum": [each.value for each in State]},
+                behind_s={"type": "number"},
+                since=MOMENT,
+                version=TEXT,
+                newest=MOMENT,
+                lacks=many(thing("Something it lacks.", why=TEXT, kind=TEXT, name=TEXT, reason=TEXT, since=MOMENT)),
+                missing={**many(TEXT), "description": "Clusters of which its adapter does not have the newest."},
+                problems=many(TEXT),
+            )
+        ),
+    ),
     "Instances": thing(
         "The instances of a service.",
         schema=WHOLE,

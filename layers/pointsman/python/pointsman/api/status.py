@@ -3,6 +3,7 @@
 from pointsman.api.request import Answer, Api, Request
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.overview.instances import read_instances
+from pointsman.overview.proxies import read_proxies
 from pointsman.overview.reading import read_now
 
 
@@ -21,3 +22,12 @@ def show_instances(api: Api, request: Request) -> Answer:
     parameters = request.parameters
     service = ServiceName(parameters.get("namespace") or DEFAULT_NAMESPACE, request.values["service"])
     return Answer(200, read_instances(api.engine, service, parameters.get("dc", "")).json())
+
+
+def show_proxies(api: Api, request: Request) -> Answer:
+    """Show which Envoy has what, by which adapter, and which is behind or rejects something, the worst first."""
+    parameters = request.parameters
+    service = None
+    if name := parameters.get("service"):
+        service = ServiceName(parameters.get("namespace") or DEFAULT_NAMESPACE, name)
+    return Answer(200, read_proxies(api.engine, service, parameters.get("dc", "")).json())

@@ -33,6 +33,7 @@ _COMMANDS = {
     "orders": ("orders", "orders"),
     "page": ("page", "page"),
     "pin": ("orders", "pin"),
+    "proxies": ("proxies", "proxies"),
     "quickstart": ("quickstart", "quickstart"),
     "reconcile": ("reconcile", "reconcile"),
     "recover": ("recover", "recover"),
@@ -50,7 +51,17 @@ _SECTIONS = {
     "Run it": ("quickstart", "up", "adapter", "agent", "bootstrap", "secrets", "openapi"),
     "Say what the mesh looks like": ("apply", "get", "list", "delete", "config", "diff", "rollback", "import"),
     "Tell of health": ("emit", "source"),
-    "See what it decides": ("status", "explain", "instances", "history", "page", "render", "whatif", "doctor"),
+    "See what it decides": (
+        "status",
+        "explain",
+        "instances",
+        "proxies",
+        "history",
+        "page",
+        "render",
+        "whatif",
+        "doctor",
+    ),
     "Steer": ("drain", "pin", "freeze", "orders", "end", "drill"),
     "Look after the store": ("token", "reconcile", "backup", "recover"),
 }
@@ -113,8 +124,8 @@ def group() -> None:
       pointsman doctor --store pointsman.db
 
     POINTSMAN_STORE can name the store for all commands, or POINTSMAN_URL a running `pointsman up` to ask. Exit codes: 0
-    done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `whatif` and
-    `drain` have more.
+    done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `proxies`,
+    `whatif` and `drain` have more.
 
     \b
     Enable completion of commands and options (bash_source, zsh_source, fish_source):

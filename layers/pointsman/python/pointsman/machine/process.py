@@ -24,8 +24,10 @@ from pointsman.discovery.proxy import ProxyId
 from pointsman.disk.access import shared_directory
 from pointsman.disk.lock import DirectoryLock
 from pointsman.machine.parts import Parts
+from pointsman.machine.seeing import Seeing, Sight, Source, adapter_name
 from pointsman.machine.settings import AdapterSettings
 from pointsman.machine.turns import Turns
+from pointsman.model.seen import Seen
 from pointsman.serve.crowd import FOR_ENVOYS, FOR_OPERATORS
 from pointsman.serve.listen import Listen
 from pointsman.serve.supervisor import Supervisor
@@ -106,6 +108,7 @@ class AdapterProcess:
         self._rejections: list[Callable[[], Iterable[Rejection]]] = []
         self._judges: list[Callable[[ProxyId, str, str, str], bool | None]] = []
         self._addresses: dict[str, str] = {}
+        self._fetching: list[Source] = []
         self.parts = Parts()
 
     def start(self, serving: ExitStack) -> dict[str, str]:
@@ -151,6 +154,11 @@ class AdapterProcess:
             self._dumps["admin"] = watch.dump
             self.parts.watch("admin", lambda: watch.alive)
             serving.enter_context(watch)
+        if self._fetching:
+            sight = Sight(adapter_name(self._addresses))
+            seeing = Seeing(self._store, self._addresses, lambda: self._seen(sight))
+            self.parts.watch("seeing", lambda: seeing.alive)
+            serving.enter_context(seeing)
         if settings.ops:
             from pointsman.serve.http import HttpServer
 
@@ -216,6 +224,10 @@ class AdapterProcess:
             standing=lambda: self.parts.standing,
         )
 
+    def _seen(self, sight: Sight) -> Seen:
+        retired = ((each.way, each.proxy, each.node, each.since) for each in self.retired.all())
+        return sight.look(self._fetching, self.rejections(), self.problems(), retired)
+
     def run(self, stop: threading.Event, ready: Callable[[dict[str, str]], None]) -> None:
         """Serve until `stop` is set; `ready` is called with the addresses.
 
@@ -243,6 +255,7 @@ class AdapterProcess:
         self._dumps["files"] = adapter.config_dump
         self._judges.append(adapter.has)
         self._problems.append(adapter.problems)
+        self._fetching.append((follower, adapter.fetchers))
         self.metrics.gauge(
             "pointsman_standing_by", "Whether another process writes the files.", lambda: adapter.standing_by
         )
@@ -276,6 +289,7 @@ class AdapterProcess:
         )
         self._listeners.append(adapter.on_change)
         self._users.append(adapter)
+        self._fetching.append((follower, adapter.fetchers))
         self.retired.watch(adapter.fetching)
         self._dumps["rest"] = adapter.config_dump
         self._problems.append(adapter.problems)
@@ -309,6 +323,7 @@ class AdapterProcess:
         )
         self._listeners.append(adapter.on_change)
         self._users.append(adapter)
+        self._fetching.append((follower, adapter.fetchers))
         self.retired.watch(adapter.fetching)
         self._dumps["ads"] = adapter.config_dump
         self._problems.append(adapter.problems)

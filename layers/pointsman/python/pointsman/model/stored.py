@@ -41,6 +41,7 @@ class Kind(StrEnum):
     FROZEN = "frozen"
     TOKENS = "tokens"
     TROUBLE = "trouble"
+    SEEN = "seen"
 
 
 MANIFEST_KINDS = (Kind.SIDECAR_MANIFEST, Kind.GATEWAYS_MANIFEST, Kind.GATEWAY_MANIFEST)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from pointsman.model.seen import GONE_SECONDS
 from pointsman.pipeline.config import ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import config_head_swap
 from pointsman.pipeline.engine import Engine
@@ -63,6 +64,7 @@ class Removed:
     versions: int = 0
     config_objects: int = 0
     leases: int = 0
+    adapters: int = 0
 
 
 class Retention:
@@ -99,7 +101,12 @@ class Retention:
         store = self._engine.store
         if not isinstance(store, Forgetful):
             return Removed()
-        removed = Removed(self._forget_versions(store), self._forget_config(store), self._forget_leases(store))
+        removed = Removed(
+            self._forget_versions(store),
+            self._forget_config(store),
+            self._forget_leases(store),
+            self._forget_adapters(store),
+        )
         for _ in range(BATCHES):
             if self._stopped or not store.tidy():
                 break
@@ -139,6 +146,13 @@ class Retention:
         leases = {key: read_lease_object(stored, engine.now()).lease for key, stored in found.items()}
         ended = [key for key, lease in leases.items() if lease is not None and not lease.lease_ms]
         return self._remove(store, ended, BATCHES * REMOVED_AT_ONCE)
+
+    def _forget_adapters(self, store: Forgetful) -> int:
+        """Remove what adapters saw that are gone. It may be removed although it is written again and again: nothing is
+        computed from it, and nobody follows it."""
+        now = self._clock()
+        gone = [each.key for each in self._engine.store.list(keys.SEEN) if now - each.written > GONE_SECONDS]
+        return self._remove(store, gone, BATCHES * REMOVED_AT_ONCE)
 
     def _remove(self, store: Forgetful, names: Sequence[str], most: int) -> int:
         removed = 0

@@ -27,6 +27,8 @@ ORDERS = "orders"
 """The orders of operators."""
 TROUBLE = "trouble/"
 """What was wrong with what the sources of a datacenter sent."""
+SEEN = "seen/"
+"""What adapters saw of their Envoys."""
 TOKENS = "tokens"
 """Who may speak to `pointsman up` from other machines."""
 
@@ -74,6 +76,11 @@ def is_silence(key: str) -> bool:
 def trouble(datacenter: str) -> str:
     """What was wrong with what the sources of a datacenter sent."""
     return f"{TROUBLE}{datacenter}"
+
+
+def seen(adapter: str) -> str:
+    """What the adapter with this id saw."""
+    return f"{SEEN}{adapter}"
 
 
 def source_of(catalog_key: str) -> str:

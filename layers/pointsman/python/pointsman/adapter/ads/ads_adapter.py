@@ -31,6 +31,7 @@ from pointsman.adapter.ads.stream import (
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.joins import Joins
 from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.fetcher import Fetcher
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.adapter.report.retired import Fetching, retired
@@ -152,6 +153,10 @@ class AdsAdapter:
     def rejections(self) -> list[Rejection]:
         """Resources that Envoys rejected and still lack; a disconnected Envoy is forgotten."""
         return [each for stream in self._streams.copy() for each in stream.rejections()]
+
+    def fetchers(self) -> list[Fetcher]:
+        """The Envoys with a stream, and what each has not answered yet."""
+        return [each.fetcher() for each in self._streams.copy()]
 
     def config_dump(self) -> dict[str, Any]:
         """What was sent on every stream, for `/config_dump`."""

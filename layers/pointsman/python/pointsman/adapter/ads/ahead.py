@@ -76,7 +76,7 @@ class Ahead:
             self._wake()
 
         text = f"{self._node} ({self._proxy.directory}) has newer {kind.label} than are here"
-        met = self._met[kind] = _Met(names, Meeting(self._proxy, clusters, text, done))
+        met = self._met[kind] = _Met(names, Meeting(self._proxy, clusters, text, done, node=self._node))
         self._follower.meet(met.meeting)
 
     def _leave(self, kind: ResourceKind) -> None:

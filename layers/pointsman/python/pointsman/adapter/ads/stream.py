@@ -19,6 +19,7 @@ from pointsman.adapter.ads.sotw import StateOfTheWorldConversation
 from pointsman.adapter.ads.subscription import MOST_NAMES
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.fetcher import Fetcher, Waiting
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.delivery.response import ResourceKind
@@ -162,6 +163,15 @@ class Stream:
     def rejections(self) -> list[Rejection]:
         """Resources that the Envoy rejected and still lacks."""
         return list(self._rejections.values())
+
+    def fetcher(self) -> Fetcher:
+        """The Envoy, and the responses that it has not answered yet."""
+        waiting: list[Waiting] = []
+        for kind, of in list(self._conversation.subscriptions.items()):
+            if of.unanswered:
+                for nonce, names in of.unanswered.copy().items():
+                    waiting.append(Waiting(kind.label, names[0] if len(names) == 1 else "", nonce))
+        return Fetcher(WAY, self.proxy, self.node, tuple(waiting))
 
     def dump(self) -> dict[str, Any]:
         """What was sent to the Envoy, by kind."""

@@ -14,6 +14,7 @@ from pointsman.adapter.files.proxy_files import GRACE_S, ProxyFiles
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.running import follow
 from pointsman.adapter.report.defects import AGAIN_S, Defects
+from pointsman.adapter.report.fetcher import Fetcher, Waiting
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.delivery.deliver import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
@@ -171,6 +172,15 @@ class FilesAdapter:
         """The proxies whose files were here until the registration was deleted."""
         found = self._kept.copy().items()
         return [(WAY, proxy, "") for proxy, each in found if each.files and each.files.retired_since is not None]
+
+    def fetchers(self) -> list[Fetcher]:
+        """The proxies with files here, and why those stay behind if they do."""
+        found = self._kept.copy().items()
+        return [
+            Fetcher(WAY, proxy, "", (Waiting("", "", each.problem, each.problem),) if each.problem else ())
+            for proxy, each in found
+            if each.files
+        ]
 
     def config_dump(self) -> dict[str, Any]:
         """For each proxy, the versions in its files, and why they are behind if they are, for `/config_dump`."""

@@ -21,8 +21,8 @@ class Meeting:
     """An Envoy that has something of `proxy` that is newer than the replica, or different with the same number.
 
     `clusters` are the ids of the clusters concerned, besides the manifests; None for all. `what` describes the meeting
-    for people. `done` is called once, on any thread, when everything concerned was read from the store after `at` and
-    the replica holds what the store has.
+    for people, `node` is the Envoy's node id. `done` is called once, on any thread, when everything concerned was read
+    from the store after `at` and the replica holds what the store has.
     """
 
     proxy: ProxyId
@@ -30,6 +30,7 @@ class Meeting:
     what: str
     done: Callable[[], None]
     at: float = 0.0
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,10 @@ class Follower:
         """The Envoys with something newer than the replica, for which the store has not been read yet."""
         return [each.what for each in self.confirming.meetings]
 
+    def ahead_of(self) -> list[tuple[ProxyId, str]]:
+        """As `ahead`: the proxy and the node id of each."""
+        return [(each.proxy, each.node) for each in self.confirming.meetings]
+
     def meet(self, meeting: Meeting) -> None:
         """Ask for a read of the store itself, because an Envoy is ahead. Returns at once."""
         self.confirming.meet(meeting)

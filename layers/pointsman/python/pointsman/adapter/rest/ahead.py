@@ -42,7 +42,8 @@ class AheadRequest:
         }[kind]
         about = what(kind.label, self._request.name)
         text = f"{self._request.asker.node_id} ({proxy.directory}) has newer {about} than are here"
-        self._meeting = Meeting(proxy, clusters, text, lambda: self._in_loop(self._confirmed))
+        node = self._request.asker.node_id
+        self._meeting = Meeting(proxy, clusters, text, lambda: self._in_loop(self._confirmed), node=node)
         self._follower.meet(self._meeting)
         return True
 

@@ -33,20 +33,20 @@ class Rejections:
     """
 
     def __init__(self) -> None:
-        self._sent: dict[_Subscription, tuple[str, str]] = {}
+        self._sent: dict[_Subscription, tuple[str, str, float]] = {}
         self._found: dict[_Subscription, tuple[Rejection, str, float, int]] = {}
         self._lock = threading.Lock()
 
-    def sent(self, request: DiscoveryRequest, version: str) -> None:
-        """Record that `version` was sent as the answer to `request`."""
+    def sent(self, request: DiscoveryRequest, version: str, now: float) -> None:
+        """Record that `version` was sent as the answer to `request`; `now` is in seconds, from any zero."""
         if len(self._sent) >= _MOST:
             self._sent.pop(next(iter(self._sent)))
-        self._sent[_subscription(request)] = request.version, version
+        self._sent[_subscription(request)] = request.version, version, now
 
     def asked(self, request: DiscoveryRequest, now: float) -> bool:
         """Whether the Envoy seems to have rejected its last answer."""
         key = _subscription(request)
-        had, version = self._sent.pop(key, ("", ""))
+        had, version, _ = self._sent.pop(key, ("", "", 0.0))
         # A changed cluster requests its endpoints from scratch, whatever it had.
         started_over = not had and request.kind is ResourceKind.ENDPOINTS
         with self._lock:
@@ -64,6 +64,11 @@ class Rejections:
         if times == 1:  # once may be a restart
             _log.warning("%s", before)
         return True
+
+    def unconfirmed(self, before: float) -> list[tuple[_Subscription, str]]:
+        """What was sent `before` that moment, and the version, where the Envoy has not asked again. May be called from
+        any thread."""
+        return [(key, version) for key, (_, version, at) in self._sent.copy().items() if at < before]
 
     def all(self, now: float, has: Callable[[ProxyId, ResourceKind, str, str], bool]) -> list[Rejection]:
         """The current rejections, without those where an Envoy now `has` what it should. An Envoy without recent

@@ -17,10 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pointsman.adapter.follow.follower import Follower
 from pointsman.adapter.follow.idle import LOOK_SECONDS
 from pointsman.adapter.report.defects import Defects
+from pointsman.adapter.report.fetcher import Fetcher
 from pointsman.adapter.report.metrics import Metrics
 from pointsman.adapter.report.rejection import Rejection
 from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.adapter.rest.ahead import AheadRequest
+from pointsman.adapter.rest.askers import Askers
 from pointsman.adapter.rest.book import AnswerBook, Key
 from pointsman.adapter.rest.held import RestChannel, Woken, render_awaited
 from pointsman.adapter.rest.lookup import Lookup
@@ -105,6 +107,7 @@ class RestAdapter:
         self._book = AnswerBook(follower, source, settle=settle, polled=polled)
         self._lookup = Lookup(follower, self._book, announce or self.on_change, pause)
         self._rejections = Rejections()
+        self._askers = Askers(self._rejections, self._polled_in)
         self._defects = Defects()
         self._channels: dict[Key, RestChannel] = {}
         self._lock, self._telling = threading.Lock(), threading.Lock()
@@ -202,6 +205,10 @@ class RestAdapter:
         with self._lock:
             return [(WAY, proxy, each.node) for (proxy, _), each in self._channels.items() if proxy in in_use]
 
+    def fetchers(self) -> list[Fetcher]:
+        """The Envoys that asked lately, and the answers that they should have confirmed by now."""
+        return self._askers.all(time.monotonic(), self._answers_now)
+
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """For each proxy, what fails for it alone and will be tried again."""
         return self._defects.problems()
@@ -230,6 +237,11 @@ class RestAdapter:
             "rejections": [each.json() for each in self.rejections()],
         }
 
+    def _answers_now(self, proxy: ProxyId, kind: ResourceKind, name: str) -> bool:
+        with self._lock:
+            found = [each.answers for (of, _), each in self._channels.items() if of == proxy]
+        return any(each is not None and each.get(kind, name) is not None for each in found)
+
     def _has(self, proxy: ProxyId, kind: ResourceKind, name: str, version: str) -> bool:
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
@@ -251,6 +263,7 @@ class RestAdapter:
         if channel is None:
             return
         channel.asked, channel.node = time.monotonic(), request.asker.node_id
+        self._askers.asked(request.asker.proxy, request.asker.node_id, channel.asked)
         starts = not request.version and request.kind is not ResourceKind.ENDPOINTS
         if starts and self._follower.is_retired(request.asker.proxy):
             # A running Envoy sends its version, and keeps what it has.
@@ -322,7 +335,7 @@ class RestAdapter:
             self._metrics.unchanged.labels(WAY, kind).inc()
             await reply(send, 304)
             return
-        self._rejections.sent(request, answer.text)
+        self._rejections.sent(request, answer.text, time.monotonic())
         await reply(send, 200, answer.body)
         self._delivered[request.kind](answer.published if waited else "")
 
