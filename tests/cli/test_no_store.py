@@ -37,6 +37,7 @@ REFUSE: dict[str, list[str]] = {
     "instances": ["instances", "s2"],
     "list": ["list"],
     "orders": ["orders"],
+    "page": ["page"],
     "pin": ["pin", "s2", "--to", "dc2", "--for", "1h", "--reason", "works"],
     "proxies": ["proxies"],
     "reconcile": ["reconcile"],
