@@ -103,7 +103,7 @@ REACHED_BY = {
             "page/picture.py LONGEST_LABEL MOST_BOXES",
         ],
         "test_pages_that_are_kept_and_what_is_on_them_has_bounds": [
-            "page/pages.py LONGEST_SEARCH MOST_INSTANCES MOST_KEPT MOST_LINES",
+            "page/pages.py LONGEST_SEARCH MOST_INSTANCES MOST_KEPT MOST_KEPT_BYTES MOST_LINES",
         ],
         "test_so_many_requests_wait_and_so_many_pages_are_made_at_a_time": [
             "page/app.py MOST_AT_ONCE MOST_REQUESTS",

@@ -15,10 +15,19 @@ from pointsman.overview.explained import read_explanation
 from pointsman.overview.history import SWITCH, Happening, History
 from pointsman.overview.now import Now, ResolverNow
 from pointsman.page import app as apps
+from pointsman.page import pages as made
 from pointsman.page.app import MOST_AT_ONCE, MOST_REQUESTS, PageApp
 from pointsman.page.changes import LOOK_SECONDS, Changes
 from pointsman.page.matrix import MOST_ROWS, MOST_SAID, line_of, matrix_of
-from pointsman.page.pages import LONGEST_SEARCH, MOST_INSTANCES, MOST_KEPT, MOST_LINES, Pages, Shown
+from pointsman.page.pages import (
+    LONGEST_SEARCH,
+    MOST_INSTANCES,
+    MOST_KEPT,
+    MOST_KEPT_BYTES,
+    MOST_LINES,
+    Pages,
+    Shown,
+)
 from pointsman.page.picture import LONGEST_LABEL, MOST_BOXES, picture_of
 from pointsman.page.timeline import MOST_MARKS, timeline_of
 from pointsman.pipeline.ingest import ingest_all
@@ -103,7 +112,7 @@ def test_a_chain_has_so_many_boxes_and_their_lines_are_cut() -> None:
     assert any(f"{long}.default.dc1" in box.title for box in few.boxes)
 
 
-def test_pages_that_are_kept_and_what_is_on_them_has_bounds() -> None:
+def test_pages_that_are_kept_and_what_is_on_them_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place()
     place.configure(resolver("web"), sidecar("client", "web"))
     half = MOST_INSTANCES // 2
@@ -124,6 +133,10 @@ def test_pages_that_are_kept_and_what_is_on_them_has_bounds() -> None:
     for number in range(MOST_KEPT):
         pages.show("/", f"search=s{number}")
     assert len(pages._kept) == MOST_KEPT
+    assert sum(len(each.data) for each in pages._kept.values()) < MOST_KEPT_BYTES
+    monkeypatch.setattr(made, "MOST_KEPT_BYTES", 2 * len(searched))
+    assert pages.show("/", "search=last").status == 200
+    assert list(pages._kept) == [("/", f"search=s{MOST_KEPT - 1}"), ("/", "search=last")]
 
 
 def test_a_thousand_services_are_shown_at_once() -> None:

@@ -40,6 +40,9 @@ SPAN: Final = "24h"
 MOST_KEPT: Final = 32
 """Pages that are kept as they were made."""
 
+MOST_KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of these together; one that is larger is made anew each time."""
+
 MOST_INSTANCES: Final = 500
 """Instances of a service that are shown, the worst of each datacenter first."""
 
@@ -104,7 +107,7 @@ class Pages:
             if kept is None or kept.mark != mark:
                 kept = self._kept[path, query] = _page(self._made(path, given, mark), mark=mark)
             self._kept.move_to_end((path, query))
-            while len(self._kept) > MOST_KEPT:
+            while len(self._kept) > MOST_KEPT or sum(len(each.data) for each in self._kept.values()) > MOST_KEPT_BYTES:
                 self._kept.popitem(last=False)
             return kept
 
