@@ -88,6 +88,8 @@ def test_a_service_has_its_chain_its_instances_and_its_history(up: Pointsman) ->
     assert re.search(r"consul index \d+", shown)
     assert "web as dc1 sees it: web.default.dc1 to web.default.dc2" in shown
     assert "api as dc1" not in shown
+    client = text_of(requests.get(f"{up.url}/services/client", timeout=60).text)
+    assert re.search(r"Envoys of its sidecars .*dc1/sidecar/default/client", client), client
     # A router and a splitter are in the picture.
     chain = text_of(requests.get(f"{up.url}/services/shop?dc=dc2", timeout=60).text)
     assert all(part in chain for part in ("router", "splitter", "90 %", "10 %", "path prefix /<b>"))

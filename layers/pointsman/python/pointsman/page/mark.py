@@ -5,7 +5,7 @@ from hashlib import blake2b
 from pointsman.store import keys
 from pointsman.store.protocol import Store
 
-_PREFIXES = (keys.SNAPSHOTS, keys.CATALOG, keys.TROUBLE)
+_PREFIXES = (keys.SNAPSHOTS, keys.CATALOG, keys.TROUBLE, keys.SEEN)
 
 
 def read_mark(store: Store) -> str:

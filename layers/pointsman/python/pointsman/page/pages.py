@@ -20,12 +20,14 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.findings import Severity
 from pointsman.model.names import DEFAULT_NAMESPACE, GATEWAYS, ServiceName
 from pointsman.model.orders import order_line
+from pointsman.model.seen import State
 from pointsman.model.words import counted
 from pointsman.overview.explained import read_explanation
 from pointsman.overview.history import History, plain
 from pointsman.overview.instances import read_instances
 from pointsman.overview.now import Now
 from pointsman.overview.past import read_history, read_span
+from pointsman.overview.proxies import BAD, EnvoyView, read_proxies
 from pointsman.overview.reading import read_now
 from pointsman.page.mark import read_mark
 from pointsman.page.matrix import cell_of, line_of, matrix_of
@@ -57,6 +59,9 @@ STATIC: Final = "/page/"
 
 CHANGES: Final = "/page/changes"
 """The path of the server-sent events."""
+
+_AMISS: Final = BAD | {State.AHEAD}
+"""States of Envoys that are told of before all others."""
 
 _FRONTS: Final = ("service-router", "service-splitter")
 
@@ -131,6 +136,7 @@ class Pages:
             search=search,
             behind=[*_behind(now), *self._envoys()],
             fronts=self._fronts(search),
+            envoys=[each for each in read_proxies(self._engine).envoys if each.state in _AMISS],
             timeline=timeline_of(self._history(mark)),
         )
 
@@ -176,12 +182,21 @@ class Pages:
             instances=found.instances[:MOST_INSTANCES],
             left_out=max(len(found.instances) - MOST_INSTANCES, 0),
             past=past,
+            envoys=_envoys(engine, name),
         )
 
 
 def _behind(now: Now) -> list[str]:
     """What is not as the store has it, as sentences."""
     return [f"{each.cluster}, as {each.datacenter} sees it: {each.trouble}" for each in now.resolvers if each.trouble]
+
+
+def _envoys(engine: Engine, name: ServiceName) -> tuple[EnvoyView, ...]:
+    """The Envoys of the sidecars of a service, or of the mesh gateways; none if it has no sidecar."""
+    try:
+        return read_proxies(engine, name).envoys
+    except InvalidInput:
+        return ()
 
 
 def refused(status: int, reason: str) -> Shown:
@@ -224,7 +239,7 @@ def _environment() -> Environment:
     made.filters["lease"] = lambda lease_ms: duration_text(lease_ms * 1_000_000)
     made.filters["order"] = order_line
     made.filters["counted"] = counted
-    made.globals["plain"] = plain
+    made.globals |= {"plain": plain, "AMISS": _AMISS}
     made.globals |= {
         "plain": plain,
         "BOX_WIDTH": BOX_WIDTH,
