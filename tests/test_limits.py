@@ -46,6 +46,13 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/cli/test_checks.py": {
+        "test_doctor_names_who_lacks_what_and_a_certificate_that_is_no_certificate": ["cli/checks.py MOST_ENVOYS"],
+        "test_what_is_a_finding_and_what_is_not": [
+            "cli/checks.py ENDS_WITHIN_SECONDS",
+            "cli/checks.py MOST_CLOCK_SECONDS",
+        ],
+    },
     "tests/importers/test_app_mesh.py": {
         "test_bounds_of_an_import": [
             "importers/cloudformation.py MOST_FUNCTIONS",

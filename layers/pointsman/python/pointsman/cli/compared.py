@@ -19,13 +19,16 @@ _SHOWN = 12
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the control plane at `url`, or the store of that name, says: its `config` as `GET /v1/config` has it, and so
-    on."""
+    on. `proxies` is what `GET /v1/proxies` has, None of a control plane that has no such page; it was `asked` for then
+    (seconds since 1970)."""
 
     url: str
     config: Sequence[Mapping[str, Any]]
     orders: Mapping[str, Any]
     sources: Sequence[Mapping[str, Any]]
     status: Mapping[str, Any]
+    proxies: Mapping[str, Any] | None = None
+    asked: float = 0.0
 
     @property
     def documents(self) -> dict[str, str]:

@@ -1,28 +1,45 @@
 """`pointsman doctor`: what is wrong, and where control planes that stand side by side differ."""
 
+import contextlib
+import math
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
+from pointsman.cli.checks import certificate, clock, envoys
 from pointsman.cli.command import command
 from pointsman.cli.compared import Seen, examine
 from pointsman.cli.everywhere import ask_all
 from pointsman.cli.place import Local, Place, place_options
-from pointsman.cli.remote import Remote
+from pointsman.cli.remote import Missing, Remote
+from pointsman.model.errors import InvalidInput
 from pointsman.model.findings import Finding, Severity
 from pointsman.model.words import counted
+from pointsman.serve.certificate import certificate_end
 
 
 @command()
 @place_options(several=True)
+@click.option(
+    "--cert-file",
+    "certificates",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Look also whether this certificate (PEM) ends soon; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(place: Place, as_json: bool) -> int:
+def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
     """Say what is wrong, and what to do about it; and where control planes differ that each have a store of their own.
 
     That is what `status` warns of, and with several --url what is not the same everywhere: the config, the orders in
-    force, who tells of health, and the trust domain. A control plane that does not answer is a finding too.
+    force, who tells of health, and the trust domain. A control plane that does not answer is a finding too, and so are
+    Envoys that are behind, ahead, or reject something, clocks that differ, and certificates that end soon.
 
     Exit codes: 0 nothing was found; 1 something was.
 
@@ -44,6 +61,12 @@ def doctor(place: Place, as_json: bool) -> int:
         with place.asked() as local:
             seen = [_look(local, place.store)]
     findings += examine(seen)
+    for each in seen:
+        if each.proxies is not None:
+            findings += envoys(each.url, each.proxies)
+            findings += clock(each.url, each.proxies, each.asked)
+    for path in certificates:
+        findings += certificate(path, _end_of(path), time.time())
     if as_json:
         planes = [
             {
@@ -71,7 +94,17 @@ def _look(asked: Remote | Local, url: str) -> Seen:
     def read(name: str) -> Any:
         return asked.ask("GET", (name,))
 
-    return Seen(url, read("config"), read("orders"), read("sources"), read("status"))
+    seen = Seen(url, read("config"), read("orders"), read("sources"), read("status"))
+    with contextlib.suppress(Missing):  # an older control plane does not have it
+        return replace(seen, proxies=read("proxies"), asked=time.time())
+    return seen
+
+
+def _end_of(path: Path) -> float:
+    end = certificate_end(path)
+    if not math.isnan(end):
+        return end
+    raise InvalidInput.single("doctor", "--cert-file", f"{path} has no certificate (PEM), or cannot be read")
 
 
 def _show(finding: Finding) -> None:
