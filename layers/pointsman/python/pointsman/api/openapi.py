@@ -37,6 +37,7 @@ _QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "prune": ("1: what the owner has besides goes; without an owner, what belongs to nobody.", SWITCH),
     "registered": ("The name under which the sidecars are registered.", TEXT),
     "service": ("A service; for a watch, the one that was watched.", NAME),
+    "caller": ("As the registered sidecar of this service sees it.", NAME),
     "since": ("How long ago a span begins: a duration, such as 1h.", TEXT),
     "source": ("As which source the watch tells.", TEXT),
     "type": ("What was watched.", {"type": "string", "enum": ["service", "checks"]}),

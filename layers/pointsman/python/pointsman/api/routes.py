@@ -145,6 +145,14 @@ ROUTES: Final = (
     Route("GET", "/v1/status", Role.READ, "status.show_status", "Status", ("service", "namespace", "dc")),
     Route("GET", "/v1/instances/{service}", Role.READ, "status.show_instances", "Instances", ("dc", "namespace")),
     Route("GET", "/v1/proxies", Role.READ, "status.show_proxies", "Proxies", ("service", "namespace", "dc")),
+    Route(
+        "GET",
+        "/v1/explain/{service}",
+        Role.READ,
+        "explain.show_explanation",
+        "Explanation",
+        ("dc", "namespace", "caller"),
+    ),
     Route("GET", "/v1/whatif", Role.READ, "what_if.show_what_if", "WhatIf", ("down", "orders")),
     Route("POST", "/v1/whatif", Role.READ, "what_if.answer_what_if", "WhatIf", ("dc", "owner", "prune"), _WHAT_IF),
     Route(

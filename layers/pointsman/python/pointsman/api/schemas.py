@@ -430,6 +430,21 @@ SCHEMAS: Final[dict[str, Schema]] = {
             )
         ),
     ),
+    "Explanation": thing(
+        "The chain of a service as callers in a datacenter have it.",
+        schema=WHOLE,
+        service=TEXT,
+        namespace=TEXT,
+        datacenter=TEXT,
+        used_from=TEXT,
+        protocol=TEXT,
+        customization=TEXT,
+        chain={
+            "type": "object",
+            "description": "A router, a splitter or a resolver, by its `kind`, with what it leads to.",
+        },
+        text={**TEXT, "description": "The same for people, as a tree."},
+    ),
     "Supposed": thing(
         "What is supposed, all of it at once.",
         {
