@@ -45,7 +45,7 @@ class Gateway:
             tls(gateway.spec.get("backendDefaults", "clientPolicy", "tls"), self.ledger)
             access_log(gateway.spec, self.ledger)
             for each in gateway.names:
-                self.ledger.convert(each, registration)
+                self.ledger.is_service(each, self.service)
         if routes:
             reason = "the Host header stays what the caller sent; App Mesh's gateway set the virtual service's name"
             self.ledger.remark(routes[0].spec, reason)
@@ -126,8 +126,8 @@ def _rewrite(body: Piece, match: JSON) -> str:
     """What the matched path is replaced by; "" for nothing. App Mesh replaces a prefix by "/" unless told not to."""
     rewrite = body.get("action", "rewrite")
     if rewrite and (exact := rewrite.text("path", "exact")):
-        if "PathRegex" in match:
-            raise NoCounterpartError("a path that matches an expression is not replaced", "match an exact path")
+        if not {"PathExact", "PathPrefix"} & match.keys():
+            raise NoCounterpartError("only an exact path or a prefix can be replaced", "match an exact path")
         return exact
     if "PathPrefix" not in match or body.get("match", "serviceName") is not None:
         return ""

@@ -113,7 +113,7 @@ class Gatherer:
         self, kind: str, logical: str, resource: Mapping[str, Any], template: Template, file: str, path: str
     ) -> None:
         for key in resource:
-            if key != "Properties":
+            if key != "Properties" or not isinstance(resource[key], dict) or not resource[key]:
                 self._ledger.pass_over(pieces(file, below(path, key), resource[key]), "is the template's own")
         properties = resource.get("Properties")
         self._shaped(
@@ -147,7 +147,7 @@ class Gatherer:
         own, namespace = (filled(str(metadata.get(each) or ""), self._values) for each in ("name", "namespace"))
         self._namespace = namespace
         for key, value in document.items():
-            if key == "metadata" and isinstance(value, dict):
+            if key == "metadata" and isinstance(value, dict) and value:
                 for each in value:
                     if each != "name":
                         at = below(below(path, key), each)
@@ -159,7 +159,7 @@ class Gatherer:
         name = filled(str(spec.get("awsName") or ""), self._values)
         if kind == "VirtualService" and not name and namespace and "." not in own:
             name = f"{own}.{namespace}"
-        names = [pieces(file, below(below(path, "metadata"), "name"), metadata.get("name"))]
+        names = [pieces(file, below(below(path, "metadata"), "name"), metadata["name"])] if "name" in metadata else []
         rest = dict(spec)
         if kind == "VirtualService" and isinstance(rest.get("virtualRouter"), dict) and "name" in rest["virtualRouter"]:
             rest["virtualRouter"] = dict(rest["virtualRouter"])
@@ -199,7 +199,9 @@ class Gatherer:
             )
             route.parent = f"{namespace}/{own}"
             route.names = [pieces(file, below(where, "name"), each["name"])] if "name" in each else []
-        if routes is not None and not isinstance(routes, list):
+        if routes == [] or (routes is None and "routes" in spec):
+            self._ledger.pass_over(pieces(file, below(at, "routes"), routes), "says nothing")
+        elif routes is not None and not isinstance(routes, list):
             self._ledger.name(pieces(file, below(at, "routes"), routes), "is no list", "write a list of routes")
 
     def _reference(self, value: Mapping[str, Any]) -> str:
@@ -219,7 +221,10 @@ class Gatherer:
 
     def _module(self, module: Any, file: str, path: str) -> None:
         """The resources of a module of Terraform's, and of those within it; how deep JSON may be is bounded."""
-        for key, value in module.items() if isinstance(module, dict) else ():
+        if not isinstance(module, dict) or not module:
+            self._ledger.pass_over(pieces(file, path, module), "is no module of Terraform's")
+            return
+        for key, value in module.items():
             at = below(path, key)
             if key == "root_module":
                 self._module(value, file, at)
@@ -240,7 +245,7 @@ class Gatherer:
             self._ledger.pass_over(pieces(file, path, resource), f"{kind or 'this'} {_NOT_OURS}")
             return
         for key, value in resource.items():
-            if key != "values":
+            if key != "values" or not value:
                 self._ledger.pass_over(pieces(file, below(path, key), value), "is Terraform's own")
         self._shaped("Terraform", ours, values, file, below(path, "values"))
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.model.names import is_plain_text
 from pointsman.model.regex import RegexError, instructions
 
 JSON = dict[str, Any]
@@ -69,7 +70,7 @@ def http_match(match: Piece | None, ports: set[int]) -> JSON:
 
 
 def _header(header: Piece) -> JSON:
-    found: JSON = {"Name": header.text("name")}
+    found: JSON = {"Name": _named(header)}
     match = header.get("match")
     kinds = [each for each in ("exact", "prefix", "suffix", "regex") if match and match.get(each)]
     if match and match.get("range"):
@@ -88,7 +89,13 @@ def _header(header: Piece) -> JSON:
 
 def _parameter(parameter: Piece) -> JSON:
     exact = parameter.text("match", "exact")
-    return {"Name": parameter.text("name")} | ({"Exact": exact} if exact else {"Present": True})
+    return {"Name": _named(parameter)} | ({"Exact": exact} if exact else {"Present": True})
+
+
+def _named(condition: Piece) -> str:
+    if not is_plain_text(name := condition.text("name")) or not name:
+        raise NoCounterpartError(f'"{name}" is no name of a header or parameter', "correct it")
+    return name
 
 
 def _checked(pattern: str) -> str:

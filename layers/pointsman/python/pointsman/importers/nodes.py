@@ -47,7 +47,7 @@ def convert_node(node: Resource, target: Target, drafts: Drafts, protocols: Prot
     """Make what a virtual node says of itself, without its backends and policies."""
     registration = f'registration "{target.service}-sidecar-proxy"'
     for each in node.names:
-        ledger.convert(each, f'service-resolver "{target.service}"' if target.subset else registration)
+        ledger.is_service(each, target.service)
     _discovery(node, target, drafts, ledger)
     for i, listener in enumerate(node.spec.items("listeners")):
         if i:
@@ -78,11 +78,14 @@ def _discovery(node: Resource, target: Target, drafts: Drafts, ledger: Ledger) -
             ledger.convert(each, into)
         keys = ", ".join(each.text("key") for each in attributes)
         ledger.remark(attributes[0], f"subset {target.subset} is by Service.Meta: report {keys} there")
-    reason = f"instances of {target.service} come from health events, not from AWS Cloud Map or DNS"
-    instead = f'let what runs them report them as service "{target.service}" (docs/sources.md)'
     for family in (discovery.get("awsCloudMap", "ipPreference"), discovery.get("dns", "ipPreference")):
         ledger.name(family, *_FAMILY)
-    ledger.name(discovery, reason, instead)
+    for name in (discovery.get("awsCloudMap", "serviceName"), discovery.get("dns", "hostname")):
+        ledger.is_service(name, target.service)
+    text = f'its instances come from health events: let what runs them report them as service "{target.service}"'
+    ledger.remark(discovery, text)
+    ledger.pass_over(discovery.get("awsCloudMap", "namespaceName"), f"the service is {target.service} alone")
+    ledger.pass_over(discovery.get("dns", "responseType"), "instances come from health events, not from DNS")
 
 
 def _health_check(listener: Piece, port: int, ledger: Ledger) -> None:
@@ -155,7 +158,7 @@ def convert_backends(
             continue
         address, port = drafts.upstream(target.service, service)
         ledger.convert(name, f'registration "{target.service}-sidecar-proxy"')
-        ledger.remark(name, f"the application calls {address}:{port} instead of {name.value}")
+        ledger.remark(name, f"the application calls {address}:{port} instead of {str(name.value).rpartition('/')[2]}")
         called.append(service)
     return called
 

@@ -103,6 +103,9 @@ class Shapes:
         if piece.value is None:
             self._misfit(piece, text, f"{given!r} is not a {spec['type']}")
             return None
+        if spec["type"] != "boolean" and not spec.get("min", 0) <= piece.value <= spec.get("max", piece.value):
+            self._misfit(piece, text, f"{text} is not between {spec.get('min', 0)} and {spec.get('max', 'more')}")
+            return None
         return piece
 
     def _word(self, spec: Mapping[str, Any], piece: Piece) -> Piece | None:
