@@ -64,7 +64,7 @@ test: $(VENV)/ready ## all tests
 	@$(BIN)/pytest -n 4 --dist worksteal
 
 # The functions run on one Python, their runtime's, and what the pipeline decides depends on none: `make test` has these.
-NOT_CORE = $(foreach room,aws functions pipeline machine agent adapter,--ignore tests/$(room))
+NOT_CORE = $(foreach room,aws functions pipeline machine agent adapter page,--ignore tests/$(room))
 test-core: $(VENV)/ready ## the tests of what depends on the Python; none starts Envoys or object stores
 	@$(BIN)/pytest -n 4 --dist worksteal -m 'not soak and not envoy and not objectstore' $(NOT_CORE)
 
