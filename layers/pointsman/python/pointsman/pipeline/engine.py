@@ -18,7 +18,7 @@ from pointsman.pipeline.scope import Scope
 from pointsman.pipeline.switches import NoWitness, Witness
 from pointsman.pipeline.untold import Untold
 from pointsman.store import keys
-from pointsman.store.protocol import Store, StoreError, StoreUnavailable
+from pointsman.store.protocol import Store, Stored, StoreError, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +121,16 @@ class Engine:
 
     def refresh(self) -> ConfigHead:
         """Read the config head and make its root the current one."""
-        return self.take(read_config_head(self.store.get(keys.CONFIG_HEAD)))
+        return self.look(self.store.get(keys.CONFIG_HEAD))
+
+    def look(self, stored: Stored | None) -> ConfigHead:
+        """Make the config head in `stored` and its root current, as `take` does. Raises as `read_config_head` does."""
+        with self._lock:
+            known = self._head
+        # Each pass reads it twice, and it seldom changes.
+        if stored is not None and stored.etag == known.etag:
+            return known
+        return self.take(read_config_head(stored))
 
     def take(self, head: ConfigHead) -> ConfigHead:
         """Make `head` and its root current, and return it; if the current one is newer, return that.

@@ -14,7 +14,6 @@ from pointsman.model.lease import Lease
 from pointsman.model.shared_source import contradiction
 from pointsman.model.since import time_doubt
 from pointsman.model.stale import Stale, stale
-from pointsman.pipeline.config import read_config_head
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.objects import seal
 from pointsman.pipeline.renewals import Renewals, lease_key
@@ -74,7 +73,7 @@ def record(engine: Engine, events: Sequence[HealthEvent]) -> list[Recorded | Exc
     for _ in range(ATTEMPTS):
         found = engine.store.get_many([*map(keys.catalog, pending), *renewals.pending, keys.CONFIG_HEAD])
         now = datetime.fromisoformat(engine.now())
-        engine.take(read_config_head(found.get(keys.CONFIG_HEAD)))
+        engine.look(found.get(keys.CONFIG_HEAD))
         folds: list[_Fold] = []
         for key, numbers in pending.items():
             try:

@@ -19,7 +19,7 @@ from pointsman.model.keys import (
 from pointsman.model.names import ServiceName, Target
 from pointsman.model.stored import NewerSchema
 from pointsman.pipeline.codecs import PlanEntry
-from pointsman.pipeline.config import Config, Root, read_config_head
+from pointsman.pipeline.config import Config, Root
 from pointsman.pipeline.config_head import Behind, WentBack, raise_above, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.manifests import moved_manifest
@@ -102,7 +102,7 @@ def publish_roster(
     name = keys.gateways_manifest(datacenter)
     for _ in range(ATTEMPTS):
         stored = engine.store.get_many([keys.CONFIG_HEAD, name])
-        head = engine.take(read_config_head(stored.get(keys.CONFIG_HEAD)))
+        head = engine.look(stored.get(keys.CONFIG_HEAD))
         root = engine.root
         try:
             roster = engine.rosters.read(stored.get(name), engine.now())

@@ -12,7 +12,7 @@ from pointsman.model.era import Era
 from pointsman.model.errors import PointsmanError
 from pointsman.model.keys import MOMENT
 from pointsman.pipeline.codecs import PlanEntry
-from pointsman.pipeline.config import ConfigHead, Root, read_config_head
+from pointsman.pipeline.config import Root
 from pointsman.pipeline.config_head import Behind, WentBack, raise_epoch
 from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.heads import NO_HEAD_READING, HeadReading, Inputs
@@ -172,8 +172,8 @@ def settle(
     while fruitless < ATTEMPTS:
         batch = dict(islice(pending.items(), BATCH))
         beside = list(also(root))
-        head, objects = _read(engine, batch, beside)
-        head = engine.take(head)
+        objects = _read(engine, batch, beside)
+        head = engine.look(objects.get(keys.CONFIG_HEAD))
         if engine.root is not root:
             root = engine.root
             pending = {key: job for key, job in jobs_of(root).items() if key not in done}
@@ -196,15 +196,14 @@ def settle(
     raise Unsettled(f"{len(pending)} snapshots are contended; run the event again", pending, out)
 
 
-def _read(engine: Engine, batch: Jobs, extra: list[str]) -> tuple[ConfigHead, dict[str, Stored]]:
+def _read(engine: Engine, batch: Jobs, extra: list[str]) -> dict[str, Stored]:
     wanted = [keys.CONFIG_HEAD, *extra]
     wanted += [keys.catalog(source) for source in sorted({s for job in batch.values() for s in job.plan.inputs()})]
     silences = {keys.silence(datacenter) for job in batch.values() for datacenter in job.plan.silences()}
     wanted += sorted(silences - set(extra))
     wanted += [keys.ORDERS] if any(job.plan.orders for job in batch.values()) else []
     wanted += [keys.snapshot(key) for key in batch]
-    objects = engine.store.get_many(wanted)
-    return read_config_head(objects.get(keys.CONFIG_HEAD)), objects
+    return engine.store.get_many(wanted)
 
 
 @dataclass(frozen=True, slots=True)
