@@ -154,7 +154,7 @@ def test_every_thread_of_a_process_is_watched(tmp_path: Path) -> None:
         # Threads of a pool end with what they are given, gRPC and the followers see to their own.
         others = ("files_", "confirming", "Thread-")
         assert {name for name in started if not name.startswith(others)} - watched == set()
-        assert watched == {"http", "grpc", "ops", "files", "follower"}
+        assert watched == {"http", "grpc", "ops", "files", "follower", "seeing"}
     store.close()
 
 
