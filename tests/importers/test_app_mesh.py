@@ -1,6 +1,7 @@
 """Whoever leaves App Mesh brings what was saved of it: all of it is converted, or named with what to do instead."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +406,33 @@ def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
         deep = {"Fn::Join": ["", [deep]]}
     assert "Fn::Join" in str(cloudformation.Template({}, {}).resolved(deep))
     assert label("a" * 100) == "a" * LONGEST_LABEL
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whatever_a_source_says_is_told_or_refused(shape: str) -> None:
+    chance = random.Random(shape)
+    whole = json.dumps(SHAPES[shape]())
+    for _ in range(60):
+        documents = json.loads(whole)
+        _spoil(documents, chance)
+        files = written(documents)
+        try:
+            imported = import_app_mesh(files, datacenter="dc1")
+        except InvalidInput:
+            continue
+        assert lost(files, imported) == []
+        assert {each.text for each in imported.ledger.told if each.fate == CONVERTED} <= entries(imported)
+
+
+def _spoil(documents: list[JSON], chance: random.Random) -> None:
+    """Put something else in the place of one value."""
+    where: Any = chance.choice(documents)
+    while True:
+        key = chance.choice(list(where) if isinstance(where, dict) else range(len(where)))
+        if not isinstance(where[key], dict | list) or not where[key] or chance.random() < 0.1:
+            break
+        where = where[key]
+    where[key] = chance.choice([None, 5, -1, "x", "", "${X}", True, [], {}, [1], {"a": 1}, {"name": "x"}])
 
 
 @pytest.mark.skipif(not BESIDE.is_dir(), reason="needs the files that people published")

@@ -98,7 +98,7 @@ class Gatherer:
         template = Template(document, self._values)
         for key, value in document.items():
             at = below(path, key)
-            if key != "Resources":
+            if key != "Resources" or not value:
                 reason = "is the template's own; what it says of App Mesh is used where it is referred to"
                 self._ledger.pass_over(pieces(file, at, value), reason)
                 continue
@@ -129,7 +129,7 @@ class Gatherer:
     # Kubernetes
 
     def _kubernetes(self, document: Mapping[str, Any], file: str, path: str) -> None:
-        if document.get("kind") == "List" and isinstance(document.get("items"), list):
+        if document.get("kind") == "List" and isinstance(document.get("items"), list) and document["items"]:
             for key, value in document.items():
                 if key != "items":
                     self._ledger.pass_over(pieces(file, below(path, key), value), "is the list's own")
@@ -228,10 +228,10 @@ class Gatherer:
             at = below(path, key)
             if key == "root_module":
                 self._module(value, file, at)
-            elif key == "child_modules" and isinstance(value, list):
+            elif key == "child_modules" and isinstance(value, list) and value:
                 for i, each in enumerate(value):
                     self._module(each, file, f"{at}[{i}]")
-            elif key == "resources" and isinstance(value, list):
+            elif key == "resources" and isinstance(value, list) and value:
                 for i, each in enumerate(value):
                     self._terraform_resource(each, file, f"{at}[{i}]")
             else:
