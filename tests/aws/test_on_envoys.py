@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,7 +80,8 @@ class OnAws(Pointsman):
     def active(self, service: str, datacenter: str) -> Active:
         _, status = self._aws.request("Configure", "GET", "/v1/status", dc=datacenter)
         (found,) = (each for each in status["resolvers"] if each["service"] == service)
-        return Active(found["active"].rpartition(".")[2], found["why"])
+        since = datetime.fromisoformat(found["since"]).timestamp()
+        return Active(found["active"].rpartition(".")[2], found["why"], since)
 
     def send(self, event: Mapping[str, Any]) -> float:
         sent = time.perf_counter()

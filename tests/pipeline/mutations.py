@@ -525,8 +525,8 @@ _WENT_BACK = [
     Mutation(
         "a process takes the config that is there, though it knew a later one",
         "pipeline/engine.py",
-        "            if self._head is known if back else _is_before(self._head, head):\n",
-        "            if _is_before(self._head, head):\n",
+        "            taken = self._head is known if back else _is_before(self._head, head)\n",
+        "            taken = _is_before(self._head, head)\n",
         "test_restored.py::test_whatever_is_restored_all_becomes_what_the_store_says_now",
     ),
     Mutation(
@@ -606,8 +606,8 @@ _MERGE = [
     Mutation(
         "a late statement does not win over a newer one",
         "model/catalog.py",
-        "        if _greater(new, old) if old is not None else not is_forgotten(forgotten, new):\n",
-        "        if True:\n",
+        "        elif new != old and _greater(new, old):\n",
+        "        else:\n",
         "test_catalog.py::test_neither_the_order_nor_the_number_of_deliveries_matters",
     ),
     Mutation(
