@@ -338,6 +338,27 @@ def test_a_gateway_listens_for_everybody_before_its_routes() -> None:
     }
 
 
+def test_a_gateway_route_takes_over_conditions_that_are_not_about_the_path() -> None:
+    routes = [
+        {"routeName": name, "virtualRouterName": "r", "spec": {"httpRoute": {"match": match, "action": action}}}
+        for name, match in (("x", {"prefix": "/", "headers": [{"name": "x"}]}), ("rest", {"prefix": "/"}))
+        for action in ({"weightedTargets": [{"virtualNode": f"to-{name}", "weight": 1}]},)
+    ]
+    service = {"virtualServiceName": "s", "spec": {"provider": {"virtualRouter": {"virtualRouterName": "r"}}}}
+    action = {"target": {"virtualService": {"virtualServiceName": "s"}}}
+    spec = {"httpRoute": {"match": {"prefix": "/s"}, "action": action}}
+    gateway = {"gatewayRouteName": "g", "virtualGatewayName": "in", "spec": spec}
+    imported = import_app_mesh(written([*routes, service, gateway]), datacenter="dc1")
+    (router,) = (each for each in imported.services["in"] if each["Kind"] == "service-router")
+    assert router["Routes"] == [
+        {
+            "Match": {"HTTP": {"PathPrefix": "/s", "Header": [{"Name": "x", "Present": True}]}},
+            "Destination": {"Service": "to-x", "PrefixRewrite": "/"},
+        },
+        {"Match": {"HTTP": {"PathPrefix": "/s"}}, "Destination": {"Service": "to-rest", "PrefixRewrite": "/"}},
+    ]
+
+
 def test_what_would_take_more_requests_than_before_is_left_out_and_named() -> None:
     ranged = json.loads(json.dumps(ROUTE))
     ranged["httpRoute"]["match"]["headers"] = [{"name": "n", "match": {"range": {"start": 1, "end": 5}}}]

@@ -94,17 +94,17 @@ class Gateway:
         inner: list[JSON] = [{}]
         if self.drafts.has("service-router", service) and service != self.service:
             inner = self.drafts.entry("service-router", service).get("Routes", [])
-        trivial = {key: value for key, value in match.items() if key.startswith("Path")} in EVERYTHING and not rewrite
+        trivial = _path(match) in EVERYTHING and not rewrite
         made = []
         for each in deepcopy(inner):
             own = each.get("Match", {}).get("HTTP", {})
             if own in EVERYTHING:
                 merged = match
-            elif trivial and not (match.get("Methods") and own.get("Methods")):
-                rest = {key: value for key, value in match.items() if not key.startswith("Path")}
-                merged = rest | own
+            elif (trivial or _path(own) in EVERYTHING) and not (match.get("Methods") and own.get("Methods")):
+                path = _path(match if _path(own) in EVERYTHING else own)
+                merged = {key: value for key, value in (match | own).items() if not key.startswith("Path")} | path
                 for key in ("Header", "QueryParam"):
-                    if both := [*rest.get(key, []), *own.get(key, [])]:
+                    if both := [*match.get(key, []), *own.get(key, [])]:
                         merged[key] = both
             else:
                 reason = f"{service} has routes of its own, and a router leads to no other router"
@@ -114,12 +114,18 @@ class Gateway:
                 destination["PrefixRewrite"] = rewrite
             made.append({"Destination": destination} | ({"Match": {"HTTP": merged}} if merged else {}))
         if inner != [{}] and made and inner[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
-            made.append({"Destination": {"Service": service}} | ({"Match": {"HTTP": match}} if match else {}))
+            rest = {"Service": service} | ({"PrefixRewrite": rewrite} if rewrite else {})
+            made.append({"Destination": rest} | ({"Match": {"HTTP": match}} if match else {}))
         return made
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
         for each in [route.spec, *route.names]:
             self.ledger.name(each, f"the {route} is left out: {reason}", instead)
+
+
+def _path(match: JSON) -> JSON:
+    """What a match says of the path."""
+    return {key: value for key, value in match.items() if key.startswith("Path")}
 
 
 def _rewrite(body: Piece, match: JSON) -> str:
