@@ -72,12 +72,12 @@ class Router:
             reason, instead = error.args
             self._named(route, reason, instead)
             return
-        self.protocols.routed(self.service, KINDS[kind])
         destination: JSON = {}
-        into = f'service-router "{self.service}"'
-        destination |= timeouts(body, self.ledger, into) | retries(body, self.ledger, into)
         if not self._send(destination, route, targets, directly=alone and match in EVERYTHING):
             return
+        self.protocols.routed(self.service, KINDS[kind])
+        into = f'service-router "{self.service}"'
+        destination |= timeouts(body, self.ledger, into) | retries(body, self.ledger, into)
         self.protocols.joined(self.service, [target.service for target, _ in targets])
         if alone and match in EVERYTHING and not destination:
             # A splitter of the service alone says it, or nothing has to.
