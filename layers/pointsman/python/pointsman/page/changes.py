@@ -21,6 +21,9 @@ LOOK_SECONDS: Final = 2.0
 _PAUSE_S: Final = 0.1
 """The least seconds between two looks."""
 
+_SHARE: Final = 20.0
+"""A look is followed by a pause of so many times what it took: a large store under events is looked at less often."""
+
 _AWAY: Final = "away"
 """The mark of a store that cannot be read."""
 
@@ -91,7 +94,9 @@ class Changes:
 
     def _look_on(self) -> None:
         while True:
+            began = time.monotonic()
             cursor, mark = self._look()
+            took_s = time.monotonic() - began
             with self._lock:
                 if not self._listeners:
                     self._thread = None
@@ -100,7 +105,7 @@ class Changes:
                     self._last = mark
                     for each in self._listeners:
                         each.tell(mark)
-            time.sleep(_PAUSE_S)
+            time.sleep(max(_PAUSE_S, _SHARE * took_s))
             with suppress(StoreError):
                 self._store.wait(cursor, LOOK_SECONDS)
 
