@@ -47,7 +47,7 @@ LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_
 
 REACHED_BY = {
     "tests/cli/test_checks.py": {
-        "test_doctor_names_who_lacks_what_and_a_certificate_that_is_no_certificate": ["cli/checks.py MOST_ENVOYS"],
+        "test_doctor_names_who_lacks_what_and_a_certificate_that_is_no_certificate": ["cli/checks.py MOST_NAMED"],
         "test_what_is_a_finding_and_what_is_not": [
             "cli/checks.py ENDS_WITHIN_SECONDS",
             "cli/checks.py MOST_CLOCK_SECONDS",

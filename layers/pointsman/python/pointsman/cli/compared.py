@@ -49,12 +49,11 @@ def named(document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def own(seen: Sequence[Seen]) -> Iterator[Finding]:
-    """What each found itself in what it is told: its warnings, without notes."""
+    """What each found itself in what it is told: warnings, and notes on what may be as it is meant."""
     for each in seen:
         for found in each.status["findings"]:
-            if found["severity"] == Severity.WARNING:
-                where = f"{each.url}: {found['where']}"
-                yield Finding(found["what"], Severity.WARNING, where, found["says"], found["do"])
+            where = f"{each.url}: {found['where']}"
+            yield Finding(found["what"], Severity(found["severity"]), where, found["says"], found["do"])
 
 
 def trust_domains(seen: Sequence[Seen]) -> Iterator[Finding]:

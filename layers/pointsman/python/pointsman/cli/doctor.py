@@ -4,6 +4,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from pointsman.cli.checks import certificate, clock, envoys
+from pointsman.cli.checks import certificate, clock, envoys, probed, traffic
 from pointsman.cli.command import command
 from pointsman.cli.compared import Seen, examine
 from pointsman.cli.everywhere import ask_all
@@ -21,6 +22,8 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.findings import Finding, Severity
 from pointsman.model.words import counted
 from pointsman.serve.certificate import certificate_end
+from pointsman.store.bucket_url import read_bucket_url
+from pointsman.store.probe import mark
 
 
 @command()
@@ -37,11 +40,12 @@ from pointsman.serve.certificate import certificate_end
 def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
     """Say what is wrong, and what to do about it; and where control planes differ that each have a store of their own.
 
-    That is what `status` warns of, and with several --url what is not the same everywhere: the config, the orders in
-    force, who tells of health, and the trust domain. A control plane that does not answer is a finding too, and so are
-    Envoys that are behind, ahead, or reject something, clocks that differ, and certificates that end soon.
+    It looks at what `status` warns of and notes, services that nobody serves, snapshots that are behind, mesh gateways
+    that are missing or ill, Envoys that are behind, ahead, or reject something, clocks, certificates, and whether a
+    bucket was tried. With several --url it says what is not the same everywhere: the config, the orders in force, who
+    tells of health, and the trust domain; and which control planes do not answer.
 
-    Exit codes: 0 nothing was found; 1 something was.
+    Exit codes: 0 nothing is wrong, at most notes; 1 something is.
 
     \b
       pointsman doctor --store pointsman.db
@@ -60,13 +64,17 @@ def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
     else:
         with place.asked() as local:
             seen = [_look(local, place.store)]
+            findings += _probed(local, place.store)
     findings += examine(seen)
     for each in seen:
+        findings += traffic(each.url, each.status, time.time())
         if each.proxies is not None:
             findings += envoys(each.url, each.proxies)
             findings += clock(each.url, each.proxies, each.asked)
     for path in certificates:
         findings += certificate(path, _end_of(path), time.time())
+    findings.sort(key=lambda each: each.severity is Severity.NOTE)
+    wrong = any(each.severity is Severity.WARNING for each in findings)
     if as_json:
         planes = [
             {
@@ -79,15 +87,15 @@ def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
         ]
         body = {"control_planes": planes, "findings": [each.json() for each in findings]}
         click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
-        return 1 if findings else 0
+        return 1 if wrong else 0
     for each in seen:
         documents = counted(len(each.config), "document")
         click.echo(f"{each.url}  generation {each.status['generation']}, {documents}, digest {each.digest}")
     for finding in findings:
         _show(finding)
-    if not findings:
+    if not wrong:
         click.echo("nothing is wrong" + (", and they agree" if len(seen) > 1 else ""))
-    return 1 if findings else 0
+    return 1 if wrong else 0
 
 
 def _look(asked: Remote | Local, url: str) -> Seen:
@@ -100,6 +108,13 @@ def _look(asked: Remote | Local, url: str) -> Seen:
     return seen
 
 
+def _probed(local: Remote | Local, store: str) -> Iterable[Finding]:
+    if not isinstance(local, Local) or not store.startswith("s3://"):
+        return ()
+    key, _ = mark(read_bucket_url(store))
+    return probed(store, local.engine.store.get(key) is not None)
+
+
 def _end_of(path: Path) -> float:
     end = certificate_end(path)
     if not math.isnan(end):
@@ -108,6 +123,7 @@ def _end_of(path: Path) -> float:
 
 
 def _show(finding: Finding) -> None:
-    line = click.style(f"{finding.what}: {finding.where}: {finding.says}", fg="red")
+    note, color = ("", "red") if finding.severity is Severity.WARNING else ("note: ", None)
+    line = click.style(f"{note}{finding.what}: {finding.where}: {finding.says}", fg=color)
     click.echo(line, color=None if sys.stdout.isatty() else False)
     click.echo(f"    {finding.do}")

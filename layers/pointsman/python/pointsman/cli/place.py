@@ -59,6 +59,7 @@ class Local:
         from pointsman.api.routes import answer
 
         self._api, self._answer = Api(engine, progress=progress()), answer
+        self.engine = engine
 
     def ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str] | None = None, body: Any = None) -> Any:
         """As `Remote.ask`. Raises Refused."""
