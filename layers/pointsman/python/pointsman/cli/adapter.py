@@ -275,7 +275,7 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "AdapterSettings", keep: str, log_format: str) -> None:
     from pointsman.adapter.follow.saved import Saved
-    from pointsman.machine.garbage import collect_rarely
+    from pointsman.machine.garbage import collect_rarely, keep_what_is
     from pointsman.machine.parts import stop_on_signals
     from pointsman.machine.process import AdapterProcess
     from pointsman.serve.files import allow_files
@@ -287,10 +287,13 @@ def _run(store: str, notices: str, settings: "AdapterSettings", keep: str, log_f
     stop = stop_on_signals()
     kept = Saved(Path(keep), store) if keep else None
     opened, hearing = _open(store, notices, settings, kept)
+
+    def ready(where: dict[str, str]) -> None:
+        keep_what_is()
+        _ready(where | ({"keep": str(kept)} if kept else {}))
+
     try:
-        AdapterProcess(opened, settings, kept, hearing).run(
-            stop, lambda where: _ready(where | ({"keep": str(kept)} if kept else {}))
-        )
+        AdapterProcess(opened, settings, kept, hearing).run(stop, ready)
     finally:
         opened.close()
 

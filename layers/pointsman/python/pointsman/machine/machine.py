@@ -20,7 +20,7 @@ from pointsman.api.routes import import_all
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.calls import Calls
-from pointsman.machine.garbage import collect_rarely
+from pointsman.machine.garbage import collect_rarely, keep_what_is
 from pointsman.machine.granted import Granted, KnownTokens
 from pointsman.machine.intake import Intake
 from pointsman.machine.looking import Looking
@@ -279,6 +279,7 @@ class Machine:
                 adapter.serve(serving, "remote", remote)
             # Started last, so that it stops first: events acknowledged before that still reach the Envoys.
             adapter.serve(serving, "intake", server)
+            keep_what_is()
             self._ready(server.address, where | ({"remote": remote.address} if remote is not None else {}))
             adapter.parts.wait(stop, Supervisor(), adapter.waiting_for)
 
