@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from pointsman.pipeline.difference import Difference, between, changes_in
 from pointsman.pipeline.give import end, give
 from pointsman.pipeline.lapses import lapse
 from pointsman.pipeline.scope import Scope
-from pointsman.pipeline.what_if import Supposition, what_if
+from pointsman.pipeline.what_if import ONE_AT_A_TIME, Supposition, what_if
 from pointsman.pipeline.what_if_report import what_if_json
 from pointsman.store import keys
 
@@ -415,3 +416,15 @@ def test_only_what_its_owner_applied_is_pruned_and_never_what_agents_registered(
         prune(resolver("web"), generation=generation - 1)
     prune(resolver("web"), generation=generation)
     assert left() == {"web", "a", "c", agents}
+
+
+def test_what_ifs_take_turns() -> None:
+    place = Place()
+    place.configure(resolver("web"), sidecar("client", "web"))
+    asking = Thread(target=lambda: what_if(place.engine, Supposition()), daemon=True)
+    with ONE_AT_A_TIME:
+        asking.start()
+        asking.join(0.2)
+        assert asking.is_alive(), "it did not wait"
+    asking.join(60)
+    assert not asking.is_alive()

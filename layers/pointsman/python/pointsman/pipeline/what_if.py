@@ -6,6 +6,7 @@ Nothing is written. docs/what-if.md says what the answer means.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 from pointsman.chain.plan import Plan, SidecarPlan
 from pointsman.failover.down import Down
@@ -26,6 +27,10 @@ from pointsman.pipeline.orders import read_orders_object
 from pointsman.pipeline.propagate import Progress
 from pointsman.store import keys
 from pointsman.xds.manifest import SidecarManifest
+
+ONE_AT_A_TIME = Lock()
+"""Held while an answer is worked out, which takes half a gigabyte and seconds with ten thousand clusters, and everyone
+who may read may ask. The others wait."""
 
 _FEW = 64
 """Catalogs whose readers are looked up one by one; those of more are found among all plans."""
@@ -115,6 +120,11 @@ class Answer:
 
 def what_if(engine: Engine, supposition: Supposition, progress: Progress = lambda text: None) -> Answer:
     """What would happen, as of now. Raises InvalidInput if an order cannot be given or ended, and StoreError."""
+    with ONE_AT_A_TIME:
+        return _what_if(engine, supposition, progress)
+
+
+def _what_if(engine: Engine, supposition: Supposition, progress: Progress) -> Answer:
     config = engine.config(load_root(engine.objects, engine.refresh().root))
     difference = supposition.difference or Difference(config)
     now = engine.now()
