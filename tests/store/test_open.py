@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pointsman.store.bucket_url import BucketUrl, read_bucket_url, region_of
 from pointsman.store.open import open_store
 from pointsman.store.protocol import StoreError, StoreUnavailable, Write
-from pointsman.store.session import new_session
+from pointsman.store.session import new_client, new_session
 
-from tests.store.wire import Wire, refusal
+from tests.store.wire import Answer, Pass, Wire, refusal
 
 
 def test_a_file_is_named_by_path_or_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +56,22 @@ def test_the_region_is_that_of_either_variable_and_of_botocores_own_first(monkey
     assert new_session().get_config_variable("region") == "eu-west-1"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     assert new_session().get_config_variable("region") == "eu-central-1"
+
+
+@pytest.mark.parametrize("text", ["Wed, 21 Oct 2015 07:28:00 GMT", "2015-10-21 07:28:00 GMT"])
+def test_a_date_in_an_answer_is_read_in_its_usual_form_and_in_others(
+    text: str, s3_client: object, bucket: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = new_client(new_session(), "s3")
+    client.put_object(Bucket=bucket, Key="k", Body=b"data")
+
+    def dated(passed: Pass) -> Answer:
+        status, headers, body = passed()
+        return status, {**headers, "last-modified": text}, body
+
+    wire.will("GET", dated)
+    assert client.get_object(Bucket=bucket, Key="k")["LastModified"] == datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
 
 
 def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:
