@@ -57,6 +57,7 @@ class Aws:
     def __init__(self, **parameters: str) -> None:
         self.stack = Stack(parameters)
         self.wire = AwsWire()
+        self.variables: Json = {}  # of every function, in place of what the template says
         self.calls: list[Call] = []
         self._running = ""
         self._owners: dict[int, str] = {}
@@ -67,7 +68,7 @@ class Aws:
     def __enter__(self) -> "Aws":
         with contextlib.ExitStack() as held:
             held.enter_context(patch.dict(os.environ, _CREDENTIALS))
-            held.enter_context(mock_aws())
+            held.enter_context(mock_aws(config={"core": {"passthrough": {"urls": [r"http://127\.0\.0\.1:"]}}}))
             held.enter_context(self._wired())
             self.s3: Any = boto3.client("s3")
             self.sqs: Any = boto3.client("sqs")
@@ -205,7 +206,7 @@ class Aws:
         module, _, attribute = properties["Handler"].rpartition(".")
         folder = Path(source()["Resources"][function]["Properties"]["CodeUri"]).stem
         path = REPOSITORY / "functions" / folder / f"{module}.py"
-        environment = self.stack.value(properties["Environment"]["Variables"])
+        environment = self.stack.value(properties["Environment"]["Variables"]) | self.variables
         spec = importlib.util.spec_from_file_location(f"{folder}_{module}", path)
         assert spec is not None
         assert spec.loader is not None

@@ -48,7 +48,7 @@ _PARTS: dict[str, Callable[[Path, _Size, Progress], Iterator[Measured]]] = {
     "joins": lambda where, size, progress: joins.measure(where, size.proxies, progress),
     "answers": lambda where, size, progress: answers.measure(where, size.seconds, progress),
     "costs": lambda where, size, progress: costs.measure(where, size.large, size.rounds * 100, progress),
-    "bucket": lambda where, size, progress: bucket.measure(size.rounds, progress),
+    "bucket": lambda where, size, progress: bucket.measure(where, size.rounds, progress),
     "cold": lambda where, size, progress: cold.measure(size.functions, size.processes, progress),
 }
 

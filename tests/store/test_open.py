@@ -10,6 +10,7 @@ from pointsman.store.bucket_url import BucketUrl, read_bucket_url, region_of
 from pointsman.store.open import open_store
 from pointsman.store.protocol import StoreError, StoreUnavailable, Write
 from pointsman.store.session import new_client, new_session
+from pointsman.store.session import s3_client as s3_client_of
 
 from tests.store.wire import Answer, Pass, Wire, refusal
 
@@ -72,6 +73,21 @@ def test_a_date_in_an_answer_is_read_in_its_usual_form_and_in_others(
 
     wire.will("GET", dated)
     assert client.get_object(Bucket=bucket, Key="k")["LastModified"] == datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("endpoint", ["", "https://s3.us-east-1.amazonaws.com"])
+def test_an_object_is_written_without_asking_first_whether_the_store_is_willing(
+    endpoint: str, s3_client: object, bucket: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = s3_client_of(new_session(), BucketUrl(bucket, endpoint=endpoint), connections=1)
+    asked: list[object] = []
+    client.meta.events.register_first(
+        "before-send.s3.PutObject", lambda request, **_: asked.append(request.headers.get("Expect"))
+    )
+    client.put_object(Bucket=bucket, Key="k", Body=b"data")
+    assert asked == [None]
+    assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 
 
 def test_who_keeps_objects_in_a_file_does_not_pay_for_boto3(tmp_path: Path) -> None:
