@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pointsman.model.consul_fields import KINDS_ELSEWHERE, OTHERS, SINCE, SINCE_KIND
 from pointsman.model.entries import ProxyDefaults, ServiceDefaults, ServiceResolver
+from pointsman.model.intentions import ServiceIntentions
 from pointsman.model.registration import Registration
 from pointsman.model.router import ServiceRouter
 from pointsman.model.shape import Shape, camel
@@ -24,6 +25,7 @@ ENTRIES: dict[str, type[Shape]] = {
     "service-resolver": ServiceResolver,
     "service-splitter": ServiceSplitter,
     "service-router": ServiceRouter,
+    "service-intentions": ServiceIntentions,
 }
 
 ABOUT_ENTRIES = """# Every field of Consul's config entries

@@ -8,6 +8,7 @@ import pytest
 from pointsman.cli.main import run
 from pointsman.model.entries import KINDS, Namespace, ProxyDefaults, ServiceDefaults, ServiceResolver, parse_entry
 from pointsman.model.failover_policy import FailoverPolicy
+from pointsman.model.intentions import ServiceIntentions
 from pointsman.model.loading import load_text
 from pointsman.model.registration import Registration, parse_registration
 from pointsman.model.router import ServiceRouter
@@ -25,6 +26,7 @@ SHAPES: dict[str, type[Shape]] = {
     "service-resolver": ServiceResolver,
     "service-splitter": ServiceSplitter,
     "service-router": ServiceRouter,
+    "service-intentions": ServiceIntentions,
     "failover-policy": FailoverPolicy,
     "namespace": Namespace,
     "Registrations": Registration,

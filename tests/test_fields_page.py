@@ -23,6 +23,7 @@ LEAST = {
     "service-resolver": {"Name": "web"},
     "service-splitter": {"Name": "web", "Splits": [{"Weight": 100}]},
     "service-router": {"Name": "web"},
+    "service-intentions": {"Name": "web", "Sources": [{"Name": "*", "Action": "deny"}]},
 }
 
 

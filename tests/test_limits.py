@@ -409,6 +409,7 @@ REACHED_BY = {
     "tests/model/test_entries.py": {
         "test_what_is_wrong_is_refused_by_entry_field_and_reason": [
             "model/failover_policy.py LONGEST_FAILBACK_MS MOST_HEALTHY",
+            "model/intentions.py MOST_TURNS",
         ],
         "test_headers_have_limits": ["model/headers.py LONGEST_HEADER_BYTES MOST_HEADERS"],
     },
@@ -571,7 +572,7 @@ REACHED_BY = {
             "model/hcl.py MOST_HCL_VALUES",
             "model/loading.py LARGEST_FILE_BYTES MOST_BYTES MOST_YAML_VALUES",
             "model/resolver.py MOST_FAILOVER_TARGETS MOST_SUBSETS",
-            "model/router.py MOST_ROUTE_INSTRUCTIONS",
+            "model/conditions.py MOST_MATCH_INSTRUCTIONS",
             "model/size.py LONGEST_TEXT MOST_ENTRY_VALUES MOST_ITEMS",
             "pipeline/configure.py MOST_DOCUMENTS",
         ],

@@ -107,6 +107,31 @@ READ_BACK: dict[str, JSON] = {
 }
 
 
+INTENTIONS = {
+    "apiVersion": "consul.hashicorp.com/v1alpha1",
+    "kind": "ServiceIntentions",
+    "metadata": {"name": "who-calls-web", "namespace": "consul"},
+    "spec": {
+        "destination": {"name": "web"},
+        "sources": [{"name": "api", "action": "allow"}, {"name": "*", "action": "deny", "description": "all others"}],
+    },
+}
+
+
+def test_intentions_of_kubernetes_are_named_after_the_service_that_is_called() -> None:
+    kept, passed_over = brought(INTENTIONS)
+
+    sources = [{"Name": "api", "Action": "allow"}, {"Name": "*", "Action": "deny", "Description": "all others"}]
+    assert kept == [{"Kind": "service-intentions", "Name": "web", "Sources": sources}]
+    assert ['is in namespace "default"' in line for line in passed_over] == [True]
+    for destination in (None, {}, {"namespace": "team"}, "web"):
+        spec = {**INTENTIONS["spec"], "destination": destination}
+        with pytest.raises(InvalidInput, match=r'"who-calls-web": spec\.destination\.name: is required'):
+            brought({**INTENTIONS, "spec": spec})
+    with pytest.raises(InvalidInput, match='service-intentions "web": partition: is not supported by Pointsman'):
+        brought({**INTENTIONS, "spec": {**INTENTIONS["spec"], "destination": {"name": "web", "partition": "sales"}}})
+
+
 SETTINGS = {
     "blocks of config_entries": (
         "n.hcl",

@@ -18,7 +18,7 @@ JSON = dict[str, Any]
 TESTS = Path(__file__).parent
 REFUSED: list[JSON] = [
     row
-    for name in ("entries", "resolvers", "splitters", "routers", "policies", "chains")
+    for name in ("entries", "resolvers", "splitters", "routers", "intentions", "policies", "chains")
     for row in yaml.safe_load((TESTS / "refused" / f"{name}.yaml").read_text(encoding="utf-8"))
 ]
 """Refused changes: the state `before`, what is written or deleted, and the reasons."""

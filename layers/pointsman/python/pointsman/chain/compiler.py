@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from pointsman.chain.complaints import (
     CATCH_ALL,
-    PROXY_DEFAULTS,
     Place,
     Spoken,
     circular_redirect,
@@ -29,6 +28,7 @@ from pointsman.chain.graph import (
     SplitterNode,
     headers_of,
 )
+from pointsman.chain.protocol import spoken_by
 from pointsman.chain.rewriting import failover_targets, resolver_key, rewrite
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.entries import EntryKey, key_of
@@ -212,12 +212,7 @@ class _Compiler:
         """Check the protocol of `service` against the chain's: services with a router count, and those that traffic
         ends at or is redirected from; services with only a splitter do not."""
         self.reads.add(service)
-        protocol, source = "", None
-        if defaults := self.entries.defaults(service):
-            protocol, source = defaults.protocol, key_of(defaults)
-        elif proxy_defaults := self.entries.proxy_defaults():
-            protocol, source = proxy_defaults.protocol, PROXY_DEFAULTS
-        spoken = Spoken(service, (protocol or "tcp").lower(), source, bool(protocol), place)
+        spoken = spoken_by(self.entries, service, place)
         if self.spoken is None:
             self.spoken = spoken
         elif self.spoken.protocol != spoken.protocol:

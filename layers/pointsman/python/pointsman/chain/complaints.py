@@ -85,6 +85,17 @@ def not_http(chain: ServiceName, spoken: Spoken, advanced: Sequence[EntryKey]) -
     return ChainError(text, [*places, *_protocol_culprits(text, spoken)])
 
 
+def needs_requests(spoken: Spoken, intentions: EntryKey, field: str) -> ChainError:
+    """The error for permissions about requests, at `field` of `intentions`, and a protocol without requests."""
+    text = (
+        f'they are about requests, and service {shown(spoken.service)} has the protocol "{spoken.protocol}" '
+        f"({_source(spoken)}); set http, http2 or grpc in service-defaults or proxy-defaults"
+    )
+    whole = f"{field} of {thing(intentions)}: {text}, or an Action in their place"
+    own = Culprit(intentions, field, f"{text} first, or an Action in their place")
+    return ChainError(whole, [own, *_protocol_culprits(whole, spoken)])
+
+
 def _protocol_culprits(text: str, *spoken: Spoken) -> list[Culprit]:
     defaults = [("service-defaults", each.service.namespace, each.service.name) for each in spoken]
     return [*(Culprit(key, "Protocol", text) for key in defaults), Culprit(PROXY_DEFAULTS, "Config.protocol", text)]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pointsman.model.entries import Entry, EntryKey, Namespace, ProxyDefaults, ServiceDefaults, key_of
 from pointsman.model.failover_policy import FOR_ALL, FailoverPolicy
+from pointsman.model.intentions import EVERY, ServiceIntentions
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.overlay import Overlay
 from pointsman.model.resolver import ServiceResolver
@@ -102,6 +103,11 @@ class EntrySet:
         entry = self._entries.get(("service-defaults", service.namespace, service.name))
         return entry if isinstance(entry, ServiceDefaults) else None
 
+    def intentions(self, service: ServiceName) -> ServiceIntentions | None:
+        """The `service-intentions` named after the service; None if there are none."""
+        entry = self._entries.get(("service-intentions", service.namespace, service.name))
+        return entry if isinstance(entry, ServiceIntentions) else None
+
     def proxy_defaults(self) -> ProxyDefaults | None:
         """The `proxy-defaults` entry; None if there is none."""
         entry = self._entries.get(("proxy-defaults", DEFAULT_NAMESPACE, "global"))
@@ -150,6 +156,17 @@ def _services(entry: Entry | None) -> set[ServiceName]:
     if entry is None:
         return set()
     return {service for _, service in references(entry)} - {ServiceName(entry.namespace, entry.name)}
+
+
+def named_namespaces(entry: Entry) -> Iterator[tuple[str, str]]:
+    """The namespaces that `entry` names, each with the path of the block that does, its own too."""
+    if isinstance(entry, ServiceIntentions):
+        for i, source in enumerate(entry.sources):
+            if (namespace := entry.source(source).namespace) != EVERY:
+                yield f"Sources[{i}]", namespace
+    else:
+        for at, service in references(entry):
+            yield at, service.namespace
 
 
 def references(entry: Entry) -> Iterator[tuple[str, ServiceName]]:

@@ -10,9 +10,10 @@ from pointsman.failover.explain import (
     ExplainedTarget,
     Explanation,
 )
+from pointsman.model.conditions import HeaderMatch, QueryMatch
 from pointsman.model.duration import duration_text
 from pointsman.model.policy import NO_POLICY
-from pointsman.model.router import Destination, HeaderMatch, QueryMatch, Route
+from pointsman.model.router import Destination, Route
 
 _Branch = tuple[str, Explained]
 

@@ -103,15 +103,20 @@ class _Reader:
             return
         entry = {"Kind": _CAPITAL.sub("-", str(kind)).lower(), "Name": name}
         thing = f'{entry["Kind"]} "{brief(name)}"'
-        namespace = metadata.get("namespace") or DEFAULT_NAMESPACE
-        if namespace != DEFAULT_NAMESPACE:
-            self.passed_over.append(
-                f'{thing}: metadata.namespace "{brief(namespace)}" is Kubernetes\', not '
-                f'Consul\'s: the entry is in namespace "{DEFAULT_NAMESPACE}"'
-            )
         spec = value_of(document, "spec")
         if spec is not None and not isinstance(spec, Mapping):
             raise InvalidInput.single(thing, "spec", f"must be a mapping, not {shown(spec)}")
+        if entry["Kind"] == "service-intentions":
+            # The resource has a name of its own.
+            entry = {"Kind": entry["Kind"], **_destination(spec or {}, thing)}
+            spec = {key: inner for key, inner in (spec or {}).items() if bare(str(key)) != "destination"}
+        namespace = metadata.get("namespace") or DEFAULT_NAMESPACE
+        if namespace != DEFAULT_NAMESPACE:
+            own = value_of(entry, "Namespace") or DEFAULT_NAMESPACE
+            self.passed_over.append(
+                f'{thing}: metadata.namespace "{brief(namespace)}" is Kubernetes\', not '
+                f'Consul\'s: the entry is in namespace "{brief(own)}"'
+            )
         self.entry({**(spec or {}), **entry}, entry["Kind"])
 
     # --- agents ---
@@ -152,6 +157,14 @@ class _Reader:
             return
         where = datacenter or self.datacenter
         self.found.append({"Service": service} | ({"Datacenter": where} if where else {}))
+
+
+def _destination(spec: Document, thing: str) -> Document:
+    """Name and namespace of the service that an intention in Kubernetes is for."""
+    found = single_block(value_of(spec, "destination"))
+    if not isinstance(found, Mapping) or not value_of(found, "name"):
+        raise InvalidInput.single(thing, "spec.destination.name", 'is required: the service that is called, or "*"')
+    return {"Name" if bare(str(key)) == "name" else str(key): inner for key, inner in found.items()}
 
 
 def _named(keys: list[str]) -> str:

@@ -79,6 +79,8 @@ _ENTRY: Final = {
 }
 _ELSEWHERE: Final = {"Partition": _PARTITION, "Peer": _PEER, "SamenessGroup": _SAMENESS}
 
+_JWT: Final = Other("1.16", "tokens of requests are not verified; let the application do it")
+
 _PROXY: Final = {
     "Mode": _MODE,
     "TransparentProxy": _TRANSPARENT,
@@ -140,6 +142,18 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     "Split": _ELSEWHERE,
     "ServiceRouter": _ENTRY,
     "Destination": _ELSEWHERE,
+    "ServiceIntentions": {**_ENTRY, "JWT": _JWT},
+    "SourceIntention": {
+        **_ELSEWHERE,
+        "Peer": Other("1.14", "clusters are not peered; who calls is a service of this mesh", nothing=("local",)),
+        "SamenessGroup": Other("1.16", "there are no sameness groups; who calls is a service of this mesh"),
+        "Precedence": _told("1.9", "it follows from the names"),
+        "LegacyID": _told("1.9", "of an intention before 1.9"),
+        "LegacyMeta": _told("1.9", "of an intention before 1.9"),
+        "LegacyCreateTime": _told("1.9", "of an intention before 1.9"),
+        "LegacyUpdateTime": _told("1.9", "of an intention before 1.9"),
+    },
+    "Permission": {"JWT": _JWT},
     "FailoverPolicy": _ENTRY,
     "Namespace": _ENTRY,
     "Registration": {
@@ -216,7 +230,6 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
 """By the name of the shape, then by the field."""
 
 KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "service-intentions": ("1.9", "a sidecar takes connections from all of the mesh; let the application decide"),
     "ingress-gateway": ("1.8", "traffic enters the mesh through an Envoy of your own"),
     "terminating-gateway": ("1.8", "traffic leaves the mesh beside it"),
     "mesh": ("1.10", "its settings have no counterpart; set TLS in Envoy's bootstrap"),
@@ -239,6 +252,7 @@ SINCE_KIND: Final[Mapping[str, str]] = {
     "ServiceResolver": "1.6",
     "ServiceSplitter": "1.6",
     "ServiceRouter": "1.6",
+    "ServiceIntentions": "1.9",
     "Registration": "1.3",
 }
 """Since which Consul there is an entry of the kind at all; other kinds are Pointsman's own."""
@@ -259,6 +273,7 @@ SINCE: Final[Mapping[str, Mapping[str, str]]] = {
     "HTTPMatch": {"CaseInsensitive": "1.18"},
     "Destination": {"IdleTimeout": "1.14", "RetryOn": "1.14", "RequestHeaders": "1.11", "ResponseHeaders": "1.11"},
     "Failover": {"Targets": "1.14"},
+    "HeaderPermission": {"Contains": "1.20.1", "IgnoreCase": "1.20.1"},
     "Registration": {},
     "RegisteredService": {"Namespace": "1.7"},
     "Proxy": {"MeshGateway": "1.6"},

@@ -10,6 +10,7 @@ from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, s
 from pointsman.model.consul_fields import KINDS_ELSEWHERE
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.failover_policy import FailoverPolicy
+from pointsman.model.intentions import EVERY, ServiceIntentions
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint, ServiceResolver
@@ -96,13 +97,23 @@ class Namespace(Owned):
         return iter(())
 
 
-Entry = ProxyDefaults | ServiceDefaults | ServiceResolver | ServiceSplitter | ServiceRouter | FailoverPolicy | Namespace
+Entry = (
+    ProxyDefaults
+    | ServiceDefaults
+    | ServiceResolver
+    | ServiceSplitter
+    | ServiceRouter
+    | ServiceIntentions
+    | FailoverPolicy
+    | Namespace
+)
 
 _KINDS: dict[str, type[Entry]] = {
     "failover-policy": FailoverPolicy,
     "namespace": Namespace,
     "proxy-defaults": ProxyDefaults,
     "service-defaults": ServiceDefaults,
+    "service-intentions": ServiceIntentions,
     "service-resolver": ServiceResolver,
     "service-router": ServiceRouter,
     "service-splitter": ServiceSplitter,
@@ -154,8 +165,9 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
 
 
 def _checks(entry: Entry) -> Iterator[Complaint]:
+    every = isinstance(entry, ServiceIntentions)
     for field, value in (("Name", entry.name), ("Namespace", entry.namespace)):
-        if not is_label(value):
+        if not is_label(value) and not (every and value == EVERY):
             yield field, _not_a_label(value)
     for field, value in entry.labels():
         if value and not is_label(value):

@@ -1,29 +1,17 @@
 """`service-router`: which request goes where (docs/semantics.md, section 1)."""
 
-import re
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from pointsman.model.complaints import shown
+from pointsman.model.conditions import HeaderMatch, PathAndMethods, QueryMatch, RegexBudget, check_one_condition
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.headers import HeaderModifiers, header_problems
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.owner import Owned
-from pointsman.model.regex import RegexError, instructions
 from pointsman.model.resolver import Complaint
 from pointsman.model.shape import Block, InNamespace, Shape, StringMap, Whole, camel
-
-# RFC 9110, section 5.6.2: a method is a token.
-_METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+\Z")
-
-MOST_ROUTE_INSTRUCTIONS: Final = 100_000
-"""RE2 instructions of all regular expressions of one router: every Envoy compiles and keeps them."""
-
-_REFUSED_INSTRUCTIONS: Final = 10_000
-"""The most that it costs to find that an expression is invalid, in instructions."""
-
 
 RetryCondition = Literal[
     "5xx",
@@ -43,42 +31,12 @@ RetryCondition = Literal[
 """On what Envoy tries a request again, in its own words."""
 
 
-class HeaderMatch(Shape):
-    """A condition on one request header; `invert` negates it."""
-
-    name: str = ""
-    present: bool = False
-    exact: str = ""
-    prefix: str = ""
-    suffix: str = ""
-    regex: str = ""
-    invert: bool = False
-
-
-class QueryMatch(Shape):
-    """A condition on one query parameter."""
-
-    name: str = ""
-    present: bool = False
-    exact: str = ""
-    regex: str = ""
-
-
-class HTTPMatch(Shape):
+class HTTPMatch(PathAndMethods):
     """All conditions that a request must meet; without any, every request matches."""
 
-    path_exact: str = ""
-    path_prefix: str = ""
-    path_regex: str = ""
     header: list[HeaderMatch] = []
     query_param: list[QueryMatch] = []
-    methods: list[str] = []
     case_insensitive: bool = False
-
-    @field_validator("methods")
-    @classmethod
-    def _upper(cls, methods: list[str]) -> list[str]:
-        return [method.upper() for method in methods]
 
     def regexes(self) -> Iterator[tuple[str, str]]:
         """(field, expression) of every regular expression in it."""
@@ -93,35 +51,15 @@ class HTTPMatch(Shape):
 
     def check(self, at: str) -> Iterator[Complaint]:
         """What is wrong with the match at path `at`, apart from its regular expressions."""
-        paths = {"PathExact": self.path_exact, "PathPrefix": self.path_prefix, "PathRegex": self.path_regex}
-        given = [name for name, value in paths.items() if value]
-        if len(given) > 1:
-            yield at, f"{', '.join(given)} exclude each other; give at most one"
         if self.case_insensitive and self.path_regex:
             yield f"{at}.CaseInsensitive", "needs PathExact or PathPrefix; an expression begins with (?i) instead"
-        for name in ("PathExact", "PathPrefix"):
-            if paths[name] and not paths[name].startswith("/"):
-                yield f"{at}.{name}", f'"{paths[name]}" does not start with "/"'
+        yield from self.check_path(at)
         for i, header in enumerate(self.header):
-            yield from _one_condition(f"{at}.Header[{i}]", header, ("present", "exact", "prefix", "suffix", "regex"))
+            at_header = f"{at}.Header[{i}]"
+            yield from check_one_condition(at_header, header, ("present", "exact", "prefix", "suffix", "regex"))
         for i, param in enumerate(self.query_param):
-            yield from _one_condition(f"{at}.QueryParam[{i}]", param, ("present", "exact", "regex"))
-        for i, method in enumerate(self.methods):
-            if not _METHOD.match(method):
-                yield f"{at}.Methods", f'"{method}" is not a method, such as GET'
-            elif method in self.methods[:i]:
-                yield f"{at}.Methods", f'"{method}" occurs more than once'
-
-
-def _one_condition(at: str, match: HeaderMatch | QueryMatch, fields: tuple[str, ...]) -> Iterator[Complaint]:
-    if not match.name:
-        yield f"{at}.Name", "is required"
-    elif not is_plain_text(match.name):
-        yield f"{at}.Name", f'"{match.name}" has a character that no name has'
-    given = [camel(field) for field in fields if getattr(match, field)]
-    if len(given) != 1:
-        names = ", ".join(camel(field) for field in fields)
-        yield at, f"needs exactly one of {names}; it has {' and '.join(given) or 'none'}"
+            yield from check_one_condition(f"{at}.QueryParam[{i}]", param, ("present", "exact", "regex"))
+        yield from self.check_methods(at)
 
 
 class Match(Shape):
@@ -165,21 +103,12 @@ class ServiceRouter(Owned):
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        spent = 0
+        budget = RegexBudget()
         for i, route in enumerate(self.routes):
             match = route.match.http if route.match else None
             if match:
-                at = f"Routes[{i}].Match.HTTP"
-                for field, pattern in match.regexes():
-                    try:
-                        spent += instructions(pattern)
-                    except RegexError as error:
-                        # Envoy would refuse the whole listener for it.
-                        spent += _REFUSED_INSTRUCTIONS
-                        yield f"{at}.{field}", f"{shown(pattern)} is not a regular expression (RE2): {error}"
-                if spent > MOST_ROUTE_INSTRUCTIONS:
-                    reason = f"come to more than {MOST_ROUTE_INSTRUCTIONS} RE2 instructions; make them simpler"
-                    yield at, f"the regular expressions up to here {reason}"
+                yield from budget.check(f"Routes[{i}].Match.HTTP", match.regexes())
+                if budget.is_spent:
                     return
                 yield from match.check(f"Routes[{i}].Match.HTTP")
             if route.destination:

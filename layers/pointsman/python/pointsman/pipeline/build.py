@@ -1,6 +1,6 @@
 """Compiles entries and registrations into plans, manifests and index: what a change of config touches, once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -8,11 +8,13 @@ from pointsman.chain.compiler import compile_chain
 from pointsman.chain.complaints import PROXY_DEFAULTS
 from pointsman.chain.entryset import GLOBAL_POLICY, EntrySet, references
 from pointsman.chain.graph import Chain, ChainError, Overrides
+from pointsman.chain.intentions import covers, keys_of
 from pointsman.chain.plan import GatewayServicePlan, Plan, SidecarPlan, sidecar_plans
 from pointsman.chain.upstream import destination_of, overrides
 from pointsman.chain.validate import touched
 from pointsman.model.entries import Entry, EntryKey
-from pointsman.model.keys import datacenter_of, gateway_in, sidecar_plan_key
+from pointsman.model.intentions import EVERY
+from pointsman.model.keys import datacenter_of, gateway_in, sidecar_in, sidecar_plan_key
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.overlay import Overlay
 from pointsman.model.registration import Registration, Upstream
@@ -135,7 +137,15 @@ class _Build:
         services = touched(self.entries, changed.entries)
         self.old.users.read_ahead(services)
         users = {key for service in services for key in self.users.get(service, ())}
-        return sorted({*users, *changed.registrations})
+        return sorted({*users, *self._called(), *changed.registrations})
+
+    def _called(self) -> Iterator[str]:
+        """The sidecars of the services whose intentions change."""
+        for kind, namespace, name in self.changes.entries:
+            if kind == "service-intentions":
+                of = ServiceName(namespace, name)
+                keys = self.old.registrations.keys_alone() if name == EVERY else self.old.users.get(of, ())
+                yield from (key for key in keys if (service := sidecar_in(key)) and covers(of, service))
 
     def _changed_users(self) -> dict[ServiceName, frozenset[str] | None]:
         """The services whose users change, with those that they have then."""
@@ -159,6 +169,8 @@ class _Build:
         """Read what the compiler will ask for, in few round trips to the store."""
         self.old.registrations.read_ahead(redone)
         self.old.manifests.read_ahead(redone)
+        called = {each.destination for key in redone if (each := self.registrations.get(key)) and not each.is_gateway}
+        self.old.maps["entries"].read_ahead(dict.fromkeys(key for service in called for key in keys_of(service)))
         wanted = {service for key in redone for service in _destinations(self.registrations.get(key))}
         seen: set[ServiceName] = set()
         while wanted:

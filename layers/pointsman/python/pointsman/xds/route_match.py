@@ -1,12 +1,14 @@
 """Translates a router's match into Envoy's RouteMatch."""
 
 import re
+from collections.abc import Iterable
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher, RouteMatch
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from pointsman.model.router import HeaderMatch, HTTPMatch, Match, QueryMatch
+from pointsman.model.conditions import HeaderMatch, QueryMatch
+from pointsman.model.router import HTTPMatch, Match
 
 
 def every_request() -> RouteMatch:
@@ -28,10 +30,9 @@ def route_match(match: Match | None) -> RouteMatch:
     out = _path(http)
     if http.case_insensitive:
         out.case_sensitive.value = False
-    out.headers.extend(_header(each) for each in http.header)
+    out.headers.extend(header_matcher(each) for each in http.header)
     if http.methods:
-        any_of = "|".join(re.escape(each) for each in http.methods)
-        out.headers.append(HeaderMatcher(name=":method", string_match=StringMatcher(safe_regex=_regex(any_of))))
+        out.headers.append(method_matcher(http.methods))
     out.query_parameters.extend(_query_parameter(each) for each in http.query_param)
     return out
 
@@ -46,7 +47,14 @@ def _path(http: HTTPMatch) -> RouteMatch:
     return every_request()
 
 
-def _header(match: HeaderMatch) -> HeaderMatcher:
+def method_matcher(methods: Iterable[str]) -> HeaderMatcher:
+    """Envoy's form of a match on any of `methods`."""
+    any_of = "|".join(map(re.escape, methods))
+    return HeaderMatcher(name=":method", string_match=StringMatcher(safe_regex=_regex(any_of)))
+
+
+def header_matcher(match: HeaderMatch) -> HeaderMatcher:
+    """Envoy's form of a match on a header."""
     if match.present:
         return HeaderMatcher(name=match.name, present_match=True, invert_match=match.invert)
     if match.exact:
