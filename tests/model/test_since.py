@@ -1,7 +1,5 @@
 """When an event counts, and since when what it states is healthy."""
 
-from dataclasses import replace
-
 import pytest
 from pointsman.model.catalog import EMPTY, merge
 from pointsman.model.events import HealthEvent, parse_event
@@ -34,7 +32,7 @@ def test_an_event_counts_from_its_own_time_or_from_when_it_was_taken_in(time: st
     taken = timed(_at(time), NOW_MS)
     assert taken.at == at
     assert timed(taken, NOW_MS + 60_000) == taken, "who takes it on keeps its time"
-    assert timed(replace(_at(time), moment=NOW_MS - 7), NOW_MS).at == NOW_MS - 7, (
+    assert timed(_at(time)._replace(moment=NOW_MS - 7), NOW_MS).at == NOW_MS - 7, (
         "a source that counts by task says when"
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def test_what_happened_at_three_past_twelve_and_who_caused_it(engine: Engine, cl
         clock.set(f"2026-11-27T12:{minute}:00Z")
 
     at("03")
-    died = replace(event("web", 2, [instance("web", status="critical")]), id="evt-7")
+    died = event("web", 2, [instance("web", status="critical")])._replace(id="evt-7")
     ingest(engine, died)
     at("10")
     drain = Wish(Subject(Verb.DRAIN, "dc2"), "2026-11-27T13:00:00.000Z", "new kernel", "bob@laptop")

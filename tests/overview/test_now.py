@@ -74,7 +74,7 @@ class Mesh(Place):
         said = event(
             "web", self.index, [instance("web", status=status)], dc=dc, source=f"agent/{dc}", lease="30s", at=at
         )
-        (writer or self).ingest(replace(said, id=f"event-{self.index}"))
+        (writer or self).ingest(said._replace(id=f"event-{self.index}"))
 
     @property
     def web(self) -> ResolverNow:
@@ -142,7 +142,7 @@ def test_every_switch_names_its_cause() -> None:
         watch.look()
     assert note("dc1").kind is CauseKind.WAIT
     assert mesh.promises.broken == []
-    long = by_event(replace(event("web", 1, [], source="s" * 250), id="i" * 500))
+    long = by_event(event("web", 1, [], source="s" * 250)._replace(id="i" * 500))
     assert (len(long.id), len(long.text)) == (LONGEST_CAUSE, LONGEST_CAUSE)
 
 
@@ -153,7 +153,7 @@ def test_gateways_on_the_way_are_counted_and_what_is_wrong_is_told() -> None:
     assert ways == [[], [("dc2", 1, 2)], [("dc3", 2, 2)]]
     key = "snapshots/dc1/sidecar/web.default.dc1"
     stored = mesh.objects.objects[key]
-    mesh.objects.objects[key] = replace(stored, data=b"{", etag="torn")
+    mesh.objects.objects[key] = stored._replace(data=b"{", etag="torn")
     assert mesh.web.trouble.startswith("its snapshot is damaged: run `pointsman reconcile`")
     del mesh.objects.objects[key]
     assert mesh.web.trouble.startswith("its snapshot is gone from the store")
@@ -161,7 +161,7 @@ def test_gateways_on_the_way_are_counted_and_what_is_wrong_is_told() -> None:
     mesh.objects.objects[key] = stored
     assert mesh.web.trouble == ""
     head = json.loads(stored.data)
-    mesh.objects.objects[key] = replace(stored, data=json.dumps(head | {"generation": 9}).encode(), etag="ahead")
+    mesh.objects.objects[key] = stored._replace(data=json.dumps(head | {"generation": 9}).encode(), etag="ahead")
     assert mesh.web.trouble.startswith("ahead: it was published in generation 9")
 
 

@@ -1,7 +1,6 @@
 """Small documents and events, as users and producers write them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -177,7 +176,7 @@ def event(
     if removed is not None:
         body["Removed"] = {"Node": removed["Node"]["Node"], "ID": removed["Service"]["ID"]}
     seconds = BEGINNING + at if at is not None else BEGINNING - 1_000_000 + 1000 * epoch + index
-    return replace(parse_event(body), at=seconds * 1000)
+    return parse_event(body)._replace(at=seconds * 1000)
 
 
 def alive(index: int, *, dc: str = "dc1", source: str = "consul", lease: str = "30s") -> HealthEvent:

@@ -158,7 +158,7 @@ _PUBLISH = [
     Mutation(
         "the provenance of equal content is stamped in",
         "pipeline/verdict.py",
-        "return Verdict.STAMP, replace(current, content=content, provenance=provenance, store=store)",
+        "return Verdict.STAMP, current._replace(content=content, provenance=provenance, store=store)",
         "return Verdict.STANDS, current",
         "test_ingest.py::test_what_no_envoy_could_see_makes_no_version_and_no_notice_but_is_stamped",
     ),

@@ -176,7 +176,7 @@ class Teller:
         return "wake"
 
     def _web(self, where: str, index: int, status: str = "passing") -> HealthEvent:
-        return replace(event("web", index, one=instance("web", 1, status), dc=where), at=0)
+        return event("web", index, one=instance("web", 1, status), dc=where)._replace(at=0)
 
     def choice(self) -> Act:
         """Policies, and gateways and instances that are ill or well, and now and then anything else."""
@@ -307,7 +307,7 @@ class Teller:
             return event(service, removed=one, **stamp, **place)
         said = event(service, one=one, **stamp, **place)
         checks = tuple(replace(statement, description=None) for statement in said.statements)
-        return replace(said, statements=checks, checks_only=True) if kind == "checks" else said
+        return said._replace(statements=checks, checks_only=True) if kind == "checks" else said
 
     def _instance(self, service: str | None, number: int) -> Document:
         status = self._one_of("passing", "passing", "warning", "critical")

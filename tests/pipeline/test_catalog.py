@@ -2,7 +2,6 @@
 change."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import reduce
 from timeit import repeat
 from typing import Any
@@ -130,7 +129,7 @@ def test_an_event_is_stale_exactly_where_the_catalog_says_something_else(events:
         assert (sorted(id_ for _, id_ in found.instances) if found else []) == sorted(differs)
         if found and found.known and found.heard_from:
             assert found.known >= (each.epoch, each.index), "nothing older outranks it"
-            heard = replace(each, epoch=found.heard_from[0], index=found.heard_from[1])
+            heard = each._replace(epoch=found.heard_from[0], index=found.heard_from[1])
             assert stale(merge(catalog, heard), heard) is None
 
 
@@ -412,7 +411,7 @@ def test_with_the_bound_nothing_that_is_gone_comes_back_and_nothing_is_refused_i
     refusal because of something forgotten they state the same, in any order and any number of deliveries."""
     other = data.draw(st.permutations([*events, *events]))
     # What the source of these says of one instance comes with moments in the order of its versions, as from ECS.
-    events = [replace(each, moment=each.epoch * 10 + each.index) if each.source == "ecs" else each for each in other]
+    events = [each._replace(moment=each.epoch * 10 + each.index) if each.source == "ecs" else each for each in other]
     whole = merged(events)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointsman.model.catalog.MOST_GONE", bound)

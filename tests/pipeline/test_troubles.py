@@ -88,9 +88,8 @@ def test_trouble_that_goes_on_is_written_once_a_minute_and_moves_nothing() -> No
 def test_what_cannot_be_written_down_keeps_no_event_from_being_acknowledged() -> None:
     mesh = Mesh()
     mesh.ingest(web(7))
-    mesh.objects.objects[keys.trouble("dc1")] = replace(
-        mesh.objects.objects[keys.CONFIG_HEAD], key=keys.trouble("dc1"), data=b"{}", etag="damaged"
-    )
+    head = mesh.objects.objects[keys.CONFIG_HEAD]
+    mesh.objects.objects[keys.trouble("dc1")] = head._replace(key=keys.trouble("dc1"), data=b"{}", etag="damaged")
     assert mesh.ingest(web(6, "critical")).stale is not None
     assert mesh.met() == [("stale", "agent")], "a damaged one is written anew"
 
@@ -109,7 +108,7 @@ SAME: dict[str, tuple[list[HealthEvent], bool]] = {
     "an instance and the list of the same index": ([web(7, "critical"), event("web", 7, [instance("web", 1)])], False),
     "two sources": ([web(7), web(7, "critical", source="other")], False),
     "two services": ([web(7), event("db", 7, one=instance("db", 1), source="agent")], False),
-    "another epoch": ([web(7), replace(web(7, "critical"), epoch=1)], False),
+    "another epoch": ([web(7), web(7, "critical")._replace(epoch=1)], False),
     "gone, and there, in one act": ([event("web", 7, removed=instance("web", 1), source="agent"), web(7)], False),
     "a list in which one was refused, and the list once it is corrected": (
         [
@@ -151,7 +150,7 @@ def test_a_status_has_so_many_findings() -> None:
 
 
 def say(index: int, sender: str) -> HealthEvent:
-    return replace(alive(index, source="agent"), sender=sender)
+    return alive(index, source="agent")._replace(sender=sender)
 
 
 @pytest.mark.parametrize(

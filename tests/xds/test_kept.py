@@ -88,7 +88,7 @@ def test_so_many_clusters_stay_in_memory_and_none_that_is_large() -> None:
         computed(replace(PLAN, connect_timeout_ms=milliseconds), ["passing"]).check()
     assert _make_small.cache_info().currsize == _read_small.cache_info().currsize == MOST_CLUSTERS
     forget()
-    elsewhere = [replace(THERE, datacenter=f"dc{number}") for number in range(2, MOST_CLUSTER_TARGETS + 2)]
+    elsewhere = [THERE._replace(datacenter=f"dc{number}") for number in range(2, MOST_CLUSTER_TARGETS + 2)]
     many = replace(PLAN, targets=(PlanTarget(HERE), *(PlanTarget(each, mode="remote") for each in elsewhere)))
     large = computed(many, ["passing"], "td" * 300)
     assert len(large.cluster) > LARGEST_CLUSTER_BYTES

@@ -264,7 +264,7 @@ class _Compiler:
                 if redirected.name != target.name or redirected.subset != target.subset:
                     places.append(Place(resolver_key(target), "Redirect"))
             if redirected == target and not target.subset and resolver.default_subset:
-                redirected = replace(target, subset=resolver.default_subset)
+                redirected = target._replace(subset=resolver.default_subset)
             if redirected == target:
                 break
             target = redirected

@@ -1,7 +1,7 @@
 """Plans: everything needed to compute one cluster, without entries, compiling or look-ups."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -325,7 +325,7 @@ def _read_load_balancer(body: Mapping[str, Any] | None) -> "LoadBalancer | None"
 
 
 def _target_json(target: PlanTarget) -> dict[str, Any]:
-    body = {field.name: getattr(target.target, field.name) for field in fields(Target)}
+    body = target.target._asdict()
     return body | {"filter": target.filter, "only_passing": target.only_passing, "mode": target.mode}
 
 

@@ -1,7 +1,6 @@
 """What a resolver sends a target on to: another target, by redirect or when it fails over."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Protocol
 
 from pointsman.chain.complaints import Place
@@ -34,7 +33,7 @@ def rewrite(target: Target, to: Elsewhere, datacenter: str) -> Target:
     subsets belong to a service."""
     moved = Target(to.service or target.service, "", to.namespace or target.namespace, datacenter or target.datacenter)
     kept = target.subset if moved.name == target.name else ""
-    return replace(moved, subset=to.service_subset or kept)
+    return moved._replace(subset=to.service_subset or kept)
 
 
 def resolver_key(target: Target) -> EntryKey:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Required
+from typing import Annotated, Any, Final, Literal, NamedTuple, Required
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on only
@@ -63,8 +63,7 @@ class Statement:
     checks: list[dict[str, Any]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class HealthEvent:
+class HealthEvent(NamedTuple):
     """One health event, validated.
 
     `service` is None for a datacenter's mesh gateways. With `full` the event is a list: the statements are all
@@ -93,7 +92,7 @@ class HealthEvent:
     time: str
     source: str
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of that name, which nobody needs here
     datacenter: str
     service: ServiceName | None
     full: bool

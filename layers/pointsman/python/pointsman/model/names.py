@@ -5,9 +5,9 @@ lower-case DNS label (docs/semantics.md, section 1).
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from typing import NamedTuple
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
@@ -111,8 +111,7 @@ def is_plain_text(text: str) -> bool:
     return _CONTROL.search(text) is None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceName:
+class ServiceName(NamedTuple):
     """A service: its namespace and its name in it."""
 
     namespace: str
@@ -139,8 +138,7 @@ def read_service_name(text: str) -> ServiceName | None:
             return None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
+class Target(NamedTuple):
     """What a resolver node sends traffic to (docs/semantics.md, section 2)."""
 
     service: str

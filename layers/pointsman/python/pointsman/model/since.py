@@ -11,7 +11,6 @@ since it was stated there.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.moments import moment_of
@@ -35,7 +34,7 @@ def timed(event: "HealthEvent", now_ms: int) -> "HealthEvent":
     if event.at:
         return event
     own = event.moment if event.moment is not None else moment_of(event.time)
-    return replace(event, at=now_ms if own is None else min(own, now_ms))
+    return event._replace(at=now_ms if own is None else min(own, now_ms))
 
 
 def time_doubt(event: "HealthEvent") -> str:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pointsman.store import keys
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """A snapshot head that an Envoy should know of: its plan's key, its datacenter, its version and its bytes.
 
     `switched` is whether this version has another active target than the one before.

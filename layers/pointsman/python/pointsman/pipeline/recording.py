@@ -1,9 +1,8 @@
 """Records events: merges them into the catalogs, durably, before anything is computed from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pointsman.model.catalog import EMPTY, catalog_json, merge, vanished
 from pointsman.model.errors import InvalidInput
@@ -24,8 +23,7 @@ MOST_CATALOG_BYTES: Final = 64 * 1024 * 1024
 """Bytes of the instances of one service in one datacenter, from all sources together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What one event did to its catalog.
 
     `revision` is the catalog's after it. `new` is whether the catalog recorded anything of it, `changed` whether the
@@ -112,8 +110,7 @@ def _renewed(
     if number in renewals.failed:
         return renewals.failed[number]
     new = number in renewals.new if event.is_alive else outcome.new
-    return replace(
-        outcome,
+    return outcome._replace(
         new=new,
         doubt="; ".join(filter(None, [outcome.doubt, renewals.remarks.get(number, "")])),
         lease=renewals.leases.get(key),

@@ -117,8 +117,7 @@ def _gone(listed: TaskList, key: str, catalog: Catalog) -> Iterator[HealthEvent]
         if _is_there(registers):
             epoch, index = max(_places(registers))
             gone = (Statement(node, id_, None, None),)
-            yield replace(
-                _about(listed, key, gone),
+            yield _about(listed, key, gone)._replace(
                 epoch=epoch,
                 index=index + 1,
                 moment=listed.looked_at,
@@ -134,7 +133,7 @@ def _forgotten(listed: TaskList, key: str, catalog: Catalog) -> Iterator[HealthE
         if not _is_there(registers)
     )
     if gone:
-        yield replace(_about(listed, key, gone), moment=_settled(listed), forgets=True)
+        yield _about(listed, key, gone)._replace(moment=_settled(listed), forgets=True)
 
 
 def _lacking(listed: TaskList, catalog: Catalog) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

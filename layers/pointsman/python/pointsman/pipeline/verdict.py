@@ -1,7 +1,6 @@
 """Decides what to do with a computed snapshot, and makes the writes for it (docs/architecture.md, "Snapshots")."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 
 from pointsman.model.cause import NO_CAUSE, Cause
@@ -50,7 +49,7 @@ def decide(
     if current.content.same_version(content) and not current.retired:
         if relation is Relation.EQUAL and current.content == content and current.store == store:
             return Verdict.STANDS, current
-        return Verdict.STAMP, replace(current, content=content, provenance=provenance, store=store)
+        return Verdict.STAMP, current._replace(content=content, provenance=provenance, store=store)
     if relation is Relation.EQUAL:
         # Equal provenance means equal content, so one of the two is from another history.
         return Verdict.READ_AGAIN, None
@@ -58,7 +57,7 @@ def decide(
     why = cause()
     since, switch = (current.since, current.switch) if stays else (now, why)
     moved = Snapshot(current.version + 1, content, provenance, since, now, store=store)
-    return Verdict.MOVE, replace(moved, cause=why, switch=switch)
+    return Verdict.MOVE, moved._replace(cause=why, switch=switch)
 
 
 def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:
@@ -82,7 +81,7 @@ def retirement(current: Snapshot | None, era: Era, generation: int) -> Snapshot 
         return None
     if current.at >= (era.epoch, generation):
         return None
-    return replace(current, retired=True, provenance=Provenance(era.epoch, generation, {}), store=era.identity)
+    return current._replace(retired=True, provenance=Provenance(era.epoch, generation, {}), store=era.identity)
 
 
 def head_write(plan_key: str, reading: HeadReading, snapshot: Snapshot, nonce: str) -> Write:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pointsman.model.errors import PointsmanError
 
@@ -19,8 +19,7 @@ class StoreMissing(StoreUnavailable):
     """No store has that name, and the caller did not ask to make one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """One object as it was read. `etag` changes with every write of the object and is opaque.
 
     No etag is ever given to other bytes, also if the store was restored from a copy.
@@ -40,8 +39,7 @@ class Listed:
     written: float = field(default=0.0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A conditional write of `data` under `key`: over the object with `if_etag`, or, if that is None, only if none
     exists."""
 
@@ -50,8 +48,7 @@ class Write:
     if_etag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """The outcome of a Write: the new etag, or None if it lost to another writer."""
 
     key: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -34,8 +34,7 @@ class InconsistentContent(PointsmanError):
     """A cluster and a load assignment that must not reach an Envoy together; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class TargetHealth:
+class TargetHealth(NamedTuple):
     """The health of a target: how many instances its subset selects, and how many of them are healthy."""
 
     id: str

@@ -5,7 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.model.cause import NO_CAUSE, Cause, cause_json, read_cause
 from pointsman.model.era import Era, era_json, read_era
@@ -58,8 +58,7 @@ class Provenance:
         return Relation.NEWER if newer else Relation.OLDER if older else Relation.EQUAL
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The current snapshot of one cluster.
 
     `version` starts at 1 and is never reused within an epoch. `retired` marks a snapshot whose plan ended: no manifest

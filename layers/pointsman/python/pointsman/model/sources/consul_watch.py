@@ -177,7 +177,7 @@ def _of_checks(envelope: Mapping[str, Any], detail: _Detail) -> Reading:
     if not own:
         reason = f'no check in Result is of a service registered as "{shown(registered)}"'
         return Reading(ignored=(f"{DETAIL_TYPE}: {reason}",))
-    return Reading((replace(event, full=False, checks_only=True, statements=statements, refused=told),))
+    return Reading((event._replace(full=False, checks_only=True, statements=statements, refused=told),))
 
 
 def _names(raw: Any) -> tuple[str, str] | None:

@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Required, TypeVar, cast
@@ -173,7 +172,7 @@ def read_task(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         if not claim.by_name:
             raise retold(error, thing, lambda field: field if field in ("id", "time") else "") from None
         return Reading(ignored=tuple(f"{thing}: {problem.reason}" for problem in error.problems))
-    return Reading((replace(event, moment=_moment(task, envelope)),))
+    return Reading((event._replace(moment=_moment(task, envelope)),))
 
 
 def _moment(task: _Task, envelope: Mapping[str, Any]) -> int:
@@ -199,7 +198,7 @@ def _event(envelope: Mapping[str, Any], task: _Task, claim: Claim, *, id_: str, 
     if status in _GOING or task.get("desiredStatus") == "STOPPED":
         # Its address does not matter any more, and its interface may be gone already.
         statement = Statement(id_, id_, None, checks_of(cast(InstancePart, {"Checks": checks})))
-        return replace(removed, checks_only=True, statements=(statement,))
+        return removed._replace(checks_only=True, statements=(statement,))
     instance = {**_description(task, claim, id_), "Checks": checks}
     return parse_event({**about, "detail": {**body, "Instance": instance}})
 

@@ -1,7 +1,7 @@
 """Recognizes what a producer sent: everything that reports health comes in here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.model.errors import InvalidInput
@@ -67,4 +67,4 @@ def _ordered(event: HealthEvent) -> HealthEvent:
             f'is required with the source "{shown(event.source)}", which counts by task (RFC 3339, in the envelope)'
         )
         raise InvalidInput.single("event", "time", reason)
-    return replace(event, moment=moment)
+    return event._replace(moment=moment)

@@ -6,7 +6,7 @@ said at the same version or a later one the list changes nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, Required
 
@@ -142,7 +142,7 @@ def read_list(envelope: Mapping[str, Any], settings: TaskSettings) -> Reading:
         except InvalidInput as error:
             nobodys.append(str(error))
             continue
-        events += (replace(event, listed=True, lease_ms=lease_ms) for event in reading.events)
+        events += (event._replace(listed=True, lease_ms=lease_ms) for event in reading.events)
         nobodys += reading.ignored
     found = TaskList(
         ecs_task.source_of(cluster),
