@@ -59,6 +59,9 @@ REACHED_BY = {
             "importers/gather.py MOST_RESOURCES",
             "importers/names.py LONGEST_LABEL",
         ],
+        "test_what_stands_in_one_file_may_be_a_list_or_one_document_after_another": [
+            "importers/sources.py MOST_DOCUMENTS",
+        ],
     },
     "tests/machine/test_seeing.py": {
         "test_it_is_written_on_change_once_a_minute_at_most_and_vanishes_with_its_adapter": [

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
+from pointsman.agent.definition import read_definitions
 from pointsman.cli.importing import report_json
 from pointsman.cli.main import run
 from pointsman.importers import cloudformation, gather
 from pointsman.importers.app_mesh import UNREAD, Imported, import_app_mesh
 from pointsman.importers.names import LONGEST_LABEL, label
 from pointsman.importers.pieces import CONVERTED, NAMED
-from pointsman.importers.sources import read_source
+from pointsman.importers.ranges import range_pattern
+from pointsman.importers.sources import MOST_DOCUMENTS, read_source
 from pointsman.model.errors import InvalidInput
 
 JSON = dict[str, Any]
@@ -360,14 +362,137 @@ def test_a_gateway_route_takes_over_conditions_that_are_not_about_the_path() -> 
 
 
 def test_what_would_take_more_requests_than_before_is_left_out_and_named() -> None:
-    ranged = json.loads(json.dumps(ROUTE))
-    ranged["httpRoute"]["match"]["headers"] = [{"name": "n", "match": {"range": {"start": 1, "end": 5}}}]
-    imported = import_app_mesh(
-        written([{"routeName": "ranged", "virtualRouterName": "r", "spec": ranged}]), datacenter="dc1"
-    )
+    nobody, unknown, elsewhere = (json.loads(json.dumps(ROUTE)) for _ in range(3))
+    nobody["httpRoute"]["match"]["headers"] = [{"name": "n", "match": {"range": {"start": 5, "end": 5}}}]
+    unknown["httpRoute"]["action"]["weightedTargets"][0]["weight"] = "${WEIGHT}"
+    elsewhere["httpRoute"]["action"]["weightedTargets"] = [{"virtualNode": "web", "weight": 1, "port": 9090}]
+    specs = {"nobody": nobody, "unknown": unknown, "elsewhere": elsewhere}
+    routes = [{"routeName": name, "virtualRouterName": "r", "spec": spec} for name, spec in specs.items()]
+    imported = import_app_mesh(written([inputs()[2], *routes]), datacenter="dc1")
     assert "r" not in imported.services
     reasons = {each.text for each in imported.ledger.told if each.fate == NAMED}
-    assert reasons == {'the route "ranged" is left out: a header\'s number in a range has no counterpart'}
+    assert reasons == {
+        'the route "nobody" is left out: the range of header "n" is empty',
+        'the route "unknown" is left out: the weight of old is not known',
+        "holds the placeholder WEIGHT",
+        'the route "elsewhere" is left out: web is called at port 8080 alone, not at 9090',
+    }
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (7, 130), (95, 1005), (-13, 8), (-120, -9), (999, 1000)])
+def test_a_number_in_a_range_is_compared_as_text(start: int, end: int) -> None:
+    import re2
+
+    pattern = re2.compile(range_pattern(start, end))
+    for number in range(-1500, 1500):
+        for text in (f"{number}", f"{number:+}", f"{number:06}"):
+            assert (pattern.fullmatch(text) is not None) == (start <= number < end), text
+    assert not any(pattern.fullmatch(each) for each in ("", "x", "1x", "1.0", "--1"))
+
+
+def test_what_stands_in_one_file_may_be_a_list_or_one_document_after_another() -> None:
+    each = [json.dumps(document, indent=1) for document in described()]
+    files = [("all.json", "\n".join(each).encode())]
+    imported = import_app_mesh(files, datacenter="dc1")
+    listed = [("all.json", f"[{','.join(each)}]".encode())]
+    again = import_app_mesh(listed, datacenter="dc1")
+    assert imported.services == again.services == import_app_mesh(written(described()), datacenter="dc1").services
+    assert lost(files, imported) == lost(listed, again) == []
+    with pytest.raises(InvalidInput, match=f"has more than {MOST_DOCUMENTS} documents"):
+        import_app_mesh([("many.json", b"{}" * (MOST_DOCUMENTS + 1))], datacenter="dc1")
+    with pytest.raises(InvalidInput, match="lists names alone; save what `aws appmesh describe-"):
+        import_app_mesh(written([{"virtualNodes": [{"virtualNodeName": "old"}]}]), datacenter="dc1")
+
+
+def test_a_file_of_terraforms_state_is_read_too() -> None:
+    shown = terraform()[0]["values"]["root_module"]["child_modules"][0]["resources"]
+    resources = [
+        {"mode": "managed", "type": each["type"], "instances": [{"attributes": each["values"]}]} for each in shown
+    ]
+    files = written([{"version": 4, "terraform_version": "1.9.0", "resources": resources}])
+    imported = import_app_mesh(files, datacenter="dc1")
+    assert imported.services == import_app_mesh(written(terraform()), datacenter="dc1").services
+    assert lost(files, imported) == []
+
+
+def test_a_template_is_taken_as_its_parameters_have_it() -> None:
+    template = """
+Parameters: {Stage: {Default: prod}, Names: {Type: CommaDelimitedList, Default: "api, web"}}
+Mappings: {By: {prod: {Port: 8080}}}
+Conditions: {Prod: !Equals [!Ref Stage, prod], Dev: !Not [!Condition Prod]}
+Resources:
+  Node:
+    Type: AWS::AppMesh::VirtualNode
+    Condition: Prod
+    Properties:
+      VirtualNodeName: !Select [1, !Ref Names]
+      Spec: {Listeners: [{PortMapping: {Port: !FindInMap [By, !Ref Stage, Port], Protocol: http}}]}
+  Other:
+    Type: AWS::AppMesh::VirtualNode
+    Condition: Dev
+    Properties: {VirtualNodeName: !Select [0, !Split ["-", other-one]], Spec: {}}
+  Fn::ForEach::Nodes: [N, [a, b], {"Node${N}": {Type: "AWS::AppMesh::VirtualNode"}}]
+"""
+    files = [("stack.yaml", template.encode())]
+    imported = import_app_mesh(files, datacenter="dc1")
+    assert imported.services["web"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
+    assert imported.services.keys() == {"web"}
+    assert lost(files, imported) == []
+    (named,) = (each for each in imported.ledger.told if each.fate == NAMED)
+    assert "--template-stage Processed" in named.instead
+    dev = import_app_mesh(files, datacenter="dc1", values={"Stage": "dev"})
+    assert [each.text for each in dev.ledger.told if each.path == "Resources.Node"] == [
+        "its condition does not hold, as the parameters are"
+    ]
+
+
+def test_a_backend_group_is_the_upstreams_of_the_nodes_that_have_it() -> None:
+    documents = kubernetes()
+    web = next(each for each in documents if each["metadata"]["name"] == "web" and "spec" in each)
+    del web["spec"]["backends"]
+    web["spec"]["backendGroups"] = [{"name": "all"}, {"name": "missing", "namespace": "demo"}]
+    group = {
+        "apiVersion": "appmesh.k8s.aws/v1beta2",
+        "kind": "BackendGroup",
+        "metadata": {"name": "all", "namespace": "demo"},
+        "spec": {"virtualservices": [{"name": "teller"}, {"name": "bank", "namespace": "other"}]},
+    }
+    files = written([*documents, group])
+    imported = import_app_mesh(files, datacenter="dc1")
+    upstreams = imported.services["web"][0]["Service"]["Proxy"]["Upstreams"]
+    assert [each["DestinationName"] for each in upstreams] == ["teller", "bank"]
+    assert lost(files, imported) == []
+    assert "its backend group is in none of these files" in {each.text for each in imported.ledger.told}
+
+
+def test_health_checks_are_written_for_agents() -> None:
+    imported = import_app_mesh(written(inputs()), datacenter="dc1", for_agent=True)
+    assert imported.definitions.keys() == {"new", "teller", "web"}
+    documents = [(name, document) for name, document in imported.definitions.items() if name != "teller"]
+    definitions = read_definitions(documents, "10.0.0.1")
+    (service,) = (each for each in definitions.services.values() if each.name == "teller")
+    assert (service.port, service.meta) == (8080, {"v": "2"})
+    check = service.check
+    assert check is not None
+    assert (check.http, check.interval) == ("http://127.0.0.1:8080/ping", 5 * 10**9)
+    assert (check.success_before_passing, check.failures_before_critical) == (2, 3)
+    named = [each.text for each in imported.ledger.told if each.fate == NAMED]
+    assert named == ["there is no timeout for one try"]
+
+
+def test_what_is_different_though_converted_is_said() -> None:
+    route = {"priority": 1, "http2Route": ROUTE["httpRoute"] | {"timeout": {"perRequest": {"unit": "s", "value": 0}}}}
+    del route["http2Route"]["retryPolicy"]
+    pool = HTTP_LISTENER | {"connectionPool": {"http": {"maxConnections": 7}}}
+    gateway = {"virtualGatewayName": "in", "spec": {"listeners": [pool]}}
+    imported = import_app_mesh(
+        written([{"routeName": "a", "virtualRouterName": "r", "spec": route}, gateway]), datacenter="dc1"
+    )
+    (router,) = (each for each in imported.services["r"] if each["Kind"] == "service-router")
+    assert router["Routes"][0]["Destination"]["RequestTimeout"] == "8760h"
+    assert sum("here requests are tried once" in each for each in imported.ledger.remarks) == 1
+    (defaults,) = (each for each in imported.services["in"] if each.get("Kind") == "service-defaults")
+    assert defaults["UpstreamConfig"] == {"Defaults": {"Limits": {"MaxConnections": 7}}}
 
 
 def test_two_things_do_not_get_one_name() -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +29,19 @@ def import_() -> None:
 @command("app-mesh")
 @click.option("--out", required=True, metavar="DIR", help="Where the result goes: a new or empty directory.")
 @click.option("--report", "report_file", metavar="FILE", help="Write what became of every field, as JSON.")
+@click.option("--agent", metavar="DIR", help="Also write definitions with the health checks, for `pointsman agent`.")
 @click.option("--dc", default="dc1", show_default=True, metavar="DC", help="The datacenter of the registrations.")
 @click.option("--name", "names", multiple=True, metavar="OLD=NEW", help="Call what was called OLD the service NEW.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="What the placeholder or parameter NAME is.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def app_mesh(
-    out: str, report_file: str | None, dc: str, names: Sequence[str], values: Sequence[str], files: Sequence[str]
+    out: str,
+    report_file: str | None,
+    agent: str | None,
+    dc: str,
+    names: Sequence[str],
+    values: Sequence[str],
+    files: Sequence[str],
 ) -> int:
     """Make config of AWS App Mesh's resources, as a directory that `pointsman apply` reads.
 
@@ -49,15 +56,25 @@ def app_mesh(
       pointsman import app-mesh mesh.yaml --out config/
       pointsman apply --store pointsman.db --plan config/
     """
-    target = Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInput.single(out, "", "is not an empty directory; name a new one")
+    for target in [Path(each) for each in (out, agent) if each]:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InvalidInput.single(str(target), "", "is not an empty directory; name a new one")
     contents = [(name, read_bytes(name, MOST_BYTES)) for name in files]
-    imported = import_app_mesh(contents, datacenter=dc, names=_pairs("--name", names), values=_pairs("--set", values))
-    _write(target, imported)
+    imported = import_app_mesh(
+        contents,
+        datacenter=dc,
+        names=_pairs("--name", names),
+        values=_pairs("--set", values),
+        for_agent=agent is not None,
+    )
+    _write(Path(out), imported.services)
+    if agent:
+        _write(Path(agent), imported.definitions)
     if report_file:
         Path(report_file).write_bytes(orjson.dumps(report_json(imported), option=orjson.OPT_INDENT_2) + b"\n")
     _tell(out, imported)
+    if agent:
+        click.echo(f"wrote {counted(len(imported.definitions), 'definition')} for agents to {agent}")
     return NOT_ALL if any(each.fate == NAMED for each in imported.ledger.told) else 0
 
 
@@ -75,14 +92,14 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _write(target: Path, imported: Imported) -> None:
-    """Write one file per service, all or none."""
+def _write(target: Path, files: Mapping[str, Any]) -> None:
+    """Write the files of a directory, all or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as beside:
         whole = Path(beside) / "result"
         whole.mkdir()
-        for service, documents in imported.services.items():
-            (whole / f"{service}.json").write_bytes(orjson.dumps(documents, option=orjson.OPT_INDENT_2) + b"\n")
+        for name, content in files.items():
+            (whole / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         whole.rename(target)
 
 

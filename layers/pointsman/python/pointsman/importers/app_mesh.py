@@ -9,10 +9,12 @@ from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
 from pointsman.importers.drafts import Drafts, Protocols
 from pointsman.importers.gateways import Gateway
-from pointsman.importers.gather import Gatherer, Resource
+from pointsman.importers.gather import Gatherer
+from pointsman.importers.matches import not_tried_again
 from pointsman.importers.names import Names
 from pointsman.importers.nodes import Target, convert_backends, convert_node, convert_policy, full_name, target_of
 from pointsman.importers.pieces import CONVERTED, NAMED, NOT_NEEDED, Ledger, Piece
+from pointsman.importers.resource import Resource
 from pointsman.importers.routes import Router
 from pointsman.model.entries import key_of
 from pointsman.model.errors import InvalidInput, Problem
@@ -27,12 +29,13 @@ UNREAD: Final = "nothing here reads it"
 @dataclass(slots=True)
 class Imported:
     """The documents of each service, what became of the sources, (kind, shape, fate) of each resource, and how many
-    fields of the resources have which fate."""
+    fields of the resources have which fate. `definitions` are those for agents, if they were asked for."""
 
     services: dict[str, list[JSON]]
     ledger: Ledger
     resources: list[tuple[str, str, str]]
     fields: Counter[str]
+    definitions: dict[str, JSON]
 
 
 def import_app_mesh(
@@ -41,18 +44,21 @@ def import_app_mesh(
     datacenter: str,
     names: Mapping[str, str] = {},
     values: Mapping[str, str] = {},
+    for_agent: bool = False,
 ) -> Imported:
     """Convert the App Mesh resources in `files` (names and contents).
 
     `datacenter` is where the registrations are, `names` gives services other names (by their old ones), `values` those
-    of placeholders. Raises InvalidInput if a file is none of the shapes known, if two things would have one name, or
-    describe one resource differently.
+    of placeholders. `for_agent` also makes definitions for the agents of the hosts. Raises InvalidInput if a file is
+    none of the shapes known, if two things would have one name, or describe one resource differently.
     """
     ledger = Ledger()
     gatherer = Gatherer(ledger, values)
     for name, content in files:
         gatherer.read(content, name)
-    return _Import(_once(gatherer.resources, ledger), ledger, Names(names), Drafts(datacenter)).run()
+    gatherer.finish()
+    drafts = Drafts(datacenter, for_agent)
+    return _Import(_once(gatherer.resources, ledger), ledger, Names(names), drafts).run()
 
 
 class _Import:
@@ -87,6 +93,9 @@ class _Import:
                 self._service(backend.get("virtualService", "virtualServiceName"))
         self._names.check()
         for each in self._of.get("Mesh", []):
+            if each.spec.text("egressFilter", "type") == "DROP_ALL":
+                reason = "nothing keeps an application from calling what is not an upstream"
+                self._ledger.name(each.spec.get("egressFilter"), reason, "use the network's own rules")
             self._ledger.pass_over(each.spec, "a sidecar reaches its upstreams, and the application what it likes")
             for name in each.names:
                 self._ledger.pass_over(name, "there are no meshes here: one store is one mesh")
@@ -123,6 +132,10 @@ class _Import:
         called = _last(str(name.value))
         if called not in self._services:
             self._services[called] = self._names.service(called, f'virtual service "{called}"')
+            namespace, _, own = called.rpartition("/")
+            for node in self._nodes:  # what Kubernetes calls namespace/own
+                if namespace and full_name(node).startswith(f"{own}.{namespace}."):
+                    self._names.same(called, full_name(node))
             self._ledger.remark(name, f"{called} is in none of these files; it is taken to be one service")
         self._services.setdefault(str(name.value), self._services[called])
         return self._services[called]
@@ -170,6 +183,8 @@ class _Import:
             node = each.spec.get("provider", "virtualNode", "virtualNodeName")
             if node is not None:
                 made.direct(self._target(node), [each.spec])
+                if self._protocols.of(service) != "tcp":
+                    not_tried_again(each.spec, self._ledger)
             elif provider is None:
                 self._ledger.remark(each.spec, f"{service} has no provider: nothing leads to its instances")
             elif not routes:
@@ -248,7 +263,7 @@ class _Import:
         leaves: Counter[str] = Counter()
         for each in self._all:
             leaves.update(leaf.fate for piece in _said(each) for leaf in piece.leaves())
-        return Imported(services, self._ledger, resources, leaves)
+        return Imported(services, self._ledger, resources, leaves, self._drafts.definitions)
 
 
 def _fate(resource: Resource) -> str:

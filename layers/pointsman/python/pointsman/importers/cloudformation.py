@@ -23,6 +23,7 @@ class Template:
     def __init__(self, document: Mapping[str, Any], values: Mapping[str, str]) -> None:
         self._values = values
         self._parameters = _block(document.get("Parameters"))
+        self._mappings = _block(document.get("Mappings"))
         self._conditions = _block(document.get("Conditions"))
         self._resources = _block(document.get("Resources"))
 
@@ -45,6 +46,15 @@ class Template:
                 return self._substituted(text, own, depth)
             case "Join", [str() as between, list() as parts]:
                 return between.join(str(self.resolved(each, depth + 1)) for each in parts)
+            case "FindInMap", [mapping, first, second, *_]:
+                found = _block(self._mappings.get(str(self.resolved(mapping, depth + 1))))
+                found = _block(found.get(str(self.resolved(first, depth + 1))))
+                return found.get(str(self.resolved(second, depth + 1)), value)
+            case "Select", [index, choices]:
+                return self._selected(index, choices, depth) or value
+            case "Split", [str() as between, text] if between:
+                whole = self.resolved(text, depth + 1)
+                return whole.split(between) if isinstance(whole, str) and not placeholders(whole) else value
             case "ImportValue", _:
                 return f"${{{_plain(str(self.resolved(given, depth + 1)))}}}"
             case "If", [str() as condition, yes, no]:
@@ -57,6 +67,17 @@ class Template:
             case {"Fn::If": [str() as condition, yes, no]} if len(value) == 1:
                 return (1, yes) if self._holds({"Condition": condition}, 0) else (2, no)
         return None
+
+    def _selected(self, index: Any, choices: Any, depth: int) -> Any:
+        choices, at = self.resolved(choices, depth + 1), str(self.resolved(index, depth + 1))
+        if isinstance(choices, str) and not placeholders(choices):
+            choices = [each.strip() for each in choices.split(",")]
+        known = isinstance(choices, list) and at.isdecimal() and len(at) < 5 and int(at) < len(choices)
+        return self.resolved(choices[int(at)], depth + 1) if known else None
+
+    def holds(self, condition: Any) -> bool:
+        """Whether the condition of this name holds for the parameters' values."""
+        return self._holds({"Condition": condition}, 0)
 
     def _holds(self, condition: Any, depth: int) -> bool:
         """Whether a condition holds for the parameters' values."""

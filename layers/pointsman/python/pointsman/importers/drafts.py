@@ -8,6 +8,9 @@ from pointsman.importers.pieces import Ledger, Piece
 
 JSON = dict[str, Any]
 
+SIDECAR_PORT: Final = 20_000
+"""Where the definitions for agents say that a sidecar listens for other services."""
+
 FIRST_PORT: Final = 15_101
 """Where a sidecar listens for the first upstream of its application; the next one has the next port."""
 
@@ -17,6 +20,10 @@ class Drafts:
     """Documents by kind and name. Registrations are those of `datacenter`."""
 
     datacenter: str
+    for_agent: bool = False
+    """Whether there are definitions for agents too."""
+    definitions: dict[str, JSON] = field(default_factory=dict)
+    """What an agent's file says of each virtual node's instances, by a name for the file."""
     _documents: dict[tuple[str, str], JSON] = field(default_factory=dict)
 
     def entry(self, kind: str, name: str) -> JSON:
@@ -42,6 +49,17 @@ class Drafts:
         )
         proxy: JSON = document["Service"]["Proxy"]
         return proxy
+
+    def definition(self, wanted: str, service: JSON) -> str:
+        """Keep what an agent is told of a service, without what is empty; returns how the report calls it."""
+        name, number = wanted, 1
+        while name in self.definitions:
+            number += 1
+            name = f"{wanted}-{number}"
+        told = {key: value for key, value in service.items() if value}
+        told["connect"] = {"sidecar_service": {"port": SIDECAR_PORT}}
+        self.definitions[name] = {"service": told}
+        return f'definition "{name}"'
 
     def upstream(self, service: str, called: str, address: str = "", port: int = 0) -> tuple[str, int]:
         """The place where the sidecars of `service` listen for `called`: as given, or the first free port."""

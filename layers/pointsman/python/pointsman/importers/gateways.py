@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.importers.drafts import Drafts, Protocols
-from pointsman.importers.gather import Resource
 from pointsman.importers.matches import NoCounterpartError, http_match
-from pointsman.importers.nodes import access_log, tls
+from pointsman.importers.nodes import access_log, limits, tls
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.importers.resource import Resource
 from pointsman.importers.routes import EVERYTHING, KINDS, order
 
 JSON = dict[str, Any]
@@ -37,9 +37,7 @@ class Gateway:
             tls(each.get("tls"), self.ledger)
             reason = "a gateway's Envoy tells its own health at its admin's /ready"
             self.ledger.name(each.get("healthCheck"), reason, "let the load balancer before it ask there")
-            pool = each.get("connectionPool")
-            reason = "a listener limits nothing"
-            self.ledger.name(pool, reason, f'set Limits in the UpstreamConfig of service-defaults "{self.service}"')
+            self._pool(each.get("connectionPool"))
             self.protocols.listener(self.service, each.get("portMapping", "protocol"))
         if gateway:
             tls(gateway.spec.get("backendDefaults", "clientPolicy", "tls"), self.ledger)
@@ -51,6 +49,16 @@ class Gateway:
             self.ledger.remark(routes[0].spec, reason)
         for route in sorted(routes, key=order):
             self._route(route, ports)
+
+    def _pool(self, pool: Piece | None) -> None:
+        """A gateway's limits are about what it sends, to each cluster by itself, as here."""
+        if pool is None or not (wanted := limits(pool)):
+            return
+        defaults = self.drafts.entry("service-defaults", self.service)
+        if defaults.setdefault("UpstreamConfig", {"Defaults": {"Limits": wanted}})["Defaults"]["Limits"] == wanted:
+            self.ledger.convert(pool, f'service-defaults "{self.service}"')
+        else:
+            self.ledger.name(pool, "another listener of this gateway has other limits", "choose one")
 
     def _route(self, route: Resource, ports: set[int]) -> None:
         kind, body = next(((each, route.spec.get(each)) for each in KINDS if route.spec.get(each)), ("", None))

@@ -1,11 +1,13 @@
 """Finds App Mesh's resources in documents of any of the shapes in which people keep them."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pointsman.importers.cloudformation import Template
+from pointsman.importers.kubernetes import Kubernetes
 from pointsman.importers.pieces import Ledger, Piece, below, pieces
+from pointsman.importers.resource import KINDS, MESH, NOT_OURS, Resource
 from pointsman.importers.shapes import Shapes
 from pointsman.importers.sources import filled, read_source
 from pointsman.model.errors import InvalidInput
@@ -13,7 +15,8 @@ from pointsman.model.errors import InvalidInput
 MOST_RESOURCES: Final = 10_000
 """App Mesh resources of one import."""
 
-KINDS: Final = ("Mesh", "VirtualNode", "VirtualRouter", "Route", "VirtualService", "VirtualGateway", "GatewayRoute")
+_LISTS: Final = {"meshes"} | {f"{each[0].lower()}{each[1:]}s" for each in KINDS[1:]}
+"""What `aws appmesh list-…` answers."""
 
 _PARENT: Final = {"Route": "VirtualRouter", "GatewayRoute": "VirtualGateway"}
 _SNAKE: Final = {
@@ -25,31 +28,7 @@ _SNAKE: Final = {
     "virtual_gateway": "VirtualGateway",
     "gateway_route": "GatewayRoute",
 }
-_NOT_OURS: Final = "is not App Mesh's; passed over"
-_MESH: Final = "there are no meshes here: one store is one mesh"
 _TOLD_BY_AWS: Final = "is what AWS says of the resource"
-
-
-@dataclass(slots=True, eq=False)
-class Resource:
-    """One App Mesh resource: its kind, its name and the others by which the source calls it, and its spec.
-
-    `parent` is the router of a route, the gateway of a gateway route; "" if the source does not say. `shape` is
-    `CloudFormation`, `Kubernetes`, `Terraform` or `JSON`; `names` is where its name stands.
-    """
-
-    kind: str
-    shape: str
-    name: str
-    place: Piece
-    spec: Piece
-    parent: str = ""
-    names: list[Piece] = field(default_factory=list)
-    aliases: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        words = "".join(f" {each.lower()}" if each.isupper() else each for each in self.kind).strip()
-        return f'{words} "{self.name}"'
 
 
 class Gatherer:
@@ -59,7 +38,7 @@ class Gatherer:
         self.resources: list[Resource] = []
         self._ledger = ledger
         self._values = values
-        self._namespace = ""
+        self._kubernetes = Kubernetes(ledger, values, self._add)
 
     def read(self, content: bytes, file: str) -> None:
         """Find the resources of one file. Raises InvalidInput if it has none of the shapes known here."""
@@ -67,9 +46,15 @@ class Gatherer:
         before = len(self.resources)
         known = False
         for i, document in enumerate(documents):
-            known = self._document(document, file, f"[{i}]" if len(documents) > 1 else "") or known
-            if len(self.resources) > MOST_RESOURCES:
-                raise InvalidInput.single(file, "", f"holds resource {MOST_RESOURCES + 1}; import fewer at a time")
+            path = f"[{i}]" if len(documents) > 1 else ""
+            inner = enumerate(document) if isinstance(document, list) else [(-1, document)]
+            for at, each in inner:
+                known = self._document(each, file, f"{path}[{at}]" if at >= 0 else path) or known
+                if len(self.resources) > MOST_RESOURCES:
+                    raise InvalidInput.single(file, "", f"holds resource {MOST_RESOURCES + 1}; import fewer at a time")
+        if not known and any(isinstance(each, dict) and each.keys() & _LISTS for each in documents):
+            reason = "lists names alone; save what `aws appmesh describe-…` prints of each"
+            raise InvalidInput.single(file, "", reason)
         if not known:
             reason = (
                 "is none of what App Mesh's configuration is kept in: what `aws appmesh describe-…` or `terraform show "
@@ -79,13 +64,19 @@ class Gatherer:
         if len(self.resources) == before:
             self._ledger.remarks.append(f"{file}: has no resource of App Mesh")
 
+    def finish(self) -> None:
+        """Join what is said in several places, after the last file."""
+        self._kubernetes.finish()
+
     def _document(self, document: Any, file: str, path: str) -> bool:
         if not isinstance(document, dict):
             return False
         if isinstance(document.get("Resources"), dict):
             self._template(document, file, path)
         elif "apiVersion" in document or "kind" in document:
-            self._kubernetes(document, file, path)
+            self._kubernetes.read(document, file, path)
+        elif "terraform_version" in document and isinstance(document.get("resources"), list):
+            self._state(document, file, path)
         elif "values" in document or "planned_values" in document:
             self._terraform(document, file, path)
         else:
@@ -103,15 +94,25 @@ class Gatherer:
                 self._ledger.pass_over(pieces(file, at, value), reason)
                 continue
             for name, resource in value.items():
+                if name.startswith("Fn::") and "AWS::AppMesh::" in json.dumps(resource):
+                    instead = "import it as CloudFormation has expanded it: `aws cloudformation get-template "
+                    reason = "is expanded by CloudFormation alone"
+                    self._ledger.name(
+                        pieces(file, below(at, name), resource), reason, f"{instead}--template-stage Processed`"
+                    )
+                    continue
                 kind = str(resource.get("Type", "")) if isinstance(resource, dict) else ""
                 if not kind.startswith("AWS::AppMesh::") or kind.rpartition("::")[2] not in KINDS:
-                    self._ledger.pass_over(pieces(file, below(at, name), resource), f"{kind or 'this'} {_NOT_OURS}")
+                    self._ledger.pass_over(pieces(file, below(at, name), resource), f"{kind or 'this'} {NOT_OURS}")
                 else:
                     self._stack_resource(kind.rpartition("::")[2], name, resource, template, file, below(at, name))
 
     def _stack_resource(
         self, kind: str, logical: str, resource: Mapping[str, Any], template: Template, file: str, path: str
     ) -> None:
+        if "Condition" in resource and not template.holds(resource["Condition"]):
+            self._ledger.pass_over(pieces(file, path, resource), "its condition does not hold, as the parameters are")
+            return
         for key in resource:
             if key != "Properties" or not isinstance(resource[key], dict) or not resource[key]:
                 self._ledger.pass_over(pieces(file, below(path, key), resource[key]), "is the template's own")
@@ -126,91 +127,25 @@ class Gatherer:
             aliases=[logical],
         )
 
-    # Kubernetes
-
-    def _kubernetes(self, document: Mapping[str, Any], file: str, path: str) -> None:
-        if document.get("kind") == "List" and isinstance(document.get("items"), list) and document["items"]:
-            for key, value in document.items():
-                if key != "items":
-                    self._ledger.pass_over(pieces(file, below(path, key), value), "is the list's own")
-            for i, each in enumerate(document["items"]):
-                if isinstance(each, dict):
-                    self._kubernetes(each, file, f"{below(path, 'items')}[{i}]")
-                else:
-                    self._ledger.pass_over(pieces(file, f"{below(path, 'items')}[{i}]", each), _NOT_OURS)
-            return
-        kind = document.get("kind")
-        if not str(document.get("apiVersion", "")).startswith("appmesh.k8s.aws/") or kind not in KINDS:
-            self._ledger.pass_over(pieces(file, path, document), f"a {kind} {_NOT_OURS}")
-            return
-        metadata, spec = _block(document.get("metadata")), _block(document.get("spec"))
-        own, namespace = (filled(str(metadata.get(each) or ""), self._values) for each in ("name", "namespace"))
-        self._namespace = namespace
-        for key, value in document.items():
-            if key == "metadata" and isinstance(value, dict) and value:
-                for each in value:
-                    if each != "name":
-                        at = below(below(path, key), each)
-                        self._ledger.pass_over(pieces(file, at, value[each]), "is Kubernetes' own")
-            elif key != "spec" or not isinstance(value, dict):
-                self._ledger.pass_over(pieces(file, below(path, key), value), "is Kubernetes' own")
-        at = below(path, "spec")
-        place = Piece(file, path, {})
-        name = filled(str(spec.get("awsName") or ""), self._values)
-        if kind == "VirtualService" and not name and namespace and "." not in own:
-            name = f"{own}.{namespace}"
-        names = [pieces(file, below(below(path, "metadata"), "name"), metadata["name"])] if "name" in metadata else []
-        rest = dict(spec)
-        if kind == "VirtualService" and isinstance(rest.get("virtualRouter"), dict) and "name" in rest["virtualRouter"]:
-            rest["virtualRouter"] = dict(rest["virtualRouter"])
-            where = below(below(at, "virtualRouter"), "name")
-            reason = f"its routes are those of {own}"
-            self._ledger.pass_over(pieces(file, where, rest["virtualRouter"].pop("name")), reason)
-        for key in [each for each in rest if each in ("awsName", "meshName", "meshRef") or each.endswith("Selector")]:
-            piece = pieces(file, below(at, key), rest.pop(key))
-            if key == "awsName":
-                names.append(piece)
-            else:
-                reason = _MESH if key.startswith("mesh") else "is for App Mesh's controller: which pods belong to it"
-                self._ledger.pass_over(piece, reason)
-        parent = ""
-        gateway = rest.pop("virtualGatewayRef", None)
-        if gateway is not None:
-            parent = self._reference(gateway)
-            self._ledger.pass_over(pieces(file, below(at, "virtualGatewayRef"), gateway), "is where its routes went")
-        aliases = [f"{namespace}/{own}", own]
-        routes = rest.pop("routes", None)
-        if kind == "VirtualService" and "virtualRouter" in rest:
-            router = rest.pop("virtualRouter")
-            rest["provider"] = {"virtualRouter": {"virtualRouterName": own}}
-            self._add(file, "Kubernetes", "VirtualRouter", own, place, router, below(at, "virtualRouter"), aliases)
-        elif kind == "VirtualService" and routes is not None:
-            rest["provider"] = {"virtualRouter": {"virtualRouterName": own}}
-        found = self._add(file, "Kubernetes", kind, name or own, place, rest, at, aliases)
-        found.names, found.parent = names, parent
-        for i, each in enumerate(routes if isinstance(routes, list) else []):
-            where = f"{below(at, 'routes')}[{i}]"
-            if not isinstance(each, dict):
-                self._ledger.name(pieces(file, where, each), "is no route", "write a route")
-                continue
-            body = {key: value for key, value in each.items() if key != "name"}
-            route = self._add(
-                file, "Kubernetes", "Route", str(each.get("name") or f"route-{i}"), place, body, where, []
-            )
-            route.parent = f"{namespace}/{own}"
-            route.names = [pieces(file, below(where, "name"), each["name"])] if "name" in each else []
-        if routes == [] or (routes is None and "routes" in spec):
-            self._ledger.pass_over(pieces(file, below(at, "routes"), routes), "says nothing")
-        elif routes is not None and not isinstance(routes, list):
-            self._ledger.name(pieces(file, below(at, "routes"), routes), "is no list", "write a list of routes")
-
-    def _reference(self, value: Mapping[str, Any]) -> str:
-        """What a Kubernetes reference, `{name, namespace}`, refers to; "" if it is none."""
-        if not isinstance(value.get("name"), str) or value.keys() - {"name", "namespace", "uid"}:
-            return ""
-        return filled(f"{value.get('namespace') or self._namespace}/{value['name']}", self._values)
-
     # Terraform
+
+    def _state(self, document: Mapping[str, Any], file: str, path: str) -> None:
+        """A file in which Terraform keeps its state: each resource has instances, and these its attributes."""
+        for key, value in document.items():
+            if key != "resources" or not value:
+                self._ledger.pass_over(pieces(file, below(path, key), value), "is Terraform's own")
+                continue
+            for i, resource in enumerate(value):
+                at = f"{below(path, 'resources')}[{i}]"
+                instances = resource.get("instances") if isinstance(resource, dict) else None
+                if not isinstance(instances, list) or not instances:
+                    self._ledger.pass_over(pieces(file, at, resource), NOT_OURS)
+                    continue
+                for other in resource.keys() - {"instances"}:
+                    self._ledger.pass_over(pieces(file, below(at, other), resource[other]), "is Terraform's own")
+                for j, each in enumerate(instances):
+                    kept = {"type": resource.get("type")} | (each if isinstance(each, dict) else {"is": each})
+                    self._terraform_resource(kept, file, f"{below(at, 'instances')}[{j}]", "attributes")
 
     def _terraform(self, document: Mapping[str, Any], file: str, path: str) -> None:
         chosen = "values" if "values" in document else "planned_values"
@@ -237,17 +172,17 @@ class Gatherer:
             else:
                 self._ledger.pass_over(pieces(file, at, value), "is Terraform's own")
 
-    def _terraform_resource(self, resource: Any, file: str, path: str) -> None:
+    def _terraform_resource(self, resource: Any, file: str, path: str, inner: str = "values") -> None:
         kind = str(resource.get("type", "")) if isinstance(resource, dict) else ""
         ours = _SNAKE.get(kind.removeprefix("aws_appmesh_")) if kind.startswith("aws_appmesh_") else None
-        values = resource.get("values") if isinstance(resource, dict) else None
+        values = resource.get(inner) if isinstance(resource, dict) else None
         if ours is None or not isinstance(values, dict):
-            self._ledger.pass_over(pieces(file, path, resource), f"{kind or 'this'} {_NOT_OURS}")
+            self._ledger.pass_over(pieces(file, path, resource), f"{kind or 'this'} {NOT_OURS}")
             return
         for key, value in resource.items():
-            if key != "values" or not value:
+            if key != inner or not value:
                 self._ledger.pass_over(pieces(file, below(path, key), value), "is Terraform's own")
-        self._shaped("Terraform", ours, values, file, below(path, "values"))
+        self._shaped("Terraform", ours, values, file, below(path, inner))
 
     # JSON of the API
 
@@ -308,7 +243,7 @@ class Gatherer:
                 parent = self._text(resolve(value))
                 self._ledger.pass_over(pieces(file, here, value), f"its routes are those of {parent}")
             elif plain == "meshname":
-                self._ledger.pass_over(pieces(file, here, value), _MESH)
+                self._ledger.pass_over(pieces(file, here, value), MESH)
             else:
                 self._ledger.pass_over(pieces(file, here, value), _TOLD_BY_AWS)
         if not name:
@@ -344,15 +279,11 @@ class Gatherer:
             value = template.resolved(value) if template else value
             return (filled(value, self._values) if isinstance(value, str) else value), path
 
-        shapes = Shapes(self._ledger, resolved, self._reference)
+        shapes = Shapes(self._ledger, resolved, self._kubernetes.reference)
         fitted = shapes.fitted(f"{kind}Spec", spec, file, at) or Piece(file, at, {})
         found = Resource(kind, shape, filled(name, self._values), place, fitted, aliases=aliases)
         self.resources.append(found)
         return found
-
-
-def _block(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _name_key(kind: str) -> str:

@@ -3,24 +3,28 @@
 from typing import Any, Final
 
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.importers.ranges import range_pattern
 from pointsman.model.names import is_plain_text
 from pointsman.model.regex import RegexError, instructions
 
 JSON = dict[str, Any]
 
 _RETRY_ON: Final = {
-    "server-error": "5xx",
-    "gateway-error": "gateway-error",
-    "client-error": "retriable-4xx",
-    "stream-error": "refused-stream",
-    "connection-error": "connect-failure",
-    "cancelled": "cancelled",
-    "deadline-exceeded": "deadline-exceeded",
-    "internal": "internal",
-    "resource-exhausted": "resource-exhausted",
-    "unavailable": "unavailable",
+    "server-error": ("5xx",),
+    "gateway-error": ("gateway-error", "reset"),
+    "client-error": ("retriable-4xx",),
+    "stream-error": ("refused-stream",),
+    "connection-error": ("connect-failure",),
+    "cancelled": ("cancelled",),
+    "deadline-exceeded": ("deadline-exceeded",),
+    "internal": ("internal",),
+    "resource-exhausted": ("resource-exhausted",),
+    "unavailable": ("unavailable",),
 }
-"""App Mesh's events, HTTP's, TCP's and gRPC's, and Envoy's conditions."""
+"""App Mesh's events, HTTP's, TCP's and gRPC's, and Envoy's conditions. Its 5xx holds what a reset is, too."""
+
+_FOREVER: Final = "8760h"
+"""A year: App Mesh's 0 is no timeout, and here 0 is Envoy's default."""
 
 
 class NoCounterpartError(Exception):
@@ -74,10 +78,11 @@ def _header(header: Piece) -> JSON:
     match = header.get("match")
     kinds = [each for each in ("exact", "prefix", "suffix", "regex") if match and match.get(each)]
     if match and match.get("range"):
-        raise NoCounterpartError(
-            "a header's number in a range has no counterpart", "match it with a regular expression"
-        )
-    if kinds:
+        start, end = match.get("range", "start"), match.get("range", "end")
+        if start is None or end is None or start.value >= end.value:
+            raise NoCounterpartError(f'the range of header "{found["Name"]}" is empty', "correct it")
+        found["Regex"] = range_pattern(start.value, end.value)
+    elif kinds:
         text = match.text(kinds[0]) if match else ""
         found[kinds[0].capitalize()] = _checked(text) if kinds[0] == "regex" else text
     else:
@@ -118,18 +123,26 @@ def timeouts(route: Piece, ledger: Ledger, into: str) -> JSON:
     found: JSON = {}
     for kind, field in (("perRequest", "RequestTimeout"), ("idle", "IdleTimeout")):
         piece = route.get("timeout", kind)
-        if text := duration(piece):
-            found[field] = text
+        if piece is not None:
+            found[field] = duration(piece) or _FOREVER
             ledger.convert(piece, into)
-        elif piece is not None:
-            ledger.name(piece, "0 means none, and here Envoy's default holds", f"set a long {field} instead")
     return found
+
+
+def not_tried_again(piece: Piece, ledger: Ledger) -> None:
+    """Remark that requests by `piece`, which sets no retries, are tried once."""
+    ledger.remark_once(
+        piece,
+        "App Mesh tried again up to twice where nothing set a retryPolicy (503, UNAVAILABLE, connections that fail); "
+        "here requests are tried once, unless a route has NumRetries",
+    )
 
 
 def retries(route: Piece, ledger: Ledger, into: str) -> JSON:
     """The retries of a route, in its Destination."""
     policy = route.get("retryPolicy")
     if policy is None:
+        not_tried_again(route, ledger)
         return {}
     reason = "there is no timeout for one try"
     ledger.name(
@@ -139,7 +152,7 @@ def retries(route: Piece, ledger: Ledger, into: str) -> JSON:
     for each in events:
         if each.value not in _RETRY_ON:
             ledger.name(each, "App Mesh's API has no such event", f"use one of {', '.join(_RETRY_ON)}")
-    known = [_RETRY_ON[each.value] for each in events if each.value in _RETRY_ON]
+    known = [condition for each in events for condition in _RETRY_ON.get(each.value, ())]
     if not known or not policy.number("maxRetries"):
         ledger.pass_over(policy, "never tries again")
         return {}

@@ -14,8 +14,9 @@ _OTHERS = re.compile(r"[^a-z0-9]+")
 
 
 def label(text: str) -> str:
-    """A DNS label made of the first one in `text`; "" if there is none."""
-    return _OTHERS.sub("-", text.partition(".")[0].lower()).strip("-")[:LONGEST_LABEL].strip("-")
+    """A DNS label made of the first one in `text`, after a namespace of Kubernetes (`namespace/name`); "" if there is
+    none."""
+    return _OTHERS.sub("-", text.rpartition("/")[2].partition(".")[0].lower()).strip("-")[:LONGEST_LABEL].strip("-")
 
 
 @dataclass(slots=True)

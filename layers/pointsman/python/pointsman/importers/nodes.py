@@ -1,14 +1,15 @@
 """Virtual nodes: services or subsets, with the registrations of their sidecars."""
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pointsman.importers.drafts import Drafts, Protocols
-from pointsman.importers.gather import Resource
 from pointsman.importers.matches import duration
 from pointsman.importers.names import Names, label
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.importers.resource import Resource
 from pointsman.model.go_literals import quote
 
 JSON = dict[str, Any]
@@ -17,6 +18,7 @@ _CERTIFICATES: Final = (
     "sidecars always speak mutual TLS, with certificates that name the service",
     "issue one per sidecar and give it with `pointsman secrets` (docs/envoy.md, Certificates)",
 )
+_ATTRIBUTES: Final = ("serviceDiscovery", "awsCloudMap", "attributes")
 _FAMILY: Final = ("instances have the address that is reported", "report addresses of that family")
 
 
@@ -26,6 +28,8 @@ class Target:
 
     service: str
     subset: str = ""
+    port: int = field(default=0, compare=False)
+    """Of its application, 0 if it is not known."""
 
 
 def full_name(node: Resource) -> str:
@@ -39,8 +43,9 @@ def full_name(node: Resource) -> str:
 def target_of(node: Resource, names: Names) -> Target:
     """The service or subset of a node."""
     service = names.service(full_name(node), str(node), node.name)
-    has_attributes = bool(node.spec.items("serviceDiscovery", "awsCloudMap", "attributes"))
-    return Target(service, label(node.name) or "node" if has_attributes else "")
+    has_attributes = bool(node.spec.items(*_ATTRIBUTES))
+    ports = [each.number("portMapping", "port") for each in node.spec.items("listeners")[:1]]
+    return Target(service, label(node.name) or "node" if has_attributes else "", *ports)
 
 
 def convert_node(node: Resource, target: Target, drafts: Drafts, protocols: Protocols, ledger: Ledger) -> None:
@@ -58,7 +63,7 @@ def convert_node(node: Resource, target: Target, drafts: Drafts, protocols: Prot
             drafts.proxy(target.service)["LocalServicePort"] = port
             ledger.convert(listener.get("portMapping", "port"), registration)
         protocols.listener(target.service, listener.get("portMapping", "protocol"))
-        _health_check(listener, port, ledger)
+        _health_check(node, listener, target, drafts, ledger)
         _listener_timeouts(listener, target, drafts, ledger)
         tls(listener.get("tls"), ledger)
     tls(node.spec.get("backendDefaults", "clientPolicy", "tls"), ledger)
@@ -88,22 +93,36 @@ def _discovery(node: Resource, target: Target, drafts: Drafts, ledger: Ledger) -
     ledger.pass_over(discovery.get("dns", "responseType"), "instances come from health events, not from DNS")
 
 
-def _health_check(listener: Piece, port: int, ledger: Ledger) -> None:
+def _health_check(node: Resource, listener: Piece, target: Target, drafts: Drafts, ledger: Ledger) -> None:
+    """A check is the agent's, if the result is for one. A node without a check has a definition too."""
     check = listener.get("healthCheck")
-    if check is None:
-        return
-    at = check.number("port") or port
-    protocol = check.text("protocol")
-    what = {
-        "tcp": f'tcp = "127.0.0.1:{at}"',
-        "grpc": f'grpc = "127.0.0.1:{at}"',
-    }.get(protocol, f'http = "http://127.0.0.1:{at}{check.text("path") or "/"}"')
-    instead = (
-        f'give the agent beside it (docs/agent.md): check {{ {what}, interval = "{check.number("intervalMillis")}ms", '
-        f'timeout = "{check.number("timeoutMillis")}ms", success_before_passing = '
-        f"{check.number('healthyThreshold')}, failures_before_critical = {check.number('unhealthyThreshold')} }}"
-    )
-    ledger.name(check, "sidecars do not check their application; health comes from events", instead)
+    port = listener.number("portMapping", "port")
+    at = (check.number("port") if check else 0) or port
+    written: JSON = {}
+    if check is not None and at:
+        protocol = check.text("protocol")
+        kind = protocol if protocol in ("tcp", "grpc") else "http"
+        written = {kind: f"127.0.0.1:{at}" if kind != "http" else f"http://127.0.0.1:{at}{check.text('path') or '/'}"}
+        for here, name, unit in (
+            ("interval", "intervalMillis", "ms"),
+            ("timeout", "timeoutMillis", "ms"),
+            ("success_before_passing", "healthyThreshold", ""),
+            ("failures_before_critical", "unhealthyThreshold", ""),
+        ):
+            if number := check.number(name):
+                written[here] = f"{number}{unit}" if unit else number
+        if protocol == "http2":
+            text = "the agent asks with HTTP/1.1; if the application answers HTTP/2 alone, check with tcp"
+            ledger.remark(check, text)
+    if drafts.for_agent and port:
+        meta = {each.text("key"): each.text("value") for each in node.spec.items(*_ATTRIBUTES)}
+        definition = {"name": target.service, "port": port, "meta": meta, "check": written}
+        named = drafts.definition(target.subset or target.service, definition)
+        if written:
+            ledger.convert(check, named)
+    said = ", ".join(f"{here} = {json.dumps(value)}" for here, value in written.items())
+    reason = "sidecars do not check their application; health comes from events"
+    ledger.name(check, reason, f"let `pointsman agent` check it, with what --agent DIR writes: check {{ {said} }}")
 
 
 def _listener_timeouts(listener: Piece, target: Target, drafts: Drafts, ledger: Ledger) -> None:
@@ -117,7 +136,9 @@ def _listener_timeouts(listener: Piece, target: Target, drafts: Drafts, ledger: 
             else:
                 ledger.name(each, f"another node of {target.service} has another one", "choose one RequestTimeout")
     reason = "the listener for incoming connections passes them on, and ends none that is idle"
-    ledger.name(timeout, reason, "set IdleTimeout on the routes that lead to it")
+    http = timeout is not None and timeout.get("tcp") is None
+    instead = "set IdleTimeout on the routes that lead to it" if http else "let the application end idle connections"
+    ledger.name(timeout, reason, instead)
 
 
 def tls(piece: Piece | None, ledger: Ledger) -> None:
@@ -135,8 +156,9 @@ def tls(piece: Piece | None, ledger: Ledger) -> None:
 
 def access_log(spec: Piece, ledger: Ledger) -> None:
     """What becomes of access logs."""
-    reason = "sidecars write no access log"
-    ledger.name(spec.get("logging"), reason, "use Envoy's statistics, at its admin's /stats")
+    path = spec.text("logging", "accessLog", "file", "path") or "FILE"
+    reason = "what an Envoy logs is said where it is started"
+    ledger.name(spec.get("logging"), reason, f"start it with `pointsman bootstrap --access-log {path}`")
 
 
 def convert_backends(
@@ -179,23 +201,24 @@ def convert_policy(node: Resource, upstreams: Iterable[tuple[str, str]], drafts:
                 "EnforcingConsecutive5xx": 100,
             }
         pool = listener.get("connectionPool")
-        if limits := _limits(pool):
-            wanted["Limits"] = limits
-        for field, piece in (("PassiveHealthCheck", outliers), ("Limits", pool)):
-            if piece is not None and field in wanted:
-                _for_callers(field, wanted[field], piece, upstreams, drafts, ledger)
+        if found := limits(pool):
+            wanted["Limits"] = found
+        for name, piece in (("PassiveHealthCheck", outliers), ("Limits", pool)):
+            if piece is not None and name in wanted:
+                _for_callers(name, wanted[name], piece, upstreams, drafts, ledger)
 
 
-def _limits(pool: Piece | None) -> JSON:
+def limits(pool: Piece | None) -> JSON:
+    """The Limits of a connection pool."""
     found: JSON = {}
     for kind in pool.value if pool is not None and isinstance(pool.value, dict) else ():
-        for name, field in (
+        for name, here in (
             ("maxConnections", "MaxConnections"),
             ("maxPendingRequests", "MaxPendingRequests"),
             ("maxRequests", "MaxConcurrentRequests"),
         ):
             if pool is not None and pool.number(kind, name):
-                found[field] = pool.number(kind, name)
+                found[here] = pool.number(kind, name)
     return found
 
 

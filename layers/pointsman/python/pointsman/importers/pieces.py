@@ -106,6 +106,11 @@ class Ledger:
         if line not in self.remarks:
             self.remarks.append(line)
 
+    def remark_once(self, piece: Piece, text: str) -> None:
+        """The same of many pieces, said at the first of them."""
+        if not any(line.endswith(f": {text}") for line in self.remarks):
+            self.remark(piece, text)
+
     def _tell(self, fate: str, piece: Piece | None, text: str, instead: str) -> None:
         if piece is None:
             return

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pointsman.importers.drafts import Drafts, Protocols
-from pointsman.importers.gather import Resource
 from pointsman.importers.matches import NoCounterpartError, http_match, retries, timeouts
 from pointsman.importers.names import Names
 from pointsman.importers.nodes import Target
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.importers.resource import Resource
 
 JSON = dict[str, Any]
 
@@ -98,7 +98,11 @@ class Router:
         self, destination: JSON, route: Resource, targets: Sequence[tuple[Target, Piece]], directly: bool
     ) -> bool:
         """Fill in where a route sends requests; False, and it is named, if nowhere."""
-        for _, piece in targets:
+        for target, piece in targets:
+            if (port := piece.number("port")) and target.port and port != target.port:
+                reason = f"{target.service} is called at port {target.port} alone, not at {port}"
+                self._named(route, reason, "make that port a service of its own, with its own registration")
+                return False
             reason = "instances are called at the port that they are reported with"
             self.ledger.pass_over(piece.get("port"), reason)
         if len(targets) == 1:
@@ -109,6 +113,10 @@ class Router:
                 destination["ServiceSubset"] = target.subset
             self.ledger.pass_over(targets[0][1].get("weight"), "one target takes everything")
             return True
+        unknown = next((piece for _, piece in targets if piece.get("weight") is None), None)
+        if unknown is not None:
+            self._named(route, f"the weight of {self._target(unknown).service} is not known", "give it a weight")
+            return False
         weights: dict[Target, int] = {}
         for target, piece in targets:
             weights[target] = weights.get(target, 0) + piece.number("weight")

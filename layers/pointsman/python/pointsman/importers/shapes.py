@@ -13,6 +13,8 @@ from pointsman.importers.sources import placeholders
 
 _ALIASES = {
     "cloudmap": "awscloudmap",
+    "meshservicediscovery": "servicediscovery",
+    "perretrytimeoutmillis": "perretrytimeout",
     "virtualnodename": "virtualnode",
     "virtualnoderef": "virtualnodename",
     "virtualnodearn": "virtualnodename",
@@ -59,8 +61,11 @@ class Shapes:
     def _structure(self, shape: str, value: Any, file: str, path: str) -> Piece | None:
         if isinstance(value, list) and len(value) == 1:
             return self.fitted(shape, value[0], file, f"{path}[0]")
+        if shape == "Duration" and not isinstance(value, dict | list):
+            number = self._scalar(_model()["DurationValue"], value, file, path)
+            return Piece(file, path, {"value": number, "unit": Piece(file, path, "ms")}) if number else None
         if not isinstance(value, dict):
-            self._ledger.name(pieces(file, path, value), "is no block, as the API has it", "write it as a block")
+            self._misfit(pieces(file, path, value), str(value), "is no block, as the API has it")
             return None
         members = _model()[shape]["members"]
         known = {each.casefold(): each for each in members}
@@ -91,7 +96,9 @@ class Shapes:
             value = text
         piece = pieces(file, path, value)
         if isinstance(value, dict | list):
-            self._ledger.name(piece, "is not one value, as the API has it", "write the value itself")
+            function = next((each for each in map(str, value) if each.startswith("Fn::") or each == "Ref"), "")
+            reason = f"{function} is resolved by CloudFormation alone" if function else "is not one value"
+            self._ledger.name(piece, reason, "write the value itself")
             return None
         if spec["type"] == "string":
             return self._word(spec, piece)
@@ -103,9 +110,14 @@ class Shapes:
         if piece.value is None:
             self._misfit(piece, text, f"{given!r} is not a {spec['type']}")
             return None
-        if spec["type"] != "boolean" and not spec.get("min", 0) <= piece.value <= spec.get("max", piece.value):
-            self._misfit(piece, text, f"{text} is not between {spec.get('min', 0)} and {spec.get('max', 'more')}")
-            return None
+        if spec["type"] != "boolean":
+            least, most = spec.get("min", piece.value), spec.get("max", piece.value)
+            if piece.value == 0 and least > 0:
+                self._ledger.pass_over(piece, "says nothing")  # Terraform has a 0 for what is not set
+                return None
+            if not least <= piece.value <= most:
+                self._misfit(piece, text, f"{text} is not between {least} and {spec.get('max', 'more')}")
+                return None
         return piece
 
     def _word(self, spec: Mapping[str, Any], piece: Piece) -> Piece | None:

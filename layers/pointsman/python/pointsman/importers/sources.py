@@ -1,14 +1,20 @@
 """Reads the files that people bring: JSON and YAML, with CloudFormation's short forms and with placeholders."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from pointsman.model.bounded_json import read_json
 from pointsman.model.errors import InvalidInput
 from pointsman.model.loading import LARGEST_FILE_BYTES, load_template
 
-_BARE = re.compile(r'"(?:\\.|[^"\\])*"|\$\{?([A-Za-z_]\w*)\}?')
+MOST_DOCUMENTS: Final = 10_000
+"""JSON documents one after another in one file."""
+
+_BARE = re.compile(r'"(?:\\.|[^"\\])*"|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))')
+_ANOTHER = re.compile(r"\s*[\[{]")
+_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[][{}]')
 _MUSTACHE = re.compile(r"\{\{-?\s*\.?([A-Za-z_][\w.]*)\s*-?\}\}")
 _LISTED = re.compile(r"\[\s*(\$\{\w+\})\s*\]")
 _PLACEHOLDER: Final = re.compile(r"\$(?:\{([A-Za-z_][\w:.]*)\}|([A-Za-z_]\w*))")
@@ -16,7 +22,8 @@ _PLACEHOLDER: Final = re.compile(r"\$(?:\{([A-Za-z_][\w:.]*)\}|([A-Za-z_]\w*))")
 
 
 def read_source(content: bytes, name: str) -> list[Any]:
-    """The documents of a file, without what is empty. Placeholders stand as text: `$PORT` and `{{PORT}}` as `${PORT}`.
+    """The documents of a file, without what is empty: of JSON one after another, as a loop over `describe-…` appends
+    them. Placeholders stand as text: `$PORT` and `{{PORT}}` as `${PORT}`.
 
     Raises InvalidInput with the file and the reason.
     """
@@ -31,9 +38,23 @@ def read_source(content: bytes, name: str) -> list[Any]:
         reason = "is a template that something else has to render first, for example `helm template`"
         raise InvalidInput.single(name, "", reason)
     if text.lstrip()[:1] in ("{", "["):
-        quoted = _BARE.sub(lambda found: f'"${{{found[1]}}}"' if found[1] else found[0], text)
-        return [read_json(quoted, name, most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True)]
+        quoted = _BARE.sub(lambda found: f'"${{{found[1] or found[2]}}}"' if found[0][0] == "$" else found[0], text)
+        apart = list(islice(_apart(quoted), MOST_DOCUMENTS + 1))
+        if len(apart) > MOST_DOCUMENTS:
+            raise InvalidInput.single(name, "", f"has more than {MOST_DOCUMENTS} documents; split it")
+        return [read_json(each, name, most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True) for each in apart]
     return load_template(_LISTED.sub(r'["\1"]', text), name)
+
+
+def _apart(text: str) -> Iterator[str]:
+    """The JSON texts that `text` has one after another. What is no JSON stays with the text before it."""
+    start = depth = 0
+    for each in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(each[0], 0)
+        if not depth and each[0] in "]}" and _ANOTHER.match(text, each.end()):
+            yield text[start : each.end()]
+            start = each.end()
+    yield text[start:]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
