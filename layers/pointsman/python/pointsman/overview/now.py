@@ -1,10 +1,10 @@
 """Now: which target of every service serves whose callers, since when and why, and what is wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from pointsman.chain.plan import PlanTarget, SidecarPlan
+from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.measured import Instances
 from pointsman.failover.paths import cut_from, is_usable
 from pointsman.model.cause import NO_CAUSE, Cause, CauseKind
@@ -143,35 +143,37 @@ def _resolver(body: Body) -> ResolverNow:
     return ResolverNow(**body | {"switch": switch, "targets": targets, "avoided": tuple(body["avoided"])})
 
 
+def gateways_on(way: Iterable[str], datacenter: str, instances: Instances) -> tuple[Gateways, ...]:
+    """The mesh gateways on a `way` from `datacenter`, which is keys of catalogs, as the `instances` of those are, and
+    as observers in `datacenter` see them."""
+    cut, own = cut_from(datacenter, instances), gateways_key(datacenter)
+    found = []
+    for key in way:
+        known = [each for each in instances.get(key, ()) if each.counts]
+        usable = sum([is_usable(each, cut, is_own=key == own) for each in known])
+        found.append(Gateways(datacenter_of(key), usable, len(known)))
+    return tuple(found)
+
+
 def resolver_now(
     plan: SidecarPlan,
     generation: int,
     snapshot: Snapshot | None,
-    gateways: Instances,
+    gateways: Callable[[tuple[str, ...], str], tuple[Gateways, ...]],
     *,
     trouble: str,
 ) -> ResolverNow:
     """The resolver of `plan`, which last changed in `generation`, with its `snapshot` (None if it has none that can be
-    used), and the mesh gateways that are known, by the keys of their catalogs."""
+    used). `gateways` are those on a way from a datacenter, as `gateways_on` tells them."""
     primary = plan.targets[0].target
     content = snapshot.content if snapshot is not None else None
     ways = {each.target.id: each for each in plan.targets}
-    cut = cut_from(plan.datacenter, gateways)
-
-    def on_the_way(target: PlanTarget | None) -> tuple[Gateways, ...]:
-        found = []
-        for key in target.way(plan.datacenter) if target is not None else ():
-            known = [each for each in gateways.get(key, ()) if each.counts]
-            is_own = key == gateways_key(plan.datacenter)
-            usable = sum(is_usable(each, cut, is_own=is_own) for each in known)
-            found.append(Gateways(datacenter_of(key), usable, len(known)))
-        return tuple(found)
-
     targets = []
     for each in content.targets if content is not None else ():
         way = ways.get(each.id)
         datacenter = way.target.datacenter if way is not None else ""
-        targets.append(TargetNow(each.id, datacenter, each.mode, each.healthy, each.total, on_the_way(way)))
+        through = gateways(way.way(plan.datacenter), plan.datacenter) if way is not None else ()
+        targets.append(TargetNow(each.id, datacenter, each.mode, each.healthy, each.total, through))
     return ResolverNow(
         service=primary.service,
         namespace=primary.namespace,

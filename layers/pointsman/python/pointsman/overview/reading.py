@@ -5,9 +5,9 @@ from itertools import islice
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.measured import Instances
-from pointsman.model.keys import datacenter_of, gateways_key, paths_key, service_in
+from pointsman.model.keys import datacenter_of, paths_key, service_in
 from pointsman.model.names import ServiceName
-from pointsman.overview.now import Now, ResolverNow, resolver_now, trouble_of, worst_first
+from pointsman.overview.now import Gateways, Now, ResolverNow, gateways_on, resolver_now, trouble_of, worst_first
 from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.config import Config, ConfigHead, load_root
 from pointsman.pipeline.engine import Engine
@@ -104,25 +104,27 @@ def _resolvers(
                 trouble = f"cannot be computed: {error}"
         trouble = trouble or trouble_of(snapshot, generation, head, revisions)
         usable = snapshot if snapshot is not None and not snapshot.retired else None
-        yield resolver_now(plan, generation, usable, gateways.of(plan), trouble=trouble)
+        yield resolver_now(plan, generation, usable, gateways.on, trouble=trouble)
 
 
 class _Gateways:
-    """The mesh gateways on the ways of plans, each datacenter read once."""
+    """The mesh gateways on ways from a datacenter to another, each way looked at once: all services share them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._of: dict[str, Instances] = {}
+        self._on: dict[tuple[tuple[str, ...], str], tuple[Gateways, ...]] = {}
 
-    def of(self, plan: SidecarPlan) -> Instances:
-        """Those of `plan`, by the keys of their catalogs, with what observers in its datacenter say of them."""
-        ways = {key for each in plan.targets for key in each.way(plan.datacenter)}
-        if not ways:
-            return {}
-        out = dict(self._read(paths_key(plan.datacenter)))
-        for key in ways | {gateways_key(plan.datacenter)}:
-            out |= self._read(key)
-        return out
+    def on(self, way: tuple[str, ...], datacenter: str) -> tuple[Gateways, ...]:
+        """Those on a `way` from `datacenter`, which is keys of catalogs."""
+        if not way:
+            return ()
+        if (way, datacenter) not in self._on:
+            instances = dict(self._read(paths_key(datacenter)))
+            for key in way:
+                instances |= self._read(key)
+            self._on[way, datacenter] = gateways_on(way, datacenter, instances)
+        return self._on[way, datacenter]
 
     def _read(self, source: str) -> Instances:
         if source not in self._of:
