@@ -24,6 +24,7 @@ from pointsman.delivery.endpoint_source import over_rest
 from pointsman.store.protocol import Store
 
 from tests.adapter import rest, streams
+from tests.adapter.dns import Dns
 from tests.adapter.node import NEW, OLD, S1
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.envoy import ENVOY_1_40, Envoy
@@ -52,13 +53,14 @@ class Fetching:
         authority: CertificateAuthority,
         *,
         drain_time_s: int | None = None,
+        dns: Dns | None = None,
         **options: Any,
     ) -> None:
         self.way = way
         self._store, self._directory, self._options = store, directory, options
         self._held, self._running = contextlib.ExitStack(), contextlib.ExitStack()
         self._adapter: Any = None
-        self._bootstrap = sidecar(self._fetch, authority, ports)
+        self._bootstrap = sidecar(self.fetch, authority, ports) | (dns.in_bootstrap() if dns else {})
         self.envoy = Envoy("s1", self._bootstrap, directory, way.binary, drain_time_s=drain_time_s)
 
     def __enter__(self) -> Self:
@@ -125,7 +127,8 @@ class Fetching:
         return {name: value for name, value in counters.items() if value}
 
     @property
-    def _fetch(self) -> Fetch:
+    def fetch(self) -> Fetch:
+        """How Envoys fetch from the adapter."""
         match self.way.tongue:
             case Tongue.FILES:
                 return FetchFiles(str(self._directory / "envoys" / S1.directory))

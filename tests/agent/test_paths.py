@@ -45,14 +45,14 @@ class Way:
         self._socket.close()
 
 
-def told(up: Pointsman, index: int, dc: str, *at: int) -> None:
-    """Web is well in a datacenter, and so are its gateways, at these ports."""
+def told(up: Pointsman, index: int, dc: str, *at: int, host: str = "127.0.0.1") -> None:
+    """Web is well in a datacenter, and so are its gateways, at these ports of `host`."""
     of: dict[str, Any] = {"Source": f"events-{dc}", "Index": index, "Datacenter": dc}
     up.send(of | {"Service": "web", "Instances": [instance("web")]})
     gateways = []
     for number, port in enumerate(at, 1):
         found = gateway_instance(number)
-        found["Service"] |= {"TaggedAddresses": {"wan": {"Address": "127.0.0.1", "Port": port}}}
+        found["Service"] |= {"TaggedAddresses": {"wan": {"Address": host, "Port": port}}}
         gateways.append(found)
     up.send(of | {"Index": index + 1, "Kind": "mesh-gateway", "Instances": gateways})
 
@@ -74,7 +74,7 @@ def test_a_datacenter_that_this_one_does_not_reach_is_left_and_a_gateway_is_avoi
         up = Pointsman(tmp_path, "td", listen=f"127.0.0.1:{ports.take('127.0.0.1')}")
         up.apply([config])
         held.enter_context(up)
-        told(up, 1, "dc2", one.port, two.port)
+        told(up, 1, "dc2", one.port, two.port, host="localhost")
         told(up, 1, "dc3", three.port)
         where = ["--dc", "dc1", "--node", "h1", "--address", "127.0.0.1", "--to", up.url]
         probes = ["--probe-gateways", "--probe-interval", "1s", str(tmp_path / "services.json")]
@@ -98,7 +98,7 @@ def test_a_datacenter_that_this_one_does_not_reach_is_left_and_a_gateway_is_avoi
         wait_for("dc3")
         found = json.loads(up.page("/v1/status"))["findings"]
         cut = [each["where"] for each in found if each["what"] == "cut"]
-        assert cut == sorted(f"dc1 127.0.0.1:{each.port}" for each in (one, two))
+        assert cut == sorted(f"dc1 localhost:{each.port}" for each in (one, two))
         said = up.command("instances", "gateway-paths", "--dc", "dc1")
         assert "told by agent/h1" in said
         assert f"{two.port}" in said
@@ -186,9 +186,9 @@ def test_it_is_asked_less_often_while_the_answer_is_the_same(monkeypatch: pytest
     assert pauses[10] <= paths.FIRST_PAUSE_S
 
 
-@pytest.mark.parametrize("text", ["", "dc2", "dc2=gateway:443", "dc2=10.0.0.1", "dc2=10.0.0.1:0", "DC=10.0.0.1:1"])
+@pytest.mark.parametrize("text", ["", "dc2", "dc2=10.0.0.300:443", "dc2=gw.test", "dc2=10.0.0.1:0", "DC=10.0.0.1:1"])
 def test_what_is_no_gateway_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="is not DC=IP:PORT"):
+    with pytest.raises(InvalidInput, match="is not DC=HOST:PORT"):
         read_gateway(text)
 
 

@@ -317,10 +317,10 @@ HARMFUL: dict[str, tuple[str, Callable[[Content], Content], str]] = {
         _assignment(lambda assignment: assignment.endpoints.add(priority=1)),
         "2 priority tiers instead of 1",
     ),
-    "a DNS name for an address": (
+    "what is no address": (
         "remote",
-        _assignment(lambda assignment: setattr(_place(assignment), "address", "gateway.example")),
-        '"gateway.example", which is not an IP address',
+        _assignment(lambda assignment: setattr(_place(assignment), "address", "10.0.0.300")),
+        '"10.0.0.300", which is neither an IP address nor a host name',
     ),
     "no port": (
         "remote",

@@ -56,6 +56,12 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "Node.Address",
         "is not an IP address",
     ),
+    "a host name for others": (
+        instance(2, TaggedAddresses={"wan": {"Address": "api.example"}}),
+        "Service.TaggedAddresses.wan.Address",
+        '"api.example" is not an IP address; Envoy\'s EDS takes only those, so resolve it first',
+    ),
+    "a mistyped address": (instance(2, Address="10.1.0.300"), "Service.Address", '"10.1.0.300" is not an IP address'),
     "every address": (instance(2, Address="0.0.0.0"), "Service.Address", "listens on every address"),
     "every address of IPv6": (instance(2, Address="::"), "Service.Address", "listens on every address"),
     "every address, mapped": (instance(2, Address="::ffff:0.0.0.0"), "Service.Address", "listens on every address"),
@@ -116,7 +122,8 @@ def test_an_instance_with_a_fault_is_refused_alone_and_named(name: str, store: S
     (refused,) = answer["refused"]
     assert reason in refused.pop("reason")
     assert refused == {"index": 1, "node": "node2", "id": "api-2", "field": field}
-    assert healthy(store) == (2, 3), "what was known of the one that is refused stays"
+    # What was known of the one that is refused stays, unless it is known to be elsewhere.
+    assert healthy(store) == (2, 2 if name.startswith("a host name") else 3)
     assert len(door.reported) == 1
     assert door.reported[0].startswith(f'refused: "api-2" on node "node2": [1].{field}: ')
     assert b"pointsman_instances_refused_total 1.0" in metrics.text()
@@ -156,7 +163,7 @@ def test_where_nobody_can_tell_which_it_is_nobody_is_taken_for_gone(faulty: Any)
 
 
 def test_of_one_that_is_refused_the_list_says_neither_that_it_is_there_nor_that_it_is_gone() -> None:
-    faulty = instance(2, Address="api.internal")
+    faulty = instance(2, Port="21000")
     first, then, late = listed(1, *map(instance, (1, 2, 3))), listed(5, instance(1), faulty), listed(3, instance(2))
     assert seen(after(first, then)) == {"api-1": "passing", "api-2": "passing"}
     for order in ([first, then, late], [then, late, first], [late, first, then], [then, first, late]):
@@ -165,6 +172,16 @@ def test_of_one_that_is_refused_the_list_says_neither_that_it_is_there_nor_that_
     for order in ([first, then, gone], [gone, then, first], [then, gone, first]):
         assert seen(after(*order)) == {"api-1": "passing"}, "a list before it that did without was right"
     assert seen(after(first, then, listed(6))) == {}
+
+
+def test_one_that_has_a_host_name_now_is_no_longer_where_it_was() -> None:
+    named = instance(2, Address="api.internal")
+    first, then, late = listed(1, *map(instance, (1, 2, 3))), listed(5, instance(1), named), listed(3, instance(2))
+    for order in ([first, then, late], [then, late, first], [late, first, then], [then, first, late]):
+        assert seen(after(*order)) == {"api-1": "passing"}
+    assert seen(after(first, then, listed(6, instance(1), instance(2)))) == {"api-1": "passing", "api-2": "passing"}
+    with pytest.raises(InvalidInput, match="resolve it first"):
+        parse_event(listed(7, named))
 
 
 def test_of_an_instance_that_is_listed_twice_neither_counts() -> None:

@@ -16,6 +16,7 @@ from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, read_ca
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import MAX_PROBLEMS, HealthEvent, parse_event
 from pointsman.model.filters.schema import INSTANCE, Field, ListOf, MapOf, Scalar, Structure
+from pointsman.model.instance import read_instance
 from pointsman.model.names import Target
 from pointsman.model.sources.text import MOST_BYTES, MOST_VALUES, read_json
 from pointsman.xds.content import compute
@@ -223,16 +224,28 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+NLB = "gateways-1a2b.elb.us-east-1.amazonaws.com"
+
+
 @pytest.mark.parametrize("field", ["Service.Address", "Service.TaggedAddresses.wan.Address"])
-def test_a_gateway_whose_address_is_a_dns_name_is_refused_with_the_way_out(field: str) -> None:
-    name = "gateways.example.elb.amazonaws.com"
-    address = {"Address": name} if field == "Service.Address" else {"TaggedAddresses": {"wan": {"Address": name}}}
+def test_a_mesh_gateway_may_have_a_host_name_and_an_instance_of_a_service_may_not(field: str) -> None:
+    tagged = {"TaggedAddresses": {"wan": {"Address": NLB}}}
+    address = {"Address": NLB, "TaggedAddresses": None} if field == "Service.Address" else tagged
     gateway = instance(Kind="mesh-gateway", **address)
+    (statement,) = parse_event(event(Kind="mesh-gateway", Service=..., Instances=[gateway])).statements
+    assert read_instance(statement.description or {}, "").remote[0] == NLB
     with pytest.raises(InvalidInput) as refused:
-        parse_event(event(Kind="mesh-gateway", Service=..., Instances=[gateway]))
+        parse_event(event(Instances=[instance(**address)]))
     (problem,) = refused.value.problems
     assert problem.field == f"Instances[0].{field}"
-    assert problem.reason == f'"{name}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
+    assert problem.reason == f'"{NLB}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
+
+
+@pytest.mark.parametrize("name", ["10.0.0.300", "a..b", "-a.b", "a b", "a:1", "x" * 64, "a." * 127 + "aa", "x\n", "1"])
+def test_what_is_no_host_name_either_is_refused_for_a_gateway_too(name: str) -> None:
+    gateway = instance(Kind="mesh-gateway", Address=name)
+    with pytest.raises(InvalidInput, match="is not an IP address"):
+        parse_event(event(Kind="mesh-gateway", Service=..., Instances=[gateway]))
 
 
 @pytest.mark.parametrize(("raw", "said"), REFUSED.values(), ids=REFUSED.keys())

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.errors import InvalidInput, Problem
-from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_identifier, is_ip, is_label
+from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_host_name, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
 from pointsman.model.upstream_config import MeshGateway
@@ -238,7 +238,7 @@ def _complaints(name: str, service: ServiceDefinition) -> Iterator[Problem]:
         yield Problem(thing, "id", f"{shown(service.key)} is not an id (letters, digits and ._:@- inside, 128 at most)")
     sidecar = service.connect.sidecar_service
     for field, address in (("address", service.address), ("sidecar_service.address", sidecar and sidecar.address)):
-        if address and not is_ip(address):
+        if address and not is_ip(address) and not (service.kind and is_host_name(address)):
             yield Problem(thing, field, f"{shown(address)} is not an IP address")
     if sidecar and not sidecar.port:
         yield Problem(thing, "connect.sidecar_service.port", "is required: Envoy listens there for other services")

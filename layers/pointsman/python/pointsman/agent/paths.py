@@ -9,7 +9,7 @@ from typing import Any, Final
 from pointsman.agent.control_plane import Place, refusal
 from pointsman.agent.definition import SECOND, Check, CheckDefinition, Connect, Definitions, ServiceDefinition
 from pointsman.model.errors import InvalidInput, PointsmanError
-from pointsman.model.names import GATEWAY_PATHS, is_ip, is_label
+from pointsman.model.names import GATEWAY_PATHS, is_host_name, is_ip, is_label
 
 TIMEOUT_S: Final = 3
 """Seconds of one probe."""
@@ -42,13 +42,14 @@ class Gateway:
 
 
 def read_gateway(text: str) -> Gateway:
-    """The gateway that `DC=IP:PORT` names. Raises InvalidInput."""
+    """The gateway that `DC=HOST:PORT` names. Raises InvalidInput."""
     datacenter, _, place = text.partition("=")
     address, _, port = place.rpartition(":")
     address = address.removeprefix("[").removesuffix("]")
-    if is_label(datacenter) and is_ip(address) and port.isascii() and port.isdecimal() and 0 < int(port) < 65536:
+    is_place = is_ip(address) or is_host_name(address)
+    if is_label(datacenter) and is_place and port.isascii() and port.isdecimal() and 0 < int(port) < 65536:
         return Gateway(datacenter, address, int(port))
-    raise InvalidInput.single("--gateway", "", f'"{text[:80]}" is not DC=IP:PORT')
+    raise InvalidInput.single("--gateway", "", f'"{text[:80]}" is not DC=HOST:PORT')
 
 
 @dataclass(frozen=True, slots=True)

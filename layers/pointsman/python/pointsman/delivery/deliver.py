@@ -8,6 +8,9 @@ endpoints of another apart:
 - Older ones and unknown versions: the cluster carries the SNI. The name of its endpoints changes with it, so that the
   new cluster warms on its own endpoints while the old one keeps the previous ones.
 
+Either way a cluster with a host name among its endpoints has all of them inside, with the SNI, and Envoy asks DNS
+(`pointsman.delivery.named`).
+
 For all of them, an address in several priority tiers is sent once, where it is healthy (`pointsman.delivery.hosts`),
 and gateways that are ill are left out while others on the same way are well.
 """
@@ -25,6 +28,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from pointsman.delivery.drains import drained_clusters, with_active_targets
 from pointsman.delivery.hosts import keep_each_host_once
 from pointsman.delivery.limits import set_limits
+from pointsman.delivery.named import has_names, put_inside
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.model.canonical import digest
 from pointsman.xds.assignment import Avoided, place_of
@@ -56,7 +60,8 @@ class Form:
 class DeliveredCluster:
     """A cluster and its endpoints as one Envoy gets them, serialized.
 
-    `place` is where the cluster finds its endpoints, as the source made it from their name. `snapshot` is the input.
+    `place` is where the cluster finds its endpoints, as the source made it from their name; "" if they are in the
+    cluster, which asks for nothing then (`pointsman.delivery.named`). `snapshot` is the input.
     """
 
     name: str
@@ -148,8 +153,8 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
     assignment = ClusterLoadAssignment.FromString(content.assignment)
     _leave_out(assignment, content.avoided)
     keep_each_host_once(assignment)
-    endpoints = cluster.name
-    if content.measured:
+    endpoints, named = cluster.name, has_names(assignment)
+    if content.measured and not named:
         if form.hostnames:
             _take_sni_from_endpoints(cluster, assignment, content)
         # The name of the endpoints covers everything of the cluster that they have to agree with: the SNI, if the
@@ -159,6 +164,9 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
         cluster.connect_timeout.CopyFrom(milliseconds(form.connect_timeout_ms))
     set_limits(cluster)
     place, assignment.cluster_name = form.source.ask(cluster, endpoints)
+    if named:
+        put_inside(cluster, assignment, with_health=bool(content.targets))
+        return DeliveredCluster(cluster.name, _bytes(cluster), "", b"", snapshot)
     return DeliveredCluster(cluster.name, _bytes(cluster), place, _bytes(assignment), snapshot)
 
 

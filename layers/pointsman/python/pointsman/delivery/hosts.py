@@ -46,5 +46,5 @@ def keep_each_host_once(assignment: ClusterLoadAssignment) -> None:
 def _host(endpoint: LbEndpoint) -> _Host:
     place = endpoint.endpoint.address.socket_address
     address: str = place.address
-    # All spellings of an IPv6 address are one host to Envoy.
-    return str(IPv6Address(address)) if ":" in address else address, place.port_value
+    # All spellings of an IPv6 address are one host to Envoy, and all of a name to DNS.
+    return str(IPv6Address(address)) if ":" in address else address.lower(), place.port_value

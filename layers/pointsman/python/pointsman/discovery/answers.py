@@ -137,7 +137,8 @@ def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, prev
         previous.clusters if previous else None,
         published=max(changed, default=""),
     )
-    return Answers(in_order, clusters, listeners, {each.of.place: each.endpoints for each in in_order.values()})
+    endpoints = {each.of.place: each.endpoints for each in in_order.values() if each.of.place}
+    return Answers(in_order, clusters, listeners, endpoints)
 
 
 def make_answer(

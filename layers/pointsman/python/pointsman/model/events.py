@@ -122,9 +122,9 @@ class HealthEvent(NamedTuple):
 
     @property
     def left_out(self) -> frozenset[tuple[str, str]]:
-        """(node, id) of instances about which the list states nothing, neither that they exist nor that they are
-        gone."""
-        return frozenset((each.node, each.id) for each in self.refused if each.is_named)
+        """(node, id) of refused instances about which the list states nothing, neither that they exist nor that they
+        are gone."""
+        return frozenset((each.node, each.id) for each in self.refused if each.is_named and not each.is_gone)
 
 
 def parse_event(raw: Any) -> HealthEvent:

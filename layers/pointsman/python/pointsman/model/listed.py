@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pointsman.model.complaints import problems_of
 from pointsman.model.errors import shortened
-from pointsman.model.reported import InstancePart, Name, complaints_of
+from pointsman.model.reported import InstancePart, Name, complaints_of, is_at_a_name
 from pointsman.model.words import counted
 
 MOST_INSTANCES: Final = 20_000
@@ -22,14 +22,18 @@ rest is not read."""
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A refused instance of a list: its place, its node and id ("" if they cannot be read), the field and the
-    reason."""
+    """A refused instance of a list: its place, its node and id ("" if they cannot be read), the field and the reason.
+
+    With `is_gone` the list says that it is no longer where it was: where it is now is a host name, so an Envoy cannot
+    reach it there.
+    """
 
     index: int
     node: str
     id: str
     field: str
     reason: str
+    is_gone: bool = False
 
     @property
     def is_named(self) -> bool:
@@ -69,7 +73,7 @@ def read_instances(raw: Sequence[Any]) -> tuple[list[InstancePart], list[Refused
                 refused.append(_refused(taken.pop(names)[0], names, [_twice(names, index)]))
             refused.append(_refused(index, names, [_twice(names, first[names])]))
         elif part is None:
-            refused.append(_refused(index, names, problems))
+            refused.append(_refused(index, names, problems, is_gone=_is_at_a_name(each)))
         else:
             taken[names] = index, part
         first.setdefault(names, index)
@@ -90,6 +94,14 @@ def read_instance_part(raw: Any) -> tuple[InstancePart | None, list[tuple[str, s
     return (None if problems else part), problems
 
 
+def _is_at_a_name(raw: Any) -> bool:
+    """Whether a refused instance can be read, and where it is is a host name."""
+    try:
+        return is_at_a_name(_instance().validate_python(raw))
+    except ValidationError:
+        return False
+
+
 def _names(raw: Any) -> tuple[str, str]:
     """The node and the id of a refused instance, as far as they can be read."""
     return _text(raw, "Node", "Node"), _text(raw, "Service", "ID")
@@ -103,8 +115,10 @@ def _text(raw: Any, outer: str, inner: str) -> str:
         return ""
 
 
-def _refused(index: int, names: tuple[str, str], problems: Sequence[tuple[str, str]]) -> Refused:
+def _refused(
+    index: int, names: tuple[str, str], problems: Sequence[tuple[str, str]], *, is_gone: bool = False
+) -> Refused:
     (field, reason), more = problems[0], len(problems) - 1
     if more:
         reason += f" (and {counted(more, 'more problem')})"
-    return Refused(index, *names, shortened(field), shortened(reason))
+    return Refused(index, *names, shortened(field), shortened(reason), is_gone)

@@ -13,6 +13,9 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
 # Ids of proxies, nodes and sources are their owners' to choose; these characters are safe in a key and in a path.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._:@-]{0,126}[A-Za-z0-9_])?\Z")
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*(?![0-9]+\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 DEFAULT_NAMESPACE = "default"
@@ -75,6 +78,12 @@ def _is_ip(text: str) -> bool:
 
 
 _is_short_ip = lru_cache(maxsize=16384)(_is_ip)
+
+
+def is_host_name(text: str) -> bool:
+    """Whether `text` is a name that DNS may know, and no IP address, also no mistyped one: its last label has a
+    letter."""
+    return _HOST.match(text) is not None
 
 
 def unreachable(ip: str) -> str:

@@ -14,10 +14,12 @@ from typing_extensions import TypedDict  # pydantic takes the one of `typing` fr
 
 from pointsman.model.canonical import canonical
 from pointsman.model.names import (
+    GATEWAY_PATHS,
     GATEWAYS,
     GATEWAYS_REASON,
     SHARED_GATEWAY_ID,
     SHARED_GATEWAY_REASON,
+    is_host_name,
     is_ip,
     unreachable,
 )
@@ -220,27 +222,50 @@ def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
     """(field, reason) of everything that prevents an endpoint, if the instance can get traffic at all."""
     node, service = part["Node"], part["Service"]
     kind = service.get("Kind")
-    if kind not in ("connect-proxy", "mesh-gateway") and not (service.get("Connect") or {}).get("Native"):
+    if not _gets_traffic(service):
         return
     if kind == "mesh-gateway" and service["ID"] == SHARED_GATEWAY_ID:
         yield "Service.ID", SHARED_GATEWAY_REASON
     beside = (service.get("Proxy") or {}).get("DestinationServiceName")
     if kind == "connect-proxy" and beside == GATEWAYS:
         yield "Service.Proxy.DestinationServiceName", GATEWAYS_REASON
-    address = service.get("Address")
     if not service.get("Port"):
         yield "Service.Port", "is required: without it there is no endpoint"
-    if not (address or node.get("Address")):
+    if not (service.get("Address") or node.get("Address")):
         yield "Service.Address", "is required, here or as Node.Address"
+    for field, value in _addresses(part):
+        if is_ip(value):
+            if reason := unreachable(value):
+                yield field, f'"{value}" {reason}'
+        elif not is_host_name(value):
+            yield field, f'"{value[:64]}" is not an IP address'
+        elif not _may_be_named(service):
+            yield field, f'"{value[:64]}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
+
+
+def is_at_a_name(part: InstancePart) -> bool:
+    """Whether the instance gets traffic and is refused for its address, which is a host name."""
+    service = part["Service"]
+    named = (is_host_name(value) and not is_ip(value) for _, value in _addresses(part))
+    return _gets_traffic(service) and not _may_be_named(service) and any(named)
+
+
+def _gets_traffic(service: ServicePart) -> bool:
+    native = (service.get("Connect") or {}).get("Native")
+    return service.get("Kind") in ("connect-proxy", "mesh-gateway") or bool(native)
+
+
+def _may_be_named(service: ServicePart) -> bool:
+    """Whether an Envoy may get its host name: a mesh gateway, or what an observer tells of one."""
+    return service.get("Kind") == "mesh-gateway" or service.get("Service") == GATEWAY_PATHS
+
+
+def _addresses(part: InstancePart) -> Iterator[tuple[str, str]]:
+    """The addresses at which others reach the instance, each with its field."""
+    node, service = part["Node"], part["Service"]
     wan = (service.get("TaggedAddresses") or {}).get("wan") or {}
-    used = [("Service.Address", address), ("Service.TaggedAddresses.wan.Address", wan.get("Address"))]
-    if not address:
+    used = [("Service.Address", service.get("Address")), ("Service.TaggedAddresses.wan.Address", wan.get("Address"))]
+    if not service.get("Address"):
         node_wan = (node.get("TaggedAddresses") or {}).get("wan")
         used += [("Node.Address", node.get("Address")), ("Node.TaggedAddresses.wan", node_wan)]
-    for field, value in used:
-        if not value:
-            continue
-        if not is_ip(value):
-            yield field, f'"{value[:64]}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
-        elif reason := unreachable(value):
-            yield field, f'"{value}" {reason}'
+    return ((field, value) for field, value in used if value)

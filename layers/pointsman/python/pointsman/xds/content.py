@@ -15,7 +15,7 @@ from pointsman.failover.rank import NO_FACTS, Facts
 from pointsman.failover.selection import select
 from pointsman.failover.sentence import sentence
 from pointsman.model.errors import PointsmanError
-from pointsman.model.names import is_ip
+from pointsman.model.names import is_host_name, is_ip
 from pointsman.model.regex import bounded
 from pointsman.xds.assignment import Avoided, avoided, gateway_assignment, place_of, sidecar_assignment
 from pointsman.xds.cluster import gateway_cluster, sidecar_cluster
@@ -155,9 +155,10 @@ def check_assignment(assignment: ClusterLoadAssignment) -> None:
     for group in assignment.endpoints:
         for endpoint in group.lb_endpoints:
             place = endpoint.endpoint.address.socket_address
-            if not is_ip(place.address):
+            if not is_ip(place.address) and not is_host_name(place.address):
                 raise InconsistentContent(
-                    f'load assignment "{name}" has the address "{place.address}", which is not an IP address'
+                    f'load assignment "{name}" has the address "{place.address}", which is neither an IP address nor a '
+                    "host name"
                 )
             if not 0 < place.port_value <= 65535:
                 raise InconsistentContent(f'load assignment "{name}" has the port {place.port_value}')

@@ -19,6 +19,10 @@ SETTLE_S = 1.0
 PATIENCE_S = 5.0
 """Seconds that listeners wait for the ACK of new clusters and their endpoints."""
 
+RESOLVE_S = 1.0
+"""Seconds that listeners wait for an Envoy to resolve the host names in a new or changed cluster, of which it tells
+nothing."""
+
 Request = TypeVar("Request", bound=Message)
 
 
@@ -49,6 +53,7 @@ class Conversation(ABC, Generic[Request]):
         self._nonces = 0
         # By the name of the endpoints: their cluster, and when it was sent.
         self._awaited: dict[str, tuple[str, float]] = {}
+        self._resolved = AT_ONCE
 
     @abstractmethod
     def receive(self, request: Request, now: float) -> bool:
@@ -116,10 +121,14 @@ class Conversation(ABC, Generic[Request]):
 
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
-        self._awaited |= {resources.endpoints_of[each.name]: (each.name, now) for each in changed}
+        places = {place: each.name for each in changed if (place := resources.endpoints_of.get(each.name))}
+        if len(places) < len(changed) and of.has:
+            # An Envoy that starts asks for listeners when it has resolved them.
+            self._resolved = now + RESOLVE_S
+        self._awaited |= {place: (name, now) for place, name in places.items()}
         if (endpoints := self.subscriptions.get(ResourceKind.ENDPOINTS)) is not None:
             # A cluster that returns to an earlier content warms again, on endpoints that the Envoy already has.
-            endpoints.owe(resources, (resources.endpoints_of[each.name] for each in changed))
+            endpoints.owe(resources, places)
         return changed
 
     def _changed(self, of: Subscription, resources: Resources) -> list[Resource]:
@@ -163,7 +172,8 @@ class Conversation(ABC, Generic[Request]):
             current = resources.of[ResourceKind.ENDPOINTS]
             self._awaited = {place: each for place, each in self._awaited.items() if place in current}
         # An Envoy that never requests the endpoints of one cluster must still get the others' listeners.
-        given = Given(ready=max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE_S)
+        waiting = max((since for _, since in self._awaited.values()), default=AT_ONCE) + PATIENCE_S
+        given = Given(ready=max(waiting, self._resolved))
         return given.may_listen(now) or self._later(given.ready)
 
     def _look_behind(self, resources: Resources) -> bool:

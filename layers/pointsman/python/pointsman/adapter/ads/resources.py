@@ -43,7 +43,8 @@ class Resources:
     """All resources of one proxy under one view; `number` grows with every view.
 
     `moved` are the resources that changed since the Resources with the number `before`; `still` the kinds in which none
-    changed or ended since; `endpoints_of` the names of the clusters' endpoints.
+    changed or ended since; `endpoints_of` the names of the endpoints that clusters ask for, by
+    cluster.
     """
 
     number: int
@@ -101,15 +102,15 @@ def make_resources(
     # Everything made under later manifests gets a later version, even if unchanged: another adapter may have sent
     # versions in between that this process has not seen.
     same = previous if previous is not None and (previous.era, previous.stamp) == (era, at) else None
-    kept: dict[int, tuple[Resource, Resource]] = {}
+    kept: dict[int, tuple[Resource, Resource | None]] = {}
     if same is not None and same.delivery.form == delivery.form:
         clusters, endpoints = same.of[ResourceKind.CLUSTERS], same.of[ResourceKind.ENDPOINTS]
-        kept = {id(each): (clusters[each.name], endpoints[each.place]) for each in same.delivery.clusters}
+        kept = {id(each): (clusters[each.name], endpoints.get(each.place)) for each in same.delivery.clusters}
     of: dict[ResourceKind, dict[str, Resource]] = {kind: {} for kind in ResourceKind}
     for each in delivery.clusters:
-        of[ResourceKind.CLUSTERS][each.name], of[ResourceKind.ENDPOINTS][each.place] = kept.get(id(each)) or _pair(
-            each, era, at
-        )
+        of[ResourceKind.CLUSTERS][each.name], its_endpoints = kept.get(id(each)) or _pair(each, era, at)
+        if its_endpoints is not None:
+            of[ResourceKind.ENDPOINTS][each.place] = its_endpoints
     if same is not None and same.delivery.listeners == delivery.listeners:
         of[ResourceKind.LISTENERS] = dict(same.of[ResourceKind.LISTENERS])
     else:
@@ -130,12 +131,13 @@ def make_resources(
         before=previous.number if previous else _NONE,
         moved=moved,
         still=frozenset(kind for kind in ResourceKind if not moved[kind] and past[kind].keys() == of[kind].keys()),
-        endpoints_of={each.name: each.place for each in delivery.clusters},
+        endpoints_of={each.name: each.place for each in delivery.clusters if each.place},
         delivery=delivery,
     )
 
 
-def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, Resource]:
+def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, Resource | None]:
+    """A cluster, and the endpoints that it asks for, if it does."""
     era, at, number = joined(era, at, [(delivered.snapshot.era, delivered.snapshot.version)])
     order = (number, *at)
     published = delivered.snapshot.published
@@ -152,7 +154,9 @@ def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, R
             Version.of(order, cluster, assignment, era=era),
             assignment,
             published=published,
-        ),
+        )
+        if delivered.place
+        else None,
     )
 
 

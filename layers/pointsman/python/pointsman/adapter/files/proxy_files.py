@@ -159,7 +159,8 @@ class ProxyFiles:
     def versions(self) -> dict[tuple[str, str], str]:
         """By kind and, for endpoints, cluster: the `version_info` that an Envoy has after reading the files."""
         clusters = self._clusters or {}
-        found = {("endpoints", name): _version_in(self._endpoints.get(each.file)) for name, each in clusters.items()}
+        named = {name: each.file for name, each in clusters.items() if each.file}
+        found = {("endpoints", name): _version_in(self._endpoints.get(file)) for name, file in named.items()}
         if self._clusters is not None:
             found["clusters", ""] = _version(_in_order(self._clusters))
         if self._listeners is not None:
@@ -239,11 +240,11 @@ class ProxyFiles:
 
 def _names(clusters: Clusters, wanted: DeliveredCluster) -> bool:
     there = clusters.get(wanted.name)
-    return there is not None and there.file == wanted.place
+    return there is not None and there.file == wanted.place != ""
 
 
 def _files(clusters: Clusters | None) -> set[str]:
-    return {each.file for each in (clusters or {}).values()}
+    return {each.file for each in (clusters or {}).values() if each.file}
 
 
 def _in_order(clusters: Clusters) -> tuple[bytes, ...]:

@@ -15,7 +15,7 @@ endpoints, before the listeners that end connections to the old ones."""
 
 @dataclass(frozen=True, slots=True)
 class NamedCluster:
-    """A serialized cluster in cds.pb, and the endpoint file that it names."""
+    """A serialized cluster in cds.pb, and the endpoint file that it names, "" if it has its endpoints inside."""
 
     cluster: bytes
     file: str
@@ -61,11 +61,12 @@ def next_writes(
     """
     new = {each.name: NamedCluster(each.cluster, each.place) for each in wanted.clusters}
     has = clusters or {}
-    # New files are on disk before the listeners that need them, so an Envoy never waits for them.
+    # New files are on disk before the listeners that need them, so an Envoy never waits for them; for DNS it does.
+    resolves = listeners is not None and any(not each.file and has.get(name) != each for name, each in new.items())
     step = order.next_step(
         given,
         now,
-        came=switched,
+        came=switched or resolves,
         relisten=listeners != wanted.listeners,
         leaving=not has.keys() <= new.keys(),
         ready_in=SETTLE_S,
@@ -94,4 +95,5 @@ def _refusal(before: Clusters | None, after: Clusters, shortage: Callable[[int],
     changing = any(old[name] != after[name] for name in old.keys() & after.keys())
     if before is not None and not changing and before.keys() >= after.keys():
         return ""  # needs nothing that it does not have
-    return shortage(len(old.keys() | after.keys()) + 2 + changing)
+    named = {name for name, each in (*old.items(), *after.items()) if each.file}
+    return shortage(len(named) + 2 + changing)

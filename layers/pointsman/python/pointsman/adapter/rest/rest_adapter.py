@@ -222,7 +222,8 @@ class RestAdapter:
         endpoints. None otherwise: it may be about to ask."""
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
-        places = [answers.parts[name].of.place for answers in found if answers and name in answers.parts]
+        parts = [answers.parts[name] for answers in found if answers and name in answers.parts]
+        places = [each.of.place for each in parts if each.of.place]
         return (
             any(self._has(proxy, ResourceKind[kind.upper()], place, version) for place in (places if name else [""]))
             or None
