@@ -18,8 +18,8 @@ class Targets:
     """Servers by name, all of them up while the `with` block lasts; more may come, and each may go before.
 
     Each shows the certificate of the service and the datacenter that the SNI says (without one, of `service`), and
-    answers every request with the text that `says` makes of its own name and the SNI's datacenter. `handshakes` counts
-    the pairs of the two.
+    answers every request with `status` and the text that `says` makes of its own name and the SNI's datacenter.
+    `handshakes` counts the pairs of the two.
     """
 
     def __init__(
@@ -28,9 +28,10 @@ class Targets:
         service: str,
         places: Mapping[str, Place],
         says: Callable[[str, str], str],
+        status: int = 200,
     ) -> None:
         self.handshakes: Counter[tuple[str, str]] = Counter()
-        self._authority, self._service, self._says = authority, service, says
+        self._authority, self._service, self._says, self._status = authority, service, says, status
         self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
         self._lock = threading.Lock()
         self._servers: dict[str, socketserver.BaseServer] = {}
@@ -90,7 +91,7 @@ class Targets:
                     with context.wrap_socket(self.request, server_side=True) as connection:
                         with targets._lock:
                             targets.handshakes[where, asked[0]] += 1
-                        _converse(connection, targets._says(where, asked[0]).encode())
+                        _converse(connection, targets._status, targets._says(where, asked[0]).encode())
                 except OSError:
                     pass  # the client of a failed handshake tells
 
@@ -108,9 +109,9 @@ def gateways(authority: CertificateAuthority, service: str, places: Mapping[str,
     return Targets(authority, service, places, lambda where, asked: asked)
 
 
-def instances(authority: CertificateAuthority, service: str, places: Mapping[str, Place]) -> Targets:
+def instances(authority: CertificateAuthority, service: str, places: Mapping[str, Place], status: int = 200) -> Targets:
     """Servers that answer themselves, whatever the SNI."""
-    return Targets(authority, service, places, lambda where, asked: where)
+    return Targets(authority, service, places, lambda where, asked: where, status)
 
 
 def places(ports: Ports, addresses: Mapping[str, str]) -> dict[str, Place]:
@@ -124,7 +125,7 @@ def _destination(sni: str) -> tuple[str, str]:
     return service, datacenter
 
 
-def _converse(connection: ssl.SSLSocket, body: bytes) -> None:
+def _converse(connection: ssl.SSLSocket, status: int, body: bytes) -> None:
     """Answer requests without bodies until the other side has had enough."""
     received = b""
     while part := connection.recv(4096):
@@ -132,7 +133,7 @@ def _converse(connection: ssl.SSLSocket, body: bytes) -> None:
         while b"\r\n\r\n" in received:
             request, _, received = received.partition(b"\r\n\r\n")
             closing = b"connection: close" in request.lower()
-            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(body)
+            head = b"HTTP/1.1 %d So\r\ncontent-length: %d\r\n" % (status, len(body))
             connection.sendall(head + (b"connection: close\r\n\r\n" if closing else b"\r\n") + body)
             if closing:
                 return
