@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pointsman.model.upstream_config import Mode, PassiveHealthCheck, UpstreamLimits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlanTarget:
     """A target as the plan's datacenter sees it."""
 
@@ -26,7 +26,12 @@ class PlanTarget:
     only_passing: bool = False
     mode: "Mode" = ""
 
-    @property
+    @cached_property
+    def id(self) -> str:
+        """The target's own id."""
+        return self.target.id
+
+    @cached_property
     def instances(self) -> str:
         """The key of the instances that are measured."""
         return service_key(self.target.datacenter, self.target.name)
@@ -63,6 +68,14 @@ class SidecarPlan:
     limits: "UpstreamLimits | None" = field(default=None, hash=False)
     passive_health_check: "PassiveHealthCheck | None" = field(default=None, hash=False)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Every event asks for it, to find the cluster that was made of the plan before.
+        return hash((self.datacenter, self.protocol, self.customization, self.connect_timeout_ms, self.targets))
+
     @cached_property
     def cluster_id(self) -> str:
         """The cluster's name without its trust domain; it never depends on health."""
@@ -86,6 +99,17 @@ class SidecarPlan:
     def is_timed(self) -> bool:
         """Whether the choice among its targets depends on how long they have been healthy."""
         return self.policy.failback_after_ms > 0 and len(self.targets) > 1
+
+    @cached_property
+    def is_filtered(self) -> bool:
+        """Whether the subset of a target selects its instances by a filter."""
+        return any(each.filter for each in self.targets)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The targets for people: by datacenter if they differ in nothing else, otherwise by id."""
+        same = len({(each.target.service, each.target.subset, each.target.namespace) for each in self.targets}) == 1
+        return tuple(each.target.datacenter if same else each.id for each in self.targets)
 
     @property
     def http2(self) -> bool:
@@ -132,6 +156,11 @@ class GatewayServicePlan:
     """A service (or a subset of it), as the mesh gateways of its own datacenter forward to it."""
 
     target: PlanTarget
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a filter selects the instances."""
+        return bool(self.target.filter)
 
     @property
     def datacenter(self) -> str:
@@ -186,6 +215,11 @@ class GatewayRemotePlan:
     def cluster_name(self, trust_domain: str) -> str:
         """The name of the Cluster."""
         return datacenter_sni(self.remote, trust_domain)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a filter selects the instances: never."""
+        return False
 
     @property
     def gateways(self) -> str:

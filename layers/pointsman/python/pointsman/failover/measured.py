@@ -1,8 +1,7 @@
 """What is counted of a target: its instances after its filter, with their health and weight."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 from pointsman.chain.plan import PlanTarget
 from pointsman.failover.health import health_and_weight
@@ -12,17 +11,12 @@ Instances = Mapping[str, Sequence[Instance]]
 """The instances that count, by the keys of a plan's inputs; a missing key has none."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A target's instances after its filter, each with its health and weight."""
+class Measured(NamedTuple):
+    """A target's instances after its filter, each with its health and weight. `healthy` is how many of them are."""
 
     target: PlanTarget
     instances: tuple[tuple[Instance, bool, int], ...]
-
-    @cached_property
-    def healthy(self) -> int:
-        """How many of them are healthy."""
-        return sum([healthy for _, healthy, _ in self.instances])
+    healthy: int
 
     @property
     def weight(self) -> int:
@@ -32,7 +26,7 @@ class Measured:
     @property
     def heard(self) -> int:
         """How many of them are healthy according to a source that is not silent."""
-        return sum(healthy and not instance.silent for instance, healthy, _ in self.instances)
+        return sum([healthy and not instance.silent for instance, healthy, _ in self.instances])
 
     @property
     def silent(self) -> bool:
@@ -49,4 +43,5 @@ def measure(target: PlanTarget, instances: Instances) -> Measured:
 
         holds = predicate(target.filter)
         found = [instance for instance in found if holds(instance.raw)]
-    return Measured(target, tuple([(each, *health_and_weight(each, target.only_passing)) for each in found]))
+    counted = tuple([(each, *health_and_weight(each, target.only_passing)) for each in found])
+    return Measured(target, counted, sum([healthy for _, healthy, _ in counted]))

@@ -7,7 +7,6 @@ target with a healthy instance.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import not_
 from typing import NamedTuple
 
 from pointsman.chain.plan import SidecarPlan
@@ -67,7 +66,8 @@ class Rank(NamedTuple):
     @property
     def order(self) -> tuple[int, ...]:
         """A sort key: the target that ranks first has the least."""
-        return (*map(not_, self[:-1]), self.position)
+        healthy, reachable, undrained, heard, pinned, enough, calm, position = self
+        return (not healthy, not reachable, not undrained, not heard, not pinned, not enough, not calm, position)
 
 
 PLACES = Rank._fields[:-1]
@@ -79,7 +79,7 @@ def ranks(
 ) -> tuple[Rank, ...]:
     """The ranks of the targets of `plan`, in the order of the plan. `measured` are counted from `instances`."""
     reachable = _reachable(plan, measured, instances)
-    return tuple(_rank(plan, i, each, reachable[i], facts=facts) for i, each in enumerate(measured))
+    return tuple([_rank(plan, i, each, reachable[i], facts=facts) for i, each in enumerate(measured)])
 
 
 def _rank(plan: SidecarPlan, i: int, measured: Measured, reachable: bool, *, facts: Facts) -> Rank:

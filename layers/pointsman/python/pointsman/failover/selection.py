@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.calm import ranked
@@ -38,14 +39,14 @@ def select(plan: SidecarPlan, instances: Instances, facts: Facts = NO_FACTS) -> 
     Without facts, policy and silent sources that is the first one with a healthy instance, or the primary if there is
     none.
     """
-    return _select(plan, instances, tuple(measure(target, instances) for target in plan.targets), facts)
+    return _select(plan, instances, tuple([measure(target, instances) for target in plan.targets]), facts)
 
 
 def _select(plan: SidecarPlan, instances: Instances, measured: tuple[Measured, ...], facts: Facts) -> Selection:
     found = ranked(plan, measured, instances, facts)
     indexes = range(len(measured))
     if plan.measured:
-        active = min(indexes, key=lambda i: found.ranks[i].order)
+        active = min(found.ranks, key=attrgetter("order")).position
         tiers: tuple[int, ...] = (active,)
     else:
         tiers = tuple(sorted(indexes, key=lambda i: as_tier(found.ranks[i], measured[i]).order))

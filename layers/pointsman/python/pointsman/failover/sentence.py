@@ -7,7 +7,6 @@ from pointsman.chain.plan import PlanTarget, SidecarPlan
 from pointsman.failover.measured import Measured
 from pointsman.failover.rank import Rank, deciding
 from pointsman.failover.selection import Selection
-from pointsman.model.names import Target
 from pointsman.model.orders import Order, Verb
 
 _THAT = {
@@ -26,7 +25,7 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
     `dc1: 0 of 3 healthy; dc2: first with a healthy instance, through the local gateways`. Targets are named by
     datacenter if they differ in nothing else, otherwise by id.
     """
-    labels = _labels([each.target for each in plan.targets])
+    labels = plan.labels
     serving = selection.ranks[selection.active]
     clauses = []
     lacking: set[str] = set()
@@ -111,11 +110,6 @@ def _none_healthy(labels: Sequence[str], selection: Selection) -> str:
         return "there is no other target"
     stays = f"{labels[selection.active]} ranks first" if selection.active else "the primary stays"
     return f"no target has a healthy instance, so {stays}"
-
-
-def _labels(targets: Sequence[Target]) -> list[str]:
-    same = len({(each.service, each.subset, each.namespace) for each in targets}) == 1
-    return [each.datacenter if same else each.id for each in targets]
 
 
 def _counted(measured: Measured) -> str:

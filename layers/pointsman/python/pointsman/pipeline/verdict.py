@@ -56,8 +56,8 @@ def decide(
     stays = current.content.active == content.active and not current.retired
     why = cause()
     since, switch = (current.since, current.switch) if stays else (now, why)
-    moved = Snapshot(current.version + 1, content, provenance, since, now, store=store)
-    return Verdict.MOVE, moved._replace(cause=why, switch=switch)
+    after = Snapshot(current.version + 1, content, provenance, since, now, store=store, cause=why, switch=switch)
+    return Verdict.MOVE, after
 
 
 def behind(plan_key: str, current: Snapshot, provenance: Provenance) -> Behind:

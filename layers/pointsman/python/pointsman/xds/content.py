@@ -1,5 +1,6 @@
 """The computed content of one cluster of one datacenter, which a snapshot holds, and its consistency check."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -171,7 +172,8 @@ def compute(plan: Plan, instances: Instances, trust_domain: str, facts: Facts = 
 
     Raises TooManySteps if its filters cost more than MOST_STEPS of `pointsman.model.regex`.
     """
-    with bounded():
+    # Most plans have no filter, so nothing of theirs has to be bounded.
+    with bounded() if plan.is_filtered else nullcontext():
         return _content(plan, instances, trust_domain, facts=facts)
 
 
@@ -197,10 +199,12 @@ def _content(plan: Plan, instances: Instances, trust_domain: str, *, facts: Fact
         return Content(
             cluster=_cluster(plan, selection.active, trust_domain),
             assignment=_bytes(sidecar_assignment(plan, selection, instances, trust_domain)),
-            active=plan.targets[selection.active].target.id,
+            active=plan.targets[selection.active].id,
             targets=tuple(
-                TargetHealth(each.target.target.id, each.target.mode, each.healthy, len(each.instances))
-                for each in selection.measured
+                [
+                    TargetHealth(each.target.id, each.target.mode, each.healthy, len(each.instances))
+                    for each in selection.measured
+                ]
             ),
             sentence=sentence(plan, selection),
             avoided=avoided(plan, selection, instances),

@@ -47,7 +47,7 @@ class Provenance:
         newer, older = later, earlier
         if self.catalog == other.catalog:
             return Relation.NEWER if newer else Relation.OLDER if older else Relation.EQUAL
-        for key in self.catalog.keys() | other.catalog.keys():
+        for key in {key for key, _ in self.catalog.items() ^ other.catalog.items()}:
             ours, theirs = self.catalog.get(key), other.catalog.get(key)
             if (ours is None and later) or (theirs is None and earlier):
                 continue
