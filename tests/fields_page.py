@@ -5,15 +5,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
 
 from pointsman.model.consul_fields import KINDS_ELSEWHERE, OTHERS, SINCE, SINCE_KIND
 from pointsman.model.entries import ProxyDefaults, ServiceDefaults, ServiceResolver
 from pointsman.model.intentions import ServiceIntentions
 from pointsman.model.registration import Registration
 from pointsman.model.router import ServiceRouter
-from pointsman.model.shape import Shape, camel
+from pointsman.model.shape import Shape, camel, shape_in
 from pointsman.model.splitter import ServiceSplitter
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -63,16 +61,6 @@ datacenter is named, `pointsman apply --dc` names it.
 def version(text: str) -> tuple[int, ...]:
     """`1.10` as something that can be compared."""
     return tuple(map(int, text.split(".")))
-
-
-def shape_in(annotation: Any) -> tuple[str, type[Shape] | None]:
-    """The shape that a field holds, if any, and how a path goes on to its fields."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return next((found for found in map(shape_in, inside) if found[1]), ("", None))
-    if origin in (list, dict):
-        return "[]" if origin is list else ".*", shape_in(inside[-1])[1]
-    return "", annotation if isinstance(annotation, type) and issubclass(annotation, Shape) else None
 
 
 def rows(shape: type[Shape], before: str, since: str) -> Iterator[tuple[str, str, str, str]]:

@@ -63,6 +63,16 @@ REACHED_BY = {
             "importers/sources.py MOST_DOCUMENTS",
         ],
     },
+    "tests/importers/test_consul.py": {
+        "test_bounds_of_an_import": ["importers/consul.py MOST_ROUNDS", "importers/consul_units.py MOST_UNITS"],
+    },
+    "tests/importers/test_consul_api.py": {
+        "test_bounds_of_asking": [
+            "importers/consul_api.py ANSWER_SECONDS",
+            "importers/consul_api.py MOST_SERVICES",
+            "importers/consul_api.py MOST_TRIES",
+        ],
+    },
     "tests/machine/test_seeing.py": {
         "test_it_is_written_on_change_once_a_minute_at_most_and_vanishes_with_its_adapter": [
             "model/seen.py TOLD_EVERY_SECONDS",

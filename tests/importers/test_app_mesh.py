@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from pointsman.agent.definition import read_definitions
-from pointsman.cli.importing import report_json
+from pointsman.cli.imported import report_json
 from pointsman.cli.main import run
 from pointsman.importers import cloudformation, gather
-from pointsman.importers.app_mesh import UNREAD, Imported, import_app_mesh
+from pointsman.importers.app_mesh import UNREAD, import_app_mesh
+from pointsman.importers.imported import Imported
 from pointsman.importers.names import LONGEST_LABEL, label
 from pointsman.importers.pieces import CONVERTED, NAMED
 from pointsman.importers.ranges import range_pattern
@@ -228,7 +229,7 @@ def lost(files: list[tuple[str, bytes]], imported: Imported) -> list[str]:
 def entries(imported: Imported) -> set[str]:
     """The documents of the result, as the report names them."""
     found = set()
-    for service, documents in imported.services.items():
+    for service, documents in imported.files.items():
         found.add(f'service "{service}"')
         for document in documents:
             if "Service" in document:
@@ -244,8 +245,8 @@ def entries(imported: Imported) -> set[str]:
 def test_every_shape_of_a_mesh_becomes_the_same_config(shape: str, tmp_path: Path) -> None:
     files = written(SHAPES[shape]())
     imported = import_app_mesh(files, datacenter="dc1")
-    teller = {document.get("Kind", "registration"): document for document in imported.services["teller"]}
-    assert imported.services["teller-beta"][1]["Splits"] == [
+    teller = {document.get("Kind", "registration"): document for document in imported.files["teller"]}
+    assert imported.files["teller-beta"][1]["Splits"] == [
         {"Weight": 66.67, "Service": "teller"},
         {"Weight": 33.33, "Service": "teller", "ServiceSubset": "new"},
     ]
@@ -269,7 +270,7 @@ def test_every_shape_of_a_mesh_becomes_the_same_config(shape: str, tmp_path: Pat
         }
     ]
     assert teller["service-resolver"]["Subsets"] == {"new": {"Filter": 'Service.Meta["v"] == "2"'}}
-    registration, defaults = imported.services["web"]
+    registration, defaults = imported.files["web"]
     assert registration["Service"]["Proxy"]["Upstreams"] == [{"DestinationName": "teller", "LocalBindPort": 15_101}]
     (override,) = defaults["UpstreamConfig"]["Overrides"]
     assert override["Name"] == "teller"
@@ -283,7 +284,7 @@ def test_every_shape_of_a_mesh_becomes_the_same_config(shape: str, tmp_path: Pat
     assert any('check { http = "http://127.0.0.1:8080/ping", interval = "5000ms"' in each.instead for each in named)
     assert lost(files, imported) == []
     assert {each.text for each in imported.ledger.told if each.fate == CONVERTED} <= entries(imported)
-    assert import_app_mesh(files, datacenter="dc1").services == imported.services
+    assert import_app_mesh(files, datacenter="dc1").files == imported.files
 
 
 def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -325,7 +326,7 @@ def test_a_gateway_listens_for_everybody_before_its_routes() -> None:
         )
     ]
     imported = import_app_mesh(written([*inputs(), gateway, *routes]), datacenter="dc1")
-    registration, _, router = imported.services["in"]
+    registration, _, router = imported.files["in"]
     assert registration["Service"]["Proxy"]["Upstreams"] == [
         {"DestinationName": "in", "LocalBindPort": 8080, "LocalBindAddress": "0.0.0.0"}
     ]
@@ -351,7 +352,7 @@ def test_a_gateway_route_takes_over_conditions_that_are_not_about_the_path() -> 
     spec = {"httpRoute": {"match": {"prefix": "/s"}, "action": action}}
     gateway = {"gatewayRouteName": "g", "virtualGatewayName": "in", "spec": spec}
     imported = import_app_mesh(written([*routes, service, gateway]), datacenter="dc1")
-    (router,) = (each for each in imported.services["in"] if each["Kind"] == "service-router")
+    (router,) = (each for each in imported.files["in"] if each["Kind"] == "service-router")
     assert router["Routes"] == [
         {
             "Match": {"HTTP": {"PathPrefix": "/s", "Header": [{"Name": "x", "Present": True}]}},
@@ -369,7 +370,7 @@ def test_what_would_take_more_requests_than_before_is_left_out_and_named() -> No
     specs = {"nobody": nobody, "unknown": unknown, "elsewhere": elsewhere}
     routes = [{"routeName": name, "virtualRouterName": "r", "spec": spec} for name, spec in specs.items()]
     imported = import_app_mesh(written([inputs()[2], *routes]), datacenter="dc1")
-    assert "r" not in imported.services
+    assert "r" not in imported.files
     reasons = {each.text for each in imported.ledger.told if each.fate == NAMED}
     assert reasons == {
         'the route "nobody" is left out: the range of header "n" is empty',
@@ -396,7 +397,7 @@ def test_what_stands_in_one_file_may_be_a_list_or_one_document_after_another() -
     imported = import_app_mesh(files, datacenter="dc1")
     listed = [("all.json", f"[{','.join(each)}]".encode())]
     again = import_app_mesh(listed, datacenter="dc1")
-    assert imported.services == again.services == import_app_mesh(written(described()), datacenter="dc1").services
+    assert imported.files == again.files == import_app_mesh(written(described()), datacenter="dc1").files
     assert lost(files, imported) == lost(listed, again) == []
     with pytest.raises(InvalidInput, match=f"has more than {MOST_DOCUMENTS} documents"):
         import_app_mesh([("many.json", b"{}" * (MOST_DOCUMENTS + 1))], datacenter="dc1")
@@ -411,7 +412,7 @@ def test_a_file_of_terraforms_state_is_read_too() -> None:
     ]
     files = written([{"version": 4, "terraform_version": "1.9.0", "resources": resources}])
     imported = import_app_mesh(files, datacenter="dc1")
-    assert imported.services == import_app_mesh(written(terraform()), datacenter="dc1").services
+    assert imported.files == import_app_mesh(written(terraform()), datacenter="dc1").files
     assert lost(files, imported) == []
 
 
@@ -435,8 +436,8 @@ Resources:
 """
     files = [("stack.yaml", template.encode())]
     imported = import_app_mesh(files, datacenter="dc1")
-    assert imported.services["web"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
-    assert imported.services.keys() == {"web"}
+    assert imported.files["web"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
+    assert imported.files.keys() == {"web"}
     assert lost(files, imported) == []
     (named,) = (each for each in imported.ledger.told if each.fate == NAMED)
     assert "--template-stage Processed" in named.instead
@@ -459,7 +460,7 @@ def test_a_backend_group_is_the_upstreams_of_the_nodes_that_have_it() -> None:
     }
     files = written([*documents, group])
     imported = import_app_mesh(files, datacenter="dc1")
-    upstreams = imported.services["web"][0]["Service"]["Proxy"]["Upstreams"]
+    upstreams = imported.files["web"][0]["Service"]["Proxy"]["Upstreams"]
     assert [each["DestinationName"] for each in upstreams] == ["teller", "bank"]
     assert lost(files, imported) == []
     assert "its backend group is in none of these files" in {each.text for each in imported.ledger.told}
@@ -488,10 +489,10 @@ def test_what_is_different_though_converted_is_said() -> None:
     imported = import_app_mesh(
         written([{"routeName": "a", "virtualRouterName": "r", "spec": route}, gateway]), datacenter="dc1"
     )
-    (router,) = (each for each in imported.services["r"] if each["Kind"] == "service-router")
+    (router,) = (each for each in imported.files["r"] if each["Kind"] == "service-router")
     assert router["Routes"][0]["Destination"]["RequestTimeout"] == "8760h"
     assert sum("here requests are tried once" in each for each in imported.ledger.remarks) == 1
-    (defaults,) = (each for each in imported.services["in"] if each.get("Kind") == "service-defaults")
+    (defaults,) = (each for each in imported.files["in"] if each.get("Kind") == "service-defaults")
     assert defaults["UpstreamConfig"] == {"Defaults": {"Limits": {"MaxConnections": 7}}}
 
 
@@ -505,14 +506,14 @@ def test_two_things_do_not_get_one_name() -> None:
         import_app_mesh(files, datacenter="dc1")
     assert "(teller.demo.local)" in str(refused.value)
     imported = import_app_mesh(files, datacenter="dc1", names={"teller.other.local": "web2"})
-    assert imported.services["web2"][-1]["Redirect"] == {"Service": "web"}
+    assert imported.files["web2"][-1]["Redirect"] == {"Service": "web"}
 
 
 def test_one_resource_is_not_described_in_two_ways() -> None:
     again = [*inputs(), {"meshName": "demo", "virtualNodeName": "old", "spec": NEW}]
     with pytest.raises(InvalidInput, match="is described differently at"):
         import_app_mesh(written(again), datacenter="dc1")
-    assert import_app_mesh(written([*inputs(), *inputs()]), datacenter="dc1").services.keys() == {
+    assert import_app_mesh(written([*inputs(), *inputs()]), datacenter="dc1").files.keys() == {
         "teller",
         "teller-beta",
         "web",
@@ -540,7 +541,7 @@ def test_placeholders_are_filled_or_asked_for() -> None:
     imported = import_app_mesh([("a.json", text)], datacenter="dc1")
     assert [each.instead for each in imported.ledger.told if each.fate == NAMED] == ["give its value: --set PORT=VALUE"]
     imported = import_app_mesh([("a.json", text)], datacenter="dc1", values={"PORT": "80", "NAME": "api"})
-    assert imported.services["api"][0]["Service"]["Proxy"]["LocalServicePort"] == 80
+    assert imported.files["api"][0]["Service"]["Proxy"]["LocalServicePort"] == 80
 
 
 def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:

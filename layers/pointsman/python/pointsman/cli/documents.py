@@ -29,16 +29,24 @@ def read_documents(names: Iterable[str], datacenter: str = "") -> Sequence[Mappi
     `datacenter` is that of registrations that name none. Raises InvalidInput, and OSError for what cannot be read.
     """
     documents: list[dict[str, Any]] = []
-    for name in names:
-        for path in _files(Path(name)) if name != "-" and Path(name).is_dir() else [name]:
-            documents += load_bytes(read_bytes(path, MOST_BYTES), path)
-            if len(documents) > MOST_DOCUMENTS:
-                reason = f"holds document {MOST_DOCUMENTS + 1} of the batch, {MOST_DOCUMENTS} are the most"
-                raise InvalidInput.single(path, "", f"{reason}; write them in several")
+    for path in files_of(names):
+        documents += load_bytes(read_bytes(path, MOST_BYTES), path)
+        if len(documents) > MOST_DOCUMENTS:
+            reason = f"holds document {MOST_DOCUMENTS + 1} of the batch, {MOST_DOCUMENTS} are the most"
+            raise InvalidInput.single(path, "", f"{reason}; write them in several")
     brought, passed_over = config_documents(documents, datacenter=datacenter)
     for line in passed_over:
         click.echo(f"passed over: {line}", err=True)
     return brought
+
+
+def files_of(names: Iterable[str]) -> Iterator[str]:
+    """The files with these names, "-" for standard input, and all files of config below those that are directories.
+
+    Raises InvalidInput, and OSError for what cannot be read.
+    """
+    for name in names:
+        yield from _files(Path(name)) if name != "-" and Path(name).is_dir() else [name]
 
 
 def _files(directory: Path) -> list[str]:

@@ -1,8 +1,6 @@
 """What App Mesh's resources become: config entries and registrations, and a report of every field of every source."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pointsman.chain.entryset import EntrySet
@@ -10,10 +8,11 @@ from pointsman.chain.validate import validate
 from pointsman.importers.drafts import Drafts, Protocols
 from pointsman.importers.gateways import Gateway
 from pointsman.importers.gather import Gatherer
+from pointsman.importers.imported import Imported
 from pointsman.importers.matches import not_tried_again
 from pointsman.importers.names import Names
 from pointsman.importers.nodes import Target, convert_backends, convert_node, convert_policy, full_name, target_of
-from pointsman.importers.pieces import CONVERTED, NAMED, NOT_NEEDED, Ledger, Piece
+from pointsman.importers.pieces import Ledger, Piece
 from pointsman.importers.resource import Resource
 from pointsman.importers.routes import Router
 from pointsman.model.entries import key_of
@@ -24,18 +23,6 @@ JSON = dict[str, Any]
 
 UNREAD: Final = "nothing here reads it"
 """The reason of a field that no part of the import decided about."""
-
-
-@dataclass(slots=True)
-class Imported:
-    """The documents of each service, what became of the sources, (kind, shape, fate) of each resource, and how many
-    fields of the resources have which fate. `definitions` are those for agents, if they were asked for."""
-
-    services: dict[str, list[JSON]]
-    ledger: Ledger
-    resources: list[tuple[str, str, str]]
-    fields: Counter[str]
-    definitions: dict[str, JSON]
 
 
 def import_app_mesh(
@@ -259,17 +246,11 @@ class _Import:
                 self._ledger.name(piece, UNREAD, "report it, with the file")
         services = self._drafts.by_service()
         _check([document for documents in services.values() for document in documents])
-        resources = [(each.kind, each.shape, _fate(each)) for each in self._all]
-        leaves: Counter[str] = Counter()
+        imported = Imported(services, self._ledger)
         for each in self._all:
-            leaves.update(leaf.fate for piece in _said(each) for leaf in piece.leaves())
-        return Imported(services, self._ledger, resources, leaves, self._drafts.definitions)
-
-
-def _fate(resource: Resource) -> str:
-    """NAMED if a field of it is, else CONVERTED, or NOT_NEEDED if there is nothing in it to convert."""
-    fates = {leaf.fate for piece in _said(resource) for leaf in piece.leaves()}
-    return CONVERTED if CONVERTED in fates else NAMED if NAMED in fates else NOT_NEEDED
+            imported.count(each.kind, each.shape, _said(each))
+        imported.definitions = self._drafts.definitions
+        return imported
 
 
 def _said(resource: Resource) -> list[Piece]:
@@ -286,7 +267,7 @@ def _once(resources: list[Resource], ledger: Ledger) -> list[Resource]:
         first = found.setdefault(key, each)
         if first is each:
             continue
-        if _plain(first.spec) != _plain(each.spec):
+        if first.spec.plain() != each.spec.plain():
             where = f"{first.spec.file} {first.spec.path}"
             reason = f"is described differently at {where}; import only the one that holds"
             problems.append(Problem(f"{each} of {each.spec.file} {each.spec.path}", "", reason))
@@ -295,12 +276,6 @@ def _once(resources: list[Resource], ledger: Ledger) -> list[Resource]:
     if problems:
         raise InvalidInput(problems)
     return list(found.values())
-
-
-def _plain(piece: Piece) -> Any:
-    if isinstance(piece.value, dict):
-        return {key: _plain(each) for key, each in piece.value.items()}
-    return [_plain(each) for each in piece.value] if isinstance(piece.value, list) else piece.value
 
 
 def _node_names(route: Resource) -> list[Piece | None]:

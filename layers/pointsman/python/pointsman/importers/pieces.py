@@ -43,6 +43,18 @@ class Piece:
         piece = self.get(*names)
         return piece.value if piece is not None and isinstance(piece.value, int) else 0
 
+    def plain(self) -> Any:
+        """The value as JSON has it."""
+        if isinstance(self.value, dict):
+            return {key: each.plain() for key, each in self.value.items()}
+        return [each.plain() for each in self.value] if isinstance(self.value, list) else self.value
+
+    def holds(self, other: "Piece") -> bool:
+        """Whether the source has `other` within this one."""
+        rest = other.path.removeprefix(self.path)
+        inside = not self.path or other.path == self.path or (rest != other.path and rest[:1] in (".", "["))
+        return inside and self.file == other.file
+
     def leaves(self) -> "Iterator[Piece]":
         """Every leaf of it; an empty block or list is one."""
         below = self.value.values() if isinstance(self.value, dict) else self.value
@@ -117,8 +129,10 @@ class Ledger:
         open_leaves = [leaf for leaf in piece.leaves() if not leaf.fate]
         for leaf in open_leaves:
             leaf.fate = fate
-        if open_leaves:
-            self.told.append(Told(fate, piece.file, piece.path, text, instead))
+        # What a source says at several places may be one piece here.
+        beside = [leaf for leaf in open_leaves if not piece.holds(leaf)]
+        for place in [*([piece] if len(beside) < len(open_leaves) else []), *beside]:
+            self.told.append(Told(fate, place.file, place.path, text, instead))
 
 
 def pieces(file: str, path: str, value: Any) -> Piece:

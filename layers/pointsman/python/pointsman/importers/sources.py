@@ -39,11 +39,16 @@ def read_source(content: bytes, name: str) -> list[Any]:
         raise InvalidInput.single(name, "", reason)
     if text.lstrip()[:1] in ("{", "["):
         quoted = _BARE.sub(lambda found: f'"${{{found[1] or found[2]}}}"' if found[0][0] == "$" else found[0], text)
-        apart = list(islice(_apart(quoted), MOST_DOCUMENTS + 1))
-        if len(apart) > MOST_DOCUMENTS:
-            raise InvalidInput.single(name, "", f"has more than {MOST_DOCUMENTS} documents; split it")
-        return [read_json(each, name, most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True) for each in apart]
+        return read_jsons(quoted, name)
     return load_template(_LISTED.sub(r'["\1"]', text), name)
+
+
+def read_jsons(text: str, name: str) -> list[Any]:
+    """The values of the JSON texts that `text`, of a file, has one after another. Raises InvalidInput."""
+    apart = list(islice(_apart(text), MOST_DOCUMENTS + 1))
+    if len(apart) > MOST_DOCUMENTS:
+        raise InvalidInput.single(name, "", f"has more than {MOST_DOCUMENTS} documents; split it")
+    return [read_json(each, name, most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True) for each in apart]
 
 
 def _apart(text: str) -> Iterator[str]:

@@ -125,6 +125,11 @@ EntryKey = tuple[str, str, str]
 """(kind, namespace, name): there is one entry of each."""
 
 
+def entry_shape(kind: str) -> type[Entry]:
+    """The shape of the entries of this kind, one of KINDS."""
+    return _KINDS[kind]
+
+
 def key_of(entry: Entry) -> EntryKey:
     """The key under which `entry` is kept."""
     return (entry.kind, entry.namespace, entry.name)

@@ -59,7 +59,7 @@ class Shape(BaseModel):
     def _as_consul_decodes(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        known = _fields(cls)
+        known = fields_of(cls)
         out: dict[Any, Any] = {}
         for key, inner in value.items():
             field = (known.get(key) or known.get(bare(key))) if isinstance(key, str) else None
@@ -80,13 +80,15 @@ class Shape(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """A field of a shape, by the name that is written, and the kind of value that it holds."""
 
     name: str
     kind: type | None = None
     of_shapes: bool = False  # a list of them
     other: Other | None = None
+    inner: "type[Shape] | None" = None  # the shape that it holds, or that the values of its list or map are
+    of_map: bool = False  # a map of such shapes, by names that the user chooses
 
     def is_unset_by(self, value: Any) -> bool:
         """Whether `value` is empty, and of another kind than the field's: it says nothing."""
@@ -135,18 +137,32 @@ def value_of(raw: Mapping[str, Any], name: str) -> Any:
 
 
 @cache
-def _fields(shape: type[Shape]) -> Mapping[str, _Field]:
+def fields_of(shape: type[Shape]) -> Mapping[str, Field]:
     """The fields of `shape` by their names and bare names: those that it reads, and the others that some Consul has."""
-    fields = [_Field(name, other=other) for name, other in OTHERS.get(shape.__name__, {}).items()]
+    fields = [Field(name, other=other) for name, other in OTHERS.get(shape.__name__, {}).items()]
     fields += [
-        _Field(
+        Field(
             info.serialization_alias or camel(field),
             _kind(info.annotation),
             of_shapes=any(_kind(each) is dict for each in get_args(info.annotation)),
+            inner=shape_in(info.annotation)[1],
+            of_map=shape_in(info.annotation)[0] == ".*",
         )
         for field, info in shape.model_fields.items()
     ]
     return {name: field for field in fields for name in (bare(field.name), field.name)}
+
+
+def shape_in(annotation: Any) -> "tuple[str, type[Shape] | None]":
+    """The shape that a field with this annotation holds, if any, and how a path goes on to it: "", `[]`, `.*`."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return shape_in(inside[0])
+    if origin in (Union, UnionType):
+        return next((found for found in map(shape_in, inside) if found[1]), ("", None))
+    if origin in (list, dict):
+        return "[]" if origin is list else ".*", shape_in(inside[-1])[1]
+    return "", annotation if isinstance(annotation, type) and issubclass(annotation, Shape) else None
 
 
 def _kind(annotation: Any) -> type:
@@ -169,7 +185,7 @@ class _Other:
 @cache
 def _nearest(shape: type[Shape], name: str) -> str:
     """The field of `shape` whose name is most like `name`, as the end of a sentence; "" if none is."""
-    fields = {key: field.name for key, field in _fields(shape).items() if field.other is None}
+    fields = {key: field.name for key, field in fields_of(shape).items() if field.other is None}
     found = get_close_matches(bare(name), fields, n=1)
     return f"; the nearest is {fields[found[0]]}" if found else ""
 

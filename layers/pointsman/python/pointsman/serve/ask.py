@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -51,7 +52,31 @@ def ask(
     headers: dict[str, str],
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body of the answer to one request; `place` may be a name with its port.
+    """Status and body of the answer to one request, as `exchange` has it."""
+    answer = exchange(place, method, path, body, timeout=timeout, headers=headers, tls=tls)
+    return answer.status, answer.body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer over HTTP; the names of `headers` are in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def exchange(
+    place: Listen | tuple[str, int],
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    *,
+    timeout: float,
+    headers: dict[str, str],
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """The answer to one request; `place` may be a name with its port.
 
     `timeout` is in seconds, for the whole exchange. Raises NoAnswer, with its cause, also for an answer of more than
     MOST_ANSWER_BYTES.
@@ -70,7 +95,8 @@ def ask(
             found += piece
             if len(found) > MOST_ANSWER_BYTES:
                 raise NoAnswer(f"{where}: {path} was answered with more than {MOST_ANSWER_BYTES} bytes")
-        return answer.status, bytes(found)
+        said = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, said, bytes(found))
     except TimeoutError:
         raise NoAnswer(f"{where}: no complete answer within {timeout:g} s") from None
     except (OSError, http.client.HTTPException) as error:
