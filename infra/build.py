@@ -33,7 +33,19 @@ LARGEST_LAYER = 20_000_000
 
 NOT_SHIPPED = tuple(
     f"pointsman/{room}/"
-    for room in ("adapter", "agent", "bootstrap", "cli", "disk", "importers", "machine", "page", "quickstart", "serve")
+    for room in (
+        "adapter",
+        "agent",
+        "bootstrap",
+        "cli",
+        "disk",
+        "importers",
+        "machine",
+        "page",
+        "quickstart",
+        "serve",
+        "shadow",
+    )
 )
 """Parts of the library that no function runs."""
 

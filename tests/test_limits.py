@@ -53,6 +53,24 @@ REACHED_BY = {
             "cli/checks.py MOST_CLOCK_SECONDS",
         ],
     },
+    "tests/shadow/test_dump.py": {
+        "test_what_is_no_dump_is_refused_with_what_it_is": [
+            "shadow/dump.py LARGEST_DUMP_BYTES",
+            "shadow/dump.py MOST_DUMP_VALUES",
+        ],
+        "test_an_aggregate_cluster_has_a_bounded_number_of_members_and_no_circle": [
+            "shadow/backend.py MOST_MEMBERS",
+            "shadow/backend.py MOST_NESTED",
+        ],
+    },
+    "tests/shadow/test_shadow_command.py": {
+        "test_what_is_shown_is_bounded_and_on_lines_of_its_own": [
+            "cli/shadow.py MOST_DIFFERENCES",
+            "cli/shadow.py LONGEST_SIDE",
+            "shadow/endpoints.py MOST_PLACES",
+        ],
+        "test_an_admin_that_says_nothing_is_not_waited_for": ["cli/shadow.py ADMIN_SECONDS"],
+    },
     "tests/importers/test_app_mesh.py": {
         "test_bounds_of_an_import": [
             "importers/cloudformation.py MOST_FUNCTIONS",

@@ -43,6 +43,7 @@ REFUSE: dict[str, list[str]] = {
     "reconcile": ["reconcile"],
     "recover": ["recover"],
     "rollback": ["rollback", "1"],
+    "shadow": ["shadow", "s1", "--dc", "dc1", "--dump", "event.json"],
     "source forget": ["source", "forget", "agent/host-7"],
     "source list": ["source", "list"],
     "status": ["status"],

@@ -40,6 +40,7 @@ _COMMANDS = {
     "render": ("render", "render"),
     "rollback": ("config", "rollback"),
     "secrets": ("secrets", "secrets"),
+    "shadow": ("shadow", "shadow"),
     "source": ("source", "source"),
     "status": ("status", "status"),
     "token": ("token", "token"),
@@ -60,6 +61,7 @@ _SECTIONS = {
         "page",
         "render",
         "whatif",
+        "shadow",
         "doctor",
     ),
     "Steer": ("drain", "pin", "freeze", "orders", "end", "drill"),
@@ -125,7 +127,7 @@ def group() -> None:
 
     POINTSMAN_STORE can name the store for all commands, or POINTSMAN_URL a running `pointsman up` to ask. Exit codes: 0
     done, 1 refused or failed (one line on stderr for each problem), 2 wrong usage; `emit`, `apply`, `proxies`,
-    `whatif` and `drain` have more.
+    `whatif`, `shadow` and `drain` have more.
 
     \b
     Enable completion of commands and options (bash_source, zsh_source, fish_source):

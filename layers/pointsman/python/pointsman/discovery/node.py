@@ -46,7 +46,7 @@ def read_node(node: Mapping[str, Any] | Node) -> tuple[ProxyId, EnvoyVersion | N
     if wrong:
         raise InvalidInput(wrong)
     proxy = GatewayId(str(datacenter), str(node_id)) if gateway else SidecarId(str(datacenter), namespace, str(cluster))
-    return proxy, _version(fields)
+    return proxy, version_of(fields)
 
 
 def _fields(node: Node) -> dict[str, Any]:
@@ -71,7 +71,8 @@ def _fields(node: Node) -> dict[str, Any]:
     }
 
 
-def _version(fields: Mapping[str, Any]) -> EnvoyVersion | None:
+def version_of(fields: Mapping[str, Any]) -> EnvoyVersion | None:
+    """The version of the Envoy whose node, in JSON, has these fields; None if it is unknown, or no Envoy's."""
     # Other proxies made from Envoy number their versions differently.
     if _field(fields, "user_agent_name") not in (None, "", _ENVOY):
         return None

@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from pointsman.model.errors import InvalidInput
-from pointsman.serve.ask import get_json
+from pointsman.serve.ask import NoAnswer, ask, get_json
 from pointsman.serve.listen import Listen
 
 
@@ -30,3 +30,11 @@ class Admin:
     def get(self, path: str) -> Any:
         """The JSON under `path`; None if the Envoy does not have it. Raises NoAnswer."""
         return get_json(self._place, path)
+
+    def body(self, path: str, *, timeout: float) -> bytes:
+        """What is under `path`, as it is. `timeout` is in seconds, for the whole exchange. Raises NoAnswer."""
+        host = "localhost" if self._place.path else str(self._place)
+        status, body = ask(self._place, "GET", path, timeout=timeout, headers={"host": host})
+        if status != 200:
+            raise NoAnswer(f"{self}: {path} was answered {status}")
+        return body
