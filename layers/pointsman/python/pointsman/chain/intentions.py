@@ -71,10 +71,7 @@ def _parts(
         return
     for part in sorted({source, *(each for each, _ in general if covers(source, each))}, key=_width):
         otherwise: Action = next((action for each, action in general if covers(each, part)), "allow")
-        permissions = tuple(written.permissions)
-        while permissions and permissions[-1].action == otherwise:
-            permissions = permissions[:-1]
-        yield Intention(part, permissions, otherwise, entry)
+        yield Intention(part, tuple(written.permissions), otherwise, entry)
 
 
 def _width(service: ServiceName) -> tuple[int, ServiceName]:

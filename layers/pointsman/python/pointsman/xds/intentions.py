@@ -106,7 +106,7 @@ def _identity(source: ServiceName, trust_domain: str) -> Principal:
 def _permissions(intention: Intention, action: Action) -> list[Permission]:
     """What of it has this action: any one of them."""
     found: list[Permission] = []
-    others: list[Permission] = []
+    others: list[Permission] = []  # what has the other action, and comes first
     for its, run in groupby(intention.permissions, key=lambda each: each.action):
         conditions = [_condition(each.http) for each in run]
         if its == action:
