@@ -20,7 +20,7 @@ from pointsman.store.sqlite import SQLiteStore
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter.doubles import Clock
-from tests.adapter.published import DATACENTERS, TRUST_DOMAIN
+from tests.adapter.published import DATACENTERS, TRUST_DOMAIN, gateway_name
 
 NEW, OLD = (1, 40, 0), (1, 39, 3)
 S1 = SidecarId("dc1", "default", "s1")
@@ -125,7 +125,9 @@ def clusters(of: Path | bytes) -> dict[str, Cluster]:
 
 
 def endpoints(cluster: Cluster) -> ClusterLoadAssignment:
-    """What is in the file that `cluster` names."""
+    """What is in the file that `cluster` names, or in the cluster itself."""
+    if cluster.type == Cluster.DiscoveryType.STRICT_DNS:
+        return cluster.load_assignment
     (found,) = resources(Path(cluster.eds_cluster_config.eds_config.path_config_source.path))
     return ClusterLoadAssignment.FromString(found)
 
@@ -139,7 +141,8 @@ def serving(of: Path | bytes, service: str = "s2") -> str:
     (first, *_) = assignment.endpoints
     (endpoint,) = (each.endpoint for each in first.lb_endpoints)
     datacenter = (endpoint.hostname if tls.auto_host_sni else tls.sni).split(".")[2]
-    assert endpoint.address.socket_address.address == DATACENTERS[datacenter]
+    address = endpoint.address.socket_address.address
+    assert address in (DATACENTERS[datacenter], gateway_name(datacenter))
     validation = tls.common_tls_context.combined_validation_context.default_validation_context
     identities = [each.matcher.exact for each in validation.match_typed_subject_alt_names]
     assert f"spiffe://{TRUST_DOMAIN}/ns/default/dc/{datacenter}/svc/{service}" in identities

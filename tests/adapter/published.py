@@ -1,7 +1,7 @@
 """What the pipeline would have published, written by hand: plans, their contents, heads and manifests in a store."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -46,9 +46,14 @@ def gateway_plans() -> list[GatewayServicePlan | GatewayRemotePlan]:
 
 
 def instances(
-    healthy: Iterable[str], gateways: Mapping[str, int] | None = None, service: str = "s2", port: int = 8000
+    healthy: Iterable[str],
+    gateways: Mapping[str, int] | None = None,
+    service: str = "s2",
+    port: int = 8000,
+    named: Container[str] = frozenset(),
 ) -> Instances:
-    """One instance of the service in every datacenter, healthy in some; one gateway in each, on `gateways`' ports."""
+    """One instance of the service in every datacenter, healthy in some; one gateway in each, on `gateways`' ports, with
+    a host name where it is `named`."""
     found: dict[str, list[Instance]] = {}
     healthy = set(healthy)
     for datacenter, ip in DATACENTERS.items():
@@ -61,14 +66,27 @@ def instances(
         check = {"CheckID": "alive", "Status": "passing" if datacenter in healthy else "critical"}
         raw = {"Node": {"Node": datacenter}, "Service": sidecar, "Checks": [check]}
         found[service_key(datacenter, ServiceName("default", service))] = [read_instance(raw, service)]
-        gateway = {"Kind": "mesh-gateway", "Address": ip, "Port": (gateways or {}).get(datacenter, 9000)}
+        host = gateway_name(datacenter) if datacenter in named else ip
+        gateway = {"Kind": "mesh-gateway", "Address": host, "Port": (gateways or {}).get(datacenter, 9000)}
         found[gateways_key(datacenter)] = [read_instance({"Node": {"Node": datacenter}, "Service": gateway}, "")]
     return found
 
 
-def content(healthy: Iterable[str] = DATACENTERS, mode: Mode = "remote", service: str = "s2") -> Content:
-    """The plan of `sidecar_plan`, computed with the service healthy in these datacenters."""
-    return compute(sidecar_plan(mode, service), instances(healthy, service=service), TRUST_DOMAIN)
+def gateway_name(datacenter: str) -> str:
+    """The host name of a datacenter's gateway."""
+    return f"gateways.{datacenter}.test"
+
+
+def content(
+    healthy: Iterable[str] = DATACENTERS,
+    mode: Mode = "remote",
+    service: str = "s2",
+    named: Container[str] = frozenset(),
+) -> Content:
+    """The plan of `sidecar_plan`, computed with the service healthy in these datacenters; the gateways of those that
+    are `named` have host names."""
+    found = instances(healthy, service=service, named=named)
+    return compute(sidecar_plan(mode, service), found, TRUST_DOMAIN)
 
 
 def snapshot(of: Content, version: int = 1) -> Snapshot:

@@ -18,7 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pointsman.adapter.ads.ahead import Ahead
-from pointsman.adapter.ads.conversation import PATIENCE_S, SETTLE_S, Conversation
+from pointsman.adapter.ads.conversation import PATIENCE_S, RESOLVE_S, SETTLE_S, Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.shelf import Shelf
@@ -33,11 +33,13 @@ from pointsman.xds.content import compute
 
 from tests.adapter.doubles import Clock, Remote
 from tests.adapter.node import MANIFEST, NEW, OLD, S1, manifest
-from tests.adapter.published import TRUST_DOMAIN, Publisher, content, instances, sidecar_plan
+from tests.adapter.published import TRUST_DOMAIN, Publisher, content, gateway_name, instances, sidecar_plan
 from tests.share import share_of
 
 CLUSTERS, ENDPOINTS, LISTENERS = ResourceKind
 SERVICES = ("s2", "s3", "s4")
+NAMED = {"s3": ("dc3",), "s4": ("dc2", "dc3")}
+"""By service, where its gateways have host names: its clusters change their type."""
 
 
 class Source:
@@ -140,15 +142,16 @@ class Model:
     def check(self) -> None:
         """Fail unless every cluster that serves pairs one target's SNI with its endpoints."""
         for name, (cluster, assignment) in self.active.items():
-            assert assignment.cluster_name == cluster.eds_cluster_config.service_name
+            assert assignment.cluster_name == cluster.eds_cluster_config.service_name or _resolves(cluster)
             tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
             (endpoint,) = (each.endpoint for each in assignment.endpoints[0].lb_endpoints)
             datacenter = (endpoint.hostname if tls.auto_host_sni else tls.sni).split(".")[2]
-            assert endpoint.address.socket_address.address == f"127.0.0.{datacenter[2]}", name
+            places = gateway_name(datacenter) if _resolves(cluster) else f"127.0.0.{datacenter[2]}"
+            assert endpoint.address.socket_address.address == places, name
 
     def _wanted(self) -> set[str]:
         clusters = [*(cluster for cluster, _ in self.active.values()), *self.warming.values()]
-        return {each.eds_cluster_config.service_name for each in clusters}
+        return {each.eds_cluster_config.service_name for each in clusters if not _resolves(each)}
 
     def _first(self, kind: ResourceKind, now: float) -> None:
         names = self._asked if kind is ENDPOINTS else set()
@@ -208,7 +211,11 @@ class Model:
                 cluster.name not in self.warming and serving is not None and serving[0] == cluster
             ):
                 return  # nothing new
-            self.warming[cluster.name] = cluster
+            if _resolves(cluster):
+                self.warming.pop(cluster.name, None)
+                self.active[cluster.name] = cluster, cluster.load_assignment
+            else:
+                self.warming[cluster.name] = cluster
         elif kind is LISTENERS:
             self.listeners.add(Listener.FromString(value).name)
         else:
@@ -226,6 +233,10 @@ class Model:
             self.warming.pop(name, None)
         elif kind is LISTENERS:
             self.listeners.discard(name)
+
+
+def _resolves(cluster: Cluster) -> bool:
+    return cluster.type == Cluster.DiscoveryType.STRICT_DNS
 
 
 def _name(kind: ResourceKind, value: bytes) -> str:
@@ -331,7 +342,7 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_s
         written += 1
         # The port tells which version it was.
         gateways = dict.fromkeys(("dc1", "dc2", "dc3"), 9000 + written)
-        found = instances([serving[service]], gateways, service, port=9000 + written)
+        found = instances([serving[service]], gateways, service, port=9000 + written, named=NAMED.get(service, ()))
         plan = sidecar_plan(service=service, failover=failover)
         publisher.head(plan, compute(plan, found, TRUST_DOMAIN))
         lines[service].append(9000 + written)
@@ -421,8 +432,9 @@ def test_whatever_happens_nothing_is_torn_or_missing_or_goes_back_but_with_the_s
     assert {name: each.SerializeToString(deterministic=True) for name, (each, _) in envoy.active.items()} == {
         each.name: each.cluster for each in wanted.delivery.clusters
     }
-    assert {each.SerializeToString(deterministic=True) for _, each in envoy.active.values()} == {
-        each.assignment for each in wanted.delivery.clusters
+    asking = [each for cluster, each in envoy.active.values() if not _resolves(cluster)]
+    assert {each.SerializeToString(deterministic=True) for each in asking} == {
+        each.assignment for each in wanted.delivery.clusters if each.place
     }
     assert not envoy.warming
     for each in wanted.delivery.clusters:
@@ -501,3 +513,24 @@ def test_listeners_wait_for_their_clusters_but_not_for_ever_and_clusters_for_the
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" in envoy.active
     assert _deliver(source, envoy, 20.0 + SETTLE_S) == [CLUSTERS]
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" not in envoy.active
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+def test_listeners_wait_a_while_for_host_names_to_be_resolved_and_of_an_envoy_that_starts_they_do_not(
+    store: Remote, published: Publisher, delta: bool
+) -> None:
+    published.head(sidecar_plan(), content(["dc2"], named=["dc2"]))
+    source, envoy = _brought(store, delta)
+    assert envoy.listeners == {"s2", "s3"}
+    assert _resolves(envoy.active[f"s2.default.dc1.internal.{TRUST_DOMAIN}"][0])
+    published.head(sidecar_plan(service="s4"), content(["dc2"], service="s4", named=["dc2"]))
+    published.manifest(MANIFEST, manifest("s2", "s3", "s4", generation=2))
+    source.look()
+    assert _deliver(source, envoy, 10.0) == [CLUSTERS]
+    assert _deliver(source, envoy, 10.0 + RESOLVE_S / 2) == []
+    assert _deliver(source, envoy, 10.0 + RESOLVE_S) == [LISTENERS]
+    # Back to IP addresses, on the endpoints that it asks for then.
+    published.head(sidecar_plan(), content(["dc3"], named=["dc2"]))
+    source.look()
+    assert _deliver(source, envoy, 20.0) == [CLUSTERS, ENDPOINTS]
+    assert not envoy.warming

@@ -12,6 +12,7 @@ import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from pointsman.adapter.ads.ahead import Ahead
+from pointsman.adapter.ads.conversation import RESOLVE_S
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.shelf import Shelf
@@ -81,6 +82,25 @@ def test_over_files_the_listener_follows_the_endpoints_a_second_later(
     assert node.turn(after=SETTLE_S) == ["write lds.pb"]
 
 
+def test_where_the_new_target_s_gateway_has_a_host_name_the_listener_waits_for_dns(
+    store: Remote, root: Path, clock: Clock, publisher: Publisher, switch: Callable[[str], None]
+) -> None:
+    node = Node(store, root, clock)
+    node.turn()
+    follower = Follower(store, [S1], clock=clock)
+    follower.refresh()
+    talking = Talking(follower, {})
+    while talking.hear():
+        pass
+    publisher.head(sidecar_plan(), content(["dc2"], named=["dc2"]))
+    assert node.turn() == ["write cds.pb"]
+    assert node.turn(after=SETTLE_S) == ["write lds.pb"]
+    follower.refresh()
+    assert talking.hear() == [("clusters", ["s2"])]
+    talking.now += RESOLVE_S
+    assert talking.hear() == [("listeners", ["s2"])]
+
+
 def test_over_http_the_listener_follows_when_every_envoy_has_polled(
     store: Remote, clock: Clock, switch: Callable[[str], None]
 ) -> None:
@@ -138,7 +158,7 @@ class Talking:
     """An Envoy's stream at an adapter that follows the store with `follower`. `versions` are what the Envoy has."""
 
     def __init__(self, follower: Follower, versions: dict[ResourceKind, dict[str, str]]) -> None:
-        self.follower, self.versions = follower, versions
+        self.follower, self.versions, self.now = follower, versions, 0.0
         self.conversation = DeltaConversation(0.0)
         self._shelf = Shelf(follower)
         for kind in ResourceKind:
@@ -156,7 +176,7 @@ class Talking:
     def hear(self) -> list[tuple[str, list[str]]]:
         """What is sent now: the kind of each response, and the services in it. All is accepted."""
         out = []
-        for each in self.conversation.advance(self._made, 0.0):
+        for each in self.conversation.advance(self._made, self.now):
             response = DeltaDiscoveryResponse.FromString(each.data)
             out.append((each.kind.label, [one.name.partition(".")[0] for one in response.resources]))
             self.versions.setdefault(each.kind, {}).update({one.name: one.version for one in response.resources})

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from pointsman.adapter.files.writes import SETTLE_S
 from pointsman.adapter.follow.saved import Saved
 from pointsman.delivery.deliver import EnvoyVersion
 from pointsman.discovery.proxy import GatewayId, SidecarId
 from pointsman.disk.operations import FileOperations
 from pointsman.store import keys
+from pointsman.xds.assignment import place_of
 from pointsman.xds.content import compute
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
 
@@ -37,6 +39,7 @@ from tests.adapter.published import (
     TRUST_DOMAIN,
     Publisher,
     content,
+    gateway_name,
     gateway_plans,
     instances,
     sidecar_plan,
@@ -73,6 +76,28 @@ def test_a_failover_is_one_rename_or_two_in_the_right_order(
         published.head(sidecar_plan(), content(healthy))
         assert node.turn() == writes
         assert (serving(root / WHERE, "s2"), serving(root / WHERE, "s3")) == (datacenter, "dc1")
+
+
+def test_where_gateways_have_host_names_there_is_no_endpoint_file_and_new_listeners_wait_for_dns(
+    store: Remote, root: Path, clock: Clock, published: Publisher
+) -> None:
+    node = Node(store, root, clock)
+    node.turn()
+    published.head(sidecar_plan(), content(["dc2"], named=["dc2"]))
+    assert node.turn() == ["write cds.pb"]
+    found = clusters(root / WHERE)["s2"]
+    (group,) = found.load_assignment.endpoints
+    assert [place_of(each) for each in group.lb_endpoints] == [(gateway_name("dc2"), 9000)]
+    assert Node(store, root, clock).turn() == [], "a restart reads what it wrote"
+    # To an IP address and back: the file is there before the cluster that names it.
+    published.head(sidecar_plan(), content(["dc3"], named=["dc2"]))
+    assert node.turn() == ["write s2", "write cds.pb"]
+    assert serving(root / WHERE) == "dc3"
+    assert node.turn(after=1) == []
+    published.head(sidecar_plan(service="s4"), content(["dc2"], service="s4", named=["dc2"]))
+    published.manifest(MANIFEST, manifest("s2", "s3", "s4", generation=2))
+    assert node.turn() == ["write cds.pb"]
+    assert node.turn(after=SETTLE_S) == ["write lds.pb"]
 
 
 def test_a_restart_rewrites_nothing_and_loses_nothing_while_the_store_is_away(

@@ -74,7 +74,8 @@ def test_killed_at_any_moment_it_leaves_files_that_an_envoy_can_serve_from(
     for generation, (services, healthy, mode, failover, version, deadly, pause) in enumerate(steps, start=1):
         for service, datacenter in zip(SERVICES, healthy, strict=True):
             plan = sidecar_plan(mode, service, failover=failover)
-            publisher.head(plan, compute(plan, instances([datacenter], service=service), TRUST_DOMAIN))
+            found = instances([datacenter], service=service, named=["dc3"] if service == "s3" else [])
+            publisher.head(plan, compute(plan, found, TRUST_DOMAIN))
         publisher.manifest(MANIFEST, manifest(*sorted(services), generation=generation))
         Node(store, root, clock, version, operations=Recorder(deadly, watcher.look)).turn(pause)
         survivor = Node(store, root, clock, version, operations=Recorder(after_each=watcher.look))

@@ -12,7 +12,7 @@ from pointsman.model.upstream_config import Mode
 from tests.adapter.dns import Dns
 from tests.adapter.doubles import Remote
 from tests.adapter.fetching import Fetching
-from tests.adapter.published import DATACENTERS
+from tests.adapter.published import DATACENTERS, gateway_name
 from tests.adapter.switching import Switching, failures
 from tests.fleet.client import Asker, Client, patient
 from tests.fleet.envoy import Envoy
@@ -23,7 +23,7 @@ from tests.fleet.ways import TONGUES, Tongue, Way
 pytestmark = pytest.mark.envoy
 
 FLIPS = 6
-NAMES = {datacenter: f"gateways.{datacenter}.test" for datacenter in DATACENTERS}
+NAMES = {datacenter: gateway_name(datacenter) for datacenter in DATACENTERS}
 
 
 @contextlib.contextmanager

@@ -37,6 +37,10 @@ def test_where_everything_fits_nothing_is_found() -> None:
     assert found([registered()], {WEB: [web()]}, WEB) == [], "a registration may stand for all instances of a service"
     assert found([registered(ID="web-1", Address="0.0.0.0")], {WEB: [web()]}, WEB) == [], "it listens on all addresses"
     assert found([sidecar("client", "web")], {}, WEB) == [], "nobody calls the client"
+    raw = gateway_instance()
+    raw["Service"] |= {"Address": "gateways.example", "Port": 443}
+    balanced = read_instance(raw, "", "agent/h1")
+    assert found([gateway("dc1")], {"dc1/gateways": [balanced]}, WEB) == [], "a load balancer stands before it"
 
 
 def gateway_() -> Instance:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.instance import Instance
 from pointsman.model.keys import datacenter_of, gateways_key, is_gateways_key, service_in, service_key
-from pointsman.model.names import GATEWAY_PATHS
+from pointsman.model.names import GATEWAY_PATHS, is_ip
 from pointsman.model.trouble import Trouble, What
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _elsewhere(told: Told) -> Iterator[Finding]:
             node, id_ = _name(instance)
             if id_ != registration.service.id or (registration.node and node != registration.node):
                 continue
+            if not is_ip(instance.local[0]):
+                continue  # a load balancer's name; what the gateway itself listens on is another thing
             there = (address if address not in _EVERY_ADDRESS else instance.local[0], port or instance.local[1])
             if instance.local != there:
                 says = (
