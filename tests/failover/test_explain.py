@@ -1,6 +1,6 @@
 """`explain` says where the traffic of a service goes, and why, in words and for programs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from pointsman.chain.compiler import compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import ChainError, Overrides
 from pointsman.chain.upstream import overrides
+from pointsman.failover.callers import callers_of
 from pointsman.failover.explain import explain, explain_json, inputs
 from pointsman.failover.explain_text import explain_text
 from pointsman.model.duration import duration_text, parse_duration
@@ -396,6 +397,7 @@ def test_programs_get_the_same_tree() -> None:
                 {"Match": {"HTTP": {"PathPrefix": "/"}}, "Destination": {}, "to": splitter},
             ],
         },
+        "callers": [],
     }
 
 
@@ -449,3 +451,68 @@ def test_durations_are_written_in_a_form_that_is_read() -> None:
 
     assert {text: duration_text(parse_duration(text)) for text in written} == written
     assert all(parse_duration(duration_text(parse_duration(text))) == parse_duration(text) for text in written)
+
+
+READ = [
+    {"Action": "deny", "HTTP": {"PathPrefix": "/admin", "Methods": ["get", "put"]}},
+    {"Action": "allow", "HTTP": {"Header": [{"Name": "x-team", "Contains": "ops", "IgnoreCase": True}]}},
+]
+WHO_CALLS: list[JSON] = [
+    HTTP,
+    {"Kind": "namespace", "Name": "team"},
+    {"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 50}, {"Weight": 50, "Service": "api"}]},
+    {
+        "Kind": "service-intentions",
+        "Name": "api",
+        "Sources": [{"Name": "*", "Action": "allow"}, {"Name": "shop", "Permissions": READ}],
+    },
+    {"Kind": "service-intentions", "Name": "*", "Sources": [{"Name": "*", "Namespace": "team", "Action": "deny"}]},
+]
+
+
+def who_calls(caller: ServiceName | None) -> tuple[list[str], JSON]:
+    """What is said of who may call the services that `web` ends at, as text and for programs."""
+    entries = EntrySet.of(map(parse_entry, WHO_CALLS))
+    chain = compile_chain(entries, WEB, "dc1", "dc1")
+    callers = callers_of(entries, chain, caller)
+    lines = explain_text(replace(explain(entries, WEB, "dc1", {}), callers=callers)).splitlines()
+    first = next(i for i, line in enumerate(lines) if " call" in line)
+    return lines[first:], explain_json(replace(explain(entries, WEB, "dc1", {}), callers=callers))["callers"]
+
+
+def test_who_may_call_is_explained_for_each_service_that_a_chain_ends_at() -> None:
+    lines, told = who_calls(None)
+
+    all_of_team = 'every service of namespace "team": denied, by service-intentions "*"'
+    assert lines == [
+        'who may call "api":',
+        '   "shop": path prefix /admin, method GET or PUT denied; header x-team contains "ops" in any case allowed; '
+        'every other request allowed, by service-intentions "api"',
+        '   every service of namespace "default": allowed, by service-intentions "api"',
+        f"   {all_of_team}",
+        "   everybody else: allowed, by no intention",
+        'who may call "web":',
+        f"   {all_of_team}",
+        "   everybody else: allowed, by no intention",
+    ]
+    assert [(each["service"], [one["source"] for one in each["intentions"]]) for each in told] == [
+        ("api", ["default/shop", "default/*", "team/*"]),
+        ("web", ["team/*"]),
+    ]
+    assert told[0]["intentions"][0] == {
+        "source": "default/shop",
+        "permissions": [READ[0] | {"HTTP": {"PathPrefix": "/admin", "Methods": ["GET", "PUT"]}}, READ[1]],
+        "otherwise": "allow",
+        "entry": 'service-intentions "api"',
+    }
+
+
+def test_whether_a_caller_may_call_is_explained_with_the_intention_that_decides() -> None:
+    assert who_calls(ServiceName("team", "shop"))[0] == [
+        '"shop" in namespace "team" calls "api": denied, by service-intentions "*"',
+        '"shop" in namespace "team" calls "web": denied, by service-intentions "*"',
+    ]
+    assert who_calls(ServiceName("default", "other"))[0] == [
+        '"other" calls "api": allowed, by service-intentions "api"',
+        '"other" calls "web": allowed, by no intention',
+    ]

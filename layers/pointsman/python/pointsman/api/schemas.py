@@ -443,6 +443,23 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "type": "object",
             "description": "A router, a splitter or a resolver, by its `kind`, with what it leads to.",
         },
+        callers=many(
+            thing(
+                "A service that the chain ends at, with the intentions that apply to calls of it, in their order.",
+                service=TEXT,
+                namespace=TEXT,
+                caller={**both(TEXT), "description": "Then it is the one that decides what this caller may do."},
+                intentions=many(
+                    thing(
+                        "What a source may do.",
+                        source={**TEXT, "description": "As `namespace/name`, each of which may be `*`."},
+                        permissions={**many({"type": "object"}), "description": "The first that matches decides."},
+                        otherwise={"type": "string", "enum": ["allow", "deny"]},
+                        entry=TEXT,
+                    )
+                ),
+            )
+        ),
         text={**TEXT, "description": "The same for people, as a tree."},
     ),
     "Supposed": thing(

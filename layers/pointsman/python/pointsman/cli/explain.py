@@ -20,7 +20,8 @@ def explain(place: Place, dc: str, namespace: str, caller: str, as_json: bool, s
     """Show the chain of SERVICE as a tree: routes, splits, and the targets in the order of failover.
 
     For each target: its gateway mode and where that is set, how many instances are healthy, whether it is active, and
-    why. --from takes the overrides of a registered sidecar's upstream into account.
+    why. If intentions apply, who may call; with --from, whether that caller may. --from also takes the overrides of
+    the registered sidecar's upstream into account.
 
     \b
       pointsman explain s2 --store pointsman.db --dc dc1

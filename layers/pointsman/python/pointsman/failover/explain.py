@@ -8,6 +8,7 @@ from pointsman.chain.compiler import NO_OVERRIDES, compile_chain
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.graph import Chain, Overrides, ResolverNode, SplitterNode
 from pointsman.chain.plan import SidecarPlan, sidecar_plans
+from pointsman.failover.callers import Callers, callers_json
 from pointsman.failover.health import is_well
 from pointsman.failover.measured import Instances
 from pointsman.failover.paths import cut_from
@@ -101,7 +102,8 @@ Explained = ExplainedRouter | ExplainedSplitter | ExplainedResolver
 class Explanation:
     """The whole chain of a service, evaluated in `datacenter`, as the sidecars of `used_from` have it.
 
-    `customization` is the hash of the overrides that took effect, "" for none.
+    `customization` is the hash of the overrides that took effect, "" for none. `callers` is who may call the services
+    that it ends at, as far as intentions say.
     """
 
     service: ServiceName
@@ -110,6 +112,7 @@ class Explanation:
     protocol: str
     customization: str
     start: Explained
+    callers: tuple[Callers, ...] = ()
 
 
 def explain(
@@ -239,6 +242,7 @@ def explain_json(explanation: Explanation) -> dict[str, Any]:
         "protocol": explanation.protocol,
         "customization": explanation.customization,
         "chain": _node_json(explanation.start),
+        "callers": callers_json(explanation.callers),
     }
 
 

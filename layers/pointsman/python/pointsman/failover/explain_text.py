@@ -1,8 +1,10 @@
 """An explained chain as a tree of text, for people."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pointsman.chain.complaints import shown
+from pointsman.failover.callers import callers_text
+from pointsman.failover.conditions_text import conditions_text
 from pointsman.failover.explain import (
     Explained,
     ExplainedResolver,
@@ -10,7 +12,6 @@ from pointsman.failover.explain import (
     ExplainedTarget,
     Explanation,
 )
-from pointsman.model.conditions import HeaderMatch, QueryMatch
 from pointsman.model.duration import duration_text
 from pointsman.model.policy import NO_POLICY
 from pointsman.model.router import Destination, Route
@@ -26,7 +27,7 @@ def explain_text(explanation: Explanation) -> str:
     head += f": {explanation.protocol}"
     if explanation.customization:
         head += f", customized by its registration ({explanation.customization})"
-    return "\n".join([head, *_node(explanation, explanation.start, set())])
+    return "\n".join([head, *_node(explanation, explanation.start, set()), *callers_text(explanation.callers)])
 
 
 def _node(explanation: Explanation, node: Explained, seen: set[str]) -> Iterator[str]:
@@ -154,32 +155,10 @@ def way_of(explanation: Explanation, each: ExplainedTarget) -> str:
 
 
 def _route(route: Route, otherwise: str) -> str:
-    conditions = ", ".join(_conditions(route)) or otherwise or "every request"
+    http = route.match.http if route.match else None
+    conditions = (", ".join(conditions_text(http)) if http else "") or otherwise or "every request"
     actions = ", ".join(_actions(route.destination or Destination()))
     return f"{conditions}: {actions}" if actions else conditions
-
-
-def _conditions(route: Route) -> Iterator[str]:
-    http = route.match.http if route.match else None
-    if http is None:
-        return
-    if http.path_exact:
-        yield f"path {http.path_exact}"
-    if http.path_prefix and http.path_prefix != "/":
-        yield f"path prefix {http.path_prefix}"
-    if http.path_regex:
-        yield f"path regex {http.path_regex}"
-    for header in http.header:
-        yield f"header {_condition(header, ('exact', 'prefix', 'suffix', 'regex'), header.invert)}"
-    for parameter in http.query_param:
-        yield f"query {_condition(parameter, ('exact', 'regex'))}"
-    if http.methods:
-        yield f"method {' or '.join(http.methods)}"
-
-
-def _condition(match: HeaderMatch | QueryMatch, fields: Iterable[str], invert: bool = False) -> str:
-    given = [f'{field} "{getattr(match, field)}"' for field in fields if getattr(match, field)]
-    return " ".join([match.name, *(["not"] if invert else []), *(["present"] if match.present else given)])
 
 
 def _actions(destination: Destination) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pointsman.chain.compiler import compile_chain
 from pointsman.chain.graph import ChainError, Overrides
 from pointsman.chain.plan import SidecarPlan
 from pointsman.chain.upstream import destination_of, overrides
+from pointsman.failover.callers import callers_of
 from pointsman.failover.explain import Explanation, explain_chain, inputs, silences
 from pointsman.failover.rank import Facts
 from pointsman.model.errors import InvalidInput
@@ -25,7 +26,9 @@ def read_explanation(engine: Engine, service: ServiceName, datacenter: str, call
     and StoreError.
     """
     config = engine.config(load_root(engine.objects, engine.refresh().root))
-    evaluated_in, over = _upstream(config, caller, datacenter, service) if caller else (datacenter, Overrides())
+    evaluated_in, over, calling = datacenter, Overrides(), None
+    if caller:
+        evaluated_in, over, calling = _upstream(config, caller, datacenter, service)
     if service.namespace not in config.entries.namespaces():
         raise InvalidInput.single("explain", "--namespace", f'"{service.namespace}" does not exist')
     known = known_names(engine, config)
@@ -43,17 +46,20 @@ def read_explanation(engine: Engine, service: ServiceName, datacenter: str, call
     def facts(plan: SidecarPlan) -> Facts:
         return replace(read.of((), (), plan.orders).facts(plan), moment=now_ms)
 
-    return explain_chain(chain, read.of(wanted, silences(chain)).instances(), facts)
+    explanation = explain_chain(chain, read.of(wanted, silences(chain)).instances(), facts)
+    return replace(explanation, callers=callers_of(config.entries, chain, calling))
 
 
-def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tuple[str, Overrides]:
-    """The datacenter where the caller's upstream evaluates `service`, and the overrides in its registration."""
+def _upstream(config: Config, caller: str, dc: str, service: ServiceName) -> tuple[str, Overrides, ServiceName]:
+    """The datacenter where the caller's upstream evaluates `service`, the overrides in its registration, and its
+    service."""
     for registration in config.registrations.values():
         if registration.is_gateway or registration.datacenter != dc or registration.destination.name != caller:
             continue
         for upstream in registration.service.proxy.upstreams:
             if destination_of(registration, upstream) == service:
-                return upstream.datacenter or dc, overrides(config.entries, registration, upstream)
+                over = overrides(config.entries, registration, upstream)
+                return upstream.datacenter or dc, over, registration.destination
     raise InvalidInput.single(
         "explain", "--from", f'no sidecar of "{caller}" in {dc} is registered with {service} as an upstream'
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pointsman.chain.entryset import references
 from pointsman.model.entries import Entry
 from pointsman.model.errors import InvalidInput
+from pointsman.model.intentions import EVERY, ServiceIntentions
 from pointsman.model.keys import PATHS, datacenter_of, service_in
 from pointsman.model.names import ServiceName
 from pointsman.model.resolver import ServiceResolver
@@ -44,7 +45,10 @@ def known_names(engine: Engine, config: Config) -> Known:
     services: set[ServiceName] = set()
     datacenters: set[str] = set()
     for entry in config.entries:
-        if entry.kind.startswith("service-"):
+        if isinstance(entry, ServiceIntentions):
+            named = (entry.destination, *map(entry.source, entry.sources))
+            services |= {each for each in named if each.name != EVERY}
+        elif entry.kind.startswith("service-"):
             services.add(ServiceName(entry.namespace, entry.name))
         services |= {service for _, service in references(entry)}
         datacenters |= {*_datacenters(entry)}
