@@ -207,16 +207,14 @@ def _assignments() -> list[JSON]:
         _assignment(sni("v2.api.default.dc1"), [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (2, 3)]),
         _assignment(sni("cache.default.dc1"), [("10.0.0.6", 20000, "HEALTHY"), ("10.0.0.7", 20000, "UNHEALTHY")]),
         _assignment(
-            f"failover-target~0~{sni('db.default.dc1')}",
-            [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (4, 5)],
-            factor=100_000,
+            f"failover-target~0~{sni('db.default.dc1')}", [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (4, 5)]
         ),
-        _assignment(f"failover-target~1~{sni('db.default.dc1')}", [("10.2.0.9", 8443, "HEALTHY")], factor=100_000),
+        _assignment(f"failover-target~1~{sni('db.default.dc1')}", [("10.2.0.9", 8443, "HEALTHY")]),
         {"@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment", "cluster_name": sni("db.default.dc1")},
     ]
 
 
-def _assignment(name: str, places: list[tuple[str, int, str]], factor: int = 140) -> JSON:
+def _assignment(name: str, places: list[tuple[str, int, str]]) -> JSON:
     return {
         "@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": name,
@@ -229,7 +227,7 @@ def _assignment(name: str, places: list[tuple[str, int, str]], factor: int = 140
                 ],
             }
         ],
-        "policy": {"overprovisioning_factor": factor},
+        "policy": {"overprovisioning_factor": 140},
     }
 
 

@@ -53,12 +53,13 @@ class Dumped:
         found: JSON = next(each["cluster"] for each in entries if each["cluster"]["name"] == name)
         return found
 
+    def assignment(self, name: str) -> JSON:
+        entries = [each["endpoint_config"] for each in self.part("Endpoints")["dynamic_endpoint_configs"]]
+        found: JSON = next(each for each in entries if each["cluster_name"] == name)
+        return found
+
     def endpoints(self, name: str) -> list[JSON]:
-        entries = self.part("Endpoints")["dynamic_endpoint_configs"]
-        (group,) = next(each["endpoint_config"] for each in entries if each["endpoint_config"]["cluster_name"] == name)[
-            "endpoints"
-        ]
-        found: list[JSON] = group["lb_endpoints"]
+        found: list[JSON] = self.assignment(name)["endpoints"][0]["lb_endpoints"]
         return found
 
     def tls(self, name: str) -> JSON:
@@ -142,6 +143,11 @@ MATTERS: dict[str, tuple[Kind, Change]] = {
         lambda d: moved(d.cluster(DATABASE)["cluster_type"]["typed_config"]["clusters"], 1, 0),
     ),
     "the second target is another one": (Kind.FAILOVER, lambda d: d.tls(SECOND).update(sni=sni("db.default.dc3"))),
+    "how many must fail": (
+        Kind.FAILOVER,
+        lambda d: d.assignment(FIRST).update(policy={"overprovisioning_factor": 200}),
+    ),
+    "routes that are not there": (Kind.ROUTE, lambda d: d.filter("api")["rds"].update(route_config_name="gone")),
     "another server name": (Kind.SERVER_NAME, lambda d: d.tls(STORED).update(sni=sni("cache.default.dc2"))),
     "no TLS": (Kind.SERVER_NAME, lambda d: d.cluster(STORED).pop("transport_socket")),
     "other certificates": (Kind.SERVER_NAME, lambda d: san(d, STORED).update(exact="spiffe://other")),
@@ -360,6 +366,8 @@ def test_without_a_change_nothing_differs(view: View) -> None:
         "listener envoy_ready_listener",
         "listener public_listener",
     }
+    (note,) = found.notes
+    assert "when fewer than 71.43 % of those that serve are healthy, which is Envoy's default; with Pointsman" in note
     assert any(each.startswith("circuit_breakers.DEFAULT.max_connections: Envoy's default today") for each in found.own)
 
 

@@ -12,7 +12,7 @@ from envoy.config.core.v3.health_check_pb2 import DEGRADED, HEALTHY, UNKNOWN
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig
 
-from pointsman.shadow.balance import Host, Tier
+from pointsman.shadow.balance import DEFAULT_FACTOR, Host, Tier
 from pointsman.shadow.held import Held
 from pointsman.shadow.plain import Plain, leaves
 from pointsman.shadow.settings import cluster_settings, panic_percent
@@ -28,7 +28,6 @@ _AGGREGATE = "envoy.clusters.aggregate"
 _DNS_TYPES = (Cluster.DiscoveryType.STRICT_DNS, Cluster.DiscoveryType.LOGICAL_DNS)
 _DNS_EXTENSIONS = ("envoy.cluster.strict_dns", "envoy.cluster.logical_dns", "envoy.clusters.dns")
 _COUNTS = (UNKNOWN, HEALTHY, DEGRADED)
-_DEFAULT_FACTOR = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def _tiers(held: Held, cluster: Cluster, tls: Tls, resolved: bool) -> list[Tier]
     assignment = _assignment(held, cluster, resolved=resolved)
     if cluster.type == Cluster.DiscoveryType.ORIGINAL_DST and not cluster.HasField("cluster_type"):
         return [Tier((Host("wherever the client meant to go", True, 1, tls.sni),))]
-    factor = assignment.policy.overprovisioning_factor.value or _DEFAULT_FACTOR
+    factor = assignment.policy.overprovisioning_factor.value or DEFAULT_FACTOR
     hosts: dict[int, dict[str, Host]] = {}
     seen: set[str] = set()
     for group in assignment.endpoints:

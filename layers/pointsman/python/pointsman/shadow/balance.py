@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+DEFAULT_FACTOR = 140
+"""Envoy's percentage of overprovisioning."""
+
 _ALL = 100
 
 
@@ -27,7 +30,7 @@ class Tier:
     100 / `factor` of them are healthy."""
 
     hosts: tuple[Host, ...]
-    factor: int = 140
+    factor: int = DEFAULT_FACTOR
 
     @property
     def percent(self) -> int:

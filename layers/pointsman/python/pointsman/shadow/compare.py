@@ -126,7 +126,7 @@ class _Comparing:
             self._ways(old.ways, new.ways, where)
         elif old.kind == HTTP:
             if old.routes is None or new.routes is None:
-                found.not_compared.add(f"{where}: {old.missing or new.missing}")
+                found.differ(Kind.ROUTE, where, "routes", old.missing or "its own", new.missing or "its own")
             else:
                 self._routes(old.routes, new.routes, where)
         else:

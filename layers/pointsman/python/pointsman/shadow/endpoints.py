@@ -7,13 +7,16 @@ from itertools import zip_longest
 from typing import Final
 
 from pointsman.shadow.backend import Backend, configured_settings, read_backend
-from pointsman.shadow.balance import Host, Tier, by_place, shares, within
+from pointsman.shadow.balance import DEFAULT_FACTOR, Host, Tier, by_place, shares, within
 from pointsman.shadow.difference import Findings, Kind
 from pointsman.shadow.held import Held
 from pointsman.shadow.plain import text_of
 
 MOST_PLACES: Final = 10
 """Endpoints of one side of a difference that are named."""
+
+_ONLY_WHEN_NONE = 10_000
+"""A factor of overprovisioning with which one healthy endpoint of a hundred takes all of the traffic."""
 
 _ONE_TARGET = "the dump shows only the target that serves now: what takes over when it fails is not compared"
 
@@ -74,12 +77,13 @@ def _compare_names(old: Backend, new: Backend, where: str, found: Findings) -> N
 
 
 def _compare_failover(old: Backend, new: Backend, order: Sequence[str], where: str, found: Findings) -> None:
-    """What takes over when the endpoints that serve fail."""
+    """What takes over when the endpoints that serve fail, and when."""
     if order:
         known = [_target(each) for each in old.targets]
         if len(old.targets) > 1 and all(known):
             if known != list(order):
                 found.differ(Kind.FAILOVER, where, "targets in order", ", ".join(known), ", ".join(order))
+            _compare_spilling(old, _ONLY_WHEN_NONE, where, found)
         elif len(order) > 1:
             found.notes.add(_ONE_TARGET)
         return
@@ -90,6 +94,28 @@ def _compare_failover(old: Backend, new: Backend, order: Sequence[str], where: s
         found.notes.add(
             f"{where}: the endpoints that stand by are asked for another server name, which sidecars ignore"
         )
+    if len(old.tiers) > 1 and len(new.tiers) > 1:
+        _compare_spilling(old, new.tiers[0].factor, where, found)
+
+
+def _compare_spilling(old: Backend, factor: int, where: str, found: Findings) -> None:
+    """How many of the endpoints that serve have to fail until the next ones get a part of the traffic."""
+    today, here = (_spills(each) for each in (old.tiers[0].factor if old.tiers else factor, factor))
+    if today == here:
+        return
+    if old.tiers[0].factor == DEFAULT_FACTOR:
+        found.notes.add(
+            f"{where}: today those that stand by get a part of the traffic {today}, which is Envoy's default;"
+            f" with Pointsman {here}"
+        )
+    else:
+        found.differ(Kind.FAILOVER, where, "those that stand by get a part of the traffic", today, here)
+
+
+def _spills(factor: int) -> str:
+    if factor >= _ONLY_WHEN_NONE:
+        return "when none that serves is healthy"
+    return f"when fewer than {percent(Fraction(100, factor))} of those that serve are healthy"
 
 
 def _standby(backend: Backend) -> list[Tier]:

@@ -153,8 +153,8 @@ def _routes(config: Mapping[str, Any], held: Held) -> tuple[Routes | None, str]:
     if name in held.routes:
         return read_routes(held.routes[name]), ""
     if "scoped_routes" in config:
-        return None, "its routes are scoped ones"
-    return None, f"its routes, {name}, are not in the dump"
+        return None, "scoped ones, which are not compared"
+    return None, f"{name}, which the dump does not have"
 
 
 def _http_filters(config: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
