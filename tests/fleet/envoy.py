@@ -45,6 +45,11 @@ class Envoy(Child):
         admin = bootstrap["admin"]["address"]["socket_address"]
         self._admin = (str(admin["address"]), int(admin["port_value"]))
 
+    @property
+    def admin(self) -> str:
+        """The address of its admin, IP:PORT."""
+        return "{}:{}".format(*self._admin)
+
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Return when it serves: everything fetched for the first time, every listener open."""
         wait_until(self._ready, f"{self.name} to be ready", children=[self], timeout=timeout)
