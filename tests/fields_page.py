@@ -37,7 +37,8 @@ compares them.
 - **refused**: an entry with it is refused with the reason in the last column. Null, empty and zero values say nothing
   and are dropped, and so are the values named there.
 
-"since" is the version of Consul that brought it. Names may have any capitals, with underscores or without.
+"since" is the version of Consul that brought it, or "by" which it was there. Names may have any capitals, with
+underscores or without.
 """
 
 ABOUT_REGISTRATIONS = """# Every field of a registration
@@ -59,8 +60,8 @@ datacenter is named, `pointsman apply --dc` names it.
 
 
 def version(text: str) -> tuple[int, ...]:
-    """`1.10` as something that can be compared."""
-    return tuple(map(int, text.split(".")))
+    """`1.10`, or `by 1.10`, as something that can be compared."""
+    return tuple(map(int, text.removeprefix("by ").split(".")))
 
 
 def rows(shape: type[Shape], before: str, since: str) -> Iterator[tuple[str, str, str, str]]:

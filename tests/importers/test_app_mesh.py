@@ -490,7 +490,7 @@ def test_what_is_different_though_converted_is_said() -> None:
         written([{"routeName": "a", "virtualRouterName": "r", "spec": route}, gateway]), datacenter="dc1"
     )
     (router,) = (each for each in imported.files["r"] if each["Kind"] == "service-router")
-    assert router["Routes"][0]["Destination"]["RequestTimeout"] == "8760h"
+    assert router["Routes"][0]["Destination"]["RequestTimeout"] == "-1s"
     assert sum("here requests are tried once" in each for each in imported.ledger.remarks) == 1
     (defaults,) = (each for each in imported.files["in"] if each.get("Kind") == "service-defaults")
     assert defaults["UpstreamConfig"] == {"Defaults": {"Limits": {"MaxConnections": 7}}}

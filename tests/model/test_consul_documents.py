@@ -370,3 +370,10 @@ def test_numbers_and_switches_may_be_text_and_the_other_way_round() -> None:
         "Meta": {"one": "1", "half": "0.5", "whole": "1"},
     }
     assert set(KINDS) >= {entry["Kind"] for entry in ENTRIES.values()}
+
+
+@pytest.mark.parametrize("kind", ["JWTProvider", "PeeringAcceptor", "Registration", "RouteTLSSDSFilter", "RateLimit"])
+def test_what_else_consul_has_on_kubernetes_is_refused_with_its_reason(kind: str) -> None:
+    document = {"apiVersion": "consul.hashicorp.com/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": {}}
+    with pytest.raises(InvalidInput, match="Kind: is not supported by Pointsman: "):
+        parse_documents([document])

@@ -139,11 +139,22 @@ SITUATIONS = [
         ),
     ),
     Situation(
-        "a route rewrites its prefix and limits its time; what is below a millisecond does not become no limit",
+        "a route rewrites its prefix and limits its time; what is below a millisecond does not become no limit, and"
+        " what is below zero does",
         destined(
-            {"PrefixRewrite": "/y"}, {"RequestTimeout": "1m30s"}, {"RequestTimeout": "250ms"}, {"RequestTimeout": "9ns"}
+            {"PrefixRewrite": "/y"},
+            {"RequestTimeout": "1m30s"},
+            {"RequestTimeout": "250ms"},
+            {"RequestTimeout": "9ns"},
+            {"RequestTimeout": "-1s", "IdleTimeout": "-1ns"},
         ),
-        actions({"prefix_rewrite": "/y"}, {"timeout": "90s"}, {"timeout": "0.250s"}, {"timeout": "0.001s"}),
+        actions(
+            {"prefix_rewrite": "/y"},
+            {"timeout": "90s"},
+            {"timeout": "0.250s"},
+            {"timeout": "0.001s"},
+            {"timeout": "0s", "idle_timeout": "0s"},
+        ),
     ),
     Situation(
         "retries: on a connection that fails, on some statuses, on both; a number alone retries on nothing",

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pointsman.model.bounded_json import read_json
 from pointsman.model.complaints import brief
-from pointsman.model.consul_fields import KINDS_ELSEWHERE
+from pointsman.model.consul_fields import KINDS_ELSEWHERE, KUBERNETES_KINDS
 from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput, PointsmanError
 from pointsman.model.names import is_ip
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 4
 _BUSY: Final = (429, 500, 502, 503, 504)
 _FILTERED: Final = "x-consul-results-filtered-by-acls"
 _OURS: Final = ("failover-policy", "namespace")
-_ASKED: Final = tuple(sorted({*KINDS, *KINDS_ELSEWHERE, "service-intentions"} - {*_OURS}))
+_ASKED: Final = tuple(sorted({*KINDS, *KINDS_ELSEWHERE, "service-intentions"} - {*_OURS, *KUBERNETES_KINDS}))
 _PROXIES_ALONE: Final = 'ServiceKind != ""'
 _NEEDED: Final = (
     ("/v1/config/", 'service_prefix "" { policy = "read", intentions = "read" } and mesh = "read"'),

@@ -50,7 +50,7 @@ _CHECKS: Final = "checks: `pointsman agent` reads this file, and runs them"
 _KUBERNETES: Final = "is Kubernetes' own"
 _AGENT: Final = "is a setting of Consul's agent"
 _PEERING: Final = "clusters are not peered; name a Datacenter instead, and let it be one of the same mesh"
-_NO_SERVERS: Final = frozenset(("control-plane-request-limit",))
+_NO_SERVERS: Final = frozenset(("control-plane-request-limit", "rate-limit"))
 
 
 @dataclass(slots=True, eq=False)

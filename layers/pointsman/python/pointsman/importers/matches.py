@@ -23,8 +23,8 @@ _RETRY_ON: Final = {
 }
 """App Mesh's events, HTTP's, TCP's and gRPC's, and Envoy's conditions. Its 5xx holds what a reset is, too."""
 
-_FOREVER: Final = "8760h"
-"""A year: App Mesh's 0 is no timeout, and here 0 is Envoy's default."""
+_NONE: Final = "-1s"
+"""App Mesh's 0 is no timeout, and here 0 is Envoy's default."""
 
 
 class NoCounterpartError(Exception):
@@ -124,7 +124,7 @@ def timeouts(route: Piece, ledger: Ledger, into: str) -> JSON:
     for kind, field in (("perRequest", "RequestTimeout"), ("idle", "IdleTimeout")):
         piece = route.get("timeout", kind)
         if piece is not None:
-            found[field] = duration(piece) or _FOREVER
+            found[field] = duration(piece) or _NONE
             ledger.convert(piece, into)
     return found
 

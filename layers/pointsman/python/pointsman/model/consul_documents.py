@@ -18,7 +18,7 @@ Document = Mapping[str, Any]
 _CRD_GROUP: Final = "consul.hashicorp.com/"
 _SIDECARS_AND_GATEWAYS: Final = ("connect-proxy", "mesh-gateway")
 _GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway")
-_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
 _OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
 _OF_PROXIES: Final = frozenset(("protocol",))

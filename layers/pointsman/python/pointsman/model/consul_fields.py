@@ -58,6 +58,8 @@ _MUTUAL_TLS = Other("1.16", "sidecars take mutual TLS only; leave it out", nothi
 _EXPOSE = Other("1.6", f"{_PUBLIC}, which exposes no paths without TLS; let them be checked beside the sidecar")
 _ACCESS_LOGS = Other("1.15", "access logs of a sidecar are set by `pointsman bootstrap --access-log`")
 
+_PORTS = Other("1.22", "a sidecar stands before one port; define a service for each")
+
 _DEFAULT_TENANCY = (
     {"Partition": "default", "Namespace": "default"},
     {"Namespace": "default"},
@@ -172,6 +174,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Datacenter": _told("1.11", "the registration's own counts"),
         "SocketPath": Other("1.10", "Envoys of other hosts cannot reach a socket; give an address and a port"),
         "Connect": _told("1.3", "instances come from events"),
+        "Ports": _PORTS,
         "Partition": _PARTITION,
         "PeerName": Other("1.13", "clusters are not peered; register it where it runs", nothing=("local",)),
         "Locality": _told("1.17", "instances have no locality"),
@@ -183,6 +186,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "DestinationPeer": Other("1.13", "clusters are not peered; name a Datacenter instead", nothing=("local",)),
         "LocalBindSocketPath": Other("1.10", "applications reach an upstream at an address; give LocalBindPort"),
         "LocalBindSocketMode": Other("1.10", "applications reach an upstream at an address; give LocalBindPort"),
+        "DestinationPort": Other("by 2.0", "a sidecar stands before one port; name a service for each"),
         "CentrallyConfigured": _told("1.10", "how Consul came to it"),
         "IngressHosts": _told("1.8", "of ingress gateways"),
     },
@@ -212,6 +216,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "TaggedAddresses": Other("1.3", "write tagged_addresses at the service"),
         "Weights": Other("1.3", "write weights at the service"),
         "EnableTagOverride": _told("1.3", "nobody overrides tags"),
+        "Ports": _PORTS,
         "Locality": _told("1.17", "instances have no locality"),
         "Namespace": _told("1.7", "it is that of the service"),
         "Partition": _PARTITION,
@@ -219,6 +224,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     "GatewayProxy": _PROXY,
     "ServiceDefinition": {
         "Token": _told("0.1", "a token of Consul's"),
+        "Ports": _PORTS,
         "SocketPath": Other("1.10", "Envoys of other hosts cannot reach a socket; give an address and a port"),
         "Namespace": Other("1.7", "an agent's services are in namespace default", nothing=("default",)),
         "Partition": _PARTITION,
@@ -228,6 +234,30 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     "UpstreamConfig": {**_ESCAPES, "Partition": _PARTITION, "Peer": _PEER},
 }
 """By the name of the shape, then by the field."""
+
+_KUBERNETES: Final = "on Kubernetes"
+
+KUBERNETES_KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    **dict.fromkeys(
+        ("peering-acceptor", "peering-dialer"), (_KUBERNETES, "clusters are not peered; federate datacenters")
+    ),
+    "registration": (_KUBERNETES, "traffic leaves the mesh beside it"),
+    **dict.fromkeys(
+        (
+            "gateway-class-config",
+            "gateway-policy",
+            "mesh-service",
+            "route-auth-filter",
+            "route-retry-filter",
+            "route-timeout-filter",
+            "route-upstream-limits-filter",
+            "route-ext-proc",
+            "route-tlssds-filter",
+        ),
+        (_KUBERNETES, "it is about API gateways; traffic enters the mesh through an Envoy of your own"),
+    ),
+}
+"""Kinds of Consul's resources on Kubernetes that are no config entries."""
 
 KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "ingress-gateway": ("1.8", "traffic enters the mesh through an Envoy of your own"),
@@ -243,6 +273,9 @@ KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "file-system-certificate": ("1.19", "certificates come from files or SDS"),
     "jwt-provider": ("1.16", "requests are not authenticated; let the application do it"),
     "control-plane-request-limit": ("1.17", "it is about Consul's own servers"),
+    "rate-limit": ("by 2.0", "it is about Consul's own servers"),
+    "inference-gateway": ("by 2.1", "traffic leaves the mesh beside it"),
+    **KUBERNETES_KINDS,
 }
 """Kinds that Pointsman does not have: since which Consul, and why not or what instead."""
 
@@ -271,7 +304,7 @@ SINCE: Final[Mapping[str, Mapping[str, str]]] = {
     "Split": {"RequestHeaders": "1.11", "ResponseHeaders": "1.11"},
     "ServiceRouter": {"Meta": "1.8.4"},
     "HTTPMatch": {"CaseInsensitive": "1.18"},
-    "Destination": {"IdleTimeout": "1.14", "RetryOn": "1.14", "RequestHeaders": "1.11", "ResponseHeaders": "1.11"},
+    "Destination": {"IdleTimeout": "1.14.2", "RetryOn": "1.14", "RequestHeaders": "1.11", "ResponseHeaders": "1.11"},
     "Failover": {"Targets": "1.14"},
     "HeaderPermission": {"Contains": "1.20.1", "IgnoreCase": "1.20.1"},
     "Registration": {},

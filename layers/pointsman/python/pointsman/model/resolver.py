@@ -169,8 +169,6 @@ class ServiceResolver(Owned):
             yield from self._check_failover(key, failover)
         if self.connect_timeout < 0:
             yield "ConnectTimeout", "must not be negative"
-        if self.request_timeout < 0:
-            yield "RequestTimeout", "must not be negative"
         if self.load_balancer:
             yield from self.load_balancer.check("LoadBalancer")
 

@@ -11,7 +11,7 @@ from pointsman.model.headers import HeaderModifiers, header_problems
 from pointsman.model.names import DEFAULT_NAMESPACE, is_plain_text
 from pointsman.model.owner import Owned
 from pointsman.model.resolver import Complaint
-from pointsman.model.shape import Block, InNamespace, Shape, StringMap, Whole, camel
+from pointsman.model.shape import Block, InNamespace, Shape, StringMap, Whole
 
 RetryCondition = Literal[
     "5xx",
@@ -117,9 +117,6 @@ class ServiceRouter(Owned):
                     yield f"{at}.PrefixRewrite", "needs PathExact or PathPrefix in the route's match"
                 if not is_plain_text(route.destination.prefix_rewrite):
                     yield f"{at}.PrefixRewrite", "has a character that no path has"
-                for field in ("request_timeout", "idle_timeout"):
-                    if getattr(route.destination, field) < 0:
-                        yield f"{at}.{camel(field)}", "must not be negative"
                 yield from header_problems(at, route.destination)
                 for j, code in enumerate(route.destination.retry_on_status_codes):
                     if not 100 <= code <= 599:

@@ -178,5 +178,5 @@ def _hash_policy(policy: HashPolicy) -> RouteAction.HashPolicy:
 
 
 def _timeout(nanoseconds: int) -> Duration:
-    """`nanoseconds` rounded up: Envoy reads whole milliseconds, and 0 would mean no limit."""
-    return milliseconds(-(-nanoseconds // _NANOSECONDS_PER_MILLISECOND))
+    """`nanoseconds` rounded up: Envoy reads whole milliseconds, and takes 0 for no limit, as less than 0 is."""
+    return milliseconds(max(0, -(-nanoseconds // _NANOSECONDS_PER_MILLISECOND)))
