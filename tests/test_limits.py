@@ -225,6 +225,9 @@ REACHED_BY = {
             "cli/status.py MOST_SHOWN",
         ],
     },
+    "tests/agent/test_addresses.py": {
+        "test_a_look_takes_so_long_and_a_new_name_is_looked_at_next": ["agent/addresses.py LOOKUP_SECONDS"],
+    },
     "tests/agent/test_bounds.py": {
         "test_a_host_has_so_many_services_checks_and_files": [
             "agent/definition.py MOST_CHECKS",

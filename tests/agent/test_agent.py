@@ -77,7 +77,8 @@ class HostOfWeb:
     def define(self, *checks: Mapping[str, Any]) -> None:
         """Write the definition of web with these checks."""
         beside = {"sidecar_service": {"port": 20000, "check": {"id": "sidecar", "alias_service": "web"}}}
-        service = {"name": "web", "port": self.port, "checks": checks, "connect": beside}
+        # Told of as 127.0.0.1: the agent resolves it.
+        service = {"name": "web", "address": "localhost", "port": self.port, "checks": checks, "connect": beside}
         (self.services / "web.json").write_text(json.dumps({"service": service}))
 
     def start(self) -> None:

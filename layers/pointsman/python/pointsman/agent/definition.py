@@ -237,9 +237,14 @@ def _complaints(name: str, service: ServiceDefinition) -> Iterator[Problem]:
     if not is_identifier(service.key):
         yield Problem(thing, "id", f"{shown(service.key)} is not an id (letters, digits and ._:@- inside, 128 at most)")
     sidecar = service.connect.sidecar_service
-    for field, address in (("address", service.address), ("sidecar_service.address", sidecar and sidecar.address)):
-        if address and not is_ip(address) and not (service.kind and is_host_name(address)):
-            yield Problem(thing, field, f"{shown(address)} is not an IP address")
+    addresses = [("address", service.address), ("sidecar_service.address", sidecar.address if sidecar else "")]
+    addresses += [(f"tagged_addresses.{name}", each.address) for name, each in service.tagged_addresses.items()]
+    for field, address in addresses:
+        if service.kind and field == "address" and address and not is_ip(address):
+            reason = "is not an IP address: the gateway listens there; what others reach is tagged_addresses.wan"
+            yield Problem(thing, field, f"{shown(address)} {reason}")
+        elif address and not is_ip(address) and not is_host_name(address):
+            yield Problem(thing, field, f"{shown(address)} is neither an IP address nor a host name")
     if sidecar and not sidecar.port:
         yield Problem(thing, "connect.sidecar_service.port", "is required: Envoy listens there for other services")
     if not sidecar and not service.port:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pointsman.agent.addresses import Addresses, names_in, with_addresses
 from pointsman.agent.agent import Agent, Settings
 from pointsman.agent.control_plane import ControlPlane
 from pointsman.agent.counter import Counter
@@ -65,19 +66,21 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
             options.host.datacenter, options.gateways, list(planes.values()) if options.asks else [], report
         )
         await known.ask()
-        reading = _Reading(options, known)
+        addresses = Addresses(report)
+        reading = _Reading(options, known, addresses)
+        definitions = await reading.first()
         registered = Registered(state and state / "registered.json", report)
         registering = planes.values() if options.registers else ()
         agent = Agent(
-            Settings(options.host, reading.definitions, reading.read, counter, options.leaves),
+            Settings(options.host, definitions, reading.read, counter, options.leaves),
             senders,
             prober,
             report,
             registrars=[Registrar(each, options.host.source, registered, report) for each in registering],
-            beside=[known],
+            beside=[known, addresses],
         )
         needs.agent = agent
-        if options.registers and any(registrations(options.host, reading.definitions)):
+        if options.registers and any(registrations(options.host, definitions)):
             for place in options.places:
                 if place not in planes:
                     report(f"{place}: registrations are not sent there; --registrations prints them")
@@ -92,9 +95,9 @@ async def run(options: Options, report: Callable[[str], None], ready: Callable[[
             await runner.setup()
             opened.push_async_callback(runner.cleanup)
             await web.SockSite(runner, options.ttl.bind("--ttl")).start()
-        for line in reading.definitions.passed_over:
+        for line in definitions.passed_over:
             report(f"passed over: {line}")
-        services = len(reading.definitions.services)
+        services = len(definitions.services)
         ready({"ready": True, "source": options.host.source, "services": services})
         await agent.run(Supervisor())
     return 0
@@ -113,20 +116,31 @@ class _Needs:
 
 
 class _Reading:
-    """The definitions of the files, with the probes of the gateways that are known."""
+    """The definitions of the files, with the IP addresses of their names and the probes of the gateways that are
+    known."""
 
-    def __init__(self, options: Options, known: KnownGateways) -> None:
-        self._files, self._known, self._probing = options.files, known, options.probing
-        self._of_files, self._probed = self._files.read(), known.now
-        self.definitions = self._with_probes()
+    def __init__(self, options: Options, known: KnownGateways, addresses: Addresses) -> None:
+        self._files, self._known, self._addresses, self._probing = options.files, known, addresses, options.probing
+        self._latest = self._of_files = self._files.read()
+
+    async def first(self) -> Definitions:
+        """The definitions at the start, after one look at their names."""
+        self._addresses.want(names_in(self._latest))
+        await self._addresses.look()
+        return self._made()
 
     def read(self) -> Definitions | None:
-        """The definitions, None if neither files nor gateways changed. Raises InvalidInput."""
-        found, gateways = self._files.read_if_changed(), self._known.now
-        if found is None and gateways == self._probed:
+        """The definitions, None if neither files nor gateways nor addresses changed. Raises InvalidInput."""
+        if (found := self._files.read_if_changed()) is not None:
+            self._latest = found
+        # What is there stays until new names were looked at, or an instance would be gone in between.
+        if self._addresses.want(names_in(self._latest)):
+            self._of_files = self._latest
+        if (self._of_files, self._known.now, self._addresses.now) == self._of:
             return None
-        self._of_files, self._probed = found or self._of_files, gateways
-        return self._with_probes()
+        return self._made()
 
-    def _with_probes(self) -> Definitions:
-        return with_probes(self._of_files, self._probed, self._probing)
+    def _made(self) -> Definitions:
+        self._of = self._of_files, self._known.now, self._addresses.now
+        of_files, gateways, addresses = self._of
+        return with_probes(with_addresses(of_files, addresses), gateways, self._probing)
