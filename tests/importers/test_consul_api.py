@@ -51,7 +51,8 @@ def test_all_entries_sidecars_and_gateways_of_all_datacenters_come(
     (tmp_path / "token").write_text("secret\n")
     with consul(told) as url:
         arguments = ["import", "consul", "--url", url, "--token-file", str(tmp_path / "token")]
-        assert run([*arguments, "--out", str(tmp_path / "config")]) == 0
+        watches = ["--watches", str(tmp_path / "watches"), "--to", "http://10.1.0.5:8420"]
+        assert run([*arguments, "--out", str(tmp_path / "config"), *watches]) == 0
         assert run([*arguments, "--datacenters", "dc2", "--out", str(tmp_path / "dc2")]) == 0
         assert run([*arguments, "--datacenters", "dc3", "--out", str(tmp_path / "dc3")]) == 1
     said = capfd.readouterr()
@@ -65,6 +66,12 @@ def test_all_entries_sidecars_and_gateways_of_all_datacenters_come(
     assert registration["Service"]["Proxy"]["LocalServicePort"] == 7000
     assert "shop" in files(tmp_path / "dc2")
     assert len(files(tmp_path / "dc2")["mesh-gateways"]) == 1
+    watched = json.loads((tmp_path / "watches" / "dc1.json").read_text())["watches"]
+    assert [(each["service"], each["http_handler_config"]["path"]) for each in watched] == [
+        ("mesh-gateway", "http://10.1.0.5:8420/v1/consul/watch?type=service&dc=dc1&kind=mesh-gateway"),
+        ("shop-sidecar-proxy", "http://10.1.0.5:8420/v1/consul/watch?type=service&dc=dc1&service=shop"),
+    ]
+    assert f"wrote 2 files with watches for Consul's agents to {tmp_path / 'watches'}" in said.out
     # A Consul is only read.
     assert all(each.startswith("/v1/") for each in told.asked)
 

@@ -56,6 +56,14 @@ from pointsman.serve.access import Access
 @click.option("--datacenters", default="", metavar="DC,...", help="With --url: sidecars and gateways of these alone.")
 @click.option("--dc", default="", metavar="DC", help="With FILEs: the datacenter of registrations that name none.")
 @click.option("--name", "names", multiple=True, metavar="OLD=NEW", help="Call the service or datacenter OLD NEW.")
+@click.option("--watches", metavar="DIR", help="Also write watches for Consul's agents, a file for each datacenter.")
+@click.option(
+    "--to",
+    default="http://127.0.0.1:8420",
+    show_default=True,
+    metavar="URL",
+    help="With --watches: the `pointsman up` that they tell.",
+)
 @click.argument("files", nargs=-1, metavar="FILE|DIR...")
 def consul(
     out: str,
@@ -68,6 +76,8 @@ def consul(
     datacenters: str,
     dc: str,
     names: Sequence[str],
+    watches: str | None,
+    to: str,
     files: Sequence[str],
 ) -> int:
     """Make config of what a running Consul or its files have, as a directory that `pointsman apply` reads.
@@ -87,6 +97,7 @@ def consul(
     \b
       pointsman import consul --url http://127.0.0.1:8500 --out config/
       pointsman import consul --url https://consul.example:8501 --token-file token --ca ca.pem --out config/
+      pointsman import consul --url http://127.0.0.1:8500 --out config/ --watches watches/ --to http://10.1.0.5:8420
       pointsman import consul entries/ /etc/consul.d/ --dc dc1 --out config/
       pointsman apply --store pointsman.db --plan config/
     """
@@ -97,13 +108,15 @@ def consul(
         raise click.UsageError("give --url, or FILEs")
     if files and datacenters:
         raise click.UsageError("--datacenters is for --url")
-    check_out(out)
+    for directory in (out, watches):
+        check_out(directory)
     if url:
         access = Access(_token(token_file), ca, cert, key)
         sources = _asked(url, access, [each for each in datacenters.split(",") if each])
     else:
         sources = [(path, read_consul_file(read_bytes(path, MOST_BYTES), path)) for path in files_of(files)]
-    return deliver(out, report_file, import_consul(sources, datacenter=dc, names=pairs("--name", names)))
+    imported = import_consul(sources, datacenter=dc, names=pairs("--name", names), url=to if watches else "")
+    return deliver(out, report_file, imported, (watches, imported.watches, "file", "with watches for Consul's agents"))
 
 
 def _token(path: str) -> str:

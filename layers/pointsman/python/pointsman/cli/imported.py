@@ -36,17 +36,21 @@ def check_out(out: str | None) -> None:
         raise InvalidInput.single(out, "", "is not an empty directory; name a new one")
 
 
-def deliver(out: str, report_file: str | None, imported: Imported, agent: str | None = None) -> int:
-    """Write what was imported to `out`, definitions for agents to `agent`, and the report; tell of it. Returns the exit
-    code."""
-    _write(Path(out), imported.files)
-    if agent:
-        _write(Path(agent), imported.definitions)
+Beside = tuple[str | None, Mapping[str, Any], str, str]
+"""Another directory to write, None for none: its files, what one of them is, and what for."""
+
+
+def deliver(out: str, report_file: str | None, imported: Imported, *beside: Beside) -> int:
+    """Write what was imported to `out`, what is `beside` it, and the report; tell of it. Returns the exit code."""
+    for directory, files in [(out, imported.files), *((each[0], each[1]) for each in beside)]:
+        if directory:
+            _write(Path(directory), files)
     if report_file:
         Path(report_file).write_bytes(orjson.dumps(report_json(imported), option=orjson.OPT_INDENT_2) + b"\n")
     _tell(out, imported)
-    if agent:
-        click.echo(f"wrote {counted(len(imported.definitions), 'definition')} for agents to {agent}")
+    for directory, files, what, whom in beside:
+        if directory:
+            click.echo(f"wrote {counted(len(files), what)} {whom} to {directory}")
     return NOT_ALL if any(each.fate == NAMED for each in imported.ledger.told) else 0
 
 

@@ -57,7 +57,7 @@ def app_mesh(
         values=pairs("--set", values),
         for_agent=agent is not None,
     )
-    return deliver(out, report_file, imported, agent)
+    return deliver(out, report_file, imported, (agent, imported.definitions, "definition", "for agents"))
 
 
 import_.add_command(app_mesh)

@@ -12,6 +12,7 @@ from pointsman.importers.consul_intentions import KIND as INTENTIONS
 from pointsman.importers.consul_intentions import of_rows
 from pointsman.importers.consul_sidecars import Sidecars
 from pointsman.importers.consul_units import INSTANCES, Gatherer, Unit, with_adds
+from pointsman.importers.consul_watches import watches
 from pointsman.importers.imported import Imported
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.model.duration import duration_text
@@ -35,19 +36,21 @@ _ANEW: Final = "correct it in Consul and import it again, or write it by hand (d
 
 
 def import_consul(
-    sources: Iterable[tuple[str, list[Any]]], *, datacenter: str = "", names: Mapping[str, str] = {}
+    sources: Iterable[tuple[str, list[Any]]], *, datacenter: str = "", names: Mapping[str, str] = {}, url: str = ""
 ) -> Imported:
     """Convert what is of Consul in `sources`: the name of each, and its documents.
 
     `datacenter` is that of registrations for which nothing names one; `names` gives services and datacenters other
-    names, by their old ones. Raises InvalidInput if a source has nothing of Consul's, if one entry is there in two
-    versions, or if nothing has one of the old names.
+    names, by their old ones. The watches post to the `pointsman up` at `url`; "" makes none.
+
+    Raises InvalidInput if a source has nothing of Consul's, if one entry is there in two versions, or if nothing has one
+    of the old names.
     """
     ledger = Ledger()
     gatherer = Gatherer(ledger)
     for name, documents in sources:
         gatherer.read(documents, name)
-    return _Import(gatherer, ledger, datacenter, Decider(ledger, names)).run(names)
+    return _Import(gatherer, ledger, datacenter, Decider(ledger, names)).run(names, url)
 
 
 class _Import:
@@ -60,7 +63,7 @@ class _Import:
         self._sidecars = Sidecars(ledger)
         self._different: list[Problem] = []
 
-    def run(self, names: Mapping[str, str]) -> Imported:
+    def run(self, names: Mapping[str, str], url: str) -> Imported:
         found = [each for each in self._gatherer.units if each.kind == "registration"]
         entries = [each for each in self._gatherer.units if each.kind != "registration"]
         there = {str(each.body.plain().get("Name")) for each in entries if each.kind == INTENTIONS}
@@ -78,7 +81,12 @@ class _Import:
         self._namespaces(registrations)
         self._fitting()
         self._remarks()
-        return self._result(registrations, [*entries, *rows, *found])
+        imported = self._result(registrations, [*entries, *rows, *found])
+        if url:
+            old = {new: each for each, new in names.items()}
+            known = [(old.get(each.datacenter, each.datacenter), each) for each in self._sidecars.instances()]
+            imported.watches = watches(known, url)
+        return imported
 
     def _entry(self, unit: Unit) -> None:
         kept = with_adds(self._decider.decide(unit.body, entry_shape(unit.kind)), unit.adds)

@@ -30,6 +30,10 @@ class Sidecars:
             key = f"{key}/{registration.node}"
         self._of.setdefault(key, []).append((registration, unit))
 
+    def instances(self) -> list[Registration]:
+        """All that were added."""
+        return [each for found in self._of.values() for each, _ in found]
+
     def registrations(self) -> list[Registration]:
         """The registrations that come of it; tells the ledger of all that was added."""
         ids = Counter(found[0][0].key for found in self._of.values() if found[0][0].is_gateway)

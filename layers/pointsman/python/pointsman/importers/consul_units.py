@@ -323,7 +323,8 @@ class Gatherer:
             if bare(key) != "connect" and not any(id(leaf) in used for leaf in each.leaves()):
                 self._ledger.pass_over(each, _COPY)
         unit = Unit("registration", shape, piece, Piece(piece.file, piece.path, about))
-        unit.adds = {"Service": {"Kind": "connect-proxy", "ID": id_}}
+        called = _text(sidecar, "Name") or f"{name.value}-sidecar-proxy"
+        unit.adds = {"Service": {"Kind": "connect-proxy", "ID": id_, "Service": called}}
         self._add(unit)
 
     def _checks(self, piece: Piece) -> None:

@@ -13,13 +13,15 @@ JSON = dict[str, Any]
 @dataclass(slots=True)
 class Imported:
     """The documents by the name of their file, what became of the sources, (kind, shape, fate) of each resource, and
-    how many fields of the resources have which fate. `definitions` are those for agents, if they were asked for."""
+    how many fields of the resources have which fate. `definitions` are those for agents, if they were asked for, and
+    `watches` settings for Consul's agents."""
 
     files: dict[str, list[JSON]]
     ledger: Ledger
     resources: list[tuple[str, str, str]] = field(default_factory=list)
     fields: Counter[str] = field(default_factory=Counter)
     definitions: dict[str, JSON] = field(default_factory=dict)
+    watches: dict[str, JSON] = field(default_factory=dict)
 
     def count(self, kind: str, shape: str, said: Iterable[Piece]) -> None:
         """Count a resource, whose source says `said` of it."""
