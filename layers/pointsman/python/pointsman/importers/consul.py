@@ -43,8 +43,8 @@ def import_consul(
     `datacenter` is that of registrations for which nothing names one; `names` gives services and datacenters other
     names, by their old ones. The watches post to the `pointsman up` at `url`; "" makes none.
 
-    Raises InvalidInput if a source has nothing of Consul's, if one entry is there in two versions, or if nothing has one
-    of the old names.
+    Raises InvalidInput if a source has nothing of Consul's, if one entry is there in two versions, or if nothing has
+    one of the old names.
     """
     ledger = Ledger()
     gatherer = Gatherer(ledger)
