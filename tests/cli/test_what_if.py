@@ -13,7 +13,16 @@ from pointsman.cli.changes import LONGEST_VALUE, MOST_FIELDS, change_lines
 from pointsman.cli.main import run
 
 from tests.fleet.control_plane import Pointsman
-from tests.pipeline.meshes import gateway, gateway_instance, instance, policy, proxy_defaults, resolver, sidecar
+from tests.pipeline.meshes import (
+    gateway,
+    gateway_instance,
+    instance,
+    intentions,
+    policy,
+    proxy_defaults,
+    resolver,
+    sidecar,
+)
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -137,6 +146,10 @@ def test_a_plan_says_what_apply_does_and_apply_may_insist_on_it(typed: Typed, tm
     gone = file(tmp_path / "gone.json", resolver("s3", Redirect={"Service": "s9"}))
     code, out, _ = typed("apply", "--plan", gone)
     assert (code, "  s9.default.dc1 as dc1 sees it: its target is not healthy (1 registration)" in out) == (3, True)
+    denied = file(tmp_path / "denied.json", intentions("s2", ("*", "deny")))
+    code, out, _ = typed("apply", "--plan", denied)
+    assert code == 4
+    assert '\n2 calls decided otherwise\n  s1 calls s2: allowed -> denied, by service-intentions "s2"\n' in out
 
 
 def test_the_plan_of_a_first_config_makes_no_store(typed: Typed, tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def policy(name: str = "global", **fields: Any) -> Document:
     return _entry("failover-policy", name, "default", fields)
 
 
+def intentions(name: str, *sources: tuple[str, str], namespace: str = "default") -> Document:
+    """Who may call: each source with its action."""
+    told = [{"Name": source, "Action": action} for source, action in sources]
+    return _entry("service-intentions", name, namespace, {"Sources": told})
+
+
 def namespace(name: str) -> Document:
     """A namespace."""
     return {"Kind": "namespace", "Name": name}

@@ -17,6 +17,7 @@ from tests.pipeline.meshes import (
     Document,
     defaults,
     gateway,
+    intentions,
     namespace,
     policy,
     proxy_defaults,
@@ -51,6 +52,12 @@ _others = st.one_of(
     st.just(namespace("team")),
     st.builds(lambda name, needed: policy(name, HealthyThreshold=needed), st.sampled_from(("global", *NAMES)), _needed),
     st.builds(gateway, _datacenters),
+    st.builds(
+        lambda name, caller, action: intentions(name, (caller, action)),
+        st.sampled_from(("*", "x", "y")),
+        st.sampled_from(("*", *NAMES)),
+        st.sampled_from(("allow", "deny")),
+    ),
     st.builds(
         lambda name, to, ms: defaults(
             name,

@@ -31,6 +31,7 @@ from tests.pipeline.meshes import (
     gateway,
     gateway_instance,
     instance,
+    intentions,
     policy,
     proxy_defaults,
     resolver,
@@ -335,12 +336,38 @@ def test_a_change_of_config_is_told_whether_it_is_written_or_not() -> None:
     assert between(generation, mesh.engine.config(mesh.engine.root)).plans == plan.plans
 
 
+def test_who_may_call_no_longer_or_from_then_on_is_told() -> None:
+    mesh = Mesh()
+    mesh.configure(intentions("db", ("client", "allow"), ("*", "deny")))
+    suppose = written(
+        intentions("*", ("other", "deny")),
+        intentions("api", ("client", "deny")),
+        intentions("db", ("other", "allow"), ("*", "deny")),
+        sidecar("other", "web", "db"),
+    )
+    body = what_if_json(what_if(mesh.engine, suppose(mesh)))
+    told = [tuple(each[name] for name in ("caller", "service", "before", "after", "by")) for each in body["calls"]]
+    assert told == [
+        ("default/client", "default/api", "allowed", "denied", 'service-intentions "api"'),
+        ("default/client", "default/db", "allowed", "denied", 'service-intentions "db"'),
+        ("default/other", "default/db", "denied", "allowed", 'service-intentions "db"'),
+        ("default/other", "default/web", "allowed", "denied", 'service-intentions "*"'),
+    ]
+    assert (body["counts"]["calls"], body["result"]) == (4, "changes")
+    gone = written(delete=[("service-intentions", "default", "db")])
+    assert what_if_json(what_if(mesh.engine, gone(mesh)))["calls"] == [], "client might call before, too"
+
+
 def test_an_answer_has_so_much_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = Mesh()
     monkeypatch.setattr(what_if_report, "MOST_TOLD", 1)
-    suppose = written(resolver("web", Failover=EVERYWHERE, ConnectTimeout="1s"), policy("other", HealthyThreshold=2))
+    suppose = written(
+        resolver("web", Failover=EVERYWHERE, ConnectTimeout="1s"),
+        policy("other", HealthyThreshold=2),
+        intentions("*", ("*", "deny")),
+    )
     body = what_if_json(what_if(mesh.engine, together(suppose, down("dc1/web", "dc1/api"))(mesh)))
-    for name in ("documents", "plans", "clusters", "receivers"):
+    for name in ("documents", "plans", "clusters", "receivers", "calls"):
         assert len(body[name]) == 1 < body["counts"][name]
 
 

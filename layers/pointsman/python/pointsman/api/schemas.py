@@ -48,6 +48,7 @@ def thing(description: str, may: Schema | None = None, **fields: Schema) -> Sche
     }
 
 
+_DECISION: Final = {"type": "string", "enum": ["allowed", "denied", "by request"]}
 _SUBJECT: Final = {
     "verb": {"type": "string", "enum": list(Verb)},
     "datacenter": {**TEXT, "description": 'The one that is drained, or to which a pin leads; "" for a freeze.'},
@@ -510,6 +511,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 clusters_after=WHOLE,
                 registrations_before=WHOLE,
                 registrations_after=WHOLE,
+            )
+        ),
+        calls=many(
+            thing(
+                "A call that intentions would decide otherwise.",
+                caller={**TEXT, "description": "As `namespace/name`."},
+                service={**TEXT, "description": "As `namespace/name`."},
+                before=_DECISION,
+                after=_DECISION,
+                by={**TEXT, "description": 'The entry that decides then, "" if none does.'},
             )
         ),
         counts={"type": "object", "additionalProperties": WHOLE},

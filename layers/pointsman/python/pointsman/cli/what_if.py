@@ -17,6 +17,7 @@ from pointsman.cli.output import progress
 from pointsman.cli.place import Place, place_options
 from pointsman.cli.remote import Remote
 from pointsman.failover.evaluation import read_effect
+from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.words import counted
 from pointsman.store.protocol import StoreMissing
 
@@ -159,6 +160,10 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield "who receives more"
         yield from _part(told["receivers"], counts["receivers"], _receiver_lines)
+    if told["calls"]:
+        yield ""
+        yield f"{counted(counts['calls'], 'call')} decided otherwise"
+        yield from _part(told["calls"], counts["calls"], _call_lines)
     if counts["stranded"]:
         yield ""
         yield colored(f"{counted(counts['stranded'], 'cluster')} with nowhere to go", "red", bold=True)
@@ -206,6 +211,12 @@ def _receiver_lines(each: Mapping[str, Any]) -> list[str]:
     )
     weights = f"healthy weight {each['weight_before']} -> {each['weight_after']}"
     return [f"{each['target']}: {weights}, serves {was} -> {will}"]
+
+
+def _call_lines(call: Mapping[str, Any]) -> list[str]:
+    caller, service = (call[name].removeprefix(f"{DEFAULT_NAMESPACE}/") for name in ("caller", "service"))
+    by = f", by {call['by']}" if call["by"] else ""
+    return [f"{caller} calls {service}: {call['before']} -> {call['after']}{by}"]
 
 
 def _of(cluster: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.model.keys import datacenter_of, service_key, sidecar_plan_key
 from pointsman.model.names import ServiceName
 from pointsman.model.orders import Orders, Subject, Verb, Wish, begun, ended, over
+from pointsman.pipeline.calls import Call, changed_calls
 from pointsman.pipeline.codecs import PlanEntry, SidecarOrGateway
 from pointsman.pipeline.config import Config, load_root
 from pointsman.pipeline.difference import Difference
@@ -87,7 +88,7 @@ class Answer:
 
     `generation` is that of the config that is changed. `fates` are those of the clusters that move, come, go or are
     stranded, by the keys of their plans. `changed` has the plans, those of mesh gateways too, that would not be as they
-    are. `evaluated` is how many clusters were looked at.
+    are. `calls` are those that intentions would decide otherwise. `evaluated` is how many clusters were looked at.
     """
 
     generation: int
@@ -97,6 +98,7 @@ class Answer:
     receivers: tuple[Receiver, ...]
     changed: Mapping[str, tuple[Plan | None, Plan | None]] = field(default_factory=dict)
     evaluated: int = 0
+    calls: tuple[Call, ...] = ()
 
     def of(self, change: str) -> list[Fate]:
         """The clusters to which this happens."""
@@ -155,6 +157,7 @@ def _what_if(engine: Engine, supposition: Supposition, progress: Progress) -> An
         tuple(receivers([*served, *beside], {key: (was[key], will[key]) for key in was.keys() | will.keys()})),
         difference.plans,
         len(found),
+        changed_calls(difference),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pointsman.chain.plan import Plan, SidecarPlan, plan_json
 from pointsman.model.keys import cluster_of, datacenter_of
+from pointsman.pipeline.calls import Call
 from pointsman.pipeline.difference import Change, changes_in
 from pointsman.pipeline.what_if import Answer, Fate
 
@@ -14,7 +15,7 @@ SCHEMA: Final = 1
 """The number of the form of an answer as JSON: it grows when a field goes or changes its meaning."""
 
 MOST_TOLD: Final = 10_000
-"""Documents, plans, clusters and receivers, of each, that an answer has; the others are counted."""
+"""Documents, plans, clusters, receivers and calls, of each, that an answer has; the others are counted."""
 
 _LATE: Final = {"stays": 1, "falls": 2}
 """What is said last of all that happens to clusters."""
@@ -35,16 +36,28 @@ def what_if_json(answer: Answer) -> dict[str, Any]:
         "plans": [_plan_json(answer, key, *pair) for key, pair in islice(answer.changed.items(), MOST_TOLD)],
         "clusters": [_fate_json(each) for each in fates[:MOST_TOLD]],
         "receivers": [asdict(each) for each in answer.receivers[:MOST_TOLD]],
+        "calls": [_call_json(each) for each in answer.calls[:MOST_TOLD]],
         "counts": {
             "documents": len(difference.entries) + len(difference.registrations) if difference else 0,
             "plans": len(answer.changed),
             "clusters": len(fates),
             "receivers": len(answer.receivers),
+            "calls": len(answer.calls),
             "stranded": len(answer.stranded),
             "unready": len(answer.unready),
             **{change: len(answer.of(change)) for change in ("moves", "comes", "goes", "falls")},
             "evaluated": answer.evaluated,
         },
+    }
+
+
+def _call_json(call: Call) -> dict[str, Any]:
+    return {
+        "caller": str(call.caller),
+        "service": str(call.service),
+        "before": call.before,
+        "after": call.after,
+        "by": call.by,
     }
 
 
