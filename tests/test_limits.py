@@ -746,7 +746,7 @@ NO_BOUNDS = {
     "delivery/endpoint_source.py _LONGEST": "beyond it a name is shortened, and stays one of its own",
     "discovery/stateless.py _LONGEST": "of what a message quotes",
     "disk/access.py _MOST_DIGITS": "of a number in /proc",
-    "failover/health.py MAX_WEIGHT": "Envoy's: what is greater is taken for it",
+    "model/instance.py MOST_WEIGHT": "Envoy's: what is greater is taken for it",
     "machine/process.py _DISCOVERY_SECONDS": "how often somebody looks",
     "machine/seeing.py LOOK_SECONDS": "how often somebody looks",
     "machine/seeing.py _LEAVE_SECONDS": "of an end that nothing depends on",

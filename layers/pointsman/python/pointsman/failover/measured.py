@@ -24,9 +24,9 @@ class Measured(NamedTuple):
         return sum(weight for _, healthy, weight in self.instances if healthy)
 
     @property
-    def heard(self) -> int:
-        """How many of them are healthy according to a source that is not silent."""
-        return sum([healthy and not instance.silent for instance, healthy, _ in self.instances])
+    def heard(self) -> bool:
+        """Whether a source that is not silent tells of one that is healthy."""
+        return any(healthy and not instance.silent for instance, healthy, _ in self.instances)
 
     @property
     def silent(self) -> bool:
@@ -36,6 +36,9 @@ class Measured(NamedTuple):
 
 def measure(target: PlanTarget, instances: Instances) -> Measured:
     """The instances of `target` that its subset selects, with health and weight."""
+    if not target.filter and not target.only_passing:  # as most are
+        counted = tuple([(each, *each.health) for each in instances.get(target.instances, ()) if each.counts])
+        return Measured(target, counted, sum([healthy for _, healthy, _ in counted]))
     found = [instance for instance in instances.get(target.instances, ()) if instance.counts]
     if target.filter:
         # Imported here: most targets have no filter.

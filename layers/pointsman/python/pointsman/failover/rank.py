@@ -87,7 +87,7 @@ def _rank(plan: SidecarPlan, i: int, measured: Measured, reachable: bool, *, fac
         healthy=measured.healthy > 0,
         reachable=reachable,
         undrained=i not in facts.drained,
-        heard=measured.heard > 0,
+        heard=measured.heard,
         pinned=not facts.pinned or i in facts.pinned,
         # Of a target without a healthy instance place 1 says enough: if there is no other, the primary stays.
         enough=not measured.healthy or measured.healthy >= plan.policy.needed(len(measured.instances)),

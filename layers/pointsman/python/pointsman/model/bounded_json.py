@@ -83,8 +83,11 @@ def _check_shape(data: bytes, thing: str, most_values: int) -> None:
 
     Strings may contain brackets and commas. They are removed only if the count with them is too high, which is rare.
     """
-    # Values first: the check of depth takes one pass over all brackets for each level.
-    if 1 + _values(data) <= most_values and _depth_is_bounded(_brackets(data)):
+    squares, curlies = data.count(b"["), data.count(b"{")
+    # Values first: the check of depth takes one pass over all brackets for each level, unless there are so few.
+    if 1 + data.count(b",") + squares + curlies <= most_values and (
+        squares + curlies <= MOST_DEPTH or _depth_is_bounded(_brackets(data))
+    ):
         return
     too_deep = InvalidInput.single(thing, "", f"is nested too deeply: more than {MOST_DEPTH} levels")
     values, brackets = 1, b""

@@ -11,7 +11,6 @@ not newer than that brings no instance back either.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.model.canonical import canonical
@@ -107,7 +106,9 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
     after one of ten thousand instances changed, one is read.
     """
     nodes: dict[str, dict[str, tuple[Body, list[Instance]]]] = {}
-    for source, body in sorted(catalog.sources.items()):
+    instances: list[Instance] = []
+    for source in sorted(catalog.sources):
+        body = catalog.sources[source]
         known: Mapping[str, Body] = body["instances"]
         earlier = before.nodes.get(source, {}) if before is not None else {}
         if known.keys() == earlier.keys():
@@ -117,11 +118,12 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
             ours = {node: earlier.get(node, _UNREAD) for node in sorted(known)}
             changed = [node for node, (ids, _) in ours.items() if known[node] is not ids]
         for node in changed:
-            read = (read_instance(raw, service, source, since) for raw, since in _seen_on(known[node]))
+            read = [read_instance(raw, service, source, since) for raw, since in _seen_on(known[node])]
             ours[node] = known[node], [instance for instance in read if instance.counts]
         nodes[source] = ours
-    found = chain.from_iterable(each.values() for each in nodes.values())
-    return Counting([instance for _, instances in found for instance in instances], nodes)
+        for _, found in ours.values():
+            instances += found
+    return Counting(instances, nodes)
 
 
 _UNREAD: Final[tuple[Body, list[Instance]]] = ({}, [])
@@ -139,12 +141,14 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
     if event.forgets:
         return _forgetting(catalog, event, before)
     floor, forgotten = before["floor"], before.get("forgotten")
-    if event.states_absence:
+    is_list = event.states_absence
+    left_out = event.left_out if is_list else frozenset[tuple[str, str]]()
+    if is_list:
         floor = _later(floor, [event.epoch, event.index])
 
     def after(node: str, id_: str, registers: Body, statement: "Statement | None" = None) -> Body:
         old_floor = own = registers.get("f", before["floor"])
-        speaks = event.states_absence and (node, id_) not in left_out
+        speaks = is_list and (node, id_) not in left_out
         if speaks:
             own = _later(own, [event.epoch, event.index])
         now = _with(registers, event, statement, forgotten) if statement is not None else registers
@@ -153,28 +157,32 @@ def merge(catalog: Catalog, event: "HealthEvent") -> Catalog:
             found |= marks(registers, found, event, statement, old_floor)
         elif found:
             found |= {name: registers[name] for name in MARKS & registers.keys()}
-        return found | ({} if own == floor else {"f": own})
+        if own != floor:
+            found["f"] = own
+        return found
 
-    left_out = event.left_out
     written: dict[tuple[str, str], Body] = {}
     for statement in event.statements:
         key = statement.node, statement.id
         old = written[key] if key in written else known.get(statement.node, {}).get(statement.id, {})
         written[key] = after(*key, old, statement)
-    if event.states_absence:
+    if is_list:
         others = {(node, id_) for node in known for id_ in known[node]} | left_out
         for node, id_ in others - written.keys():
             written[node, id_] = after(node, id_, known.get(node, {}).get(id_, {}))
-    differences = [
-        (node, id_, old, new)
-        for (node, id_), new in written.items()
-        if (old := known.get(node, {}).get(id_, {})) != new
-    ]
+    differences: list[tuple[str, str, Body]] = []
+    changed = leaves_tombstones = False
+    for (node, id_), new in written.items():
+        old = known.get(node, {}).get(id_, {})
+        if old != new:
+            differences.append((node, id_, new))
+            shown = _shown(new)
+            changed = changed or _shown(old) != shown
+            leaves_tombstones = leaves_tombstones or bool(new and shown is None)
     if floor == before["floor"] and not differences:
         return catalog
-    changed = any(_shown(old) != _shown(new) for _, _, old, new in differences)
-    instances = _replaced(known, ((node, id_, new) for node, id_, _, new in differences))
-    if any(new and _shown(new) is None for _, _, _, new in differences):
+    instances = _replaced(known, differences)
+    if leaves_tombstones:
         instances, forgotten = _bounded(instances, forgotten)
     source: Body = {"floor": floor, "instances": instances}
     if forgotten is not None:
@@ -285,21 +293,22 @@ def _with(registers: Body, event: "HealthEvent", statement: "Statement", forgott
     return registers
 
 
-def stated(event: "HealthEvent", statement: "Statement") -> Iterator[tuple[str, Register]]:
+def stated(event: "HealthEvent", statement: "Statement") -> list[tuple[str, Register]]:
     """What `event` writes into which registers of the instance that `statement` is about."""
-    stamp, moment = (
-        [event.epoch, event.index, event.rank],
-        [event.moment] if event.moment is not None else [],
-    )
+    epoch, index, rank = event.epoch, event.index, event.rank
+    moment = [] if event.moment is None else [event.moment]
+    written: list[tuple[str, Register]] = []
     if not event.checks_only:
-        yield "d", [*stamp, statement.description, *moment]
+        written.append(("d", [epoch, index, rank, statement.description, *moment]))
     if statement.checks is not None or statement.description is None:
-        yield "c", [*stamp, statement.checks, *moment]
+        written.append(("c", [epoch, index, rank, statement.checks, *moment]))
+    return written
 
 
 def _greater(one: Register, other: Register) -> bool:
-    if one[:3] != other[:3]:
-        return bool(one[:3] > other[:3])
+    mine, its = one[:3], other[:3]
+    if mine != its:
+        return bool(mine > its)
     if one[3] is None or other[3] is None:
         return (one[3] is not None, one[4:]) > (other[3] is not None, other[4:])
     return (canonical(one[3]), one[4:]) > (canonical(other[3]), other[4:])
@@ -307,8 +316,11 @@ def _greater(one: Register, other: Register) -> bool:
 
 def _above(floor: Stamp | None, registers: Body) -> Body:
     """The registers that `floor` does not outrank. A floor counts as [epoch, index, 0, null]: gone."""
-    gone: Register = [*(floor or (-1, -1)), 0, None]
-    return {name: registers[name] for name in ("d", "c") if name in registers and _greater(registers[name], gone)}
+    found: Body = {name: registers[name] for name in ("d", "c") if name in registers}
+    if floor is None:
+        return found
+    gone: Register = [*floor, 0, None]
+    return {name: register for name, register in found.items() if _greater(register, gone)}
 
 
 def catalog_json(catalog: Catalog) -> Body:

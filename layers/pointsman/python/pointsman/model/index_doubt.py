@@ -51,6 +51,8 @@ def index_doubt(before: Catalog, event: "HealthEvent", now: datetime) -> str:
 
 
 def _unit(index: int) -> tuple[str, int] | None:
+    if index < _EARLIEST:  # a counter, as most are
+        return None
     return next((unit for unit in _UNITS if _EARLIEST * unit[1] <= index < _LATEST * unit[1]), None)
 
 

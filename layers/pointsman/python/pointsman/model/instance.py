@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
+
+MOST_WEIGHT: Final = 128
+"""Envoy's greatest weight of an endpoint."""
 
 Raw = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Instance:
     """What selection and addressing need of one instance; `raw` keeps the rest for subset filters.
 
@@ -29,6 +33,14 @@ class Instance:
     silent: bool = False
     since: int = 0
 
+    @cached_property
+    def health(self) -> tuple[bool, int]:
+        """Whether it is healthy, and its load balancing weight, 1 to MOST_WEIGHT (docs/semantics.md, section 3)."""
+        if self.weights is None:
+            return not self.critical, 1
+        weight = self.weights[1] if self.warning else self.weights[0]
+        return (False, 1) if weight < 1 else (not self.critical, min(weight, MOST_WEIGHT))
+
 
 def read_instance(raw: Raw, service: str, source: str = "", since: int = 0) -> Instance:
     """The instance that `raw` ({"Node": …, "Service": …, "Checks": …}) describes, as one of `service`.
@@ -40,6 +52,8 @@ def read_instance(raw: Raw, service: str, source: str = "", since: int = 0) -> I
     body: Raw = raw.get("Service") or {}
     statuses = {str(check.get("Status") or "") for check in raw.get("Checks") or ()}
     weights: Raw | None = body.get("Weights")
+    own, port = str(body.get("Address") or ""), int(body.get("Port") or 0)
+    local = own or str(node.get("Address") or ""), port
     return Instance(
         raw=raw,
         counts=_counts(body, service),
@@ -47,8 +61,8 @@ def read_instance(raw: Raw, service: str, source: str = "", since: int = 0) -> I
         warning="warning" in statuses,
         all_passing=statuses <= {"passing"},
         weights=(_weight(weights, "Passing"), _weight(weights, "Warning")) if weights else None,
-        local=(str(body.get("Address") or node.get("Address") or ""), int(body.get("Port") or 0)),
-        remote=_remote_address(node, body),
+        local=local,
+        remote=_remote_address(node, body, own, port) or local,
         source=source,
         since=since,
     )
@@ -69,13 +83,12 @@ def _counts(body: Raw, service: str) -> bool:
     return bool(native) and kind == "" and body.get("Service") == service
 
 
-def _remote_address(node: Raw, body: Raw) -> tuple[str, int]:
-    """Where another datacenter reaches the instance (docs/semantics.md, section 6)."""
-    port = int(body.get("Port") or 0)
-    wan = (body.get("TaggedAddresses") or {}).get("wan")
-    if wan and wan.get("Address"):
-        return str(wan["Address"]), int(wan.get("Port") or port)
-    if body.get("Address"):
-        return str(body["Address"]), port
-    node_wan = (node.get("TaggedAddresses") or {}).get("wan")
-    return str(node_wan or node.get("Address") or ""), port
+def _remote_address(node: Raw, body: Raw, own: str, port: int) -> tuple[str, int] | None:
+    """Where another datacenter reaches the instance, if it is not where its own does (docs/semantics.md, section 6)."""
+    if tagged := body.get("TaggedAddresses"):
+        wan = tagged.get("wan")
+        if wan and wan.get("Address"):
+            return str(wan["Address"]), int(wan.get("Port") or port)
+    if not own and (tagged := node.get("TaggedAddresses")) and (node_wan := tagged.get("wan")):
+        return str(node_wan), port
+    return None

@@ -184,8 +184,10 @@ def description_of(part: InstancePart) -> dict[str, Any]:
         # Written out, because here a missing field does not mean 0.
         service["Weights"] = {name: _weight(weights.get(name)) for name in ("Passing", "Warning")}
     for field in ("Proxy", "Connect"):
-        if inner := _given(service.pop(field, {})):
-            service[field] = inner
+        if field in service:
+            service[field] = _given(service[field])
+            if not service[field]:
+                del service[field]
     if proxy := service.get("Proxy"):
         service["Proxy"] = _proxy(proxy)
     return {"Node": _given(part["Node"]), "Service": service}
@@ -196,12 +198,14 @@ def _weight(value: int | None) -> int:
 
 
 def _proxy(given: dict[str, Any]) -> dict[str, Any]:
-    upstreams = [_given({**each, **_mode(each)}) for each in given.get("Upstreams", ())]
-    return _given({**given, **_mode(given), "Upstreams": upstreams})
+    if "Upstreams" in given:
+        given = {**given, "Upstreams": [_given(_with_mode(each)) for each in given["Upstreams"]]}
+    return _given(_with_mode(given))
 
 
-def _mode(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {"MeshGateway": _given(part.get("MeshGateway") or {})}
+def _with_mode(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`part` with its gateway mode, if it has one, in canonical form."""
+    return {**part, "MeshGateway": _given(part["MeshGateway"] or {})} if "MeshGateway" in part else part
 
 
 def checks_of(part: InstancePart) -> list[dict[str, Any]]:
@@ -213,9 +217,10 @@ def checks_of(part: InstancePart) -> list[dict[str, Any]]:
 
 
 def _short(check: dict[str, Any]) -> dict[str, Any]:
-    return check | {
-        name: check[name][:MOST_TEXT] for name in ("Notes", "Output") if len(check.get(name, "")) > MOST_TEXT
-    }
+    for name in ("Notes", "Output"):
+        if name in check and len(check[name]) > MOST_TEXT:
+            check = check | {name: check[name][:MOST_TEXT]}
+    return check
 
 
 def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ def timed(event: "HealthEvent", now_ms: int) -> "HealthEvent":
     """
     if event.at:
         return event
-    own = event.moment if event.moment is not None else moment_of(event.time)
+    own = event.moment if event.moment is not None else moment_of(event.time) if event.time else None
     return event._replace(at=now_ms if own is None else min(own, now_ms))
 
 
@@ -47,9 +47,10 @@ def time_doubt(event: "HealthEvent") -> str:
 def since_of(registers: _Registers) -> int:
     """Since when the instance with these registers is not critical (milliseconds since 1970), 0 if that is unknown or
     it is critical."""
-    if _is_critical(registers):
+    bad, good = registers.get("b"), registers.get("g")
+    if (bad is None and good is None) or _is_critical(registers):
         return 0
-    return max((registers[name][3] for name in MARKS if name in registers), default=0)
+    return max(bad[3] if bad is not None else 0, good[3] if good is not None else 0)
 
 
 def marks(
@@ -95,19 +96,27 @@ def _end(before: _Registers, floor: list[int] | None) -> Mark | None:
 
 def _is_well(registers: _Registers) -> bool:
     """Whether there is an instance with these registers, and it is not critical."""
-    return "d" in registers and all(_is_fine(name, registers[name][3]) for name in ("c", "d") if name in registers)
+    there, checks = registers.get("d"), registers.get("c")
+    return there is not None and there[3] is not None and (checks is None or _are_fine(checks[3]))
 
 
 def _is_fine(name: str, value: Any) -> bool:
-    return value is not None if name == "d" else not any(check.get("Status") == "critical" for check in value or ())
+    return value is not None if name == "d" else _are_fine(value)
+
+
+def _are_fine(checks: Any) -> bool:
+    for check in checks or ():  # noqa: SIM110  most instances have one or two, and a generator costs more than they do
+        if check.get("Status") == "critical":
+            return False
+    return True
 
 
 def _is_good(statement: "Statement", event: "HealthEvent") -> bool:
     if statement.checks is None:
         return statement.description is not None and not event.checks_only
-    return _is_fine("c", statement.checks)
+    return _are_fine(statement.checks)
 
 
 def _is_critical(registers: _Registers) -> bool:
     checks = registers.get("c")
-    return checks is not None and not _is_fine("c", checks[3])
+    return checks is not None and not _are_fine(checks[3])

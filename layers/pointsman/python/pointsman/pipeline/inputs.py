@@ -38,7 +38,8 @@ class Found:
 
     def instances(self) -> Instances:
         """The instances that count, by the keys of their catalogs, those of silent sources marked."""
-        found: Mapping[str, Sequence[Instance]] = {source: each.instances for source, each in self._catalogs.items()}
+        found: Mapping[str, Sequence[Instance]]
+        found = {source: each.counting.instances for source, each in self._catalogs.items()}
         if not self._silences:
             return found
         return {
@@ -62,12 +63,16 @@ class InputReadings:
     def of(self, sources: Iterable[str], silences: Iterable[str], scopes: Collection[str] = ()) -> Found:
         """What was read of the catalogs with the keys `sources`, of the silent sources of the datacenters `silences`,
         and of the orders about `scopes`. Raises StoreError if one is damaged."""
-        catalogs = {source: self._catalog(source) for source in sources}
-        revisions = {source: each.catalog.revision for source, each in catalogs.items()}
-        etags = [each.etag for each in catalogs.values()]
+        catalogs: dict[str, CatalogReading] = {}
+        revisions: dict[str, int] = {}
+        etags: list[str | None] = []
+        for source in sources:
+            catalogs[source] = found = self._catalogs.get(source) or self._catalog(source)
+            revisions[source] = found.catalog.revision
+            etags.append(found.etag)
         silent: dict[str, Silence] = {}
         for datacenter in silences:
-            reading = self._silence(datacenter)
+            reading = self._silences.get(datacenter) or self._silence(datacenter)
             etags.append(reading.etag)
             if reading.silence.revision:
                 revisions[silence_key(datacenter)] = reading.silence.revision
@@ -93,15 +98,11 @@ class InputReadings:
         return self._orders
 
     def _catalog(self, source: str) -> CatalogReading:
-        found = self._catalogs.get(source)
-        if found is None:
-            stored = self._objects.get(keys.catalog(source))
-            found = self._catalogs[source] = self._engine.readings.read(source, stored)
+        stored = self._objects.get(keys.catalog(source))
+        found = self._catalogs[source] = self._engine.readings.read(source, stored)
         return found
 
     def _silence(self, datacenter: str) -> SilenceReading:
-        found = self._silences.get(datacenter)
-        if found is None:
-            stored = self._objects.get(keys.silence(datacenter))
-            found = self._silences[datacenter] = read_silence_object(datacenter, stored)
+        stored = self._objects.get(keys.silence(datacenter))
+        found = self._silences[datacenter] = read_silence_object(datacenter, stored)
         return found

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
@@ -26,10 +27,11 @@ class Kept(Generic[_Key, _Value]):
 
     def get(self, key: _Key) -> _Value | None:
         """The value of `key`; None if there is none, or not any more."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is None:
-                return None
+        # Without the lock: each of the two is one step, and a value that goes in between is as good as a kept one.
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        with suppress(KeyError):
             self._kept.move_to_end(key)
         return found[0]
 
