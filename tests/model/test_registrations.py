@@ -50,6 +50,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "Service.TaggedAddresses.wan.Port: must be a number, not false",
     ),
     "a listener on a group": (gateway(Address="224.0.0.1"), 'Service.Address: "224.0.0.1" is a group of machines'),
+    "a gateway on a name": (
+        gateway(Address="nlb.example"),
+        'Service.Address: "nlb.example" is not an IP address: the gateway listens there; its address for others, in',
+    ),
     "an upstream on everybody": (
         sidecar(
             Proxy={"Upstreams": [{"DestinationName": "api", "LocalBindPort": 1, "LocalBindAddress": "255.255.255.255"}]}
@@ -65,6 +69,11 @@ def test_what_no_proxy_could_be_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         parse_registration(raw)
     assert reason in str(refused.value)
+
+
+def test_where_others_reach_a_gateway_may_have_a_name() -> None:
+    named = {"wan": {"Address": "nlb.example", "Port": 443}}
+    assert parse_registration(gateway(TaggedAddresses=named)).listen == ("0.0.0.0", 8443)
 
 
 def test_a_proxy_may_listen_on_every_address_and_ports_may_be_quoted() -> None:

@@ -30,6 +30,10 @@ from pointsman.model.upstream_config import MeshGateway, UpstreamSettings
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 
+_LISTENS = (
+    ": the gateway listens there; its address for others, in Service.TaggedAddresses.wan of its health, may be a name"
+)
+
 
 class Upstream(Shape):
     """One service that a sidecar's application calls, and the address where the sidecar listens for it."""
@@ -174,7 +178,8 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
 
     def address(field: str, value: str) -> None:
         if value and not is_ip(value):
-            out.append((field, f"{shown(value)} is not an IP address; Envoy takes only those here"))
+            here = _LISTENS if registration.is_gateway else "; Envoy takes only those here"
+            out.append((field, f"{shown(value)} is not an IP address{here}"))
         elif value and is_group(value):
             out.append((field, f'"{value}" is a group of machines; nothing can listen on it'))
 
