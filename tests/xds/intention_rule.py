@@ -40,7 +40,7 @@ def may_call(entries: list[JSON], caller: Name, request: Request | None) -> bool
                 general = called[1] == calling[1] == "*"
                 found.append((3 * exactness(called) + exactness(calling), general, source))
     found.sort(key=lambda one: one[0], reverse=True)
-    default = next((source["Action"] for _, general, source in found if general), "allow")
+    default = next((source["Action"] for _, general, source in reversed(found) if general), "allow")
     action = decided(found[0][2], request, default) if found else "allow"
     return action == "allow"
 

@@ -37,13 +37,13 @@ def applying(entries: EntrySet, service: ServiceName) -> tuple[Intention, ...]:
     decides. Whom none covers may call.
 
     Those of a more exact destination come first, among them those of a more exact source. A request that matches none
-    of a source's permissions is decided by the first of the intentions from `*` to `*` that covers the caller; without
+    of a source's permissions is decided by the last of the intentions from `*` to `*` that cover the caller; without
     one it is allowed. Those that no caller is left for are not among them.
     """
     found = list(_written(entries, service))
     general = [
         (source, each.action) for source, each, (_, _, name) in found if source.name == EVERY == name and each.action
-    ]
+    ][::-1]
     out: list[Intention] = []
     for source, written, entry in found:
         for intention in _parts(source, written, entry, general):
