@@ -53,6 +53,12 @@ REACHED_BY = {
             "cli/checks.py MOST_CLOCK_SECONDS",
         ],
     },
+    "tests/shadow/test_authorization.py": {
+        "test_what_is_not_understood_is_compared_as_it_is_written": ["shadow/authorization.py MOST_CALLERS"],
+        "test_more_conditions_than_are_compared_as_functions_are_compared_as_they_are_written": [
+            "shadow/authorization.py MOST_CONDITIONS"
+        ],
+    },
     "tests/shadow/test_dump.py": {
         "test_what_is_no_dump_is_refused_with_what_it_is": [
             "shadow/dump.py LARGEST_DUMP_BYTES",

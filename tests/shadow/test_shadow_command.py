@@ -118,7 +118,8 @@ def test_who_may_connect_where_it_listens_and_whose_dump_it_is(said: Run) -> Non
     other.listener("db")["filter_chains"][0]["filters"].insert(0, rbac)
     code, out, _ = said(other)
     assert code == DIFFERS
-    assert "authorization: db (127.0.0.1:9192): who may connect\n    today           ALLOW nobody\n" in out
+    assert "authorization: db (127.0.0.1:9192): any other/any other, default/any other may call\n" in out
+    assert "    today           nothing\n    with Pointsman  everything\n" in out
     assert "setting: cache (127.0.0.1:9193): listens at\n    today           0.0.0.0:9193\n" in out
     assert "note: the dump is of the node billing-1, cluster billing: is it the sidecar of default/web in dc1?" in out
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from pointsman.shadow.authorization import differing
 from pointsman.shadow.backend import read_backend
 from pointsman.shadow.difference import Findings, Kind
-from pointsman.shadow.endpoints import compare_backends, pairs, percent
+from pointsman.shadow.endpoints import compare_backends, few, pairs, percent
 from pointsman.shadow.front import BY_NAME, HTTP, TCP, Chain, Front, read_front
 from pointsman.shadow.held import Held
 from pointsman.shadow.route import Match, Route, Routes, Way
@@ -108,8 +109,8 @@ class _Comparing:
         if old.kind != new.kind:
             found.differ(Kind.UPSTREAM, where, "protocol", old.kind, new.kind)
             return
-        if old.rules != new.rules:
-            found.differ(Kind.AUTHORIZATION, where, "who may connect", old.rules or "all", new.rules or "all")
+        for each in differing(old.rules, new.rules, self._here.trust_domain):
+            found.differ(Kind.AUTHORIZATION, where, f"{few(each.callers)} may call", each.today, each.pointsman)
         if old.names != new.names:
             found.differ(
                 Kind.AUTHORIZATION,

@@ -59,7 +59,7 @@ def _compare_serving(old: Backend, new: Backend, where: str, found: Findings) ->
         found.differ(Kind.ENDPOINTS, where, "of the traffic get", _shared(was), _shared(will))
     asked, ask = _snis(before), _snis(after)
     if was and will and asked != ask and (was.keys() == will.keys() or set(asked.values()) != set(ask.values())):
-        found.differ(Kind.SERVER_NAME, where, "server name", _few(asked.values()), _few(ask.values()))
+        found.differ(Kind.SERVER_NAME, where, "server name", few(asked.values()), few(ask.values()))
 
 
 def _compare_names(old: Backend, new: Backend, where: str, found: Findings) -> None:
@@ -71,8 +71,8 @@ def _compare_names(old: Backend, new: Backend, where: str, found: Findings) -> N
             Kind.SERVER_NAME,
             where,
             what,
-            _few(only_old) if old.names else empty,
-            _few(only_new) if new.names else empty,
+            few(only_old) if old.names else empty,
+            few(only_new) if new.names else empty,
         )
 
 
@@ -145,18 +145,19 @@ def _snis(shared: Mapping[Host, Fraction]) -> dict[str, str]:
 
 
 def _places(shared: Mapping[str, Fraction]) -> str:
-    return _few(shared)
+    return few(shared)
 
 
 def _shared(shared: Mapping[str, Fraction]) -> str:
-    return _few(f"{place} {percent(share)}" for place, share in shared.items())
+    return few(f"{place} {percent(share)}" for place, share in shared.items())
 
 
 def _tiers(tiers: Iterable[Tier]) -> str:
-    return ", then ".join(_few(each.place for each in tier.hosts) for tier in tiers)
+    return ", then ".join(few(each.place for each in tier.hosts) for tier in tiers)
 
 
-def _few(values: Iterable[str]) -> str:
+def few(values: Iterable[str]) -> str:
+    """Some of `values` in order, and how many more there are."""
     found = sorted({each or "none" for each in values})
     more = f" and {len(found) - MOST_PLACES} more" if len(found) > MOST_PLACES else ""
     return ", ".join(found[:MOST_PLACES]) + more

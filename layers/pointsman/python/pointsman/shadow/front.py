@@ -13,7 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.json_format import ParseDict
 
-from pointsman.shadow.authorization import is_authorization, rules_text
+from pointsman.shadow.authorization import Rules, is_authorization, rules_of
 from pointsman.shadow.backend import place_text
 from pointsman.shadow.held import Held
 from pointsman.shadow.plain import Plain, leaves, plain, settled, text_of, type_of
@@ -36,7 +36,7 @@ class Chain:
 
     `kind` is HTTP, TCP, BY_NAME (to the cluster that has the connection's server name) or OTHER. TCP goes the `ways`,
     HTTP by the `routes` (None: not in the dump). `filters` are by what they are, with their settings as text; `rules`
-    says who may connect.
+    say who may call.
     """
 
     match: str
@@ -44,7 +44,7 @@ class Chain:
     ways: tuple[Way, ...]
     routes: Routes | None
     filters: Mapping[str, str]
-    rules: str
+    rules: Rules
     names: frozenset[str]
     settings: Mapping[str, Any]
     missing: str = ""
@@ -79,7 +79,7 @@ def read_front(listener: Listener, held: Held) -> Front:
 
 def _chain(value: Mapping[str, Any], held: Held) -> Chain:
     filters: dict[str, str] = {}
-    rules: list[str] = []
+    rules: Rules = ()
     kind, missing = OTHER, ""
     ways: tuple[Way, ...] = ()
     routes: Routes | None = None
@@ -101,7 +101,7 @@ def _chain(value: Mapping[str, Any], held: Held) -> Chain:
         elif what == _SNI:
             kind = BY_NAME
         elif is_authorization(what):
-            rules.append(rules_text(config))
+            rules += rules_of(config)
         else:
             _add(filters, each, config)
     tls, names = _downstream(value)
@@ -115,7 +115,7 @@ def _chain(value: Mapping[str, Any], held: Held) -> Chain:
         ways,
         routes,
         filters,
-        "; ".join(rules),
+        rules,
         names,
         dict(leaves(settled(settings, {}))),
         missing,
@@ -157,9 +157,9 @@ def _routes(config: Mapping[str, Any], held: Held) -> tuple[Routes | None, str]:
     return None, f"{name}, which the dump does not have"
 
 
-def _http_filters(config: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+def _http_filters(config: Mapping[str, Any]) -> tuple[dict[str, str], Rules]:
     filters: dict[str, str] = {}
-    rules: list[str] = []
+    rules: Rules = ()
     for each in config.get("http_filters", []):
         if each.get("disabled"):
             continue
@@ -168,7 +168,7 @@ def _http_filters(config: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]
         if what == _STATS:
             continue
         if is_authorization(what):
-            rules.append(rules_text(inner))
+            rules += rules_of(inner)
             continue
         if what != _ROUTER or settled({**inner}, {}).keys() != {"@type"}:
             _add(filters, each, inner)

@@ -17,8 +17,9 @@ class Held:
     whoever configures it. Clusters are by name, `assignments` by the name that their cluster asks for (its own, unless
     it has a `service_name`), `routes` by name. `fetched` are the clusters that a gateway may reach by their name.
 
-    Of what Pointsman would serve, `configured` are the clusters without what delivery adds by itself, and `orders` the
-    ids of the targets of a cluster that gets one target's endpoints at a time, in their order.
+    Of what Pointsman would serve, `trust_domain` is that of the mesh ("" if nothing says it), `configured` are the
+    clusters without what delivery adds by itself, and `orders` the ids of the targets of a cluster that gets one
+    target's endpoints at a time, in their order.
     """
 
     listeners: tuple[Listener, ...]
@@ -29,3 +30,4 @@ class Held:
     fetched: frozenset[str] = frozenset()
     configured: Mapping[str, Cluster] = field(default_factory=dict)
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trust_domain: str = ""

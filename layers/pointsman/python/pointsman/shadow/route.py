@@ -202,7 +202,7 @@ def _match(value: Mapping[str, Any]) -> Match:
         parts.append(f"path {prefix}…")
     if folded and parts != [f"path {_EVERYTHING}…"]:
         parts.append("in any capitals")
-    parts += in_order(_header_match(each) for each in rest.pop("headers", []))
+    parts += in_order(header_text(each) for each in rest.pop("headers", []))
     parts += in_order(_parameter(each) for each in rest.pop("query_parameters", []))
     rest = settled(rest, {})
     if rest:
@@ -210,7 +210,8 @@ def _match(value: Mapping[str, Any]) -> Match:
     return Match(", ".join(parts), exact, prefix, len(parts) == 1 and bool(exact or prefix), folded)
 
 
-def _header_match(value: Mapping[str, Any]) -> str:
+def header_text(value: Mapping[str, Any]) -> str:
+    """A HeaderMatcher in words: equal texts match the same."""
     name, not_ = value.get("name", ""), "not " if value.get("invert_match") else ""
     if value.get("treat_missing_header_as_empty"):
         name += " (or no such header)"

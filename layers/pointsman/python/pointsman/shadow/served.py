@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from pointsman.delivery.deliver import EnvoyVersion, deliver_gateway, deliver_sidecar
 from pointsman.delivery.endpoint_source import over_ads
-from pointsman.discovery.view import View
+from pointsman.discovery.view import View, trust_domain_of
 from pointsman.shadow.held import Held
 from pointsman.shadow.typed import typed
 from pointsman.xds.manifest import SidecarManifest
@@ -32,6 +32,7 @@ def served(view: View, envoy: EnvoyVersion | None) -> Held:
         clusters,
         {each.place: ClusterLoadAssignment.FromString(each.assignment) for each in made.clusters if each.place},
         fetched=frozenset(clusters),
+        trust_domain=trust_domain_of(view) or "",
         configured={each.name: _read(each.snapshot.content.cluster, Cluster) for each in made.clusters},
         orders={
             each.name: tuple(target.id for target in each.snapshot.content.targets)
