@@ -59,6 +59,7 @@ class Told:
     datacenters: tuple[str, ...] = ("dc1", "dc2")
     version: str = "1.17.0"
     settings: JSON = field(default_factory=dict)
+    trust_domain: str = "11111111.consul"
     token: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     """By path: another status and answer."""
@@ -89,7 +90,7 @@ class Told:
             "/v1/catalog/datacenters": (200, list(self.datacenters)),
             "/v1/catalog/services": (200, {"consul": [], **{each["Service"]["Service"]: ["v1"] for each in here}}),
             "/v1/connect/intentions": (200, self.intentions),
-            "/v1/connect/ca/roots": (200, {"ActiveRootID": "1", "TrustDomain": "11111111.consul", "Roots": []}),
+            "/v1/connect/ca/roots": (200, {"ActiveRootID": "1", "TrustDomain": self.trust_domain, "Roots": []}),
         }.get(path, (404, "no such page"))
 
 

@@ -454,7 +454,7 @@ def test_a_registration_without_a_datacenter_gets_that_of_the_agent_beside_it() 
     found = import_consul(sources)
     assert [each["Datacenter"] for each in of(found, "registration")] == ["dc7"]
     ((_, reason),) = named(found)
-    assert reason == "nothing says in which datacenter it is"
+    assert reason == 'registration "shop-1-sidecar-proxy": nothing says in which datacenter it is'
     assert len(of(import_consul(sources, datacenter="dc1"), "registration")) == 2
 
 
@@ -508,7 +508,9 @@ def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: 
         '{"Kind": "mesh", "Name": "mesh", "TransparentProxy": {"MeshDestinationsOnly": true}}'
     )
     assert run([*arguments[:-3], str(tmp_path / "b")]) == 3
-    assert f"not converted: {source / 'more.json'}: is not supported by Pointsman: " in capfd.readouterr().out
+    assert (
+        f'not converted: {source / "more.json"}: mesh "mesh": is not supported by Pointsman: ' in capfd.readouterr().out
+    )
     for wrong in (
         ["--out", "c"],
         ["--url", "http://127.0.0.1:1", "x", "--out", "c"],

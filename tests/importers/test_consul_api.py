@@ -39,6 +39,45 @@ def mesh(**more: Any) -> Told:
     )
 
 
+def page_mesh() -> Told:
+    """The Consul of docs/from-consul.md."""
+
+    def sidecar(service: str, dc: str, number: int, *upstreams: JSON) -> JSON:
+        proxy = {"DestinationServiceName": service, "LocalServicePort": 8080, "Upstreams": list(upstreams)}
+        named = {"Service": f"{service}-sidecar-proxy", "ID": f"{service}-{number}-sidecar-proxy"}
+        address = f"10.{dc[-1]}.0.{number}"
+        return registered({"Kind": "connect-proxy", **named, "Port": 21000, "Proxy": proxy}, f"{dc}-{number}", dc) | {
+            "Address": address
+        }
+
+    shop = {"DestinationName": "stock", "LocalBindPort": 9191}
+    return Told(
+        entries=[
+            {
+                "Kind": "proxy-defaults",
+                "Name": "global",
+                "Config": {"protocol": "http", "envoy_prometheus_bind_addr": "0.0.0.0:9102"},
+                "MeshGateway": {"Mode": "local"},
+            },
+            {
+                "Kind": "service-resolver",
+                "Name": "stock",
+                "ConnectTimeout": "3s",
+                "Failover": {"*": {"Targets": [{"Datacenter": "dc2"}, {"Peer": "partner"}]}},
+            },
+            {"Kind": "service-intentions", "Name": "stock", "Sources": [{"Name": "shop", "Action": "allow"}]},
+            {"Kind": "terminating-gateway", "Name": "out", "Services": [{"Name": "billing"}]},
+        ],
+        registered=[
+            *(sidecar("shop", "dc1", number, shop) for number in (6, 7)),
+            *(sidecar("stock", dc, 8) for dc in ("dc1", "dc2")),
+            *(registered(GATEWAY, f"{dc}-9", dc, Address=f"10.{dc[-1]}.0.9") for dc in ("dc1", "dc2")),
+        ],
+        settings={"ACLsEnabled": True, "ACLResolverSettings": {"ACLsEnabled": True, "ACLDefaultPolicy": "deny"}},
+        trust_domain="7e1b4f4a.consul",
+    )
+
+
 def files(directory: Path) -> dict[str, list[JSON]]:
     """The documents that were written, by file."""
     return {each.stem: json.loads(each.read_text()) for each in directory.iterdir()}

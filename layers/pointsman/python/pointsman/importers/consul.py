@@ -16,11 +16,11 @@ from pointsman.importers.consul_watches import watches
 from pointsman.importers.imported import Imported
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.model.duration import duration_text
-from pointsman.model.entries import Entry, EntryKey, entry_json, entry_shape, key_of, parse_entry
+from pointsman.model.entries import Entry, EntryKey, entry_json, entry_shape, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.intentions import ServiceIntentions
 from pointsman.model.names import DEFAULT_NAMESPACE
-from pointsman.model.registration import Registration, parse_registration, registration_json
+from pointsman.model.registration import Registration, parse_registration, registration_json, registration_thing
 from pointsman.model.shape import value_of
 
 JSON = dict[str, Any]
@@ -89,11 +89,12 @@ class _Import:
         return imported
 
     def _entry(self, unit: Unit) -> None:
+        self._decider.thing = _thing(unit)
         kept = with_adds(self._decider.decide(unit.body, entry_shape(unit.kind)), unit.adds)
         if kept is LEFT_OUT:
             return
         if unit.kind == INTENTIONS and not any(key.lower() == "sources" and kept[key] for key in kept):
-            self._ledger.name(unit.whole, "has no source that there is here", _ANEW)
+            self._ledger.name(unit.whole, f"{_thing(unit)}: has no source that there is here", _ANEW)
             return
         try:
             entry = parse_entry(kept)
@@ -122,6 +123,7 @@ class _Import:
             return None
 
     def _registration(self, unit: Unit) -> None:
+        self._decider.thing = _thing(unit)
         kept = with_adds(self._decider.decide(unit.body, Registration), unit.adds)
         if kept is LEFT_OUT:
             return
@@ -129,7 +131,9 @@ class _Import:
             beside = self._gatherer.datacenters.get(os.path.dirname(unit.whole.file), set())
             where = next(iter(beside)) if len(beside) == 1 else self._datacenter
             if not where:
-                self._ledger.name(unit.whole, "nothing says in which datacenter it is", "give it: --dc DC")
+                self._ledger.name(
+                    unit.whole, f"{_thing(unit)}: nothing says in which datacenter it is", "give it: --dc DC"
+                )
                 return
             kept["Datacenter"] = where
         try:
@@ -142,9 +146,9 @@ class _Import:
     def _refused(self, unit: Unit, error: InvalidInput) -> None:
         said = [f"{each.field}: {each.reason}" if each.field else each.reason for each in error.problems]
         more = f" (and {len(said) - _SHOWN} more)" if len(said) > _SHOWN else ""
-        reason = "; ".join(said[:_SHOWN]) + more
+        reason = f"{_thing(unit)}: {'; '.join(said[:_SHOWN])}{more}"
         if unit.kind == INTENTIONS:
-            self._ledger.name(unit.whole, f"{DENIED}: {reason}", WRITE_INTENTIONS)
+            self._ledger.name(unit.whole, f"{reason}; {DENIED}", WRITE_INTENTIONS)
         else:
             self._ledger.name(unit.whole, reason, _ANEW)
 
@@ -248,6 +252,14 @@ def _named_namespaces(value: Any) -> set[str]:
         own = {value["Namespace"]} if isinstance(value.get("Namespace"), str) else set()
         return own.union(*map(_named_namespaces, value.values()))
     return set().union(*map(_named_namespaces, value)) if isinstance(value, list) else set()
+
+
+def _thing(unit: Unit) -> str:
+    """How the report names it."""
+    said = with_adds(unit.body.plain(), unit.adds)
+    if unit.kind == "registration":
+        return registration_thing(said)
+    return thing_of({"Kind": unit.kind, "Name": value_of(said, "Name"), "Namespace": value_of(said, "Namespace")})
 
 
 def _nowhere(kind: str) -> Unit:

@@ -32,7 +32,7 @@ _AT_ONCE: Final = 4
 _BUSY: Final = (429, 500, 502, 503, 504)
 _FILTERED: Final = "x-consul-results-filtered-by-acls"
 _OURS: Final = ("failover-policy", "namespace")
-_ASKED: Final = tuple(sorted({*KINDS, *KINDS_ELSEWHERE, "service-intentions"} - {*_OURS, *KUBERNETES_KINDS}))
+_ASKED: Final = tuple(sorted({*KINDS, *KINDS_ELSEWHERE} - {*_OURS, *KUBERNETES_KINDS}))
 _PROXIES_ALONE: Final = 'ServiceKind != ""'
 _NEEDED: Final = (
     ("/v1/config/", 'service_prefix "" { policy = "read", intentions = "read" } and mesh = "read"'),

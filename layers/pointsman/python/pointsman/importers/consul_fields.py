@@ -80,6 +80,8 @@ class Decider:
     def __init__(self, ledger: Ledger, names: Mapping[str, str]) -> None:
         self._ledger = ledger
         self._names = names
+        self.thing = ""
+        """What the fields are of, for the report."""
         self.renamed: set[str] = set()
         """The old names that were found."""
 
@@ -99,7 +101,7 @@ class Decider:
             if left.until != shape.__name__:
                 raise
             denied = denied_by(self._plain_names(piece, shape), shape) if left.denies else LEFT_OUT
-            self._ledger.name(piece, left.reason, left.instead)
+            self._name(piece, left.reason, left.instead)
             return denied
 
     def _fields(self, piece: Piece, shape: type[Shape]) -> dict[str, Any]:
@@ -147,7 +149,7 @@ class Decider:
                 self._ledger.pass_over(child, SAYS_NOTHING)
             else:
                 instead = next((way for start, way in _INSTEAD if key.lower().startswith(start)), _ELSE)
-                self._ledger.name(child, "nothing here reads it; Consul hands it on to Envoy", instead)
+                self._name(child, "nothing here reads it; Consul hands it on to Envoy", instead)
         return out
 
     def _unknown(self, piece: Piece, key: str, shape: type[Shape]) -> None:
@@ -160,7 +162,7 @@ class Decider:
             raise _LeftOutError(_GOES_WITH[shape.__name__], f"left out as a whole: {reason}", instead)
         if shape.__name__ in _GUARDS:
             raise self._denied(shape, reason)
-        self._ledger.name(piece, reason, instead)
+        self._name(piece, reason, instead)
 
     def _other(self, piece: Piece, field: Field, other: Other, shape: type[Shape]) -> None:
         if not other.refused:
@@ -174,7 +176,10 @@ class Decider:
                 raise _LeftOutError(until, f"left out as a whole: {field.name}: {reason}", instead)
             if shape.__name__ in _GUARDS:
                 raise self._denied(shape, f"{field.name} {reason}")
-            self._ledger.name(piece, reason, instead)
+            self._name(piece, reason, instead)
+
+    def _name(self, piece: Piece, reason: str, instead: str) -> None:
+        self._ledger.name(piece, f"{self.thing}: {reason}" if self.thing else reason, instead)
 
     @staticmethod
     def _denied(shape: type[Shape], reason: str) -> _LeftOutError:
@@ -209,7 +214,7 @@ def denied_by(names: Mapping[str, Any], shape: type[Shape]) -> dict[str, Any]:
 
 def reason_of(why: str) -> tuple[str, str]:
     """The reason in `why`, and what to do instead."""
-    reason, _, instead = why.rpartition("; ")
+    reason, _, instead = why.removesuffix(" instead").rpartition("; ")
     return (f"{_NOT_SUPPORTED}: {reason}", instead) if reason else (_NOT_SUPPORTED, why)
 
 

@@ -50,7 +50,8 @@ _CHECKS: Final = "checks: `pointsman agent` reads this file, and runs them"
 _KUBERNETES: Final = "is Kubernetes' own"
 _AGENT: Final = "is a setting of Consul's agent"
 _PEERING: Final = "clusters are not peered; name a Datacenter instead, and let it be one of the same mesh"
-_NO_SERVERS: Final = frozenset(("control-plane-request-limit", "rate-limit"))
+_OF_SERVERS: Final = frozenset(("control-plane-request-limit", "rate-limit"))
+"""Kinds that are about Consul's servers alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,12 +172,13 @@ class Gatherer:
         if kind in KINDS:
             self._add(Unit(kind, shape, piece, body or piece, dict(adds)))
             return True
-        if kind in _NO_SERVERS:
+        if kind in _OF_SERVERS:
             return self._pass(kind, shape, piece, KINDS_ELSEWHERE[kind][1])
         if kind not in KINDS_ELSEWHERE:
             return False
         reason, instead = reason_of(KINDS_ELSEWHERE[kind][1])
-        self._ledger.name(piece, reason, instead)
+        name = _text(body or piece, "Name")
+        self._ledger.name(piece, f'{kind} "{brief(name)}": {reason}' if name else f"{kind}: {reason}", instead)
         self.seen.append((kind, shape, piece))
         self._known = True
         return True

@@ -23,7 +23,10 @@ def watches(registrations: Iterable[tuple[str, Registration]], url: str) -> dict
         name, namespace = each.service.service, each.service.namespace
         if name:
             found.setdefault(datacenter, {})[name, namespace] = _watch(each, f"{url.rstrip('/')}/v1/consul/watch")
-    return {datacenter: {"watches": [each for _, each in sorted(of_it.items())]} for datacenter, of_it in found.items()}
+    return {
+        datacenter: {"watches": [{**each, "datacenter": datacenter} for _, each in sorted(of_it.items())]}
+        for datacenter, of_it in found.items()
+    }
 
 
 def _watch(registration: Registration, url: str) -> JSON:

@@ -117,8 +117,12 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "TransparentProxy": _TRANSPARENT,
         "MutualTLSMode": _MUTUAL_TLS,
         "Expose": _EXPOSE,
-        "ExternalSNI": Other("1.6", "traffic leaves the mesh through no terminating gateway"),
-        "Destination": Other("1.13", "traffic leaves the mesh through no terminating gateway"),
+        "ExternalSNI": Other(
+            "1.6", "traffic leaves the mesh through no terminating gateway; let the application call it directly"
+        ),
+        "Destination": Other(
+            "1.13", "traffic leaves the mesh through no terminating gateway; let the application call it directly"
+        ),
         "MaxInboundConnections": Other("1.13", f"{_PUBLIC}, which limits no connections; limit those of its callers"),
         "LocalConnectTimeoutMs": Other("1.13.2", f"{_PUBLIC}, which waits 5 s for the application"),
         "LocalRequestTimeoutMs": Other(
@@ -235,13 +239,15 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
 }
 """By the name of the shape, then by the field."""
 
+_IN: Final = "there are no gateways for what comes from outside; let it enter through an Envoy of yours"
+_OUT: Final = "nothing carries traffic out of the mesh; let the application call it directly"
 _KUBERNETES: Final = "on Kubernetes"
 
 KUBERNETES_KINDS: Final[Mapping[str, tuple[str, str]]] = {
     **dict.fromkeys(
         ("peering-acceptor", "peering-dialer"), (_KUBERNETES, "clusters are not peered; federate datacenters")
     ),
-    "registration": (_KUBERNETES, "traffic leaves the mesh beside it"),
+    "registration": (_KUBERNETES, _OUT),
     **dict.fromkeys(
         (
             "gateway-class-config",
@@ -254,19 +260,19 @@ KUBERNETES_KINDS: Final[Mapping[str, tuple[str, str]]] = {
             "route-ext-proc",
             "route-tlssds-filter",
         ),
-        (_KUBERNETES, "it is about API gateways; traffic enters the mesh through an Envoy of your own"),
+        (_KUBERNETES, "it is about API gateways; let traffic enter through an Envoy of yours"),
     ),
 }
 """Kinds of Consul's resources on Kubernetes that are no config entries."""
 
 KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "ingress-gateway": ("1.8", "traffic enters the mesh through an Envoy of your own"),
-    "terminating-gateway": ("1.8", "traffic leaves the mesh beside it"),
+    "ingress-gateway": ("1.8", _IN),
+    "terminating-gateway": ("1.8", _OUT),
     "mesh": ("1.10", "its settings have no counterpart; set TLS in Envoy's bootstrap"),
-    "exported-services": ("1.11", "there are no partitions or peers to export to"),
+    "exported-services": ("1.11", "there are no partitions or peers to export to; leave it out"),
     "sameness-group": ("1.16", "name its datacenters one by one in Failover"),
-    "api-gateway": ("1.15", "traffic enters the mesh through an Envoy of your own"),
-    "bound-api-gateway": ("1.15", "traffic enters the mesh through an Envoy of your own"),
+    "api-gateway": ("1.15", _IN),
+    "bound-api-gateway": ("1.15", _IN),
     "http-route": ("1.15", "write a service-router instead"),
     "tcp-route": ("1.15", "write a service-resolver instead"),
     "inline-certificate": ("1.15", "certificates come from files or SDS"),
@@ -274,7 +280,7 @@ KINDS_ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "jwt-provider": ("1.16", "requests are not authenticated; let the application do it"),
     "control-plane-request-limit": ("1.17", "it is about Consul's own servers"),
     "rate-limit": ("by 2.0", "it is about Consul's own servers"),
-    "inference-gateway": ("by 2.1", "traffic leaves the mesh beside it"),
+    "inference-gateway": ("by 2.1", _OUT),
     **KUBERNETES_KINDS,
 }
 """Kinds that Pointsman does not have: since which Consul, and why not or what instead."""
