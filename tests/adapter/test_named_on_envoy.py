@@ -47,7 +47,7 @@ def test_a_gateway_with_a_host_name_is_resolved_and_targets_switch_and_nothing_f
 ) -> None:
     # In mode remote dc3's gateway has an IP address: the cluster changes its type with each switch.
     with contextlib.ExitStack() as held:
-        _, _, mesh, fetching = held.enter_context(_meshed(mode, "http", way, store, tmp_path, "dc1", "dc2"))
+        ports, dns, mesh, fetching = held.enter_context(_meshed(mode, "http", way, store, tmp_path, "dc1", "dc2"))
         client = held.enter_context(patient("127.0.0.1", mesh.upstream))
         talk = held.enter_context(Talk("127.0.0.1", mesh.upstream))
         askers: list[Asker] = [client, talk]
@@ -55,6 +55,15 @@ def test_a_gateway_with_a_host_name_is_resolved_and_targets_switch_and_nothing_f
         wrong = [each for _ in range(FLIPS) for each in mesh.switch(askers)]
         assert (wrong, failures(askers, begin)) == ([], [])
         assert mesh.targets.seen == mesh.ways()
+        # While DNS is away, a gateway with an IP address beside it is enough.
+        where = "dc1" if mode == "local" else "dc2"
+        dns.away, spare = True, (DATACENTERS[where], ports.take(DATACENTERS[where]))
+        mesh.targets.add("spare", spare)
+        named = {"gateway": (NAMES[where], mesh.gateways[where][1])}
+        mesh.control.report_gateways({**named, "spare": spare}, dc=where)
+        wait_until(lambda: mesh.targets.handshakes["spare", "dc2"], "the spare gateway to be used")
+        wrong = [each for _ in range(2) for each in mesh.switch(askers)]
+        assert (wrong, failures(askers, begin)) == ([], [])
         assert (fetching.rejected(), fetching.rejections()) == ({}, [])
         # Envoy takes nothing of it for outdated.
         assert "Deprecated field" not in fetching.envoy.err.read_text()

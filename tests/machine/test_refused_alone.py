@@ -56,10 +56,10 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "Node.Address",
         "is not an IP address",
     ),
-    "a host name for others": (
-        instance(2, TaggedAddresses={"wan": {"Address": "api.example"}}),
+    "a mistyped address for others": (
+        instance(2, TaggedAddresses={"wan": {"Address": "api..example"}}),
         "Service.TaggedAddresses.wan.Address",
-        '"api.example" is not an IP address; Envoy\'s EDS takes only those, so resolve it first',
+        '"api..example" is not an IP address',
     ),
     "a mistyped address": (instance(2, Address="10.1.0.300"), "Service.Address", '"10.1.0.300" is not an IP address'),
     "every address": (instance(2, Address="0.0.0.0"), "Service.Address", "listens on every address"),

@@ -227,17 +227,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
 NLB = "gateways-1a2b.elb.us-east-1.amazonaws.com"
 
 
-@pytest.mark.parametrize("field", ["Service.Address", "Service.TaggedAddresses.wan.Address"])
-def test_a_mesh_gateway_may_have_a_host_name_and_an_instance_of_a_service_may_not(field: str) -> None:
-    tagged = {"TaggedAddresses": {"wan": {"Address": NLB}}}
-    address = {"Address": NLB, "TaggedAddresses": None} if field == "Service.Address" else tagged
-    gateway = instance(Kind="mesh-gateway", **address)
-    (statement,) = parse_event(event(Kind="mesh-gateway", Service=..., Instances=[gateway])).statements
+@pytest.mark.parametrize(("kind", "near"), [("mesh-gateway", True), ("mesh-gateway", False), ("connect-proxy", False)])
+def test_a_mesh_gateway_may_have_a_host_name_and_an_instance_of_a_service_one_for_other_datacenters(
+    kind: str, near: bool
+) -> None:
+    wan = {"TaggedAddresses": {"wan": {"Address": NLB}}}
+    named = instance(Kind=kind, **({"Address": NLB, "TaggedAddresses": None} if near else wan))
+    of = {"Kind": kind, "Service": ...} if kind == "mesh-gateway" else {}
+    (statement,) = parse_event(event(Instances=[named], **of)).statements
     assert read_instance(statement.description or {}, "").remote[0] == NLB
+
+
+def test_an_instance_of_a_service_has_no_host_name_in_its_own_datacenter() -> None:
     with pytest.raises(InvalidInput) as refused:
-        parse_event(event(Instances=[instance(**address)]))
+        parse_event(event(Instances=[instance(Address=NLB)]))
     (problem,) = refused.value.problems
-    assert problem.field == f"Instances[0].{field}"
+    assert problem.field == "Instances[0].Service.Address"
     assert problem.reason == f'"{NLB}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
 
 

@@ -110,28 +110,13 @@ def _names(service: ServiceDefinition) -> set[str]:
     if service.kind or service.name == GATEWAY_PATHS:
         return set()
     sidecar = service.connect.sidecar_service
-    used = [service.address, sidecar.address if sidecar else ""]
-    used += [each.address for each in service.tagged_addresses.values()]
-    return {each for each in used if each and not is_ip(each)}
+    return {each for each in (service.address, sidecar.address if sidecar else "") if each and not is_ip(each)}
 
 
 def _resolved(service: ServiceDefinition, addresses: Mapping[str, str]) -> ServiceDefinition:
-    if not _names(service):
-        return service
-
-    def ip(address: str) -> str:
-        return addresses.get(address, address)
-
     sidecar = service.connect.sidecar_service
     if sidecar is not None:
-        sidecar = sidecar.model_copy(update={"address": ip(sidecar.address)})
-    tagged = {
-        name: each.model_copy(update={"address": ip(each.address)}) for name, each in service.tagged_addresses.items()
-    }
-    return service.model_copy(
-        update={
-            "address": ip(service.address),
-            "connect": service.connect.model_copy(update={"sidecar_service": sidecar}),
-            "tagged_addresses": tagged,
-        }
-    )
+        sidecar = sidecar.model_copy(update={"address": addresses.get(sidecar.address, sidecar.address)})
+    connect = service.connect.model_copy(update={"sidecar_service": sidecar})
+    address = addresses.get(service.address, service.address)
+    return service.model_copy(update={"address": address, "connect": connect})

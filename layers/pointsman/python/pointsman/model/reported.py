@@ -244,14 +244,14 @@ def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
                 yield field, f'"{value}" {reason}'
         elif not is_host_name(value):
             yield field, f'"{value[:64]}" is not an IP address'
-        elif not _may_be_named(service):
+        elif field in _NEAR and not _may_be_named(service):
             yield field, f'"{value[:64]}" is not an IP address; Envoy\'s EDS takes only those, so resolve it first'
 
 
 def is_at_a_name(part: InstancePart) -> bool:
     """Whether the instance gets traffic and is refused for its address, which is a host name."""
     service = part["Service"]
-    named = (is_host_name(value) and not is_ip(value) for _, value in _addresses(part))
+    named = (field in _NEAR and is_host_name(value) and not is_ip(value) for field, value in _addresses(part))
     return _gets_traffic(service) and not _may_be_named(service) and any(named)
 
 
@@ -260,8 +260,12 @@ def _gets_traffic(service: ServicePart) -> bool:
     return service.get("Kind") in ("connect-proxy", "mesh-gateway") or bool(native)
 
 
+_NEAR: Final = ("Service.Address", "Node.Address")
+"""Where an instance is for its own datacenter; the others have another address only for those elsewhere."""
+
+
 def _may_be_named(service: ServicePart) -> bool:
-    """Whether an Envoy may get its host name: a mesh gateway, or what an observer tells of one."""
+    """Whether it may have a host name in its own datacenter: a mesh gateway, or what an observer tells of one."""
     return service.get("Kind") == "mesh-gateway" or service.get("Service") == GATEWAY_PATHS
 
 
