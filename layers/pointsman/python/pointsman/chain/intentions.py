@@ -44,12 +44,12 @@ def applying(entries: EntrySet, service: ServiceName) -> tuple[Intention, ...]:
     general = [
         (source, each.action) for source, each, (_, _, name) in found if source.name == EVERY == name and each.action
     ][::-1]
-    out: list[Intention] = []
+    out: dict[ServiceName, Intention] = {}
     for source, written, entry in found:
-        for intention in _parts(source, written, entry, general):
-            if not any(covers(earlier.source, intention.source) for earlier in out):
-                out.append(intention)
-    return tuple(out)
+        for each in _parts(source, written, entry, general):
+            if out.keys().isdisjoint((each.source, ServiceName(each.source.namespace, EVERY), ALL)):
+                out[each.source] = each
+    return tuple(out.values())
 
 
 def _written(entries: EntrySet, service: ServiceName) -> Iterator[tuple[ServiceName, SourceIntention, EntryKey]]:

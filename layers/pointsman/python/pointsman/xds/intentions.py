@@ -63,13 +63,15 @@ def _rules(intentions: Sequence[Intention], trust_domain: str) -> RBAC | None:
     closed = last is not None and last.source == ALL and not last.permissions and last.otherwise == "deny"
     action: Action = "allow" if closed else "deny"
     rules = RBAC(action=RBAC.ALLOW if closed else RBAC.DENY)
-    for i, each in enumerate(intentions):
+    others: list[ServiceName] = []
+    for each in intentions:
         permissions = _permissions(each, action)
         if permissions:
-            # What decides the same in any case need not be excluded.
-            others = [one.source for one in intentions[:i] if one.permissions or one.otherwise != action]
             principal = _principal(each.source, others, trust_domain, wide=not closed)
             rules.policies[str(each.source)].CopyFrom(Policy(principals=[principal], permissions=permissions))
+        if each.permissions or each.otherwise != action:
+            # Who is decided the same in any case need not be excluded.
+            others.append(each.source)
     return rules if rules.policies or closed else None
 
 
@@ -78,7 +80,7 @@ def _rules(intentions: Sequence[Intention], trust_domain: str) -> RBAC | None:
 
 def _principal(source: ServiceName, others: Iterable[ServiceName], trust_domain: str, *, wide: bool) -> Principal:
     """Who is of `source`, and of none of `others` inside it."""
-    inside = {each for each in others if covers(source, each)}
+    inside = {each for each in others if covers(source, each)} if source.name == EVERY else set()
     inside -= {each for each in inside if each.name != EVERY and ServiceName(each.namespace, EVERY) in inside}
     principal = _identity(source, "" if wide else trust_domain)
     if not inside:
