@@ -78,6 +78,18 @@ def _web() -> Document:
 
 def dump() -> JSON:
     """What the Envoy's admin answers."""
+    made = whole(_clusters(), _assignments(), _listeners())
+    made["configs"].append(
+        {
+            "@type": f"{TYPES}.admin.v3.RoutesConfigDump",
+            "dynamic_route_configs": [{"version_info": "3d", "route_config": _routes()}],
+        }
+    )
+    return made
+
+
+def whole(clusters: list[JSON], assignments: list[JSON], listeners: list[JSON]) -> JSON:
+    """A dump with these, and what is in any Envoy of Consul's."""
     return {
         "configs": [
             {"@type": f"{TYPES}.admin.v3.BootstrapConfigDump", "bootstrap": _bootstrap()},
@@ -85,24 +97,20 @@ def dump() -> JSON:
                 "@type": f"{TYPES}.admin.v3.ClustersConfigDump",
                 "version_info": "00000007",
                 "static_clusters": [{"cluster": _local("local_agent", 8502)}],
-                "dynamic_active_clusters": [{"version_info": "1f", "cluster": each} for each in _clusters()],
+                "dynamic_active_clusters": [{"version_info": "1f", "cluster": each} for each in clusters],
             },
             {
                 "@type": f"{TYPES}.admin.v3.EndpointsConfigDump",
-                "static_endpoint_configs": [{"endpoint_config": {**_local_endpoints("local_agent", 8502)}}],
-                "dynamic_endpoint_configs": [{"endpoint_config": each} for each in _assignments()],
+                "static_endpoint_configs": [{"endpoint_config": _local_endpoints("local_agent", 8502)}],
+                "dynamic_endpoint_configs": [{"endpoint_config": each} for each in assignments],
             },
             {
                 "@type": f"{TYPES}.admin.v3.ListenersConfigDump",
                 "static_listeners": [{"listener": _ready_listener()}],
                 "dynamic_listeners": [
                     {"name": each["name"], "active_state": {"version_info": "2e", "listener": each}}
-                    for each in _listeners()
+                    for each in listeners
                 ],
-            },
-            {
-                "@type": f"{TYPES}.admin.v3.RoutesConfigDump",
-                "dynamic_route_configs": [{"version_info": "3d", "route_config": _routes()}],
             },
             {"@type": f"{TYPES}.admin.v3.SecretsConfigDump"},
         ]
@@ -126,37 +134,46 @@ def sni(target: str) -> str:
     return f"{target}.internal.{TRUST_DOMAIN}"
 
 
-def _clusters() -> list[JSON]:
-    db = [
-        _eds(f"failover-target~{number}~{sni('db.default.dc1')}", f"db.default.{dc}", "db")
-        for number, dc in ((0, "dc1"), (1, "dc2"))
-    ]
-    for each in db:
-        each["connect_timeout"] = "3s"
-    aggregate = {
+def of_targets(target: str, targets: list[str], service: str) -> list[JSON]:
+    """The clusters of the `targets` behind the aggregate cluster of `target`."""
+    return [eds(f"failover-target~{number}~{sni(target)}", each, service) for number, each in enumerate(targets)]
+
+
+def aggregate(target: str, members: list[JSON]) -> tuple[JSON, str]:
+    """The aggregate cluster of `target`, and its name."""
+    name = sni(target)
+    made = {
         "@type": f"{TYPES}.config.cluster.v3.Cluster",
-        "name": sni("db.default.dc1"),
-        "alt_stat_name": sni("db.default.dc1"),
-        "connect_timeout": "3s",
+        "name": name,
+        "alt_stat_name": name,
+        "connect_timeout": "5s",
         "lb_policy": "CLUSTER_PROVIDED",
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {
                 "@type": f"{TYPES}.extensions.clusters.aggregate.v3.ClusterConfig",
-                "clusters": [each["name"] for each in db],
+                "clusters": [each["name"] for each in members],
             },
         },
     }
+    return made, name
+
+
+def _clusters() -> list[JSON]:
+    db = of_targets("db.default.dc1", ["db.default.dc1", "db.default.dc2"], "db")
+    for each in db:
+        each["connect_timeout"] = "3s"
     return [
         _local("local_app", 8080),
-        *(_eds(sni(f"{subset}.api.default.dc1"), f"{subset}.api.default.dc1", "api") for subset in ("v1", "v2")),
-        aggregate,
+        *(eds(sni(f"{subset}.api.default.dc1"), f"{subset}.api.default.dc1", "api") for subset in ("v1", "v2")),
+        aggregate("db.default.dc1", db)[0],
         *db,
-        _eds(sni("cache.default.dc1"), "cache.default.dc1", "cache"),
+        eds(sni("cache.default.dc1"), "cache.default.dc1", "cache"),
     ]
 
 
-def _eds(name: str, target: str, service: str) -> JSON:
+def eds(name: str, target: str, service: str) -> JSON:
+    """A cluster of a target whose endpoints are fetched."""
     dc = target.rpartition(".")[2]
     # Consul's older form of the names, without their type, is read as well.
     names: JSON = {"match_subject_alt_names": [{"exact": f"spiffe://{TRUST_DOMAIN}/ns/default/dc/{dc}/svc/{service}"}]}
@@ -198,23 +215,24 @@ def _local(name: str, port: int) -> JSON:
 
 
 def _local_endpoints(name: str, port: int) -> JSON:
-    return _assignment(name, [("127.0.0.1", port, "HEALTHY")])
+    return assignment(name, [("127.0.0.1", port, "HEALTHY")])
 
 
 def _assignments() -> list[JSON]:
     return [
-        _assignment(sni("v1.api.default.dc1"), [("10.0.0.1", 20000, "HEALTHY")]),
-        _assignment(sni("v2.api.default.dc1"), [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (2, 3)]),
-        _assignment(sni("cache.default.dc1"), [("10.0.0.6", 20000, "HEALTHY"), ("10.0.0.7", 20000, "UNHEALTHY")]),
-        _assignment(
+        assignment(sni("v1.api.default.dc1"), [("10.0.0.1", 20000, "HEALTHY")]),
+        assignment(sni("v2.api.default.dc1"), [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (2, 3)]),
+        assignment(sni("cache.default.dc1"), [("10.0.0.6", 20000, "HEALTHY"), ("10.0.0.7", 20000, "UNHEALTHY")]),
+        assignment(
             f"failover-target~0~{sni('db.default.dc1')}", [(f"10.0.0.{number}", 20000, "HEALTHY") for number in (4, 5)]
         ),
-        _assignment(f"failover-target~1~{sni('db.default.dc1')}", [("10.2.0.9", 8443, "HEALTHY")]),
+        assignment(f"failover-target~1~{sni('db.default.dc1')}", [("10.2.0.9", 8443, "HEALTHY")]),
         {"@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment", "cluster_name": sni("db.default.dc1")},
     ]
 
 
-def _assignment(name: str, places: list[tuple[str, int, str]]) -> JSON:
+def assignment(name: str, places: list[tuple[str, int, str]]) -> JSON:
+    """The endpoints of a cluster: address, port, health."""
     return {
         "@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": name,
@@ -235,7 +253,8 @@ def _endpoint(ip: str, port: int) -> JSON:
     return {"endpoint": {"address": {"socket_address": {"address": ip, "port_value": port}}}}
 
 
-def _listener(name: str, ip: str, port: int, direction: str, chain: JSON) -> JSON:
+def listener(name: str, ip: str, port: int, direction: str, chain: JSON) -> JSON:
+    """A listener with one filter chain."""
     return {
         "@type": f"{TYPES}.config.listener.v3.Listener",
         "name": f"{name}:{ip}:{port}",
@@ -245,7 +264,8 @@ def _listener(name: str, ip: str, port: int, direction: str, chain: JSON) -> JSO
     }
 
 
-def _tcp(cluster: str) -> JSON:
+def tcp(cluster: str) -> JSON:
+    """A TCP proxy to a cluster."""
     return {
         "name": "envoy.filters.network.tcp_proxy",
         "typed_config": {
@@ -273,15 +293,15 @@ def _listeners() -> list[JSON]:
         "typed_config": {"@type": f"{_FILTERS}.network.rbac.v3.RBAC", "rules": {}, "stat_prefix": "connect_authz"},
     }
     return [
-        _listener("api", "127.0.0.1", API, "OUTBOUND", http),
-        _listener("db", "127.0.0.1", DB, "OUTBOUND", {"filters": [_tcp(sni("db.default.dc1"))]}),
-        _listener("cache", "127.0.0.1", CACHE, "OUTBOUND", {"filters": [_tcp(sni("cache.default.dc1"))]}),
-        _listener("public_listener", "0.0.0.0", 20000, "INBOUND", {"filters": [rbac, _tcp("local_app")]}),
+        listener("api", "127.0.0.1", API, "OUTBOUND", http),
+        listener("db", "127.0.0.1", DB, "OUTBOUND", {"filters": [tcp(sni("db.default.dc1"))]}),
+        listener("cache", "127.0.0.1", CACHE, "OUTBOUND", {"filters": [tcp(sni("cache.default.dc1"))]}),
+        listener("public_listener", "0.0.0.0", 20000, "INBOUND", {"filters": [rbac, tcp("local_app")]}),
     ]
 
 
 def _ready_listener() -> JSON:
-    return _listener("envoy_ready_listener", "127.0.0.1", 21000, "INBOUND", {"filters": [_tcp("local_agent")]})
+    return listener("envoy_ready_listener", "127.0.0.1", 21000, "INBOUND", {"filters": [tcp("local_agent")]})
 
 
 def _routes() -> JSON:

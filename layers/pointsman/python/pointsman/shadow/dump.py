@@ -30,7 +30,8 @@ DUMP_PATH = "/config_dump?include_eds"
 
 _SAVE = "save the whole of what an Envoy's admin answers under /config_dump?include_eds"
 _PARTS = ("Bootstrap", "Clusters", "Listeners", "Routes", "Endpoints", "Secrets", "ScopedRoutes", "Ecds")
-_INTERNAL = re.compile(r"\.internal\.(.+)")
+# service.namespace.datacenter.internal.<trust domain>: fewer labels may be anybody's names.
+_INTERNAL = re.compile(r"[^.]+\.[^.]+\.[^.]+\.internal\.(.+)")
 
 M = TypeVar("M", bound=Message)
 
@@ -252,7 +253,7 @@ def _server_names(value: Any) -> Iterator[str]:
 def _renamed(value: Any, old: str, new: str) -> Any:
     """`value` with another trust domain in every server name and SPIFFE id."""
     places = tuple((before.format(old), before.format(new)) for before in (".internal.{}", "spiffe://{}/"))
-    places += ((rf"spiffe://{re.escape(old)}/", f"spiffe://{re.escape(new)}/"),)
+    places += ((rf"spiffe://{_escaped(old)}/", f"spiffe://{_escaped(new)}/"),)
 
     def rename(each: Any) -> Any:
         if isinstance(each, str):
@@ -264,3 +265,8 @@ def _renamed(value: Any, old: str, new: str) -> Any:
         return {name: rename(part) for name, part in each.items()} if isinstance(each, dict) else each
 
     return rename(value)
+
+
+def _escaped(domain: str) -> str:
+    """A trust domain as it stands in a regular expression."""
+    return domain.replace(".", r"\.")
