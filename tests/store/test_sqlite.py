@@ -144,7 +144,7 @@ for number, _ in enumerate(sys.stdin):
     assert quarter < 0.01
 
 
-def test_a_write_of_this_process_wakes_all_who_wait_without_anyone_looking(
+def test_a_write_of_this_process_wakes_all_who_wait_without_anyone_looking_unless_it_is_of_catalogs_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_wakeup, "POLL_PERIOD_S", 60)
@@ -157,6 +157,10 @@ def test_a_write_of_this_process_wakes_all_who_wait_without_anyone_looking(
         other.put(Write("k", b"", None))
         assert [told.result() for told in waiting] == [True] * 4
         assert time.monotonic() - began < 10
+        one.put_many([Write("catalog/dc1/a", b"", None), Write("catalog/dc1/b", b"", None)])
+        assert one._wakeup._latest == 1, "nobody follows catalogs alone"
+        one.put_many([Write("catalog/dc1/c", b"", None), Write("snapshots/dc1/a", b"", None)])
+        assert one._wakeup._latest == 5
 
 
 def test_a_wait_without_news_ends_in_time_and_says_so(path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import orjson
 
+from pointsman.store.keys import CATALOG
 from pointsman.store.protocol import Changes, Listed, Stored, StoreError, Write, Written
 from pointsman.store.sqlite_file import leave_open, locked, open_file, raise_explained, reopen_file, write_back
 from pointsman.store.sqlite_wakeup import wakeup_of
@@ -121,7 +122,10 @@ class SQLiteStore:
             outcomes, last = _apply(connection, writes)
             connection.execute("COMMIT")
             self._look(last)
-        self._wakeup.written(last)
+        # Nobody follows catalogs. What is computed from them comes a moment later, and until then who waits would take
+        # its time away.
+        if not all(write.key.startswith(CATALOG) for write in writes):
+            self._wakeup.written(last)
         return outcomes
 
     def list(self, prefix: str) -> Iterator[Listed]:
@@ -165,8 +169,8 @@ class SQLiteStore:
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something was written since `cursor` (True), or `timeout` seconds are over (False).
 
-        A write of this process wakes the caller at once, one of another process within about five milliseconds. Returns
-        False if the store is closed meanwhile.
+        A write of this process wakes the caller at once, one of another process or of catalogs alone within about five
+        milliseconds. Returns False if the store is closed meanwhile.
         """
         since = self._since(cursor)[0] or 0
         with self._look_out() as greatest:
