@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,15 +34,6 @@ _TOGETHER = 500
 
 _PAUSE_SECONDS = 0.05
 """Between two of the events that go on meanwhile."""
-
-_RECONCILE = """
-import sys
-from pathlib import Path
-from pointsman.pipeline.engine import Engine
-from pointsman.pipeline.reconcile import reconcile
-from pointsman.store.sqlite import SQLiteStore
-print(reconcile(Engine(SQLiteStore(Path(sys.argv[1])))))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ def sized(directory: Path, resolvers: int, progress: Callable[[str], None]) -> S
 
         memory = resident_bytes(process.pid)
         change = meanwhile(lambda: apply(one))
-        reconciled = meanwhile(lambda: _run("reconcile", directory, sys.executable, "-c", _RECONCILE, path))
+        reconciled = meanwhile(lambda: _run("reconcile", directory, POINTSMAN, "reconcile", "--store", path))
         moved = meanwhile(lambda: apply(defaults))
         memory = max(memory, resident_bytes(process.pid))
     return Sized(resolvers, first, floor, change, reconciled, moved, memory)

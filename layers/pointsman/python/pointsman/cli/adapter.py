@@ -275,7 +275,7 @@ def _serve(
 
 def _run(store: str, notices: str, settings: "AdapterSettings", keep: str, log_format: str) -> None:
     from pointsman.adapter.follow.saved import Saved
-    from pointsman.machine.garbage import collect_rarely, keep_what_is
+    from pointsman.machine.garbage import keep_what_is
     from pointsman.machine.parts import stop_on_signals
     from pointsman.machine.process import AdapterProcess
     from pointsman.serve.files import allow_files
@@ -283,7 +283,6 @@ def _run(store: str, notices: str, settings: "AdapterSettings", keep: str, log_f
 
     start_log(LogFormat(log_format), "adapter")
     allow_files()
-    collect_rarely()
     stop = stop_on_signals()
     kept = Saved(Path(keep), store) if keep else None
     opened, hearing = _open(store, notices, settings, kept)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pointsman.cli.output import report
+from pointsman.machine.garbage import collect_rarely
 
 _COMMANDS = {
     "adapter": ("adapter", "adapter"),
@@ -137,6 +138,7 @@ def group() -> None:
 
 def main() -> None:
     """The entry point of the console script."""
+    collect_rarely()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -20,7 +20,7 @@ from pointsman.api.routes import import_all
 from pointsman.delivery.secret_source import read_sds
 from pointsman.disk.access import read_group
 from pointsman.machine.calls import Calls
-from pointsman.machine.garbage import collect_rarely, keep_what_is
+from pointsman.machine.garbage import keep_what_is
 from pointsman.machine.granted import Granted, KnownTokens
 from pointsman.machine.intake import Intake
 from pointsman.machine.looking import Looking
@@ -172,7 +172,6 @@ class Machine:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         start_log(self._settings.log_format, "up")
         allow_files()
-        collect_rarely()
         with ExitStack() as opened:
             listener = self._settings.listen.bind("--listen")
             opened.callback(listener.close)
