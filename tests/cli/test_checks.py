@@ -14,6 +14,7 @@ from pointsman.cli.checks import (
     probed,
     traffic,
 )
+from pointsman.cli.denied import denied
 from pointsman.cli.main import run
 from pointsman.model.seen import Lack, Seen, SeenEnvoy, SeenProxy, Why
 from pointsman.pipeline.configure import configure, parse_documents
@@ -21,7 +22,7 @@ from pointsman.pipeline.seen import write_seen
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.fleet.ca import CertificateAuthority
-from tests.pipeline.meshes import engine_on, resolver, sidecar
+from tests.pipeline.meshes import engine_on, intentions, resolver, sidecar
 
 MOMENT, THEN = "2026-01-01T12:00:00.000Z", 1767268800.0
 
@@ -98,3 +99,24 @@ def test_what_is_a_finding_and_what_is_not() -> None:
     assert [each.says for each in certificate(end, THEN - 60, THEN)] == ["it ended 1m ago"]
     current = {"state": "current"}
     assert list(envoys("up", {"envoys": [current]})) == []
+
+
+def test_upstreams_that_intentions_deny_are_noted() -> None:
+    documents = [
+        resolver("far", Redirect={"Service": "stock"}),
+        sidecar("web", "stock", "cart", "far"),
+        sidecar("shop", "stock"),
+        intentions("stock", ("shop", "allow"), ("*", "deny")),
+        intentions("*", ("web", "deny"), namespace="default"),
+    ]
+
+    found = [(each.where, each.says) for each in denied("here", documents)]
+
+    assert found == [
+        ('here: "web" calls "cart"', 'service-intentions "*" denies it'),
+        ('here: "web" calls "stock"', 'service-intentions "stock" denies it'),
+    ]
+    assert list(denied("here", documents[:3])) == []
+    many = [sidecar(f"s{number}", "stock") for number in range(MOST_NAMED + 2)]
+    last = [*denied("here", [*many, *documents[3:]])][-1]
+    assert (last.severity, last.says) == ("note", "2 more calls are denied")

@@ -15,6 +15,7 @@ import orjson
 from pointsman.cli.checks import certificate, clock, envoys, probed, traffic
 from pointsman.cli.command import command
 from pointsman.cli.compared import Seen, examine
+from pointsman.cli.denied import denied
 from pointsman.cli.everywhere import ask_all
 from pointsman.cli.place import Local, Place, place_options
 from pointsman.cli.remote import Missing, Remote
@@ -41,9 +42,9 @@ def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
     """Say what is wrong, and what to do about it; and where control planes differ that each have a store of their own.
 
     It looks at what `status` warns of and notes, services that nobody serves, snapshots that are behind, mesh gateways
-    that are missing or ill, Envoys that are behind, ahead, or reject something, clocks, certificates, and whether a
-    bucket was tried. With several --url it says what is not the same everywhere: the config, the orders in force, who
-    tells of health, and the trust domain; and which control planes do not answer.
+    that are missing or ill, upstreams that intentions deny, Envoys that are behind, ahead, or reject something, clocks,
+    certificates, and whether a bucket was tried. With several --url it says what is not the same everywhere: the
+    config, the orders in force, who tells of health, and the trust domain; and which control planes do not answer.
 
     Exit codes: 0 nothing is wrong, at most notes; 1 something is.
 
@@ -68,6 +69,7 @@ def doctor(place: Place, certificates: tuple[Path, ...], as_json: bool) -> int:
     findings += examine(seen)
     for each in seen:
         findings += traffic(each.url, each.status, time.time())
+        findings += denied(each.url, each.config)
         if each.proxies is not None:
             findings += envoys(each.url, each.proxies)
             findings += clock(each.url, each.proxies, each.asked)
