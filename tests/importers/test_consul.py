@@ -379,7 +379,9 @@ def test_intentions_of_old_and_what_consul_does_without_any() -> None:
         each["Name"]: {source["Name"]: source["Action"] for source in each["Sources"]}
         for each in of(found, "service-intentions")
     } == {"*": {"*": "deny"}, "stock": {"web": "allow", "*": "deny"}, "cart": {"web": "allow"}}
-    assert found.ledger.remarks == ['Consul denies what no intention allows; it is service-intentions "*" here']
+    assert found.ledger.remarks == [
+        'Consul denies what no intention allows; here service-intentions "*" in namespace "*" says so'
+    ]
     assert lost([("x.json", [*rows, there, agent])], found) == []
     assert found.ledger.remarks != imported(*rows).ledger.remarks
     agent["DebugConfig"] = {"ACLsEnabled": True, "ACLDefaultPolicy": "deny", "DefaultIntentionPolicy": "allow"}

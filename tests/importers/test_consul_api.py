@@ -4,6 +4,8 @@ The server stands in for Consul's API, with the shapes of its documentation (`te
 """
 
 import json
+import re
+import shlex
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,10 +20,11 @@ from pointsman.model.errors import PointsmanError
 from pointsman.serve.access import Access
 
 from tests.fleet.ca import CertificateAuthority
-from tests.importers.consul import Told, consul
-from tests.importers.test_consul import ENTRIES, GATEWAY, SIDECAR, registered
+from tests.importers.consul import Told, consul, health, read_back, row
+from tests.importers.test_consul import DEFINED, ENTRIES, GATEWAY, SIDECAR, registered
 
 JSON = dict[str, Any]
+PAGE = Path(__file__).parents[2] / "docs" / "from-consul.md"
 
 
 def mesh(**more: Any) -> Told:
@@ -113,6 +116,77 @@ def test_all_entries_sidecars_and_gateways_of_all_datacenters_come(
     assert f"wrote 2 files with watches for Consul's agents to {tmp_path / 'watches'}" in said.out
     # A Consul is only read.
     assert all(each.startswith("/v1/") for each in told.asked)
+
+
+def test_the_page_shows_what_the_command_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    block = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
+    with consul(page_mesh()) as url:
+        out, watches = f"{tmp_path}/config", f"{tmp_path}/watches"
+        assert run(["import", "consul", "--url", url, "--out", out, "--watches", watches]) == 3
+    said = capfd.readouterr().out.replace(url, "http://127.0.0.1:8500").replace(f"{tmp_path}/config", "config/")
+    assert said.replace(f"{tmp_path}/watches", "watches/") == block
+
+
+def commands() -> list[list[str]]:
+    """The commands of the page that begin with pointsman, without those that run on."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    found = [shlex.split(line) for line in lines if line.startswith("pointsman ")]
+    return [each[1:] for each in found if each[1] != "up" and not {"--to", "--dump"} & {*each}]
+
+
+def test_the_commands_of_the_page_do_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    identity = CertificateAuthority(tmp_path / "ca", "7e1b4f4a.consul").issue("shop", "dc1")
+    for name, file in (
+        ("shop.pem", identity.certificate),
+        ("shop.key", identity.private_key),
+        ("roots.pem", identity.ca),
+    ):
+        (tmp_path / name).write_bytes(file.read_bytes())
+    definition = json.loads(json.dumps(DEFINED))
+    definition["service"]["connect"]["sidecar_service"]["port"] = 21000
+    for directory in ("entries", "consul.d"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "shop.json").write_text(json.dumps(definition))
+    (tmp_path / "resolvers.json").write_text(json.dumps(read_back(ENTRIES[1])))
+    (tmp_path / "sidecars.json").write_text(json.dumps([row(registered(SIDECAR))]))
+    codes: dict[str, list[int]] = {}
+    with consul(page_mesh()) as url:
+        for each in commands():
+            typed = [word.replace("http://127.0.0.1:8500", url) for word in each]
+            typed = [
+                word.replace("/etc/", "").replace("/run/", "" if "secrets" in typed else "/run/") for word in typed
+            ]
+            if "config/" in typed and "--out" in typed and url not in typed:
+                typed[-1] = "files/"
+            if typed[0] == "bootstrap":
+                assert run([*typed[: typed.index(">")]]) == 0
+            elif typed[:2] == ["source", "forget"]:
+                assert run(["emit", "--store", "pointsman.db", _told(tmp_path)]) == 0
+                assert run(typed) == 0
+            else:
+                codes.setdefault(typed[0], []).append(run(typed))
+    assert codes == {
+        "import": [3, 0, 3],
+        "apply": [4, 0, 0],
+        "explain": [0],
+        "status": [3],
+        "doctor": [1],
+        "secrets": [0],
+        "agent": [0],
+        "source": [0],
+    }, capfd.readouterr()
+
+
+def _told(directory: Path) -> str:
+    """An event as that of a watch."""
+    about: JSON = {"Source": "consul-dc1", "Index": 1, "Datacenter": "dc1", "Service": "stock"}
+    about["Instances"] = [health(registered(SIDECAR, Proxy={"DestinationServiceName": "stock"}))]
+    (directory / "event.json").write_text(json.dumps(about))
+    return str(directory / "event.json")
 
 
 def test_the_environment_of_consuls_own_tools_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

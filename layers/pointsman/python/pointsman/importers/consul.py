@@ -156,14 +156,12 @@ class _Import:
         """What Consul does with connections that no intention is about is an entry here."""
         action = self._gatherer.default_action
         if action == "deny":
-            everybody = {"Kind": INTENTIONS, "Name": "*", "Sources": [{"Name": "*", "Action": "deny"}]}
-            entry = parse_entry(everybody)
+            every = {"Name": "*", "Namespace": "*"}
+            entry = parse_entry({"Kind": INTENTIONS, **every, "Sources": [{**every, "Action": "deny"}]})
             if key_of(entry) not in self._entries:
                 self._entries[key_of(entry)] = (entry, _nowhere(INTENTIONS))
-                said = 'it is service-intentions "*" here'
-            else:
-                said = 'service-intentions "*" is there; see that it denies the source "*"'
-            self._ledger.remarks.append(f"Consul denies what no intention allows; {said}")
+            said = f"Consul denies what no intention allows; here {thing(key_of(entry))} says so"
+            self._ledger.remarks.append(said)
         elif not action and any(kind == INTENTIONS for kind, _, _ in self._entries):
             self._ledger.remarks.append(
                 "nothing says what Consul does where there is no intention, and here that is allowed; if Consul denies "
@@ -268,8 +266,8 @@ def _nowhere(kind: str) -> Unit:
 
 
 def _file(namespace: str, name: str) -> str:
-    name = _EVERY_SERVICE if name == "*" else name
-    namespace = _EVERY_SERVICE if namespace == "*" else namespace
+    if name == "*":
+        return _EVERY_SERVICE
     return name if namespace == DEFAULT_NAMESPACE else f"{namespace}.{name}"
 
 

@@ -36,6 +36,7 @@ _ASKED: Final = tuple(sorted({*KINDS, *KINDS_ELSEWHERE} - {*_OURS, *KUBERNETES_K
 _PROXIES_ALONE: Final = 'ServiceKind != ""'
 _NEEDED: Final = (
     ("/v1/config/", 'service_prefix "" { policy = "read", intentions = "read" } and mesh = "read"'),
+    ("/v1/peerings", 'peering = "read"'),
     ("/v1/connect/intentions", 'service_prefix "" { policy = "read", intentions = "read" }'),
     ("/v1/", 'node_prefix "" { policy = "read" } and service_prefix "" { policy = "read" }'),
 )
@@ -108,9 +109,10 @@ class Api:
         """All answers that hold configuration: of the whole, and of the sidecars and gateways in `datacenters`."""
         found = [(f"{self._url}/v1/agent/self", [consul.agent])] if consul.agent else []
         found += self._entries(consul)
-        for path in ("/v1/connect/ca/roots", "/v1/peerings"):
-            answer = self._get(path, refusable=True)
-            found += [(self._url + path, answer if isinstance(answer, list) else [answer])] if answer else []
+        if roots := self._get("/v1/connect/ca/roots", refusable=True):
+            found.append((f"{self._url}/v1/connect/ca/roots", [roots]))
+        if peers := self._get("/v1/peerings", missing=_has_no_peers):
+            found.append((f"{self._url}/v1/peerings", self._list("/v1/peerings", peers)))
         for datacenter in datacenters:
             for namespace in self._namespaces(consul):
                 found += self._proxies(datacenter, namespace)
@@ -211,6 +213,11 @@ class Api:
 def _is_unknown_kind(answer: Answer) -> bool:
     """Whether this Consul is too old for a kind of entries."""
     return answer.status in (400, 500) and "config entry kind" in _said(answer)
+
+
+def _has_no_peers(answer: Answer) -> bool:
+    """Whether peering is turned off, or the Consul is too old for it."""
+    return answer.status in (400, 405, 500, 501) and "peering" in _said(answer).lower()
 
 
 def _is_no_filter(answer: Answer) -> bool:
