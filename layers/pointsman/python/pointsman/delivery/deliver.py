@@ -152,8 +152,8 @@ def deliver_cluster(snapshot: Snapshot, form: Form) -> DeliveredCluster:
     cluster = Cluster.FromString(content.cluster)
     assignment = ClusterLoadAssignment.FromString(content.assignment)
     _leave_out(assignment, content.avoided)
-    keep_each_host_once(assignment)
-    endpoints, named = cluster.name, has_names(assignment)
+    named = has_names(keep_each_host_once(assignment))
+    endpoints = cluster.name
     if content.measured and not named:
         if form.hostnames:
             _take_sni_from_endpoints(cluster, assignment, content)

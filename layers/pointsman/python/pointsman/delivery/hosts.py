@@ -9,23 +9,25 @@ primary target can lead through mesh gateways, because a node whose failover doe
 through the same gateways with different SNIs would need a cluster each, behind an aggregate cluster.
 """
 
+from collections.abc import Iterable
 from ipaddress import IPv6Address
 
 from envoy.config.core.v3.health_check_pb2 import HEALTHY
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
-_Host = tuple[str, int]
+Host = tuple[str, int]
+"""An address, in one of its spellings, and a port."""
 
 
-def keep_each_host_once(assignment: ClusterLoadAssignment) -> None:
+def keep_each_host_once(assignment: ClusterLoadAssignment) -> Iterable[Host]:
     """Keep every address and port of `assignment` once: in the first tier where it is healthy, with its weight there.
 
     One that is healthy nowhere stays in its first tier. Every tier keeps its priority, even without endpoints. So the
     first tier with a healthy endpoint, where Envoy sends the traffic, has the same healthy endpoints as before. The
-    addresses must have passed `check_assignment`.
+    addresses must have passed `check_assignment`. Returns the hosts.
     """
-    hosts: dict[_Host, tuple[bool, int, int]] = {}
+    hosts: dict[Host, tuple[bool, int, int]] = {}
     endpoints = 0
     for tier, group in enumerate(assignment.endpoints):
         endpoints += len(group.lb_endpoints)
@@ -35,15 +37,16 @@ def keep_each_host_once(assignment: ClusterLoadAssignment) -> None:
             if known is None or (healthy and not known[0]):
                 hosts[host] = healthy, tier, position
     if len(hosts) == endpoints:
-        return
+        return hosts
     kept = {(tier, position) for _, tier, position in hosts.values()}
     for tier, group in enumerate(assignment.endpoints):
         for position in reversed(range(len(group.lb_endpoints))):
             if (tier, position) not in kept:
                 del group.lb_endpoints[position]
+    return hosts
 
 
-def _host(endpoint: LbEndpoint) -> _Host:
+def _host(endpoint: LbEndpoint) -> Host:
     place = endpoint.endpoint.address.socket_address
     address: str = place.address
     # All spellings of an IPv6 address are one host to Envoy, and all of a name to DNS.

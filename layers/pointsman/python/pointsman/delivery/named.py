@@ -10,20 +10,24 @@ it has an answer for the new one. That is its weakness too: a cluster that chang
 until DNS is back, where one that stays as it is keeps the addresses that it has.
 """
 
+import re
+from collections.abc import Iterable
+
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from pointsman.delivery.hosts import Host
 from pointsman.model.names import is_ip
 
+_NO_IPV4 = re.compile(r"[^0-9.]")
 
-def has_names(assignment: ClusterLoadAssignment) -> bool:
-    """Whether an endpoint has a host name for an address."""
-    return any(
-        not is_ip(each.endpoint.address.socket_address.address)
-        for group in assignment.endpoints
-        for each in group.lb_endpoints
-    )
+
+def has_names(hosts: Iterable[Host]) -> bool:
+    """Whether one of them has a host name for an address."""
+    addresses = [address for address, _ in hosts]
+    # Mostly all are IPv4 addresses. Of thousands, one search finds that.
+    return _NO_IPV4.search("".join(addresses)) is not None and not all(map(is_ip, addresses))
 
 
 def put_inside(cluster: Cluster, assignment: ClusterLoadAssignment, *, with_health: bool) -> None:

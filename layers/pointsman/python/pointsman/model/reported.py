@@ -239,6 +239,8 @@ def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
     if not (service.get("Address") or node.get("Address")):
         yield "Service.Address", "is required, here or as Node.Address"
     for field, value in _addresses(part):
+        if not value:
+            continue
         if is_ip(value):
             if reason := unreachable(value):
                 yield field, f'"{value}" {reason}'
@@ -251,7 +253,8 @@ def complaints_of(part: InstancePart) -> Iterator[tuple[str, str]]:
 def is_at_a_name(part: InstancePart) -> bool:
     """Whether the instance gets traffic and is refused for its address, which is a host name."""
     service = part["Service"]
-    named = (field in _NEAR and is_host_name(value) and not is_ip(value) for field, value in _addresses(part))
+    near = (value for field, value in _addresses(part) if value and field in _NEAR)
+    named = (is_host_name(value) and not is_ip(value) for value in near)
     return _gets_traffic(service) and not _may_be_named(service) and any(named)
 
 
@@ -269,12 +272,13 @@ def _may_be_named(service: ServicePart) -> bool:
     return service.get("Kind") == "mesh-gateway" or service.get("Service") == GATEWAY_PATHS
 
 
-def _addresses(part: InstancePart) -> Iterator[tuple[str, str]]:
-    """The addresses at which others reach the instance, each with its field."""
+def _addresses(part: InstancePart) -> list[tuple[str, str | None]]:
+    """The addresses at which others reach the instance, if they are given, each with its field."""
     node, service = part["Node"], part["Service"]
     wan = (service.get("TaggedAddresses") or {}).get("wan") or {}
-    used = [("Service.Address", service.get("Address")), ("Service.TaggedAddresses.wan.Address", wan.get("Address"))]
-    if not service.get("Address"):
+    address = service.get("Address")
+    used = [("Service.Address", address), ("Service.TaggedAddresses.wan.Address", wan.get("Address"))]
+    if not address:
         node_wan = (node.get("TaggedAddresses") or {}).get("wan")
         used += [("Node.Address", node.get("Address")), ("Node.TaggedAddresses.wan", node_wan)]
-    return ((field, value) for field, value in used if value)
+    return used
