@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pointsman.cli.main import run
 from pointsman.model.errors import InvalidInput
 from pointsman.shadow.backend import MOST_MEMBERS, MOST_NESTED, Backend, read_backend
+from pointsman.shadow.compare import compare
 from pointsman.shadow.dump import LARGEST_DUMP_BYTES, MOST_DUMP_VALUES, dump_of, read_dump
 
 from tests.adapter.published import TRUST_DOMAIN
 from tests.shadow.consul_envoy import TYPES, dump, sni
+from tests.share import share_of
 
 JSON = dict[str, Any]
 
@@ -47,6 +51,32 @@ def test_what_is_no_dump_is_refused_with_what_it_is(content: bytes, reason: str)
         read_dump(content, "web.json")
     assert reason in str(raised.value)
     assert str(raised.value).startswith("web.json: ")
+
+
+JUNK = [None, 0, -1, 1e308, 2**63, "", "é", True, [], {}, [None], [[]], {"a": 1}, {"@type": "of/nothing"}, {"@type": 7}]
+
+
+WHOLE = dump_of(dump(), "web.json", TRUST_DOMAIN).held
+
+
+@given(st.data())
+@settings(max_examples=share_of(30), deadline=None)
+def test_whatever_stands_anywhere_in_it_it_is_compared_or_refused(data: st.DataObject) -> None:
+    answer = dump()
+    for _ in range(data.draw(st.integers(1, 3))):
+        here: Any = answer["configs"]
+        while isinstance(here, dict | list) and here:
+            name = data.draw(st.sampled_from([*here] if isinstance(here, dict) else range(len(here))))
+            if not isinstance(here[name], dict | list) or data.draw(st.integers(0, 7)) == 0:
+                here[name] = data.draw(st.sampled_from(JUNK))
+                break
+            here = here[name]
+    try:
+        held = dump_of(answer, "web.json", TRUST_DOMAIN).held
+    except InvalidInput:
+        return
+    compare(held, WHOLE)
+    compare(WHOLE, held)
 
 
 def test_a_dump_without_endpoints_says_how_to_save_them() -> None:

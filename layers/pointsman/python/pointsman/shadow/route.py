@@ -185,7 +185,7 @@ def _header(option: Mapping[str, Any]) -> str:
     action = option.get("append_action", "APPEND_IF_EXISTS_OR_ADD")
     if option.get("append") is False:
         action = "OVERWRITE_IF_EXISTS_OR_ADD"
-    words = {"APPEND_IF_EXISTS_OR_ADD": "add", "OVERWRITE_IF_EXISTS_OR_ADD": "set"}.get(action, action.lower())
+    words = {"APPEND_IF_EXISTS_OR_ADD": "add", "OVERWRITE_IF_EXISTS_OR_ADD": "set"}.get(action, str(action).lower())
     return f"{words} {_name(option)}: {field(option, 'header', 'value') or field(option, 'header', 'raw_value') or ''}"
 
 

@@ -79,7 +79,6 @@ def _known(value: Any) -> Any:
         return [_known(each) for each in value]
     if not isinstance(value, dict):
         return value
-    name = value.get("@type")
-    if isinstance(name, str) and name.rpartition("/")[2] not in _KNOWN:
-        return {"@type": _STRUCT, "value": {**value, UNKNOWN_TYPE: name}}
+    if "@type" in value and str(value["@type"]).rpartition("/")[2] not in _KNOWN:
+        return {"@type": _STRUCT, "value": {**value, UNKNOWN_TYPE: value["@type"]}}
     return {key: _known(each) for key, each in value.items()}
