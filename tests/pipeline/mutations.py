@@ -100,15 +100,15 @@ _SETTLE = [
     Mutation(
         "a head is computed anew when anything that it was computed from is another",
         "pipeline/settle.py",
-        "reading.inputs == inputs:",
-        "reading.inputs is not None:",
+        "known.etags == inputs.etags and known == inputs and",
+        "known.due == known.due and",
         "test_ingest.py::test_the_last_instance_going_from_unhealthy_to_gone_and_back_is_a_change",
     ),
     Mutation(
         "a head is computed from its own trust domain and plan",
         "pipeline/settle.py",
-        "reading.inputs == inputs:",
-        "reading.inputs is not None and reading.inputs.etags == inputs.etags:",
+        "known.etags == inputs.etags and known == inputs and",
+        "known.etags == inputs.etags and",
         "test_ingest.py::test_what_nothing_changed_of_is_not_computed_again",
     ),
     Mutation(
@@ -928,8 +928,8 @@ _CALM = [
     Mutation(
         "a clock that is behind takes nothing back",
         "pipeline/settle.py",
-        "    now_ms, due = max(now_ms, moment), ",
-        "    now_ms, moment, due = now_ms, 0, ",
+        "    now_ms, known = max(now_ms, moment), ",
+        "    now_ms, moment, known = now_ms, 0, ",
         "test_calm.py::test_a_writer_whose_clock_is_behind_takes_nothing_back",
     ),
     Mutation(

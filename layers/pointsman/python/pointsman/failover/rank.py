@@ -111,4 +111,7 @@ def as_tier(rank: Rank, measured: Measured) -> Rank:
 
 def deciding(ahead: Rank, behind: Rank) -> str:
     """The place by which one rank is ahead of another."""
-    return next((each for each in PLACES if getattr(ahead, each) != getattr(behind, each)), "position")
+    for place, one, other in zip(PLACES, ahead, behind, strict=False):
+        if one != other:
+            return place
+    return "position"

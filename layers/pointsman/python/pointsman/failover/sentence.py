@@ -30,12 +30,14 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
     clauses = []
     lacking: set[str] = set()
     for i, (label, each) in enumerate(zip(labels, selection.measured, strict=True)):
+        if not each.healthy:
+            clauses.append(f"{label}: {_counted(each)}")
+            continue
         rank = selection.ranks[i]
-        serves = each.healthy and i == selection.active
+        serves = i == selection.active
         order = selection.facts.drained.get(i)
         pinned = selection.facts.pinned.get(i) if serves else None
-        until = selection.waits.get(i, 0)
-        reasons = shortfalls(plan, each, rank, order, until) if each.healthy else ()
+        reasons = shortfalls(plan, each, rank, order, selection.waits.get(i, 0))
         but = "".join(f", but {reason}" for reason in reasons)
         if i and serves:
             # That it is not heard of is said only of those before it, which would serve otherwise.
@@ -44,8 +46,7 @@ def sentence(plan: SidecarPlan, selection: Selection) -> str:
         else:
             way = f", {_way(each.target)}" if serves and each.target.mode in ("local", "remote") else ""
             clauses.append(f"{label}: {_counted(each)}{f', {_kept(pinned)}' if pinned else ''}{way}{but}")
-            if each.healthy:
-                lacking.add(deciding(serving, rank))
+            lacking.add(deciding(serving, rank))
         if serves:
             break
     else:

@@ -128,11 +128,13 @@ class Passes:
         readings = [self._read(each) for each in together]
         events = [event for reading in readings if isinstance(reading, Reading) for event in reading.events]
         outcomes = iter(self._ingest(events))
-        answers = []
+        answers, taken = [], 0
         for waiting, reading in zip(together, readings, strict=True):
             done = [next(outcomes) for _ in reading.events] if isinstance(reading, Reading) else []
             answers.append(guarded(partial(self._respond, reading, done)))
-            self._count(answers[-1], reading, time.monotonic() - waiting.arrived)
+            taken += self._count(answers[-1], reading, time.monotonic() - waiting.arrived)
+        if self._metrics is not None:
+            self._metrics.events_taken.inc(taken)
         self._turning.rests()
         return answers
 
@@ -171,17 +173,17 @@ class Passes:
                 self._metrics.sources_shared.inc(sum(bool(each.shared) for each in ingested))
         return answer
 
-    def _count(self, answer: Answer, reading: Reading | Exception, seconds: float) -> None:
-        """Count what became of a request that arrived so many seconds ago."""
+    def _count(self, answer: Answer, reading: Reading | Exception, seconds: float) -> int:
+        """Count what became of a request that arrived so many seconds ago. Returns how many events it brought."""
         metrics = self._metrics
         if metrics is None:
-            return
+            return 0
         if answer.status != 200 or isinstance(reading, Exception):
             (metrics.events_failed if answer.status >= 500 else metrics.events_refused).inc()
-            return
-        metrics.events_taken.inc(len(reading.events))
+            return 0
         if answer.body["moved"]:
             metrics.event_to_publish.observe(seconds)
+        return len(reading.events)
 
 
 def _on(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """What `pointsman up` tells of what it computes: a line per switch and generation, and who serves whom, as metrics."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pointsman.chain.plan import Plan, SidecarPlan
-from pointsman.model.few import MOST_SWITCH_LINES
+from pointsman.model.few import MOST_SWITCH_LINES, Few
 from pointsman.pipeline.config import Root
 from pointsman.pipeline.switches import Switch, active_of, cause_name, switch_from
 from pointsman.serve.log import FEW, FIELDS, KIND
@@ -62,6 +63,7 @@ class EngineWitness(Collector):
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._few = Few(time.monotonic)
         self._known: dict[str, _Cluster] = {}
         self._switches = Counter[str]()
         self._generation = 0
@@ -76,12 +78,14 @@ class EngineWitness(Collector):
         switch = switch_from(known.active if known is not None else active_of(before), plan, after)
         service = str(plan.targets[0].target.name)
         now = _Cluster(service, plan.datacenter, plan.cluster_id, content.active, content.targets)
+        note = None
         with self._lock:
             self._known[plan.key] = now
             if switch is not None:
                 self._switches[cause_name(switch.cause)] += 1
-        if switch is not None:
-            tell_switch(switch)
+                note = self._few.admit(_log.name, "switched", MOST_SWITCH_LINES)
+        if switch is not None and note is not None:
+            tell_switch(switch, note)
 
     def took(self, root: Root) -> None:
         """Log another generation of the config; not the one that is there at the start."""
@@ -169,7 +173,7 @@ def _targets(clusters: Collection[_Cluster]) -> Iterator[Metric]:
     yield from (active, over, healthy, instances)
 
 
-def tell_switch(switch: Switch) -> None:
-    """Log a switch."""
-    extra = {KIND: "switched", FEW: MOST_SWITCH_LINES, FIELDS: switch.fields()}
-    _log.warning("%s", switch.line, extra=extra)
+def tell_switch(switch: Switch, note: str) -> None:
+    """Log a switch, with a `note` about others behind it, "" for none."""
+    extra = {KIND: "switched", FEW: None, FIELDS: switch.fields()}
+    _log.warning("%s%s", switch.line, f" ({note})" if note else "", extra=extra)

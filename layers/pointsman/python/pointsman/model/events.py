@@ -220,13 +220,15 @@ def _read_parts(detail: _Detail, thing: str) -> tuple[list[InstancePart], list[R
 def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for field in ("id", "time", "detail-type"):
         value = envelope.get(field)
-        if value is not None and not isinstance(value, str):
+        if value is None:
+            continue
+        if not isinstance(value, str):
             yield field, f"must be a string, not {_kind(value)}"
-        elif value and len(value) > MOST_NAME:
+        elif len(value) > MOST_NAME:
             yield field, f"has {len(value)} characters; {MOST_NAME} are the most"
-        elif value and not value.isprintable():
+        elif not value.isprintable():
             yield field, "has characters that cannot be shown"
-        elif field == "detail-type" and value is not None and value not in DETAIL_TYPES:
+        elif field == "detail-type" and value not in DETAIL_TYPES:
             types = " and ".join(f'"{each}"' for each in DETAIL_TYPES)
             yield field, f'"{value[:64]}" is no known shape; known are {types}'
     if not isinstance(envelope.get("detail"), Mapping):

@@ -27,7 +27,7 @@ from pointsman.store import keys
 from pointsman.store.protocol import StoreUnavailable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ingested:
     """What one event did to its catalog (see Recorded) and to the heads that read it.
 
@@ -112,9 +112,9 @@ class _Pass:
     def __init__(self, engine: Engine, events: Sequence[tuple[HealthEvent, Recorded]]) -> None:
         self._engine = engine
         # The heads that an event touches depend only on its catalog.
-        self._about = {catalog_key(event): event for event, _ in events if not event.is_alive}
+        self._about = {each.catalog: event for event, each in events if each.catalog}
         # A crash before a notice can only have happened if the event was recorded earlier.
-        self._owed = {catalog_key(event) for event, each in events if not event.is_alive and not each.new}
+        self._owed = {each.catalog for _, each in events if each.catalog and not each.new}
         self._leases = [each.lease for _, each in events if each.lease is not None]
         # The leases of those that were silent before; by source and datacenter, the plans that may change for it.
         self._back: list[Lease] = []
@@ -166,8 +166,9 @@ class _Pass:
     def _look_up(self, root: Root) -> None:
         """Look up the plans and the gateways that the events concern according to `root`."""
         if root is not self._root:
-            self._jobs = {key: jobs_of(self._engine, root, event) for key, event in self._about.items()}
-            self._gateways = {key: _gateways_of(self._engine, root, event) for key, event in self._about.items()}
+            engine, about = self._engine, self._about
+            self._jobs = {key: _jobs_of(engine, root, event, key) for key, event in about.items()}
+            self._gateways = {key: _gateways_of(engine, root, event) for key, event in about.items()}
             self._movers = {plan: event for key, event in self._about.items() for plan in self._jobs[key]}
             self._root = root
 
@@ -256,14 +257,15 @@ class _Pass:
 
     def outcome(self, event: HealthEvent, recorded: Recorded) -> Ingested | Exception:
         """The outcome of one event."""
-        key = None if event.is_alive else catalog_key(event)
+        key = recorded.catalog
         jobs = self._jobs[key] if key else {}
         if recorded.lease is not None:
             jobs = {**jobs, **self._revived.get((event.source, event.datacenter), {})}
         gateways = self._gateways[key] if key else []
-        for each in (*jobs, *gateways):
-            if each in self._open:
-                return self._open[each]
+        if self._open:
+            for each in (*jobs, *gateways):
+                if each in self._open:
+                    return self._open[each]
         parts = [self._by_plan[plan_key] for plan_key in jobs if plan_key in self._by_plan]
         parts += [self._rosters[datacenter] for datacenter in gateways if datacenter in self._rosters]
         settled = parts[0] if len(parts) == 1 else _together(parts)
@@ -278,7 +280,7 @@ class _Pass:
             settled.stood,
             settled.stamped,
             settled.failed,
-            (*self._settled.warnings, *settled.warnings),
+            (*self._settled.warnings, *settled.warnings) if self._settled.warnings else tuple(settled.warnings),
             heard_again=(event.source, event.datacenter) in self._revived,
             shared=recorded.shared,
         )
@@ -293,9 +295,15 @@ def _together(parts: Iterable[Settled]) -> Settled:
 
 def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEntry]:
     """The plans of `root` in scope that read the event's catalog."""
-    jobs = dict(readers_of(engine.objects, root, catalog_key(event)))
-    extra: Iterable[PlanEntry | None]
-    if event.service == PATHS:
+    return _jobs_of(engine, root, event, catalog_key(event))
+
+
+def _jobs_of(engine: Engine, root: Root, event: HealthEvent, key: str) -> dict[str, PlanEntry]:
+    jobs = dict(readers_of(engine.objects, root, key))
+    extra: Iterable[PlanEntry | None] = ()
+    if not root.gateways:
+        pass
+    elif event.service == PATHS:
         extra = remote_jobs(engine, root, event.datacenter).values()
     elif event.service is not None:
         extra = [service_job(root, event.datacenter, event.service)]
@@ -306,6 +314,8 @@ def jobs_of(engine: Engine, root: Root, event: HealthEvent) -> dict[str, PlanEnt
 
 def _gateways_of(engine: Engine, root: Root, event: HealthEvent) -> list[str]:
     """The datacenters whose gateways have to know the event's service, or its datacenter."""
+    if not root.gateways:
+        return []
     if event.service is not None:
         found = [event.datacenter] if service_job(root, event.datacenter, event.service) else []
     else:

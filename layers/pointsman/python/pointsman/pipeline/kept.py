@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from contextlib import suppress
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
@@ -31,8 +30,10 @@ class Kept(Generic[_Key, _Value]):
         found = self._kept.get(key)
         if found is None:
             return None
-        with suppress(KeyError):
+        try:  # noqa: SIM105  a context manager takes longer than all the rest
             self._kept.move_to_end(key)
+        except KeyError:
+            pass
         return found[0]
 
     def keep(self, key: _Key, value: _Value, size: int) -> _Value:

@@ -81,7 +81,12 @@ class ObjectCache:
 
         `make` has to be a function of the object and `part` alone.
         """
-        kept = self._keep(self._read([name], kind))[name]
+        with self._lock:
+            kept = self._kept.get(name)
+            if kept is not None:
+                self._kept.move_to_end(name)
+        if kept is None:
+            kept = self._keep(self._read([name], kind))[name]
         if part not in kept.made:
             kept.made[part] = make(kept.value)
         made: _Made = kept.made[part]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from pointsman.model.catalog import EMPTY, catalog_json, merge, vanished
+from pointsman.model.catalog import EMPTY, Catalog, catalog_json, merge, vanished
 from pointsman.model.errors import InvalidInput
 from pointsman.model.events import HealthEvent
 from pointsman.model.index_doubt import index_doubt
@@ -30,7 +30,8 @@ class Recorded(NamedTuple):
     instances or their checks changed: a list that states the same at a greater index is new and changes nothing.
     `stale` is what its source had already outranked, `doubt` what looks wrong about its index or time. `vanished`
     counts the instances that a full list removed, if those were most of what its source had. `lease` is that of its
-    source, if the event carries one. `shared` is why two producers seem to use the name of its source.
+    source, if the event carries one. `shared` is why two producers seem to use the name of its source. `catalog` is the
+    key of its catalog, "" if it does nothing but renew a lease.
     """
 
     revision: int
@@ -41,6 +42,7 @@ class Recorded(NamedTuple):
     vanished: int = 0
     lease: Lease | None = None
     shared: str = ""
+    catalog: str = ""
 
 
 def catalog_key(event: HealthEvent) -> str:
@@ -152,9 +154,10 @@ class _Fold:
                     new=is_new,
                     changed=merged.revision > catalog.revision,
                     stale=stale(merged, event),
-                    doubt="; ".join(filter(None, [index_doubt(catalog, event, self._now), time_doubt(event)])),
+                    doubt=_doubt(catalog, event, self._now),
                     shared=contradiction(catalog, event),
                     vanished=vanished(catalog, merged, event.source) if event.full and is_new else 0,
+                    catalog=self.key,
                 )
             )
             catalog, is_there = merged, True
@@ -166,6 +169,11 @@ class _Fold:
         self.catalog, self._is_there = catalog, is_there
         self.outcomes += outcomes
         return True
+
+
+def _doubt(catalog: Catalog, event: HealthEvent, now: datetime) -> str:
+    about_index, about_time = index_doubt(catalog, event, now), time_doubt(event)
+    return f"{about_index}; {about_time}" if about_index and about_time else about_index or about_time
 
 
 def _no_room(key: str, event: HealthEvent) -> InvalidInput:

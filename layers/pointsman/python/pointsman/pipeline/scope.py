@@ -34,10 +34,12 @@ class Scope:
 
     def keys(self, keys: Iterable[str]) -> list[str]:
         """The keys (of plans, heads or manifests) that are in scope."""
-        return [key for key in keys if self.has(datacenter_of(key))]
+        return [key for key in keys if self.has(datacenter_of(key))] if self.datacenters else list(keys)
 
     def of(self, things: Mapping[str, _V]) -> dict[str, _V]:
         """The items whose keys are in scope."""
+        if not self.datacenters:
+            return dict(things)
         return {key: thing for key, thing in things.items() if self.has(datacenter_of(key))}
 
 

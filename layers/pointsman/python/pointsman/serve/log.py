@@ -17,7 +17,7 @@ LINES = 20
 
 KIND, FEW, FIELDS = "kind", "few", "fields"
 """What a record's `extra` may have: its kind (by default its unformatted text), the lines per minute for it (by default
-LINES), and what it says for programs, by name (JSON values)."""
+LINES; None if who logs it keeps to a limit already), and what it says for programs, by name (JSON values)."""
 
 ONE = {FEW: 1}
 """For `extra`: one line per minute, for events that clients can cause as often as they like."""
@@ -34,6 +34,8 @@ class FewLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to print the record."""
         most = getattr(record, FEW, LINES)
+        if most is None:
+            return True
         with self._turn:
             note = self._few.admit(record.name, str(getattr(record, KIND, record.msg)), most)
         if note:

@@ -24,14 +24,16 @@ _UPDATE = """
     WHERE key = ? AND seq = ? AND tag = ?"""
 _GREATEST = "SELECT seq FROM store"
 _COUNT = "UPDATE store SET seq = ?"
-_GET = "SELECT key, seq, tag, data FROM objects WHERE key = ?"
+_GET = "SELECT key, data, seq || '-' || tag FROM objects WHERE key = ?"
 # One parameter holds any number of keys, so the statement is prepared once.
 _GET_MANY = """
-    SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
+    SELECT objects.key, data, seq || '-' || tag
+    FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
 _ETAGS_OF_KEYS = """
     SELECT objects.key, seq, tag FROM json_each(?) AS wanted CROSS JOIN objects ON objects.key = wanted.value"""
 _ETAGS_SINCE = "SELECT key, seq, tag FROM objects WHERE seq > ?"
-_GET_SEQS = "SELECT objects.key, seq, tag, data FROM json_each(?) AS wanted CROSS JOIN objects ON seq = wanted.value"
+_GET_SEQS = """
+    SELECT objects.key, data, seq || '-' || tag FROM json_each(?) AS wanted CROSS JOIN objects ON seq = wanted.value"""
 # No UTF-8 text has a byte 0xff: the upper bound is above every key with the prefix, and below all greater ones.
 _LIST = """
     SELECT key, seq, tag, written FROM objects WHERE key >= ? AND key < CAST(CAST(? AS BLOB) || x'ff' AS TEXT)
@@ -98,13 +100,13 @@ class SQLiteStore:
         """The object under `key`, or None."""
         with self._connection() as connection:
             row = connection.execute(_GET, (key,)).fetchone()
-        return _stored(row) if row else None
+        return Stored._make(row) if row else None
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The objects that exist under `keys`, all as of one moment."""
         with self._connection() as connection:
             rows = connection.execute(_GET_MANY, (_json(keys),)).fetchall()
-        return {row[0]: _stored(row) for row in rows}
+        return {row[0]: Stored._make(row) for row in rows}
 
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns."""
@@ -164,7 +166,7 @@ class SQLiteStore:
             changed = sorted(seq for key, seq, tag in rows if key in known and known[key] != _etag(seq, tag))
             found = connection.execute(_GET_SEQS, (_json(changed),)).fetchall() if changed else []
             connection.execute("COMMIT")
-        return Changes([_stored(row) for row in found], f"{self._opening}-{greatest}-{compared:.3f}", gone)
+        return Changes([Stored._make(row) for row in found], f"{self._opening}-{greatest}-{compared:.3f}", gone)
 
     def wait(self, cursor: str, timeout: float) -> bool:
         """Block until something was written since `cursor` (True), or `timeout` seconds are over (False).
@@ -344,11 +346,6 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> tuple[lis
 
 def _etag(seq: int, tag: str) -> str:
     return f"{seq}-{tag}"
-
-
-def _stored(row: tuple[str, int, str, bytes]) -> Stored:
-    key, seq, tag, data = row
-    return Stored(key, data, _etag(seq, tag))
 
 
 def _json(values: Iterable[str] | Iterable[int]) -> str:

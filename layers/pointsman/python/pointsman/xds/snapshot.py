@@ -47,7 +47,7 @@ class Provenance:
         newer, older = later, earlier
         if self.catalog == other.catalog:
             return Relation.NEWER if newer else Relation.OLDER if older else Relation.EQUAL
-        for key in {key for key, _ in self.catalog.items() ^ other.catalog.items()}:
+        for key, _ in self.catalog.items() ^ other.catalog.items():
             ours, theirs = self.catalog.get(key), other.catalog.get(key)
             if (ours is None and later) or (theirs is None and earlier):
                 continue
@@ -91,14 +91,9 @@ class Snapshot(NamedTuple):
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """`snapshot` as plain JSON values; `read_snapshot` is its inverse."""
     content = snapshot.content
-    avoided = {"avoided": [list(each) for each in content.avoided]} if content.avoided else {}
-    causes = {"cause": cause_json(snapshot.cause)} if snapshot.cause != NO_CAUSE else {}
-    causes |= {"switch": cause_json(snapshot.switch)} if snapshot.switch != snapshot.cause else {}
-    return tagged(
+    body = tagged(
         Kind.SNAPSHOT,
         {
-            **avoided,
-            **causes,
             **era_json(snapshot.era),
             "generation": snapshot.provenance.generation,
             "catalog": dict(snapshot.provenance.catalog),
@@ -113,6 +108,13 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
             "retired": snapshot.retired,
         },
     )
+    if content.avoided:
+        body["avoided"] = [list(each) for each in content.avoided]
+    if snapshot.cause is not NO_CAUSE and snapshot.cause != NO_CAUSE:
+        body["cause"] = cause_json(snapshot.cause)
+    if snapshot.switch is not snapshot.cause and snapshot.switch != snapshot.cause:
+        body["switch"] = cause_json(snapshot.switch)
+    return body
 
 
 def read_snapshot(body: object) -> Snapshot:
