@@ -420,7 +420,7 @@ def test_a_template_is_taken_as_its_parameters_have_it() -> None:
     template = """
 Parameters: {Stage: {Default: prod}, Names: {Type: CommaDelimitedList, Default: "api, web"}}
 Mappings: {By: {prod: {Port: 8080}}}
-Conditions: {Prod: !Equals [!Ref Stage, prod], Dev: !Not [!Condition Prod]}
+Conditions: {Here: !Equals [!Ref "AWS::Region", eu], Prod: !Equals [!Ref Stage, prod], Dev: !Not [!Condition Prod]}
 Resources:
   Node:
     Type: AWS::AppMesh::VirtualNode
@@ -432,6 +432,10 @@ Resources:
     Type: AWS::AppMesh::VirtualNode
     Condition: Dev
     Properties: {VirtualNodeName: !Select [0, !Split ["-", other-one]], Spec: {}}
+  Third:
+    Type: AWS::AppMesh::VirtualNode
+    Condition: Here
+    Properties: {VirtualNodeName: third, Spec: {}}
   Fn::ForEach::Nodes: [N, [a, b], {"Node${N}": {Type: "AWS::AppMesh::VirtualNode"}}]
 """
     files = [("stack.yaml", template.encode())]
@@ -439,8 +443,9 @@ Resources:
     assert imported.files["web"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
     assert imported.files.keys() == {"web"}
     assert lost(files, imported) == []
-    (named,) = (each for each in imported.ledger.told if each.fate == NAMED)
-    assert "--template-stage Processed" in named.instead
+    unknown, loop = (each for each in imported.ledger.told if each.fate == NAMED)
+    assert unknown.text == "whether its condition Here holds is not said by the parameters' values"
+    assert "--template-stage Processed" in loop.instead
     dev = import_app_mesh(files, datacenter="dc1", values={"Stage": "dev"})
     assert [each.text for each in dev.ledger.told if each.path == "Resources.Node"] == [
         "its condition does not hold, as the parameters are"
@@ -552,6 +557,10 @@ def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(cloudformation.MOST_FUNCTIONS + 2):
         deep = {"Fn::Join": ["", [deep]]}
     assert "Fn::Join" in str(cloudformation.Template({}, {}).resolved(deep))
+    half = {"Fn::Join": ["", ["x" * (cloudformation.LONGEST_TEXT // 2)] * 2]}
+    whole = {"Fn::Join": ["", ["x" * cloudformation.LONGEST_TEXT, "x"]]}
+    assert cloudformation.Template({}, {}).resolved(half) == "x" * cloudformation.LONGEST_TEXT
+    assert cloudformation.Template({}, {}).resolved(whole) == whole
     assert label("a" * 100) == "a" * LONGEST_LABEL
 
 
@@ -571,6 +580,12 @@ def test_whatever_a_source_says_is_told_or_refused(shape: str) -> None:
         assert {each.text for each in imported.ledger.told if each.fate == CONVERTED} <= entries(imported)
 
 
+INSTEAD: list[Any] = [
+    *(None, True, 5, -1, 2**63, "x", "", "\0", "a" * 5000, "${X}"),
+    *([], {}, [1], [[]], {"a": 1}, {"name": "x"}),
+]
+
+
 def _spoil(documents: list[JSON], chance: random.Random) -> None:
     """Put something else in the place of one value."""
     where: Any = chance.choice(documents)
@@ -579,7 +594,7 @@ def _spoil(documents: list[JSON], chance: random.Random) -> None:
         if not isinstance(where[key], dict | list) or not where[key] or chance.random() < 0.1:
             break
         where = where[key]
-    where[key] = chance.choice([None, 5, -1, "x", "", "${X}", True, [], {}, [1], {"a": 1}, {"name": "x"}])
+    where[key] = chance.choice(INSTEAD)
 
 
 @pytest.mark.skipif(not BESIDE.is_dir(), reason="needs the files that people published")
@@ -595,3 +610,22 @@ def test_of_files_that_people_published_every_leaf_is_in_the_result_or_named(tmp
         assert all(each.instead for each in imported.ledger.told if each.fate == NAMED)
         assert report_json(imported)["fields"].keys() == {"converted", "not needed", "named"}
     assert seen > 100
+
+
+def test_names_that_refer_to_each_other_many_times_are_worked_out_once() -> None:
+    resources = {
+        f"R{i}": {
+            "Type": "AWS::AppMesh::VirtualNode",
+            "Condition": f"C{i}",
+            "Properties": {
+                "VirtualNodeName": {"Fn::Join": ["", [{"Ref": f"R{(i + 1) % 200}"}] * 20]},
+                "Spec": {"listeners": [HTTP_LISTENER]},
+            },
+        }
+        for i in range(200)
+    }
+    conditions = {f"C{i}": {"Fn::Or": [{"Condition": f"C{(i + 1) % 200}"}] * 20} for i in range(200)}
+    imported = import_app_mesh(written([{"Resources": resources, "Conditions": conditions}]), datacenter="dc1")
+    assert {each.text.partition(" holds")[0] for each in imported.ledger.told} >= {"whether its condition C0"}
+    del resources["R0"]["Condition"]
+    assert import_app_mesh(written([{"Resources": resources}]), datacenter="dc1").resources

@@ -377,3 +377,23 @@ def test_what_else_consul_has_on_kubernetes_is_refused_with_its_reason(kind: str
     document = {"apiVersion": "consul.hashicorp.com/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": {}}
     with pytest.raises(InvalidInput, match="Kind: is not supported by Pointsman: "):
         parse_documents([document])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind: ServiceResolver\nmetadata: {name: a}", "add it, or write service-resolver"),
+        (
+            "apiVersion: consul.hashicorp.com/v1alpha1\nkind: ProxyDefaults\nmetadata: {name: global}\nspec:\n"
+            "meshGateway: {mode: local}",
+            'proxy-defaults "global": meshGateway: stands beside spec, where it means nothing; indent it',
+        ),
+        (
+            "apiVersion: consul.hashicorp.com/v1alpha1\nkind: MeshGateway\nmetadata: {name: a}",
+            "register each gateway instead",
+        ),
+    ],
+)
+def test_a_resource_that_is_not_quite_one_says_what_to_do(text: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        parse_documents(load_text(text, "a.yaml"))

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,28 @@ test_any_file_is_refused_in_one_line_or_sound_for_long = pytest.mark.soak(
         suppress_health_check=list(HealthCheck),
     )(given(mutated())(check))
 )
+
+
+INSTEAD: list[Any] = [None, "", 0, [], {}, True, "x" * 5000, -1, 2**63, [[]], [{}], {"": None}, {"a": {"b": []}}, "\0"]
+"""What may stand where something else is meant."""
+
+
+def replaced(value: Any, by: Any) -> Iterator[Any]:
+    """`value`, each time with another of the values in it replaced."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        for each in [by, *(replaced(inner, by) if isinstance(inner, dict | list) else ())]:
+            yield value | {key: each} if isinstance(value, dict) else [*value[:key], each, *value[key + 1 :]]
+
+
+def test_whatever_stands_in_a_field_is_refused_in_one_line_or_sound() -> None:
+    texts = [each["text"] for each in ACCEPTED if each["ending"] == "json"]
+    tried = 0
+    for text in texts:
+        for by in INSTEAD:
+            for document in replaced(json.loads(text), by):
+                tried += 1
+                refused_or_sound(json.dumps(document).encode(), "a.json")
+    assert tried > 1000
 
 
 @settings(deadline=None)

@@ -1,6 +1,7 @@
 """`pointsman import`: makes config of what people have from elsewhere."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -9,6 +10,7 @@ from pointsman.cli.import_consul import consul
 from pointsman.cli.imported import check_out, deliver, out_option, pairs, report_option
 from pointsman.cli.options import read_bytes
 from pointsman.importers.app_mesh import import_app_mesh
+from pointsman.model.errors import InvalidInput
 from pointsman.model.loading import MOST_BYTES
 
 
@@ -49,6 +51,8 @@ def app_mesh(
     """
     for directory in (out, agent):
         check_out(directory)
+    if agent and Path(agent).absolute() == Path(out).absolute():
+        raise InvalidInput.single(agent, "", "is where --out goes; name two directories")
     contents = [(name, read_bytes(name, MOST_BYTES)) for name in files]
     imported = import_app_mesh(
         contents,

@@ -8,6 +8,9 @@ from pointsman.importers.sources import placeholders
 MOST_FUNCTIONS: Final = 32
 """Functions of CloudFormation within each other that are resolved."""
 
+LONGEST_TEXT: Final = 10_000
+"""Characters of what functions of CloudFormation give; what would be longer stays as it is."""
+
 _NAMES: Final = (
     "VirtualServiceName", "VirtualNodeName", "VirtualRouterName", "RouteName", "VirtualGatewayName",
     "GatewayRouteName", "MeshName", "Name",
@@ -26,6 +29,9 @@ class Template:
         self._mappings = _block(document.get("Mappings"))
         self._conditions = _block(document.get("Conditions"))
         self._resources = _block(document.get("Resources"))
+        # Each is worked out once. One that needs itself is not known.
+        self._known_names: dict[str, Any] = {}
+        self._known_conditions: dict[str, bool | None] = {}
 
     def resolved(self, value: Any, depth: int = 0) -> Any:
         """`value` without functions: text, where they give text."""
@@ -45,7 +51,9 @@ class Template:
             case "Sub", [str() as text, dict() as own]:
                 return self._substituted(text, own, depth)
             case "Join", [str() as between, list() as parts]:
-                return between.join(str(self.resolved(each, depth + 1)) for each in parts)
+                joined = [str(self.resolved(each, depth + 1)) for each in parts]
+                length = sum(map(len, joined)) + len(between) * len(joined)
+                return between.join(joined) if length <= LONGEST_TEXT else value
             case "FindInMap", [mapping, first, second, *_]:
                 found = _block(self._mappings.get(str(self.resolved(mapping, depth + 1))))
                 found = _block(found.get(str(self.resolved(first, depth + 1))))
@@ -75,27 +83,31 @@ class Template:
         known = isinstance(choices, list) and at.isdecimal() and len(at) < 5 and int(at) < len(choices)
         return self.resolved(choices[int(at)], depth + 1) if known else None
 
-    def holds(self, condition: Any) -> bool:
-        """Whether the condition of this name holds for the parameters' values."""
+    def holds(self, condition: Any) -> bool | None:
+        """Whether the condition of this name holds for the parameters' values; None if these do not say it."""
         return self._holds({"Condition": condition}, 0)
 
-    def _holds(self, condition: Any, depth: int) -> bool:
-        """Whether a condition holds for the parameters' values."""
+    def _holds(self, condition: Any, depth: int) -> bool | None:
         if depth > MOST_FUNCTIONS or not isinstance(condition, dict) or len(condition) != 1:
-            return False
+            return None
         ((function, given),) = condition.items()
         match function.removeprefix("Fn::"), given:
             case "Condition", str():
-                return self._holds(self._conditions.get(given), depth + 1)
+                if given not in self._known_conditions:
+                    self._known_conditions[given] = None
+                    self._known_conditions[given] = self._holds(self._conditions.get(given), depth + 1)
+                return self._known_conditions[given]
             case "Equals", [one, other]:
-                return str(self.resolved(one, depth + 1)) == str(self.resolved(other, depth + 1))
+                texts = [str(self.resolved(each, depth + 1)) for each in (one, other)]
+                return None if texts[0] != texts[1] and any(map(placeholders, texts)) else texts[0] == texts[1]
             case "Not", [inner]:
-                return not self._holds(inner, depth + 1)
-            case "And", list():
-                return all(self._holds(each, depth + 1) for each in given)
-            case "Or", list():
-                return any(self._holds(each, depth + 1) for each in given)
-        return False
+                found = self._holds(inner, depth + 1)
+                return None if found is None else not found
+            case ("And" | "Or") as both, list():
+                every = {self._holds(each, depth + 1) for each in given}
+                decides = both == "Or"
+                return decides if decides in every else None if None in every else not decides
+        return None
 
     def _reference(self, name: str, depth: int) -> Any:
         if name == "AWS::NoValue":
@@ -115,6 +127,12 @@ class Template:
 
     def _named(self, name: str, depth: int) -> Any:
         """The name of a resource: as its properties say, else that by which the template calls it."""
+        if name not in self._known_names:
+            self._known_names[name] = name
+            self._known_names[name] = self._name_said(name, depth)
+        return self._known_names[name]
+
+    def _name_said(self, name: str, depth: int) -> Any:
         properties = _block(_block(self._resources.get(name)).get("Properties"))
         kind = str(_block(self._resources.get(name)).get("Type", "")).rpartition("::")[2]
         for each in (f"{kind}Name", "Name"):
@@ -123,7 +141,8 @@ class Template:
         return name
 
     def _substituted(self, text: str, own: Mapping[str, Any], depth: int) -> str:
-        for name in placeholders(text):
+        found = text
+        for name in dict.fromkeys(placeholders(text)):
             if name in own:
                 value = self.resolved(own[name], depth + 1)
             elif "." in name:
@@ -132,8 +151,11 @@ class Template:
             else:
                 value = self._reference(name, depth)
             if isinstance(value, str | int):
-                text = text.replace(f"${{{name}}}", str(value))
-        return text
+                new, old = str(value), f"${{{name}}}"
+                if len(found) + found.count(old) * len(new) > LONGEST_TEXT:
+                    return text
+                found = found.replace(old, new)
+        return found
 
 
 def _block(value: Any) -> Mapping[str, Any]:

@@ -110,7 +110,12 @@ class Gatherer:
     def _stack_resource(
         self, kind: str, logical: str, resource: Mapping[str, Any], template: Template, file: str, path: str
     ) -> None:
-        if "Condition" in resource and not template.holds(resource["Condition"]):
+        holds = template.holds(resource["Condition"]) if "Condition" in resource else True
+        if holds is None:
+            reason = f"whether its condition {resource['Condition']} holds is not said by the parameters' values"
+            self._ledger.name(pieces(file, path, resource), reason, "give those it asks for: --set NAME=VALUE")
+            return
+        if not holds:
             self._ledger.pass_over(pieces(file, path, resource), "its condition does not hold, as the parameters are")
             return
         for key in resource:

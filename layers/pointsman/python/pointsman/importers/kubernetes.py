@@ -87,7 +87,8 @@ class Kubernetes:
             rest["provider"] = {"virtualRouter": {"virtualRouterName": own}}
         found = self._add(file, "Kubernetes", kind, name or own, place, rest, at, aliases)
         found.names, found.parent = names, parent
-        self._have_groups(found, groups, file, below(at, "backendGroups"))
+        if "backendGroups" in spec:
+            self._have_groups(found, groups, file, below(at, "backendGroups"))
         for i, each in enumerate(routes if isinstance(routes, list) else []):
             where = f"{below(at, 'routes')}[{i}]"
             if not isinstance(each, dict):
@@ -127,7 +128,8 @@ class Kubernetes:
             self._ledger.pass_over(pieces(file, below(below(path, "spec"), key), spec[key]), "is Kubernetes' own")
 
     def _have_groups(self, node: Resource, groups: Any, file: str, path: str) -> None:
-        if groups is None:
+        if not groups and isinstance(groups, list | str | None):
+            self._ledger.pass_over(pieces(file, path, groups), "says nothing")
             return
         listed = groups if isinstance(groups, list) else []
         references = [self.reference(each) if isinstance(each, dict) else "" for each in listed]

@@ -12,9 +12,12 @@ from pointsman.model.loading import LARGEST_FILE_BYTES, load_template
 MOST_DOCUMENTS: Final = 10_000
 """JSON documents one after another in one file."""
 
-_BARE = re.compile(r'"(?:\\.|[^"\\])*"|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))')
+_QUOTED = r'"(?:\\(?s:.)|[^"\\])*+(?:"|\\?\Z)'
+"""A string of JSON; one that does not end goes to the end, so that no text is looked at twice."""
+
+_BARE = re.compile(_QUOTED + r"|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _ANOTHER = re.compile(r"\s*[\[{]")
-_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[][{}]')
+_BRACKETS = re.compile(_QUOTED + r"|[][{}]")
 _MUSTACHE = re.compile(r"\{\{-?\s*\.?([A-Za-z_][\w.]*)\s*-?\}\}")
 _LISTED = re.compile(r"\[\s*(\$\{\w+\})\s*\]")
 _PLACEHOLDER: Final = re.compile(r"\$(?:\{([A-Za-z_][\w:.]*)\}|([A-Za-z_]\w*))")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pointsman.model.complaints import brief, shown
+from pointsman.model.consul_fields import says_nothing
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.shape import bare, single_block, value_of
@@ -17,6 +18,7 @@ Document = Mapping[str, Any]
 
 _CRD_GROUP: Final = "consul.hashicorp.com/"
 _SIDECARS_AND_GATEWAYS: Final = ("connect-proxy", "mesh-gateway")
+_OF_RESOURCES: Final = frozenset(("apiversion", "kind", "metadata", "spec", "status"))
 _GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway")
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
@@ -103,6 +105,11 @@ class _Reader:
             return
         entry = {"Kind": _CAPITAL.sub("-", str(kind)).lower(), "Name": name}
         thing = f'{entry["Kind"]} "{brief(name)}"'
+        if entry["Kind"] in _SIDECARS_AND_GATEWAYS:
+            raise InvalidInput.single(thing, "kind", "is no config entry of Consul's; register each gateway instead")
+        for key, inner in document.items():
+            if bare(str(key)) not in _OF_RESOURCES and not says_nothing(inner):
+                raise InvalidInput.single(thing, brief(key), "stands beside spec, where it means nothing; indent it")
         spec = value_of(document, "spec")
         if spec is not None and not isinstance(spec, Mapping):
             raise InvalidInput.single(thing, "spec", f"must be a mapping, not {shown(spec)}")

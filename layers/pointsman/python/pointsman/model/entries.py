@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -143,6 +143,10 @@ def thing_of(raw: Mapping[str, Any]) -> str:
     return f'{text} in namespace "{brief(namespace)}"' if namespace and namespace != DEFAULT_NAMESPACE else text
 
 
+_ON_KUBERNETES: Final = {kind.replace("-", ""): kind for kind in KINDS}
+"""The kinds by their names on Kubernetes, in lower case."""
+
+
 def parse_entry(raw: Mapping[str, Any]) -> Entry:
     """The entry that `raw` (Consul's JSON shape, names in any capitals) describes, valid by itself.
 
@@ -157,6 +161,8 @@ def parse_entry(raw: Mapping[str, Any]) -> Entry:
         raise InvalidInput.single(thing, "Kind", reason)
     if not isinstance(kind, str) or kind not in _KINDS:
         given = f"{shown(kind)} is not a kind" if kind else "is required"
+        if isinstance(kind, str) and kind.lower() in _ON_KUBERNETES:
+            given += f" without the apiVersion of Kubernetes' resource; add it, or write {_ON_KUBERNETES[kind.lower()]}"
         raise InvalidInput.single(thing, "Kind", f"{given}; kinds are {', '.join(KINDS)}")
     check_size(raw, thing)
     try:
