@@ -79,26 +79,36 @@ def _plain_ms(data: bytes) -> float:
     return (time.process_time() - began) * 1e3
 
 
-def untouched_ms(directory: Path, resolvers: int, events: int) -> float:
-    """Milliseconds of CPU for an event in a mesh of so many resolvers, each with a plan; it touches one: a median."""
-    path = directory / f"untouched-{resolvers}.db"
-    documents = mesh.documents(resolvers)
-    # A batch has a bound. Resolvers come before the sidecars that use them.
-    for first in range(0, len(documents), AT_ONCE):
-        configured(path, documents[first : first + AT_ONCE])
-    store = SQLiteStore(path)
-    engine = Engine(store)
-    for each in mesh.lists(TOUCHED):
-        ingest(engine, parse_event(each))
-    sent = [parse_event(each) for each in itertools.islice(mesh.events(TOUCHED), events)]
-    took = []
-    for event in sent:
-        began = time.process_time()
-        done = ingest(engine, event)
-        took.append(time.process_time() - began)
-        assert len(done.moved) == 1
-    store.close()
-    return statistics.median(took) * 1e3
+def untouched_ms(
+    directory: Path, sizes: Sequence[int], events: int, progress: Callable[[str], None]
+) -> list[tuple[int, float]]:
+    """For meshes of so many resolvers, each with a plan, the milliseconds of CPU for an event that touches one of them:
+    medians.
+
+    The meshes get their events in turns, so that what else runs on the machine slows all of them.
+    """
+    engines: dict[int, Engine] = {}
+    for number in sizes:
+        path = directory / f"untouched-{number}.db"
+        documents = mesh.documents(number)
+        # A batch has a bound. Resolvers come before the sidecars that use them.
+        for first in range(0, len(documents), AT_ONCE):
+            configured(path, documents[first : first + AT_ONCE])
+        engines[number] = Engine(SQLiteStore(path))
+        for each in mesh.lists(TOUCHED):
+            ingest(engines[number], parse_event(each))
+        progress(f"{number:,} resolvers are there")
+    took: dict[int, list[float]] = {number: [] for number in sizes}
+    for sent in itertools.islice(mesh.events(TOUCHED), events):
+        event = parse_event(sent)
+        for number, engine in engines.items():
+            began = time.process_time()
+            done = ingest(engine, event)
+            took[number].append(time.process_time() - began)
+            assert len(done.moved) == 1
+    for engine in engines.values():
+        engine.store.close()
+    return [(number, statistics.median(each) * 1e3) for number, each in took.items()]
 
 
 def measure(

@@ -87,10 +87,7 @@ def resolvers(directory: Path, quick: bool, draw: Path | None, progress: Progres
 
 def untouched(directory: Path, quick: bool, draw: Path | None, progress: Progress) -> Iterator[Measured]:
     """What resolvers that an event does not touch cost it."""
-    found = []
-    for number in UNTOUCHED[quick]:
-        found.append((number, costs.untouched_ms(directory, number, 20 if quick else 200)))
-        progress(f"{number:,} resolvers: {found[-1][1]:.2f} ms for an event")
+    found = costs.untouched_ms(directory, UNTOUCHED[quick], 20 if quick else 200, progress)
     fewest = Beside(f"of {found[0][0]:,}", found[0][1])
     for number, took in found:
         goal = costs.UNTOUCHED_GOAL * fewest.value if number > found[0][0] else None
