@@ -13,7 +13,9 @@ from pointsman.cli.main import run
 from pointsman.importers import cloudformation, gather
 from pointsman.importers.app_mesh import UNREAD, import_app_mesh
 from pointsman.importers.imported import Imported
+from pointsman.importers.matches import NoCounterpartError
 from pointsman.importers.names import LONGEST_LABEL, label
+from pointsman.importers.paths import joined
 from pointsman.importers.pieces import CONVERTED, NAMED
 from pointsman.importers.ranges import range_pattern
 from pointsman.importers.sources import MOST_DOCUMENTS, read_source
@@ -330,15 +332,48 @@ def test_a_gateway_listens_for_everybody_before_its_routes() -> None:
     assert registration["Service"]["Proxy"]["Upstreams"] == [
         {"DestinationName": "in", "LocalBindPort": 8080, "LocalBindAddress": "0.0.0.0"}
     ]
-    first, rest = router["Routes"]
-    assert first["Destination"]["Service"] == "teller-beta"
-    assert first["Match"]["HTTP"]["PathPrefix"] == "/v2"
-    assert first["Match"]["HTTP"]["Header"][0] == {"Name": ":authority", "Suffix": ".example.com"}
-    assert rest["Destination"] == {"Service": "teller"}
-    named = [each.text for each in imported.ledger.told if each.fate == NAMED and "gateway route" in each.text]
-    assert set(named) == {
-        'the gateway route "part" is left out: teller has routes of its own, and a router leads to no other router'
-    }
+    answered = [(each["Match"]["HTTP"], each["Destination"]) for each in router["Routes"]]
+    assert [(match.get("PathPrefix"), to["Service"], to.get("PrefixRewrite")) for match, to in answered] == [
+        ("/teller/v2", "teller-beta", "/v2"),
+        ("/teller/", "teller", "/"),
+        ("/teller", "teller", "/"),
+        ("/v2", "teller-beta", None),
+        ("/", "teller", None),
+    ]
+    assert answered[3][0]["Header"][0] == {"Name": ":authority", "Suffix": ".example.com"}
+    assert not [each.text for each in imported.ledger.told if each.fate == NAMED and "gateway route" in each.text]
+
+
+P, E, R = "PathPrefix", "PathExact", "PathRegex"
+JOINED: list[tuple[JSON, str, JSON, list[tuple[JSON, str]]]] = [
+    # what a gateway's route takes, what it makes of it, what the route behind it takes, and the routes of both
+    ({}, "", {P: "/b"}, [({P: "/b"}, "")]),
+    ({P: "/a"}, "", {}, [({P: "/a"}, "")]),
+    ({P: "/a"}, "/", {}, [({P: "/a/"}, "/"), ({P: "/a"}, "/")]),
+    ({P: "/a/"}, "/", {P: "/b"}, [({P: "/a/b"}, "/b")]),
+    ({P: "/a"}, "/", {P: "/b"}, [({P: "/a/b"}, "/b")]),
+    ({P: "/a"}, "/", {E: "/"}, [({E: "/a/"}, "/"), ({E: "/a"}, "/")]),
+    ({P: "/a"}, "/", {E: "/b/c"}, [({E: "/a/b/c"}, "/b/c")]),
+    ({P: "/a/"}, "/x/", {P: "/x"}, [({P: "/a/"}, "/x/")]),
+    ({P: "/a/"}, "/x/", {P: "/y"}, []),
+    ({P: "/a"}, "", {P: "/a/b"}, [({P: "/a/b"}, "")]),
+    ({P: "/a"}, "", {P: "/b"}, []),
+    ({P: "/"}, "/x/", {P: "/x/y"}, [({P: "/y"}, "/x/y")]),
+    ({E: "/a"}, "/x/y", {P: "/x"}, [({E: "/a"}, "/x/y")]),
+    ({E: "/a"}, "/x", {E: "/x"}, [({E: "/a"}, "/x")]),
+    ({E: "/a"}, "", {E: "/b"}, []),
+    ({R: "/a.*"}, "", {}, [({R: "/a.*"}, "")]),
+    ({}, "", {R: "/a.*"}, [({R: "/a.*"}, "")]),
+]
+
+
+@pytest.mark.parametrize(("outer", "rewrite", "inner", "both"), JOINED)
+def test_the_path_of_a_gateways_route_comes_before_those_of_the_routes_behind_it(
+    outer: JSON, rewrite: str, inner: JSON, both: list[tuple[JSON, str]]
+) -> None:
+    assert joined(outer, rewrite, inner) == both
+    with pytest.raises(NoCounterpartError):
+        joined({R: "/a.*"}, "", {P: "/b"})
 
 
 def test_a_gateway_route_takes_over_conditions_that_are_not_about_the_path() -> None:
@@ -353,12 +388,14 @@ def test_a_gateway_route_takes_over_conditions_that_are_not_about_the_path() -> 
     gateway = {"gatewayRouteName": "g", "virtualGatewayName": "in", "spec": spec}
     imported = import_app_mesh(written([*routes, service, gateway]), datacenter="dc1")
     (router,) = (each for each in imported.files["in"] if each["Kind"] == "service-router")
+    conditions: list[JSON] = [{"Header": [{"Name": "x", "Present": True}]}, {}]
     assert router["Routes"] == [
         {
-            "Match": {"HTTP": {"PathPrefix": "/s", "Header": [{"Name": "x", "Present": True}]}},
-            "Destination": {"Service": "to-x", "PrefixRewrite": "/"},
-        },
-        {"Match": {"HTTP": {"PathPrefix": "/s"}}, "Destination": {"Service": "to-rest", "PrefixRewrite": "/"}},
+            "Match": {"HTTP": condition | {"PathPrefix": prefix}},
+            "Destination": {"Service": service, "PrefixRewrite": "/"},
+        }
+        for condition, service in zip(conditions, ("to-x", "to-rest"), strict=True)
+        for prefix in ("/s/", "/s")
     ]
 
 

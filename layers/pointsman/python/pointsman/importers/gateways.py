@@ -8,6 +8,7 @@ from typing import Any
 from pointsman.importers.drafts import Drafts, Protocols
 from pointsman.importers.matches import NoCounterpartError, http_match
 from pointsman.importers.nodes import access_log, limits, tls
+from pointsman.importers.paths import joined
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.importers.resource import Resource
 from pointsman.importers.routes import EVERYTHING, KINDS, order
@@ -102,33 +103,41 @@ class Gateway:
         inner: list[JSON] = [{}]
         if self.drafts.has("service-router", service) and service != self.service:
             inner = self.drafts.entry("service-router", service).get("Routes", [])
-        trivial = _path(match) in EVERYTHING and not rewrite
-        made = []
+        made: list[JSON] = []
         for each in deepcopy(inner):
             own = each.get("Match", {}).get("HTTP", {})
-            if own in EVERYTHING:
-                merged = match
-            elif (trivial or _path(own) in EVERYTHING) and not (match.get("Methods") and own.get("Methods")):
-                path = _path(match if _path(own) in EVERYTHING else own)
+            methods = _common(match.get("Methods"), own.get("Methods"))
+            if methods == []:
+                continue
+            for path, to in joined(_path(match), rewrite, _path(own)):
                 merged = {key: value for key, value in (match | own).items() if not key.startswith("Path")} | path
                 for key in ("Header", "QueryParam"):
                     if both := [*match.get(key, []), *own.get(key, [])]:
                         merged[key] = both
-            else:
-                reason = f"{service} has routes of its own, and a router leads to no other router"
-                raise NoCounterpartError(reason, f"write the routes of {service} into {self.service}, path by path")
-            destination = {"Service": service} | each.get("Destination", {})
-            if rewrite:
-                destination["PrefixRewrite"] = rewrite
-            made.append({"Destination": destination} | ({"Match": {"HTTP": merged}} if merged else {}))
+                made.append(_route({"Service": service} | each.get("Destination", {}), merged, methods, to))
         if inner != [{}] and made and inner[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
-            rest = {"Service": service} | ({"PrefixRewrite": rewrite} if rewrite else {})
-            made.append({"Destination": rest} | ({"Match": {"HTTP": match}} if match else {}))
+            # What no route of the service takes.
+            made += [
+                _route({"Service": service}, match | path, match.get("Methods"), to)
+                for path, to in joined(_path(match), rewrite, {})
+            ]
         return made
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
         for each in [route.spec, *route.names]:
             self.ledger.name(each, f"the {route} is left out: {reason}", instead)
+
+
+def _route(destination: JSON, match: JSON, methods: list[str] | None, rewrite: str) -> JSON:
+    if rewrite:
+        destination = destination | {"PrefixRewrite": rewrite}
+    match = match | ({"Methods": methods} if methods else {})
+    return {"Destination": destination} | ({"Match": {"HTTP": match}} if match else {})
+
+
+def _common(one: list[str] | None, other: list[str] | None) -> list[str] | None:
+    """The methods that both have; None if neither says any."""
+    return [each for each in one if each in other] if one and other else one or other
 
 
 def _path(match: JSON) -> JSON:
