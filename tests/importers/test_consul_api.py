@@ -210,6 +210,21 @@ def test_over_tls_it_wants_a_certificate_and_shows_one(tmp_path: Path, capfd: py
         assert run([*arguments, *shown]) == 0
 
 
+def test_of_an_enterprise_consul_all_namespaces_are_asked_for_and_peers_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = mesh(version="1.17.0+ent")
+    told.answers["/v1/namespaces"] = (200, [{"Name": "default"}, {"Name": "team"}])
+    told.answers["/v1/peerings"] = (200, [{"ID": "1", "Name": "partner", "State": "ACTIVE", "PeerID": "2"}])
+    told.entries.append({"Kind": "service-resolver", "Name": "own", "Namespace": "team", "Partition": "default"})
+    with consul(told) as url:
+        assert run(["import", "consul", "--url", url, "--out", str(tmp_path / "config")]) == 3
+    assert f"not converted: {url}/v1/peerings: is not supported by Pointsman: clusters are" in capfd.readouterr().out
+    assert {"/v1/config/service-resolver?ns=%2A", "/v1/catalog/services?dc=dc2&ns=team"} <= {*told.asked}
+    assert files(tmp_path / "config")["namespaces"] == [{"Kind": "namespace", "Name": "team"}]
+    assert files(tmp_path / "config")["team.own"][0]["Namespace"] == "team"
+
+
 def test_intentions_of_an_old_consul_come_from_its_own_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     row = {"ID": "1", "SourceNS": "default", "SourceName": "web", "DestinationNS": "default", "DestinationName": "shop"}
     row |= {"SourceType": "consul", "Action": "deny", "Precedence": 9, "Meta": {}, "CreatedAt": "2018-05-21T16:41:27Z"}

@@ -32,6 +32,7 @@ _NO_SERVICE: Final = {"proxy-defaults": "proxy-defaults", "namespace": "namespac
 _DURATIONS: Final = ("ConnectTimeout", "RequestTimeout", "IdleTimeout", "TTL", "Interval", "BaseEjectionTime")
 _EVERY_SERVICE: Final = "every-service"
 _SHOWN: Final = 3
+_TOGETHER: Final = "import it together with what it needs, or write it by hand (docs/config.md)"
 _ANEW: Final = "correct it in Consul and import it again, or write it by hand (docs/config.md)"
 
 
@@ -143,14 +144,14 @@ class _Import:
             return
         self._sidecars.add(registration, unit)
 
-    def _refused(self, unit: Unit, error: InvalidInput) -> None:
+    def _refused(self, unit: Unit, error: InvalidInput, instead: str = _ANEW) -> None:
         said = [f"{each.field}: {each.reason}" if each.field else each.reason for each in error.problems]
         more = f" (and {len(said) - _SHOWN} more)" if len(said) > _SHOWN else ""
         reason = f"{_thing(unit)}: {'; '.join(said[:_SHOWN])}{more}"
         if unit.kind == INTENTIONS:
             self._ledger.name(unit.whole, f"{reason}; {DENIED}", WRITE_INTENTIONS)
         else:
-            self._ledger.name(unit.whole, reason, _ANEW)
+            self._ledger.name(unit.whole, reason, instead)
 
     def _default_action(self) -> None:
         """What Consul does with connections that no intention is about is an entry here."""
@@ -193,7 +194,7 @@ class _Import:
                 raise InvalidInput(problems)
             for key, problem in wrong.items():
                 entry, unit = self._entries.pop(key)
-                self._refused(unit, InvalidInput([problem]))
+                self._refused(unit, InvalidInput([problem]), _TOGETHER)
                 if unit.kind == INTENTIONS and (denied := self._denied(entry_json(entry))) not in (None, entry):
                     self._entries[key] = (denied, unit)
         raise InvalidInput([*problems, Problem("the import", "", f"does not fit together in {MOST_ROUNDS} rounds")])

@@ -83,7 +83,7 @@ class Sidecars:
                 self._decide(piece, key, kept["Service"], registration)
 
     def _decide(self, piece: Piece, key: str, kept: JSON, registration: Registration) -> None:
-        if any(bare(each) == bare(key) for each in kept) or bare(key) in ("kind", "proxy"):
+        if any(each == key or bare(each) == bare(key) for each in kept) or bare(key) in ("kind", "proxy"):
             self._ledger.convert(piece, f"registration {registration.key}")
         else:
             self._ledger.pass_over(piece, INSTANCES)

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from pointsman.importers.consul_fields import LEFT_OUT, SAYS_NOTHING, reason_of
@@ -15,7 +16,7 @@ from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput
 from pointsman.model.shape import bare
 
-MOST_UNITS: Final = 100_000
+MOST_UNITS: Final = 50_000
 """Entries, registrations and intentions of one import; most are instances of one registration."""
 
 INSTANCES: Final = "is an instance's own; instances and their health come from events"
@@ -52,6 +53,10 @@ _AGENT: Final = "is a setting of Consul's agent"
 _PEERING: Final = "clusters are not peered; name a Datacenter instead, and let it be one of the same mesh"
 _OF_SERVERS: Final = frozenset(("control-plane-request-limit", "rate-limit"))
 """Kinds that are about Consul's servers alone."""
+
+
+_bare: Final = lru_cache(4096)(bare)
+"""The same few names stand in every instance."""
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +173,7 @@ class Gatherer:
     def _entry(self, piece: Piece, shape: str, body: Piece | None = None, adds: Mapping[str, Any] = {}) -> bool:
         """Add a config entry. Whether its kind is one of Consul's."""
         kind = str(adds.get("Kind") or _text(piece, "Kind"))
-        kind = _OURS.get(bare(kind).replace("-", ""), kind)
+        kind = _OURS.get(_bare(kind).replace("-", ""), kind)
         if kind in KINDS:
             self._add(Unit(kind, shape, piece, body or piece, dict(adds)))
             return True
@@ -196,20 +201,20 @@ class Gatherer:
             self._pass(f"Kubernetes' {brief(kind)}", "Kubernetes", piece, "is no resource of Consul's")
             return
         dashed = _CAPITAL.sub("-", kind).lower()
-        if bare(dashed).replace("-", "") not in _OURS:
+        if _bare(dashed).replace("-", "") not in _OURS:
             self._ledger.name(piece, f"a {brief(kind)} has no counterpart", "see docs/from-consul.md for what to do")
             self.seen.append((brief(kind), "Kubernetes", piece))
             return
         for key, each in piece.value.items():
-            if bare(key) not in ("metadata", "spec", "kind"):
+            if _bare(key) not in ("metadata", "spec", "kind"):
                 self._ledger.pass_over(each, _KUBERNETES)
         for key, each in metadata.value.items() if metadata is not None else ():
-            if bare(key) != "name":
+            if _bare(key) != "name":
                 self._ledger.pass_over(each, _KUBERNETES)
         destination = _block(spec, "destination") if dashed == "service-intentions" else None
         fields = dict(spec.value) if spec is not None else {}
         if destination is not None:
-            fields = {key: each for key, each in fields.items() if bare(key) != "destination"}
+            fields = {key: each for key, each in fields.items() if _bare(key) != "destination"}
             name = _get(destination, "name")
             fields |= _some(destination, Namespace="namespace", Partition="partition")
         fields |= {"Name": name} if name is not None else {}
@@ -263,21 +268,21 @@ class Gatherer:
         if datacenter is not None:
             self.datacenters.setdefault(os.path.dirname(piece.file), set()).add(str(datacenter.value))
         for key, each in piece.value.items():
-            if says_nothing(each.plain()) and bare(key) != "datacenter":
+            if says_nothing(each.plain()) and _bare(key) != "datacenter":
                 self._pass("setting", "agent file", each, SAYS_NOTHING)
-            elif bare(key) == "configentries":
+            elif _bare(key) == "configentries":
                 entries = _single(each)
                 inner = _get(entries, "bootstrap") if isinstance(entries.value, dict) else None
                 for entry in _several(inner if inner is not None else each):
                     if not self._entry(entry, "agent file"):
                         self._ledger.name(entry, "is no kind of Consul's config entries", "remove it, or correct Kind")
                         self.seen.append(("entry", "agent file", entry))
-            elif bare(key) in ("service", "services"):
+            elif _bare(key) in ("service", "services"):
                 for service in _several(each):
                     self._definition(service, datacenter, "agent file")
-            elif bare(key) in ("check", "checks"):
+            elif _bare(key) in ("check", "checks"):
                 self._pass("check", "agent file", each, _CHECKS)
-            elif bare(key) != "datacenter":
+            elif _bare(key) != "datacenter":
                 self._pass("setting", "agent file", each, _AGENT)
         if datacenter is not None:
             self._pass("setting", "agent file", datacenter, "is the datacenter of what is registered there")
@@ -293,7 +298,7 @@ class Gatherer:
         sidecar = _block(connect, "SidecarService")
         where = datacenter if datacenter is not None else _get(piece, "Datacenter")
         if kind:
-            body = {key: each for key, each in piece.value.items() if bare(key) not in _OF_SIDECARS - {"proxy"}}
+            body = {key: each for key, each in piece.value.items() if _bare(key) not in _OF_SIDECARS - {"proxy"}}
             body |= {"Service": name} if name is not None else {}
             body |= {} if _get(piece, "ID") is not None or name is None else {"ID": name}
             self._checks(piece)
@@ -309,9 +314,9 @@ class Gatherer:
         proxy = _block(sidecar, "Proxy")
         of_proxy = dict(proxy.value) if proxy is not None else {}
         own = {"DestinationServiceName": name, "LocalServicePort": _get(piece, "Port")}
-        given = {bare(key) for key, each in of_proxy.items() if each.value}
-        of_proxy |= {key: each for key, each in own.items() if each is not None and bare(key) not in given}
-        body = {key: each for key, each in sidecar.value.items() if bare(key) not in _OF_SIDECARS}
+        given = {_bare(key) for key, each in of_proxy.items() if each.value}
+        of_proxy |= {key: each for key, each in own.items() if each is not None and _bare(key) not in given}
+        body = {key: each for key, each in sidecar.value.items() if _bare(key) not in _OF_SIDECARS}
         body["Proxy"] = Piece(sidecar.file, sidecar.path, of_proxy)
         for key in ("Address", "Namespace", "Partition"):
             if _get(sidecar, key) is None and (each := _get(piece, key)) is not None:
@@ -322,7 +327,7 @@ class Gatherer:
         self._checks(sidecar)
         used = {id(leaf) for leaf in Piece(piece.file, piece.path, about).leaves()}
         for key, each in piece.value.items():
-            if bare(key) != "connect" and not any(id(leaf) in used for leaf in each.leaves()):
+            if _bare(key) != "connect" and not any(id(leaf) in used for leaf in each.leaves()):
                 self._ledger.pass_over(each, _COPY)
         unit = Unit("registration", shape, piece, Piece(piece.file, piece.path, about))
         called = _text(sidecar, "Name") or f"{name.value}-sidecar-proxy"
@@ -331,7 +336,7 @@ class Gatherer:
 
     def _checks(self, piece: Piece) -> None:
         for key, each in piece.value.items():
-            if bare(key) in ("check", "checks"):
+            if _bare(key) in ("check", "checks"):
                 self._ledger.pass_over(each, _CHECKS)
 
     def _add(self, unit: Unit) -> None:
@@ -345,7 +350,7 @@ def with_adds(kept: Any, adds: Mapping[str, Any]) -> Any:
         return kept
     out = dict(kept)
     for key, value in adds.items():
-        mine = next((each for each in out if bare(each) == bare(key)), key)
+        mine = next((each for each in out if _bare(each) == _bare(key)), key)
         out[mine] = with_adds(out[mine], value) if isinstance(value, dict) and mine in out else value
     return out
 
@@ -372,7 +377,8 @@ def _get(piece: Piece | None, name: str) -> Piece | None:
         return None
     if name in piece.value:
         return piece.value[name]  # type: ignore[no-any-return]
-    return next((each for key, each in piece.value.items() if bare(key) == bare(name)), None)
+    wanted = _bare(name)
+    return next((each for key, each in piece.value.items() if _bare(key) == wanted), None)
 
 
 def _single(piece: Piece) -> Piece:
@@ -405,7 +411,7 @@ def _some(piece: Piece, **names: str) -> dict[str, Piece]:
 
 
 def _bares(piece: Piece) -> set[str]:
-    return {bare(key) for key in piece.value}
+    return {_bare(key) for key in piece.value}
 
 
 def _is_definition(piece: Piece) -> bool:
