@@ -88,6 +88,7 @@ REACHED_BY = {
         ],
     },
     "tests/importers/test_consul.py": {
+        "test_many_instances_that_are_alike_are_named_in_a_few_lines": ["cli/imported.py MOST_ALIKE"],
         "test_bounds_of_an_import": ["importers/consul.py MOST_ROUNDS", "importers/consul_units.py MOST_UNITS"],
     },
     "tests/importers/test_consul_api.py": {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pointsman.cli.imported import MOST_ALIKE
 from pointsman.cli.main import run
 from pointsman.importers import consul as importing
 from pointsman.importers import consul_units
@@ -519,6 +520,18 @@ def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: 
         ["--datacenters", "a", "x", "--out", "c"],
     ):
         assert run(["import", "consul", *wrong]) == 2
+
+
+def test_many_instances_that_are_alike_are_named_in_a_few_lines(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    proxy = {**SIDECAR["Proxy"], "Mode": "transparent"}
+    rows = [row(registered(SIDECAR, f"n{i}", ID=f"shop-{i}", Proxy=proxy)) for i in range(MOST_ALIKE + 5)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    assert run(["import", "consul", str(tmp_path / "rows.json"), "--out", str(tmp_path / "config")]) == 3
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("not converted")]
+    assert len(lines) == MOST_ALIKE + 1
+    assert lines[-1].startswith("not converted: 5 more at […].ServiceProxy.Mode; instead: name the upstreams")
 
 
 def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:

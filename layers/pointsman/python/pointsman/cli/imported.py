@@ -1,5 +1,6 @@
 """What the commands of `pointsman import` share: they write a directory, and tell what became of everything."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,11 @@ from pointsman.model.words import counted
 
 NOT_ALL: Final = 3
 """The exit code if something could not be converted."""
+
+MOST_ALIKE: Final = 3
+"""Lines about the same field of several resources: instances of a service are configured alike."""
+
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 out_option: Option = click.option(
     "--out", required=True, metavar="DIR", help="Where the result goes: a new or empty directory."
@@ -102,9 +108,16 @@ def _place(told: Told) -> str:
 
 
 def _tell(out: str, imported: Imported) -> None:
+    alike: Counter[tuple[str, str]] = Counter()
     for told in imported.ledger.told:
         if told.fate == NAMED:
-            click.echo(f"not converted: {_place(told)}: {told.text}; instead: {told.instead}")
+            kind = _INDEX.sub("[…]", told.path), told.instead
+            alike[kind] += 1
+            if alike[kind] <= MOST_ALIKE:
+                click.echo(f"not converted: {_place(told)}: {told.text}; instead: {told.instead}")
+    for (path, instead), number in alike.items():
+        if number > MOST_ALIKE:
+            click.echo(f"not converted: {number - MOST_ALIKE} more at {path}; instead: {instead} (--report has each)")
     for remark in imported.ledger.remarks:
         click.echo(f"note: {remark}")
     report = report_json(imported)
