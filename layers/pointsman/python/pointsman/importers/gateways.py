@@ -34,6 +34,8 @@ class Gateway:
         for each in listeners:
             if port := each.number("portMapping", "port"):
                 self.drafts.upstream(self.service, self.service, "0.0.0.0", port)
+                # Whoever calls the gateway within the mesh is routed as everybody else is.
+                self.drafts.proxy(self.service).setdefault("LocalServicePort", port)
                 self.ledger.convert(each.get("portMapping", "port"), registration)
             tls(each.get("tls"), self.ledger)
             reason = "a gateway's Envoy tells its own health at its admin's /ready"
@@ -50,6 +52,10 @@ class Gateway:
             self.ledger.remark(routes[0].spec, reason)
         for route in sorted(routes, key=order):
             self._route(route, ports)
+        has_routes = self.drafts.has("service-router", self.service)
+        made = self.drafts.entry("service-router", self.service)["Routes"] if has_routes else []
+        if made and made[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
+            self.ledger.remark(routes[-1].spec, "requests that no route takes get 503 here; App Mesh answered 404")
 
     def _pool(self, pool: Piece | None) -> None:
         """A gateway's limits are about what it sends, to each cluster by itself, as here."""
@@ -117,10 +123,12 @@ class Gateway:
                 made.append(_route({"Service": service} | each.get("Destination", {}), merged, methods, to))
         if inner != [{}] and made and inner[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
             # What no route of the service takes.
-            made += [
+            rest = [
                 _route({"Service": service}, match | path, match.get("Methods"), to)
                 for path, to in joined(_path(match), rewrite, {})
             ]
+            taken = [each.get("Match") for each in made]
+            made += [each for each in rest if each.get("Match") not in taken]
         return made
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
