@@ -387,6 +387,9 @@ def test_intentions_of_old_and_what_consul_does_without_any() -> None:
     assert found.ledger.remarks != imported(*rows).ledger.remarks
     agent["DebugConfig"] = {"ACLsEnabled": True, "ACLDefaultPolicy": "deny", "DefaultIntentionPolicy": "allow"}
     assert imported(*rows, agent).ledger.remarks == []
+    for settings in ({"acl": [{"enabled": True, "default_policy": "deny"}]}, {"default_intention_policy": "deny"}):
+        assert len(of(imported(there, {"datacenter": "dc1", **settings}), "service-intentions")) == 2
+    assert len(of(imported(there, {"acl": {"enabled": False, "default_policy": "deny"}}), "service-intentions")) == 1
 
 
 def test_names_that_are_no_labels_get_others_wherever_they_stand() -> None:

@@ -62,6 +62,7 @@ _OF_CONFIG: Final = {
 _INSTEAD: Final = (
     ("envoy_mesh_gateway", "give the registration the Address and the Port at which it listens"),
     ("envoy_", "add it to what `pointsman bootstrap` prints"),
+    ("protocol", "set Protocol in the service-defaults of its service"),
     ("bind_", "say where it listens: `pointsman bootstrap --public IP:PORT`"),
 )
 _ELSE: Final = "see what `pointsman bootstrap --help` has for it"

@@ -5,16 +5,15 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 from pointsman.importers.consul_fields import LEFT_OUT, SAYS_NOTHING, reason_of
+from pointsman.importers.consul_pieces import bare_name, bares, block, get, several, single, some, text
 from pointsman.importers.pieces import Ledger, Piece, pieces
 from pointsman.model.complaints import brief
 from pointsman.model.consul_fields import KINDS_ELSEWHERE, says_nothing
 from pointsman.model.entries import KINDS
 from pointsman.model.errors import InvalidInput
-from pointsman.model.shape import bare
 
 MOST_UNITS: Final = 50_000
 """Entries, registrations and intentions of one import; most are instances of one registration."""
@@ -53,10 +52,6 @@ _AGENT: Final = "is a setting of Consul's agent"
 _PEERING: Final = "clusters are not peered; name a Datacenter instead, and let it be one of the same mesh"
 _OF_SERVERS: Final = frozenset(("control-plane-request-limit", "rate-limit"))
 """Kinds that are about Consul's servers alone."""
-
-
-_bare: Final = lru_cache(4096)(bare)
-"""The same few names stand in every instance."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +106,11 @@ class Gatherer:
             self._ledger.name(piece, "is nothing of Consul's that is known here", "take it out of the file")
             self.seen.append(("document", "unknown", piece))
 
+    def _by_default(self, settings: Piece | None) -> None:
+        """Note what an agent with these settings does where there is no intention; who denies it counts."""
+        action = _default_action(settings)
+        self.default_action = "deny" if "deny" in (action, self.default_action) else action or self.default_action
+
     def _pass(self, kind: str, shape: str, piece: Piece, reason: str) -> bool:
         self._ledger.pass_over(piece, reason)
         self.seen.append((kind, shape, piece))
@@ -125,41 +125,41 @@ class Gatherer:
             return False
         if not piece.value:
             return self._pass("nothing", "API", piece, "says nothing")
-        kind, service = _text(piece, "Kind"), _block(piece, "Service")
-        node = _block(piece, "Node")
-        if _text(piece, "apiVersion"):
+        kind, service = text(piece, "Kind"), block(piece, "Service")
+        node = block(piece, "Node")
+        if text(piece, "apiVersion"):
             self._kubernetes(piece)
-        elif _text(piece, "ServiceName") and _get(piece, "Node") is not None:
+        elif text(piece, "ServiceName") and get(piece, "Node") is not None:
             self._row(piece)
-        elif _text(piece, "SourceName") and _text(piece, "DestinationName"):
+        elif text(piece, "SourceName") and text(piece, "DestinationName"):
             self.intentions.append(piece)
         elif node is not None and service is not None:
             self._health(piece, node, service)
-        elif node is not None and _get(piece, "Services") is not None:
+        elif node is not None and get(piece, "Services") is not None:
             self._node(piece, node)
-        elif _text(piece, "TrustDomain") and _get(piece, "Roots") is not None:
-            self.trust_domains.setdefault(_text(piece, "TrustDomain"), f"{piece.file} {piece.path}".strip())
+        elif text(piece, "TrustDomain") and get(piece, "Roots") is not None:
+            self.trust_domains.setdefault(text(piece, "TrustDomain"), f"{piece.file} {piece.path}".strip())
             return self._pass("CA", "API", piece, "certificates come from files or SDS (docs/envoy.md)")
-        elif _get(piece, "PeerID") is not None:
+        elif get(piece, "PeerID") is not None:
             self._ledger.name(piece, *reason_of(_PEERING))
             self.seen.append(("peering", "API", piece))
         elif (kind in _PROXIES and _is_definition(piece)) or _is_sidecar_service(piece):
             self._definition(piece, None, "service definition")
-        elif _text(piece, "Service") and (kind or _get(piece, "ID") is not None):
-            self._service(piece, piece, _get(piece, "Datacenter"), "agent")
+        elif text(piece, "Service") and (kind or get(piece, "ID") is not None):
+            self._service(piece, piece, get(piece, "Datacenter"), "agent")
         elif kind:
             return self._entry(piece, "entry")
-        elif _bares(piece) & _ABOUT_SERVICES and (service is None or _is_definition(service)):
+        elif bares(piece) & _ABOUT_SERVICES and (service is None or _is_definition(service)):
             self._agent_file(piece)
         elif service is not None:
             self._registered(piece, service)
-        elif all(_text(each, "Service") and _text(each, "ID") for each in piece.value.values()):
+        elif all(text(each, "Service") and text(each, "ID") for each in piece.value.values()):
             for each in piece.value.values():
-                self._service(each, each, _get(each, "Datacenter"), "agent")
-        elif _bares(piece) & {"config", "debugconfig"} and _get(piece, "Member") is not None:
-            self.default_action = _default_action(_block(piece, "DebugConfig")) or self.default_action
+                self._service(each, each, get(each, "Datacenter"), "agent")
+        elif bares(piece) & {"config", "debugconfig"} and get(piece, "Member") is not None:
+            self._by_default(block(piece, "DebugConfig"))
             return self._pass("agent", "API", piece, "is what an agent says of itself")
-        elif _bares(piece) & _SETTINGS:
+        elif bares(piece) & _SETTINGS:
             self._agent_file(piece)
         elif all(_is_names(each) for each in piece.value.values()):
             return self._pass("names", "API", piece, "are names and tags alone; /v1/catalog/service/NAME has the rest")
@@ -172,8 +172,8 @@ class Gatherer:
 
     def _entry(self, piece: Piece, shape: str, body: Piece | None = None, adds: Mapping[str, Any] = {}) -> bool:
         """Add a config entry. Whether its kind is one of Consul's."""
-        kind = str(adds.get("Kind") or _text(piece, "Kind"))
-        kind = _OURS.get(_bare(kind).replace("-", ""), kind)
+        kind = str(adds.get("Kind") or text(piece, "Kind"))
+        kind = _OURS.get(bare_name(kind).replace("-", ""), kind)
         if kind in KINDS:
             self._add(Unit(kind, shape, piece, body or piece, dict(adds)))
             return True
@@ -182,41 +182,41 @@ class Gatherer:
         if kind not in KINDS_ELSEWHERE:
             return False
         reason, instead = reason_of(KINDS_ELSEWHERE[kind][1])
-        name = _text(body or piece, "Name")
+        name = text(body or piece, "Name")
         self._ledger.name(piece, f'{kind} "{brief(name)}": {reason}' if name else f"{kind}: {reason}", instead)
         self.seen.append((kind, shape, piece))
         self._known = True
         return True
 
     def _kubernetes(self, piece: Piece) -> None:
-        kind, items = _text(piece, "kind"), _get(piece, "items")
+        kind, items = text(piece, "kind"), get(piece, "items")
         if kind.endswith("List") and items is not None and isinstance(items.value, list):
             for each in items.value:
                 self._kubernetes(each)
             self._ledger.pass_over(piece, _KUBERNETES)
             return
-        metadata, spec = _block(piece, "metadata"), _block(piece, "spec")
-        name = _get(metadata, "name")
-        if not _text(piece, "apiVersion").startswith("consul.hashicorp.com/"):
+        metadata, spec = block(piece, "metadata"), block(piece, "spec")
+        name = get(metadata, "name")
+        if not text(piece, "apiVersion").startswith("consul.hashicorp.com/"):
             self._pass(f"Kubernetes' {brief(kind)}", "Kubernetes", piece, "is no resource of Consul's")
             return
         dashed = _CAPITAL.sub("-", kind).lower()
-        if _bare(dashed).replace("-", "") not in _OURS:
+        if bare_name(dashed).replace("-", "") not in _OURS:
             self._ledger.name(piece, f"a {brief(kind)} has no counterpart", "see docs/from-consul.md for what to do")
             self.seen.append((brief(kind), "Kubernetes", piece))
             return
         for key, each in piece.value.items():
-            if _bare(key) not in ("metadata", "spec", "kind"):
+            if bare_name(key) not in ("metadata", "spec", "kind"):
                 self._ledger.pass_over(each, _KUBERNETES)
         for key, each in metadata.value.items() if metadata is not None else ():
-            if _bare(key) != "name":
+            if bare_name(key) != "name":
                 self._ledger.pass_over(each, _KUBERNETES)
-        destination = _block(spec, "destination") if dashed == "service-intentions" else None
+        destination = block(spec, "destination") if dashed == "service-intentions" else None
         fields = dict(spec.value) if spec is not None else {}
         if destination is not None:
-            fields = {key: each for key, each in fields.items() if _bare(key) != "destination"}
-            name = _get(destination, "name")
-            fields |= _some(destination, Namespace="namespace", Partition="partition")
+            fields = {key: each for key, each in fields.items() if bare_name(key) != "destination"}
+            name = get(destination, "name")
+            fields |= some(destination, Namespace="namespace", Partition="partition")
         fields |= {"Name": name} if name is not None else {}
         self._entry(piece, "Kubernetes", Piece(piece.file, piece.path, fields), {"Kind": dashed})
 
@@ -224,30 +224,30 @@ class Gatherer:
 
     def _row(self, row: Piece) -> None:
         """A row of /v1/catalog/service/NAME or /v1/catalog/connect/NAME."""
-        service = Piece(row.file, row.path, _some(row, **_ROW))
-        self._service(row, service, _get(row, "Datacenter"), "catalog", row)
+        service = Piece(row.file, row.path, some(row, **_ROW))
+        self._service(row, service, get(row, "Datacenter"), "catalog", row)
 
     def _health(self, row: Piece, node: Piece, service: Piece) -> None:
         """An instance as /v1/health/service/NAME lists it."""
-        self._service(row, service, _get(node, "Datacenter"), "health", node)
+        self._service(row, service, get(node, "Datacenter"), "health", node)
 
     def _node(self, piece: Piece, node: Piece) -> None:
         """The services of a node."""
-        services = _get(piece, "Services")
+        services = get(piece, "Services")
         of_it = services.value if services is not None else []
         for each in of_it.values() if isinstance(of_it, dict) else of_it:
-            self._service(each, each, _get(node, "Datacenter"), "catalog", node)
+            self._service(each, each, get(node, "Datacenter"), "catalog", node)
         self._ledger.pass_over(piece, INSTANCES)
 
     def _registered(self, piece: Piece, service: Piece) -> None:
         """What /v1/catalog/register takes."""
-        self._service(piece, service, _get(piece, "Datacenter"), "registration", piece)
+        self._service(piece, service, get(piece, "Datacenter"), "registration", piece)
 
     def _service(
         self, whole: Piece, service: Piece, datacenter: Piece | None, shape: str, node: Piece | None = None
     ) -> None:
         """Add the registration of a service as Consul knows it, if it is a proxy."""
-        kind = _text(service, "Kind")
+        kind = text(service, "Kind")
         if kind in _GATEWAYS:
             self._ledger.name(whole, *reason_of(KINDS_ELSEWHERE[kind][1]))
             self.seen.append((kind, shape, whole))
@@ -257,32 +257,33 @@ class Gatherer:
             return
         body = {"Service": service} | ({"Datacenter": datacenter} if datacenter is not None else {})
         if node is not None:
-            body |= _some(node, Node="Node", Address="Address", TaggedAddresses="TaggedAddresses")
-            body |= _some(node, Partition="Partition", PeerName="PeerName")
+            body |= some(node, Node="Node", Address="Address", TaggedAddresses="TaggedAddresses")
+            body |= some(node, Partition="Partition", PeerName="PeerName")
         self._add(Unit("registration", shape, whole, Piece(whole.file, whole.path, body)))
 
     # Agents
 
     def _agent_file(self, piece: Piece) -> None:
-        datacenter = _get(piece, "Datacenter")
+        self._by_default(piece)
+        datacenter = get(piece, "Datacenter")
         if datacenter is not None:
             self.datacenters.setdefault(os.path.dirname(piece.file), set()).add(str(datacenter.value))
         for key, each in piece.value.items():
-            if says_nothing(each.plain()) and _bare(key) != "datacenter":
+            if says_nothing(each.plain()) and bare_name(key) != "datacenter":
                 self._pass("setting", "agent file", each, SAYS_NOTHING)
-            elif _bare(key) == "configentries":
-                entries = _single(each)
-                inner = _get(entries, "bootstrap") if isinstance(entries.value, dict) else None
-                for entry in _several(inner if inner is not None else each):
+            elif bare_name(key) == "configentries":
+                entries = single(each)
+                inner = get(entries, "bootstrap") if isinstance(entries.value, dict) else None
+                for entry in several(inner if inner is not None else each):
                     if not self._entry(entry, "agent file"):
                         self._ledger.name(entry, "is no kind of Consul's config entries", "remove it, or correct Kind")
                         self.seen.append(("entry", "agent file", entry))
-            elif _bare(key) in ("service", "services"):
-                for service in _several(each):
+            elif bare_name(key) in ("service", "services"):
+                for service in several(each):
                     self._definition(service, datacenter, "agent file")
-            elif _bare(key) in ("check", "checks"):
+            elif bare_name(key) in ("check", "checks"):
                 self._pass("check", "agent file", each, _CHECKS)
-            elif _bare(key) != "datacenter":
+            elif bare_name(key) != "datacenter":
                 self._pass("setting", "agent file", each, _AGENT)
         if datacenter is not None:
             self._pass("setting", "agent file", datacenter, "is the datacenter of what is registered there")
@@ -293,14 +294,14 @@ class Gatherer:
             self._ledger.name(piece, "is no service", "write a mapping")
             self.seen.append(("service", shape, piece))
             return
-        name, kind = _get(piece, "Name"), _text(piece, "Kind")
-        connect = _block(piece, "Connect")
-        sidecar = _block(connect, "SidecarService")
-        where = datacenter if datacenter is not None else _get(piece, "Datacenter")
+        name, kind = get(piece, "Name"), text(piece, "Kind")
+        connect = block(piece, "Connect")
+        sidecar = block(connect, "SidecarService")
+        where = datacenter if datacenter is not None else get(piece, "Datacenter")
         if kind:
-            body = {key: each for key, each in piece.value.items() if _bare(key) not in _OF_SIDECARS - {"proxy"}}
+            body = {key: each for key, each in piece.value.items() if bare_name(key) not in _OF_SIDECARS - {"proxy"}}
             body |= {"Service": name} if name is not None else {}
-            body |= {} if _get(piece, "ID") is not None or name is None else {"ID": name}
+            body |= {} if get(piece, "ID") is not None or name is None else {"ID": name}
             self._checks(piece)
             self._service(piece, Piece(piece.file, piece.path, body), where, shape)
         elif sidecar is None or name is None:
@@ -311,32 +312,32 @@ class Gatherer:
 
     def _sidecar(self, piece: Piece, sidecar: Piece, name: Piece, where: Piece | None, shape: str) -> None:
         """The sidecar that an agent registers for a service with `sidecar_service`."""
-        proxy = _block(sidecar, "Proxy")
+        proxy = block(sidecar, "Proxy")
         of_proxy = dict(proxy.value) if proxy is not None else {}
-        own = {"DestinationServiceName": name, "LocalServicePort": _get(piece, "Port")}
-        given = {_bare(key) for key, each in of_proxy.items() if each.value}
-        of_proxy |= {key: each for key, each in own.items() if each is not None and _bare(key) not in given}
-        body = {key: each for key, each in sidecar.value.items() if _bare(key) not in _OF_SIDECARS}
+        own = {"DestinationServiceName": name, "LocalServicePort": get(piece, "Port")}
+        given = {bare_name(key) for key, each in of_proxy.items() if each.value}
+        of_proxy |= {key: each for key, each in own.items() if each is not None and bare_name(key) not in given}
+        body = {key: each for key, each in sidecar.value.items() if bare_name(key) not in _OF_SIDECARS}
         body["Proxy"] = Piece(sidecar.file, sidecar.path, of_proxy)
         for key in ("Address", "Namespace", "Partition"):
-            if _get(sidecar, key) is None and (each := _get(piece, key)) is not None:
+            if get(sidecar, key) is None and (each := get(piece, key)) is not None:
                 body[key] = each
         about = {"Service": Piece(piece.file, piece.path, body)} | ({"Datacenter": where} if where is not None else {})
-        id_ = _text(sidecar, "ID") or f"{_text(piece, 'ID') or name.value}-sidecar-proxy"
+        id_ = text(sidecar, "ID") or f"{text(piece, 'ID') or name.value}-sidecar-proxy"
         self._checks(piece)
         self._checks(sidecar)
         used = {id(leaf) for leaf in Piece(piece.file, piece.path, about).leaves()}
         for key, each in piece.value.items():
-            if _bare(key) != "connect" and not any(id(leaf) in used for leaf in each.leaves()):
+            if bare_name(key) != "connect" and not any(id(leaf) in used for leaf in each.leaves()):
                 self._ledger.pass_over(each, _COPY)
         unit = Unit("registration", shape, piece, Piece(piece.file, piece.path, about))
-        called = _text(sidecar, "Name") or f"{name.value}-sidecar-proxy"
+        called = text(sidecar, "Name") or f"{name.value}-sidecar-proxy"
         unit.adds = {"Service": {"Kind": "connect-proxy", "ID": id_, "Service": called}}
         self._add(unit)
 
     def _checks(self, piece: Piece) -> None:
         for key, each in piece.value.items():
-            if _bare(key) in ("check", "checks"):
+            if bare_name(key) in ("check", "checks"):
                 self._ledger.pass_over(each, _CHECKS)
 
     def _add(self, unit: Unit) -> None:
@@ -350,79 +351,30 @@ def with_adds(kept: Any, adds: Mapping[str, Any]) -> Any:
         return kept
     out = dict(kept)
     for key, value in adds.items():
-        mine = next((each for each in out if _bare(each) == _bare(key)), key)
+        mine = next((each for each in out if bare_name(each) == bare_name(key)), key)
         out[mine] = with_adds(out[mine], value) if isinstance(value, dict) and mine in out else value
     return out
 
 
 def _default_action(settings: Piece | None) -> str:
-    """What an agent with these settings does where there is no intention: it is a setting of its own since Consul 1.17,
-    and that of its ACLs else."""
-    acl = _block(settings, "ACLResolverSettings")
-    own = _text(settings, "DefaultIntentionPolicy")
-    if own:
+    """What an agent with these settings, in a file or as it answers them, does where there is no intention: that is a
+    setting of its own since Consul 1.17, else that of its ACLs. "" if they do not say it."""
+    acl = block(settings, "acl") or block(settings, "ACLResolverSettings")
+    if own := text(settings, "DefaultIntentionPolicy"):
         return own
-    enabled = any(is_there is not None and is_there.value is True for is_there in map(_enabled, (settings, acl)))
-    policy = _text(acl, "ACLDefaultPolicy") or _text(settings, "ACLDefaultPolicy")
-    return policy if enabled else "allow" if settings is not None else ""
-
-
-def _enabled(settings: Piece | None) -> Piece | None:
-    return _get(settings, "ACLsEnabled")
-
-
-def _get(piece: Piece | None, name: str) -> Piece | None:
-    """The piece below it of that name, in any spelling."""
-    if piece is None or not isinstance(piece.value, dict):
-        return None
-    if name in piece.value:
-        return piece.value[name]  # type: ignore[no-any-return]
-    wanted = _bare(name)
-    return next((each for key, each in piece.value.items() if _bare(key) == wanted), None)
-
-
-def _single(piece: Piece) -> Piece:
-    """The block in a list of one, as HCL has it."""
-    while isinstance(piece.value, list) and len(piece.value) == 1:
-        piece = piece.value[0]
-    return piece
-
-
-def _block(piece: Piece | None, name: str) -> Piece | None:
-    """The block of that name."""
-    found = _get(piece, name)
-    found = _single(found) if found is not None else None
-    return found if found is not None and isinstance(found.value, dict) else None
-
-
-def _text(piece: Piece | None, name: str) -> str:
-    found = _get(piece, name)
-    return found.value if found is not None and isinstance(found.value, str) else ""
-
-
-def _several(piece: Piece) -> list[Piece]:
-    return piece.value if isinstance(piece.value, list) else [piece]
-
-
-def _some(piece: Piece, **names: str) -> dict[str, Piece]:
-    """Those of the pieces below it that are there, by new names."""
-    found = {new: _get(piece, old) for new, old in names.items()}
-    return {new: each for new, each in found.items() if each is not None}
-
-
-def _bares(piece: Piece) -> set[str]:
-    return {_bare(key) for key in piece.value}
+    enabled = [get(settings, "ACLsEnabled"), get(acl, "ACLsEnabled"), get(acl, "enabled")]
+    said = [each.value for each in enabled if each is not None]
+    policy = text(acl, "ACLDefaultPolicy") or text(settings, "ACLDefaultPolicy") or text(acl, "default_policy")
+    return (policy or "allow") if True in said else "allow" if said else ""
 
 
 def _is_definition(piece: Piece) -> bool:
-    return bool(_text(piece, "Name")) and _get(piece, "Service") is None
+    return bool(text(piece, "Name")) and get(piece, "Service") is None
 
 
 def _is_sidecar_service(piece: Piece) -> bool:
     return (
-        _is_definition(piece)
-        and not _text(piece, "Kind")
-        and (_get(piece, "Connect") or _get(piece, "Port")) is not None
+        _is_definition(piece) and not text(piece, "Kind") and (get(piece, "Connect") or get(piece, "Port")) is not None
     )
 
 
