@@ -228,7 +228,17 @@ SITUATIONS = [
                             "RetryOnStatusCodes": [502],
                         },
                     },
-                    {"Match": {"HTTP": {"PathRegex": "/v[12]/.*"}}, "Destination": {"Service": "admin"}},
+                    {
+                        "Match": {"HTTP": {"PathRegex": "/v[12]/.*"}},
+                        "Destination": {
+                            "Service": "admin",
+                            "RequestTimeout": "-1s",
+                            "IdleTimeout": "5s",
+                            "NumRetries": 2,
+                            "RetryOn": ["5xx", "reset"],
+                            "ResponseHeaders": {"Remove": ["x"]},
+                        },
+                    },
                     {"Match": {"HTTP": {"PathExact": "/ping"}}, "Destination": {"RetryOnStatusCodes": [503]}},
                 ],
             },
@@ -258,7 +268,7 @@ SITUATIONS = [
         │   * admin.default.dc1  0 of 0 healthy, active  direct, in the same datacenter
         │     admin.default.dc2  0 of 0 healthy          direct, mode none (service-defaults)
         │     dc1: no instances; dc2: no instances; no target has a healthy instance, so the primary stays; Envoy itself chooses among these tiers
-        ├─ path regex /v[12]/.*
+        ├─ path regex /v[12]/.*: timeout none, idle timeout 5s, 2 retries on 5xx or reset, response headers changed
         │  resolver admin.default.dc1, as above
         ├─ path /ping: 1 retry on 503
         │  splitter web

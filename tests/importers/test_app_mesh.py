@@ -329,6 +329,7 @@ def test_a_gateway_listens_for_everybody_before_its_routes() -> None:
     ]
     imported = import_app_mesh(written([*inputs(), gateway, *routes]), datacenter="dc1")
     registration, _, router = imported.files["in"]
+    assert registration["Service"]["Proxy"]["LocalServicePort"] == 8080
     assert registration["Service"]["Proxy"]["Upstreams"] == [
         {"DestinationName": "in", "LocalBindPort": 8080, "LocalBindAddress": "0.0.0.0"}
     ]

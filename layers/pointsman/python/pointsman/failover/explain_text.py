@@ -73,7 +73,7 @@ def _routes(router: ExplainedRouter) -> list[_Branch]:
 def _settings(node: ExplainedResolver) -> Iterator[str]:
     yield f"connect timeout {duration_text(node.connect_timeout_ms * 1_000_000)}"
     if node.request_timeout:
-        yield f"request timeout {duration_text(node.request_timeout)}"
+        yield f"request timeout {_limit(node.request_timeout)}"
     if node.policy:
         yield node.policy
     if node.policy_of:
@@ -165,9 +165,20 @@ def _actions(destination: Destination) -> Iterator[str]:
     if destination.prefix_rewrite:
         yield f"rewritten to {destination.prefix_rewrite}"
     if destination.request_timeout:
-        yield f"timeout {duration_text(destination.request_timeout)}"
+        yield f"timeout {_limit(destination.request_timeout)}"
+    if destination.idle_timeout:
+        yield f"idle timeout {_limit(destination.idle_timeout)}"
     conditions = ["connect failure"] if destination.retry_on_connect_failure else []
+    conditions += destination.retry_on
     conditions += [str(code) for code in destination.retry_on_status_codes]
     if destination.num_retries or conditions:
         times = f"{destination.num_retries or 1} {'retries' if destination.num_retries > 1 else 'retry'}"
         yield f"{times} on {' or '.join(conditions) or 'nothing'}"
+    for what, headers in (("request", destination.request_headers), ("response", destination.response_headers)):
+        if headers:
+            yield f"{what} headers changed"
+
+
+def _limit(nanoseconds: int) -> str:
+    """A timeout; one below zero is none."""
+    return duration_text(nanoseconds) if nanoseconds > 0 else "none"
