@@ -140,7 +140,7 @@ def test_requests_go_where_app_meshs_routes_sent_them_and_a_change_is_taken_back
         store = held.enter_context(contextlib.closing(Remote(tmp_path / "store.db")))
         envoy = held.enter_context(Fetching(Way(Tongue.DELTA), store, tmp_path, ports, authority)).envoy
 
-        wait_until(lambda: walk.ask() in alive, "an answer")
+        wait_until(lambda: (walk.ask("/shaky"), walk.ask(tellers="7")) == ("old", "new"), "an answer of both")
         divided = walk.hundred()
         assert set(divided) == {"old", "new"}
         assert 40 < divided["old"] < 95  # a fair draw is outside less than once in ten million runs
