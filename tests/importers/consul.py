@@ -108,7 +108,8 @@ def consul(told: Told, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             if told.busy:
                 told.busy -= 1
                 status, said = 429, "Your IP is issuing too many concurrent connections"
-            body = said.encode() if isinstance(said, str) and status != 200 else json.dumps(said).encode()
+            text = said if isinstance(said, str) and status != 200 else json.dumps(said, default=bytes.decode)
+            body = said if isinstance(said, bytes) else text.encode()
             self.send_response(status)
             for name, value in told.headers.get(parts.path, {}).items():
                 self.send_header(name, value)

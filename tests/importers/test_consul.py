@@ -276,6 +276,12 @@ def test_what_would_be_about_somebody_else_without_a_field_is_left_out_as_a_whol
         ],
     }
     splitter = {"Kind": "service-splitter", "Name": "c", "Splits": [{"Weight": 50}, {"Weight": 50, "Partition": "o"}]}
+    nowhere = {
+        "Kind": "service-resolver",
+        "Name": "f",
+        "ConnectTimeout": "1s",
+        "Failover": {"*": {"Targets": [{"Peer": "p"}]}},
+    }
     redirect = {"Kind": "service-resolver", "Name": "d", "Redirect": {"Service": "a", "Peer": "other"}}
     elsewhere = {"Kind": "service-resolver", "Name": "e", "Partition": "other"}
     defaults = {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http", "envoy_tracing_json": "{}"}}
@@ -288,11 +294,21 @@ def test_what_would_be_about_somebody_else_without_a_field_is_left_out_as_a_whol
             {"DestinationName": "d", "CentrallyConfigured": True, "Config": {"protocol": "http"}},
         ],
     }
-    documents = [resolver, router, splitter, redirect, elsewhere, defaults, registered({**SIDECAR, "Proxy": proxy})]
+    documents = [
+        resolver,
+        router,
+        splitter,
+        redirect,
+        elsewhere,
+        defaults,
+        registered({**SIDECAR, "Proxy": proxy}),
+        nowhere,
+    ]
     found = imported(*documents)
     assert of(found, "service-resolver") == [
         {"Kind": "service-resolver", "Name": "a", "Failover": {"*": {"Targets": [{"Datacenter": "dc2"}]}}},
         {"Kind": "service-resolver", "Name": "d"},
+        {"Kind": "service-resolver", "Name": "f", "ConnectTimeout": "1s"},
     ]
     (kept,) = of(found, "service-router")
     assert [each["Match"]["HTTP"]["PathPrefix"] for each in kept["Routes"]] == ["/z"]
@@ -310,6 +326,7 @@ def test_what_would_be_about_somebody_else_without_a_field_is_left_out_as_a_whol
         "[3].Redirect",
         "[4]",
         "[5].Config.envoy_tracing_json",
+        "[7].Failover.*.Targets[0]",
         *(f"[6].Service.Proxy.Upstreams[{i}]" for i in (1, 2, 3)),
     }
     assert all(each.instead and each.text for each in found.ledger.told if each.fate == NAMED)

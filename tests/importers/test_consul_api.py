@@ -234,8 +234,12 @@ def test_intentions_of_an_old_consul_come_from_its_own_list(tmp_path: Path, capf
 
 
 REFUSED: dict[str, tuple[Callable[[Told], None], str]] = {
-    "no Consul": (lambda told: told.answers.update({"/v1/status/leader": (404, "")}), "is no Consul"),
-    "html": (lambda told: told.answers.update({"/v1/status/leader": (200, {"a": 1})}), "is no Consul"),
+    "no Consul": (lambda told: told.answers.update({"/v1/catalog/datacenters": (404, "")}), "is no Consul"),
+    "a page": (lambda told: told.answers.update({"/v1/status/leader": (200, b"<html>")}), "is no Consul"),
+    "no rows": (
+        lambda told: told.answers.update({"/v1/catalog/service/shop-sidecar-proxy": (404, "")}),
+        "/v1/catalog/service/shop-sidecar-proxy: was not answered with a list",
+    ),
     "no leader": (lambda told: told.answers.update({"/v1/status/leader": (200, "")}), "has no leader"),
     "ill": (lambda told: told.answers.update({"/v1/catalog/services": (500, "rpc error")}), "answered 500: rpc error"),
     "a datacenter that is away": (

@@ -90,26 +90,26 @@ class Api:
 
     def who(self) -> Consul:
         """Who answers there. Raises PointsmanError if it is no Consul, or does not let us ask."""
-        leader = self._get("/v1/status/leader")
-        if not isinstance(leader, str):
-            raise PointsmanError(f"{self._url} is no Consul: it does not say who leads")
-        if not leader:
-            raise PointsmanError(f"{self._url} has no leader; ask when it has one")
+        try:
+            if self._get("/v1/status/leader", refusable=True) == "":
+                raise PointsmanError(f"{self._url} has no leader; ask when it has one")
+            found = self._get("/v1/catalog/datacenters")
+        except InvalidInput as error:
+            raise PointsmanError(f"{self._url} is no Consul: {error}") from None
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise PointsmanError(f"{self._url} is no Consul: /v1/catalog/datacenters is no list of names")
         own = self._get("/v1/agent/self", refusable=True)
         agent = {name: own.get(name) if isinstance(own, dict) else None for name in ("Config", "DebugConfig", "Member")}
         version = str(agent["Config"].get("Version") or "") if isinstance(agent["Config"], dict) else ""
         debug = agent["DebugConfig"] if isinstance(agent["DebugConfig"], dict) else {}
         agent["DebugConfig"] = {name: debug[name] for name in _READ_OF_AGENT if name in debug}
-        found = self._get("/v1/catalog/datacenters")
-        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-            raise PointsmanError(f"{self._url} is no Consul: /v1/catalog/datacenters is no list of names")
         return Consul(self._url, version, tuple(sorted(found)), agent if agent["Member"] else {})
 
     def all_of(self, consul: Consul, datacenters: Iterable[str]) -> Sources:
         """All answers that hold configuration: of the whole, and of the sidecars and gateways in `datacenters`."""
         found = [(f"{self._url}/v1/agent/self", [consul.agent])] if consul.agent else []
         found += self._entries(consul)
-        if roots := self._get("/v1/connect/ca/roots", refusable=True):
+        if roots := self._get("/v1/connect/ca/roots", refusable=True, missing=_has_no_mesh):
             found.append((f"{self._url}/v1/connect/ca/roots", [roots]))
         if peers := self._get("/v1/peerings", missing=_has_no_peers):
             found.append((f"{self._url}/v1/peerings", self._list("/v1/peerings", peers)))
@@ -153,7 +153,7 @@ class Api:
                 found = self._get(path, query)
             done += 1
             self._progress(f"{datacenter}: {done} of {counted(len(services), 'service')}")
-            return f"{self._url}{path}?{urlencode(query)}", self._list(path, found or [])
+            return f"{self._url}{path}?{urlencode(query)}", self._list(path, found)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
@@ -189,7 +189,7 @@ class Api:
                 raise PointsmanError(f"{where}: {_said(answer)}: the token (--token-file) needs {_needed(path)}")
             case 301 | 302 | 307 | 308:
                 raise PointsmanError(f"{where} leads on to {brief(answer.headers.get('location'))}; give that as --url")
-        if refusable or missing(answer):
+        if answer.status in (401, 403) or missing(answer):
             return None
         if "No path to datacenter" in _said(answer):
             reason = "Consul does not reach that datacenter; leave it out (--datacenters), or wait"
@@ -212,7 +212,12 @@ class Api:
 
 def _is_unknown_kind(answer: Answer) -> bool:
     """Whether this Consul is too old for a kind of entries."""
-    return answer.status in (400, 500) and "config entry kind" in _said(answer)
+    return answer.status == 400 or (answer.status == 500 and "config entry kind" in _said(answer))
+
+
+def _has_no_mesh(answer: Answer) -> bool:
+    """Whether the service mesh is turned off."""
+    return answer.status == 500 and "Connect must be enabled" in _said(answer)
 
 
 def _has_no_peers(answer: Answer) -> bool:

@@ -135,7 +135,7 @@ class Decider:
         if not isinstance(piece.value, dict):
             return piece.value
         kept = {key: self.decide(each, inner) for key, each in piece.value.items()}
-        return {key: each for key, each in kept.items() if each is not LEFT_OUT}
+        return {key: each for key, each in kept.items() if each is not LEFT_OUT and not _is_nowhere(each, inner)}
 
     def _config(self, piece: Piece, used: frozenset[str]) -> Any:
         if isinstance(piece.value, list):
@@ -217,6 +217,11 @@ def reason_of(why: str) -> tuple[str, str]:
     """The reason in `why`, and what to do instead."""
     reason, _, instead = why.removesuffix(" instead").rpartition("; ")
     return (f"{_NOT_SUPPORTED}: {reason}", instead) if reason else (_NOT_SUPPORTED, why)
+
+
+def _is_nowhere(kept: Any, shape: type[Shape]) -> bool:
+    """Whether it is a failover of whose targets none is left."""
+    return shape.__name__ == "Failover" and isinstance(kept, dict) and not any(kept.values())
 
 
 def _check_upstream(upstream: Mapping[str, Any]) -> None:
