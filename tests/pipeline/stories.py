@@ -306,7 +306,7 @@ class Teller:
         if kind == "removed":
             return event(service, removed=one, **stamp, **place)
         said = event(service, one=one, **stamp, **place)
-        checks = tuple(replace(statement, description=None) for statement in said.statements)
+        checks = tuple(statement._replace(description=None) for statement in said.statements)
         return said._replace(statements=checks, checks_only=True) if kind == "checks" else said
 
     def _instance(self, service: str | None, number: int) -> Document:

@@ -8,7 +8,8 @@ and after an outage of all of them nobody leaves a healthy primary.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.measured import Instances, Measured
@@ -18,8 +19,7 @@ _BEFORE = PLACES.index("calm")
 """How many places of a rank come before this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """The `ranks` of the targets of a plan at one moment, in the order of the plan, and the `facts` that ranked them.
 
     `waits` has, for each target that waits or has waited behind another one, until when (milliseconds since 1970).

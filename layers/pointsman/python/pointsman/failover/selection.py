@@ -1,8 +1,9 @@
 """Which target serves (docs/semantics.md, section 4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import NamedTuple
 
 from pointsman.chain.plan import SidecarPlan
 from pointsman.failover.calm import ranked
@@ -10,8 +11,7 @@ from pointsman.failover.measured import Instances, Measured, measure
 from pointsman.failover.rank import NO_FACTS, Facts, Rank, as_tier
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The target that a resolver node sends traffic to now.
 
     `active` is its index among the plan's targets. For a node with priority tiers it is the first tier with a healthy
@@ -25,8 +25,8 @@ class Selection:
     measured: tuple[Measured, ...]
     ranks: tuple[Rank, ...]
     tiers: tuple[int, ...]
-    facts: Facts = NO_FACTS
-    waits: Mapping[int, int] = field(default_factory=dict)
+    facts: Facts
+    waits: Mapping[int, int]
 
     def chooses_as(self, other: "Selection") -> bool:
         """Whether `other` sends traffic to the same targets in the same order."""

@@ -21,7 +21,7 @@ GRANT = "pointsman.grant"
 _OURS = "/v1/"
 """What the paths of the API begin with."""
 
-_HEADERS = frozenset((b"content-type", b"x-consul-index"))
+_HEADERS = {b"content-type": "content-type", b"x-consul-index": "x-consul-index"}
 """What an answer may depend on."""
 
 
@@ -74,9 +74,7 @@ class Intake:
         check_role(route, grant)
         query = scope["query_string"].decode("latin-1")
         parameters = parameters_in(query, route.query)
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS
-        }
+        headers = {_HEADERS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS}
         body = b""
         if (expected := route.body) is not None:
             check_type(expected, headers.get("content-type", ""))
@@ -102,6 +100,7 @@ def _failed(body: Mapping[str, Any]) -> Iterator[str]:
 async def send_answer(send: Send, answer: Answer) -> None:
     """Send an answer as JSON."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.data))]
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    if answer.headers:
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.data})

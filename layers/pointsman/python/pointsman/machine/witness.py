@@ -27,7 +27,7 @@ metrics that count clusters."""
 _PLACE = ("service", "datacenter", "cluster")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Cluster:
     """A cluster as the callers of a datacenter have it."""
 

@@ -10,8 +10,7 @@ not newer than that brings no instance back either.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pointsman.model.canonical import canonical
 from pointsman.model.instance import Instance, read_instance
@@ -34,8 +33,7 @@ MOST_ORPHANS: Final = 20_000
 """Instances of each source of a catalog of which only the checks are known, and no address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """One catalog object, as it is stored.
 
     `revision` grows by one when the instances, their checks or since when they are healthy change, and only then.
@@ -88,8 +86,7 @@ def _shown(registers: Body) -> tuple[Body, list[Any], int] | None:
     return description[3], checks[3] if checks and checks[3] is not None else [], since_of(registers)
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
+class Counting(NamedTuple):
     """The instances of one catalog that count for its service, ordered by source, node and id.
 
     `nodes` has, by source and node, the registers of the node's instances, and those of them that count.

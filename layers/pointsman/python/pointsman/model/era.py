@@ -1,6 +1,6 @@
 """Eras: which store published something, and in which of its lives."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pointsman.model.stored import Body, Damaged, number, text
 
@@ -8,8 +8,7 @@ LAST_EPOCH = 9_999_999_999
 """The greatest epoch: ten digits, as in the keys of the history (the year 2286)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Era:
+class Era(NamedTuple):
     """The life of the store that published something (docs/architecture.md, "When a store goes back").
 
     `identity` is the store's, drawn at random with its first config and again by `pointsman recover`. `epoch` is the

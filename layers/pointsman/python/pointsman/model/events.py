@@ -1,7 +1,6 @@
 """Health events: what producers send, in the EventBridge shape or as the bare detail (docs/events.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NamedTuple, Required
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -53,8 +52,7 @@ class _Detail(TypedDict, total=False):
 _DETAIL = TypeAdapter(_Detail)
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What an event states of one instance. `description` is None if it is gone, `checks` if the event states none."""
 
     node: str

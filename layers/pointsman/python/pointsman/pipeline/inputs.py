@@ -2,7 +2,7 @@
 orders."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pointsman.chain.plan import Plan, SidecarPlan
 from pointsman.failover.measured import Instances
@@ -20,17 +20,17 @@ from pointsman.store import keys
 from pointsman.store.protocol import Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What was read: `revisions` of all of it by its key, and `etags` in the order in which it was asked for (None:
-    absent). `orders` are those in force, the newest last, with the `frozen` targets."""
+    absent). `orders` are those in force, the newest last, with the `frozen` targets, `silences` those that are not
+    empty, by datacenter."""
 
     revisions: Mapping[str, int]
     etags: tuple[str | None, ...]
     orders: tuple[Order, ...]
     frozen: Frozen
-    _catalogs: Mapping[str, CatalogReading]
-    _silences: Mapping[str, Silence]
+    catalogs: Mapping[str, CatalogReading]
+    silences: Mapping[str, Silence]
 
     def facts(self, plan: Plan) -> Facts:
         """What else ranks the targets of `plan`, of which these are the inputs."""
@@ -39,11 +39,11 @@ class Found:
     def instances(self) -> Instances:
         """The instances that count, by the keys of their catalogs, those of silent sources marked."""
         found: Mapping[str, Sequence[Instance]]
-        found = {source: each.counting.instances for source, each in self._catalogs.items()}
-        if not self._silences:
+        found = {source: each.counting.instances for source, each in self.catalogs.items()}
+        if not self.silences:
             return found
         return {
-            source: marked(each, silence) if (silence := self._silences.get(datacenter_of(source))) else each
+            source: marked(each, silence) if (silence := self.silences.get(datacenter_of(source))) else each
             for source, each in found.items()
         }
 

@@ -215,7 +215,7 @@ class _Newer:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Swap:
     """A head that is about to be written: as it was read, and what it becomes."""
 

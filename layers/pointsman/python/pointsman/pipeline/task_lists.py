@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pointsman.model.catalog import Catalog, order_of
@@ -39,7 +38,7 @@ def expanded(engine: Engine, reading: Reading) -> Reading:
     leases = _leases(engine, listed.source)
     if any(each.heard > (0, listed.looked_at) for each in leases.values()):
         late = f"a list of {listed.source} is late: a look that began after it was taken in already"
-        return replace(reading, events=(), ignored=(late,))
+        return reading._replace(events=(), ignored=(late,))
     datacenters = sorted({*leases, *(event.datacenter for event in reading.events)})
     names = {catalog_key(event) for event in reading.events}
     # A source without a lease was not looked at before, so nobody has noted of which services it speaks.
@@ -52,7 +51,7 @@ def expanded(engine: Engine, reading: Reading) -> Reading:
     for key, catalog in catalogs.items():
         events += _gone(listed, key, catalog)
         events += _forgotten(listed, key, catalog)
-    return replace(reading, events=tuple(events))
+    return reading._replace(events=tuple(events))
 
 
 def _leases(engine: Engine, source: str) -> dict[str, Lease]:

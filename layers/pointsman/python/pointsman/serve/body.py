@@ -20,11 +20,10 @@ async def read_body(scope: Scope, receive: Receive, most: int, way_out: str = ""
 
     The server enforces the time limit (`serve/crowd.py`).
     """
-    refused = BodyRefused(413, f"the body is larger than {most} bytes{way_out and f'; {way_out}'}")
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    # httptools has already checked that it is a number.
-    if len(length) > 18 or int(length) > most:
-        raise refused
+    for name, length in scope["headers"]:
+        # httptools has already checked that it is a number.
+        if name == b"content-length" and (len(length) > 18 or int(length) > most):
+            raise _too_large(most, way_out)
     body = bytearray()
     while True:
         message = await receive()
@@ -32,10 +31,14 @@ async def read_body(scope: Scope, receive: Receive, most: int, way_out: str = ""
             raise ClientGone
         part: bytes = message.get("body", b"")
         if len(body) + len(part) > most:
-            raise refused
+            raise _too_large(most, way_out)
         more = message.get("more_body")
         if not body and not more:
             return part
         body += part
         if not more:
             return bytes(body)
+
+
+def _too_large(most: int, way_out: str) -> BodyRefused:
+    return BodyRefused(413, f"the body is larger than {most} bytes{way_out and f'; {way_out}'}")

@@ -90,7 +90,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._refused:
             return
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refuse_head()
         elif len(self.pipeline) >= MOST_AHEAD:

@@ -15,6 +15,9 @@ _FOR_ENVOYS = "/v3/discovery:"
 """An Envoy's `Host` is the name of the cluster in its bootstrap; it never sends an `Origin`."""
 
 
+_NAMES = frozenset((b"host", b"origin"))
+
+
 class NoForeignPages:
     """`app`, for requests that no other server's page caused, and whose `Host` is this machine; others get 403."""
 
@@ -36,19 +39,22 @@ class NoForeignPages:
         await send({"type": "http.response.body", "body": body})
 
     def _problem(self, scope: Scope) -> str:
-        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        origins = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
+        hosts: list[str] = []
+        origins: list[str] = []
+        for name, value in scope["headers"]:
+            if name in _NAMES:
+                (hosts if name == b"host" else origins).append(value.decode("latin-1").lower())
         host = hosts[0] if hosts else ""
         if self._hosts is not None and not scope["path"].startswith(_FOR_ENVOYS):
             if len(hosts) > 1:
                 return "several Host headers"
-            if hosts and not self._is_ours(_without_port(host)):
+            if hosts and host not in self._hosts and not self._is_ours(_without_port(host)):
                 return (
                     f'the Host "{host[:200]}" is not this machine, as whose this address is reached; '
                     "ask for localhost, or start with --host NAME"
                 )
-        own = {f"http://{host}", f"https://{host}"} if host else set()
-        if any(each not in own for each in origins):
+        own = (f"http://{host}", f"https://{host}") if host else ()
+        if origins and any(each not in own for each in origins):
             return f'the Origin "{origins[0][:200]}" is another server\'s page'
         return ""
 

@@ -106,7 +106,7 @@ class SQLiteStore:
         """The objects that exist under `keys`, all as of one moment."""
         with self._connection() as connection:
             rows = connection.execute(_GET_MANY, (_json(keys),)).fetchall()
-        return {row[0]: Stored._make(row) for row in rows}
+        return {row[0]: Stored(*row) for row in rows}
 
     def put(self, write: Write) -> Written:
         """One conditional write, durable when it returns."""

@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pointsman.store.protocol import StoreError, StoreUnavailable
 
@@ -42,8 +43,7 @@ class FileMoved(StoreError):
         self.whole = whole
 
 
-@dataclass(frozen=True, slots=True)
-class _Log:
+class _Log(NamedTuple):
     """The log as last seen: its header, which is new whenever SQLite reuses the log, and its length in bytes."""
 
     header: bytes

@@ -3,7 +3,6 @@
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -23,8 +22,7 @@ class Relation(Enum):
     INCOMPARABLE = "incomparable"
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """The inputs of a snapshot: a vector that only grows.
 
     `epoch` is the store's, `generation` the config generation in which the plan last changed, `catalog` the revision of

@@ -1,6 +1,7 @@
 """The result of reading what a producer sent."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pointsman.model.events import HealthEvent
 from pointsman.model.sources.pointer import Pointer
@@ -28,8 +29,7 @@ class TaskList:
         return id_ > self.after and (not self.up_to or id_ <= self.up_to) and id_ not in self.ids
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """The health events in what was sent, in order.
 
     `ignored` has a line for each part that says nothing here, which is no mistake: a task that is mapped to no service,
