@@ -404,6 +404,8 @@ def test_intentions_of_old_and_what_consul_does_without_any() -> None:
     assert found.ledger.remarks != imported(*rows).ledger.remarks
     agent["DebugConfig"] = {"ACLsEnabled": True, "ACLDefaultPolicy": "deny", "DefaultIntentionPolicy": "allow"}
     assert imported(*rows, agent).ledger.remarks == []
+    strict = {"Kind": "mesh", "Name": "mesh", "DefaultIntentionPolicy": "deny"}
+    assert len(of(imported(there, strict), "service-intentions")) == 2
     for settings in ({"acl": [{"enabled": True, "default_policy": "deny"}]}, {"default_intention_policy": "deny"}):
         assert len(of(imported(there, {"datacenter": "dc1", **settings}), "service-intentions")) == 2
     assert len(of(imported(there, {"acl": {"enabled": False, "default_policy": "deny"}}), "service-intentions")) == 1

@@ -107,7 +107,7 @@ class Gatherer:
             self.seen.append(("document", "unknown", piece))
 
     def _by_default(self, settings: Piece | None) -> None:
-        """Note what an agent with these settings does where there is no intention; who denies it counts."""
+        """Note what Consul does where there is no intention; if one of several settings denies it, that counts."""
         action = _default_action(settings)
         self.default_action = "deny" if "deny" in (action, self.default_action) else action or self.default_action
 
@@ -181,6 +181,8 @@ class Gatherer:
             return self._pass(kind, shape, piece, KINDS_ELSEWHERE[kind][1])
         if kind not in KINDS_ELSEWHERE:
             return False
+        if kind == "mesh":
+            self._by_default(body or piece)
         reason, instead = reason_of(KINDS_ELSEWHERE[kind][1])
         name = text(body or piece, "Name")
         self._ledger.name(piece, f'{kind} "{brief(name)}": {reason}' if name else f"{kind}: {reason}", instead)
@@ -357,8 +359,8 @@ def with_adds(kept: Any, adds: Mapping[str, Any]) -> Any:
 
 
 def _default_action(settings: Piece | None) -> str:
-    """What an agent with these settings, in a file or as it answers them, does where there is no intention: that is a
-    setting of its own since Consul 1.17, else that of its ACLs. "" if they do not say it."""
+    """What Consul does where there is no intention, by the settings of an agent, in a file or as it answers them, or by
+    an entry of kind mesh: a setting of its own, or that of the ACLs. "" if they do not say it."""
     acl = block(settings, "acl") or block(settings, "ACLResolverSettings")
     if own := text(settings, "DefaultIntentionPolicy"):
         return own
