@@ -46,6 +46,16 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LOOKS_LIKE_A_BOUND = re.compile(r"_?([A-Z_]*_)?(MOST|LONGEST|LARGEST|MAX|LAST)(_[A-Z_]+)?|_?[A-Z_]+_(BYTES|SECONDS)")
 
 REACHED_BY = {
+    "tests/delivery/test_own.py": {
+        "test_of_any_number_of_hosts_so_many_are_kept": ["delivery/own.py MOST_OWN", "discovery/node.py MOST_HOSTS"],
+    },
+    "tests/xds/test_public_listener.py": {
+        "test_the_bounds_of_incoming_connections": [
+            "model/inbound.py LARGEST_COUNT",
+            "model/inbound.py MOST_EXPOSED",
+            "xds/inbound.py LONGEST_PATH",
+        ],
+    },
     "tests/cli/test_checks.py": {
         "test_doctor_names_who_lacks_what_and_a_certificate_that_is_no_certificate": ["cli/checks.py MOST_NAMED"],
         "test_what_is_a_finding_and_what_is_not": [
@@ -753,6 +763,8 @@ NO_BOUNDS = {
     "delivery/endpoint_source.py _LONGEST": "beyond it a name is shortened, and stays one of its own",
     "discovery/stateless.py _LONGEST": "of what a message quotes",
     "disk/access.py _MOST_DIGITS": "of a number in /proc",
+    "xds/inbound.py LAST_PORT": "of TCP",
+    "xds/public_listener.py KEEPALIVE_SECONDS": "what connections are probed with",
     "model/instance.py MOST_WEIGHT": "Envoy's: what is greater is taken for it",
     "machine/process.py _DISCOVERY_SECONDS": "how often somebody looks",
     "machine/seeing.py LOOK_SECONDS": "how often somebody looks",

@@ -124,13 +124,15 @@ def told(request: DiscoveryRequest, outcome: Outcome) -> dict[str, Any]:
         signals.count("DiscoveryReset")
     if outcome.answer is None:
         return json_answer(304, b"")
-    body = outcome.answer.body
+    body = outcome.answer.body_for(request.asker.host)
     if len(body) > LARGEST_ANSWER_BYTES:
         logger.error("an answer is too large", bytes=len(body))
         signals.count("DiscoveryFailed")
         reason = f"{len(body)} bytes are more than a function may answer; `pointsman adapter grpc` has no such limit"
         return json_answer(503, orjson.dumps({"error": reason}))
     logger.info("answered", asked=request.name, version=outcome.answer.text)
+    if request.kind is ResourceKind.LISTENERS and (why := outcome.answer.unreached(request.asker.host)):
+        logger.warning("intentions do not reach an Envoy", reason=why)
     signals.count("DiscoveryAnswered")
     if Version.read(request.version) is not None:
         signals.lag_since("DeliveryLag", outcome.answer.published)

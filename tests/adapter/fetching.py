@@ -14,8 +14,9 @@ from pointsman.bootstrap.document import (
     FetchFiles,
     FetchGrpc,
     FetchHttp,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     sidecar_bootstrap,
@@ -54,13 +55,14 @@ class Fetching:
         *,
         drain_time_s: int | None = None,
         dns: Dns | None = None,
+        host: Host | None = None,
         **options: Any,
     ) -> None:
         self.way = way
         self._store, self._directory, self._options = store, directory, options
         self._held, self._running = contextlib.ExitStack(), contextlib.ExitStack()
         self._adapter: Any = None
-        self._bootstrap = sidecar(self.fetch, authority, ports) | (dns.in_bootstrap() if dns else {})
+        self._bootstrap = sidecar(self.fetch, authority, ports, host) | (dns.in_bootstrap() if dns else {})
         self.envoy = Envoy("s1", self._bootstrap, directory, way.binary, drain_time_s=drain_time_s)
 
     def __enter__(self) -> Self:
@@ -142,8 +144,8 @@ class Fetching:
         return self._directory / "xds.sock"
 
 
-def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports) -> dict[str, Any]:
-    """The bootstrap of the sidecar of s1 in dc1; no client calls s1 itself."""
+def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports, host: Host | None = None) -> dict[str, Any]:
+    """The bootstrap of the sidecar of s1 in dc1, on `host`; without one no client calls s1 itself."""
     identity = authority.issue("s1", "dc1")
     admin, public, app = (ports.take("127.0.0.1") for _ in range(3))
     return sidecar_bootstrap(
@@ -151,7 +153,7 @@ def sidecar(fetch: Fetch, authority: CertificateAuthority, ports: Ports) -> dict
         Address("127.0.0.1", admin),
         fetch,
         secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-        public=PublicListener(Address("127.0.0.1", public), Address("127.0.0.1", app)),
+        host=host or Host(IpPort("127.0.0.1", public), IpPort("127.0.0.1", app)),
     )
 
 

@@ -13,8 +13,9 @@ from pointsman.bootstrap.document import (
     Address,
     FetchGrpc,
     FetchHttp,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SdsFiles,
     SdsSocket,
     SecretFiles,
@@ -28,6 +29,7 @@ from pointsman.cli.main import run
 from pointsman.delivery.secret_source import Sds, SdsServer
 from pointsman.model.errors import InvalidInput
 from pointsman.xds.content import compute
+from pointsman.xds.inbound import Inbound
 from pointsman.xds.manifest import SidecarManifest
 
 from tests.adapter.doubles import Remote
@@ -42,7 +44,7 @@ from tests.fleet.handmade import upstream_listener
 from tests.fleet.process import Child, Ports, wait_listening, wait_until
 
 ADMIN = Address("127.0.0.1", 19000)
-PUBLIC = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080), TRUST_DOMAIN)
+PUBLIC = Host(IpPort("127.0.0.1", 20000), IpPort("127.0.0.1", 8080))
 ADAPTER = f"spiffe://{TRUST_DOMAIN}/ns/default/dc/dc1/svc/adapter"
 
 
@@ -134,17 +136,17 @@ def test_certificates_and_their_ca_rotate_while_traffic_flows(
         publisher.head(plan, compute(plan, instances(["dc1"], port=public), TRUST_DOMAIN))
         listener = upstream_listener("s2", "127.0.0.1", upstream, f"s2.default.dc1.internal.{TRUST_DOMAIN}")
         publisher.manifest(MANIFEST, SidecarManifest(1, ("s2.default.dc1",), (listener.SerializeToString(),)))
-        publisher.manifest(MANIFEST.replace("s1", "s2"), SidecarManifest(1, (), ()))
-        path = tmp_path / "ads.sock"
-        held.enter_context(Adapter(store, f"unix:{path}", sds=caller.sds))
+        publisher.manifest(MANIFEST.replace("s1", "s2"), SidecarManifest(1, (), (), inbound=Inbound(TRUST_DOMAIN)))
 
         def sidecar(service: str, workload: _Workload, at: int) -> Envoy:
+            path = tmp_path / f"{service}-ads.sock"
+            held.enter_context(Adapter(store, f"unix:{path}", sds=workload.sds))
             bootstrap = sidecar_bootstrap(
                 Node(f"{service}-1", service, "dc1"),
                 Address("127.0.0.1", ports.take("127.0.0.1")),
                 FetchGrpc(UnixSocket(str(path))),
                 secrets=workload.secrets,
-                public=PublicListener(Address("127.0.0.1", at), Address("127.0.0.1", app), TRUST_DOMAIN),
+                host=Host(IpPort("127.0.0.1", at), IpPort("127.0.0.1", app)),
             )
             return held.enter_context(Envoy(service, bootstrap, tmp_path))
 
@@ -193,7 +195,7 @@ def test_envoy_accepts_every_bootstrap_with_sds(tmp_path: Path, binary: Path, fe
     write_sds_files(files, sds)
     secrets: Secrets = sds if kind == "files" else SdsSocket(UnixSocket("/run/agent.sock"), SdsServer("a", "b"))
     way = fetch(AdapterTls(secrets, ADAPTER))
-    sidecar = sidecar_bootstrap(Node("s2-1", "s2", "dc1"), ADMIN, way, secrets=secrets, public=PUBLIC)
+    sidecar = sidecar_bootstrap(Node("s2-1", "s2", "dc1"), ADMIN, way, secrets=secrets, host=PUBLIC)
     assert validate(sidecar, tmp_path, binary) == ""
     gateway = gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way)
     assert validate(gateway, tmp_path, binary) == ""
@@ -207,7 +209,7 @@ def test_a_source_of_secrets_that_cannot_be_is_refused() -> None:
         (SdsSocket(UnixSocket("/agent.sock"), SdsServer("", "b")), "SDS socket: the names of the certificate"),
     ):
         with pytest.raises(InvalidInput) as refused:
-            sidecar_bootstrap(node, ADMIN, fetch, secrets=secrets, public=PUBLIC)
+            sidecar_bootstrap(node, ADMIN, fetch, secrets=secrets, host=PUBLIC)
         assert said in str(refused.value)
 
 

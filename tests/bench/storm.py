@@ -11,8 +11,9 @@ import orjson
 from pointsman.bootstrap.document import (
     Address,
     FetchGrpc,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     sidecar_bootstrap,
@@ -69,7 +70,7 @@ def measure(directory: Path, services: int, instances: int, progress: Callable[[
             Address("127.0.0.1", admin),
             FetchGrpc(UnixSocket(str(socket))),
             secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            public=PublicListener(Address("127.0.0.1", ports.take("127.0.0.1")), Address("127.0.0.1", 9)),
+            host=Host(IpPort("127.0.0.1", ports.take("127.0.0.1")), IpPort("127.0.0.1", 9)),
         )
         pairs = durable_pairs(directory, 0.5)
         with up(directory, "--grpc", f"unix:{socket}") as (_, port):

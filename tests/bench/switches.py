@@ -17,8 +17,9 @@ from pointsman.bootstrap.document import (
     FetchFiles,
     FetchGrpc,
     FetchHttp,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     sidecar_bootstrap,
@@ -154,7 +155,7 @@ def switch_times(way: str, directory: Path, switches: int, progress: Callable[[s
             Address("127.0.0.1", caller.admin),
             running.fetch,
             secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            public=PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
+            host=Host(IpPort("127.0.0.1", caller.public), IpPort("127.0.0.1", 9)),
         )
         envoy = held.enter_context(Envoy("s1", bootstrap, directory))
         envoy.wait_ready()

@@ -16,17 +16,23 @@ from pointsman.bootstrap.document import (
     FetchFiles,
     FetchFunction,
     FetchHttp,
-    Keepalive,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     gateway_bootstrap,
     sidecar_bootstrap,
 )
 from pointsman.delivery.deliver import gateway_listeners
+from pointsman.delivery.endpoint_source import over_ads
+from pointsman.delivery.secret_source import secrets_of
+from pointsman.discovery.node import Asking, read_node
+from pointsman.discovery.proxy import SidecarId
 from pointsman.model.errors import InvalidInput
+from pointsman.xds.inbound import Inbound
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest
+from pointsman.xds.public_listener import own_listeners
 
 from tests.fleet.ca import CertificateAuthority
 from tests.fleet.envoy import ENVOY_1_39, ENVOY_1_40, Envoy, validate
@@ -40,8 +46,8 @@ NODE = Node("s2-1", "s2", "dc1")
 FILES = FetchFiles("/var/lib/pointsman/dc1/sidecar/default/s2")
 FUNCTION = FetchFunction("abc123.lambda-url.eu-central-1.on.aws", "eu-central-1")
 SECRETS = SecretFiles("/etc/identity.pem", "/etc/identity.key", "/etc/ca.pem")
-PUBLIC = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
-EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/public.json")
+PUBLIC = Host(IpPort("127.0.0.1", 20000), IpPort("127.0.0.1", 8080))
+EVERYTHING = replace(PUBLIC, access_log="/var/log/public.json")
 
 
 @pytest.mark.envoy
@@ -50,18 +56,12 @@ EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/p
     "write",
     [
         pytest.param(
-            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, public=PUBLIC),
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, host=PUBLIC),
             id="plain sidecar",
         ),
         pytest.param(
-            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, public=EVERYTHING),
-            id="sidecar of one trust domain with an access log",
-        ),
-        pytest.param(
-            lambda fetch, secrets: sidecar_bootstrap(
-                NODE, ADMIN, fetch, secrets=secrets, public=replace(PUBLIC, keepalive=None)
-            ),
-            id="sidecar without keepalive",
+            lambda fetch, secrets: sidecar_bootstrap(NODE, ADMIN, fetch, secrets=secrets, host=EVERYTHING),
+            id="sidecar with an access log",
         ),
         pytest.param(
             lambda fetch, secrets: sidecar_bootstrap(
@@ -69,7 +69,7 @@ EVERYTHING = replace(PUBLIC, trust_domain="mesh.example", access_log="/var/log/p
                 Address("::1", 19000),
                 fetch,
                 secrets=secrets,
-                public=replace(PUBLIC, address=Address("::", 20000), local_app=Address("::1", 8080)),
+                host=Host(IpPort("::", 20000), IpPort("::1", 8080)),
             ),
             id="sidecar in a namespace, on IPv6",
         ),
@@ -108,7 +108,7 @@ def test_envoy_accepts_it_over_http(tmp_path: Path, envoy: Path, fetch: Callable
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
     secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     way = fetch(AdapterTls(secrets, "spiffe://mesh.example/pointsman"))
-    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, public=PUBLIC), tmp_path, envoy) == ""
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, host=PUBLIC), tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
@@ -118,7 +118,7 @@ def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None
     identity = CertificateAuthority(tmp_path, "mesh.example").issue("s2", "dc1")
     secrets = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     way = replace(FUNCTION, ca_bundle=str(identity.ca), refresh_delay_ms=2500)
-    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, public=PUBLIC), tmp_path, envoy) == ""
+    assert validate(sidecar_bootstrap(NODE, ADMIN, way, secrets=secrets, host=PUBLIC), tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(Node("gateway-dc1", "mesh-gateway", "dc1"), ADMIN, way), tmp_path, envoy) == ""
 
 
@@ -160,11 +160,9 @@ def test_envoy_accepts_it_from_the_function(tmp_path: Path, envoy: Path) -> None
         ),
         (lambda: bootstrap(fetch=replace(FUNCTION, request_timeout_ms=500)), "request timeout: 500 ms: a function may"),
         (lambda: bootstrap(secrets=replace(SECRETS, ca="ca.pem")), "CA: 'ca.pem' must be an absolute path"),
-        (lambda: bootstrap(public=replace(PUBLIC, address=Address("", 1))), "public address: '' must be an IP"),
-        (lambda: bootstrap(public=replace(PUBLIC, local_app=Address("app", 1))), "local service address: 'app' must"),
-        (lambda: bootstrap(public=replace(PUBLIC, trust_domain="a/b")), "trust domain: 'a/b' must be"),
-        (lambda: bootstrap(public=replace(PUBLIC, access_log="a.log")), "access log: 'a.log' must be an absolute path"),
-        (lambda: bootstrap(public=replace(PUBLIC, keepalive=Keepalive(idle=0))), "keepalive: idle, interval and"),
+        (lambda: bootstrap(host=replace(PUBLIC, public=IpPort("", 1))), "public address: '' must be an IP"),
+        (lambda: bootstrap(host=replace(PUBLIC, app=IpPort("app", 1))), "local service address: 'app' must"),
+        (lambda: bootstrap(host=replace(PUBLIC, access_log="a.log")), "access log: 'a.log' must be an absolute path"),
         (
             lambda: gateway_bootstrap(Node("", "mesh-gateway", "dc1"), ADMIN, FILES),
             "bootstrap of the mesh gateway '': id: '' must be letters",
@@ -183,18 +181,13 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert [problem.field for problem in refused.value.problems] == ["id", "service", "datacenter", "admin", "admin"]
 
 
-def test_a_sidecar_lets_in_only_who_shows_a_certificate_of_its_trust_domain() -> None:
-    bootstrap = sidecar_bootstrap(NODE, ADMIN, FILES, secrets=SECRETS, public=EVERYTHING)
-    listener = bootstrap["static_resources"]["listeners"][0]
-    [chain] = listener["filter_chains"]
-    tls = chain["transport_socket"]["typed_config"]
-    assert tls["require_client_certificate"] is True
-    assert tls["common_tls_context"]["combined_validation_context"] == {
-        "default_validation_context": {
-            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://mesh.example/"}}]
-        },
-        "validation_context_sds_secret_config": {"name": "trust"},
-    }
+@pytest.mark.parametrize(
+    "host", [PUBLIC, EVERYTHING, Host(IpPort("::", 20000), IpPort("fe80::1", 8080), "/a b/c.log")], ids=repr
+)
+def test_the_node_says_where_a_sidecar_listens_and_nothing_static_listens(host: Host) -> None:
+    made = bootstrap(host=host)
+    assert read_node(made["node"]) == Asking(SidecarId("dc1", "default", "s2"), None, host)
+    assert made["static_resources"].keys() == {"secrets"}
 
 
 @pytest.mark.envoy
@@ -210,30 +203,29 @@ def test_two_envoys_never_share_a_port(tmp_path: Path, binary: Path) -> None:
         listeners = [
             *(made for _, made in chains_and_listeners([], upstream_at(upstream))),
             *map(Listener.FromString, gateway_listeners(own, shared)),
+            *own_listeners(
+                Inbound("mesh.example"), Host(IpPort("127.0.0.1", public), PUBLIC.app), secrets_of(over_ads())
+            ),
         ]
 
-        def sidecar(name: str, port: int) -> Envoy:
+        def sidecar(name: str) -> Envoy:
             write_response(tmp_path / name / "cds.pb", [])
             write_response(tmp_path / name / "lds.pb", listeners)
             made = bootstrap(
                 admin=Address("127.0.0.1", ports.take("127.0.0.1")),
                 fetch=FetchFiles(str(tmp_path / name)),
                 secrets=secrets,
-                public=replace(PUBLIC, address=Address("127.0.0.1", port)),
             )
             envoy = Envoy(name, made, tmp_path, binary)
             running.callback(envoy.stop)
             envoy.start()
             return envoy
 
-        first = sidecar("first", public)
+        first = sidecar("first")
         first.wait_ready()
         rejected = "listener_manager.lds.update_rejected"
         assert first.stats([rejected]) == {rejected: 0}
-        same = sidecar("same", public)
-        wait_until(lambda: not same.alive, "the second on the same public port to end", children=[first])
-        assert "Address already in use" in (tmp_path / "same.err").read_text()
-        other = sidecar("other", ports.take("127.0.0.1"))
+        other = sidecar("other")
 
         def refused() -> bool:
             return (
@@ -245,6 +237,7 @@ def test_two_envoys_never_share_a_port(tmp_path: Path, binary: Path) -> None:
         said = (tmp_path / "other.err").read_text()
         assert re.search(rf"cannot bind '127.0.0.1:{upstream}'.*in use", said)
         assert re.search(rf"cannot bind '127.0.0.1:{gateway}'.*in use", said)
+        assert re.search(rf"cannot bind '127.0.0.1:{public}'.*in use", said)
 
 
 def bootstrap(
@@ -252,6 +245,6 @@ def bootstrap(
     admin: Address = ADMIN,
     fetch: Fetch = FILES,
     secrets: SecretFiles = SECRETS,
-    public: PublicListener = PUBLIC,
+    host: Host = PUBLIC,
 ) -> dict[str, Any]:
-    return sidecar_bootstrap(node, admin, fetch, secrets=secrets, public=public)
+    return sidecar_bootstrap(node, admin, fetch, secrets=secrets, host=host)

@@ -7,9 +7,10 @@ from pointsman.bootstrap.document import (
     AdapterTls,
     Address,
     FetchGrpc,
+    Host,
     HostName,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     gateway_bootstrap,
@@ -46,8 +47,8 @@ def test_envoy_accepts_it(
     files = SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca))
     others = (Address("10.0.0.2", 8422), HostName("xds.dc3.example", 8422)) if expected == "" else ()
     fetch = FetchGrpc(at, AdapterTls(files, expected) if expected is not None else None, delta, others)
-    public = PublicListener(Address("127.0.0.1", 20000), Address("127.0.0.1", 8080))
-    bootstrap = sidecar_bootstrap(Node("s1-1", "s1", "dc1"), ADMIN, fetch, secrets=files, public=public)
+    public = Host(IpPort("127.0.0.1", 20000), IpPort("127.0.0.1", 8080))
+    bootstrap = sidecar_bootstrap(Node("s1-1", "s1", "dc1"), ADMIN, fetch, secrets=files, host=public)
     assert validate(bootstrap, tmp_path, envoy) == ""
     assert validate(gateway_bootstrap(GATEWAY, ADMIN, fetch), tmp_path, envoy) == ""
 

@@ -9,7 +9,13 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from google.protobuf.json_format import MessageToDict
 from pointsman.cli.main import run
+from pointsman.delivery.endpoint_source import over_ads
+from pointsman.delivery.own import OwnOf
+from pointsman.delivery.secret_source import read_sds, with_sds
+from pointsman.xds.inbound import Host, Inbound, IpPort
 
 from tests.adapter.doubles import Remote
 from tests.adapter.node import MANIFEST, manifest
@@ -163,13 +169,14 @@ def test_envoys_are_told_of_secrets_that_rotate_as_their_bootstraps_are(
     arguments.append("--elsewhere")
     assert run(arguments) == 0
     bootstrap = json.loads(capsys.readouterr().out)
-    (listener,) = bootstrap["static_resources"]["listeners"]
-    tls = [each["transport_socket"]["typed_config"] for each in (cluster, *listener["filter_chains"])]
-    delivered, own = (each["common_tls_context"] for each in tls)
-    assert delivered["tls_certificate_sds_secret_configs"] == own["tls_certificate_sds_secret_configs"]
+    host = Host(IpPort("127.0.0.1", 7), IpPort("127.0.0.1", 8))
+    (own,) = OwnOf(Inbound("mesh.example"), with_sds(over_ads(), read_sds(sds))).of(host).listeners
+    (chain,) = MessageToDict(Listener.FromString(own.serialized), preserving_proto_field_name=True)["filter_chains"]
+    tls, theirs = (each["transport_socket"]["typed_config"]["common_tls_context"] for each in (chain, cluster))
+    assert tls["tls_certificate_sds_secret_configs"] == theirs["tls_certificate_sds_secret_configs"]
     trust = "validation_context_sds_secret_config"
-    assert delivered["combined_validation_context"][trust] == own["combined_validation_context"][trust]
+    assert tls["combined_validation_context"][trust] == theirs["combined_validation_context"][trust]
     clusters = {each["name"] for each in bootstrap["static_resources"]["clusters"]}
-    assert clusters == {"local_app", "pointsman"} | ({"sds"} if sds.startswith("spire") else set())
+    assert clusters == {"pointsman"} | ({"sds"} if sds.startswith("spire") else set())
     assert run([*arguments, "--certificate", "s1.pem"]) == 2
     assert "give either --sds or --certificate" in capsys.readouterr().err

@@ -357,7 +357,10 @@ def test_a_bootstrap_tells_of_what_has_to_be_there_when_envoy_starts(
         in told(*grpc, *free_ports[:2], "--public", "192.0.2.1:20000")[0]
     )
 
-    files = ["--files", str(tmp_path / "envoys"), *free_ports]
+    # Files are the same for all sidecars of a service: they are made for where it is registered.
+    files = ["--files", str(tmp_path / "envoys"), *free_ports[:2]]
+    assert run(["bootstrap", "s1", "--dc", "dc1", *certificates, *files, *free_ports[2:]]) == 2
+    assert f"--public {free_ports[3]} and not 127.0.0.1:20000; register that" in capsys.readouterr().err
     directory = tmp_path / "envoys/dc1/sidecar/default/s1"
     reason = "is not there yet; start `pointsman up --files` before this Envoy"
     assert told(*files) == [f"pointsman: --files: {directory / name} {reason}" for name in ("cds.pb", "lds.pb")]

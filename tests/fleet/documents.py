@@ -61,9 +61,11 @@ def service_defaults(service: str, protocol: str) -> dict[str, Any]:
     return {"Kind": "service-defaults", "Name": service, "Protocol": protocol}
 
 
-def s2_sidecar(site: Site) -> dict[str, Any]:
-    """The registration of s2's sidecar."""
-    return _registration(site, _s2_service(site))
+def s2_sidecar(site: Site, access_log: Path) -> dict[str, Any]:
+    """The registration of s2's sidecar, which logs its incoming connections."""
+    service = _s2_service(site)
+    service["Proxy"]["Config"] = {"access_log_path": str(access_log)}
+    return _registration(site, service)
 
 
 def s1_sidecar(caller: Caller) -> dict[str, Any]:

@@ -238,7 +238,7 @@ class Mesh:
         documents: dict[str, Any] = {"proxy-defaults": proxy_defaults(self.mode), "s1-dc1": s1_sidecar(self._caller)}
         documents["s2-defaults"] = service_defaults("s2", self._protocol)
         for datacenter, site in self._sites.items():
-            documents[f"s2-{datacenter}"] = s2_sidecar(site)
+            documents[f"s2-{datacenter}"] = s2_sidecar(site, self._log(Point("sidecar", datacenter)))
             documents[f"gateway-{datacenter}"] = mesh_gateway(site, self._log(Point("gateway", datacenter)))
         config = self._directory / "config"
         config.mkdir()
@@ -272,9 +272,8 @@ class Mesh:
     def _sidecar_bootstrap(self, service: str, site: Site, admin: int) -> dict[str, Any]:
         identity = self._authority.issue(service, site.datacenter)
         secrets = ("--certificate", identity.certificate, "--private-key", identity.private_key, "--ca", identity.ca)
-        log = ("--access-log", self._log(Point("sidecar", site.datacenter))) if service == "s2" else ()
         admin_at = ("--admin", f"{site.ip}:{admin}")
-        return self.planes[site.datacenter].bootstrap(service, site.datacenter, *secrets, *admin_at, *log)
+        return self.planes[site.datacenter].bootstrap(service, site.datacenter, *secrets, *admin_at)
 
     def _gateway_bootstrap(self, site: Site) -> dict[str, Any]:
         admin = f"{site.ip}:{site.gateway_admin}"

@@ -14,12 +14,17 @@ import pytest
 from pointsman.bootstrap.document import (
     Address,
     FetchFiles,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     gateway_bootstrap,
     sidecar_bootstrap,
 )
+from pointsman.delivery.endpoint_source import EndpointFiles
+from pointsman.delivery.secret_source import secrets_of
+from pointsman.xds.inbound import Inbound
+from pointsman.xds.public_listener import own_clusters, own_listeners
 
 from tests.fleet.accesslog import Connection, connections
 from tests.fleet.ca import CertificateAuthority, Identity
@@ -55,8 +60,9 @@ def test_a_request_goes_through_sidecar_gateway_and_sidecar_and_both_logs_show_i
         write_response(directory / "cds.pb", [cluster(SNI, directory / "eds.pb")])
         write_response(directory / "lds.pb", [gateway_listener("127.0.0.2", gateway, gateway_log)])
         directory = tmp_path / "xds" / "s2"
-        write_response(directory / "cds.pb", [])
-        write_response(directory / "lds.pb", [])
+        at, inbound = Host(IpPort("127.0.0.2", s2), IpPort("127.0.0.2", app), str(sidecar_log)), Inbound(TRUST_DOMAIN)
+        write_response(directory / "cds.pb", own_clusters(inbound, at))
+        write_response(directory / "lds.pb", [*own_listeners(inbound, at, secrets_of(EndpointFiles(str(directory))))])
 
         def sidecar(service: str, datacenter: str, ip: str, public: int, app: int, log: Path) -> Envoy:
             identity = authority.issue(service, datacenter)
@@ -65,7 +71,7 @@ def test_a_request_goes_through_sidecar_gateway_and_sidecar_and_both_logs_show_i
                 Address(ip, ports.take(ip)),
                 FetchFiles(str(tmp_path / "xds" / service)),
                 secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-                public=PublicListener(Address(ip, public), Address(ip, app), TRUST_DOMAIN, str(log)),
+                host=Host(IpPort(ip, public), IpPort(ip, app), str(log)),
             )
             return Envoy(service, bootstrap, tmp_path, binary)
 

@@ -13,8 +13,9 @@ from pointsman.bootstrap.document import (
     Address,
     FetchGrpc,
     FetchHttp,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     sidecar_bootstrap,
@@ -80,7 +81,7 @@ def test_an_event_is_live_in_milliseconds_and_a_kill_takes_nothing_away(
             Address("127.0.0.1", caller.admin),
             FetchGrpc(at) if tongue is Tongue.DELTA else FetchHttp(at, refresh_delay_ms=DELAY_MS),
             secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            public=PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
+            host=Host(IpPort("127.0.0.1", caller.public), IpPort("127.0.0.1", 9)),
         )
         with up, Envoy("s1", bootstrap, tmp_path) as envoy:
             index = 0

@@ -12,7 +12,6 @@ from pointsman.cli.main import run
 from pointsman.cli.proxies import MOST_WELL
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.mark import Mark
-from pointsman.discovery.proxy import SidecarId
 from pointsman.discovery.request import read_request
 from pointsman.model.era import NO_ERA
 from pointsman.model.seen import (
@@ -136,21 +135,23 @@ def test_over_rest_who_does_not_ask_again_has_not_taken_its_answer() -> None:
     rejections = Rejections()
     askers = Askers(rejections, polled=2.0)
     request = read_request(ResourceKind.CLUSTERS, json.dumps({"node": NODE}).encode())
-    s1 = SidecarId("dc1", "default", "s1")
-    askers.asked(s1, "s1-1", 100.0)
+    askers.asked(request.asker, 100.0)
     rejections.sent(request, "v2", 100.0)
 
+    def reached(*_: object) -> str:
+        return ""
+
     def waiting(now: float, has: bool = True) -> list[str]:
-        return [each.token for found in askers.all(now, lambda *_: has) for each in found.waiting]
+        return [each.token for found in askers.all(now, lambda *_: has, reached) for each in found.waiting]
 
     assert waiting(100.0 + 2.0 + PATIENCE_SECONDS) == []
     assert waiting(100.1 + 2.0 + PATIENCE_SECONDS) == ["v2"]
     assert waiting(100.1 + 2.0 + PATIENCE_SECONDS, has=False) == [], "it is not to have that any more"
-    assert len(askers.all(99.9 + ASKED_SECONDS, lambda *_: True)) == 1
-    assert askers.all(100.0 + ASKED_SECONDS, lambda *_: True) == []
+    assert len(askers.all(99.9 + ASKED_SECONDS, lambda *_: True, reached)) == 1
+    assert askers.all(100.0 + ASKED_SECONDS, lambda *_: True, reached) == []
     for number in range(MOST_ASKERS):
-        askers.asked(s1, f"another-{number}", 101.0)
-    assert len(askers.all(101.0, lambda *_: True)) == MOST_ASKERS
+        askers.asked(replace(request.asker, node_id=f"another-{number}"), 101.0)
+    assert len(askers.all(101.0, lambda *_: True, reached)) == MOST_ASKERS
 
 
 def test_a_terminal_shows_so_many_that_are_well_and_json_all(

@@ -8,8 +8,9 @@ import pytest
 from pointsman.bootstrap.document import (
     Address,
     FetchGrpc,
+    Host,
+    IpPort,
     Node,
-    PublicListener,
     SecretFiles,
     UnixSocket,
     sidecar_bootstrap,
@@ -50,7 +51,7 @@ def test_a_failover_of_a_real_envoy_is_seen_on_the_page_within_a_second(tmp_path
             Address("127.0.0.1", caller.admin),
             FetchGrpc(UnixSocket(str(up.socket))),
             secrets=SecretFiles(str(identity.certificate), str(identity.private_key), str(identity.ca)),
-            public=PublicListener(Address("127.0.0.1", caller.public), Address("127.0.0.1", 9)),
+            host=Host(IpPort("127.0.0.1", caller.public), IpPort("127.0.0.1", 9)),
         )
         with up, Envoy("s1", bootstrap, tmp_path) as envoy, chromium() as browser:
             for index, site in enumerate(sites.values(), 1):

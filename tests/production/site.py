@@ -382,7 +382,7 @@ class Production:
         yield resolver
         documents: dict[str, Any] = {"defaults": proxy_defaults("remote"), "s1": s1_sidecar(caller)}
         for dc, site in sites.items():
-            documents[f"s2-{dc}"] = s2_sidecar(site)
+            documents[f"s2-{dc}"] = s2_sidecar(site, self._directory / f"sidecar-{dc}.access.log")
             documents[f"gateway-{dc}"] = mesh_gateway(site, self._directory / f"gateway-{dc}.access.log")
         for name, document in documents.items():
             file = self._directory / f"{name}.json"

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pointsman.model.complaints import problems_of, shown
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.inbound import Expose
 from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_host_name, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
 from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
@@ -81,6 +82,7 @@ class SidecarProxy(Shape):
 
     upstreams: list[Upstream] = []
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    expose: Annotated[Expose, Block] = Expose()
     config: AnyMap = {}
     local_service_address: str = ""
     local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0

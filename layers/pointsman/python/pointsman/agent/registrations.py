@@ -49,6 +49,7 @@ def _sidecar(service: ServiceDefinition, sidecar: SidecarService) -> dict[str, A
             "LocalServicePort": proxy.local_service_port or service.port,
             "Upstreams": [each.model_dump(by_alias=True, exclude_defaults=True) for each in proxy.upstreams],
             "MeshGateway": proxy.mesh_gateway.model_dump(by_alias=True, exclude_defaults=True),
+            "Expose": proxy.expose.model_dump(by_alias=True, exclude_defaults=True),
             "Config": proxy.config,
         },
     }

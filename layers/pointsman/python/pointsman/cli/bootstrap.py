@@ -17,9 +17,10 @@ from pointsman.bootstrap.document import (
     FetchFunction,
     FetchGrpc,
     FetchHttp,
+    Host,
     HostName,
+    IpPort,
     Node,
-    PublicListener,
     SdsFiles,
     SdsSocket,
     SecretFiles,
@@ -48,11 +49,11 @@ _DRAINS = (
 )
 
 
-def _address(field: str, text: str) -> Address:
+def _socket(field: str, text: str) -> tuple[str, int]:
     ip, _, port = text.rpartition(":")
     if not ip or not (port.isdecimal() and len(port) <= 5):
         raise click.BadParameter(f'"{text}" is not IP:PORT', param_hint=field)
-    return Address(ip.strip("[]"), int(port))
+    return ip.strip("[]"), int(port)
 
 
 @command()
@@ -143,10 +144,13 @@ def bootstrap(
 ) -> None:
     """Print the bootstrap of a registered PROXY: a sidecar by its service, a mesh gateway by its id.
 
-    A sidecar's bootstrap contains its public listener with mutual TLS. Envoy fetches upstream listeners, clusters and
-    endpoints: from files, which must exist before Envoy starts; from an adapter, at http://IP:PORT or unix:PATH on the
-    same machine, or at https://HOST:PORT with the proxy's certificate; or, on AWS, from the stack's function, with
-    requests that Envoy signs with the credentials of its role.
+    It says who the Envoy is, whom it trusts, where a sidecar listens for the mesh, and where its application is. Envoy
+    fetches all listeners, clusters and endpoints: from files, which must exist before Envoy starts; from an adapter, at
+    http://IP:PORT or unix:PATH on the same machine, or at https://HOST:PORT with the proxy's certificate; or, on AWS,
+    from the stack's function, with requests that Envoy signs with the credentials of its role.
+
+    Of several hosts with sidecars of one service, each has its own --public and --app, if the service is registered
+    without or with others. With --files there is nobody to ask: then a sidecar listens where it is registered.
 
     Of several adapters, which are on one store, Envoy asks the first, and while that fails or refuses the proxy the
     next one.
@@ -182,7 +186,7 @@ def bootstrap(
         files=files, http=http, grpc=grpc, function_url=function_url, adapter_id=adapter_id, identity=identity, who=who
     )
     fetch = _adjusted(fetch, refresh_delay, region, ca_bundle)
-    at = _address("--admin", admin)
+    at = Address(*_socket("--admin", admin))
     secrets = None if isinstance(who, GatewayId) else identity.secrets("a sidecar")
     if not elsewhere:
         needed = secrets or (fetch.tls.secrets if isinstance(fetch, FetchHttp | FetchGrpc) and fetch.tls else None)
@@ -192,15 +196,21 @@ def bootstrap(
     if secrets is None:
         made = gateway_bootstrap(Node(proxy, "mesh-gateway", dc, namespace), at, fetch)
     else:
-        listener = PublicListener(
-            _address("--public", public) if public else _public(registration),
-            _address("--app", app) if app else _app(registration),
-            config.root.trust_domain,
-            _absolute(access_log) if access_log else None,
+        host = Host(
+            IpPort(*_socket("--public", public)) if public else _public(registration),
+            IpPort(*_socket("--app", app)) if app else _app(registration),
+            _absolute(access_log) if access_log else registration.access_log_path,
         )
-        listens["--public"] = listener.address
+        if not isinstance(manifest, SidecarManifest) or manifest.inbound is None:
+            reason = (
+                "is of an older Pointsman, which had listeners in bootstraps; `pointsman apply` any of it once more"
+            )
+            raise InvalidInput.single("the config", "", reason)
+        if isinstance(fetch, FetchFiles):
+            _check_registered(host, manifest.inbound.registered)
+        listens["--public"] = Address(*host.public)
         node = Node(node_id or registration.service.id or f"{proxy}-sidecar-proxy", proxy, dc, namespace)
-        made = sidecar_bootstrap(node, at, fetch, secrets=secrets, public=listener)
+        made = sidecar_bootstrap(node, at, fetch, secrets=secrets, host=host)
     if not elsewhere:
         for remark in remarks_here(fetch, listens):
             click.echo(f"pointsman: {remark}", err=True)
@@ -327,15 +337,32 @@ def _absolute(path: str) -> str:
     return str(Path(path).resolve())
 
 
-def _public(registration: Registration) -> Address:
+def _check_registered(host: Host, registered: Host | None) -> None:
+    """Refuse a host that files cannot be made for: they are the same for every sidecar of a service."""
+    if host == registered:
+        return
+    given = {"--public": host.public, "--app": host.app, "--access-log": host.access_log}
+    known = (registered.public, registered.app, registered.access_log) if registered else ("", "", "")
+    differ = [
+        f"{name} {value or 'nothing'} and not {there or 'nothing'}"
+        for (name, value), there in zip(given.items(), known, strict=True)
+        if value != there
+    ]
+    raise click.UsageError(
+        f"with --files a sidecar listens where it is registered: {', '.join(differ)}; register that (Service.Address, "
+        "Service.Port, Proxy.LocalServicePort, Proxy.Config.access_log_path), or fetch over gRPC or HTTP"
+    )
+
+
+def _public(registration: Registration) -> IpPort:
     address, port = registration.listen
     if not address or not port:
         raise click.UsageError("the registration has no address and port to listen on; give --public IP:PORT")
-    return Address(address, port)
+    return IpPort(address, port)
 
 
-def _app(registration: Registration) -> Address:
+def _app(registration: Registration) -> IpPort:
     proxy = registration.service.proxy
     if not proxy.local_service_port:
         raise click.UsageError("the registration has no LocalServicePort; give --app IP:PORT")
-    return Address(proxy.local_service_address, proxy.local_service_port)
+    return IpPort(proxy.local_service_address, proxy.local_service_port)

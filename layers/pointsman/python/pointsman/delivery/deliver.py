@@ -29,6 +29,7 @@ from pointsman.delivery.drains import drained_clusters, with_active_targets
 from pointsman.delivery.hosts import keep_each_host_once
 from pointsman.delivery.limits import set_limits
 from pointsman.delivery.named import has_names, put_inside
+from pointsman.delivery.own import NOTHING, Own
 from pointsman.delivery.secret_source import ResourceSource
 from pointsman.model.canonical import digest
 from pointsman.xds.assignment import Avoided, place_of
@@ -76,13 +77,14 @@ class Delivery:
     """Everything that one Envoy gets: clusters and serialized listeners, each sorted by name.
 
     `drains` are the snapshots, by cluster id, whose active targets are written in the listeners: those whose switches
-    end connections.
+    end connections. `own` is what it gets for itself, if it is for one Envoy alone.
     """
 
     form: Form
     clusters: tuple[DeliveredCluster, ...]
     listeners: tuple[bytes, ...]
     drains: Mapping[str, Snapshot] = field(default_factory=dict)
+    own: Own = NOTHING
 
     @property
     def serving(self) -> dict[str, str]:

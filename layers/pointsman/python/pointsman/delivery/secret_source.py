@@ -99,6 +99,13 @@ class WithSds:
 ResourceSource: TypeAlias = EndpointSource | WithSds
 
 
+def secrets_of(source: ResourceSource) -> tuple[SdsSecretConfig, SdsSecretConfig]:
+    """Where an Envoy that fetches from `source` finds its certificate, and the CAs that it trusts."""
+    if isinstance(source, WithSds):
+        return source.sds.configs()
+    return SdsSecretConfig(name=IDENTITY_SECRET), SdsSecretConfig(name=TRUST_SECRET)
+
+
 def with_sds(endpoints: EndpointSource, sds: Sds | None) -> ResourceSource:
     """`endpoints` with secrets over `sds`; None leaves them in the bootstrap."""
     return endpoints if sds is None else WithSds(endpoints, sds)

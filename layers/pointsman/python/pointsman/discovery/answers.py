@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import orjson
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
 from pointsman.delivery.deliver import DeliveredCluster
+from pointsman.delivery.own import MOST_OWN, Own, OwnOf
 from pointsman.delivery.response import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ResourceKind
+from pointsman.delivery.secret_source import ResourceSource
 from pointsman.discovery.version import Standing, Version, era_of, joined, numbers_of, stamp, standing
-from pointsman.discovery.view import Manifests
+from pointsman.discovery.view import Manifests, own_of
+from pointsman.xds.inbound import Host
 from pointsman.xds.snapshot import Snapshot
 
 MOST_PAST = 4
@@ -37,7 +40,8 @@ class Answer:
     """A DiscoveryResponse. `published` is the publication time of the change that led to it, "" if none did.
 
     `past` are the last `MOST_PAST` versions of answers before it with the same order: they still contained clusters
-    that were about to leave.
+    that were about to leave. `own_of` makes what each Envoy gets beside the `resources`, which all get; the version
+    covers that too.
     """
 
     version: Version
@@ -45,6 +49,7 @@ class Answer:
     resources: tuple[SerializedResource, ...]
     published: str = ""
     past: tuple[Version, ...] = ()
+    own_of: OwnOf | None = None
 
     def stands(self, theirs: Version | None) -> Standing:
         """How this answer relates to the version that an Envoy has."""
@@ -57,9 +62,21 @@ class Answer:
 
     @cached_property
     def body(self) -> bytes:
-        """The whole answer, as proto3 JSON."""
+        """The whole answer, as proto3 JSON, for an Envoy that gets nothing for itself."""
+        return self._body(())
+
+    def body_for(self, host: Host | None) -> bytes:
+        """The whole answer to the Envoy of `host`, as proto3 JSON."""
+        own = () if self.own_of is None else _serialized(self.own_of.of(host), self.type_url)
+        return self._body(own) if own else self.body
+
+    def unreached(self, host: Host | None) -> str:
+        """Why intentions do not reach the Envoy of `host`; "" if they do, or there are none."""
+        return "" if self.own_of is None else self.own_of.unreached(host)
+
+    def _body(self, own: tuple[SerializedResource, ...]) -> bytes:
         head = orjson.dumps({"version_info": self.text, "type_url": self.type_url})
-        return head[:-1] + b',"resources":[' + b",".join(each.json for each in self.resources) + b"]}"
+        return head[:-1] + b',"resources":[' + b",".join(each.json for each in (*self.resources, *own)) + b"]}"
 
     def dump(self) -> orjson.Fragment:
         """The answer, as in `/config_dump`."""
@@ -99,29 +116,49 @@ class Answers:
                 return self.endpoints.get(name)
 
 
+@lru_cache(maxsize=MOST_OWN)
+def _serialized(own: Own, type_url: str) -> tuple[SerializedResource, ...]:
+    """An Envoy's own resources of one kind, each rendered once."""
+    found = own.clusters if type_url == CLUSTER_TYPE else own.listeners
+    return tuple(SerializedResource(type_url, each.serialized) for each in found)
+
+
 def view_answers(
-    manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None
+    manifests: Manifests, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None, source: ResourceSource
 ) -> Answers:
-    """The answers for a view of these `manifests` whose clusters, by name, are `parts`."""
+    """The answers for a view of these `manifests` whose clusters, by name, are `parts`, to Envoys that fetch from
+    `source`."""
     numbers = numbers_of(each.of.snapshot for each in parts.values())
     era, at, number = joined(era_of(manifests), stamp(manifests), numbers)
-    return make_answers(Version((*at, number), "", era), parts, listeners, previous)
+    return make_answers(Version((*at, number), "", era), parts, listeners, previous, own_of=own_of(manifests, source))
 
 
 def view_listeners(
-    manifests: Manifests, listeners: Iterable[bytes], drains: Iterable[Snapshot], previous: Answer | None
+    manifests: Manifests,
+    listeners: Iterable[bytes],
+    drains: Iterable[Snapshot],
+    previous: Answer | None,
+    source: ResourceSource,
 ) -> Answer:
     """The listeners' answer for a view of these `manifests`, from serialized listeners, sorted by name, in which the
-    active targets of `drains` are written."""
+    active targets of `drains` are written, to Envoys that fetch from `source`."""
     resources = (SerializedResource(LISTENER_TYPE, each) for each in listeners)
     era, at, number = joined(era_of(manifests), stamp(manifests), numbers_of(drains))
-    return make_answer(Version((*at, number), "", era), LISTENER_TYPE, resources, previous)
+    own = own_of(manifests, source)
+    return make_answer(Version((*at, number), "", era), LISTENER_TYPE, resources, previous, own_of=own)
 
 
-def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, previous: Answers | None) -> Answers:
+def make_answers(
+    at: Version,
+    parts: Mapping[str, Part],
+    listeners: Answer,
+    previous: Answers | None,
+    *,
+    own_of: OwnOf | None = None,
+) -> Answers:
     """Answers with these parts; unchanged ones are taken from `previous`.
 
-    `at` has the era and the order of the clusters.
+    `at` has the era and the order of the clusters; `own_of` makes those that each Envoy gets beside them.
     """
     in_order = {name: parts[name] for name in sorted(parts)}
     before = previous.parts if previous else {}
@@ -136,6 +173,7 @@ def make_answers(at: Version, parts: Mapping[str, Part], listeners: Answer, prev
         (each.cluster for each in in_order.values()),
         previous.clusters if previous else None,
         published=max(changed, default=""),
+        own_of=own_of,
     )
     endpoints = {each.of.place: each.endpoints for each in in_order.values() if each.of.place}
     return Answers(in_order, clusters, listeners, endpoints)
@@ -148,22 +186,25 @@ def make_answer(
     previous: Answer | None,
     *,
     published: str = "",
+    own_of: OwnOf | None = None,
 ) -> Answer:
     """An answer with these resources in the era and order of `at`; `previous` if it has the same resources and
     order."""
     resources = tuple(resources)
-    version = Version.of(at.order, *(each.serialized for each in resources), era=at.era)
+    # Hosts differ and never change while their Envoys run, so the version is the same for all of them.
+    some = _serialized(own_of.any, type_url) if own_of else ()
+    version = Version.of(at.order, *(each.serialized for each in (*resources, *some)), era=at.era)
     if previous is None:
-        return Answer(version, type_url, resources, published)
+        return Answer(version, type_url, resources, published, own_of=own_of)
     as_far = (previous.version.era, previous.version.order) == (at.era, at.order)
     if previous.version.digest == version.digest:
         if as_far or (previous.version.era == at.era and previous.version.order > at.order):
             return previous
         # Another adapter may have sent versions in between that this process has not seen; this one is newer than
         # those.
-        return Answer(version, type_url, previous.resources, published)
+        return Answer(version, type_url, previous.resources, published, own_of=own_of)
     past = (*previous.past, previous.version)[-MOST_PAST:] if as_far else ()
-    return Answer(version, type_url, resources, published, past)
+    return Answer(version, type_url, resources, published, past, own_of)
 
 
 def make_part(delivered: DeliveredCluster, before: Part | None) -> Part:

@@ -12,6 +12,7 @@ from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.node import read_node
 from pointsman.discovery.proxy import ProxyId
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.xds.inbound import Host
 
 MAX_BODY_BYTES = 1024 * 1024
 """Bytes. Envoy's requests have 77 KB, nearly all of it the list of what it was built with."""
@@ -27,11 +28,12 @@ _lists: deque[bytes] = deque(maxlen=8)
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The asking Envoy, which serves `proxy`. `node_id` is for people only."""
+    """The asking Envoy, which serves `proxy`. `node_id` is for people only; `host` as in `Asking`."""
 
     proxy: ProxyId
     envoy: EnvoyVersion | None
     node_id: str
+    host: Host | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def read_request(kind: ResourceKind, body: bytes) -> DiscoveryRequest:
     node = fields.get("node")
     if not isinstance(node, Mapping):
         raise InvalidInput.single("request", "node", "is missing: it names the proxy that asks")
-    return _request(kind, fields, Asker(*read_node(node), str(node.get("id", ""))))
+    asking = read_node(node)
+    return _request(kind, fields, Asker(asking.proxy, asking.envoy, str(node.get("id", "")), asking.host))
 
 
 def _parse_shortened(body: bytes) -> Mapping[str, Any] | None:

@@ -197,7 +197,7 @@ class Discovery:
                 made = sidecar_listeners(manifests, drains)
             else:
                 made = gateway_listeners(*manifests)
-            answer = view_listeners(manifests, made, drains.values(), answer)
+            answer = view_listeners(manifests, made, drains.values(), answer, self._source)
         _remember(self._listeners, proxy, (manifests, drains, answer))
         return answer
 
@@ -212,7 +212,7 @@ class Discovery:
             by_name = {each.of.name: each for each in parts}
             drains = {each: snapshots[each] for each in drained_ids(manifests)}
             listeners, before = self._listeners_of(proxy, manifests, drains), view.answers if view else None
-            view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before))
+            view = _View(manifests, snapshots, view_answers(manifests, by_name, listeners, before, self._source))
         _remember(self._views, (proxy, hostnames), view)
         return view.answers
 
@@ -225,7 +225,8 @@ class Discovery:
         parts = [self._memory.part(key, value, form) for key, value in values if isinstance(value, Snapshot)]
         by_name = {**{each.of.name: each for each in parts}, **answers.parts}
         # The order is the same as without them: neither answer is ahead of the other.
-        return make_answers(answers.clusters.version, by_name, answers.listeners, None).clusters
+        own_of = answers.clusters.own_of
+        return make_answers(answers.clusters.version, by_name, answers.listeners, None, own_of=own_of).clusters
 
     def _seconds_since(self, at: str) -> float:
         # Clocks differ: a change slightly in the future counts as just now.

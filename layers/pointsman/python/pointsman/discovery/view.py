@@ -8,6 +8,8 @@ from typing import TypeAlias
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from pointsman.delivery.drains import drained_clusters
+from pointsman.delivery.own import OwnOf
+from pointsman.delivery.secret_source import ResourceSource
 from pointsman.xds.manifest import GatewayManifest, GatewaysManifest, SidecarManifest
 from pointsman.xds.snapshot import Snapshot
 
@@ -59,6 +61,11 @@ def cluster_ids(manifests: Manifests) -> tuple[str, ...]:
 def drained_ids(manifests: Manifests) -> frozenset[str]:
     """The ids of the clusters whose active targets are written in the listeners of a proxy with these manifests."""
     return drained_clusters(manifests.listeners) if isinstance(manifests, SidecarManifest) else frozenset()
+
+
+def own_of(manifests: Manifests, source: ResourceSource) -> OwnOf:
+    """Makes what each Envoy of a proxy with these manifests gets for itself; `source` is where they find secrets."""
+    return OwnOf(manifests.inbound if isinstance(manifests, SidecarManifest) else None, source)
 
 
 def are_retired(manifests: Manifests) -> bool:

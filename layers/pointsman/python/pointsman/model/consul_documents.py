@@ -11,6 +11,7 @@ from typing import Any, Final
 from pointsman.model.complaints import brief, shown
 from pointsman.model.consul_fields import says_nothing
 from pointsman.model.errors import InvalidInput
+from pointsman.model.inbound import CONFIG_NUMBERS
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.shape import bare, single_block, value_of
 
@@ -23,7 +24,7 @@ _GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway"
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
 _OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
-_OF_PROXIES: Final = frozenset(("protocol",))
+_OF_PROXIES: Final = frozenset(("protocol", *map(bare, CONFIG_NUMBERS)))
 _NAMED: Final = 10
 
 

@@ -51,11 +51,9 @@ _PEER = Other("1.14", "clusters are not peered; name a Datacenter instead", noth
 _SAMENESS = Other("1.16", "there are no sameness groups; name their datacenters one by one")
 _LOCALITY = "instances have no locality; make subsets, or datacenters, of what is near"
 _EXTENSIONS = Other("1.15", "nothing extends the Envoys' config; set what there is a field for")
-_PUBLIC = "the listener for incoming connections comes from `pointsman bootstrap`"
 _MODE = Other("1.10", "traffic is not captured; name the upstreams of each sidecar", nothing=("direct",))
 _TRANSPARENT = Other("1.10", "traffic is not captured; name the upstreams of each sidecar")
 _MUTUAL_TLS = Other("1.16", "sidecars take mutual TLS only; leave it out", nothing=("strict",))
-_EXPOSE = Other("1.6", f"{_PUBLIC}, which exposes no paths without TLS; let them be checked beside the sidecar")
 _ACCESS_LOGS = Other("1.15", "access logs of a sidecar are set by `pointsman bootstrap --access-log`")
 
 _PORTS = Other("1.22", "a sidecar stands before one port; define a service for each")
@@ -87,7 +85,6 @@ _PROXY: Final = {
     "Mode": _MODE,
     "TransparentProxy": _TRANSPARENT,
     "MutualTLSMode": _MUTUAL_TLS,
-    "Expose": _EXPOSE,
     "AccessLogs": _ACCESS_LOGS,
     "EnvoyExtensions": _EXTENSIONS,
     "LocalServiceSocketPath": Other("1.10", "the application is reached at an address; give it one"),
@@ -105,7 +102,6 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Mode": _MODE,
         "TransparentProxy": _TRANSPARENT,
         "MutualTLSMode": _MUTUAL_TLS,
-        "Expose": _EXPOSE,
         "AccessLogs": _ACCESS_LOGS,
         "EnvoyExtensions": _EXTENSIONS,
         "FailoverPolicy": Other("1.16", f"its modes are about localities: {_LOCALITY}"),
@@ -116,22 +112,18 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Mode": _MODE,
         "TransparentProxy": _TRANSPARENT,
         "MutualTLSMode": _MUTUAL_TLS,
-        "Expose": _EXPOSE,
         "ExternalSNI": Other(
             "1.6", "traffic leaves the mesh through no terminating gateway; let the application call it directly"
         ),
         "Destination": Other(
             "1.13", "traffic leaves the mesh through no terminating gateway; let the application call it directly"
         ),
-        "MaxInboundConnections": Other("1.13", f"{_PUBLIC}, which limits no connections; limit those of its callers"),
-        "LocalConnectTimeoutMs": Other("1.13.2", f"{_PUBLIC}, which waits 5 s for the application"),
-        "LocalRequestTimeoutMs": Other(
-            "1.13.2", f"{_PUBLIC}, which passes connections on; set RequestTimeout on routes"
-        ),
-        "BalanceInboundConnections": Other("1.14", f"{_PUBLIC}, which leaves this to the kernel"),
-        "RateLimits": Other("1.17", f"{_PUBLIC}, which limits no rates"),
+        "BalanceInboundConnections": Other("1.14", "this is left to the kernel"),
+        "RateLimits": Other("1.17", "requests are not counted; set MaxInboundConnections"),
         "EnvoyExtensions": _EXTENSIONS,
     },
+    "Expose": {"Checks": Other("1.6", "checks come with events; name their paths in Paths")},
+    "ExposePath": {"ParsedFromCheck": _told("1.6", "how Consul came to it")},
     "ServiceResolver": {**_ENTRY, "PrioritizeByLocality": Other("1.17", _LOCALITY)},
     "Redirect": _ELSEWHERE,
     "Failover": {
@@ -225,7 +217,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Namespace": _told("1.7", "it is that of the service"),
         "Partition": _PARTITION,
     },
-    "GatewayProxy": _PROXY,
+    "GatewayProxy": {**_PROXY, "Expose": Other("1.6", "a mesh gateway has no application")},
     "ServiceDefinition": {
         "Token": _told("0.1", "a token of Consul's"),
         "Ports": _PORTS,
@@ -297,8 +289,17 @@ SINCE_KIND: Final[Mapping[str, str]] = {
 """Since which Consul there is an entry of the kind at all; other kinds are Pointsman's own."""
 
 SINCE: Final[Mapping[str, Mapping[str, str]]] = {
-    "ProxyDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
-    "ServiceDefaults": {"MeshGateway": "1.6", "Namespace": "1.7", "Meta": "1.8.4", "UpstreamConfig": "1.10"},
+    "ProxyDefaults": {"MeshGateway": "1.6", "Expose": "1.6", "Namespace": "1.7", "Meta": "1.8.4"},
+    "ServiceDefaults": {
+        "MeshGateway": "1.6",
+        "Expose": "1.6",
+        "Namespace": "1.7",
+        "Meta": "1.8.4",
+        "UpstreamConfig": "1.10",
+        "MaxInboundConnections": "1.13",
+        "LocalConnectTimeoutMs": "1.13.2",
+        "LocalRequestTimeoutMs": "1.13.2",
+    },
     "UpstreamSettings": {"Limits": "1.4", "PassiveHealthCheck": "1.6"},
     "PassiveHealthCheck": {
         "EnforcingConsecutive5xx": "1.13.2",
@@ -315,7 +316,7 @@ SINCE: Final[Mapping[str, Mapping[str, str]]] = {
     "HeaderPermission": {"Contains": "1.20.1", "IgnoreCase": "1.20.1"},
     "Registration": {},
     "RegisteredService": {"Namespace": "1.7"},
-    "Proxy": {"MeshGateway": "1.6"},
+    "Proxy": {"MeshGateway": "1.6", "Expose": "1.6"},
     "Upstream": {"MeshGateway": "1.6", "DestinationNamespace": "1.7"},
 }
 """Since which Consul there are the fields that Pointsman reads, where that is later than their shape."""

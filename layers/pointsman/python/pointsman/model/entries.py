@@ -10,6 +10,7 @@ from pointsman.model.complaints import MOST_PROBLEMS, brief, cut, problems_of, s
 from pointsman.model.consul_fields import KINDS_ELSEWHERE
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.failover_policy import FailoverPolicy
+from pointsman.model.inbound import Connections, Expose, Milliseconds
 from pointsman.model.intentions import EVERY, ServiceIntentions
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName, is_label
 from pointsman.model.owner import Owned
@@ -29,6 +30,7 @@ class ProxyDefaults(Owned):
     namespace: InNamespace = DEFAULT_NAMESPACE
     config: AnyMap = {}
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    expose: Annotated[Expose, Block] = Expose()
     meta: StringMap = {}
 
     @property
@@ -44,6 +46,7 @@ class ProxyDefaults(Owned):
             yield "Namespace", f'must be "{DEFAULT_NAMESPACE}": there is one such entry for all namespaces'
         if not isinstance(self.config.get("protocol") or "", str):
             yield "Config.protocol", f"must be a string, not {shown(self.config['protocol'])}"
+        yield from self.expose.check({})
 
     def labels(self) -> Iterator[Complaint]:
         """None: no name in it refers to anything."""
@@ -51,13 +54,20 @@ class ProxyDefaults(Owned):
 
 
 class ServiceDefaults(Owned):
-    """Protocol and mesh gateway mode of one service, and how its sidecars call others."""
+    """Protocol and mesh gateway mode of one service, how its sidecars take connections, and how they call others.
+
+    Of the limit and the timeouts, 0 sets nothing.
+    """
 
     kind: Literal["service-defaults"]
     name: str
     namespace: InNamespace = DEFAULT_NAMESPACE
     protocol: str = ""
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    max_inbound_connections: Connections = 0
+    local_connect_timeout_ms: Milliseconds = 0
+    local_request_timeout_ms: Milliseconds = 0
+    expose: Annotated[Expose, Block] = Expose()
     upstream_config: Annotated[UpstreamConfiguration | None, Block] = None
     meta: StringMap = {}
 
@@ -71,7 +81,9 @@ class ServiceDefaults(Owned):
 
     def check(self) -> Iterator[Complaint]:
         """Every rule of the entry that needs no other entry."""
-        return self.upstream_config.check(self.namespace) if self.upstream_config else iter(())
+        yield from self.expose.check({})
+        if self.upstream_config:
+            yield from self.upstream_config.check(self.namespace)
 
     def labels(self) -> Iterator[Complaint]:
         """None: no name in it refers to anything."""

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from pointsman.model.complaints import brief, cut, problems_of, shown
 from pointsman.model.duration import LONGEST_MS
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.inbound import Expose, Port
 from pointsman.model.keys import gateway_key, sidecar_key
 from pointsman.model.names import (
     DEFAULT_NAMESPACE,
@@ -27,8 +28,6 @@ from pointsman.model.owner import Owned
 from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, Whole, value_of
 from pointsman.model.size import check_size
 from pointsman.model.upstream_config import MeshGateway, UpstreamSettings
-
-Port = Annotated[Whole, Field(ge=1, le=65535)]
 
 _LISTENS = (
     ": the gateway listens there; its address for others, in Service.TaggedAddresses.wan of its health, may be a name"
@@ -57,6 +56,7 @@ class Proxy(Shape):
     local_service_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     upstreams: list[Upstream] = []
     mesh_gateway: Annotated[MeshGateway, Block] = MeshGateway()
+    expose: Annotated[Expose, Block] = Expose()
     config: AnyMap = {}
 
 
@@ -128,7 +128,7 @@ class Registration(Owned):
 
     @property
     def access_log_path(self) -> str:
-        """The file that a gateway logs its connections to, "" for none."""
+        """The file that the proxy logs incoming connections to, "" for none."""
         return str(self.service.proxy.config.get("access_log_path") or "")
 
 
@@ -204,7 +204,11 @@ def _complaints(registration: Registration) -> list[tuple[str, str]]:
         path = service.proxy.config.get("access_log_path", "")
         if not isinstance(path, str) or (path and not path.startswith("/")):
             out.append(("Service.Proxy.Config.access_log_path", f"{shown(path)} is not an absolute path"))
+        if service.proxy.expose.paths:
+            out.append(("Service.Proxy.Expose", "is for sidecars; a mesh gateway has no application"))
     else:
+        taken = {service.port: "Service.Port"} if service.port else {}
+        out += [(f"Service.Proxy.{field}", reason) for field, reason in service.proxy.expose.check(taken)]
         label("Service.Proxy.DestinationServiceName", service.proxy.destination_service_name)
         if service.proxy.destination_service_name == GATEWAYS:
             out.append(("Service.Proxy.DestinationServiceName", GATEWAYS_REASON))

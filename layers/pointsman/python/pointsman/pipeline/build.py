@@ -21,6 +21,7 @@ from pointsman.model.registration import Registration, Upstream
 from pointsman.pipeline.codecs import PlanEntry, Readers, SidecarOrGateway, index_body
 from pointsman.pipeline.config import Config, Root
 from pointsman.store.bears import WRITER
+from pointsman.xds.inbound_of import inbound_of
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest
 from pointsman.xds.rendered import gateway_plans
 from pointsman.xds.sidecar_listeners import upstream_listener
@@ -151,6 +152,11 @@ class _Build:
         """The services whose users change, with those that they have then."""
         lost: dict[ServiceName, set[str]] = {}
         won: dict[ServiceName, set[str]] = {}
+        if self.old.root.writer != WRITER:
+            # An older writer may have noted fewer of them.
+            for key, known in self.old.registrations.items():
+                for service in _destinations(known):
+                    won.setdefault(service, set()).add(key)
         for key, registration in self.changes.registrations.items():
             was, now = _destinations(self.old.registrations.get(key)), _destinations(registration)
             for service in was - now:
@@ -183,6 +189,7 @@ class _Build:
     def _sidecar_manifest(self, registration: Registration, plans: dict[str, Plan | None]) -> SidecarManifest:
         clusters: set[str] = set()
         listeners: list[bytes] = []
+        inbound = inbound_of(self.entries, registration, self.trust_domain)
         for upstream in registration.service.proxy.upstreams:
             try:
                 its_plans, listener = self.chains.use(registration, upstream)
@@ -194,7 +201,7 @@ class _Build:
                 plans[plan.key] = plan
                 clusters.add(plan.cluster_id)
             listeners.append(listener)
-        return SidecarManifest(self.generation, tuple(sorted(clusters)), tuple(listeners))
+        return SidecarManifest(self.generation, tuple(sorted(clusters)), tuple(listeners), inbound=inbound)
 
     def _is_used(self, plan_key: str, redone: Mapping[str, object]) -> bool:
         """Whether a registration that is not compiled again has the plan under `plan_key`.
@@ -303,9 +310,9 @@ def after(before: Mapping[_K, _V], changed: Mapping[_K, _V | None]) -> Overlay[_
 
 
 def _destinations(registration: Registration | None) -> set[ServiceName]:
-    """The services whose entries its clusters come from: those that its upstreams are for, and its own, which says how
-    it calls them."""
-    if registration is None or not registration.service.proxy.upstreams:
+    """The services whose entries its clusters and listeners come from: those that its upstreams are for, and its own,
+    which says how it calls them and is called."""
+    if registration is None or registration.is_gateway:
         return set()
     upstreams = registration.service.proxy.upstreams
     return {registration.destination} | {destination_of(registration, upstream) for upstream in upstreams}

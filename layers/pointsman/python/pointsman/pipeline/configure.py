@@ -1,6 +1,6 @@
 """Configure: one atomic batch of writes and deletions, validated as the state it leads to."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -9,12 +9,13 @@ from pointsman.chain.validate import validate
 from pointsman.model.canonical import canonical, digest
 from pointsman.model.complaints import MOST_PROBLEMS, cut
 from pointsman.model.consul_documents import config_documents
-from pointsman.model.entries import Entry, EntryKey, key_of, parse_entry, thing_of
+from pointsman.model.entries import Entry, EntryKey, ProxyDefaults, key_of, parse_entry, thing_of
 from pointsman.model.errors import InvalidInput, Problem
+from pointsman.model.inbound import config_problems
 from pointsman.model.names import ServiceName, is_trust_domain
 from pointsman.model.note import NO_NOTE, Note
 from pointsman.model.owner import AGENTS, Document, Owned, check_owner, not_ours, written
-from pointsman.model.registration import Registration, is_registration, parse_registration
+from pointsman.model.registration import Registration, is_registration, parse_registration, registration_thing
 from pointsman.pipeline.build import Built, Changes, build
 from pointsman.pipeline.config import Config, ConfigHead, Root, load_root
 from pointsman.pipeline.config_head import write_config_head
@@ -23,6 +24,7 @@ from pointsman.pipeline.engine import ATTEMPTS, Contended, Engine
 from pointsman.pipeline.lazy_map import LazyMap
 from pointsman.pipeline.propagate import Progress, propagate
 from pointsman.pipeline.settle import Settled
+from pointsman.store.bears import WRITER
 from pointsman.store.protocol import StoreError
 
 DEFAULT_TRUST_DOMAIN = "pointsman"
@@ -95,17 +97,26 @@ def parse_documents(documents: Sequence[Mapping[str, Any]], *, owner: str = "", 
                 if registration.key in registrations:
                     thing = f"registration {registration.key}"
                     problems.append(Problem(thing, "", "occurs twice in one batch; keep one"))
+                if not registration.is_gateway:
+                    problems += _config_problems(document, registration.service.proxy.config, "Service.Proxy.Config")
                 registrations[registration.key] = registration
             else:
                 entry = parse_entry(document)
                 if key_of(entry) in entries:
                     problems.append(Problem(thing_of(document), "", "occurs twice in one batch; keep one"))
+                if isinstance(entry, ProxyDefaults):
+                    problems += _config_problems(document, entry.config, "Config")
                 entries[key_of(entry)] = entry
         except InvalidInput as error:
             problems += error.problems
     if problems:
         raise InvalidInput(cut(problems))
     return Batch(list(entries.values()), list(registrations.values()), owner=owner, passed_over=passed_over)
+
+
+def _config_problems(document: Mapping[str, Any], config: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    thing = registration_thing(document) if is_registration(document) else thing_of(document)
+    return (Problem(thing, field, reason) for field, reason in config_problems(config, at))
 
 
 def configure(
@@ -224,7 +235,7 @@ def _next(old: Config, batch: Batch, trust_domain: str) -> Built | None:
     problems += _registration_problems(after.namespaces(), _to_check(old, after, registrations))
     if problems:
         raise InvalidInput(cut(problems))
-    if not changes and old.root.trust_domain == named and old.root.digest:
+    if not changes and old.root.trust_domain == named and old.root.digest and old.root.writer == WRITER:
         return None
     return build(old, after, changes, trust_domain=named)
 

@@ -11,11 +11,11 @@ from typing import Any, Self
 from pointsman.model.stored import Damaged, Kind, NewerSchema, check_kind, number, parse
 from pointsman.store.protocol import Stored, StoreError
 
-WRITER = 3
+WRITER = 4
 """The version of this Pointsman as a writer. Raise it if an older one beside it would undo or damage what this one
 writes, or would compute something else from the same config and catalogs."""
 
-ADAPTER = 2
+ADAPTER = 3
 """The version of this Pointsman as an adapter. Raise it if an older one could not read what this one publishes, or
 would deliver it wrongly."""
 

@@ -71,10 +71,7 @@ def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluste
         Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=0))
     )
     if plan.http2:
-        options = HttpProtocolOptions(
-            explicit_http_config=HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
-        )
-        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
+        speak_http2(cluster)
     serving = plan.targets[active if plan.measured else 0]
     cluster.transport_socket.CopyFrom(
         upstream_tls(
@@ -89,6 +86,14 @@ def sidecar_cluster(plan: SidecarPlan, active: int, trust_domain: str) -> Cluste
     if plan.load_balancer:
         _balance(cluster, plan.load_balancer)
     return cluster
+
+
+def speak_http2(cluster: Cluster) -> None:
+    """Have `cluster` take HTTP/2 to its endpoints."""
+    options = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+    )
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
 
 def _circuit_breakers(limits: "UpstreamLimits") -> CircuitBreakers:

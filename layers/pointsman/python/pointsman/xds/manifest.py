@@ -22,6 +22,7 @@ from pointsman.model.stored import (
     texts,
     truth,
 )
+from pointsman.xds.inbound import Inbound, inbound_json, read_inbound
 
 Moment = tuple[int, int]
 """A state of a store's config: epoch and generation. A later one is greater."""
@@ -47,7 +48,8 @@ class SidecarManifest:
     `era` is that of the store that published it, as in the other manifests; NO_ERA in a config.
 
     `clusters` are cluster ids (a cluster's name without its trust domain), sorted; `listeners` serialized Listeners.
-    `change` is its history, not its content: two manifests that differ only in it are equal.
+    `change` is its history, not its content: two manifests that differ only in it are equal. `inbound` is what they
+    make their own listeners of; None in manifests of older writers, whose sidecars had them in their bootstraps.
     """
 
     generation: int
@@ -56,6 +58,7 @@ class SidecarManifest:
     retired: bool = False
     change: Change | None = field(default=None, compare=False)
     era: Era = NO_ERA
+    inbound: Inbound | None = None
 
     @property
     def at(self) -> Moment:
@@ -119,6 +122,8 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         body["listeners"] = [b64encode(each).decode() for each in manifest.listeners]
         if (change := manifest.change) is not None:
             body["change"] = {"at": change.at, "came": list(change.came), "left": list(change.left)}
+        if manifest.inbound is not None:
+            body["inbound"] = inbound_json(manifest.inbound)
     elif isinstance(manifest, GatewaysManifest):
         kind = Kind.GATEWAYS_MANIFEST
         body["trust_domain"] = manifest.trust_domain
@@ -138,9 +143,9 @@ def read_manifest(body: object) -> Manifest:
     era = read_era(body)
     match body["kind"]:
         case Kind.SIDECAR_MANIFEST:
-            return SidecarManifest(
-                generation, texts(body, "clusters"), _listeners(body), retired, _read_change(body), era
-            )
+            inbound = read_inbound(mapping(body, "inbound")) if "inbound" in body else None
+            clusters, change = texts(body, "clusters"), _read_change(body)
+            return SidecarManifest(generation, clusters, _listeners(body), retired, change, era, inbound)
         case Kind.GATEWAYS_MANIFEST:
             clusters, services, datacenters = (texts(body, each) for each in ("clusters", "services", "datacenters"))
             if wrong := [each for each in services if read_service_name(each) is None]:

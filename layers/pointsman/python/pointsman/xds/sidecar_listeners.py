@@ -2,18 +2,12 @@
 
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.filters.http.grpc_http1_bridge.v3.config_pb2 import Config as GrpcHttp1Bridge
-from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
-from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
-    HttpFilter,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
-from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from pointsman.chain.graph import HTTP_PROTOCOLS, Chain, ResolverNode
@@ -21,6 +15,7 @@ from pointsman.chain.plan import cluster_id, cluster_name
 from pointsman.model.errors import PointsmanError
 from pointsman.model.names import DEFAULT_NAMESPACE
 from pointsman.model.registration import Upstream
+from pointsman.xds.connection_manager import connection_manager
 from pointsman.xds.drain_metadata import DRAIN_METADATA
 from pointsman.xds.pack import packed
 from pointsman.xds.routes import route_configuration
@@ -72,8 +67,7 @@ def _identifier(upstream: Upstream) -> str:
 def _filter(chain: Chain, name: str, trust_domain: str) -> Filter:
     stat_prefix = f"upstream.{chain.service.name}.{chain.service.namespace}.{chain.datacenter}"
     if chain.protocol in HTTP_PROTOCOLS:
-        manager = _connection_manager(chain, name, trust_domain)
-        manager.stat_prefix = stat_prefix
+        manager = _connection_manager(chain, name, trust_domain, stat_prefix)
         return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
     start = chain.nodes[chain.start]
     if not isinstance(start, ResolverNode):
@@ -84,23 +78,7 @@ def _filter(chain: Chain, name: str, trust_domain: str) -> Filter:
     return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
 
 
-def _connection_manager(chain: Chain, name: str, trust_domain: str) -> HttpConnectionManager:
-    manager = HttpConnectionManager(route_config=route_configuration(chain, name, trust_domain))
-    if chain.protocol == "http":
-        # On HTTP/2 upstreams Envoy would turn the upgrade into a CONNECT that few servers understand.
-        manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type="websocket"))
-    else:
-        manager.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
-    if chain.protocol == "grpc":
-        # As in Consul: successes and failures by service and method, of which an application has few; and clients on
-        # HTTP/1.1, which cannot read trailers, get the status as a header.
-        manager.http_filters.append(
-            _http_filter("envoy.filters.http.grpc_stats", GrpcStats(stats_for_all_methods=BoolValue(value=True)))
-        )
-        manager.http_filters.append(_http_filter("envoy.filters.http.grpc_http1_bridge", GrpcHttp1Bridge()))
-    manager.http_filters.append(_http_filter("envoy.filters.http.router", Router()))
+def _connection_manager(chain: Chain, name: str, trust_domain: str, stat_prefix: str) -> HttpConnectionManager:
+    manager = connection_manager(chain.protocol, stat_prefix)
+    manager.route_config.CopyFrom(route_configuration(chain, name, trust_domain))
     return manager
-
-
-def _http_filter(name: str, config: Message) -> HttpFilter:
-    return HttpFilter(name=name, typed_config=packed(config))

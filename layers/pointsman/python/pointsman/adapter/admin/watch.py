@@ -165,7 +165,7 @@ class AdminWatch:
         try:
             if not isinstance(node, dict):
                 raise NoAnswer(f"{envoy.admin}: /server_info does not name a node")
-            envoy.proxy, _ = read_node(node)
+            envoy.proxy = read_node(node).proxy
             envoy.node = str(node.get("id", ""))
         except InvalidInput as error:
             raise NoAnswer(f"{envoy.admin}: it is none of ours: {error}") from None

@@ -213,10 +213,11 @@ class AdsAdapter:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, NO_REQUEST, label="garbage")
             return
         try:
-            proxy, envoy = read_node(first.node)
+            asking = read_node(first.node)
         except InvalidInput as error:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), label="node")
             return
+        proxy, envoy = asking.proxy, asking.envoy
         uris = _client_uris(context)
         if problem := self._gate.problem(proxy, uris):
             await self._refuse(context, grpc.StatusCode.PERMISSION_DENIED, problem, label="certificate")
@@ -234,6 +235,7 @@ class AdsAdapter:
             stream = Stream(
                 proxy,
                 first.node.id,
+                asking.host,
                 conversation,
                 channel,
                 context=context,

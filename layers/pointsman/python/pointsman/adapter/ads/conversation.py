@@ -122,7 +122,7 @@ class Conversation(ABC, Generic[Request]):
     def _new_clusters(self, of: Subscription, resources: Resources, now: float) -> list[Resource]:
         changed = self._changed(of, resources)
         places = {place: each.name for each in changed if (place := resources.endpoints_of.get(each.name))}
-        if len(places) < len(changed) and of.has:
+        if of.has and any(each.name in resources.resolving for each in changed):
             # An Envoy that starts asks for listeners when it has resolved them.
             self._resolved = now + RESOLVE_S
         self._awaited |= {place: (name, now) for place, name in places.items()}

@@ -1,8 +1,9 @@
 """All resources of one proxy, serialized once for every stream."""
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
@@ -10,9 +11,11 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.any_pb2 import Any
 
 from pointsman.delivery.deliver import DeliveredCluster, Delivery
+from pointsman.delivery.own import MOST_OWN, OwnOf, OwnResource
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.version import Stamp, Version, joined, numbers_of
 from pointsman.model.era import Era
+from pointsman.xds.inbound import Host
 
 _NONE = -2
 """A number of no Resources; -1 is that of a subscription that got nothing yet."""
@@ -43,19 +46,43 @@ class Resources:
     """All resources of one proxy under one view; `number` grows with every view.
 
     `moved` are the resources that changed since the Resources with the number `before`; `still` the kinds in which none
-    changed or ended since; `endpoints_of` the names of the endpoints that clusters ask for, by
-    cluster.
+    changed or ended since; `endpoints_of` the names of the endpoints that clusters ask for, by cluster. `own_of` makes
+    what each Envoy gets beside these (`for_host`), and `own_before` did so for `before`.
     """
 
     number: int
     era: Era
     stamp: Stamp
-    of: Mapping[ResourceKind, Mapping[str, Resource]]
+    of: Mapping[ResourceKind, dict[str, Resource] | ChainMap[str, Resource]]
     before: int
     moved: Mapping[ResourceKind, tuple[Resource, ...]]
     still: frozenset[ResourceKind]
     endpoints_of: Mapping[str, str]
     delivery: Delivery
+    own_of: OwnOf
+    own_before: OwnOf
+
+    def for_host(self, host: Host | None) -> "Resources":
+        """These, with what the Envoy of `host` gets for itself laid over them; they are not copied."""
+        now, before = self.own_of.of(host), self.own_before.of(host)
+        if not (now.clusters or before.clusters):
+            return self
+        of, moved, still = {**self.of}, {**self.moved}, self.still
+        for kind, own, past in (
+            (ResourceKind.CLUSTERS, now.clusters, before.clusters),
+            (ResourceKind.LISTENERS, now.listeners, before.listeners),
+        ):
+            found = {each.name: _own_resource(kind, each, self.era, self.stamp) for each in own}
+            of[kind] = ChainMap(found, self.of[kind])
+            if own != past:
+                moved[kind] = (*self.moved[kind], *(found[each.name] for each in own if each not in past))
+                still -= {kind}
+        return replace(self, of=of, moved=moved, still=still)
+
+    @cached_property
+    def resolving(self) -> frozenset[str]:
+        """The names of the clusters whose hosts Envoy has to resolve."""
+        return frozenset(each.name for each in self.delivery.clusters if not each.place)
 
     @cached_property
     def versions(self) -> Mapping[ResourceKind, Version]:
@@ -93,9 +120,9 @@ def restamped(resource: Resource, era: Era, at: Stamp) -> Resource:
 
 
 def make_resources(
-    number: int, era: Era, at: Stamp, delivery: Delivery, *, previous: Resources | None = None
+    number: int, era: Era, at: Stamp, delivery: Delivery, own_of: OwnOf, *, previous: Resources | None = None
 ) -> Resources:
-    """The resources of `delivery` under the manifests' `era` and stamp `at`.
+    """The resources of `delivery` under the manifests' `era` and stamp `at`, with what makes those of single Envoys.
 
     Unchanged ones are taken from `previous`.
     """
@@ -133,7 +160,15 @@ def make_resources(
         still=frozenset(kind for kind in ResourceKind if not moved[kind] and past[kind].keys() == of[kind].keys()),
         endpoints_of={each.name: each.place for each in delivery.clusters if each.place},
         delivery=delivery,
+        own_of=own_of,
+        own_before=previous.own_of if previous else own_of,
     )
+
+
+@lru_cache(maxsize=MOST_OWN)
+def _own_resource(kind: ResourceKind, own: OwnResource, era: Era, at: Stamp) -> Resource:
+    version = Version.of((0, *at), own.serialized, era=era)
+    return _resource(kind, own.name, version, own.serialized)
 
 
 def _pair(delivered: DeliveredCluster, era: Era, at: Stamp) -> tuple[Resource, Resource | None]:

@@ -11,6 +11,7 @@ from pointsman.delivery.secret_source import Sds, with_sds
 from pointsman.discovery.deliveries import Deliveries
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.version import era_of, stamp
+from pointsman.discovery.view import own_of
 
 
 class Shelf:
@@ -18,7 +19,8 @@ class Shelf:
 
     def __init__(self, follower: Follower, sds: Sds | None = None) -> None:
         self._follower = follower
-        self._deliveries = Deliveries(with_sds(over_ads(), sds))
+        self._source = with_sds(over_ads(), sds)
+        self._deliveries = Deliveries(self._source)
         self._made: dict[tuple[ProxyId, bool], Resources] = {}
         self._lock = threading.Lock()
 
@@ -29,9 +31,9 @@ class Shelf:
             made, view = self._made.get(key), self._follower.view(proxy)
             if view is not None and (made is None or made.number != view.version):
                 delivery = self._deliveries.make(proxy, view, envoy, made.delivery if made else None)
-                made = self._made[key] = make_resources(
-                    view.version, era_of(view.manifests), stamp(view.manifests), delivery, previous=made
-                )
+                at, own = stamp(view.manifests), own_of(view.manifests, self._source)
+                era = era_of(view.manifests)
+                made = self._made[key] = make_resources(view.version, era, at, delivery, own, previous=made)
             return made
 
     def forget(self, proxies: Iterable[ProxyId]) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+import weakref
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Set
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import LONGEST_TEXT
+from pointsman.xds.inbound import PUBLIC, Host
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,19 @@ class Channel:
 
     resources: Resources | None = None
     streams: "set[Stream]" = field(default_factory=set)
+    # Weak references: kept as long as some stream has them.
+    _of_hosts: MutableMapping[Host | None, Resources] = field(default_factory=weakref.WeakValueDictionary)
+
+    def for_host(self, host: Host | None) -> Resources | None:
+        """The resources for the Envoy of `host`, the same object until they change. Use it only on the server's
+        loop."""
+        resources = self.resources
+        if resources is None:
+            return None
+        found = self._of_hosts.get(host)
+        if found is None or found.number != resources.number:
+            found = self._of_hosts[host] = resources.for_host(host)
+        return found
 
 
 class Stream:
@@ -73,9 +88,11 @@ class Stream:
         "_delivered",
         "_ended",
         "_failed",
+        "_host",
         "_meetings",
         "_metrics",
         "_rejections",
+        "_resources",
         "_unreadable",
         "_waiter",
         "_woken",
@@ -87,6 +104,7 @@ class Stream:
         self,
         proxy: ProxyId,
         node: str,
+        host: Host | None,
         conversation: AnyConversation,
         channel: Channel,
         *,
@@ -101,7 +119,8 @@ class Stream:
         """`delivered` is called after every response of its kind with the publication time of its change. `defects`
         records that the stream's resources could not be made. `follower` reads the store for an Envoy that is ahead.
         `wake` calls something in the loop, from any thread."""
-        self.proxy, self.node = proxy, node
+        self.proxy, self.node, self._host = proxy, node, host
+        self._resources: Resources | None = None
         self._conversation: Conversation[Any] = conversation
         self._channel, self._context, self._metrics, self._clock = channel, context, metrics, clock
         self._delivered, self._defects = delivered, defects
@@ -134,11 +153,14 @@ class Stream:
         try:
             while not self._ended:
                 self._woken = False
-                if (resources := self._channel.resources) is not None:
+                self._resources = resources = self._channel.for_host(self._host)
+                if resources is not None:
                     for response in self._next(resources):
                         await self._context.write(response.data)
                         if response.kind in self._delivered:
                             self._delivered[response.kind](response.published)
+                        if response.kind is ResourceKind.LISTENERS and (why := resources.own_of.unreached(self._host)):
+                            _log.warning("%s, %s: %s", self.node, self.proxy, why)
                     self._see_who_is_ahead(resources)
                 if self._woken:
                     continue
@@ -171,11 +193,14 @@ class Stream:
             if of.unanswered:
                 for nonce, names in of.unanswered.copy().items():
                     waiting.append(Waiting(kind.label, names[0] if len(names) == 1 else "", nonce))
+        resources = self._resources
+        if resources is not None and (why := resources.own_of.unreached(self._host)):
+            waiting.append(Waiting(ResourceKind.LISTENERS.label, PUBLIC, "static", why))
         return Fetcher(WAY, self.proxy, self.node, tuple(waiting))
 
     def dump(self) -> dict[str, Any]:
         """What was sent to the Envoy, by kind."""
-        resources = self._channel.resources
+        resources = self._resources
         kinds = {}
         for kind, of in list(self._conversation.subscriptions.items()):
             kinds[kind.label] = {
@@ -248,7 +273,7 @@ class Stream:
                     self._metrics.ahead.labels(WAY, kind.label).inc()
             self._ahead = frozenset(ahead)
         # Newer resources are looked up first.
-        if resources is self._channel.resources and self._meetings.see_to(self._conversation, resources):
+        if resources is self._channel.for_host(self._host) and self._meetings.see_to(self._conversation, resources):
             self.wake()
 
     def _note_rejections(self) -> None:

@@ -20,7 +20,7 @@ from pointsman.adapter.report.retired import Fetching, retired
 from pointsman.delivery.deliver import Delivery, EnvoyVersion, deliver_gateway, deliver_sidecar
 from pointsman.delivery.secret_source import ResourceSource, Sds, with_sds
 from pointsman.discovery.proxy import ProxyId
-from pointsman.discovery.view import View
+from pointsman.discovery.view import View, own_of
 from pointsman.disk.access import SHARED, without_links
 from pointsman.disk.lock import DirectoryLock
 from pointsman.disk.operations import FileOperations
@@ -254,7 +254,7 @@ class FilesAdapter:
                 return
             source = with_sds(kept.files.source, self._sds)
             kept.delivery = _delivery(view, self._version, source, kept.delivery)
-            refused = kept.files.bring(kept.delivery)
+            refused = kept.files.bring(kept.delivery) or _unreached(view, source)
         except OSError as error:
             refused = f"{error.strerror} ({error.filename}): it is tried again"
         _note(kept, f"the files in {directory} stay behind: {refused}" if refused else "")
@@ -285,7 +285,19 @@ def _note(kept: _Kept, problem: str) -> None:
     kept.problem = problem
 
 
+def _unreached(view: View, source: ResourceSource) -> str:
+    """Why intentions do not reach the Envoys of a sidecar; "" if they do, or there are none."""
+    inbound = view.manifests.inbound if isinstance(view.manifests, SidecarManifest) else None
+    if not own_of(view.manifests, source).unreached(inbound.registered if inbound else None):
+        return ""
+    return "intentions reach no sidecar that is not registered with Service.Address, Service.Port and LocalServicePort"
+
+
 def _delivery(view: View, version: EnvoyVersion | None, source: ResourceSource, previous: Delivery | None) -> Delivery:
-    if isinstance(view.manifests, SidecarManifest):
-        return deliver_sidecar(view.manifests, view.snapshots, version, source, previous=previous)
-    return deliver_gateway(*view.manifests, view.snapshots, version, source=source, previous=previous)
+    manifests = view.manifests
+    if isinstance(manifests, SidecarManifest):
+        made = deliver_sidecar(manifests, view.snapshots, version, source, previous=previous)
+        # Nobody says here who the Envoy is: it listens where it is registered.
+        host = manifests.inbound.registered if manifests.inbound else None
+        return replace(made, own=own_of(manifests, source).of(host))
+    return deliver_gateway(*manifests, view.snapshots, version, source=source, previous=previous)

@@ -60,14 +60,16 @@ def next_writes(
     takes, only their endpoints are.
     """
     new = {each.name: NamedCluster(each.cluster, each.place) for each in wanted.clusters}
+    new_listeners = (*wanted.listeners, *(each.serialized for each in wanted.own.listeners))
     has = clusters or {}
     # New files are on disk before the listeners that need them, so an Envoy never waits for them; for DNS it does.
     resolves = listeners is not None and any(not each.file and has.get(name) != each for name, each in new.items())
+    new |= {each.name: NamedCluster(each.serialized, "") for each in wanted.own.clusters}
     step = order.next_step(
         given,
         now,
         came=switched or resolves,
-        relisten=listeners != wanted.listeners,
+        relisten=listeners != new_listeners,
         leaving=not has.keys() <= new.keys(),
         ready_in=SETTLE_S,
         taken_in=SETTLE_S,
@@ -77,7 +79,7 @@ def next_writes(
     if not refused:
         return Writes(
             clusters=whole if whole != clusters else None,
-            listeners=wanted.listeners if step.relistens else None,
+            listeners=new_listeners if step.relistens else None,
             given=step.given,
             due=step.due,
         )

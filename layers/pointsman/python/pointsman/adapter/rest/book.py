@@ -46,7 +46,7 @@ class AnswerBook:
         polled: float = 0.0,
     ) -> None:
         self._follower, self._clock, self._settle, self._polled = follower, clock, settle, polled
-        self._deliveries = Deliveries(source)
+        self._source, self._deliveries = source, Deliveries(source)
         self._entries: dict[Key, _Entry] = {}
         # Weak references: kept only as long as some answers contain them.
         self._parts: MutableMapping[tuple[str, bool, int], Part] = weakref.WeakValueDictionary()
@@ -89,11 +89,12 @@ class AnswerBook:
 
     def _entry(self, proxy: ProxyId, view: View, envoy: EnvoyVersion | None, old: _Entry | None) -> _Entry:
         delivery = self._deliveries.make(proxy, view, envoy, old.delivery if old else None)
+        before, drains = old.wanted if old else None, delivery.drains.values()
         listeners = view_listeners(
-            view.manifests, delivery.listeners, delivery.drains.values(), old.wanted.listeners if old else None
+            view.manifests, delivery.listeners, drains, before.listeners if before else None, self._source
         )
         parts = {each.name: self._part(proxy, delivery.form, each) for each in delivery.clusters}
-        wanted = view_answers(view.manifests, parts, listeners, old.wanted if old else None)
+        wanted = view_answers(view.manifests, parts, listeners, before, self._source)
         stages = old.stages if old else Stages(self._clock, self._settle, self._polled)
         return _Entry(stages, view.version, delivery, wanted, wanted)
 

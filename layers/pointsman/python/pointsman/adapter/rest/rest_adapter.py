@@ -38,9 +38,10 @@ from pointsman.discovery.identity import Gate
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import MAX_BODY_BYTES, Asker, DiscoveryRequest, read_request
 from pointsman.discovery.version import Standing, Version, standing
-from pointsman.discovery.view import drained_ids
+from pointsman.discovery.view import drained_ids, own_of
 from pointsman.model.errors import InvalidInput
 from pointsman.serve.body import BodyRefused, ClientGone, read_body
+from pointsman.xds.inbound import Host
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class RestAdapter:
         self._gate = Gate(follower.view, trust_domain)
         self._delivered = {kind: metrics.deliverer(WAY, kind.label) for kind in ResourceKind}
         self._hold, self._pause = hold, pause
-        source = source or over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS)
+        self._source = source = source or over_rest(XDS_CLUSTER, refresh_delay_ms, REQUEST_TIMEOUT_MS)
         polled = 2 * refresh_delay_ms / 1000
         self._polled_in = settle + polled
         self._follower = follower
@@ -207,7 +208,7 @@ class RestAdapter:
 
     def fetchers(self) -> list[Fetcher]:
         """The Envoys that asked lately, and the answers that they should have confirmed by now."""
-        return self._askers.all(time.monotonic(), self._answers_now)
+        return self._askers.all(time.monotonic(), self._answers_now, self._unreached)
 
     def problems(self) -> dict[ProxyId, tuple[str, ...]]:
         """For each proxy, what fails for it alone and will be tried again."""
@@ -243,6 +244,10 @@ class RestAdapter:
             found = [each.answers for (of, _), each in self._channels.items() if of == proxy]
         return any(each is not None and each.get(kind, name) is not None for each in found)
 
+    def _unreached(self, proxy: ProxyId, host: Host | None) -> str:
+        view = self._follower.view(proxy)
+        return own_of(view.manifests, self._source).unreached(host) if view is not None else ""
+
     def _has(self, proxy: ProxyId, kind: ResourceKind, name: str, version: str) -> bool:
         with self._lock:
             found = [channel.answers for (each, _), channel in self._channels.items() if each == proxy]
@@ -264,7 +269,7 @@ class RestAdapter:
         if channel is None:
             return
         channel.asked, channel.node = time.monotonic(), request.asker.node_id
-        self._askers.asked(request.asker.proxy, request.asker.node_id, channel.asked)
+        self._askers.asked(request.asker, channel.asked)
         starts = not request.version and request.kind is not ResourceKind.ENDPOINTS
         if starts and self._follower.is_retired(request.asker.proxy):
             # A running Envoy sends its version, and keeps what it has.
@@ -337,8 +342,10 @@ class RestAdapter:
             await reply(send, 304)
             return
         self._rejections.sent(request, answer.text, time.monotonic())
-        await reply(send, 200, answer.body)
+        await reply(send, 200, answer.body_for(request.asker.host))
         self._delivered[request.kind](answer.published if waited else "")
+        if request.kind is ResourceKind.LISTENERS and (why := self._unreached(request.asker.proxy, request.asker.host)):
+            _log.warning("%s, %s: %s", request.asker.node_id, request.asker.proxy, why)
 
     async def _channel(self, asker: Asker, send: Send) -> RestChannel | None:
         """The channel for `asker`; None if it was refused."""

@@ -52,5 +52,6 @@ class Stages:
         else:
             listeners = wanted.listeners if step.relistens or not relisten else shown.listeners
             parts = step.clusters(shown.parts, wanted.parts)
-            self._shown = make_answers(wanted.clusters.version, parts, listeners, shown)
+            own_of = wanted.clusters.own_of
+            self._shown = make_answers(wanted.clusters.version, parts, listeners, shown, own_of=own_of)
         return self._shown
