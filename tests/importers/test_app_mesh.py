@@ -568,6 +568,7 @@ def test_one_resource_is_not_described_in_two_ways() -> None:
     [
         (b"a: 1\n", "is none of what App Mesh's configuration is kept in"),
         (b"[1, 2]", "is none of what App Mesh's configuration is kept in"),
+        (b'resource "aws_appmesh_mesh" "m" {}', "what `terraform show -json` prints"),
         (b"\xff", "is not UTF-8"),
         (b"{", "JSON"),
         (b"{{- if .Values.mesh }}\nkind: Mesh\n{{- end }}", "helm template"),
@@ -667,3 +668,30 @@ def test_names_that_refer_to_each_other_many_times_are_worked_out_once() -> None
     assert {each.text.partition(" holds")[0] for each in imported.ledger.told} >= {"whether its condition C0"}
     del resources["R0"]["Condition"]
     assert import_app_mesh(written([{"Resources": resources}]), datacenter="dc1").resources
+
+
+def test_a_resource_is_known_in_whatever_list_and_capitals_it_stands() -> None:
+    spec = {"listeners": [HTTP_LISTENER]}
+    listed = {
+        "apiVersion": "appmesh.k8s.aws/v1beta2",
+        "kind": "VirtualNodeList",
+        "items": [{"metadata": {"name": "a", "namespace": "n"}, "spec": spec}],
+    }
+    properties = {"MeshName": "m", "VirtualNodeName": "a", "Spec": _pascal(spec)}
+    planned = {"type": "aws_appmesh_virtual_node", "name": "a", "values": {"spec": [_blocks(spec)]}}
+    plan = {"planned_values": {"root_module": {"resources": [planned]}}}
+    for document in (listed, properties, plan, [{"virtualNodeName": "a", "spec": spec}, {"x-note": 1}]):
+        files = [("mesh.json", json.dumps(document).encode())]
+        imported = import_app_mesh(files, datacenter="dc1")
+        assert imported.files["a"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
+        assert lost(files, imported) == []
+
+
+def test_a_time_without_a_unit_is_named_and_never_guessed() -> None:
+    route = json.loads(json.dumps(ROUTE))
+    route["httpRoute"]["timeout"] = {"perRequest": {"unit": "m", "value": 5}, "idle": {"value": 3}}
+    imported = import_app_mesh(written([{"routeName": "a", "virtualRouterName": "r", "spec": route}]), datacenter="dc1")
+    (router,) = (each for each in imported.files["r"] if each["Kind"] == "service-router")
+    assert router["Routes"][0]["Destination"].keys() == {"Service", "NumRetries", "RetryOn"}
+    said = [each.text for each in imported.ledger.told if each.fate == NAMED]
+    assert said.count("is no time with its unit") == 2

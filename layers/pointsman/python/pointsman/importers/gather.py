@@ -45,16 +45,25 @@ class Gatherer:
         documents = read_source(content, file)
         before = len(self.resources)
         known = False
+        strange: list[tuple[str, Any]] = []
         for i, document in enumerate(documents):
             path = f"[{i}]" if len(documents) > 1 else ""
             inner = enumerate(document) if isinstance(document, list) else [(-1, document)]
             for at, each in inner:
-                known = self._document(each, file, f"{path}[{at}]" if at >= 0 else path) or known
+                place = f"{path}[{at}]" if at >= 0 else path
+                if self._document(each, file, place):
+                    known = True
+                else:
+                    strange.append((place, each))
                 if len(self.resources) > MOST_RESOURCES:
                     raise InvalidInput.single(file, "", f"holds resource {MOST_RESOURCES + 1}; import fewer at a time")
-        if not known and any(isinstance(each, dict) and each.keys() & _LISTS for each in documents):
+        if not known and any(isinstance(each, dict) and each.keys() & _LISTS for _, each in strange):
             reason = "lists names alone; save what `aws appmesh describe-…` prints of each"
             raise InvalidInput.single(file, "", reason)
+        if not known and b'resource "aws_appmesh_' in content:
+            raise InvalidInput.single(file, "", "is Terraform's language; give what `terraform show -json` prints")
+        for place, each in strange if known else ():
+            self._ledger.pass_over(pieces(file, place, each), NOT_OURS)
         if not known:
             reason = (
                 "is none of what App Mesh's configuration is kept in: what `aws appmesh describe-…` or `terraform show "
@@ -187,7 +196,10 @@ class Gatherer:
         for key, value in resource.items():
             if key != inner or not value:
                 self._ledger.pass_over(pieces(file, below(path, key), value), "is Terraform's own")
-        self._shaped("Terraform", ours, values, file, below(path, inner))
+        # A plan has no name that Terraform knows only when it has made the resource.
+        label = "" if values.get("name") else str(resource.get("name") or "")
+        label += f"-{resource['index']}" if label and isinstance(resource.get("index"), str | int) else ""
+        self._shaped("Terraform", ours, values, file, below(path, inner), aliases=[label] if label else None)
 
     # JSON of the API
 
@@ -200,17 +212,19 @@ class Gatherer:
                     self._ledger.pass_over(pieces(file, below(path, other), document[other]), _TOLD_BY_AWS)
                 self._shaped("JSON", kind, value, file, below(path, key))
                 return True
-        spec = document.get("spec")
-        named = [kind for kind in KINDS if kind != "Mesh" and _name_key(kind) in document]
+        plain = {_small(key): value for key, value in document.items()}
+        spec = plain.get("spec")
+        spec = {_small(key): value for key, value in spec.items()} if isinstance(spec, dict) else spec
+        named = [kind for kind in KINDS if kind != "Mesh" and _name_key(kind) in plain]
         routes = [kind for kind in named if kind in _PARENT]
-        if "spec" not in document and not named and "meshName" not in document:
+        if "spec" not in plain and not named and "meshName" not in plain:
             return False
         kind = (routes or named or [_guessed(spec) if isinstance(spec, dict) else ""])[0]
         if kind == "VirtualRouter" and isinstance(spec, dict) and _guessed(spec) == "Route":
             kind = "Route"
         if kind == "VirtualGateway" and isinstance(spec, dict) and _guessed(spec) == "GatewayRoute":
             kind = "GatewayRoute"
-        if not kind and "meshName" in document:
+        if not kind and "meshName" in plain:
             kind = "Mesh"
         if not kind:
             return False
@@ -289,6 +303,11 @@ class Gatherer:
         found = Resource(kind, shape, filled(name, self._values), place, fitted, aliases=aliases)
         self.resources.append(found)
         return found
+
+
+def _small(key: str) -> str:
+    """A name of CloudFormation's, or of the API's, as the API has it."""
+    return f"{key[:1].lower()}{key[1:]}"
 
 
 def _name_key(kind: str) -> str:

@@ -24,13 +24,19 @@ class Kubernetes:
 
     def read(self, document: Mapping[str, Any], file: str, path: str) -> None:
         """Add what a document is, or what those in a list are."""
-        if document.get("kind") == "List" and isinstance(document.get("items"), list) and document["items"]:
+        listed = str(document.get("kind"))
+        if listed.endswith("List") and isinstance(document.get("items"), list) and document["items"]:
+            of = (
+                {"apiVersion": document.get("apiVersion"), "kind": listed.removesuffix("List")}
+                if listed != "List"
+                else {}
+            )
             for key, value in document.items():
                 if key != "items":
                     self._ledger.pass_over(pieces(file, below(path, key), value), "is the list's own")
             for i, each in enumerate(document["items"]):
                 if isinstance(each, dict):
-                    self.read(each, file, f"{below(path, 'items')}[{i}]")
+                    self.read(of | each, file, f"{below(path, 'items')}[{i}]")
                 else:
                     self._ledger.pass_over(pieces(file, f"{below(path, 'items')}[{i}]", each), NOT_OURS)
             return

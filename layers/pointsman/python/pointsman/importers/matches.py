@@ -112,10 +112,10 @@ def _checked(pattern: str) -> str:
 
 
 def duration(piece: Piece | None) -> str:
-    """A duration of the API's as Go writes it; "" for none and for zero."""
-    if piece is None or not piece.number("value"):
+    """A duration of the API's as Go writes it; "" for none, for zero, and for one without a unit."""
+    if piece is None or not piece.number("value") or not piece.text("unit"):
         return ""
-    return f"{piece.number('value')}{piece.text('unit') or 'ms'}"
+    return f"{piece.number('value')}{piece.text('unit')}"
 
 
 def timeouts(route: Piece, ledger: Ledger, into: str) -> JSON:
@@ -123,9 +123,13 @@ def timeouts(route: Piece, ledger: Ledger, into: str) -> JSON:
     found: JSON = {}
     for kind, field in (("perRequest", "RequestTimeout"), ("idle", "IdleTimeout")):
         piece = route.get("timeout", kind)
-        if piece is not None:
-            found[field] = duration(piece) or _NONE
+        if piece is None:
+            continue
+        if text := duration(piece) or (_NONE if piece.get("value") is not None and not piece.number("value") else ""):
+            found[field] = text
             ledger.convert(piece, into)
+        else:
+            ledger.name(piece, "is no time with its unit", f"set {field} in {into}")
     return found
 
 
