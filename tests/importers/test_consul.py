@@ -127,6 +127,18 @@ def crd(entry: JSON) -> JSON:
     return {"apiVersion": "consul.hashicorp.com/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
+def terraform(entries: list[JSON]) -> JSON:
+    """Entries as Terraform's state has them."""
+    found: list[JSON] = [{"address": "x", "type": "aws_vpc", "values": {"id": "1"}}]
+    for entry in entries:
+        own = {"kind": entry["Kind"], "name": entry["Name"], "namespace": None, "id": "1"}
+        fields = {key: each for key, each in entry.items() if key not in ("Kind", "Name")}
+        values = {**own, "config_json": json.dumps(fields)}
+        found.append({"address": entry["Name"], "type": "consul_config_entry", "values": values})
+    module = {"resources": found[:2], "child_modules": [{"resources": found[2:]}]}
+    return {"format_version": "1.0", "terraform_version": "1.9", "values": {"root_module": module}}
+
+
 def hcl(value: Any) -> str:
     """A value as HCL."""
     if isinstance(value, dict):
@@ -143,6 +155,7 @@ SHAPES: dict[str, list[tuple[str, bytes]]] = {
     "config read in a loop": [("all.json", "\n".join(json.dumps(read_back(each)) for each in ENTRIES).encode())],
     "answer": [("entries.json", json.dumps([read_back(each) for each in ENTRIES]).encode())],
     "Kubernetes": [("crds.yaml", yaml.safe_dump_all([crd(each) for each in ENTRIES]).encode())],
+    "Terraform": [("state.json", json.dumps(terraform(ENTRIES)).encode())],
     "agent file": [
         ("consul.hcl", f'datacenter = "dc1"\nconfig_entries {{ bootstrap = {hcl(ENTRIES)} }}\nports {{}}\n'.encode())
     ],
@@ -383,6 +396,23 @@ def test_who_may_call_is_never_more_than_before() -> None:
     assert lost([("x.json", entries)], found) == []
 
 
+def test_what_terraform_has_of_consul_beside_entries() -> None:
+    values = {"source_name": "web", "destination_name": "stock", "action": "allow", "id": "1"}
+    found = [
+        {"type": "consul_intention", "address": "a", "values": values},
+        {"type": "consul_config_entry", "values": {"kind": "service-defaults", "name": "a", "config_json": "[]"}},
+        {"type": "consul_config_entry", "values": {"kind": "nothing", "name": "a", "config_json": "{}"}},
+        {"type": "consul_config_entry_service_resolver", "values": {"name": "a"}},
+    ]
+    document = {"format_version": "1.0", "planned_values": {"root_module": {"resources": found}}}
+    made = imported(document)
+    (entry,) = of(made, "service-intentions")
+    assert (entry["Name"], entry["Sources"]) == ("stock", [{"Name": "web", "Action": "allow"}])
+    at = "planned_values.root_module.resources"
+    assert [path for path, _ in named(made)] == [f"{at}[{i}]" for i in (1, 2, 3)]
+    assert lost([("x.json", [document])], made) == []
+
+
 def test_intentions_of_old_and_what_consul_does_without_any() -> None:
     rows = [
         {"ID": "1", "SourceNS": "default", "SourceName": source, "DestinationNS": "default", "DestinationName": name}
@@ -573,6 +603,7 @@ ALL: list[JSON] = [
     health(registered(SIDECAR, "n2")),
     DEFINED,
     crd({**ENTRIES[1], "Name": "other"}),
+    terraform([{**ENTRIES[1], "Name": "another"}]),
     {
         "datacenter": "dc1",
         "config_entries": [{"bootstrap": [{"kind": "service-defaults", "name": "z", "protocol": "grpc"}]}],

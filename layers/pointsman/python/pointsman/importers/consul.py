@@ -7,11 +7,11 @@ from typing import Any, Final
 from pointsman.chain.complaints import thing
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
-from pointsman.importers.consul_fields import DENIED, LEFT_OUT, WRITE_INTENTIONS, Decider, denied_by
+from pointsman.importers.consul_fields import DENIED, LEFT_OUT, WRITE_INTENTIONS, Decider, denied_by, with_adds
 from pointsman.importers.consul_intentions import KIND as INTENTIONS
 from pointsman.importers.consul_intentions import of_rows
 from pointsman.importers.consul_sidecars import Sidecars
-from pointsman.importers.consul_units import INSTANCES, Gatherer, Unit, with_adds
+from pointsman.importers.consul_units import INSTANCES, Gatherer, Unit
 from pointsman.importers.consul_watches import watches
 from pointsman.importers.imported import Imported
 from pointsman.importers.pieces import Ledger, Piece
@@ -223,6 +223,8 @@ class _Import:
             for piece in unit.whole.value.values():
                 self._ledger.pass_over(piece, reason)
             imported.count(unit.kind, unit.shape, [unit.whole])
+        for piece, reason in self._gatherer.rest:
+            self._ledger.pass_over(piece, reason)
         for kind, shape, piece in self._gatherer.seen:
             imported.count(kind, shape, [piece])
         return imported

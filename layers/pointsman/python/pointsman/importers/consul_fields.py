@@ -234,3 +234,14 @@ def _check_upstream(upstream: Mapping[str, Any]) -> None:
     if not said.get("localbindport"):
         reason = f"{_NOT_SUPPORTED}: it is for traffic that is captured, and none is"
         raise _LeftOutError("Upstream", reason, "give it a LocalBindPort, and the application that address")
+
+
+def with_adds(kept: Any, adds: Mapping[str, Any]) -> Any:
+    """What was kept of a unit, with what its source says in other words; LEFT_OUT if that is all."""
+    if kept is LEFT_OUT or not isinstance(kept, dict):
+        return kept
+    out = dict(kept)
+    for key, value in adds.items():
+        mine = next((each for each in out if bare(each) == bare(key)), key)
+        out[mine] = with_adds(out[mine], value) if isinstance(value, dict) and mine in out else value
+    return out

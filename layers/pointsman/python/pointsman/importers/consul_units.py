@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pointsman.importers.consul_fields import LEFT_OUT, SAYS_NOTHING, reason_of
+from pointsman.importers.consul_default import default_action
+from pointsman.importers.consul_fields import SAYS_NOTHING, reason_of
 from pointsman.importers.consul_pieces import bare_name, bares, block, get, several, single, some, text
+from pointsman.importers.consul_terraform import TERRAFORMS, entry_in, intention_in, is_terraform, resources
 from pointsman.importers.pieces import Ledger, Piece, pieces
 from pointsman.model.complaints import brief
 from pointsman.model.consul_fields import KINDS_ELSEWHERE, says_nothing
@@ -75,6 +77,8 @@ class Gatherer:
         """Rows of the API for intentions that Consul had before there was an entry for them."""
         self.seen: list[tuple[str, str, Piece]] = []
         """(kind, shape, piece) of what is something of Consul's and no unit."""
+        self.rest: list[tuple[Piece, str]] = []
+        """Pieces that are told of at the end, as far as nothing was made of them, and why."""
         self.trust_domains: dict[str, str] = {}
         """By trust domain, where it is said."""
         self.default_action = ""
@@ -99,7 +103,7 @@ class Gatherer:
         if strange and not self._known:
             reason = (
                 "is none of what Consul's configuration is kept in: config entries, service definitions, files of an "
-                "agent, Kubernetes resources of consul.hashicorp.com, answers of Consul's API"
+                "agent, Kubernetes resources of consul.hashicorp.com, answers of Consul's API, `terraform show -json`"
             )
             raise InvalidInput.single(file, "", reason)
         for piece in strange:
@@ -108,7 +112,7 @@ class Gatherer:
 
     def _by_default(self, settings: Piece | None) -> None:
         """Note what Consul does where there is no intention; if one of several settings denies it, that counts."""
-        action = _default_action(settings)
+        action = default_action(settings)
         self.default_action = "deny" if "deny" in (action, self.default_action) else action or self.default_action
 
     def _pass(self, kind: str, shape: str, piece: Piece, reason: str) -> bool:
@@ -129,6 +133,9 @@ class Gatherer:
         node = block(piece, "Node")
         if text(piece, "apiVersion"):
             self._kubernetes(piece)
+        elif is_terraform(piece):
+            for each in resources(piece, self._ledger):
+                self._terraform(each)
         elif text(piece, "ServiceName") and get(piece, "Node") is not None:
             self._row(piece)
         elif text(piece, "SourceName") and text(piece, "DestinationName"):
@@ -221,6 +228,30 @@ class Gatherer:
             fields |= some(destination, Namespace="namespace", Partition="partition")
         fields |= {"Name": name} if name is not None else {}
         self._entry(piece, "Kubernetes", Piece(piece.file, piece.path, fields), {"Kind": dashed})
+
+    def _terraform(self, resource: Piece) -> None:
+        """Add what a resource of Terraform's writes to Consul."""
+        kind = text(resource, "type")
+        if kind == "consul_config_entry":
+            try:
+                body = entry_in(resource)
+            except InvalidInput as error:
+                self._ledger.name(resource, str(error), "correct it")
+                self.seen.append((kind, "Terraform", resource))
+                return
+            if not self._entry(resource, "Terraform", body, {"Kind": text(body, "kind")}):
+                self._ledger.name(resource, "is no kind of Consul's config entries", "remove it, or correct its kind")
+                self.seen.append((kind, "Terraform", resource))
+        elif kind == "consul_intention" and (intention := intention_in(resource)) is not None:
+            self.intentions.append(intention)
+            for each in resource.value.values():
+                self.rest.append((each, TERRAFORMS))
+        elif kind.startswith("consul_config_entry_"):
+            way = "import it from the Consul that it was written to (--url)"
+            self._ledger.name(resource, f"{brief(kind)} is not read from here", way)
+            self.seen.append((kind, "Terraform", resource))
+        else:
+            self._pass(kind or "resource", "Terraform", resource, "is not about the mesh")
 
     # Registrations
 
@@ -345,29 +376,6 @@ class Gatherer:
     def _add(self, unit: Unit) -> None:
         self.units.append(unit)
         self._known = True
-
-
-def with_adds(kept: Any, adds: Mapping[str, Any]) -> Any:
-    """What was kept of a unit, with what its source says in other words; LEFT_OUT if that is all."""
-    if kept is LEFT_OUT or not isinstance(kept, dict):
-        return kept
-    out = dict(kept)
-    for key, value in adds.items():
-        mine = next((each for each in out if bare_name(each) == bare_name(key)), key)
-        out[mine] = with_adds(out[mine], value) if isinstance(value, dict) and mine in out else value
-    return out
-
-
-def _default_action(settings: Piece | None) -> str:
-    """What Consul does where there is no intention, by the settings of an agent, in a file or as it answers them, or by
-    an entry of kind mesh: a setting of its own, or that of the ACLs. "" if they do not say it."""
-    acl = block(settings, "acl") or block(settings, "ACLResolverSettings")
-    if own := text(settings, "DefaultIntentionPolicy"):
-        return own
-    enabled = [get(settings, "ACLsEnabled"), get(acl, "ACLsEnabled"), get(acl, "enabled")]
-    said = [each.value for each in enabled if each is not None]
-    policy = text(acl, "ACLDefaultPolicy") or text(settings, "ACLDefaultPolicy") or text(acl, "default_policy")
-    return (policy or "allow") if True in said else "allow" if said else ""
 
 
 def _is_definition(piece: Piece) -> bool:
