@@ -1,27 +1,33 @@
-"""A real Envoy lets in by mutual TLS whom the intentions allow, and answers the requests that they allow."""
+"""A real Envoy, with the listener that a sidecar gets, lets in by mutual TLS whom the intentions allow, and answers the
+requests that they allow."""
 
 import http.client
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from pointsman.chain.entryset import EntrySet
-from pointsman.chain.intentions import Intention, applying
 from pointsman.model.entries import parse_entry
-from pointsman.model.names import ServiceName
-from pointsman.xds.intentions import http_rbac, network_rbac
+from pointsman.model.registration import parse_registration
+from pointsman.xds.cluster import IDENTITY_SECRET, TRUST_SECRET
+from pointsman.xds.inbound import Host, IpPort
+from pointsman.xds.inbound_of import inbound_of
+from pointsman.xds.public_listener import own_clusters, own_listeners
 
 from tests.fleet.ca import CertificateAuthority, Identity
 from tests.fleet.envoy import Envoy
 from tests.fleet.process import Ports
 from tests.xds.intention_rule import CALLERS, JSON, REQUESTS, WEB, Name, Request, conditions, may_call
 from tests.xds.route_entries import TRUST_DOMAIN, as_json
-
-GREETING = b"hello\n"
 
 
 def intentions(name: str, namespace: str, *sources: JSON) -> JSON:
@@ -75,12 +81,20 @@ REQUEST_WORLDS: dict[str, list[JSON]] = {
 ASKING: list[Name] = [("default", f"c{i}") for i in range(len(conditions))]
 
 
-def applied(raw: list[JSON]) -> tuple[Intention, ...]:
-    return applying(EntrySet.of(map(parse_entry, raw)), ServiceName(*WEB))
+HTTP = {"Kind": "service-defaults", "Name": "web", "Protocol": "http"}
+
+
+def sidecar(entries: list[JSON], host: Host) -> tuple[list[Listener], list[Cluster]]:
+    """What a sidecar of WEB gets for incoming connections under `entries`."""
+    proxy = {"DestinationServiceName": "web"}
+    registration = parse_registration({"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "Proxy": proxy}})
+    inbound = inbound_of(EntrySet.of(map(parse_entry, entries)), registration, TRUST_DOMAIN)
+    secrets = (SdsSecretConfig(name=IDENTITY_SECRET), SdsSecretConfig(name=TRUST_SECRET))
+    return [*own_listeners(inbound, host, secrets)], own_clusters(inbound, host)
 
 
 class Door:
-    """An Envoy with a public listener for each world, and a certificate for each caller."""
+    """An Envoy with a public listener for each world, before one application, and a certificate for each caller."""
 
     def __init__(self, identities: dict[Name, Identity], ports: dict[str, int], app: "App") -> None:
         self._contexts = {caller: _context(each) for caller, each in identities.items()}
@@ -91,32 +105,29 @@ class Door:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._contexts[caller].wrap_socket(raw)
 
-    def lets_in(self, world: str, caller: Name) -> bool:
-        """Whether what a caller says reaches the application, and is answered."""
-        said = f"{caller} in {world}\n".encode()
-        with self.connect(world, caller) as connection:
-            answer = b""
-            try:
-                connection.sendall(said)
-                while not answer.endswith(said) and (more := connection.recv(1000)):
-                    answer += more
-            except OSError:
-                answer = b""
-        assert (said in self.app.heard) == answer.endswith(said)
-        return answer.endswith(said)
-
     def answers(self, world: str, caller: Name, requests: list[Request]) -> list[int]:
-        """The status of each request, all on one connection."""
+        """The status of each request, all on one connection; 0 without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1")
         connection.sock = self.connect(world, caller)
         found = []
         for each in requests:
-            connection.request(each.method, each.path, headers=dict(each.headers))
-            response = connection.getresponse()
-            response.read()
+            try:
+                connection.request(each.method, each.path, headers=dict(each.headers))
+                response = connection.getresponse()
+                response.read()
+            except OSError:
+                found.append(0)
+                break
             found.append(response.status)
         connection.close()
         return found
+
+    def lets_in(self, world: str, caller: Name) -> bool:
+        """Whether what a caller says reaches the application, and is answered."""
+        said = f"/{quote(world)}/{'/'.join(caller)}"
+        answered = self.answers(world, caller, [Request(said)]) == [200]
+        assert (said in self.app.heard) == answered
+        return answered
 
 
 def _context(identity: Identity) -> ssl.SSLContext:
@@ -127,75 +138,32 @@ def _context(identity: Identity) -> ssl.SSLContext:
     return context
 
 
-def _listener(name: str, port: int, filters: list[JSON], own: Identity) -> JSON:
-    tls: JSON = {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "require_client_certificate": True,
-        "common_tls_context": {
-            "tls_certificates": [
-                {
-                    "certificate_chain": {"filename": str(own.certificate)},
-                    "private_key": {"filename": str(own.private_key)},
-                }
-            ],
-            "validation_context": {"trusted_ca": {"filename": str(own.ca)}},
-        },
-    }
-    chain = {"filters": filters, "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls}}
-    place = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"name": name, "address": place, "filter_chains": [chain]}
+class App(ThreadingHTTPServer):
+    """An application that answers everything, and knows which paths it was asked for."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        self.heard: set[str] = set()
+        super().__init__(("127.0.0.1", 0), _Answer)
 
 
-def _for_connections(raw: list[JSON]) -> list[JSON]:
-    proxy = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": "app",
-        "cluster": "local_app",
-    }
-    found = [as_json(each) for each in network_rbac(applied(raw), TRUST_DOMAIN)]
-    return [*found, {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: App
 
+    def do_GET(self) -> None:
+        self.server.heard.add(self.path)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
 
-def _for_requests(raw: list[JSON]) -> list[JSON]:
-    route: JSON = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
-    router: JSON = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
-    manager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-    config: dict[str, Any] = {
-        "@type": f"type.googleapis.com/{manager}",
-        "stat_prefix": "public",
-        "normalize_path": True,
-        "merge_slashes": True,
-        "route_config": {"virtual_hosts": [{"name": "public", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [
-            *(as_json(each) for each in http_rbac(applied(raw), TRUST_DOMAIN)),
-            {"name": "envoy.filters.http.router", "typed_config": router},
-        ],
-    }
-    return [{"name": "envoy.filters.network.http_connection_manager", "typed_config": config}]
+    do_POST = do_PUT = do_GET
 
-
-class App:
-    """An application that greets whoever connects, and says once more what it hears first."""
-
-    def __init__(self, server: socket.socket) -> None:
-        self.heard: list[bytes] = []
-        self._server = server
-
-    def run(self) -> None:
-        """Until the server is closed."""
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
-
-    def _converse(self, connection: socket.socket) -> None:
-        with connection:
-            connection.sendall(GREETING)
-            if said := connection.recv(1000):
-                self.heard.append(said)
-                connection.sendall(said)
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a test's output is its own."""
 
 
 @pytest.fixture(scope="module")
@@ -204,15 +172,25 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     authority = CertificateAuthority(directory / "ca", TRUST_DOMAIN)
     identities = {(namespace, name): authority.issue(name, "dc2", namespace) for namespace, name in (*CALLERS, *ASKING)}
     own = authority.issue(WEB[1], "dc1")
-    with Ports() as ports, socket.create_server(("127.0.0.1", 0)) as server:
-        app = App(server)
-        threading.Thread(target=app.run, daemon=True).start()
+    pair = {
+        name: {"filename": str(path)}
+        for name, path in (("certificate_chain", own.certificate), ("private_key", own.private_key))
+    }
+    secrets = [
+        {"name": IDENTITY_SECRET, "tls_certificate": pair},
+        {"name": TRUST_SECRET, "validation_context": {"trusted_ca": {"filename": str(own.ca)}}},
+    ]
+    with Ports() as ports, App() as app:
+        threading.Thread(target=app.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         taken = {name: ports.take("127.0.0.1") for name in (*WORLDS, *REQUEST_WORLDS)}
         admin = ports.take("127.0.0.1")
-        place = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": server.getsockname()[1]}}}
-        endpoints = {"cluster_name": "local_app", "endpoints": [{"lb_endpoints": [{"endpoint": place}]}]}
-        listeners = [_listener(name, taken[name], _for_connections(raw), own) for name, raw in WORLDS.items()]
-        listeners += [_listener(name, taken[name], _for_requests(raw), own) for name, raw in REQUEST_WORLDS.items()]
+        listeners: list[JSON] = []
+        clusters: dict[str, JSON] = {}
+        for name, raw in {**WORLDS, **{name: [HTTP, *raw] for name, raw in REQUEST_WORLDS.items()}}.items():
+            host = Host(IpPort("127.0.0.1", taken[name]), IpPort("127.0.0.1", app.server_address[1]))
+            its_listeners, its_clusters = sidecar(raw, host)
+            listeners += map(as_json, its_listeners)
+            clusters |= {each.name: as_json(each) for each in its_clusters}
         bootstrap = {
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
             "layered_runtime": {
@@ -220,12 +198,14 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             },
             "static_resources": {
                 "listeners": listeners,
-                "clusters": [{"name": "local_app", "type": "STATIC", "load_assignment": endpoints}],
+                "clusters": list(clusters.values()),
+                "secrets": secrets,
             },
         }
         with Envoy("intentions", bootstrap, directory) as envoy:
             envoy.wait_ready()
             yield Door(identities, taken, app)
+        app.shutdown()
 
 
 @pytest.mark.envoy
