@@ -14,7 +14,10 @@ from tests.adapter.published import TRUST_DOMAIN
 JSON = dict[str, Any]
 
 API, DB, CACHE = 9191, 9192, 9193
+PUBLIC, APP = 20000, 8080
 TYPES = "type.googleapis.com/envoy"
+_CA = {"inline_string": "PEM"}
+_CERTIFICATE = {"certificate_chain": {"inline_string": "PEM"}, "private_key": {"inline_string": "[redacted]"}}
 _FILTERS = f"{TYPES}.extensions.filters"
 
 
@@ -72,8 +75,9 @@ def _web() -> Document:
     upstreams = [
         {"DestinationName": name, "LocalBindPort": port} for name, port in (("api", API), ("db", DB), ("cache", CACHE))
     ]
-    proxy = {"DestinationServiceName": "web", "Upstreams": upstreams}
-    return {"Datacenter": "dc1", "Service": {"Kind": "connect-proxy", "ID": "web-sidecar", "Proxy": proxy}}
+    proxy = {"DestinationServiceName": "web", "LocalServicePort": APP, "Upstreams": upstreams}
+    service = {"Kind": "connect-proxy", "ID": "web-sidecar", "Address": "10.0.0.20", "Port": PUBLIC, "Proxy": proxy}
+    return {"Datacenter": "dc1", "Service": service}
 
 
 def dump() -> JSON:
@@ -164,7 +168,7 @@ def _clusters() -> list[JSON]:
     for each in db:
         each["connect_timeout"] = "3s"
     return [
-        _local("local_app", 8080),
+        _local("local_app", APP),
         *(eds(sni(f"{subset}.api.default.dc1"), f"{subset}.api.default.dc1", "api") for subset in ("v1", "v2")),
         aggregate("db.default.dc1", db)[0],
         *db,
@@ -194,10 +198,8 @@ def eds(name: str, target: str, service: str) -> JSON:
                 "sni": sni(target),
                 "common_tls_context": {
                     "tls_params": {},
-                    "tls_certificates": [
-                        {"certificate_chain": {"inline_string": "PEM"}, "private_key": {"inline_string": "[redacted]"}}
-                    ],
-                    "validation_context": {"trusted_ca": {"inline_string": "PEM"}, **names},
+                    "tls_certificates": [_CERTIFICATE],
+                    "validation_context": {"trusted_ca": _CA, **names},
                 },
             },
         },
@@ -288,15 +290,30 @@ def _listeners() -> list[JSON]:
         "upgrade_configs": [{"upgrade_type": "websocket"}],
     }
     http = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    nobody_denied = {"action": "DENY"}
     rbac = {
         "name": "envoy.filters.network.rbac",
-        "typed_config": {"@type": f"{_FILTERS}.network.rbac.v3.RBAC", "rules": {}, "stat_prefix": "connect_authz"},
+        "typed_config": {
+            "@type": f"{_FILTERS}.network.rbac.v3.RBAC",
+            "rules": nobody_denied,
+            "stat_prefix": "connect_authz",
+        },
+    }
+    common = {"tls_params": {}, "tls_certificates": [_CERTIFICATE], "validation_context": {"trusted_ca": _CA}}
+    tls = {
+        "@type": f"{TYPES}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": common,
+        "require_client_certificate": True,
+    }
+    public = {
+        "filters": [rbac, tcp("local_app")],
+        "transport_socket": {"name": "tls", "typed_config": tls},
     }
     return [
         listener("api", "127.0.0.1", API, "OUTBOUND", http),
         listener("db", "127.0.0.1", DB, "OUTBOUND", {"filters": [tcp(sni("db.default.dc1"))]}),
         listener("cache", "127.0.0.1", CACHE, "OUTBOUND", {"filters": [tcp(sni("cache.default.dc1"))]}),
-        listener("public_listener", "0.0.0.0", 20000, "INBOUND", {"filters": [rbac, tcp("local_app")]}),
+        listener("public_listener", "0.0.0.0", PUBLIC, "INBOUND", public),
     ]
 
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from pointsman.discovery.proxy import SidecarId
 from pointsman.discovery.view import View
 from pointsman.discovery.whole import read_view
-from pointsman.shadow.compare import compare
 from pointsman.shadow.difference import Findings, Kind
 from pointsman.shadow.dump import dump_of
-from pointsman.shadow.served import served
+from pointsman.shadow.shadowed import shadowed
 from pointsman.store.open import open_store
 
 from tests.adapter.published import TRUST_DOMAIN
@@ -24,18 +23,19 @@ from tests.shadow.consul_envoy import TYPES, configure, dump, sni
 
 JSON = dict[str, Any]
 
+WEB = SidecarId("dc1", "default", "web")
+
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
     store = open_store(str(tmp_path_factory.mktemp("shadow") / "store.db"), create=True)
     configure(store)
-    yield read_view(store, SidecarId("dc1", "default", "web"))
+    yield read_view(store, WEB)
     store.close()
 
 
 def found_in(view: View, answer: JSON) -> Findings:
-    read = dump_of(answer, "web.json", TRUST_DOMAIN)
-    return compare(read.held, served(view, read.version))
+    return shadowed(WEB, view, dump_of(answer, "web.json", TRUST_DOMAIN), TRUST_DOMAIN)
 
 
 class Dumped:
@@ -113,6 +113,9 @@ def san(dumped: Dumped, name: str) -> JSON:
     return found
 
 
+_ONE = {"safe_regex": {"regex": "^spiffe://[^/]+/ns/default/dc/[^/]+/svc/shop$"}}
+_POLICY = {"permissions": [{"any": True}], "principals": [{"authenticated": {"principal_name": _ONE}}]}
+DENIED = {"action": "DENY", "policies": {"one": _POLICY}}
 LUA = {"name": "lua", "typed_config": {"@type": f"{TYPES}.extensions.filters.http.lua.v3.Lua", "inline_code": "x"}}
 
 MATTERS: dict[str, tuple[Kind, Change]] = {
@@ -211,6 +214,32 @@ MATTERS: dict[str, tuple[Kind, Change]] = {
     ),
     "no upgrade to WebSocket": (Kind.SETTING, lambda d: d.filter("api").pop("upgrade_configs")),
     "a filter nobody here knows": (Kind.ROUTE, lambda d: d.filter("api")["http_filters"].insert(0, LUA)),
+    "the application is elsewhere": (
+        Kind.ENDPOINTS,
+        lambda d: d.cluster("local_app")["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"][
+            "socket_address"
+        ].update(port_value=8081),
+    ),
+    "one caller is denied": (
+        Kind.AUTHORIZATION,
+        lambda d: d.listener("public_listener")["filter_chains"][0]["filters"][0]["typed_config"].update(rules=DENIED),
+    ),
+    "callers need no certificate": (
+        Kind.SETTING,
+        lambda d: d.listener("public_listener")["filter_chains"][0]["transport_socket"]["typed_config"].pop(
+            "require_client_certificate"
+        ),
+    ),
+    "a limit on incoming connections": (
+        Kind.SETTING,
+        lambda d: d.cluster("local_app").update(circuit_breakers={"thresholds": [{"max_connections": 7}]}),
+    ),
+    "clients of another trust domain": (
+        Kind.AUTHORIZATION,
+        lambda d: d.listener("public_listener")["filter_chains"][0]["transport_socket"]["typed_config"][
+            "common_tls_context"
+        ]["validation_context"].update(match_subject_alt_names=[{"prefix": "spiffe://else/"}]),
+    ),
     "a domain": (
         Kind.ROUTE,
         lambda d: d.part("Routes")["dynamic_route_configs"][0]["route_config"]["virtual_hosts"][0].update(
@@ -361,12 +390,11 @@ def test_whatever_traffic_sees_is_told_when_it_alone_differs(view: View, name: s
 def test_without_a_change_nothing_differs(view: View) -> None:
     found = found_in(view, dump())
     assert found.differences == set()
-    assert (found.listeners, len(found.compared)) == (3, 4)
-    assert {each.partition(":")[0] for each in found.not_compared} == {
-        "listener envoy_ready_listener",
-        "listener public_listener",
-    }
-    (note,) = found.notes
+    assert (found.listeners, len(found.compared)) == (4, 5)
+    assert {each.partition(":")[0] for each in found.not_compared} == {"listener envoy_ready_listener"}
+    domain, everywhere, note = sorted(found.notes, key=len)
+    assert "clients need certificates of the mesh's trust domain" in domain
+    assert "`pointsman bootstrap --public 0.0.0.0:20000` keeps that" in everywhere
     assert "when fewer than 71.43 % of those that serve are healthy, which is Envoy's default; with Pointsman" in note
     assert any(each.startswith("circuit_breakers.DEFAULT.max_connections: Envoy's default today") for each in found.own)
 

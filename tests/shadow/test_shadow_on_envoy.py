@@ -27,7 +27,8 @@ _FILTERS = f"{TYPES}.extensions.filters"
 
 
 def configure(control: Control, ports: dict[str, int]) -> None:
-    """s2 has failed over to dc2 through gateways, s3 has priority tiers, s4 has routes and a split."""
+    """s2 has failed over to dc2 through gateways, s3 has priority tiers, s4 has routes and a split; s1 itself may be
+    called by some."""
     control.report_gateways({"gw": ("127.0.0.1", 7001)}, dc="dc1")
     control.report_gateways({"gw": ("127.0.0.2", 7001)}, dc="dc2")
     control.report("s2", instance("s2", ("127.0.0.1", 8001), "critical"))
@@ -42,12 +43,22 @@ def configure(control: Control, ports: dict[str, int]) -> None:
         resolver("s2", **elsewhere),
         resolver("s3", **elsewhere),
         defaults("s3", MeshGateway={"Mode": "none"}),
+        defaults("s1", Protocol="http"),
         defaults("s4", Protocol="http"),
+        _intentions(),
         resolver("s4", Subsets={f"v{each}": {"Filter": f"Service.Meta.version == {each}"} for each in (1, 2)}),
         _split(),
         _routes(),
         s1(**ports),
     )
+
+
+def _intentions() -> Document:
+    """Who may call s1."""
+    match = {"PathPrefix": "/admin", "Methods": ["GET"], "Header": [{"Name": "x-team", "Exact": "ops"}]}
+    permissions = [{"Action": "deny", "HTTP": {"PathExact": "/admin/x"}}, {"Action": "allow", "HTTP": match}]
+    sources = [{"Name": "s9", "Permissions": permissions}, {"Name": "*", "Action": "deny"}]
+    return {"Kind": "service-intentions", "Name": "s1", "Sources": sources}
 
 
 def _split() -> Document:
@@ -205,7 +216,7 @@ def test_an_envoy_that_does_the_same_differs_in_nothing_and_one_that_does_not_is
                 admin = fetching.envoy.admin
                 code, envoy = shadow("--admin", admin)
             assert (code, envoy["differences"], envoy["own"]) == (0, [], [])
-            assert envoy["compared"]["clusters"] >= 4
+            assert envoy["compared"] == {"listeners": 4, "clusters": 5}
 
         for name, mutated in (("the same", False), ("changed", True)):
             bootstrap = by_hand(upstreams, authority, ports.take("127.0.0.1"))

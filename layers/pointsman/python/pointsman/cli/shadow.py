@@ -12,16 +12,14 @@ from pointsman.adapter.admin.client import Admin
 from pointsman.cli.command import command
 from pointsman.cli.options import engine_on, read_bytes, store_option
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
-from pointsman.discovery.view import View
 from pointsman.discovery.whole import read_view
 from pointsman.model.errors import InvalidInput
 from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label
 from pointsman.model.words import counted
 from pointsman.pipeline.config import load_root
-from pointsman.shadow.compare import compare
 from pointsman.shadow.difference import Difference, Findings, Kind
 from pointsman.shadow.dump import DUMP_PATH, LARGEST_DUMP_BYTES, Dump, read_dump
-from pointsman.shadow.served import served
+from pointsman.shadow.shadowed import shadowed
 
 DIFFERS: Final = 3
 """The exit code if something would change for traffic."""
@@ -111,20 +109,6 @@ def shadow(
         for name, dump, findings in found:
             _show(who, name, dump, findings)
     return DIFFERS if any(findings.differences for _, _, findings in found) else 0
-
-
-def shadowed(who: ProxyId, view: View, dump: Dump, trust_domain: str) -> Findings:
-    """What would differ for the Envoy of `dump` if it got `view`."""
-    found = compare(dump.held, served(view, dump.version))
-    found.notes |= {*dump.remarks}
-    if dump.trust_domain and dump.trust_domain != trust_domain:
-        found.differ(Kind.SERVER_NAME, "every cluster", "trust domain", dump.trust_domain, trust_domain)
-    own = who.service if isinstance(who, SidecarId) else who.id
-    if own not in (dump.service, dump.node) and (dump.service or dump.node):
-        found.notes.add(
-            f"the dump is of the node {dump.node or 'without an id'}, cluster {dump.service or 'none'}: is it {who}?"
-        )
-    return found
 
 
 def _proxy(dc: str, namespace: str, name: str, *, gateway: bool) -> ProxyId:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from pointsman.shadow.authorization import differing
 from pointsman.shadow.backend import read_backend
@@ -11,6 +12,7 @@ from pointsman.shadow.front import BY_NAME, HTTP, TCP, Chain, Front, read_front
 from pointsman.shadow.held import Held
 from pointsman.shadow.route import Match, Route, Routes, Way
 
+_ALPN = "tls.alpn_protocols"
 _ANYWHERE = ("0.0.0.0", "[::]")
 
 
@@ -41,7 +43,8 @@ def _of(front: Front | None) -> Front:
 def _only_today(old: Front, found: Findings, *, own: bool) -> None:
     if own:
         found.not_compared.add(
-            f"listener {old.name or old.place} at {old.place}: with Pointsman it is the bootstrap's own matter"
+            f"listener {old.name or old.place} at {old.place}: it comes with the bootstrap, or the registration does"
+            " not say where the sidecar listens and where its application is"
         )
     else:
         found.differ(Kind.UPSTREAM, _where(old), "listener", f"listens at {old.place}", "none: connections there fail")
@@ -111,16 +114,9 @@ class _Comparing:
             return
         for each in differing(old.rules, new.rules, self._here.trust_domain):
             found.differ(Kind.AUTHORIZATION, where, f"{few(each.callers)} may call", each.today, each.pointsman)
-        if old.names != new.names:
-            found.differ(
-                Kind.AUTHORIZATION,
-                where,
-                "clients' certificates",
-                ", ".join(sorted(old.names)) or "all that the CAs issued",
-                ", ".join(sorted(new.names)) or "all that the CAs issued",
-            )
+        self._certificates(old.names, new.names, where)
         self._filters(old.filters, new.filters, where)
-        found.settings(where, old.settings, new.settings)
+        self._chain_settings(old.settings, new.settings, where)
         if old.kind == BY_NAME:
             self._by_name(where)
         elif old.kind == TCP:
@@ -132,6 +128,22 @@ class _Comparing:
                 self._routes(old.routes, new.routes, where)
         else:
             found.not_compared.add(f"{where}: what becomes of its connections")
+
+    def _chain_settings(self, old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+        if _ALPN in old and _ALPN not in new:
+            self._found.notes.add(f"{where}: today it offers ALPN, which Envoys of the mesh do not ask for")
+            old = {path: each for path, each in old.items() if path != _ALPN}
+        self._found.settings(where, old, new)
+
+    def _certificates(self, old: frozenset[str], new: frozenset[str], where: str) -> None:
+        everybody = "all that the CAs issued"
+        if not old and new == {f"spiffe://{self._here.trust_domain}/…"}:
+            self._found.notes.add(f"{where}: with Pointsman, clients need certificates of the mesh's trust domain")
+        elif old != new:
+            what = "clients' certificates"
+            self._found.differ(
+                Kind.AUTHORIZATION, where, what, few(old) if old else everybody, few(new) if new else everybody
+            )
 
     def _filters(self, old: Mapping[str, str], new: Mapping[str, str], where: str) -> None:
         for name in sorted({*old, *new}):

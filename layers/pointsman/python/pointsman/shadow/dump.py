@@ -13,11 +13,12 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from pointsman.delivery.deliver import EnvoyVersion
-from pointsman.discovery.node import version_of
+from pointsman.discovery.node import read_node, version_of
 from pointsman.model.bounded_json import read_json
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.shadow.held import Held
 from pointsman.shadow.typed import typed
+from pointsman.xds.inbound import Host
 
 LARGEST_DUMP_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a dump. A thousand clusters have four megabytes."""
@@ -40,6 +41,7 @@ M = TypeVar("M", bound=Message)
 class Dump:
     """An Envoy by its dump: the id and the cluster of its node, its version (None: unknown), and what it holds.
 
+    `host` is where its node says that a sidecar listens, if it is as `pointsman bootstrap` writes it; None for others.
     `trust_domain` is that of its server names ("" if it has none). `remarks` say what was left out and why, and in
     which state the Envoy was.
     """
@@ -47,6 +49,7 @@ class Dump:
     node: str
     service: str
     version: EnvoyVersion | None
+    host: Host | None
     held: Held
     trust_domain: str
     remarks: tuple[str, ...]
@@ -75,6 +78,7 @@ def dump_of(answer: Any, thing: str, trust_domain: str = "") -> Dump:
         str(node.get("id", "")),
         str(node.get("cluster", "")),
         version_of(node),
+        _host(node),
         held,
         theirs,
         tuple(dict.fromkeys(reading.remarks)),
@@ -114,6 +118,13 @@ def _what(answer: Any) -> str:
 
 def _refuse(thing: str, reason: str) -> NoReturn:
     raise InvalidInput.single(thing, "", reason)
+
+
+def _host(node: Mapping[str, Any]) -> Host | None:
+    try:
+        return read_node(node).host
+    except InvalidInput:
+        return None  # somebody else's
 
 
 class _Reading:

@@ -10,36 +10,61 @@ from google.protobuf.message import Message
 
 from pointsman.delivery.deliver import EnvoyVersion, deliver_gateway, deliver_sidecar
 from pointsman.delivery.endpoint_source import over_ads
-from pointsman.discovery.view import View, trust_domain_of
+from pointsman.discovery.view import View, own_of, trust_domain_of
 from pointsman.shadow.held import Held
 from pointsman.shadow.typed import typed
+from pointsman.xds.inbound import Host
 from pointsman.xds.manifest import SidecarManifest
 
 M = TypeVar("M", bound=Message)
 
+_NO_LIMIT = 2**32 - 1
 
-def served(view: View, envoy: EnvoyVersion | None) -> Held:
-    """What an Envoy of this version (None: unknown) holds when it has fetched all of `view`."""
+
+def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> Held:
+    """What an Envoy of this version (None: unknown) holds when it has fetched all of `view`.
+
+    `host` is where a sidecar listens and where its application is; without one it gets no listener for others.
+    """
     source = over_ads()
     if isinstance(view.manifests, SidecarManifest):
         made = deliver_sidecar(view.manifests, view.snapshots, envoy, source)
     else:
         own, shared = view.manifests
         made = deliver_gateway(own, shared, view.snapshots, envoy, source=source)
+    beside = own_of(view.manifests, source).of(host)
     clusters = {each.name: _read(each.cluster, Cluster) for each in made.clusters}
+    apps = {each.name: _read(each.serialized, Cluster) for each in beside.clusters}
+    configured = {each.name: _read(each.snapshot.content.cluster, Cluster) for each in made.clusters}
     return Held(
-        tuple(_read(each, Listener) for each in made.listeners),
-        clusters,
+        tuple(_read(each, Listener) for each in (*made.listeners, *(each.serialized for each in beside.listeners))),
+        clusters | apps,
         {each.place: ClusterLoadAssignment.FromString(each.assignment) for each in made.clusters if each.place},
         fetched=frozenset(clusters),
-        trust_domain=trust_domain_of(view) or "",
-        configured={each.name: _read(each.snapshot.content.cluster, Cluster) for each in made.clusters},
+        trust_domain=_trust_domain(view),
+        configured=configured | {name: _without_limits(each) for name, each in apps.items()},
         orders={
             each.name: tuple(target.id for target in each.snapshot.content.targets)
             for each in made.clusters
             if each.snapshot.content.measured
         },
     )
+
+
+def _trust_domain(view: View) -> str:
+    inbound = view.manifests.inbound if isinstance(view.manifests, SidecarManifest) else None
+    return trust_domain_of(view) or (inbound.trust_domain if inbound else "")
+
+
+def _without_limits(cluster: Cluster) -> Cluster:
+    """A cluster without the limits that say that there is none, which nobody configured."""
+    out = Cluster()
+    out.CopyFrom(cluster)
+    for threshold in out.circuit_breakers.thresholds:
+        for field, value in threshold.ListFields():
+            if getattr(value, "value", None) == _NO_LIMIT:
+                threshold.ClearField(field.name)
+    return out
 
 
 def _read(data: bytes, kind: type[M]) -> M:
