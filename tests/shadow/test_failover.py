@@ -15,9 +15,9 @@ from pointsman.shadow.dump import dump_of
 from pointsman.shadow.served import served
 from pointsman.store.open import open_store
 
-from tests.adapter.control import Control, instance, resolver, s1
+from tests.adapter.control import Control, instance, proxy_defaults, resolver, s1
 from tests.adapter.published import TRUST_DOMAIN
-from tests.shadow.consul_envoy import aggregate, assignment, listener, of_targets, tcp, whole
+from tests.shadow.consul_envoy import aggregate, assignment, eds, listener, of_targets, sni, tcp, whole
 
 JSON = dict[str, Any]
 
@@ -118,3 +118,55 @@ def test_what_has_failed_over_on_one_side_goes_elsewhere_now(view: View) -> None
 def test_a_target_without_healthy_endpoints_stands_by_for_nobody(view: View) -> None:
     places = [PLACES[0], ("10.9.9.9", "UNHEALTHY"), PLACES[2]]
     assert told(found_in(view, places)) == [(Kind.FAILOVER, "10.3.0.1:20000", "10.2.0.1:20000, then 10.3.0.1:20000")]
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
+    """s1 calls db in dc2, through a gateway with a host name."""
+    store = open_store(str(tmp_path_factory.mktemp("shadow") / "named.db"), create=True)
+    control = Control(store)
+    control.report_gateways({"gw": ("gw.dc2.example", 443)}, dc="dc2")
+    control.report("db", instance("db", ("10.2.0.4", 20000)), dc="dc2")
+    control.apply(proxy_defaults("remote"), resolver("db", Redirect={"Datacenter": "dc2"}), s1(db=9191))
+    yield read_view(store, SidecarId("dc1", "default", "s1"))
+    store.close()
+
+
+def by_name(view: View, host: str) -> Findings:
+    """Consul's cluster for such a gateway."""
+    cluster = eds(sni("db.default.dc2"), "db.default.dc2", "db")
+    name = cluster["name"]
+    del cluster["eds_cluster_config"]
+    place = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": 443}}}}
+    load = {"cluster_name": name, "endpoints": [{"lb_endpoints": [place]}]}
+    cluster |= {
+        "type": "LOGICAL_DNS",
+        "dns_refresh_rate": "10s",
+        "dns_lookup_family": "V4_ONLY",
+        "load_assignment": load,
+    }
+    to = listener("db", "127.0.0.1", 9191, "OUTBOUND", {"filters": [tcp(name)]})
+    resolved = assignment(name, [("10.9.9.9", 443, "HEALTHY")])
+    return compare(dump_of(whole([cluster], [resolved], [to]), "s1.json", TRUST_DOMAIN).held, served(view, None))
+
+
+def test_host_names_are_compared_as_they_are_written(named: View) -> None:
+    same = by_name(named, "gw.dc2.example")
+    assert told(same) == []
+    assert "dns_lookup_family: V4_ONLY today, V4_PREFERRED with Pointsman" in same.own
+    assert told(by_name(named, "other.dc2.example")) == [
+        (Kind.ENDPOINTS, "other.dc2.example:443", "gw.dc2.example:443")
+    ]
+
+
+def test_a_name_on_one_side_alone_is_compared_by_what_it_stands_for(view: View) -> None:
+    cluster = eds("s3", "s3.default.dc1", "s3")
+    del cluster["eds_cluster_config"]
+    place = {"endpoint": {"address": {"socket_address": {"address": "s3.dc1.example", "port_value": 20000}}}}
+    load = {"cluster_name": "s3", "endpoints": [{"lb_endpoints": [place]}]}
+    cluster |= {"type": "STRICT_DNS", "load_assignment": load}
+    to = listener("s3", "127.0.0.1", 9191, "OUTBOUND", {"filters": [tcp("s3")]})
+    resolved = assignment("s3", [("10.1.0.1", 20000, "HEALTHY")])
+    held = dump_of(whole([cluster], [resolved], [to]), "s1.json", TRUST_DOMAIN).held
+    found = compare(held, served(view, None))
+    assert [each.kind for each in sorted(found.differences)] == [Kind.SERVER_NAME, Kind.FAILOVER]

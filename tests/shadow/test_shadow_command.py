@@ -63,7 +63,7 @@ def test_the_worst_comes_first_and_several_envoys_are_compared(said: Run) -> Non
     assert out.count("the same for traffic") == 1
     lines = out[out.index("would change") :].splitlines()
     assert lines[:10] == [
-        "would change: 1 endpoints, 1 server name, 1 timeout",
+        "would change: endpoints in 1 place, server name in 1 place, timeout in 1 place",
         "endpoints: api (127.0.0.1:9191), to v2.api.default.dc1.internal.mesh.example: traffic goes now to",
         "    today           10.0.0.3:20000, 10.9.9.9:20000",
         "    with Pointsman  10.0.0.2:20000, 10.0.0.3:20000",

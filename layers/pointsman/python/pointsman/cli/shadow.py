@@ -158,7 +158,10 @@ def _show(who: ProxyId, name: str, dump: Dump, found: Findings) -> None:
     differences = sorted(found.differences)
     if differences:
         kinds = Counter(each.kind for each in differences)
-        _echo("would change: " + ", ".join(f"{kinds[kind]} {kind.label}" for kind in sorted(kinds)), "red")
+        _echo(
+            "would change: " + ", ".join(f"{kind.label} in {counted(kinds[kind], 'place')}" for kind in sorted(kinds)),
+            "red",
+        )
     else:
         _echo(f"the same for traffic: {_counts(found)} compared", "green")
     for each in differences[:MOST_DIFFERENCES]:

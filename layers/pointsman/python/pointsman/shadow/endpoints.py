@@ -15,6 +15,8 @@ from pointsman.shadow.plain import text_of
 MOST_PLACES: Final = 10
 """Endpoints of one side of a difference that are named."""
 
+_RESOLVING = ("dns_", "respect_dns_ttl")
+
 _ONLY_WHEN_NONE = 10_000
 """A factor of overprovisioning with which one healthy endpoint of a hundred takes all of the traffic."""
 
@@ -39,7 +41,12 @@ def compare_backends(today: Held, here: Held, names: tuple[str, str], where: str
     _compare_failover(old, new, here.orders.get(names[1], ()), where, found)
     configured = configured_settings(here, names[1])
     for settings in old.members:
-        found.settings(where, settings, new.members[0] if new.members else {}, configured or None)
+        # How names are resolved is nobody's to configure here.
+        resolving = (
+            {path: each for path, each in settings.items() if path.startswith(_RESOLVING)} if new.by_name else {}
+        )
+        gets = new.members[0] if new.members else {}
+        found.settings(where, settings, gets, {**configured, **resolving} or None)
 
 
 def _read(today: Held, here: Held, names: tuple[str, str]) -> tuple[Backend | None, Backend | None]:
