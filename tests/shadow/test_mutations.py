@@ -409,6 +409,18 @@ def test_several_of_them_together_are_no_difference(view: View, chosen: list[str
     assert found_in(view, dumped.all).differences == set()
 
 
+def test_a_listener_for_others_where_there_was_none_changes_nothing_of_today(view: View) -> None:
+    dumped = Dumped()
+    public = dumped.listeners.pop()
+    found = found_in(view, dumped.all)
+    assert found.differences == set()
+    assert any("is new: today nobody can call the service through this Envoy" in each for each in found.notes)
+
+    dumped.listeners.append(public)
+    dumped.listener("public_listener")["address"]["socket_address"]["port_value"] = 7
+    assert [each.kind for each in found_in(view, dumped.all).differences] == [Kind.UPSTREAM, Kind.UPSTREAM]
+
+
 @pytest.mark.parametrize("name", SAYS_NOTHING)
 def test_what_traffic_does_not_see_is_no_difference(view: View, name: str) -> None:
     dumped = Dumped()

@@ -23,21 +23,22 @@ def compare(today: Held, here: Held) -> Findings:
     after = [read_front(each, here) for each in here.listeners]
     beside = [read_front(each, today) for each in today.bootstrapped]
     for old, new in _matched([*before, *beside], after, found):
-        comparing = _Comparing(today, here, new or old, found)
-        if old is None:
-            found.differ(Kind.UPSTREAM, comparing.where, "listener", "none", f"listens at {_of(new).place}")
-        elif new is None:
+        if old is not None and new is not None:
+            found.listeners += 1
+            _Comparing(today, here, new, found).fronts(old, new)
+        elif new is not None:
+            _only_here(new, found, first=new.inbound and not any(each.inbound for each in before))
+        elif old is not None:
             own = old in beside or (old.inbound and not any(each.inbound for each in after))
             _only_today(old, found, own=own)
-        else:
-            found.listeners += 1
-            comparing.fronts(old, new)
     return found
 
 
-def _of(front: Front | None) -> Front:
-    assert front is not None
-    return front
+def _only_here(new: Front, found: Findings, *, first: bool) -> None:
+    if first:
+        found.notes.add(f"listener {_where(new)} is new: today nobody can call the service through this Envoy")
+    else:
+        found.differ(Kind.UPSTREAM, _where(new), "listener", "none", f"listens at {new.place}")
 
 
 def _only_today(old: Front, found: Findings, *, own: bool) -> None:
@@ -85,21 +86,21 @@ def _where(front: Front) -> str:
 class _Comparing:
     """The comparison of one listener."""
 
-    def __init__(self, today: Held, here: Held, front: Front | None, found: Findings) -> None:
+    def __init__(self, today: Held, here: Held, front: Front, found: Findings) -> None:
         self._today, self._here, self._found = today, here, found
-        self.where = _where(_of(front))
+        self._where = _where(front)
 
     def fronts(self, old: Front, new: Front) -> None:
         """Compare two listeners."""
-        self._found.settings(self.where, old.settings, new.settings)
+        self._found.settings(self._where, old.settings, new.settings)
         before, after = {each.match: each for each in old.chains}, {each.match: each for each in new.chains}
         if len(before) == len(after) == 1 and before.keys() != after.keys():
             (was,), (will,) = before, after
-            self._found.differ(Kind.ROUTE, self.where, "connections", was or "all", will or "all")
-            self._chains(before[was], after[will], self.where)
+            self._found.differ(Kind.ROUTE, self._where, "connections", was or "all", will or "all")
+            self._chains(before[was], after[will], self._where)
             return
         for match in dict.fromkeys([*before, *after]):
-            where = f"{self.where}, {match}" if match else self.where
+            where = f"{self._where}, {match}" if match else self._where
             if match not in after:
                 self._found.differ(Kind.ROUTE, where, "connections", _leads(before[match]), "not taken apart")
             elif match not in before:
@@ -210,13 +211,7 @@ class _Comparing:
         common = [each.match for each in old if each.match.text in after]
         if swapped := _swapped(common, [each.match.text for each in new]):
             first, second = swapped
-            self._found.differ(
-                Kind.ROUTE,
-                where,
-                f"first of {first} and {second}",
-                first,
-                second,
-            )
+            self._found.differ(Kind.ROUTE, where, f"first of {first} and {second}", first, second)
 
 
 def _swapped(old: Sequence[Match], new: Sequence[str]) -> tuple[str, str] | None:

@@ -1,12 +1,9 @@
 """What Pointsman would serve to an Envoy of a version, of what is published for its proxy."""
 
-from typing import TypeVar
-
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 
 from pointsman.delivery.deliver import EnvoyVersion, deliver_gateway, deliver_sidecar
 from pointsman.delivery.endpoint_source import over_ads
@@ -15,8 +12,6 @@ from pointsman.shadow.held import Held
 from pointsman.shadow.typed import typed
 from pointsman.xds.inbound import Host
 from pointsman.xds.manifest import SidecarManifest
-
-M = TypeVar("M", bound=Message)
 
 _NO_LIMIT = 2**32 - 1
 
@@ -33,11 +28,11 @@ def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> 
         own, shared = view.manifests
         made = deliver_gateway(own, shared, view.snapshots, envoy, source=source)
     beside = own_of(view.manifests, source).of(host)
-    clusters = {each.name: _read(each.cluster, Cluster) for each in made.clusters}
-    apps = {each.name: _read(each.serialized, Cluster) for each in beside.clusters}
-    configured = {each.name: _read(each.snapshot.content.cluster, Cluster) for each in made.clusters}
+    clusters = {each.name: Cluster.FromString(each.cluster) for each in made.clusters}
+    apps = {each.name: Cluster.FromString(each.serialized) for each in beside.clusters}
+    configured = {each.name: Cluster.FromString(each.snapshot.content.cluster) for each in made.clusters}
     return Held(
-        tuple(_read(each, Listener) for each in (*made.listeners, *(each.serialized for each in beside.listeners))),
+        tuple(_listener(each) for each in (*made.listeners, *(each.serialized for each in beside.listeners))),
         clusters | apps,
         {each.place: ClusterLoadAssignment.FromString(each.assignment) for each in made.clusters if each.place},
         fetched=frozenset(clusters),
@@ -67,6 +62,6 @@ def _without_limits(cluster: Cluster) -> Cluster:
     return out
 
 
-def _read(data: bytes, kind: type[M]) -> M:
-    """The message in `data`, as it is read of a dump: the same parts of it are known."""
-    return typed(MessageToDict(kind.FromString(data)), kind, "what Pointsman serves", lambda remark: None)
+def _listener(data: bytes) -> Listener:
+    """A listener as it is read of a dump: the same parts of it are known."""
+    return typed(MessageToDict(Listener.FromString(data)), Listener, "what Pointsman serves", lambda remark: None)
