@@ -670,8 +670,7 @@ REACHED_BY = {
             "serve/crowd.py LINGER_SECONDS",
         ],
         "test_who_takes_too_long_is_told_so_and_gone": [
-            "serve/crowd.py BODY_SECONDS FIRST_BYTE_SECONDS HEAD_SECONDS",
-            "serve/http.py IDLE_SECONDS",
+            "serve/crowd.py BODY_SECONDS FIRST_BYTE_SECONDS HEAD_SECONDS IDLE_SECONDS",
         ],
         "test_who_does_not_take_in_its_answer_is_gone": [
             "serve/crowd.py SEND_SECONDS",

@@ -156,6 +156,12 @@ def test_who_takes_too_long_is_told_so_and_gone(
     assert caplog.records == []
 
 
+def test_who_asks_for_nothing_more_is_gone_and_was_not_turned_away(door: Door, hasty: None) -> None:
+    assert b" 200 " in heard(door.come(HEAD + b"content-length: 5\r\n\r\nhello"))
+    wait_until(lambda: door.count("pointsman_connections{") == 0, "it to be gone")
+    assert door.count("pointsman_connections_turned_away_total{") == 0
+
+
 def test_who_does_not_take_in_its_answer_is_gone(hasty: None) -> None:
     with Door(replace(BOUNDS, held=2 * BIG)) as door:
         connection = door.come(b"GET /big HTTP/1.1\r\nhost: localhost\r\n\r\n")

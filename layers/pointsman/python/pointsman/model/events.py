@@ -234,18 +234,19 @@ def _envelope_complaints(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def _complaints(detail: _Detail, detail_type: str | None) -> Iterator[tuple[str, str]]:
-    labels = [("Datacenter", detail["Datacenter"])]
+    labels = {"Datacenter": detail["Datacenter"]}
     if detail.get("Kind") != "mesh-gateway" and detail_type != ALIVE:
-        labels.append(("Namespace", detail.get("Namespace") or DEFAULT_NAMESPACE))
-        labels.append(("Service", detail.get("Service") or ""))
-    for field, value in labels:
+        labels["Namespace"] = detail.get("Namespace") or DEFAULT_NAMESPACE
+        labels["Service"] = detail.get("Service") or ""
+    for field, value in labels.items():
         if not is_label(value):
             yield field, f'"{value[:64]}" is not a lower-case DNS label'
-        elif field == "Service" and value == GATEWAYS:
+        elif value == GATEWAYS and field == "Service":
             yield field, f'{GATEWAYS_REASON}, or send what it is of: "Kind": "mesh-gateway"'
-    for name, given_name in (("Source", detail["Source"]), ("Sender", detail.get("Sender") or "")):
-        if not given_name.isprintable():
-            yield name, "has characters that cannot be shown"
+    if not detail["Source"].isprintable():
+        yield "Source", "has characters that cannot be shown"
+    if not (detail.get("Sender") or "").isprintable():
+        yield "Sender", "has characters that cannot be shown"
     given = [name for name in ("Instances", "Instance", "Removed") if detail.get(name) is not None]
     if detail_type == ALIVE:
         more = given + [name for name in ("Service", "Namespace", "Kind") if detail.get(name)]

@@ -282,7 +282,7 @@ def _settle_batch(
             engine.witness.saw(job.plan, snapshot, snapshot)
             if inputs.due is not None:
                 out.due[key] = inputs.due
-            if reading.inputs != inputs or reading.inputs.due != inputs.due:
+            if reading.inputs is not inputs and (reading.inputs != inputs or reading.inputs.due != inputs.due):
                 engine.heads.keep(key, replace(reading, inputs=inputs))
         elif snapshot is not None:
             if verdict is Verdict.MOVE:

@@ -45,6 +45,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config=config, server_state=state, app_state={})
         self._crowd, self._opened = crowd, opened
         self._reading = Stage.NEW
+        self._entered = False
         self._head = 0
         self._refused = False
         self._gone: list[Callable[[], None]] = []
@@ -74,6 +75,10 @@ class Connection(HttpToolsProtocol):
             return
         self._head += len(data)
         super().data_received(data)
+        # Once for all stages that it went through: most requests come in one piece.
+        if self._entered and not self._refused:
+            self._crowd.place(self, self._reading)
+        self._entered = False
         if self._head > MOST_HEAD_BYTES and self._reading in (Stage.HEAD, Stage.BODY) and not self._refused:
             self._refuse_head()
 
@@ -122,7 +127,11 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._gone.clear()
-        super().on_response_complete()
+        if self.pipeline:
+            super().on_response_complete()
+        elif not self.transport.is_closing():
+            # As uvicorn does it, but for its timer, which takes longer than all the rest: the crowd ends who is idle.
+            self.flow.resume_reading()
         if self._reading is Stage.WORKING and self.cycle.response_complete:
             self._reading = Stage.IDLE
         if self.transport.is_closing() or self.flow.write_paused:
@@ -132,10 +141,6 @@ class Connection(HttpToolsProtocol):
             self._crowd.place(self, Stage.LINGERING)
         else:
             self._crowd.place(self, self._reading)
-
-    def timeout_keep_alive_handler(self) -> None:
-        # Not `close`, which waits for clients that do not read.
-        self.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -162,8 +167,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _enter(self, stage: Stage) -> None:
-        self._reading = stage
-        self._crowd.place(self, stage)
+        self._reading, self._entered = stage, True
 
     def _refuse_head(self) -> None:
         self._refuse(431, f"the headers are larger than {MOST_HEAD_BYTES} bytes, or more than {MOST_HEADERS}")

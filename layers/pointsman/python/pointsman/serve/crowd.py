@@ -3,7 +3,7 @@ limit."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -23,6 +23,10 @@ BODY_SECONDS = 30.0
 
 SEND_SECONDS = 30.0
 """Seconds for a client to read an answer that does not fit into the buffers."""
+
+IDLE_SECONDS = 120.0
+"""Seconds that a connection may be idle: longer than an Envoy waits between two requests, so that the server hardly
+ever closes a connection just as the next request arrives."""
 
 LINGER_SECONDS = 2.0
 """Seconds for a client to read why it is refused, before its connection is closed."""
@@ -50,6 +54,7 @@ class Stage(Enum):
 _SECONDS = {
     Stage.NEW: FIRST_BYTE_SECONDS,
     Stage.LINGERING: LINGER_SECONDS,
+    Stage.IDLE: IDLE_SECONDS,
     Stage.HEAD: HEAD_SECONDS,
     Stage.BODY: BODY_SECONDS,
     Stage.SENDING: SEND_SECONDS,
@@ -158,11 +163,17 @@ class Crowd:
         """End every connection that takes too long."""
         now = self._clock()
         for stage, seconds in _SECONDS.items():
-            for who, since in list(self._at[stage].items()):
-                if now - since < seconds:
-                    break
-                self._told(f"late: {stage.name.lower()}")
+            for who in [*self._since(stage, now - seconds)]:
+                if stage is not Stage.IDLE:  # which is no fault
+                    self._told(f"late: {stage.name.lower()}")
                 who.expire(stage)
+
+    def _since(self, stage: Stage, moment: float) -> Iterator[Member]:
+        """Who is in `stage` since `moment`, or for longer."""
+        for who, since in self._at[stage].items():
+            if since > moment:
+                return
+            yield who
 
     def end_unfinished(self) -> None:
         """End every connection except those whose answer is being made."""

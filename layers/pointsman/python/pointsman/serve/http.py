@@ -34,10 +34,6 @@ _GRACE_S = 5
 _UNFINISHED_S = 1.0
 """Seconds for incomplete requests when the server stops."""
 
-IDLE_SECONDS = 120
-"""Seconds that a connection may be idle: longer than an Envoy waits between two requests, so that the server hardly
-ever closes a connection just as the next request arrives."""
-
 _SWEEP_S = 1.0
 """Seconds between two checks for connections that take too long."""
 
@@ -144,7 +140,6 @@ class HttpServer(ThreadedServer):
             ws="none",
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=_GRACE_S,
         )
         told = metrics.turning_away(name) if metrics is not None else lambda reason: None
