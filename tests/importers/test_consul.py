@@ -574,6 +574,20 @@ def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: 
         assert run(["import", "consul", *wrong]) == 2
 
 
+def test_what_a_sidecar_does_with_incoming_connections_is_converted() -> None:
+    defaults = {"Kind": "proxy-defaults", "Name": "global", "Config": {"local_request_timeout_ms": 900}}
+    own = {"Kind": "service-defaults", "Name": "shop", "Protocol": "http", "MaxInboundConnections": 9}
+    path = {"Path": "/health", "ListenerPort": 21500, "LocalPathPort": 7000, "Protocol": "http"}
+    proxy = {**SIDECAR["Proxy"], "Config": {"max_inbound_connections": 8}, "Expose": {"Checks": False, "Paths": [path]}}
+    found = imported(defaults, own, registered(SIDECAR, Proxy=proxy))
+    assert named(found) == []
+    assert of(found, "proxy-defaults")[0]["Config"] == {"local_request_timeout_ms": 900}
+    assert of(found, "service-defaults")[0]["MaxInboundConnections"] == 9
+    kept = of(found, "registration")[0]["Service"]["Proxy"]
+    assert kept["Config"] == {"max_inbound_connections": 8}
+    assert kept["Expose"]["Paths"][0]["Path"] == "/health"
+
+
 def test_many_instances_that_are_alike_are_named_in_a_few_lines(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.model.consul_fields import Other, says_nothing
+from pointsman.model.inbound import CONFIG_NUMBERS
 from pointsman.model.shape import Field, Shape, bare, fields_of
 
 LEFT_OUT: Final = object()
@@ -54,8 +55,8 @@ _NAMES: Final = {
 """Where the names of services and datacenters stand."""
 
 _OF_CONFIG: Final = {
-    "ProxyDefaults": frozenset(("protocol",)),
-    "Proxy": frozenset(("connecttimeoutms", "accesslogpath")),
+    "ProxyDefaults": frozenset(("protocol", *map(bare, CONFIG_NUMBERS))),
+    "Proxy": frozenset(("connecttimeoutms", "accesslogpath", *map(bare, CONFIG_NUMBERS))),
 }
 """What is used of the `Config` that Consul hands on to Envoy."""
 
