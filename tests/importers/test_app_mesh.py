@@ -54,6 +54,7 @@ NEW: JSON = {
         HTTP_LISTENER
         | {
             "connectionPool": {"http": {"maxConnections": 10, "maxPendingRequests": 5}},
+            "timeout": {"http": {"perRequest": {"unit": "s", "value": 60}}},
             "outlierDetection": {
                 "maxServerErrors": 5,
                 "maxEjectionPercent": 50,
@@ -276,7 +277,9 @@ def test_every_shape_of_a_mesh_becomes_the_same_config(shape: str, tmp_path: Pat
     assert registration["Service"]["Proxy"]["Upstreams"] == [{"DestinationName": "teller", "LocalBindPort": 15_101}]
     (override,) = defaults["UpstreamConfig"]["Overrides"]
     assert override["Name"] == "teller"
-    assert override["Limits"] == {"MaxConnections": 10, "MaxPendingRequests": 5}
+    assert override["Limits"] == {"MaxPendingRequests": 5}
+    assert teller["service-defaults"]["MaxInboundConnections"] == 10
+    assert teller["service-defaults"]["LocalRequestTimeoutMs"] == 60_000
     assert override["PassiveHealthCheck"]["MaxFailures"] == 5
     named = [each for each in imported.ledger.told if each.fate == NAMED]
     assert {each.text.partition(";")[0] for each in named} == {
@@ -300,7 +303,7 @@ def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: 
     assert "Route (Kubernetes): 1 converted" in said
     assert f"wrote 8 documents in 3 files to {out}" in said
     told = json.loads(report.read_text())
-    assert told["fields"] == {"converted": 48, "not needed": 5, "named": 8}
+    assert told["fields"] == {"converted": 50, "not needed": 5, "named": 8}
     store = str(tmp_path / "store.db")
     # Nobody has told of an instance yet, so there are new clusters that have nowhere to go.
     assert run(["apply", "--store", store, "--plan", str(out)]) == 4

@@ -236,7 +236,7 @@ class _Import:
                 if node in nodes
                 for caller in calls.get(service, [])
             ]
-            convert_policy(node, upstreams, self._drafts, self._ledger)
+            convert_policy(node, self._targets[id(node)], upstreams, self._drafts, self._ledger)
 
     def _result(self) -> Imported:
         self._names.check()

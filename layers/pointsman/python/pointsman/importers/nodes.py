@@ -19,6 +19,8 @@ _CERTIFICATES: Final = (
     "issue one per sidecar and give it with `pointsman secrets` (docs/envoy.md, Certificates)",
 )
 _ATTRIBUTES: Final = ("serviceDiscovery", "awsCloudMap", "attributes")
+_A_YEAR_MS: Final = 365 * 24 * 3_600_000
+"""App Mesh's 0 is no timeout, and here 0 is Envoy's default."""
 _FAMILY: Final = ("instances have the address that is reported", "report addresses of that family")
 
 
@@ -129,16 +131,21 @@ def _listener_timeouts(listener: Piece, target: Target, drafts: Drafts, ledger: 
     timeout = listener.get("timeout")
     for kind in timeout.value if timeout and isinstance(timeout.value, dict) else ():
         each = timeout.get(kind, "perRequest") if timeout else None
-        if text := duration(each):
-            resolver = drafts.entry("service-resolver", target.service)
-            if resolver.setdefault("RequestTimeout", text) == text:
-                ledger.convert(each, f'service-resolver "{target.service}"')
-            else:
-                ledger.name(each, f"another node of {target.service} has another one", "choose one RequestTimeout")
-    reason = "the listener for incoming connections passes them on, and ends none that is idle"
+        if each is not None and (each.get("value") is not None and each.text("unit")):
+            milliseconds = each.number("value") * (1000 if each.text("unit") == "s" else 1)
+            _own("LocalRequestTimeoutMs", milliseconds or _A_YEAR_MS, each, target, drafts, ledger)
+    reason = "no incoming connection is ended here for being idle"
     http = timeout is not None and timeout.get("tcp") is None
     instead = "set IdleTimeout on the routes that lead to it" if http else "let the application end idle connections"
     ledger.name(timeout, reason, instead)
+
+
+def _own(field: str, value: int, piece: Piece, target: Target, drafts: Drafts, ledger: Ledger) -> None:
+    """Set what the sidecars of the node's own service do with what comes in."""
+    if drafts.entry("service-defaults", target.service).setdefault(field, value) == value:
+        ledger.convert(piece, f'service-defaults "{target.service}"')
+    else:
+        ledger.name(piece, f"another node of {target.service} has another one", f"choose one {field}")
 
 
 def tls(piece: Piece | None, ledger: Ledger) -> None:
@@ -185,8 +192,10 @@ def convert_backends(
     return called
 
 
-def convert_policy(node: Resource, upstreams: Iterable[tuple[str, str]], drafts: Drafts, ledger: Ledger) -> None:
-    """Make outlier detection and connection pools of a node what its callers' sidecars do.
+def convert_policy(
+    node: Resource, target: Target, upstreams: Iterable[tuple[str, str]], drafts: Drafts, ledger: Ledger
+) -> None:
+    """Make outlier detection and connection pools of a node what its callers' sidecars do, and its own.
 
     `upstreams` are the callers, each with the service by which it calls the node.
     """
@@ -201,7 +210,13 @@ def convert_policy(node: Resource, upstreams: Iterable[tuple[str, str]], drafts:
                 "EnforcingConsecutive5xx": 100,
             }
         pool = listener.get("connectionPool")
-        if found := limits(pool):
+        found = limits(pool)
+        if "MaxConnections" in found and pool is not None:
+            # A sidecar itself protects its application from too many connections; the rest is its callers'.
+            connections = pool.get("http", "maxConnections") or pool.get("tcp", "maxConnections")
+            if connections is not None:
+                _own("MaxInboundConnections", found.pop("MaxConnections"), connections, target, drafts, ledger)
+        if found:
             wanted["Limits"] = found
         for name, piece in (("PassiveHealthCheck", outliers), ("Limits", pool)):
             if piece is not None and name in wanted:
