@@ -86,10 +86,10 @@ def _resolvers(
         wanted += sorted({keys.silence(each) for plan in plans.values() for each in plan.silences()})
         wanted.append(keys.ORDERS)
     stored = engine.store.get_many(wanted)
-    read = InputReadings(engine, stored)
+    read, now = InputReadings(engine, stored), engine.now()
     for key, plan in plans.items():
         generation = some[key].generation
-        reading = engine.heads.read(key, stored.get(keys.snapshot(key)), engine.now())
+        reading = engine.heads.read(key, stored.get(keys.snapshot(key)), now)
         snapshot = reading.snapshot
         trouble, revisions = "", None
         if snapshot is not None and not reading.data:
