@@ -1,8 +1,10 @@
 """Envoy's filters for intentions mean what the intentions say."""
 
 import re
+from itertools import product
 from typing import Any
 
+import pytest
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Principal
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac
@@ -190,5 +192,26 @@ def test_a_filter_names_its_policies_after_who_calls_and_excludes_nobody_for_who
     found = rules([*DENY_ALL, both], http=True)
 
     assert found is not None
-    assert sorted(found.policies) == ["default/*", "default/api"]
+    assert sorted(found.policies) == ["default/*", "named"]
     assert [each.WhichOneof("identifier") for each in found.policies["default/*"].principals] == ["authenticated"]
+
+
+@pytest.mark.parametrize("rest", [pytest.param(DENY_ALL, id="all others denied"), pytest.param([], id="all allowed")])
+def test_many_callers_share_few_expressions(rest: list[JSON]) -> None:
+    action = "allow" if rest else "deny"
+    places = [{"Namespace": each} for each in ("default", "team")]
+    raw = [*rest, intentions(*({"Name": f"c{n}", "Action": action, **at} for n in range(250) for at in places))]
+    found = rules(raw, http=True)
+
+    assert found is not None
+    assert len(found.policies["named"].principals) == 6
+    for namespace, name in product(("default", "team", "other"), ("c0", "c99", "c100", "c249", "c250", "c", "c0|c1")):
+        known = namespace != "other" and name in ("c0", "c99", "c100", "c249")
+        assert lets_in(found, spiffe_id((namespace, name)), Request()) == (known == bool(rest)), (namespace, name)
+    exceptions = [{"Name": f"c{n}", "Action": "deny" if rest else "allow"} for n in range(250)]
+    found = rules([*rest, intentions({"Name": "*", "Action": action}, *exceptions)], http=True)
+    assert found is not None
+    (principal,) = found.policies["default/*"].principals
+    assert len(principal.and_ids.ids[1].not_id.or_ids.ids) == 3
+    assert lets_in(found, spiffe_id(("default", "c249")), Request()) == (not rest)
+    assert lets_in(found, spiffe_id(("default", "c250")), Request()) == bool(rest)

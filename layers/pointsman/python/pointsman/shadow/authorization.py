@@ -86,7 +86,8 @@ def _callers(rules: Rules, trust_domain: str) -> dict[str, str]:
         parts = pattern.replace("[^/]+", "*").removeprefix("^").removesuffix("$").split("/")
         if "ns" in parts and parts[-2:-1] == ["svc"]:
             namespaces.add(_literal(parts[parts.index("ns") + 1]))
-            names.add(_literal(parts[-1]))
+            # Pointsman's expressions have several names in one.
+            names.update(map(_literal, parts[-1].removeprefix("(").removesuffix(")").split("|")))
     if len(namespaces) * len(names) > MOST_CALLERS:
         raise _NotUnderstood
     return {

@@ -32,6 +32,12 @@ STAT_PREFIX: Final = "connect_authz"
 
 _ANY_PART: Final = "[^/]+"
 
+_NAMED: Final = "named"
+"""The policy for who is named, whatever is asked for. Other policies are called after their source."""
+
+_TOGETHER: Final = 100
+"""Names that share an expression."""
+
 
 def network_rbac(intentions: Sequence[Intention], trust_domain: str) -> list[Filter]:
     """The filter that decides for each connection, to stand before what forwards it; none where all is allowed.
@@ -63,15 +69,21 @@ def _rules(intentions: Sequence[Intention], trust_domain: str) -> RBAC | None:
     closed = last is not None and last.source == ALL and not last.permissions and last.otherwise == "deny"
     action: Action = "allow" if closed else "deny"
     rules = RBAC(action=RBAC.ALLOW if closed else RBAC.DENY)
+    named: list[ServiceName] = []
     others: list[ServiceName] = []
     for each in intentions:
         permissions = _permissions(each, action)
-        if permissions:
+        if permissions and not each.permissions and each.source.name != EVERY:
+            named.append(each.source)
+        elif permissions:
             principal = _principal(each.source, others, trust_domain, wide=not closed)
             rules.policies[str(each.source)].CopyFrom(Policy(principals=[principal], permissions=permissions))
         if each.permissions or each.otherwise != action:
             # Who is decided the same in any case need not be excluded.
             others.append(each.source)
+    if named:
+        principals = _identities(named, trust_domain if closed else "")
+        rules.policies[_NAMED].CopyFrom(Policy(principals=principals, permissions=[_all([])]))
     return rules if rules.policies or closed else None
 
 
@@ -82,22 +94,39 @@ def _principal(source: ServiceName, others: Iterable[ServiceName], trust_domain:
     """Who is of `source`, and of none of `others` inside it."""
     inside = {each for each in others if covers(source, each)} if source.name == EVERY else set()
     inside -= {each for each in inside if each.name != EVERY and ServiceName(each.namespace, EVERY) in inside}
-    principal = _identity(source, "" if wide else trust_domain)
+    (principal,) = _identities([source], "" if wide else trust_domain)
     if not inside:
         return principal
-    excluded = [_identity(each, trust_domain if wide else "") for each in sorted(inside)]
+    excluded = _identities(inside, trust_domain if wide else "")
     one = excluded[0] if len(excluded) == 1 else Principal(or_ids=Principal.Set(ids=excluded))
     return Principal(and_ids=Principal.Set(ids=[principal, Principal(not_id=one)]))
 
 
-def _identity(source: ServiceName, trust_domain: str) -> Principal:
-    """Who has the SPIFFE id of `source`, in any datacenter; without a `trust_domain` in any of them, and anybody if the
-    source is everybody."""
-    if source == ALL and not trust_domain:
-        return Principal(any=True)
-    namespace, name = (_ANY_PART if each == EVERY else each for each in (source.namespace, source.name))
+def _identities(sources: Iterable[ServiceName], trust_domain: str) -> list[Principal]:
+    """Who has the SPIFFE id of any of `sources`, in any datacenter; without a `trust_domain` in any of them, and
+    anybody for everybody.
+
+    Envoy compares a caller with one expression after another, at some microseconds each. So names of one namespace
+    share one.
+    """
+    found: list[Principal] = []
+    for namespace, group in groupby(sorted(sources), key=lambda each: each.namespace):
+        names = [each.name for each in group]
+        if namespace == EVERY and not trust_domain:
+            found.append(Principal(any=True))
+            continue
+        exact = [name for name in names if name != EVERY]
+        found += [_identity(namespace, exact[i : i + _TOGETHER], trust_domain) for i in range(0, len(exact), _TOGETHER)]
+        if EVERY in names:
+            found.append(_identity(namespace, [EVERY], trust_domain))
+    return found
+
+
+def _identity(namespace: str, names: Sequence[str], trust_domain: str) -> Principal:
+    """Who has the SPIFFE id of one of the services `names`."""
     where = trust_domain.replace(".", r"\.") or _ANY_PART
-    pattern = f"spiffe://{where}/ns/{namespace}/dc/{_ANY_PART}/svc/{name}"
+    among, name = (each.replace(EVERY, _ANY_PART) for each in (namespace, "|".join(names)))
+    pattern = f"spiffe://{where}/ns/{among}/dc/{_ANY_PART}/svc/{name if len(names) == 1 else f'({name})'}"
     named = StringMatcher(safe_regex=RegexMatcher(regex=pattern))
     return Principal(authenticated=Principal.Authenticated(principal_name=named))
 
