@@ -87,11 +87,12 @@ def _shown(registers: Body) -> tuple[Body, list[Any], int] | None:
 
 
 class Counting(NamedTuple):
-    """The instances of one catalog that count for its service, ordered by source, node and id.
+    """The instances of one catalog that count for its `service` ("" for mesh gateways), ordered by source, node and id.
 
     `nodes` has, by source and node, the registers of the node's instances, and those of them that count.
     """
 
+    service: str
     instances: list[Instance]
     nodes: Mapping[str, Mapping[str, tuple[Body, list[Instance]]]]
 
@@ -120,7 +121,7 @@ def counting(catalog: Catalog, service: str, before: Counting | None = None) -> 
         nodes[source] = ours
         for _, found in ours.values():
             instances += found
-    return Counting(instances, nodes)
+    return Counting(service, instances, nodes)
 
 
 _UNREAD: Final[tuple[Body, list[Instance]]] = ({}, [])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from pointsman.chain.plan import Plan, plan_json, read_plan
 from pointsman.model.keys import is_gateways_key, is_paths_key
@@ -33,7 +34,12 @@ class PlanEntry:
     @classmethod
     def of_json(cls, body: Mapping[str, Any]) -> "PlanEntry":
         """The inverse of `json`."""
-        return cls(read_plan(body["plan"]), body["generation"])
+        plan = read_plan(body["plan"])
+        # Equal plans are one object: the index has them beside the map of all, and who finds one compares them.
+        return cls(_plans.setdefault(plan, plan), body["generation"])
+
+
+_plans: "WeakValueDictionary[Plan, Plan]" = WeakValueDictionary()
 
 
 def _same(text: str) -> str:

@@ -63,13 +63,9 @@ class InputReadings:
     def of(self, sources: Iterable[str], silences: Iterable[str], scopes: Collection[str] = ()) -> Found:
         """What was read of the catalogs with the keys `sources`, of the silent sources of the datacenters `silences`,
         and of the orders about `scopes`. Raises StoreError if one is damaged."""
-        catalogs: dict[str, CatalogReading] = {}
-        revisions: dict[str, int] = {}
-        etags: list[str | None] = []
-        for source in sources:
-            catalogs[source] = found = self._catalogs.get(source) or self._catalog(source)
-            revisions[source] = found.catalog.revision
-            etags.append(found.etag)
+        catalogs = {source: self._catalogs.get(source) or self._catalog(source) for source in sources}
+        revisions = {source: each.catalog.revision for source, each in catalogs.items()}
+        etags = [each.etag for each in catalogs.values()]
         silent: dict[str, Silence] = {}
         for datacenter in silences:
             reading = self._silences.get(datacenter) or self._silence(datacenter)

@@ -26,7 +26,7 @@ class CatalogReading:
         return self.counting.instances
 
 
-NO_CATALOG = CatalogReading(EMPTY, 0, None, Counting([], {}))
+NO_CATALOG = CatalogReading(EMPTY, 0, None, Counting("", [], {}))
 
 
 class CatalogReadings:
@@ -53,6 +53,10 @@ class CatalogReadings:
 
     def keep(self, key: str, catalog: Catalog, serial: int, *, etag: str, size: int) -> CatalogReading:
         """Remember a catalog of `size` bytes that was read or written under `etag`."""
-        service, before = service_in(key), self._kept.get(key)
-        found = counting(catalog, service.name if service else "", before.counting if before else None)
+        before = self._kept.get(key)
+        if before is not None:
+            found = counting(catalog, before.counting.service, before.counting)
+        else:
+            service = service_in(key)
+            found = counting(catalog, service.name if service else "")
         return self._kept.keep(key, CatalogReading(catalog, serial, etag, found), size)
