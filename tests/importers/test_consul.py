@@ -252,7 +252,7 @@ def test_all_instances_of_a_service_become_one_registration_and_who_differs_is_n
     ((path, text),) = named(found)
     assert (path, text) == (
         "[1]",
-        "its Upstreams is not that of most sidecars of dc1/sidecar/default/shop, as at x.json [0]",
+        "its Upstreams is not what most say of dc1/sidecar/default/shop, as x.json [0]",
     )
     assert lost([("x.json", rows)], found) == []
 
@@ -268,6 +268,13 @@ def test_gateways_keep_their_ids_unless_several_have_one() -> None:
     assert [each.partition(": ")[2] for each in found.ledger.remarks] == [
         f'"gw" is the ID of several gateways, and this one is {node}-gw here' for node in ("n1", "n2")
     ]
+
+
+def test_one_gateway_is_not_described_in_two_ways() -> None:
+    found = imported(registered(GATEWAY), registered(GATEWAY), registered(GATEWAY, Port=9443))
+    assert [each["Service"]["Port"] for each in found.files["mesh-gateways"]] == [8443]
+    ((path, text),) = named(found)
+    assert (path, text.partition(" is ")[0]) == ("[2]", "its Port")
 
 
 def test_what_would_be_about_somebody_else_without_a_field_is_left_out_as_a_whole() -> None:

@@ -67,7 +67,7 @@ class _Import:
     def run(self, names: Mapping[str, str], url: str) -> Imported:
         found = [each for each in self._gatherer.units if each.kind == "registration"]
         entries = [each for each in self._gatherer.units if each.kind != "registration"]
-        there = {str(each.body.plain().get("Name")) for each in entries if each.kind == INTENTIONS}
+        there = {str(value_of(each.body.plain(), "Name")) for each in entries if each.kind == INTENTIONS}
         rows = of_rows(self._gatherer.intentions, there, self._ledger)
         for unit in [*entries, *rows]:
             self._entry(unit)

@@ -13,6 +13,7 @@ from pointsman.model.shape import bare
 
 JSON = dict[str, Any]
 
+_ONCE: Final = "import only what holds"
 _ALIKE: Final = "make the sidecars of a service in a datacenter alike, or give those that differ another service's name"
 
 
@@ -57,18 +58,18 @@ class Sidecars:
 
     def _one(self, found: list[tuple[Registration, Unit]]) -> Registration:
         """What most of them say; the others are named."""
-        said = [(_comparable(each), unit) for each, unit in found]
-        most = Counter(canonical(about.get("Proxy", {})) for about, _ in said).most_common(1)[0][0]
-        alike = [(each, about, unit) for (each, _), (about, unit) in zip(found, said, strict=True)]
-        same = [(each, unit) for each, about, unit in alike if canonical(about.get("Proxy", {})) == most]
-        registration = _common([registration_json(each) for each, _ in same])
-        for each, about, unit in alike:
-            if canonical(about.get("Proxy", {})) != most:
-                other = same[0][1].whole
-                fields = ", ".join(_differing(about.get("Proxy", {}), _comparable(same[0][0]).get("Proxy", {})))
-                reason = f"its {fields} is not that of most sidecars of {each.key}, as at {other.file} {other.path}"
-                self._ledger.name(unit.whole, reason.rstrip(), _ALIKE)
-        for _, unit in same:
+        said = [(_essence(each), each, unit) for each, unit in found]
+        most = Counter(canonical(essence) for essence, _, _ in said).most_common(1)[0][0]
+        same = [(essence, each, unit) for essence, each, unit in said if canonical(essence) == most]
+        registration = _common([registration_json(each) for _, each, _ in same])
+        essential, _, model = same[0]
+        for essence, each, unit in said:
+            if canonical(essence) != most:
+                fields = ", ".join(_differing(essence, essential))
+                where = f"{model.whole.file} {model.whole.path}".rstrip()
+                reason = f"its {fields} is not what most say of {each.key}, as {where}"
+                self._ledger.name(unit.whole, reason, _ONCE if each.is_gateway else _ALIKE)
+        for _, _, unit in same:
             self._tell(unit, registration)
         return registration
 
@@ -89,11 +90,13 @@ class Sidecars:
             self._ledger.pass_over(piece, INSTANCES)
 
 
-def _comparable(registration: Registration) -> JSON:
-    """The service of a registration without the id of the instance that its sidecar stands beside."""
-    service: JSON = registration_json(registration)["Service"]
-    proxy = {key: each for key, each in service.get("Proxy", {}).items() if key != "DestinationServiceID"}
-    return {**service, "Proxy": proxy}
+def _essence(registration: Registration) -> JSON:
+    """What all that have one registration have in common: of sidecars the proxy, without the instance that it stands
+    beside."""
+    whole = registration_json(registration)
+    if registration.is_gateway:
+        return {**whole, **whole["Service"]}
+    return {key: each for key, each in whole["Service"].get("Proxy", {}).items() if key != "DestinationServiceID"}
 
 
 def _common(all_of_them: list[JSON]) -> Registration:
