@@ -4,7 +4,9 @@ nothing else is."""
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +15,11 @@ from hypothesis import strategies as st
 from pointsman.discovery.proxy import SidecarId
 from pointsman.discovery.view import View
 from pointsman.discovery.whole import read_view
+from pointsman.model.errors import InvalidInput
+from pointsman.model.keys import sidecar_plan_key
+from pointsman.pipeline.config import load_root
+from pointsman.pipeline.engine import Engine
+from pointsman.pipeline.standby import read_standby
 from pointsman.shadow.difference import Findings, Kind
 from pointsman.shadow.dump import dump_of
 from pointsman.shadow.shadowed import shadowed
@@ -26,16 +33,28 @@ JSON = dict[str, Any]
 WEB = SidecarId("dc1", "default", "web")
 
 
+@dataclass(frozen=True)
+class Published:
+    """What is published for web."""
+
+    view: View
+    standby: Mapping[str, Any]
+
+
 @pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     store = open_store(str(tmp_path_factory.mktemp("shadow") / "store.db"), create=True)
     configure(store)
-    yield read_view(store, WEB)
+    engine = Engine(store)
+    config = engine.config(load_root(engine.objects, engine.refresh().root))
+    found = read_view(store, WEB)
+    yield Published(found, read_standby(engine, config, [sidecar_plan_key("dc1", each) for each in found.snapshots]))
     store.close()
 
 
-def found_in(view: View, answer: JSON) -> Findings:
-    return shadowed(WEB, view, dump_of(answer, "web.json", TRUST_DOMAIN), TRUST_DOMAIN)
+def found_in(web: Published, answer: JSON) -> Findings:
+    read = dump_of(answer, "web.json", TRUST_DOMAIN)
+    return shadowed(WEB, web.view, read, TRUST_DOMAIN, web.standby)
 
 
 class Dumped:
@@ -120,6 +139,10 @@ LUA = {"name": "lua", "typed_config": {"@type": f"{TYPES}.extensions.filters.htt
 
 MATTERS: dict[str, tuple[Kind, Change]] = {
     "a listener is gone": (Kind.UPSTREAM, lambda d: d.listeners.pop(2)),
+    "a listener that the bootstrap has leads to others": (
+        Kind.UPSTREAM,
+        lambda d: d.part("Listeners")["static_listeners"][0]["listener"].update(traffic_direction="OUTBOUND"),
+    ),
     "a listener is elsewhere": (
         Kind.UPSTREAM,
         lambda d: d.listener("cache")["address"]["socket_address"].update(port_value=9199),
@@ -146,6 +169,11 @@ MATTERS: dict[str, tuple[Kind, Change]] = {
         lambda d: moved(d.cluster(DATABASE)["cluster_type"]["typed_config"]["clusters"], 1, 0),
     ),
     "the second target is another one": (Kind.FAILOVER, lambda d: d.tls(SECOND).update(sni=sni("db.default.dc3"))),
+    "the second target is reached through another gateway": (
+        Kind.FAILOVER,
+        lambda d: place(d, SECOND, 0).update(address="10.2.0.8"),
+    ),
+    "the second target has nobody": (Kind.FAILOVER, lambda d: d.endpoints(SECOND)[0].update(health_status="UNHEALTHY")),
     "how many must fail": (
         Kind.FAILOVER,
         lambda d: d.assignment(FIRST).update(policy={"overprovisioning_factor": 200}),
@@ -377,18 +405,18 @@ LAST = [
 
 
 @pytest.mark.parametrize("name", MATTERS)
-def test_whatever_traffic_sees_is_told_when_it_alone_differs(view: View, name: str) -> None:
+def test_whatever_traffic_sees_is_told_when_it_alone_differs(web: Published, name: str) -> None:
     kind, change = MATTERS[name]
     dumped = Dumped()
     change(dumped)
-    differences = sorted(found_in(view, dumped.all).differences)
+    differences = sorted(found_in(web, dumped.all).differences)
     assert differences, name
     assert differences[0].kind is kind, differences
     assert all(each.today != each.pointsman for each in differences)
 
 
-def test_without_a_change_nothing_differs(view: View) -> None:
-    found = found_in(view, dump())
+def test_without_a_change_nothing_differs(web: Published) -> None:
+    found = found_in(web, dump())
     assert found.differences == set()
     assert (found.listeners, len(found.compared)) == (4, 5)
     assert {each.partition(":")[0] for each in found.not_compared} == {"listener envoy_ready_listener"}
@@ -401,28 +429,80 @@ def test_without_a_change_nothing_differs(view: View) -> None:
 
 @given(chosen=st.lists(st.sampled_from(sorted(SAYS_NOTHING)), unique=True, min_size=2, max_size=6))
 @settings(max_examples=20, deadline=None)
-def test_several_of_them_together_are_no_difference(view: View, chosen: list[str]) -> None:
+def test_several_of_them_together_are_no_difference(web: Published, chosen: list[str]) -> None:
     dumped = Dumped()
     # Those after which parts are not found by their names any more come last.
     for name in sorted(chosen, key=[*(each for each in SAYS_NOTHING if each not in LAST), *LAST].index):
         SAYS_NOTHING[name](dumped)
-    assert found_in(view, dumped.all).differences == set()
+    assert found_in(web, dumped.all).differences == set()
 
 
-def test_a_listener_for_others_where_there_was_none_changes_nothing_of_today(view: View) -> None:
+def test_a_listener_for_others_where_there_was_none_changes_nothing_of_today(web: Published) -> None:
     dumped = Dumped()
     public = dumped.listeners.pop()
-    found = found_in(view, dumped.all)
+    found = found_in(web, dumped.all)
     assert found.differences == set()
     assert any("is new: today nobody can call the service through this Envoy" in each for each in found.notes)
 
     dumped.listeners.append(public)
     dumped.listener("public_listener")["address"]["socket_address"]["port_value"] = 7
-    assert [each.kind for each in found_in(view, dumped.all).differences] == [Kind.UPSTREAM, Kind.UPSTREAM]
+    assert [each.kind for each in found_in(web, dumped.all).differences] == [Kind.UPSTREAM, Kind.UPSTREAM]
 
 
 @pytest.mark.parametrize("name", SAYS_NOTHING)
-def test_what_traffic_does_not_see_is_no_difference(view: View, name: str) -> None:
+def test_what_traffic_does_not_see_is_no_difference(web: Published, name: str) -> None:
     dumped = Dumped()
     SAYS_NOTHING[name](dumped)
-    assert found_in(view, dumped.all).differences == set()
+    assert found_in(web, dumped.all).differences == set()
+
+
+NOT_TRAFFIC = re.compile(
+    # Names, versions, statistics, where something comes from.
+    r"node/|version_info|traffic_direction|stat_prefix|alt_stat_name|resource_api_version|inline_string|validate_clusters"
+    r"|(listener|route_config|dynamic_listeners/\d+|(virtual_hosts|filters|http_filters)/\d+|transport_socket)/name$"
+    r"|cluster_type/name$|load_assignment/cluster_name"
+    # What an Envoy has whoever configures it, and parts of a dump without traffic.
+    r"|/static_(clusters|endpoint_configs|listeners)/|configs/[04]/@type"
+    # Of an unknown value of an enum nothing is left; weights and overprovisioning where one host is, or all are well.
+    r"|append_action|cluster/type$|overprovisioning_factor|load_balancing_weight|lb_policy"
+    # An aggregate cluster's own timeout and endpoints, and the address of an endpoint that is ill.
+    r"|dynamic_active_clusters/3/cluster/connect_timeout|dynamic_endpoint_configs/5/"
+    r"|dynamic_endpoint_configs/2/endpoint_config/endpoints/0/lb_endpoints/1/endpoint/"
+)
+"""The paths of what says nothing for traffic."""
+
+
+def every_leaf(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list) and value:
+        for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from every_leaf(each, (*path, name))
+    elif not isinstance(value, dict | list):
+        yield path
+
+
+def other_than(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    times = re.fullmatch(r"\d+s", value)
+    return "77s" if times else {"HEALTHY": "UNHEALTHY", "UNHEALTHY": "HEALTHY"}.get(value, f"{value}x")
+
+
+@pytest.mark.soak
+def test_every_single_value_of_a_dump_matters_or_is_known_to_say_nothing(web: Published) -> None:
+    silent = []
+    for path in every_leaf(dump()):
+        answer = dump()
+        here: Any = answer
+        for name in path[:-1]:
+            here = here[name]
+        here[path[-1]] = other_than(here[path[-1]])
+        where = "/".join(map(str, path))
+        try:
+            found = found_in(web, answer)
+        except InvalidInput:
+            continue
+        if not found.differences and not NOT_TRAFFIC.search(where):
+            silent.append(where)
+    assert not silent, "\n".join(silent)

@@ -14,9 +14,11 @@ from pointsman.cli.options import engine_on, read_bytes, store_option
 from pointsman.discovery.proxy import GatewayId, ProxyId, SidecarId
 from pointsman.discovery.whole import read_view
 from pointsman.model.errors import InvalidInput
+from pointsman.model.keys import sidecar_plan_key
 from pointsman.model.names import DEFAULT_NAMESPACE, is_identifier, is_label
 from pointsman.model.words import counted
 from pointsman.pipeline.config import load_root
+from pointsman.pipeline.standby import read_standby
 from pointsman.shadow.difference import Difference, Findings, Kind
 from pointsman.shadow.dump import DUMP_PATH, LARGEST_DUMP_BYTES, Dump, read_dump
 from pointsman.shadow.shadowed import shadowed
@@ -96,11 +98,12 @@ def shadow(
             raise InvalidInput.single("shadow", "PROXY", f"{who} is not registered; registered are: {known}")
         trust_domain = config.root.trust_domain
         view = read_view(engine.store, who)
+        standby = read_standby(engine, config, [sidecar_plan_key(dc, each) for each in view.snapshots])
     found = []
     for name, admin in sources:
         content = admin.body(DUMP_PATH, timeout=ADMIN_SECONDS) if admin else read_bytes(name, LARGEST_DUMP_BYTES)
         dump = read_dump(content, name, trust_domain)
-        found.append((name, dump, shadowed(who, view, dump, trust_domain)))
+        found.append((name, dump, shadowed(who, view, dump, trust_domain, standby)))
     if as_json:
         envoys = [_json(name, dump, findings) for name, dump, findings in found]
         answer = {"schema": SCHEMA, "proxy": str(who), "same": all(each["same"] for each in envoys), "envoys": envoys}

@@ -16,7 +16,7 @@ from pointsman.shadow.balance import DEFAULT_FACTOR, Host, Tier
 from pointsman.shadow.held import Held
 from pointsman.shadow.plain import Plain, leaves
 from pointsman.shadow.settings import cluster_settings, panic_percent
-from pointsman.shadow.tls import Tls, read_tls
+from pointsman.shadow.tls import NO_TLS, Tls, read_tls
 
 MOST_MEMBERS: Final = 1_000
 """Clusters behind one aggregate cluster that are read; Pointsman itself has 100 targets at most."""
@@ -24,7 +24,6 @@ MOST_MEMBERS: Final = 1_000
 MOST_NESTED: Final = 8
 """Aggregate clusters within each other that are followed."""
 
-_AGGREGATE = "envoy.clusters.aggregate"
 _DNS_TYPES = (Cluster.DiscoveryType.STRICT_DNS, Cluster.DiscoveryType.LOGICAL_DNS)
 _DNS_EXTENSIONS = ("envoy.cluster.strict_dns", "envoy.cluster.logical_dns", "envoy.clusters.dns")
 _COUNTS = (UNKNOWN, HEALTHY, DEGRADED)
@@ -34,13 +33,15 @@ _COUNTS = (UNKNOWN, HEALTHY, DEGRADED)
 class Backend:
     """One destination of traffic.
 
-    `tiers` are its endpoints by priority, `targets` the server names that they were asked for, in order, also those of
-    tiers without endpoints. `settings` are by path; `members` has those of the clusters behind an aggregate cluster,
-    and otherwise those alone. `by_name` is whether its endpoints are host names that Envoy resolves.
+    `tiers` are its endpoints by priority, `by_target` the same for each cluster behind it, and `targets` the server
+    names that they are asked for, in order, also those of tiers without endpoints. `settings` are by path; `members`
+    has those of the clusters behind an aggregate cluster, and otherwise those alone. `by_name` is whether its endpoints
+    are host names that Envoy resolves.
     """
 
     name: str
     tiers: tuple[Tier, ...]
+    by_target: tuple[tuple[Tier, ...], ...]
     targets: tuple[str, ...]
     names: frozenset[str]
     members: tuple[Mapping[str, Any], ...]
@@ -60,10 +61,11 @@ def read_backend(held: Held, name: str, *, resolved: bool = False) -> Backend | 
     problems: list[str] = []
     members = _members(held, cluster, problems)
     read = [(each, read_tls(each.transport_socket)) for each in members]
-    tiers = [tier for each, tls in read for tier in _tiers(held, each, tls, resolved)]
+    by_target = tuple(tuple(_tiers(held, each, tls, resolved)) for each, tls in read)
     return Backend(
         name,
-        tuple(tiers),
+        tuple(tier for tiers in by_target for tier in tiers),
+        by_target,
         tuple(_targets(tls, held, each) for each, tls in read),
         frozenset(each for _, tls in read for each in tls.names),
         tuple(_settings(each, tls) for each, tls in read),
@@ -96,10 +98,9 @@ def _members(
 ) -> list[Cluster]:
     """The clusters behind an aggregate cluster, in their order; any other cluster itself. `read` is how many were read
     before."""
-    if cluster.cluster_type.name != _AGGREGATE:
-        return [cluster]
     config = ClusterConfig()
-    cluster.cluster_type.typed_config.Unpack(config)
+    if not cluster.cluster_type.typed_config.Unpack(config):
+        return [cluster]
     above = (*above, cluster.name)
     out: list[Cluster] = []
     for name in config.clusters:
@@ -136,6 +137,11 @@ def _tiers(held: Held, cluster: Cluster, tls: Tls, resolved: bool) -> list[Tier]
     assignment = _assignment(held, cluster, resolved=resolved)
     if cluster.type == Cluster.DiscoveryType.ORIGINAL_DST and not cluster.HasField("cluster_type"):
         return [Tier((Host("wherever the client meant to go", True, 1, tls.sni),))]
+    return tiers_of(assignment, tls)
+
+
+def tiers_of(assignment: ClusterLoadAssignment, tls: Tls = NO_TLS) -> list[Tier]:
+    """The endpoints of a load assignment, by priority."""
     factor = assignment.policy.overprovisioning_factor.value or DEFAULT_FACTOR
     hosts: dict[int, dict[str, Host]] = {}
     seen: set[str] = set()

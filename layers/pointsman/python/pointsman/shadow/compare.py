@@ -29,7 +29,7 @@ def compare(today: Held, here: Held) -> Findings:
         elif new is not None:
             _only_here(new, found, first=new.inbound and not any(each.inbound for each in before))
         elif old is not None:
-            own = old in beside or (old.inbound and not any(each.inbound for each in after))
+            own = (old in beside and not old.outbound) or (old.inbound and not any(each.inbound for each in after))
             _only_today(old, found, own=own)
     return found
 

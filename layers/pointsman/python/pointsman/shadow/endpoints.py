@@ -6,7 +6,9 @@ from fractions import Fraction
 from itertools import zip_longest
 from typing import Final
 
-from pointsman.shadow.backend import Backend, configured_settings, read_backend
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from pointsman.shadow.backend import Backend, configured_settings, read_backend, tiers_of
 from pointsman.shadow.balance import DEFAULT_FACTOR, Host, Tier, by_place, shares, within
 from pointsman.shadow.difference import Findings, Kind
 from pointsman.shadow.held import Held
@@ -38,7 +40,7 @@ def compare_backends(today: Held, here: Held, names: tuple[str, str], where: str
     found.not_compared |= {*old.problems, *new.problems}
     _compare_serving(old, new, where, found)
     _compare_names(old, new, where, found)
-    _compare_failover(old, new, here.orders.get(names[1], ()), where, found)
+    _compare_failover(old, new, here, names[1], where, found)
     configured = configured_settings(here, names[1])
     for settings in old.members:
         # How names are resolved is nobody's to configure here.
@@ -83,13 +85,15 @@ def _compare_names(old: Backend, new: Backend, where: str, found: Findings) -> N
         )
 
 
-def _compare_failover(old: Backend, new: Backend, order: Sequence[str], where: str, found: Findings) -> None:
+def _compare_failover(old: Backend, new: Backend, here: Held, name: str, where: str, found: Findings) -> None:
     """What takes over when the endpoints that serve fail, and when."""
-    if order:
-        known = [_target(each) for each in old.targets]
-        if len(old.targets) > 1 and all(known):
-            if known != list(order):
-                found.differ(Kind.FAILOVER, where, "targets in order", ", ".join(known), ", ".join(order))
+    if order := here.orders.get(name, ()):
+        names = [f"{each}.internal.{here.trust_domain}" for each in order]
+        if len(old.targets) > 1:
+            if list(old.targets) != names:
+                found.differ(Kind.FAILOVER, where, "targets in order", ", ".join(old.targets), ", ".join(names))
+            else:
+                _compare_targets(old, order, here.standby.get(name, ()), where, found)
             _compare_spilling(old, _ONLY_WHEN_NONE, where, found)
         elif len(order) > 1:
             found.notes.add(_ONE_TARGET)
@@ -103,6 +107,20 @@ def _compare_failover(old: Backend, new: Backend, order: Sequence[str], where: s
         )
     if len(old.tiers) > 1 and len(new.tiers) > 1:
         _compare_spilling(old, new.tiers[0].factor, where, found)
+
+
+def _compare_targets(
+    old: Backend, order: Sequence[str], standby: Sequence[ClusterLoadAssignment], where: str, found: Findings
+) -> None:
+    """Which endpoints get traffic when a target serves that does not serve now."""
+    serving = {each.place for each in shares(old.tiers, old.panic)}
+    for target, tiers, assignment in zip(order, old.by_target, standby, strict=False):
+        before = {host for tier in tiers for host in tier.hosts}
+        if serving & {each.place for each in before}:
+            continue
+        was, will = within(before), within(host for tier in tiers_of(assignment) for host in tier.hosts)
+        if was != will:
+            found.differ(Kind.FAILOVER, where, f"endpoints if {target} serves", few(was), few(will))
 
 
 def _compare_spilling(old: Backend, factor: int, where: str, found: Findings) -> None:
@@ -140,11 +158,6 @@ def _standby(backend: Backend) -> list[Tier]:
 
 def _names(tier: Tier) -> set[str]:
     return {each.sni for each in tier.hosts}
-
-
-def _target(sni: str) -> str:
-    """The id of the target that a server name stands for."""
-    return sni.partition(".internal.")[0]
 
 
 def _snis(shared: Mapping[Host, Fraction]) -> dict[str, str]:

@@ -52,11 +52,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A listener by where it listens. `inbound` is whether it takes what others send to the service."""
+    """A listener by where it listens. `inbound` is whether it takes what others send to the service, `outbound` whether
+    it says that it takes what the service sends to others."""
 
     name: str
     place: str
     inbound: bool
+    outbound: bool
     chains: tuple[Chain, ...]
     settings: Mapping[str, Any]
 
@@ -72,6 +74,7 @@ def read_front(listener: Listener, held: Held) -> Front:
         place_text(listener.address),
         listener.traffic_direction == TrafficDirection.INBOUND
         or any(each.settings.get("tls.require_client_certificate") for each in chains),
+        listener.traffic_direction == TrafficDirection.OUTBOUND,
         tuple(chains),
         dict(leaves(listener_settings(value))),
     )

@@ -18,8 +18,8 @@ class Held:
     it has a `service_name`), `routes` by name. `fetched` are the clusters that a gateway may reach by their name.
 
     Of what Pointsman would serve, `trust_domain` is that of the mesh ("" if nothing says it), `configured` are the
-    clusters without what delivery adds by itself, and `orders` the ids of the targets of a cluster that gets one
-    target's endpoints at a time, in their order.
+    clusters without what delivery adds by itself. Of a cluster that gets one target's endpoints at a time, `orders` are
+    the ids of the targets in their order, and `standby` what endpoints it would have with each.
     """
 
     listeners: tuple[Listener, ...]
@@ -30,4 +30,5 @@ class Held:
     fetched: frozenset[str] = frozenset()
     configured: Mapping[str, Cluster] = field(default_factory=dict)
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    standby: Mapping[str, tuple[ClusterLoadAssignment, ...]] = field(default_factory=dict)
     trust_domain: str = ""

@@ -1,5 +1,7 @@
 """What Pointsman would serve to an Envoy of a version, of what is published for its proxy."""
 
+from collections.abc import Mapping
+
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -16,10 +18,16 @@ from pointsman.xds.manifest import SidecarManifest
 _NO_LIMIT = 2**32 - 1
 
 
-def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> Held:
+def served(
+    view: View,
+    envoy: EnvoyVersion | None,
+    host: Host | None = None,
+    standby: Mapping[str, tuple[ClusterLoadAssignment, ...]] | None = None,
+) -> Held:
     """What an Envoy of this version (None: unknown) holds when it has fetched all of `view`.
 
     `host` is where a sidecar listens and where its application is; without one it gets no listener for others.
+    `standby` is, by cluster id, what endpoints a cluster would have with each of its targets, as far as that is known.
     """
     source = over_ads()
     if isinstance(view.manifests, SidecarManifest):
@@ -27,6 +35,7 @@ def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> 
     else:
         own, shared = view.manifests
         made = deliver_gateway(own, shared, view.snapshots, envoy, source=source)
+    known = standby or {}
     beside = own_of(view.manifests, source).of(host)
     clusters = {each.name: Cluster.FromString(each.cluster) for each in made.clusters}
     apps = {each.name: Cluster.FromString(each.serialized) for each in beside.clusters}
@@ -36,6 +45,7 @@ def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> 
         clusters | apps,
         {each.place: ClusterLoadAssignment.FromString(each.assignment) for each in made.clusters if each.place},
         fetched=frozenset(clusters),
+        standby={each.name: found for each in made.clusters if (found := known.get(_id(each.name)))},
         trust_domain=_trust_domain(view),
         configured=configured | {name: _without_limits(each) for name, each in apps.items()},
         orders={
@@ -44,6 +54,10 @@ def served(view: View, envoy: EnvoyVersion | None, host: Host | None = None) -> 
             if each.snapshot.content.measured
         },
     )
+
+
+def _id(name: str) -> str:
+    return name.partition(".internal.")[0]
 
 
 def _trust_domain(view: View) -> str:

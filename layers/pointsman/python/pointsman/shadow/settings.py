@@ -6,7 +6,7 @@ from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
-from pointsman.shadow.plain import Plain, plain, settled
+from pointsman.shadow.plain import Plain, plain, settled, type_of
 
 _NOT_TRAFFIC = (
     "name",
@@ -136,9 +136,12 @@ def _protocol(value: Plain) -> Plain:
 
 def listener_settings(value: Plain) -> Plain:
     """What counts of the plain form of a listener, without its filter chains."""
-    filters = [each for each in value.pop("listener_filters", []) if "tls_inspector" not in each.get("name", "")]
-    if filters:
-        value["listener_filters"] = [each.get("name", "") for each in filters]
+    filters = [
+        type_of(each.get("typed_config", {})) or each.get("name", "") for each in value.pop("listener_filters", [])
+    ]
+    # Without the inspector Envoy adds it where it is needed.
+    if found := [each for each in filters if "tls_inspector" not in each]:
+        value["listener_filters"] = found
     for name in ("name", "address", "filter_chains", "default_filter_chain", "traffic_direction", "metadata"):
         value.pop(name, None)
     for name in (

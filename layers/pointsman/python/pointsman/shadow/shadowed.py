@@ -1,6 +1,9 @@
 """What would differ for one Envoy, as its dump shows it, if it got what is published for its proxy."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from pointsman.discovery.proxy import ProxyId, SidecarId
 from pointsman.discovery.view import View
@@ -16,10 +19,17 @@ from pointsman.xds.manifest import SidecarManifest
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
-def shadowed(who: ProxyId, view: View, dump: Dump, trust_domain: str) -> Findings:
-    """What would differ for the Envoy of `dump` if it got `view` of `who`, in a mesh of this trust domain."""
+def shadowed(
+    who: ProxyId,
+    view: View,
+    dump: Dump,
+    trust_domain: str,
+    standby: Mapping[str, tuple[ClusterLoadAssignment, ...]] | None = None,
+) -> Findings:
+    """What would differ for the Envoy of `dump` if it got `view` of `who`, in a mesh of this trust domain. `standby` is
+    as in `served`."""
     host = _host(view, dump)
-    found = compare(dump.held, served(view, dump.version, host))
+    found = compare(dump.held, served(view, dump.version, host, standby))
     found.notes |= {*dump.remarks}
     if dump.trust_domain and dump.trust_domain != trust_domain:
         found.differ(Kind.SERVER_NAME, "every cluster", "trust domain", dump.trust_domain, trust_domain)

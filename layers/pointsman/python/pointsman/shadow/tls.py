@@ -31,12 +31,15 @@ class Tls:
     rest: Plain
 
 
+NO_TLS = Tls("", False, frozenset(), {})
+
+
 def read_tls(socket: TransportSocket) -> Tls:
     """The TLS of a transport socket; without one the `rest` is empty."""
     value = plain(socket).get("typed_config", {})
     kind = type_of(value)
     if (not value and not socket.name) or kind == _RAW or socket.name == "envoy.transport_sockets.raw_buffer":
-        return Tls("", False, frozenset(), {})
+        return NO_TLS
     if not kind.startswith(_TLS):
         return Tls("", False, frozenset(), {"transport_socket": {"kind": kind or socket.name, "settings": value}})
     common = value.get("common_tls_context", {})
