@@ -497,6 +497,10 @@ def test_other_things_of_consul_are_named_or_need_nothing() -> None:
         {"datacenter": "dc7", "data_dir": "/x", "watches": [{"type": "checks"}]},
         {"name": "db", "port": 5432, "check": {"tcp": "127.0.0.1:5432"}},
         {"what": {"is": "this"}},
+        {"Node": "n1", "CheckID": "c", "Status": "passing", "ServiceID": "x", "ServiceName": ""},
+        {"Chain": {"ServiceName": "x", "Nodes": {}}},
+        {"Name": "team", "Description": "", "ACLs": {"PolicyDefaults": []}},
+        {"ID": "1", "Node": "n1", "Address": "10.1.0.5", "Datacenter": "dc1", "Meta": {}},
     ]
     found = imported(*documents)
     assert found.files == {}

@@ -54,3 +54,8 @@ def some(piece: Piece, **names: str) -> dict[str, Piece]:
 def bares(piece: Piece) -> set[str]:
     """The names in a block, as Consul compares them."""
     return {bare_name(key) for key in piece.value}
+
+
+def is_names(piece: Piece) -> bool:
+    """Whether it is a list of texts."""
+    return isinstance(piece.value, list) and all(isinstance(each.value, str) for each in piece.value)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pointsman.importers.consul_default import default_action
 from pointsman.importers.consul_fields import SAYS_NOTHING, reason_of
-from pointsman.importers.consul_pieces import bare_name, bares, block, get, several, single, some, text
+from pointsman.importers.consul_pieces import bare_name, bares, block, get, is_names, several, single, some, text
 from pointsman.importers.consul_terraform import TERRAFORMS, entry_in, intention_in, is_terraform, resources
 from pointsman.importers.pieces import Ledger, Piece, pieces
 from pointsman.model.complaints import brief
@@ -42,6 +42,14 @@ _SETTINGS: Final = frozenset(
     )
 )
 """By what a file of an agent's settings is known, if it has neither services nor entries."""
+
+_ABOUT: Final = {
+    "CheckID": ("check", "is a check; health comes from events"),
+    "Chain": ("chain", "is what Consul made of its entries"),
+    "ACLs": ("namespace", "is a namespace; there is an entry for each that is used"),
+    "Address": ("node", "is a node; instances come from events"),
+}
+"""Answers that hold no config: by a field, what they are, and why nothing is made of them."""
 
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries"))
 _OF_SIDECARS: Final = frozenset(("check", "checks", "token", "connect", "name", "proxy"))
@@ -166,9 +174,11 @@ class Gatherer:
         elif bares(piece) & {"config", "debugconfig"} and get(piece, "Member") is not None:
             self._by_default(block(piece, "DebugConfig"))
             return self._pass("agent", "API", piece, "is what an agent says of itself")
+        elif (said := next((what for name, what in _ABOUT.items() if get(piece, name) is not None), None)) is not None:
+            return self._pass(said[0], "API", piece, said[1])
         elif bares(piece) & _SETTINGS:
             self._agent_file(piece)
-        elif all(_is_names(each) for each in piece.value.values()):
+        elif all(is_names(each) for each in piece.value.values()):
             return self._pass("names", "API", piece, "are names and tags alone; /v1/catalog/service/NAME has the rest")
         else:
             return False
@@ -386,7 +396,3 @@ def _is_sidecar_service(piece: Piece) -> bool:
     return (
         _is_definition(piece) and not text(piece, "Kind") and (get(piece, "Connect") or get(piece, "Port")) is not None
     )
-
-
-def _is_names(piece: Piece) -> bool:
-    return isinstance(piece.value, list) and all(isinstance(each.value, str) for each in piece.value)
