@@ -28,7 +28,7 @@ class Request:
 
 def may_call(entries: list[JSON], caller: Name, request: Request | None) -> bool:
     """Whether `caller` may send `request` to WEB, or, without one, connect to it."""
-    found: list[tuple[int, bool, JSON]] = []
+    found: list[tuple[int, Name, bool, JSON]] = []
     for entry in entries:
         called = (entry.get("Namespace") or "default", entry["Name"])
         if not is_one_of(WEB, called):
@@ -36,13 +36,20 @@ def may_call(entries: list[JSON], caller: Name, request: Request | None) -> bool
         for source in entry["Sources"]:
             own = "default" if called[0] == "*" else called[0]
             calling = (source.get("Namespace") or own, source["Name"])
-            if is_one_of(caller, calling):
-                general = called[1] == calling[1] == "*"
-                found.append((3 * exactness(called) + exactness(calling), general, source))
+            general = called[1] == calling[1] == "*"
+            found.append((3 * exactness(called) + exactness(calling), calling, general, source))
     found.sort(key=lambda one: one[0], reverse=True)
-    default = next((source["Action"] for _, general, source in reversed(found) if general), "allow")
-    action = decided(found[0][2], request, default) if found else "allow"
-    return action == "allow"
+    general_ones = [(calling, source["Action"]) for _, calling, general, source in reversed(found) if general]
+    default = next((action for calling, action in general_ones if calling == ("*", "*")), "allow")
+    holding: dict[Name, str] = {}
+    for _, calling, _, source in found:
+        # Who is named more exactly by an earlier one is not meant; whoever is named alike is decided about already.
+        narrower = any(exactness(each) >= exactness(calling) for each in holding)
+        if is_one_of(caller, calling) and not narrower:
+            unmatched = next((action for names, action in general_ones if is_one_of(calling, names)), "allow")
+            holding[calling] = decided(source, request, unmatched)
+    other = "deny" if default == "allow" else "allow"
+    return (other if other in holding.values() else default) == "allow"
 
 
 def decided(source: JSON, request: Request | None, default: str) -> str:

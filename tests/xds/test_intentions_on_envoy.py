@@ -54,9 +54,14 @@ WORLDS: dict[str, list[JSON]] = {
         intentions("*", "*", source("*", "team", "allow")),
         intentions("web", "default", source("*", "team", "allow"), source("api", "default", "deny")),
     ],
-    "everybody by the service's own intention, before a name by that of all": [
+    "everybody may call the service, and one may call nobody": [
         intentions("web", "default", source("*", "*", "allow")),
         intentions("*", "default", source("api", "default", "deny")),
+    ],
+    "all are denied, nobody may call the service, and one may call everybody": [
+        DENY_ALL,
+        intentions("web", "default", source("*", "default", "deny")),
+        intentions("*", "default", source("api", "default", "allow")),
     ],
 }
 REQUEST_WORLDS: dict[str, list[JSON]] = {

@@ -33,23 +33,31 @@ def keys_of(service: ServiceName) -> tuple[EntryKey, ...]:
 
 
 def applying(entries: EntrySet, service: ServiceName) -> tuple[Intention, ...]:
-    """The intentions that apply to calls of `service`, in their order: the first whose source `covers` the caller
-    decides. Whom none covers may call.
+    """The intentions that apply to calls of `service`, in their order; none if all may call.
 
-    Those of a more exact destination come first, among them those of a more exact source. A request that matches none
-    of a source's permissions is decided by the last of the intentions from `*` to `*` that cover the caller; without
-    one it is allowed. Those that no caller is left for are not among them.
+    Those of a more exact destination come first, among them those of a more exact source. `deciding` says which one
+    decides. A request that matches none of a source's permissions is decided by the last of the intentions from `*` to
+    `*` that cover the source; without one it is allowed.
     """
     found = list(_written(entries, service))
     general = [
-        (source, each.action) for source, each, (_, _, name) in found if source.name == EVERY == name and each.action
+        Intention(source, (), each.action, key)
+        for source, each, key in found
+        if source.name == EVERY == key[2] and each.action
     ][::-1]
     out: dict[ServiceName, Intention] = {}
-    for source, written, entry in found:
-        for each in _parts(source, written, entry, general):
-            if out.keys().isdisjoint((each.source, ServiceName(each.source.namespace, EVERY), ALL)):
-                out[each.source] = each
-    return tuple(out.values())
+    for source, each, key in found:
+        unmatched: Action = next((one.otherwise for one in general if covers(one.source, source)), "allow")
+        out.setdefault(source, Intention(source, tuple(each.permissions), each.action or unmatched, key))
+    # What is done by default is said once more where another one is about everybody, too.
+    default = [each for each in general if each.source == ALL][:1]
+    return (*out.values(), *(each for each in default if out[ALL] != each))
+
+
+def default_of(intentions: Sequence[Intention]) -> Action:
+    """What is done by default: what the last of `intentions` from everybody to `*` says."""
+    general = (each for each in reversed(intentions) if each.source == ALL and each.entry[2] == EVERY)
+    return next((each.otherwise for each in general if not each.permissions), "allow")
 
 
 def _written(entries: EntrySet, service: ServiceName) -> Iterator[tuple[ServiceName, SourceIntention, EntryKey]]:
@@ -59,19 +67,6 @@ def _written(entries: EntrySet, service: ServiceName) -> Iterator[tuple[ServiceN
             sources = [(entry.source(each), each) for each in entry.sources]
             for source, each in sorted(sources, key=lambda one: _width(one[0])):
                 yield source, each, (kind, namespace, name)
-
-
-def _parts(
-    source: ServiceName, written: SourceIntention, entry: EntryKey, general: Sequence[tuple[ServiceName, Action]]
-) -> Iterator[Intention]:
-    """What a source of an entry comes to: one intention for each part of it where requests that match no permission are
-    decided otherwise, the narrower ones first."""
-    if written.action:
-        yield Intention(source, (), written.action, entry)
-        return
-    for part in sorted({source, *(each for each, _ in general if covers(source, each))}, key=_width):
-        otherwise: Action = next((action for each, action in general if covers(each, part)), "allow")
-        yield Intention(part, tuple(written.permissions), otherwise, entry)
 
 
 def _width(service: ServiceName) -> tuple[int, ServiceName]:
@@ -85,5 +80,15 @@ def covers(source: ServiceName, service: ServiceName) -> bool:
 
 
 def deciding(intentions: Sequence[Intention], caller: ServiceName) -> Intention | None:
-    """The one of `intentions` that decides what `caller` may do; None if it may do everything."""
-    return next((each for each in intentions if covers(each.source, caller)), None)
+    """The one of `intentions` that decides what `caller` may do; None if it may do everything.
+
+    It is the first that covers the caller. But, as in Consul's sidecars, it takes nothing from a later one that is
+    about fewer callers (`*` may call this service, and the caller may not call `*`): what is not done by default wins.
+    """
+    default = default_of(intentions)
+    holding: list[Intention] = []
+    for each in intentions:
+        if covers(each.source, caller) and not any(covers(each.source, one.source) for one in holding):
+            holding.append(each)
+    other = (each for each in holding if not each.permissions and each.otherwise != default)
+    return next(other, next(iter(holding), None))

@@ -65,7 +65,9 @@ def callers_json(callers: Iterable[Callers]) -> list[dict[str, Any]]:
 def callers_text(callers: Iterable[Callers]) -> Iterator[str]:
     """`callers` as lines, for people."""
     for each in callers:
-        told = {_source(one.source): f"{_decision(one)}, by {thing(one.entry)}" for one in each.intentions}
+        told: dict[str, str] = {}
+        for one in each.intentions:
+            told.setdefault(_source(one.source), f"{_decision(one)}, by {thing(one.entry)}")
         if each.caller is not None:
             decision = next(iter(told.values()), _BY_NONE)
             yield f"{shown(each.caller)} calls {shown(each.service)}: {decision}"

@@ -1,9 +1,9 @@
 """Translates intentions into Envoy's RBAC filters, with which a sidecar decides who may call its service.
 
 Envoy's filter has one action and knows no order: it denies what any of its policies matches, or allows nothing else.
-So what an earlier intention decides is excluded from the policies of later ones, as in Consul. Callers are known by the
-SPIFFE id in their certificate. A filter allows only ids of the mesh's own trust domain; where it denies, any trust
-domain is meant, so that nobody passes because of an unusual id.
+So those about whom a narrower intention decides are excluded from the policies of later ones, as in Consul. Callers are
+known by the SPIFFE id in their certificate. A filter allows only ids of the mesh's own trust domain; where it denies,
+any trust domain is meant, so that nobody passes because of an unusual id.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from envoy.type.matcher.v3.path_pb2 import PathMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from pointsman.chain.intentions import ALL, Intention, covers
+from pointsman.chain.intentions import Intention, covers, default_of
 from pointsman.model.intentions import EVERY, Action, HeaderPermission, HTTPPermission
 from pointsman.model.names import ServiceName
 from pointsman.xds.pack import packed
@@ -65,8 +65,7 @@ def http_rbac(intentions: Sequence[Intention], trust_domain: str) -> list[HttpFi
 
 def _rules(intentions: Sequence[Intention], trust_domain: str) -> RBAC | None:
     """The rules that decide as `intentions` do; None where they allow everything."""
-    last = intentions[-1] if intentions else None
-    closed = last is not None and last.source == ALL and not last.permissions and last.otherwise == "deny"
+    closed = default_of(intentions) == "deny"
     action: Action = "allow" if closed else "deny"
     rules = RBAC(action=RBAC.ALLOW if closed else RBAC.DENY)
     named: list[ServiceName] = []
