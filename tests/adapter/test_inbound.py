@@ -11,8 +11,10 @@ from pointsman.delivery.endpoint_source import over_rest
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.request import read_request
 from pointsman.discovery.stateless import Discovery
+from pointsman.machine.seeing import Sight
 from pointsman.model.keys import sidecar_key
 from pointsman.model.names import ServiceName
+from pointsman.model.seen import Why
 from pointsman.pipeline.configure import configure, parse_documents
 from pointsman.store import keys
 from pointsman.store.sqlite import SQLiteStore
@@ -48,7 +50,7 @@ def named(public: str) -> list[str]:
 
 def static(fetchers: list[Fetcher]) -> list[str]:
     """The nodes that intentions do not reach."""
-    return sorted(each.node for each in fetchers if any(one.reason.startswith(STATIC) for one in each.waiting))
+    return sorted(each.node for each in fetchers if each.static.startswith(STATIC))
 
 
 def asking(public: str) -> dict[str, Any]:
@@ -87,6 +89,10 @@ def test_over_a_stream_each_gets_its_own_and_what_changes(delta: bool, store: SQ
                 else:
                     # It has none that could be changed, which people are told of.
                     wait_until(lambda: static(adapter.adapter.fetchers()) == ["on "], "it to be told")
+                    seen = Sight("here").look([(adapter.follower, adapter.adapter.fetchers)])
+                    assert [lack.why for each in seen.proxies for one in each.envoys for lack in one.lacks] == [
+                        Why.STATIC
+                    ]
                 apply(store, {**DENIED, "Sources": [{"Name": "batch", "Action": "allow"}]})
 
 

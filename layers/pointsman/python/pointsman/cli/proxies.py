@@ -109,6 +109,7 @@ _WORDS = {
     "rejected": "rejects",
     "unanswered": "was sent, and has neither taken nor rejected:",
     "unwritten": "its files could not be written",
+    "static": "is not reached by intentions",
     "ahead": "has something newer than its adapter; the store is being read",
     "retired": "its registration was deleted; stop it, or register it again with `pointsman apply`",
 }

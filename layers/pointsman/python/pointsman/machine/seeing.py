@@ -73,7 +73,7 @@ class Sight:
         found: dict[tuple[int, ProxyId], list[SeenEnvoy]] = {}
         for follower, fetchers in sources:
             ahead = set(follower.ahead_of())
-            for way, proxy, node, waiting in fetchers():
+            for way, proxy, node, waiting, static in fetchers():
                 who = way, proxy, node
                 since = self._envoys[who] = before_envoys.get(who, at)
                 lacks = list(beside.pop((proxy, node), ()))
@@ -83,6 +83,10 @@ class Sight:
                         why = Why.UNANSWERED if node else Why.UNWRITTEN
                         lacks.append(Lack(why, each.kind, each.name, each.reason, before_waiting[what]))
                     self._waiting[what] = before_waiting.get(what, at)
+                if static:
+                    what = (*who, "", "static")
+                    self._waiting[what] = before_waiting.get(what, at)
+                    lacks.append(Lack(Why.STATIC, "", "", static, self._waiting[what]))
                 if (proxy, node) in ahead:
                     what = (*who, "", "ahead")
                     if what in before_waiting:

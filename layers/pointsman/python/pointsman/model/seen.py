@@ -39,6 +39,8 @@ class Why(StrEnum):
     """It was sent it, and has neither taken nor rejected it."""
     UNWRITTEN = "unwritten"
     """Its files could not be written."""
+    STATIC = "static"
+    """Intentions do not reach it: its bootstrap has its public listener."""
     AHEAD = "ahead"
     """It has something newer than the adapter, for which the store has not been read yet."""
     RETIRED = "retired"

@@ -40,6 +40,7 @@ _STATE_OF: Final = {
     Why.REJECTED: State.REJECTING,
     Why.UNANSWERED: State.BEHIND,
     Why.UNWRITTEN: State.BEHIND,
+    Why.STATIC: State.BEHIND,
     Why.AHEAD: State.AHEAD,
     Why.RETIRED: State.RETIRED,
 }

@@ -4,6 +4,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
@@ -41,6 +42,10 @@ class Resource:
         return not self.single
 
 
+OfKind: TypeAlias = dict[str, Resource] | ChainMap[str, Resource]
+"""Resources of one kind by name: those that all have, perhaps with an Envoy's own over them."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """All resources of one proxy under one view; `number` grows with every view.
@@ -53,7 +58,7 @@ class Resources:
     number: int
     era: Era
     stamp: Stamp
-    of: Mapping[ResourceKind, dict[str, Resource] | ChainMap[str, Resource]]
+    of: Mapping[ResourceKind, OfKind]
     before: int
     moved: Mapping[ResourceKind, tuple[Resource, ...]]
     still: frozenset[ResourceKind]
@@ -62,8 +67,14 @@ class Resources:
     own_of: OwnOf
     own_before: OwnOf
 
-    def for_host(self, host: Host | None) -> "Resources":
-        """These, with what the Envoy of `host` gets for itself laid over them; they are not copied."""
+    def for_host(self, host: Host | None, previous: "Resources | None" = None) -> "Resources":
+        """These, with what the Envoy of `host` gets for itself laid over them; they are not copied. `previous` are
+        earlier ones for the same host."""
+        if previous is not None and self._has_same_own(previous):
+            # By far the most: an event changes none of them.
+            if not isinstance(previous.of[ResourceKind.CLUSTERS], ChainMap):
+                return self
+            return replace(self, of={**self.of, **{kind: _over(previous, kind, self.of[kind]) for kind in _OWN_KINDS}})
         now, before = self.own_of.of(host), self.own_before.of(host)
         if not (now.clusters or before.clusters):
             return self
@@ -78,6 +89,13 @@ class Resources:
                 moved[kind] = (*self.moved[kind], *(found[each.name] for each in own if each not in past))
                 still -= {kind}
         return replace(self, of=of, moved=moved, still=still)
+
+    def _has_same_own(self, previous: "Resources") -> bool:
+        """Whether an Envoy's own resources are those that `previous` has, and were so before."""
+        return self.own_of == previous.own_of == self.own_before and (self.era, self.stamp) == (
+            previous.era,
+            previous.stamp,
+        )
 
     @cached_property
     def resolving(self) -> frozenset[str]:
@@ -94,6 +112,15 @@ class Resources:
             era, at, number = joined(self.era, self.stamp, numbers_of(covered))
             found[kind] = Version.of((*at, number), *(each.version.digest.encode() for each in of_it.values()), era=era)
         return found
+
+
+_OWN_KINDS = (ResourceKind.CLUSTERS, ResourceKind.LISTENERS)
+
+
+def _over(previous: Resources, kind: ResourceKind, shared: OfKind) -> OfKind:
+    """An Envoy's own resources of a kind, as in `previous`, over the `shared` ones."""
+    own = previous.of[kind]
+    return ChainMap(own.maps[0], shared) if isinstance(own, ChainMap) else shared
 
 
 def numbered(nonce: str) -> bytes:

@@ -26,7 +26,7 @@ from pointsman.adapter.report.rejection import Rejection, moment
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import LONGEST_TEXT
-from pointsman.xds.inbound import PUBLIC, Host
+from pointsman.xds.inbound import Host
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Channel:
             return None
         found = self._of_hosts.get(host)
         if found is None or found.number != resources.number:
-            found = self._of_hosts[host] = resources.for_host(host)
+            found = self._of_hosts[host] = resources.for_host(host, found)
         return found
 
 
@@ -194,9 +194,8 @@ class Stream:
                 for nonce, names in of.unanswered.copy().items():
                     waiting.append(Waiting(kind.label, names[0] if len(names) == 1 else "", nonce))
         resources = self._resources
-        if resources is not None and (why := resources.own_of.unreached(self._host)):
-            waiting.append(Waiting(ResourceKind.LISTENERS.label, PUBLIC, "static", why))
-        return Fetcher(WAY, self.proxy, self.node, tuple(waiting))
+        static = resources.own_of.unreached(self._host) if resources is not None else ""
+        return Fetcher(WAY, self.proxy, self.node, tuple(waiting), static)
 
     def dump(self) -> dict[str, Any]:
         """What was sent to the Envoy, by kind."""

@@ -18,9 +18,11 @@ class Waiting(NamedTuple):
 
 class Fetcher(NamedTuple):
     """An Envoy (`node`), or the files of one (""), that fetches over `way` as `proxy`, and what it waits for or has to
-    confirm. Some of that is normal: an answer is always on its way for a moment."""
+    confirm. Some of that is normal: an answer is always on its way for a moment. `static` is why intentions do not
+    reach it, "" if they do, or there are none."""
 
     way: str
     proxy: ProxyId
     node: str
     waiting: tuple[Waiting, ...] = ()
+    static: str = ""

@@ -8,7 +8,7 @@ from pointsman.adapter.rest.rejections import Rejections
 from pointsman.delivery.response import ResourceKind
 from pointsman.discovery.proxy import ProxyId
 from pointsman.discovery.request import Asker
-from pointsman.xds.inbound import PUBLIC, Host
+from pointsman.xds.inbound import Host
 
 MOST_ASKERS: Final = 10_000
 """Envoys that are remembered; beyond that the one that asked longest ago is forgotten."""
@@ -49,10 +49,8 @@ class Askers:
         for (proxy, node, kind, name), version in self._rejections.unconfirmed(now - self._patience):
             if has(proxy, kind, name):
                 waiting.setdefault((proxy, node), []).append(Waiting(kind.label, name, version))
-        found = []
-        for each, (asked, host) in self._asked.copy().items():
-            if now - asked < ASKED_SECONDS:
-                if why := unreached(each[0], host):
-                    waiting.setdefault(each, []).append(Waiting(ResourceKind.LISTENERS.label, PUBLIC, "static", why))
-                found.append(Fetcher(_WAY, *each, tuple(waiting.get(each, ()))))
-        return found
+        return [
+            Fetcher(_WAY, *each, tuple(waiting.get(each, ())), unreached(each[0], host))
+            for each, (asked, host) in self._asked.copy().items()
+            if now - asked < ASKED_SECONDS
+        ]
