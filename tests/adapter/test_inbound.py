@@ -15,8 +15,10 @@ from pointsman.machine.seeing import Sight
 from pointsman.model.keys import sidecar_key
 from pointsman.model.names import ServiceName
 from pointsman.model.seen import Why
+from pointsman.pipeline import build, config
+from pointsman.pipeline import configure as configuring
 from pointsman.pipeline.configure import configure, parse_documents
-from pointsman.store import keys
+from pointsman.store import bears, keys
 from pointsman.store.sqlite import SQLiteStore
 
 from tests.adapter import rest, streams
@@ -145,3 +147,28 @@ def test_a_service_without_upstreams_follows_its_entries(store: SQLiteStore) -> 
     assert protocol() == "http"
     apply(store, {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "grpc"}})
     assert protocol() == "http"
+
+
+def test_what_a_writer_of_before_left_out_comes_with_the_same_documents_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(tmp_path / "store.db")
+    with monkeypatch.context() as before:
+        for module in (build, configuring, bears, config):
+            before.setattr(module, "WRITER", bears.WRITER - 1)
+        before.setattr(build, "inbound_of", lambda *_: None)
+        before.setattr(build, "_destinations", lambda registration: set())
+        apply(store, REGISTERED)
+    key = keys.manifest(sidecar_key("dc1", ServiceName("default", "s1")))
+
+    def inbound() -> Any:
+        stored = store.get(key)
+        assert stored is not None
+        return orjson.loads(stored.data).get("inbound")
+
+    assert inbound() is None
+    apply(store, REGISTERED)
+    assert inbound()["protocol"] == "tcp"
+    # It is among those who read the entries of its service, too.
+    apply(store, {"Kind": "service-defaults", "Name": "s1", "Protocol": "http"})
+    assert inbound()["protocol"] == "http"
