@@ -70,7 +70,7 @@ def test_a_catalog_that_cannot_be_read_stops_the_plans_that_read_it_and_no_other
 
 
 def test_what_no_envoy_may_get_is_not_published_and_stops_nothing_else(place: Place) -> None:
-    damage = Damage(place.objects, "catalog/dc1/gateways", b"10.9.0.1", b"edge.example")
+    damage = Damage(place.objects, "catalog/dc1/gateways", b"10.9.0.1", b"no name")
     done = place.ingest(SICK)
     assert [each.plan_key for each in done.moved] == [GATEWAYS]
     assert isinstance(done.failed[SIDECARS], InconsistentContent)
@@ -92,7 +92,7 @@ def test_a_manifest_does_not_name_what_was_never_published(place: Place) -> None
 
 def test_the_gateways_are_not_told_of_what_was_never_published(place: Place) -> None:
     place.ingest(event(None, 1, [gateway_instance(2)], dc="dc2"))
-    damage = Damage(place.objects, "catalog/dc2/gateways", b"203.0.113.2", b"edge.example")
+    damage = Damage(place.objects, "catalog/dc2/gateways", b"203.0.113.2", b"no name")
     done = place.configure(gateway("dc3"))
     assert list(done.settled.failed) == ["dc3/gateway/dc2"]
     assert place.roster("dc3").datacenters == ("dc1",)

@@ -1,5 +1,10 @@
 """What took time to make is kept, within a bound."""
 
+import weakref
+
+from pointsman.chain.plan import GatewayServicePlan, PlanTarget
+from pointsman.model.names import Target
+from pointsman.pipeline.codecs import PlanEntry
 from pointsman.pipeline.kept import MOST_KEPT_BYTES, Kept
 
 
@@ -23,3 +28,14 @@ def test_one_thing_that_is_larger_than_the_bound_is_kept_alone() -> None:
     assert [kept.get(name) for name in ("small", "large")] == [None, 2]
     kept.keep("small", 1, 1)
     assert [kept.get(name) for name in ("small", "large")] == [1, None]
+
+
+def test_equal_plans_are_one_object_for_as_long_as_somebody_has_one() -> None:
+    plan = GatewayServicePlan(PlanTarget(Target("nobody-else-has-it", "", "default", "dc1")))
+    body = PlanEntry(plan, 1).json()
+    one, other = PlanEntry.of_json(body), PlanEntry.of_json({**body, "generation": 2})
+    assert one.plan is other.plan
+    assert one.plan == plan
+    left = weakref.ref(one.plan)
+    del one, other
+    assert left() is None

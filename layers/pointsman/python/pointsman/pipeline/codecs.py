@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, ref
 
 from pointsman.chain.plan import Plan, plan_json, read_plan
 from pointsman.model.keys import is_gateways_key, is_paths_key
@@ -34,12 +34,20 @@ class PlanEntry:
     @classmethod
     def of_json(cls, body: Mapping[str, Any]) -> "PlanEntry":
         """The inverse of `json`."""
-        plan = read_plan(body["plan"])
-        # Equal plans are one object: the index has them beside the map of all, and who finds one compares them.
-        return cls(_plans.setdefault(plan, plan), body["generation"])
+        return cls(_one_of(read_plan(body["plan"])), body["generation"])
 
 
-_plans: "WeakValueDictionary[Plan, Plan]" = WeakValueDictionary()
+def _one_of(plan: Plan) -> Plan:
+    """The one object for all plans that are equal to `plan`: the index has them beside the map of all, and every event
+    compares what it finds with what is kept."""
+    known = _plans.get(plan)
+    found = known() if known is not None else None
+    if found is None:
+        found, _plans[plan] = plan, ref(plan)
+    return found
+
+
+_plans: "WeakKeyDictionary[Plan, ref[Plan]]" = WeakKeyDictionary()
 
 
 def _same(text: str) -> str:
