@@ -18,7 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pointsman.adapter.ads.ahead import Ahead
-from pointsman.adapter.ads.conversation import PATIENCE_S, RESOLVE_S, SETTLE_S, Conversation
+from pointsman.adapter.ads.conversation import OFFERED_AGAIN_S, PATIENCE_S, RESOLVE_S, SETTLE_S, Conversation
 from pointsman.adapter.ads.delta import DeltaConversation
 from pointsman.adapter.ads.resources import Resources
 from pointsman.adapter.ads.shelf import Shelf
@@ -114,10 +114,15 @@ class Model:
             if not self._ahead[1].see_to(self._conversation, source.resources):
                 return
 
-    def take(self, now: float) -> None:
-        """Take in one response and answer it."""
+    def take(self, now: float, refuse: str = "") -> None:
+        """Take in one response and answer it, or refuse it for this reason."""
         response = self.responses.popleft()
         kind = ResourceKind(response.type_url)
+        if refuse:
+            made = DeltaDiscoveryRequest if self.delta else DiscoveryRequest
+            refused = made(type_url=kind.value, response_nonce=response.nonce, error_detail={"message": refuse})
+            self._receive(refused, now)
+            return
         for each in response.resources:
             packed = each.resource if self.delta else each
             self._apply(kind, packed.value)
@@ -513,6 +518,32 @@ def test_listeners_wait_for_their_clusters_but_not_for_ever_and_clusters_for_the
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" in envoy.active
     assert _deliver(source, envoy, 20.0 + SETTLE_S) == [CLUSTERS]
     assert f"s3.default.dc1.internal.{TRUST_DOMAIN}" not in envoy.active
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])
+def test_rejected_listeners_are_sent_again_every_few_seconds_until_the_envoy_takes_them(
+    store: Remote, published: Publisher, delta: bool
+) -> None:
+    source, envoy = _brought(store, delta)
+    published.head(sidecar_plan(service="s4"), content(service="s4"))
+    published.manifest(MANIFEST, manifest("s2", "s3", "s4", generation=2))
+    source.look()
+    now = 10.0
+    envoy.hear(source, now)
+    while ResourceKind(envoy.responses[0].type_url) is not LISTENERS:
+        envoy.take(now)
+        envoy.hear(source, now)
+    for _ in range(3):
+        envoy.take(now, refuse="cannot bind: Address already in use")
+        assert _deliver(source, envoy, now + OFFERED_AGAIN_S - 0.01) == []
+        now += OFFERED_AGAIN_S
+        envoy.hear(source, now)
+        (again,) = envoy.responses
+        assert ResourceKind(again.type_url) is LISTENERS
+        assert len(again.resources) == (1 if delta else 3)
+    envoy.take(now)
+    assert envoy.listeners == {"s2", "s3", "s4"}
+    assert _deliver(source, envoy, now + 2 * OFFERED_AGAIN_S) == []
 
 
 @pytest.mark.parametrize("delta", [True, False], ids=["delta", "state of the world"])

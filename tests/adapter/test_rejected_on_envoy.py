@@ -3,6 +3,7 @@ takes something better."""
 
 import contextlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pointsman.store.sqlite import SQLiteStore
 
 from tests.adapter.doubles import Remote
 from tests.adapter.stand import CLUSTER, Stand, Way
-from tests.fleet.process import wait_until
+from tests.fleet.process import Ports, wait_until
 
 pytestmark = pytest.mark.envoy
 
@@ -43,7 +44,7 @@ def test_a_rejected_configuration_is_told_and_the_envoy_serves_on(way: Way, stor
     path = tmp_path / "config.db"
     with contextlib.closing(SQLiteStore(path)) as other:
         configure(Engine(other), Batch())
-    with Stand(way, store, str(tmp_path / "store.db"), tmp_path) as stand:
+    with Ports() as ports, Stand(way, store, str(tmp_path / "store.db"), tmp_path) as stand:
         assert _told(stand, path) == []
         stand.publish("dc2", timeout=0)
         stand.listen(2, listener_filters={"name": "nope"})
@@ -78,6 +79,18 @@ def test_a_rejected_configuration_is_told_and_the_envoy_serves_on(way: Way, stor
         stand.listen(3)
         stand.wait_for_switch("dc3")
         wait_until(lambda: _told(stand, path) == [], "the rejections to be over", children=[stand.adapter])
+        # What holds a port may leave it: the Envoy needs nobody who changes something then.
+        place = {"address": "127.0.0.1", "port_value": ports.take("127.0.0.1")}
+        with socket.create_server((place["address"], place["port_value"])):
+            stand.listen(4, additional_addresses={"address": {"socket_address": place}})
+            wait_until(
+                lambda: any("already in use" in each["reason"] for each in _told(stand, path)),
+                "the port to be missed",
+                children=[stand.adapter],
+            )
+        wait_until(lambda: _told(stand, path) == [], "the port to be taken", children=[stand.adapter])
+        socket.create_connection((place["address"], place["port_value"])).close()
+        stand.wait_for_switch("dc3")
         assert "nothing is rejected" in _status(stand, path)
         stand.adapter.stop()
         assert f"adapter {stand.ops}: " in _status(stand, path, code=1)

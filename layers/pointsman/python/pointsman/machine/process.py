@@ -264,6 +264,7 @@ class AdapterProcess:
 
         def on_turn() -> None:
             self.retired.all()
+            adapter.offer_again({each.proxy for each in self.rejections() if each.kind == "listeners"})
             turning.goes_on()
 
         self._start_thread(

@@ -23,6 +23,9 @@ RESOLVE_S = 1.0
 """Seconds that listeners wait for an Envoy to resolve the host names in a new or changed cluster, of which it tells
 nothing."""
 
+OFFERED_AGAIN_S = 5.0
+"""Seconds until a listener that an Envoy rejected is sent once more: what held its port may be gone."""
+
 Request = TypeVar("Request", bound=Message)
 
 
@@ -88,6 +91,8 @@ class Conversation(ABC, Generic[Request]):
             get(ResourceKind.ENDPOINTS),
             get(ResourceKind.LISTENERS),
         )
+        if listeners is not None and listeners.rejected and (now >= listeners.again or self._later(listeners.again)):
+            listeners.offer_again()
         quiet = calm and clusters is not None and clusters.keep_still(resources)
         if clusters is not None and not quiet and self._begin(clusters, resources):
             self._send(clusters, resources, changed=self._new_clusters(clusters, resources, now), gone=[], out=out)
@@ -228,6 +233,7 @@ class Conversation(ABC, Generic[Request]):
             of.apart += [names[:middle], names[middle:]]
         else:
             of.rejected[names[0] if len(names) == 1 else ""] = error.message[:MOST_REASON]
+            of.again = now + OFFERED_AGAIN_S
         return True
 
     @staticmethod

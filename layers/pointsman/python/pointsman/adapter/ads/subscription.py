@@ -31,6 +31,8 @@ class Subscription:
     in responses without an ACK or NACK, `answered` the time of the last one, `rejected` the reasons by name ("" if the
     name is unknown). `apart` are groups of names to send in separate responses: a rejected group is halved until the
     faulty resource is alone.
+
+    Listeners that were rejected are sent again at `again`: a port that was taken may be free by then.
     """
 
     kind: ResourceKind
@@ -46,6 +48,7 @@ class Subscription:
     answered: float = float("-inf")
     rejected: dict[str, str] = field(default_factory=dict)
     apart: list[tuple[str, ...]] = field(default_factory=list)
+    again: float = float("inf")
 
     def wants(self, name: str) -> bool:
         """Whether `name` was requested."""
@@ -105,6 +108,11 @@ class Subscription:
             for name in names
             if self.wants(name) and (held := self.has.get(name)) and held.version.digest == ours[name].version.digest
         }
+
+    def offer_again(self) -> None:
+        """Have all that was rejected sent again, unchanged."""
+        self.owed |= self.has.keys() & (self.has if "" in self.rejected else self.rejected)
+        self.again = float("inf")
 
     def forget(self) -> dict[str, Version]:
         """Forget what the Envoy reported. Returns that, by name, "" for the whole kind."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class _Kept:
     delivery: Delivery | None = None
     problem: str = ""
     tried: float = 0.0
+    offered: float = float("-inf")
 
 
 class FilesAdapter:
@@ -128,6 +130,19 @@ class FilesAdapter:
     def standing_by(self) -> bool:
         """Whether another process writes these files."""
         return self._directory_lock is not None and not self._directory_lock.held
+
+    def offer_again(self, proxies: Iterable[ProxyId]) -> None:
+        """Write the listeners of these proxies once more, every few seconds at most: an Envoy rejected one, maybe for
+        a port that is free by now, and reads a file only when it is written."""
+        with self._lock:
+            for proxy in proxies:
+                kept = self._kept.get(proxy)
+                if self.standing_by or kept is None or self._clock() - kept.offered < AGAIN_S:
+                    continue
+                kept.offered = self._clock()
+                with self._defects.of(proxy, "writing its files"), suppress(OSError):
+                    if kept.files:
+                        kept.files.offer_again()
 
     def discover(self) -> None:
         """Follow newly registered proxies now, without waiting for `run`. Raises StoreError."""

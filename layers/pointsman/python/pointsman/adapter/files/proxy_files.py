@@ -114,6 +114,11 @@ class ProxyFiles:
             self._serving = serving
         return step.refused
 
+    def offer_again(self) -> None:
+        """Write lds.pb once more as it is, so that Envoys read it. Raises OSError."""
+        if self._listeners is not None:
+            self._operations.replace(self._lds, _response(LISTENER_TYPE, self._listeners))
+
     def retire(self, why: str) -> None:
         """Remove the files that an Envoy would start from, and leave a file that says `why`. A running Envoy keeps what
         it has, and continues if the proxy is registered again. Endpoint files are removed after the grace time. Raises
