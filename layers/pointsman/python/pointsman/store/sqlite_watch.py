@@ -64,14 +64,14 @@ class Watch:
         `path` has no symlinks; `greatest` is the number of the last write. Raises StoreUnavailable if a file is
         missing.
         """
-        self._path = path
+        self._path, self._paths = path, tuple(path + suffix for suffix in ("", LOG, INDEX))
         self._identity = identity
         self._greatest = greatest
         self._main_greatest = 0
         self._schema: int | None = None
         self._lock = threading.Lock()
         try:
-            found = [os.stat(path + suffix) for suffix in ("", LOG, INDEX)]
+            found = [os.stat(each) for each in self._paths]
             # SQLite holds no locks on the log, so closing this descriptor drops none, as it would on the others.
             self._log_fd = os.open(path + LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -141,6 +141,16 @@ class Watch:
 
     def _look_at_names(self) -> tuple[os.stat_result, int]:
         """The main file as it is, and the length of the log."""
+        try:
+            found = [os.stat(each) for each in self._paths]
+        except OSError:
+            return self._look_closely()
+        if [(each.st_dev, each.st_ino) for each in found] == self._ids:  # as nearly always
+            return found[0], found[1].st_size
+        return self._look_closely()
+
+    def _look_closely(self) -> tuple[os.stat_result, int]:
+        """The same. Raises what is wrong."""
         main = self._stat(self._path)
         if main is None:
             raise StoreUnavailable(
