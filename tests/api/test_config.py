@@ -80,6 +80,7 @@ def test_nothing_in_a_url_is_passed_over(api: Api) -> None:
         "generation": 0,
         "changed": True,
         "published": [],
+        "manifests": [],
         "dry_run": True,
     }
     assert ask(api, "GET", "/v1/config").body == []

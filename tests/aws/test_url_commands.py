@@ -49,7 +49,7 @@ def test_commands_go_to_the_url_of_a_function_signed_by_whoever_has_credentials(
             return code, "".join(line for line in found.out.splitlines(True) if not line.startswith('{"')), found.err
 
         applied = said("apply", "--message", "it takes long", given=[resolver("s2", ConnectTimeout="9s")])
-        assert applied == (0, "generation 2: 1 document, 1 snapshot published\n", "")
+        assert applied == (0, "generation 2: 1 document, 1 snapshot and 0 manifests published\n", "")
         (line,) = (vars(each) for each in caplog.records if each.message == "changed")
         assert (line["generation"], line["note"]) == (2, "it takes long")
         assert line["by"].endswith(":user/deployer")

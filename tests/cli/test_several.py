@@ -58,7 +58,7 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
     mesh = document("mesh.json", resolver("s2", Failover={"*": {"Datacenters": ["dc2"]}}), sidecar("s1", "s2"))
     code, out, err = typed("apply", *to_all, mesh)
     assert (code, out.splitlines()) == (
-        (5, [f"{url}: generation 2: 2 documents, 1 snapshot published" for url in (a, b)])
+        (5, [f"{url}: generation 2: 2 documents, 1 snapshot and 1 manifest published" for url in (a, b)])
     )
     assert f"behind: {c} cannot be reached: {c}: No such file or directory" in err
     assert "1 of 3 are behind; run the same command again when they answer" in err
@@ -91,7 +91,7 @@ def test_one_command_writes_to_all_or_none_and_who_was_away_catches_up(
     assert [line.partition(": ")[2].partition(": ")[2] for line in out.splitlines()] == [
         "nothing to change",
         "nothing to change",
-        "2 documents, 1 snapshot published",
+        "2 documents, 1 snapshot and 1 manifest published",
     ]
 
     assert typed("apply", "--url", c, "--owner", "team-b", taken)[0] == 0

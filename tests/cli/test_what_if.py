@@ -178,7 +178,7 @@ def test_what_a_prune_removes_is_shown_and_asked_about_first(
     monkeypatch.setattr(click, "confirm", lambda *_, **__: next(answers))
     assert typed("apply", "--prune", str(whole)) == (1, *_goes(), "nothing was written\n")
     code, out, _ = typed("apply", "--prune", str(whole))
-    assert (code, out) == (0, f"{_goes()[0]}generation 2: 4 documents, 0 snapshots published\n")
+    assert (code, out) == (0, f"{_goes()[0]}generation 2: 4 documents, 0 snapshots and 1 manifest published\n")
     assert "dc1/sidecar/default/s4" not in typed("list")[1]
     assert typed("apply", "--prune", str(whole)) == (0, "generation 2: nothing to change\n", "")
     file(whole / "below" / "b.json", sidecar("s4", "s2"))
@@ -211,7 +211,7 @@ def test_a_running_control_plane_says_the_same(tmp_path: Path, typed: Typed, mon
         assert [typed(*each, "--url", url) for each in lines] == here
         assert typed("apply", "--url", url, "--generation", "7", change)[0] == 1
         assert typed("apply", "--url", url, "--prune", "--yes", change)[1].endswith(
-            "generation 2: 1 document, 0 snapshots published\n"
+            "generation 2: 1 document, 0 snapshots and 3 manifests published\n"
         )
         assert typed("list", "--url", url)[1] == "service-resolver\tdefault/s2\n"
 

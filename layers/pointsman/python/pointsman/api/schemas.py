@@ -214,6 +214,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         generation=WHOLE,
         changed=TRUTH,
         published=_MOVED,
+        manifests={**many(TEXT), "description": "The manifests that changed: what proxies get, besides the snapshots."},
     ),
     "Order": thing("An order.", **_ORDER),
     "Orders": thing(

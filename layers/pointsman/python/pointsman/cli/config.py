@@ -195,8 +195,8 @@ def _tell(told: Mapping[str, Any], dry_run: bool, number: int, where: str = "") 
     if dry_run:
         what = f"valid: {documents}, {'a change' if told['changed'] else 'no change'}; nothing was written"
     elif told["changed"]:
-        published = counted(len(told["published"]), "snapshot")
-        what = f"generation {told['generation']}: {documents}, {published} published"
+        snapshots, manifests = counted(len(told["published"]), "snapshot"), counted(len(told["manifests"]), "manifest")
+        what = f"generation {told['generation']}: {documents}, {snapshots} and {manifests} published"
     else:
         what = f"generation {told['generation']}: nothing to change"
     click.echo(f"{where}{what}")

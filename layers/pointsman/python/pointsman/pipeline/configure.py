@@ -67,6 +67,7 @@ class Configured:
             "generation": self.generation,
             "changed": self.changed,
             "published": [f"{head.plan_key} v{head.version}" for head in self.settled.moved],
+            "manifests": self.settled.manifests,
         }
         found |= {"warnings": list(self.settled.warnings)} if self.settled.warnings else {}
         found |= {"passed_over": list(self.passed_over)} if self.passed_over else {}

@@ -91,6 +91,7 @@ def _publish(engine: Engine, earlier: Sequence[Config], config: Config, progress
     if out.note(manifests.failed, manifests.raised):
         return out, False
     told = [*manifests.moved, *manifests.stood]
+    out.manifests += [each.key for each in manifests.moved]
     for datacenter in _rosters(scope, earlier, config, (*changed, *gone)):
         roster = publish_roster(engine, datacenter, before.root.generation)
         out += roster.settled

@@ -38,7 +38,8 @@ class Settled:
 
     `failed` has, by plan, why it could not be computed: its head stays as it is. Those without a usable head are
     `absent`, and no manifest may name them. `warnings` are for people, such as that the store went back. `due` has, by
-    plan, when the choice among its targets changes by itself (milliseconds since 1970).
+    plan, when the choice among its targets changes by itself (milliseconds since 1970). `manifests` are the keys of
+    those that moved with them.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Settled:
     absent: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     due: dict[str, int] = field(default_factory=dict)
+    manifests: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "Settled") -> "Settled":
         mine = {each.plan_key for each in (*self.moved, *self.stamped, *self.stood)}
@@ -58,6 +60,7 @@ class Settled:
         self.failed |= other.failed
         self.absent |= other.absent
         self.warnings += other.warnings
+        self.manifests += other.manifests
         return self
 
     def then(self, later: "Settled") -> "Settled":
