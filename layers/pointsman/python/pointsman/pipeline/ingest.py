@@ -287,9 +287,16 @@ class _Pass:
 
 
 def _together(parts: Iterable[Settled]) -> Settled:
-    out = Settled()
+    """The sum of `parts`, each looked at once: an event about mesh gateways touches every cluster behind them."""
+    out, seen = Settled(), set[str]()
     for each in parts:
-        out += each
+        out.moved += each.moved
+        out.stamped += [head for head in each.stamped if head.plan_key not in seen]
+        out.stood += [head for head in each.stood if head.plan_key not in seen]
+        out.failed |= each.failed
+        out.absent |= each.absent
+        out.warnings += each.warnings
+        seen.update([head.plan_key for head in (*each.moved, *each.stamped, *each.stood)])
     return out
 
 
