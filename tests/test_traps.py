@@ -42,7 +42,8 @@ TRAPS = {
         "model.test_sources_ecs.test_the_order_and_the_number_of_a_tasks_events_do_not_matter",
     ],
     "a gateway's address is a DNS name": [
-        "model.test_events.test_a_gateway_whose_address_is_a_dns_name_is_refused_with_the_way_out",
+        "model.test_events.test_an_instance_of_a_service_has_no_host_name_in_its_own_datacenter",
+        "model.test_events.test_what_is_no_host_name_either_is_refused_for_a_gateway_too",
         "adapter.test_harm_on_envoy.test_a_planted_head_never_reaches_an_envoy_and_the_last_good_one_stays",
     ],
     "only ADS tells why an Envoy rejected something": [

@@ -74,12 +74,18 @@ class MemoryStore:
             self.written.notify_all()
             return new.etag
 
-    def remove(self, keys: Sequence[str], swap: Write | None) -> Written | None:
-        """Remove the objects under `keys`, if `swap` wins where one is given."""
+    def remove(self, keys: Sequence[str], swap: Write | None, if_etags: Mapping[str, str]) -> Written | None:
+        """Remove the objects under `keys` that still have these etags, if `swap` wins where one is given."""
         with self.written:
             outcome = None if swap is None else Written(swap.key, self.write(swap))
             if outcome is None or outcome.etag is not None:
-                there = [key for key in keys if self.objects.pop(key, None) is not None]
+                there = [
+                    key
+                    for key in keys
+                    if (found := self.objects.get(key)) and if_etags.get(key, found.etag) == found.etag
+                ]
+                for key in there:
+                    del self.objects[key]
                 self.removed.update(there)
                 for watcher in self.removal_watchers:
                     watcher(there)
@@ -186,12 +192,14 @@ class Connection:
             self.objects.counts["a listing had another page"] += 1
             last = page[-1].key
 
-    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
+    def remove(
+        self, keys: Sequence[str], swap: Write | None = None, if_etags: Mapping[str, str] | None = None
+    ) -> Written | None:
         """All at one moment, as a file does it."""
         self._call("remove", keys)
         first = next(iter(keys), "")
         self.step(Step("remove", first, "before"))
-        outcome = self.objects.remove(keys, swap)
+        outcome = self.objects.remove(keys, swap, if_etags or {})
         self.step(Step("remove", first, "after"))
         return outcome
 

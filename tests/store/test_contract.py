@@ -172,6 +172,12 @@ def test_who_can_forget_removes_with_the_swap_or_not_at_all(store: Store, open_a
     assert swapped is not None
     assert other.get("head") == Stored("head", b"3", str(swapped.etag))
     assert [listed.key for listed in other.list("old/")] == ["old/3"]
+    # Of what may be written again meanwhile, only what nobody has written since.
+    etag = put(other, "old/4", b"")
+    (third,) = (listed.etag for listed in other.list("old/3"))
+    assert other.put_many([Write("old/3", b"anew", third)])[0].etag
+    assert store.remove(["old/3", "old/4"], if_etags={"old/3": third, "old/4": etag}) is None
+    assert [listed.key for listed in other.list("old/")] == ["old/3"]
     put(other, "old/0", b"again")
     assert [stored.data for stored in store.get_many(["old/0", "old/1"]).values()] == [b"again"]
     while store.tidy():

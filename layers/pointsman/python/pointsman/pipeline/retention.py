@@ -6,7 +6,7 @@ config.) A config object is removed only if no kept root reaches it, together wi
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -144,21 +144,25 @@ class Retention:
         ]
         found = engine.store.get_many(old[: BATCHES * REMOVED_AT_ONCE])
         leases = {key: read_lease_object(stored, engine.now()).lease for key, stored in found.items()}
-        ended = [key for key, lease in leases.items() if lease is not None and not lease.lease_ms]
-        return self._remove(store, ended, BATCHES * REMOVED_AT_ONCE)
+        ended = {key: found[key] for key, lease in leases.items() if lease is not None and not lease.lease_ms}
+        # The source may begin the lease again right now: then it stays.
+        etags = {key: stored.etag for key, stored in ended.items() if stored is not None}
+        return self._remove(store, list(ended), BATCHES * REMOVED_AT_ONCE, if_etags=etags)
 
     def _forget_adapters(self, store: Forgetful) -> int:
         """Remove what adapters saw that are gone. It may be removed although it is written again and again: nothing is
         computed from it, and nobody follows it."""
         now = self._clock()
-        gone = [each.key for each in self._engine.store.list(keys.SEEN) if now - each.written > GONE_SECONDS]
-        return self._remove(store, gone, BATCHES * REMOVED_AT_ONCE)
+        gone = {each.key: each.etag for each in self._engine.store.list(keys.SEEN) if now - each.written > GONE_SECONDS}
+        return self._remove(store, list(gone), BATCHES * REMOVED_AT_ONCE, if_etags=gone)
 
-    def _remove(self, store: Forgetful, names: Sequence[str], most: int) -> int:
+    def _remove(
+        self, store: Forgetful, names: Sequence[str], most: int, *, if_etags: Mapping[str, str] | None = None
+    ) -> int:
         removed = 0
         while removed < min(len(names), most) and not self._stopped:
             batch = names[removed : removed + REMOVED_AT_ONCE]
-            store.remove(batch)
+            store.remove(batch, if_etags=if_etags)
             removed += len(batch)
             self._rest()
         return removed

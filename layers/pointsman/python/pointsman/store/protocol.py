@@ -124,12 +124,15 @@ class Store(Protocol):
 class Forgetful(Protocol):
     """A Store that can remove old objects.
 
-    Only immutable objects may be removed: a mutable one would start again with serials and versions that were used
-    before.
+    Only immutable objects may be removed, and mutable ones of which nothing reads an earlier serial or version: they
+    start again with those that were used before.
     """
 
-    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
-        """Remove the objects under `keys`; with `swap`, make that write, and remove them only if it wins.
+    def remove(
+        self, keys: Sequence[str], swap: Write | None = None, if_etags: Mapping[str, str] | None = None
+    ) -> Written | None:
+        """Remove the objects under `keys`; with `swap`, make that write, and remove them only if it wins. Those in
+        `if_etags` that somebody has written since stay.
 
         All of it happens at one moment, or nothing does. Returns the outcome of `swap`, None without one. A writer that
         relies on an object with the same content instead of writing its own has to make a write that contends with

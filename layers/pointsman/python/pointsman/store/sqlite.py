@@ -40,6 +40,7 @@ _LIST = """
     ORDER BY key LIMIT ?"""
 
 _REMOVE = "DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?))"
+_ETAGS = "SELECT key, seq, tag FROM objects WHERE key IN (SELECT value FROM json_each(?))"
 
 _LIST_PAGE = 1000
 _MOST_DIGITS = 18
@@ -185,13 +186,19 @@ class SQLiteStore:
                 return False
             raise
 
-    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
-        """Remove the immutable objects under `keys`, with `swap` if and only if that wins: in one transaction."""
+    def remove(
+        self, keys: Sequence[str], swap: Write | None = None, if_etags: Mapping[str, str] | None = None
+    ) -> Written | None:
+        """Remove the objects under `keys` that still have their etag in `if_etags`, or none there; with `swap` if and
+        only if that wins: in one transaction."""
         with self._writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
             outcomes, last = _apply(connection, [] if swap is None else [swap])
             if swap is None or last:
-                connection.execute(_REMOVE, (_json(keys),))
+                expected = if_etags or {}
+                there = connection.execute(_ETAGS, (_json(keys),)).fetchall() if expected else ()
+                written = {key for key, seq, tag in there if expected.get(key) not in (None, _etag(seq, tag))}
+                connection.execute(_REMOVE, (_json(key for key in keys if key not in written),))
             connection.execute("COMMIT")
             self._look(last)
         self._wakeup.written(last)

@@ -66,9 +66,11 @@ class _TimedForgetful(TimedStore):
         super().__init__(store, observe)
         self._forgetful = forgetful
 
-    def remove(self, keys: Sequence[str], swap: Write | None = None) -> Written | None:
+    def remove(
+        self, keys: Sequence[str], swap: Write | None = None, if_etags: Mapping[str, str] | None = None
+    ) -> Written | None:
         """Remove the objects under `keys`."""
-        return self._timed("write", lambda: self._forgetful.remove(keys, swap))
+        return self._timed("write", lambda: self._forgetful.remove(keys, swap, if_etags))
 
     def tidy(self) -> bool:
         """Release some of the space of removed objects; not timed."""
