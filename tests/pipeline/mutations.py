@@ -588,6 +588,13 @@ _CONFIGURE = [
         "test_build.py::test_a_plan_stays_as_long_as_the_chain_of_any_registration_ends_at_it",
     ),
     Mutation(
+        "a listener is kept only of a chain that no changed entry reaches",
+        "pipeline/build.py",
+        "if destination_of(registration, upstream) not in self.reach.sharing",
+        "if True",
+        "test_build.py::test_a_cluster_stays_that_an_upstream_has_whose_chain_did_not_change",
+    ),
+    Mutation(
         "a roster follows a change of namespaces and gateways",
         "pipeline/propagate.py",
         "datacenter in static or any(",

@@ -11,6 +11,7 @@ from pointsman.model.errors import InvalidInput
 from pointsman.pipeline import objects
 from pointsman.pipeline.config import Config
 from pointsman.pipeline.configure import Batch, configure, parse_documents
+from pointsman.xds.manifest import SidecarManifest
 
 from tests.pipeline.fresh import config_in
 from tests.pipeline.meshes import (
@@ -150,8 +151,44 @@ def test_a_change_of_one_entry_reads_only_what_it_touches() -> None:
     other = place.another()
     other.configure(resolver("s7", Failover={"*": {"Datacenters": ["dc2", "dc3"]}}))
     reads = {step.key for step in other.steps if step.action == "get" and step.key.startswith("config/objects/")}
-    # The entries of the twenty services that one sidecar uses, each in a bucket of its own at most; and a few of all.
-    assert len(reads) <= 20 + 30 < len(place.objects.under("config/objects/")) / 4, len(reads)
+    # A bucket or two of each map: the other nineteen services that the sidecar uses are not read.
+    assert len(reads) <= 19 < len(place.objects.under("config/objects/")) / 4, len(reads)
+
+
+def test_a_cluster_stays_that_an_upstream_has_whose_chain_did_not_change() -> None:
+    place = Place()
+    place.configure(resolver("b", Redirect={"Service": "a"}), sidecar("x", "a", "b"), sidecar("y", "b", "a"))
+    before = config_in(place.objects).manifests
+    place.configure(resolver("b"))
+    after = config_in(place.objects).manifests
+    for key, of_a, of_b in (("dc1/sidecar/default/x", 0, 1), ("dc1/sidecar/default/y", 1, 0)):
+        was, now = before[key], after[key]
+        assert isinstance(was, SidecarManifest)
+        assert isinstance(now, SidecarManifest)
+        assert was.clusters == ("a.default.dc1",)
+        assert now.clusters == ("a.default.dc1", "b.default.dc1")
+        assert now.listeners[of_a] == was.listeners[of_a]
+        assert now.listeners[of_b] != was.listeners[of_b]
+
+
+def test_an_upstream_that_does_not_compile_leaves_the_listeners_of_the_others_where_they_belong() -> None:
+    place, whole = Place(), Place()
+    entries = [
+        defaults("c", Protocol="http"),
+        defaults("d", Protocol="http"),
+        splitter("c", {"Weight": 100, "Service": "d"}),
+        # Only callers that speak TCP come to it, because the others are split.
+        resolver("c", Redirect={"Service": "d", "ServiceSubset": "gone"}),
+    ]
+    caller = sidecar("x", {"DestinationName": "c", "Config": {"protocol": "tcp"}}, "a", "b")
+    changed = resolver("b", Redirect={"Service": "a"})
+    place.configure(*entries, caller)
+    manifest = config_in(place.objects).manifests["dc1/sidecar/default/x"]
+    assert isinstance(manifest, SidecarManifest)
+    assert len(manifest.listeners) == 2
+    place.configure(changed)
+    whole.configure(*entries, caller, changed)
+    assert compiled(config_in(place.objects)) == compiled(config_in(whole.objects))
 
 
 def test_a_plan_stays_as_long_as_the_chain_of_any_registration_ends_at_it() -> None:

@@ -84,6 +84,12 @@ def cluster_of(plan_key: str) -> str:
     return plan_key.rpartition("/")[2]
 
 
+def end_of(cluster_id: str) -> ServiceName:
+    """The service at which the chain ends that a sidecar's cluster comes from: that of its first target."""
+    _, name, namespace, _ = f".{cluster_id.rpartition(':')[2]}".rsplit(".", 3)
+    return ServiceName(namespace, name)
+
+
 def is_gateway_plan_key(plan_key: str, datacenter: str) -> bool:
     """Whether the plan under this key is for the mesh gateways of `datacenter`."""
     return plan_key.startswith(f"{datacenter}/gateway/")

@@ -1,35 +1,32 @@
 """Compiles entries and registrations into plans, manifests and index: what a change of config touches, once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from pointsman.chain.compiler import compile_chain
 from pointsman.chain.complaints import PROXY_DEFAULTS
 from pointsman.chain.entryset import GLOBAL_POLICY, EntrySet, references
-from pointsman.chain.graph import Chain, ChainError, Overrides
+from pointsman.chain.graph import ChainError
 from pointsman.chain.intentions import covers, keys_of
-from pointsman.chain.plan import GatewayServicePlan, Plan, SidecarPlan, sidecar_plans
-from pointsman.chain.upstream import destination_of, overrides
+from pointsman.chain.plan import GatewayServicePlan, Plan, SidecarPlan
+from pointsman.chain.upstream import destination_of
 from pointsman.chain.validate import touched
 from pointsman.model.entries import Entry, EntryKey
 from pointsman.model.intentions import EVERY
-from pointsman.model.keys import datacenter_of, gateway_in, sidecar_in, sidecar_plan_key
+from pointsman.model.keys import datacenter_of, end_of, gateway_in, sidecar_in, sidecar_plan_key
 from pointsman.model.names import DEFAULT_NAMESPACE, ServiceName
 from pointsman.model.overlay import Overlay
-from pointsman.model.registration import Registration, Upstream
+from pointsman.model.registration import Registration
+from pointsman.pipeline.chains import Chains
 from pointsman.pipeline.codecs import PlanEntry, Readers, SidecarOrGateway, index_body
 from pointsman.pipeline.config import Config, Root
 from pointsman.store.bears import WRITER
 from pointsman.xds.inbound_of import inbound_of
 from pointsman.xds.manifest import GatewayManifest, SidecarManifest
 from pointsman.xds.rendered import gateway_plans
-from pointsman.xds.sidecar_listeners import upstream_listener
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-_Request = tuple[ServiceName, str, str, Overrides]
 
 _OF_CHAINS = ("service-resolver", "service-splitter", "service-router", "service-defaults", "failover-policy")
 """The kinds of entries that the compiler reads of a service."""
@@ -59,6 +56,27 @@ class Built:
     changed: Mapping[str, Mapping[Any, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far a change of entries reaches: the services whose chains it may change, those at which these chains could
+    end before, and all services whose chains may end there too. What leads to other ends stays as it is."""
+
+    changed: Set[ServiceName]
+    ends: Set[ServiceName]
+    sharing: Set[ServiceName]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What of a manifest holds still after a change: clusters, and listeners by the places of their upstreams."""
+
+    clusters: Set[str] = frozenset()
+    listeners: Mapping[int, bytes] = field(default_factory=dict)
+
+
+_NOTHING_KEPT = _Kept()
+
+
 def build(old: Config, entries: EntrySet, changes: Changes, *, trust_domain: str) -> Built:
     """The generation after `old`: with `changes`, of which `entries` are the result.
 
@@ -78,11 +96,15 @@ class _Build:
         self.changed_users = self._changed_users()
         self.registrations = after(old.registrations, changes.registrations)
         self.users = after(old.users, self.changed_users)
-        self.chains = _Chains(entries, trust_domain)
+        self.chains = Chains(entries, trust_domain)
+        self.reach = self._reach()
 
     def built(self) -> Built:
         redone = self._redone()
-        self._read_ahead(redone)
+        self.old.registrations.read_ahead(redone)
+        self.old.manifests.read_ahead(redone)
+        kept = {key: self._kept(key) for key in redone}
+        self._read_ahead(kept)
         manifests: dict[str, SidecarOrGateway | None] = {}
         plans: dict[str, Plan | None] = {}
         for key in redone:
@@ -92,9 +114,10 @@ class _Build:
             elif registration.is_gateway:
                 manifests[key] = _gateway_manifest(registration, self.generation)
             else:
-                manifests[key] = self._sidecar_manifest(registration, plans)
+                manifests[key] = self._sidecar_manifest(registration, kept[key], plans)
         before = {plan for key in redone for plan in _plans_of(key, self.old.manifests.get(key))}
-        plans |= dict.fromkeys(each for each in before - plans.keys() if not self._is_used(each, manifests))
+        before -= {plan for key in redone for plan in _plans_of(key, manifests[key])}
+        plans |= dict.fromkeys(each for each in before if not self._is_used(each, manifests))
         gateways = self._gateways()
         plans |= self._gateway_plans(gateways)
         self.old.plans.read_ahead(plans)
@@ -131,14 +154,20 @@ class _Build:
 
     def _redone(self) -> list[str]:
         """The registrations to compile, those that are gone included."""
-        changed = self.changes
-        everywhere = any(each in changed.entries for each in _OF_ALL)
-        if everywhere or self.old.root.writer != WRITER:
-            return sorted({*self.old.registrations, *changed.registrations})
-        services = touched(self.entries, changed.entries)
+        if self.reach is None:
+            return sorted({*self.old.registrations, *self.changes.registrations})
+        services = self.reach.changed
         self.old.users.read_ahead(services)
         users = {key for service in services for key in self.users.get(service, ())}
-        return sorted({*users, *self._called(), *changed.registrations})
+        return sorted({*users, *self._called(), *self.changes.registrations})
+
+    def _reach(self) -> "_Reach | None":
+        """How far the changed entries reach; None if everything has to be compiled."""
+        if any(each in self.changes.entries for each in _OF_ALL) or self.old.root.writer != WRITER:
+            return None
+        changed = touched(self.entries, self.changes.entries).keys()
+        ends = self._referred(self.old.entries, changed)
+        return _Reach(changed, ends, _ending_at(self.entries, ends))
 
     def _called(self) -> Iterator[str]:
         """The sidecars of the services whose intentions change."""
@@ -171,26 +200,63 @@ class _Build:
         }
         return {service: keys or None for service, keys in found.items()}
 
-    def _read_ahead(self, redone: Iterable[str]) -> None:
+    def _kept(self, key: str) -> "_Kept":
+        """What of a registration's manifest holds still, because the changed entries do not reach it."""
+        registration, known = self.registrations.get(key), self.old.manifests.get(key)
+        if self.reach is None or key in self.changes.registrations or not isinstance(known, SidecarManifest):
+            return _NOTHING_KEPT
+        if registration is None or registration.destination in self.reach.changed:
+            return _NOTHING_KEPT
+        upstreams = registration.service.proxy.upstreams
+        if len(upstreams) != len(known.listeners):
+            # An upstream whose chain does not compile has no listener: nobody knows which is whose.
+            return _NOTHING_KEPT
+        return _Kept(
+            {each for each in known.clusters if end_of(each) not in self.reach.ends},
+            {
+                i: known.listeners[i]
+                for i, upstream in enumerate(upstreams)
+                if destination_of(registration, upstream) not in self.reach.sharing
+            },
+        )
+
+    def _read_ahead(self, kept: Mapping[str, "_Kept"]) -> None:
         """Read what the compiler will ask for, in few round trips to the store."""
-        self.old.registrations.read_ahead(redone)
-        self.old.manifests.read_ahead(redone)
-        called = {each.destination for key in redone if (each := self.registrations.get(key)) and not each.is_gateway}
+        wanted: set[ServiceName] = set()
+        called: set[ServiceName] = set()
+        for key, its in kept.items():
+            if (registration := self.registrations.get(key)) is None or registration.is_gateway:
+                continue
+            called.add(registration.destination)
+            upstreams = enumerate(registration.service.proxy.upstreams)
+            wanted |= {destination_of(registration, each) for i, each in upstreams if i not in its.listeners}
         self.old.maps["entries"].read_ahead(dict.fromkeys(key for service in called for key in keys_of(service)))
-        wanted = {service for key in redone for service in _destinations(self.registrations.get(key))}
-        seen: set[ServiceName] = set()
+        self._referred(self.entries, called | wanted)
+
+    def _referred(self, entries: EntrySet, services: Iterable[ServiceName]) -> set[ServiceName]:
+        """`services` and those to which their `entries` refer, directly or through others: all that their chains read.
+
+        The entries are read in few round trips to the store.
+        """
+        wanted, seen = set(services), set[ServiceName]()
         while wanted:
             found = [(kind, each.namespace, each.name) for each in wanted for kind in _OF_CHAINS]
             self.old.maps["entries"].read_ahead(found)
             seen |= wanted
-            read = [entry for key in found if (entry := self.entries.get(key)) is not None]
+            read = [entry for key in found if (entry := entries.get(key)) is not None]
             wanted = {service for entry in read for _, service in references(entry)} - seen
+        return seen
 
-    def _sidecar_manifest(self, registration: Registration, plans: dict[str, Plan | None]) -> SidecarManifest:
-        clusters: set[str] = set()
+    def _sidecar_manifest(
+        self, registration: Registration, kept: "_Kept", plans: dict[str, Plan | None]
+    ) -> SidecarManifest:
+        clusters = set(kept.clusters)
         listeners: list[bytes] = []
         inbound = inbound_of(self.entries, registration, self.trust_domain)
-        for upstream in registration.service.proxy.upstreams:
+        for i, upstream in enumerate(registration.service.proxy.upstreams):
+            if i in kept.listeners:
+                listeners.append(kept.listeners[i])
+                continue
             try:
                 its_plans, listener = self.chains.use(registration, upstream)
             except ChainError:
@@ -213,7 +279,7 @@ class _Build:
         if known is None or not isinstance(known.plan, SidecarPlan):
             return False
         end = known.plan.targets[0].target.name
-        for service in touched(self.entries, [("service-resolver", end.namespace, end.name)]):
+        for service in _ending_at(self.entries, [end]):
             for user in self.users.get(service, ()):
                 if user not in redone and plan_key in _plans_of(user, self.old.manifests.get(user)):
                     return True
@@ -266,41 +332,9 @@ class _Build:
         return found
 
 
-class _Chains:
-    """The chains of one build, with their plans and the listeners of their upstreams, each compiled once."""
-
-    def __init__(self, entries: EntrySet, trust_domain: str) -> None:
-        self._entries, self._trust_domain = entries, trust_domain
-        self._compiled: dict[_Request, tuple[Chain, tuple[Plan, ...]] | ChainError] = {}
-        self._listeners: dict[tuple[_Request, Upstream], bytes] = {}
-
-    def use(self, registration: Registration, upstream: Upstream) -> tuple[tuple[Plan, ...], bytes]:
-        """The plans of the chain for `upstream`, and its listener. Raises ChainError if it does not compile."""
-        service, used_from = destination_of(registration, upstream), registration.datacenter
-        request = (
-            service,
-            upstream.datacenter or used_from,
-            used_from,
-            overrides(self._entries, registration, upstream),
-        )
-        if request not in self._compiled:
-            self._compiled[request] = self._compile(request)
-        found = self._compiled[request]
-        if isinstance(found, ChainError):
-            raise found
-        chain, plans = found
-        if (request, upstream) not in self._listeners:
-            listener = upstream_listener(chain, upstream, self._trust_domain)
-            self._listeners[request, upstream] = bytes(listener.SerializeToString(deterministic=True))
-        return plans, self._listeners[request, upstream]
-
-    def _compile(self, request: _Request) -> tuple[Chain, tuple[Plan, ...]] | ChainError:
-        service, datacenter, used_from, changed = request
-        try:
-            chain = compile_chain(self._entries, service, datacenter, used_from, overrides=changed)
-        except ChainError as error:
-            return error
-        return chain, tuple(sidecar_plans(chain))
+def _ending_at(entries: EntrySet, services: Iterable[ServiceName]) -> Set[ServiceName]:
+    """The services whose chains may end at one of `services`, those included."""
+    return touched(entries, [("service-resolver", each.namespace, each.name) for each in services]).keys()
 
 
 def after(before: Mapping[_K, _V], changed: Mapping[_K, _V | None]) -> Overlay[_K, _V]:
