@@ -94,7 +94,7 @@ REACHED_BY = {
             "importers/names.py LONGEST_LABEL",
         ],
         "test_what_stands_in_one_file_may_be_a_list_or_one_document_after_another": [
-            "importers/sources.py MOST_DOCUMENTS",
+            "model/json_texts.py MOST_JSON_TEXTS",
         ],
     },
     "tests/importers/test_consul.py": {

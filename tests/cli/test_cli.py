@@ -143,6 +143,22 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], int, str]] = {
         1,
         'pointsman: service-resolver "s2": Failovr: is not a field here; remove it or check its spelling',
     ),
+    "an answer of Consul's that is no config": (
+        ["apply", "--dc", "dc1", "e.json", "health.json"],
+        {
+            "e.json": {"Kind": "service-resolver", "Name": "s2"},
+            "health.json": [{"Node": {"Node": "n1", "Datacenter": "dc1"}, "Service": {"ID": "a", "Service": "a"}}],
+        },
+        1,
+        "health.json: has something without a Kind, so it is no config entry, and it is no registration either; "
+        "`pointsman import consul` reads what else Consul answers",
+    ),
+    "a file of something else": (
+        ["apply", "e.json", "values.json"],
+        {"e.json": {"Kind": "service-resolver", "Name": "s2"}, "values.json": {"global": {"name": "consul"}}},
+        1,
+        "values.json: has something without a Kind",
+    ),
     "a subset that is not there": (
         ["apply", "e.json"],
         {"e.json": {"Kind": "service-resolver", "Name": "s2", "DefaultSubset": "v1"}},

@@ -18,8 +18,9 @@ from pointsman.importers.names import LONGEST_LABEL, label
 from pointsman.importers.paths import joined
 from pointsman.importers.pieces import CONVERTED, NAMED
 from pointsman.importers.ranges import range_pattern
-from pointsman.importers.sources import MOST_DOCUMENTS, read_source
+from pointsman.importers.sources import read_source
 from pointsman.model.errors import InvalidInput
+from pointsman.model.json_texts import MOST_JSON_TEXTS
 
 JSON = dict[str, Any]
 BESIDE = Path(__file__).parents[3] / "shared/app-mesh"
@@ -440,8 +441,8 @@ def test_what_stands_in_one_file_may_be_a_list_or_one_document_after_another() -
     again = import_app_mesh(listed, datacenter="dc1")
     assert imported.files == again.files == import_app_mesh(written(described()), datacenter="dc1").files
     assert lost(files, imported) == lost(listed, again) == []
-    with pytest.raises(InvalidInput, match=f"has more than {MOST_DOCUMENTS} documents"):
-        import_app_mesh([("many.json", b"{}" * (MOST_DOCUMENTS + 1))], datacenter="dc1")
+    with pytest.raises(InvalidInput, match=f"has more than {MOST_JSON_TEXTS} documents"):
+        import_app_mesh([("many.json", b"{}" * (MOST_JSON_TEXTS + 1))], datacenter="dc1")
     with pytest.raises(InvalidInput, match="lists names alone; save what `aws appmesh describe-"):
         import_app_mesh(written([{"virtualNodes": [{"virtualNodeName": "old"}]}]), datacenter="dc1")
 

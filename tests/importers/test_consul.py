@@ -448,6 +448,26 @@ def test_intentions_of_old_and_what_consul_does_without_any() -> None:
     assert len(of(imported(there, {"acl": {"enabled": False, "default_policy": "deny"}}), "service-intentions")) == 1
 
 
+def test_rows_that_cannot_be_said_are_named_once_each() -> None:
+    row = {"SourceName": "web", "DestinationName": "stock", "SourceType": "consul", "Precedence": 9, "Action": "allow"}
+    of_requests = row | {"SourceName": "shop", "Action": "", "Permissions": [{"Action": "allow", "HTTP": {}}]}
+    found = imported(row, of_requests)
+    assert [where for where, _ in named(found)] == ["[0]", "[1]"]
+    assert [each["Sources"] for each in of(found, "service-intentions")] == [[{"Name": "*", "Action": "deny"}]]
+
+
+def test_what_lists_of_resources_and_of_services_hold_is_converted() -> None:
+    resource = {"apiVersion": "consul.hashicorp.com/v1alpha1", "kind": "ServiceResolver", "metadata": {"name": "stock"}}
+    listed = {"apiVersion": "v1", "kind": "List", "items": [{**resource, "spec": {"connectTimeout": "3s"}}]}
+    node = {"Node": {"Node": "n1", "Address": "10.1.0.5", "Datacenter": "dc1"}, "Services": {"a": SIDECAR}}
+    found = imported(listed, node)
+    assert found.resources == [
+        ("service-resolver", "Kubernetes", CONVERTED),
+        ("registration", "catalog", CONVERTED),
+    ]
+    assert lost([("x.json", [listed, node])], found) == []
+
+
 def test_names_that_are_no_labels_get_others_wherever_they_stand() -> None:
     documents = [
         {"Kind": "service-resolver", "Name": "my_stock", "Failover": {"*": {"Datacenters": ["us_east"]}}},

@@ -1,16 +1,20 @@
 """What people bring from Consul: read back from its API, in agents' files, from Kubernetes, by hand."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.agent.definition import ServiceDefinition
 from pointsman.model.consul_documents import config_documents
 from pointsman.model.consul_fields import OTHERS
-from pointsman.model.entries import KINDS, entry_json, parse_entry
+from pointsman.model.entries import KINDS, entry_json, entry_shape, parse_entry
 from pointsman.model.errors import InvalidInput
 from pointsman.model.loading import load_bytes, load_text
-from pointsman.model.registration import parse_registration
+from pointsman.model.registration import Registration, parse_registration
+from pointsman.model.shape import Shape, fields_of
 from pointsman.pipeline.configure import parse_documents
+from pydantic import ValidationError
 
 JSON = dict[str, Any]
 BESIDE = Path(__file__).parents[3] / "shared/cases/documents"
@@ -231,6 +235,27 @@ def test_a_registration_without_a_datacenter_takes_that_of_the_command() -> None
         brought(answer)
 
     assert found["Datacenter"] == "dc9"
+
+
+def maps_of_shapes(shape: type[Shape], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where, in `shape` and below it, names that the user chooses have a shape each."""
+    for field in {each.name: each for each in fields_of(shape).values() if each.inner}.values():
+        here = (*at, field.name)
+        if field.of_map:
+            yield here
+        yield from maps_of_shapes(field.inner, here)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [*map(entry_shape, KINDS), Registration, ServiceDefinition])
+def test_a_map_may_be_written_as_blocks_within_a_block(shape: type[Shape]) -> None:
+    for path in maps_of_shapes(shape):
+        written: Any = [{"v1": [{"nothing_of_theirs": 1}], "v2": [{"nothing_of_theirs": 1}]}]
+        for name in reversed(path):
+            written = [{name: written}]
+        with pytest.raises(ValidationError) as refused:
+            shape.model_validate(written[0])
+        inside = [each for each in refused.value.errors() if each["loc"][-1] == "nothing_of_theirs"]
+        assert {each["loc"][-2] for each in inside} == {"v1", "v2"}, path
 
 
 def test_what_is_not_for_pointsman_is_named() -> None:

@@ -132,6 +132,11 @@ SEVERAL = {
     "a list in JSON": ("n.json", '[{"kind": "namespace", "name": "a"}, {"kind": "namespace", "name": "b"}]'),
     "a list in YAML": ("n.yaml", "- {kind: namespace, name: a}\n- {kind: namespace, name: b}\n"),
     "documents in YAML": ("n.yaml", "---\nkind: namespace\nname: a\n---\n---\nkind: namespace\nname: b\n...\n"),
+    "what a loop over `consul config read` appends": (
+        "n.json",
+        '{\n  "kind": "namespace",\n  "name": "a"\n}\n\n{"kind": "namespace", "name": "b"}\n',
+    ),
+    "the same on standard input": ("-", '{"kind": "namespace", "name": "a"}{"kind": "namespace", "name": "b"}'),
     "a byte order mark": ("n.yaml", "\ufeff[{kind: namespace, name: a}, {kind: namespace, name: b}]"),
 }
 

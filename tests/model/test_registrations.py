@@ -54,6 +54,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
         gateway(Address="nlb.example"),
         'Service.Address: "nlb.example" is not an IP address: the gateway listens there; its address for others, in',
     ),
+    "a prepared query": (
+        sidecar(
+            Proxy={"Upstreams": [{"DestinationType": "prepared_query", "DestinationName": "near", "LocalBindPort": 1}]}
+        ),
+        "Upstreams[0].DestinationType: is not supported by Pointsman: there are no prepared queries; name the service",
+    ),
     "an upstream on everybody": (
         sidecar(
             Proxy={"Upstreams": [{"DestinationName": "api", "LocalBindPort": 1, "LocalBindAddress": "255.255.255.255"}]}

@@ -16,7 +16,7 @@ from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.inbound import Expose
 from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_host_name, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
-from pointsman.model.shape import AnyMap, Block, Shape, StringMap, Whole, bare
+from pointsman.model.shape import AnyMap, Block, BlockMap, Shape, StringMap, Whole, bare
 from pointsman.model.upstream_config import MeshGateway
 
 SECOND: Final = 1_000_000_000
@@ -130,7 +130,7 @@ class ServiceDefinition(Shape):
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     tags: list[str] = []
     meta: StringMap = {}
-    tagged_addresses: Annotated[dict[str, TaggedAddress], Block] = {}
+    tagged_addresses: Annotated[dict[str, TaggedAddress], BlockMap] = {}
     weights: Annotated[Weights, Block] = Weights()
     enable_tag_override: bool = False
     check: Annotated[CheckDefinition | None, Block] = None

@@ -9,8 +9,9 @@ import click
 
 from pointsman.cli.options import read_bytes
 from pointsman.model.consul_documents import config_documents
-from pointsman.model.errors import InvalidInput
+from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.loading import MOST_BYTES, load_bytes
+from pointsman.model.shape import value_of
 from pointsman.pipeline.configure import MOST_DOCUMENTS
 
 MOST_FILES: Final = 10_000
@@ -19,6 +20,10 @@ MOST_FILES: Final = 10_000
 MOST_LEVELS: Final = 20
 """Directories below each other in one that is read."""
 
+_STRANGE: Final = (
+    "has something without a Kind, so it is no config entry, and it is no registration either; "
+    "`pointsman import consul` reads what else Consul answers"
+)
 _ENDINGS: Final = (".hcl", ".json", ".yaml", ".yml")
 
 
@@ -29,14 +34,22 @@ def read_documents(names: Iterable[str], datacenter: str = "") -> Sequence[Mappi
     `datacenter` is that of registrations that name none. Raises InvalidInput, and OSError for what cannot be read.
     """
     documents: list[dict[str, Any]] = []
+    files: dict[int, str] = {}
     for path in files_of(names):
-        documents += load_bytes(read_bytes(path, MOST_BYTES), path)
+        loaded = load_bytes(read_bytes(path, MOST_BYTES), path)
+        documents += loaded
+        files |= dict.fromkeys(map(id, loaded), path)
         if len(documents) > MOST_DOCUMENTS:
             reason = f"holds document {MOST_DOCUMENTS + 1} of the batch, {MOST_DOCUMENTS} are the most"
             raise InvalidInput.single(path, "", f"{reason}; write them in several")
     brought, passed_over = config_documents(documents, datacenter=datacenter)
     for line in passed_over:
         click.echo(f"passed over: {line}", err=True)
+    # What the reader does not know it leaves as it is.
+    left = {id(each) for each in brought if value_of(each, "Kind") is None and value_of(each, "Service") is None}
+    answers = {id(each) for each in documents if isinstance(value_of(each, "Node"), Mapping)}
+    if strange := {files[each]: None for each in files if each in left or each in answers}:
+        raise InvalidInput([Problem("standard input" if path == "-" else path, "", _STRANGE) for path in strange])
     return brought
 
 

@@ -149,7 +149,8 @@ class _Import:
         more = f" (and {len(said) - _SHOWN} more)" if len(said) > _SHOWN else ""
         reason = f"{_thing(unit)}: {'; '.join(said[:_SHOWN])}{more}"
         if unit.kind == INTENTIONS:
-            self._ledger.name(unit.whole, f"{reason}; {DENIED}", WRITE_INTENTIONS)
+            for each in unit.sources():
+                self._ledger.name(each, f"{reason}; {DENIED}", WRITE_INTENTIONS)
         else:
             self._ledger.name(unit.whole, reason, instead)
 

@@ -40,4 +40,4 @@ def _unit(rows: list[Piece]) -> Unit:
     fields = {"Name": first.value["DestinationName"], "Sources": Piece(first.file, first.path, sources)}
     fields |= {"Namespace": first.value["DestinationNS"]} if "DestinationNS" in first.value else {}
     whole = Piece(first.file, first.path, {str(i): row for i, row in enumerate(rows)})
-    return Unit(KIND, "intentions", whole, Piece(first.file, first.path, fields), {"Kind": KIND})
+    return Unit(KIND, "intentions", whole, Piece(first.file, first.path, fields), {"Kind": KIND}, tuple(rows))

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from pointsman.importers.sources import read_jsons
 from pointsman.model.errors import InvalidInput
+from pointsman.model.json_texts import read_jsons
 from pointsman.model.loading import LARGEST_FILE_BYTES, load_bytes
 
 _SNAPSHOT: Final = b"\x1f\x8b"
@@ -25,7 +25,7 @@ def read_consul_file(content: bytes, name: str) -> list[Any]:
     if len(content) > LARGEST_FILE_BYTES["JSON"]:
         raise InvalidInput.single(name, "", f"is longer than {LARGEST_FILE_BYTES['JSON']} bytes; split it")
     try:
-        values = read_jsons(content.decode().removeprefix("\ufeff"), name)
+        values = read_jsons(content.decode().removeprefix("\ufeff"), name, most_bytes=LARGEST_FILE_BYTES["JSON"])
     except UnicodeDecodeError as error:
         raise InvalidInput.single(name, "", f"is not UTF-8 (byte {error.start}); save it as that") from None
     listed = [each if isinstance(each, list) else [] if each is None else [each] for each in values]

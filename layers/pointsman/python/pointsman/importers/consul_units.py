@@ -74,6 +74,12 @@ class Unit:
     whole: Piece
     body: Piece
     adds: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[Piece, ...] = ()
+    """What the source says of it at several places, if it does."""
+
+    def sources(self) -> tuple[Piece, ...]:
+        """The places of the source that say something of it."""
+        return self.rows or (self.whole,)
 
 
 class Gatherer:
@@ -212,7 +218,7 @@ class Gatherer:
         if kind.endswith("List") and items is not None and isinstance(items.value, list):
             for each in items.value:
                 self._kubernetes(each)
-            self._ledger.pass_over(piece, _KUBERNETES)
+            self.rest.append((piece, _KUBERNETES))
             return
         metadata, spec = block(piece, "metadata"), block(piece, "spec")
         name = get(metadata, "name")
@@ -280,7 +286,7 @@ class Gatherer:
         of_it = services.value if services is not None else []
         for each in of_it.values() if isinstance(of_it, dict) else of_it:
             self._service(each, each, get(node, "Datacenter"), "catalog", node)
-        self._ledger.pass_over(piece, INSTANCES)
+        self.rest.append((piece, INSTANCES))
 
     def _registered(self, piece: Piece, service: Piece) -> None:
         """What /v1/catalog/register takes."""

@@ -1,23 +1,14 @@
 """Reads the files that people bring: JSON and YAML, with CloudFormation's short forms and with placeholders."""
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pointsman.model.bounded_json import read_json
 from pointsman.model.errors import InvalidInput
+from pointsman.model.json_texts import QUOTED, read_jsons
 from pointsman.model.loading import LARGEST_FILE_BYTES, load_template
 
-MOST_DOCUMENTS: Final = 10_000
-"""JSON documents one after another in one file."""
-
-_QUOTED = r'"(?:\\(?s:.)|[^"\\])*+(?:"|\\?\Z)'
-"""A string of JSON; one that does not end goes to the end, so that no text is looked at twice."""
-
-_BARE = re.compile(_QUOTED + r"|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
-_ANOTHER = re.compile(r"\s*[\[{]")
-_BRACKETS = re.compile(_QUOTED + r"|[][{}]")
+_BARE = re.compile(QUOTED + r"|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _MUSTACHE = re.compile(r"\{\{-?\s*\.?([A-Za-z_][\w.]*)\s*-?\}\}")
 _LISTED = re.compile(r"\[\s*(\$\{\w+\})\s*\]")
 _PLACEHOLDER: Final = re.compile(r"\$(?:\{([A-Za-z_][\w:.]*)\}|([A-Za-z_]\w*))")
@@ -42,27 +33,8 @@ def read_source(content: bytes, name: str) -> list[Any]:
         raise InvalidInput.single(name, "", reason)
     if text.lstrip()[:1] in ("{", "["):
         quoted = _BARE.sub(lambda found: f'"${{{found[1] or found[2]}}}"' if found[0][0] == "$" else found[0], text)
-        return read_jsons(quoted, name)
+        return read_jsons(quoted, name, most_bytes=LARGEST_FILE_BYTES["JSON"])
     return load_template(_LISTED.sub(r'["\1"]', text), name)
-
-
-def read_jsons(text: str, name: str) -> list[Any]:
-    """The values of the JSON texts that `text`, of a file, has one after another. Raises InvalidInput."""
-    apart = list(islice(_apart(text), MOST_DOCUMENTS + 1))
-    if len(apart) > MOST_DOCUMENTS:
-        raise InvalidInput.single(name, "", f"has more than {MOST_DOCUMENTS} documents; split it")
-    return [read_json(each, name, most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True) for each in apart]
-
-
-def _apart(text: str) -> Iterator[str]:
-    """The JSON texts that `text` has one after another. What is no JSON stays with the text before it."""
-    start = depth = 0
-    for each in _BRACKETS.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(each[0], 0)
-        if not depth and each[0] in "]}" and _ANOTHER.match(text, each.end()):
-            yield text[start : each.end()]
-            start = each.end()
-    yield text[start:]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:

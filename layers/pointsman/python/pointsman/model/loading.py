@@ -4,11 +4,12 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pointsman.model.bounded_json import MOST_DEPTH, read_json
+from pointsman.model.bounded_json import MOST_DEPTH
 from pointsman.model.complaints import shown
 from pointsman.model.errors import InvalidInput
 from pointsman.model.hcl import load_hcl
 from pointsman.model.hcl_scanner import HclError
+from pointsman.model.json_texts import read_jsons
 
 if TYPE_CHECKING:
     import yaml
@@ -44,8 +45,9 @@ def load_text(text: str, name: str) -> list[Document]:
     """The documents of `text`, in order: config entries or registrations, field names as they are written.
 
     The ending of `name` gives the format: `.json`, `.yaml` or `.yml`, `.hcl`. Any other name, such as `-`: JSON if it
-    starts with `{` or `[`, else YAML. JSON and each document of a YAML stream hold one document or a list of them; HCL
-    holds one. What they are is read by `pointsman.model.consul_documents`.
+    starts with `{` or `[`, else YAML. Each JSON text, as `consul config read` prints one after another, and each
+    document of a YAML stream hold one document or a list of them; HCL holds one. What they are is read by
+    `pointsman.model.consul_documents`.
 
     Blocks of HCL arrive as `pointsman.model.hcl.Blocks`: a list, of one element for a single block.
 
@@ -91,7 +93,7 @@ def _documents(value: Any, name: str, place: str) -> list[Document]:
 
 
 def _json(text: str, name: str) -> list[Any]:
-    return [read_json(text, _thing(name), most_bytes=LARGEST_FILE_BYTES["JSON"], unique_keys=True)]
+    return read_jsons(text, _thing(name), most_bytes=LARGEST_FILE_BYTES["JSON"])
 
 
 def _hcl(text: str, name: str) -> list[Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from pointsman.model.complaints import brief, cut, problems_of, shown
 from pointsman.model.duration import LONGEST_MS
@@ -25,7 +26,7 @@ from pointsman.model.names import (
     is_label,
 )
 from pointsman.model.owner import Owned
-from pointsman.model.shape import AnyMap, Block, InNamespace, Shape, StringMap, Whole, value_of
+from pointsman.model.shape import AnyMap, Block, BlockMap, InNamespace, Shape, StringMap, Whole, value_of
 from pointsman.model.size import check_size
 from pointsman.model.upstream_config import MeshGateway, UpstreamSettings
 
@@ -34,10 +35,18 @@ _LISTENS = (
 )
 
 
+def _of_service(value: Any) -> Any:
+    """Refuse an upstream that is a prepared query."""
+    if value == "prepared_query":
+        reason = "there are no prepared queries; name the service itself: its service-resolver has its Failover"
+        raise PydanticCustomError("query", f"is not supported by Pointsman: {reason}")
+    return value
+
+
 class Upstream(Shape):
     """One service that a sidecar's application calls, and the address where the sidecar listens for it."""
 
-    destination_type: Literal["", "service"] = ""
+    destination_type: Annotated[Literal["", "service"], BeforeValidator(_of_service)] = ""
     destination_name: str
     destination_namespace: str = ""
     datacenter: str = ""
@@ -76,7 +85,7 @@ class RegisteredService(Shape):
     namespace: InNamespace = DEFAULT_NAMESPACE
     address: str = ""
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
-    tagged_addresses: dict[str, TaggedAddress] = {}
+    tagged_addresses: Annotated[dict[str, TaggedAddress], BlockMap] = {}
     tags: list[str] | None = None
     meta: StringMap | None = None
     weights: AnyMap | None = None
