@@ -89,7 +89,7 @@ REACHED_BY = {
     },
     "tests/importers/test_app_mesh.py": {
         "test_bounds_of_an_import": [
-            "importers/cloudformation.py LONGEST_TEXT MOST_FUNCTIONS",
+            "importers/cloudformation.py LONGEST_TEXT MOST_EXPORTS MOST_FUNCTIONS",
             "importers/gather.py MOST_RESOURCES",
             "importers/names.py LONGEST_LABEL",
         ],

@@ -494,6 +494,182 @@ Resources:
     ]
 
 
+def test_what_a_template_leaves_open_is_never_guessed() -> None:
+    template = """
+Parameters:
+  Stage: {Type: String}
+  Name: {Type: "AWS::SSM::Parameter::Value<String>", Default: /where/it/is}
+Conditions: {Prod: !Equals [!Ref Stage, prod], First: !Equals [!Select [0, !GetAZs ""], a]}
+Resources:
+  Node:
+    Type: AWS::AppMesh::VirtualNode
+    Properties:
+      VirtualNodeName: !Join ["-", [node, !Select [0, !GetAZs ""]]]
+      Spec:
+        Listeners:
+          - PortMapping: {Port: !If [Prod, 443, 8080], Protocol: http}
+            Timeout: !If [First, {HTTP: {PerRequest: {Unit: s, Value: 9}}}, !Ref "AWS::NoValue"]
+        ServiceDiscovery: {DNS: {Hostname: !Sub "${Name}.local"}}
+  Route:
+    Type: AWS::AppMesh::Route
+    Properties:
+      RouteName: r
+      VirtualRouterName: router
+      Spec:
+        HttpRoute:
+          Match: {Prefix: /, Headers: [{Name: x, Match: {Exact: true}}]}
+          Action: {WeightedTargets: [{VirtualNode: !GetAtt Node.VirtualNodeName, Weight: 1}]}
+"""
+    files = [("stack.yaml", template.encode())]
+    imported = import_app_mesh(files, datacenter="dc1")
+    assert lost(files, imported) == []
+    named = {each.path.rpartition(".")[2]: each.text for each in imported.ledger.told if each.fate == NAMED}
+    assert named == {
+        "Port": "whether its condition Prod holds is not said by the parameters' values",
+        "Timeout": "whether its condition First holds is not said by the parameters' values",
+    }
+    assert any("placeholder Name stays" in each for each in imported.ledger.remarks)
+    assert any("only CloudFormation knows its name; it is taken to be Node" in each for each in imported.ledger.remarks)
+    (router,) = (each for each in imported.files["router"] if each["Kind"] == "service-router")
+    assert router["Routes"][0]["Destination"] == {"Service": "name"}
+    assert router["Routes"][0]["Match"]["HTTP"]["Header"] == [{"Name": "x", "Exact": "true"}]
+    whole = import_app_mesh(files, datacenter="dc1", values={"Stage": "prod", "Name": "api"})
+    assert whole.files["api"][0]["Service"]["Proxy"]["LocalServicePort"] == 443
+
+
+def test_templates_know_what_others_export() -> None:
+    base = """
+Resources:
+  Router: {Type: AWS::AppMesh::VirtualRouter, Properties: {VirtualRouterName: r, Spec: {}}}
+  Service:
+    Type: AWS::AppMesh::VirtualService
+    Properties:
+      VirtualServiceName: stock.local
+      Spec: {Provider: {VirtualRouter: {VirtualRouterName: !GetAtt Router.VirtualRouterName}}}
+Outputs:
+  Router: {Value: !GetAtt Router.VirtualRouterName, Export: {Name: !Sub "${AWS::StackName}:Router"}}
+  Loop: {Value: !ImportValue loop, Export: {Name: loop}}
+"""
+    app = """
+Parameters: {Base: {Default: base}}
+Resources:
+  Node:
+    Type: AWS::AppMesh::VirtualNode
+    Properties: {VirtualNodeName: v1, Spec: {Backends: [{VirtualService: {VirtualServiceName: !ImportValue loop}}]}}
+  Route:
+    Type: AWS::AppMesh::Route
+    Properties:
+      VirtualRouterName: {"Fn::ImportValue": !Sub "${Base}:Router"}
+      Spec: {HttpRoute: {Match: {Prefix: /}, Action: {WeightedTargets: [{VirtualNode: !Ref Node, Weight: 1}]}}}
+"""
+    # In whatever order, and as CloudFormation gives a template back.
+    files = [
+        ("app.yaml", app.encode()),
+        ("base.json", json.dumps({"TemplateBody": base, "StagesAvailable": []}).encode()),
+    ]
+    imported = import_app_mesh(files, datacenter="dc1")
+    assert lost(files, imported) == []
+    (router,) = (each for each in imported.files["stock"] if each["Kind"] == "service-router")
+    assert router["Routes"][0]["Destination"] == {"Service": "v1"}
+
+
+def test_a_plan_that_changes_or_removes_a_mesh_says_what_it_was() -> None:
+    shown = terraform()[0]["values"]["root_module"]["child_modules"][0]["resources"]
+    expected = import_app_mesh(written(terraform()), datacenter="dc1")
+    for before, after in (("before", "after"), ("after", "before")):
+        changes = [
+            {"type": each["type"], "change": {"actions": ["?"], before: None, after: each["values"]}} for each in shown
+        ]
+        plan = {"format_version": "1.2", "planned_values": {"root_module": {}}, "resource_changes": changes}
+        for document in (plan, {key: plan[key] for key in ("format_version", "resource_changes")}):
+            imported = import_app_mesh(written([document]), datacenter="dc1")
+            assert imported.files == expected.files
+            assert lost(written([document]), imported) == []
+
+
+def test_marks_of_a_template_are_the_sign_of_one_only_where_they_are_app_meshs() -> None:
+    node = "---\n{kind: VirtualNode, apiVersion: appmesh.k8s.aws/v1beta2, metadata: {name: a}, spec: "
+    listener = "{listeners: [{portMapping: {port: %s, protocol: http}}]}}"
+    beside = '---\nkind: ConfigMap\ndata: {rule: "{{ $labels.pod }} {{ if x }}"}\n---\n# none\n---\n'
+    imported = import_app_mesh([("all.yaml", f"{beside}{node}{listener % 80}".encode())], datacenter="dc1")
+    assert imported.files["a"][0]["Service"]["Proxy"]["LocalServicePort"] == 80
+    for port, name in (("'{{resolve:ssm:/a/port:1}}'", "resolve_ssm_a_port_1"), ("${PORT}", "PORT")):
+        imported = import_app_mesh([("a.yaml", (node + listener % port).encode())], datacenter="dc1")
+        assert [each.instead for each in imported.ledger.told if each.fate == NAMED] == [
+            f"give its value: --set {name}=VALUE"
+        ]
+    with pytest.raises(InvalidInput, match="helm template"):
+        import_app_mesh([("a.yaml", (node + listener % "'{{ .Values.port | int }}'").encode())], datacenter="dc1")
+
+
+def test_what_a_script_collected_and_what_the_first_api_had_is_read_too() -> None:
+    nodes = [each["virtualNode"] for each in described() if "virtualNode" in each]
+    services = [each["virtualService"] for each in described() if "virtualService" in each]
+    collected = {"virtualNodes": [*nodes, {"virtualNodeName": "x"}], "virtualServices": services, "routes": []}
+    old = {
+        "VirtualNode": {
+            "VirtualNodeName": "gate",
+            "Spec": {
+                "backends": ["teller.demo.local"],
+                "serviceDiscovery": {"dns": {"serviceName": "gate.demo.local"}},
+            },
+            "Sepc": {},
+        }
+    }
+    files = written([collected, old])
+    imported = import_app_mesh(files, datacenter="dc1")
+    assert lost(files, imported) == []
+    for each in ("web", "gate"):
+        upstreams = imported.files[each][0]["Service"]["Proxy"]["Upstreams"]
+        assert upstreams == [{"DestinationName": "teller", "LocalBindPort": 15_101}]
+    named = {each.path: each.text for each in imported.ledger.told if each.fate == NAMED}
+    assert named["virtualNodes[3]"] == "is a name alone"
+    assert named["VirtualNode.Sepc"] == "App Mesh's API has no such field in VirtualNode"
+
+
+def test_nodes_of_one_service_have_one_port_and_a_target_without_weight_takes_no_connection() -> None:
+    new = json.loads(json.dumps(NEW))
+    new["listeners"][0]["portMapping"]["port"] = 9090
+    targets = [{"virtualNode": "old", "weight": 100}, {"virtualNode": "other", "weight": 0}]
+    route = {"tcpRoute": {"action": {"weightedTargets": targets}}}
+    resources = [
+        {"virtualNodeName": "old", "spec": OLD},
+        {"virtualNodeName": "new", "spec": new},
+        {"routeName": "a", "virtualRouterName": "db", "spec": route},
+    ]
+    imported = import_app_mesh(written(resources), datacenter="dc1")
+    assert imported.files["db"][-1]["Redirect"] == {"Service": "teller"}
+    assert imported.files["teller"][0]["Service"]["Proxy"]["LocalServicePort"] == 8080
+    (port,) = (each for each in imported.ledger.told if each.path.endswith("portMapping.port") and each.fate == NAMED)
+    assert port.instead == "give this node a service of its own: --name new=NEW"
+    again = import_app_mesh(written(resources), datacenter="dc1", names={"new": "fresh"})
+    assert again.files["fresh"][0]["Service"]["Proxy"]["LocalServicePort"] == 9090
+    for each in targets:
+        each["weight"] = 0
+    imported = import_app_mesh(
+        written([{"routeName": "a", "virtualRouterName": "db", "spec": route}]), datacenter="dc1"
+    )
+    named = {each.text for each in imported.ledger.told if each.fate == NAMED}
+    assert named == {'the route "a" is left out: no target has a weight'}
+
+
+def test_a_directory_may_hold_other_files_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for i, each in enumerate(inputs()):
+        (source / f"{i}.json").write_text(json.dumps(each))
+    for name, text in (("package.json", '{"name": "x"}'), ("terragrunt.hcl", 'a = "b"'), ("README.md", "# Mesh")):
+        (source / name).write_text(text)
+    assert run(["import", "app-mesh", str(source), "--out", str(out)]) == 3
+    said = capfd.readouterr().out
+    assert f"note: {source / 'package.json'}: is none of what App Mesh's configuration is kept in" in said
+    assert {each.name for each in out.iterdir()} == {"teller.json", "teller-beta.json", "web.json"}
+    # Named one by one, all that are none are told at once.
+    strange = [str(source / "package.json"), str(source / "README.md")]
+    assert run(["import", "app-mesh", *strange, "--out", str(tmp_path / "none")]) == 1
+    assert capfd.readouterr().err.count("is none of what") == 2
+
+
 def test_a_backend_group_is_the_upstreams_of_the_nodes_that_have_it() -> None:
     documents = kubernetes()
     web = next(each for each in documents if each["metadata"]["name"] == "web" and "spec" in each)
@@ -605,6 +781,11 @@ def test_bounds_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cloudformation.Template({}, {}).resolved(half) == "x" * cloudformation.LONGEST_TEXT
     assert cloudformation.Template({}, {}).resolved(whole) == whole
     assert label("a" * 100) == "a" * LONGEST_LABEL
+    exports = cloudformation.Exports()
+    for i in range(2):
+        outputs = {f"O{j}": {"Value": j, "Export": {"Name": f"{i}-{j}"}} for j in range(cloudformation.MOST_EXPORTS)}
+        exports.add(cloudformation.Template({}, {}), {"Outputs": outputs})
+    assert (exports.value(f"0-{cloudformation.MOST_EXPORTS - 1}", 0), exports.value("1-0", 0)) == (999, None)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

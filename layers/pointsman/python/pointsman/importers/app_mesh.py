@@ -1,6 +1,6 @@
 """What App Mesh's resources become: config entries and registrations, and a report of every field of every source."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from pointsman.chain.entryset import EntrySet
@@ -32,15 +32,17 @@ def import_app_mesh(
     names: Mapping[str, str] = {},
     values: Mapping[str, str] = {},
     for_agent: bool = False,
+    beside: Collection[str] = (),
 ) -> Imported:
     """Convert the App Mesh resources in `files` (names and contents).
 
     `datacenter` is where the registrations are, `names` gives services other names (by their old ones), `values` those
-    of placeholders. `for_agent` also makes definitions for the agents of the hosts. Raises InvalidInput if a file is
-    none of the shapes known, if two things would have one name, or describe one resource differently.
+    of placeholders. `for_agent` also makes definitions for the agents of the hosts. Files that `beside` names may be
+    something else. Raises InvalidInput if another is none of the shapes known, if two things would have one name, or
+    describe one resource differently.
     """
     ledger = Ledger()
-    gatherer = Gatherer(ledger, values)
+    gatherer = Gatherer(ledger, values, beside)
     for name, content in files:
         gatherer.read(content, name)
     gatherer.finish()

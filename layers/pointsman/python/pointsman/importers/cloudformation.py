@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pointsman.importers.pieces import as_text
 from pointsman.importers.sources import placeholders
 
 MOST_FUNCTIONS: Final = 32
@@ -10,6 +11,9 @@ MOST_FUNCTIONS: Final = 32
 
 LONGEST_TEXT: Final = 10_000
 """Characters of what functions of CloudFormation give; what would be longer stays as it is."""
+
+MOST_EXPORTS: Final = 1_000
+"""Values that templates of one import export to others; what more of them export is not known to the others."""
 
 _NAMES: Final = (
     "VirtualServiceName", "VirtualNodeName", "VirtualRouterName", "RouteName", "VirtualGatewayName",
@@ -23,8 +27,11 @@ class Template:
     What only AWS knows stays as a placeholder, `${AWS::StackName}`.
     """
 
-    def __init__(self, document: Mapping[str, Any], values: Mapping[str, str]) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], values: Mapping[str, str], exports: "Exports | None" = None
+    ) -> None:
         self._values = values
+        self._exports = exports
         self._parameters = _block(document.get("Parameters"))
         self._mappings = _block(document.get("Mappings"))
         self._conditions = _block(document.get("Conditions"))
@@ -51,29 +58,37 @@ class Template:
             case "Sub", [str() as text, dict() as own]:
                 return self._substituted(text, own, depth)
             case "Join", [str() as between, list() as parts]:
-                joined = [str(self.resolved(each, depth + 1)) for each in parts]
+                found = [each for part in parts if (each := self.resolved(part, depth + 1)) is not None]
+                if not all(isinstance(each, str | int | float) for each in found):
+                    return value
+                joined = [as_text(each) for each in found]
                 length = sum(map(len, joined)) + len(between) * len(joined)
                 return between.join(joined) if length <= LONGEST_TEXT else value
             case "FindInMap", [mapping, first, second, *_]:
-                found = _block(self._mappings.get(str(self.resolved(mapping, depth + 1))))
-                found = _block(found.get(str(self.resolved(first, depth + 1))))
-                return found.get(str(self.resolved(second, depth + 1)), value)
+                rows = _block(self._mappings.get(str(self.resolved(mapping, depth + 1))))
+                row = _block(rows.get(str(self.resolved(first, depth + 1))))
+                return row.get(str(self.resolved(second, depth + 1)), value)
             case "Select", [index, choices]:
                 return self._selected(index, choices, depth) or value
             case "Split", [str() as between, text] if between:
                 whole = self.resolved(text, depth + 1)
                 return whole.split(between) if isinstance(whole, str) and not placeholders(whole) else value
             case "ImportValue", _:
-                return f"${{{_plain(str(self.resolved(given, depth + 1)))}}}"
+                name = self.resolved(given, depth + 1)
+                exported = self._exports.value(name, depth) if self._exports and isinstance(name, str) else None
+                return f"${{{_plain(str(name))}}}" if exported is None else exported
             case "If", [str() as condition, yes, no]:
-                return self.resolved(yes if self._holds({"Condition": condition}, depth) else no, depth + 1)
+                holds = self._holds({"Condition": condition}, depth)
+                return value if holds is None else self.resolved(yes if holds else no, depth + 1)
         return value
 
     def branch(self, value: Any) -> tuple[int, Any] | None:
-        """Which of its three parts an `If` chooses, and that part; None if `value` is no `If`."""
+        """Which of its three parts an `If` chooses, and that part; None if `value` is no `If`, or if it is not known
+        which."""
         match value:
             case {"Fn::If": [str() as condition, yes, no]} if len(value) == 1:
-                return (1, yes) if self._holds({"Condition": condition}, 0) else (2, no)
+                holds = self._holds({"Condition": condition}, 0)
+                return None if holds is None else (1, yes) if holds else (2, no)
         return None
 
     def _selected(self, index: Any, choices: Any, depth: int) -> Any:
@@ -98,14 +113,17 @@ class Template:
                     self._known_conditions[given] = self._holds(self._conditions.get(given), depth + 1)
                 return self._known_conditions[given]
             case "Equals", [one, other]:
-                texts = [str(self.resolved(each, depth + 1)) for each in (one, other)]
+                both = [self.resolved(each, depth + 1) for each in (one, other)]
+                if any(isinstance(each, dict | list) for each in both):
+                    return None
+                texts = [as_text(each) for each in both]
                 return None if texts[0] != texts[1] and any(map(placeholders, texts)) else texts[0] == texts[1]
             case "Not", [inner]:
                 found = self._holds(inner, depth + 1)
                 return None if found is None else not found
-            case ("And" | "Or") as both, list():
+            case ("And" | "Or") as word, list():
                 every = {self._holds(each, depth + 1) for each in given}
-                decides = both == "Or"
+                decides = word == "Or"
                 return decides if decides in every else None if None in every else not decides
         return None
 
@@ -114,7 +132,9 @@ class Template:
             return None
         if name in self._values:
             return self._values[name]
-        if "Default" in (parameter := _block(self._parameters.get(name))):
+        parameter = _block(self._parameters.get(name))
+        # Of what AWS keeps for it, the default says only where.
+        if "Default" in parameter and not str(parameter.get("Type")).startswith("AWS::SSM::Parameter::Value"):
             return parameter["Default"]
         if name in self._resources:
             return self._named(name, depth)
@@ -136,8 +156,9 @@ class Template:
         properties = _block(_block(self._resources.get(name)).get("Properties"))
         kind = str(_block(self._resources.get(name)).get("Type", "")).rpartition("::")[2]
         for each in (f"{kind}Name", "Name"):
-            if each in properties:
-                return self.resolved(properties[each], depth + 1)
+            said = self.resolved(properties.get(each), depth + 1)
+            if isinstance(said, str | int):
+                return said
         return name
 
     def _substituted(self, text: str, own: Mapping[str, Any], depth: int) -> str:
@@ -151,11 +172,47 @@ class Template:
             else:
                 value = self._reference(name, depth)
             if isinstance(value, str | int):
-                new, old = str(value), f"${{{name}}}"
+                new, old = as_text(value), f"${{{name}}}"
                 if len(found) + found.count(old) * len(new) > LONGEST_TEXT:
                     return text
                 found = found.replace(old, new)
         return found
+
+
+class Exports:
+    """What the templates of one import export, for those that import it."""
+
+    def __init__(self) -> None:
+        self._exported: dict[str, tuple[Template, Any]] = {}
+        # Each is worked out once. One that needs itself is not known.
+        self._known: dict[str, Any] = {}
+
+    def add(self, template: Template, document: Mapping[str, Any]) -> None:
+        """Remember the exports of a template."""
+        for output in _block(document.get("Outputs")).values():
+            name = template.resolved(_block(_block(output).get("Export")).get("Name"))
+            if isinstance(name, str) and len(self._exported) < MOST_EXPORTS:
+                self._exported.setdefault(name, (template, _block(output).get("Value")))
+
+    def value(self, name: str, depth: int) -> Any:
+        """What is exported by this name, None if nothing is. The part of a name that only AWS knows, such as that of a
+        stack, may be any, as long as one export alone has a name like it."""
+        if name not in self._known:
+            self._known[name] = None
+            alike = [name] if name in self._exported else [each for each in self._exported if _alike(each, name)]
+            if len(alike) == 1:
+                template, value = self._exported[alike[0]]
+                self._known[name] = template.resolved(value, depth + 1)
+        return self._known[name]
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names are the same but for a placeholder within one of them."""
+    for pattern, text in ((one, other), (other, one)):
+        start, end = pattern.partition("${")[0], pattern.rpartition("}")[2]
+        if placeholders(pattern) and (start or end) and text.startswith(start) and text.endswith(end):
+            return True
+    return False
 
 
 def _block(value: Any) -> Mapping[str, Any]:

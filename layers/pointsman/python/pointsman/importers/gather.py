@@ -1,22 +1,22 @@
 """Finds App Mesh's resources in documents of any of the shapes in which people keep them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from pointsman.importers.cloudformation import Template
+from pointsman.importers.cloudformation import Exports, Template
 from pointsman.importers.kubernetes import Kubernetes
 from pointsman.importers.pieces import Ledger, Piece, below, pieces
 from pointsman.importers.resource import KINDS, MESH, NOT_OURS, Resource
-from pointsman.importers.shapes import Shapes
-from pointsman.importers.sources import filled, read_source
-from pointsman.model.errors import InvalidInput
+from pointsman.importers.shapes import SET_PARAMETERS, Shapes, remark_placeholders, unknown_condition
+from pointsman.importers.sources import UNRENDERED, filled, read_source
+from pointsman.model.errors import InvalidInput, Problem
 
 MOST_RESOURCES: Final = 10_000
 """App Mesh resources of one import."""
 
-_LISTS: Final = {"meshes"} | {f"{each[0].lower()}{each[1:]}s" for each in KINDS[1:]}
-"""What `aws appmesh list-…` answers."""
+_LISTS: Final = {"meshes": "Mesh"} | {f"{each[0].lower()}{each[1:]}s": each for each in KINDS[1:]}
+"""What `aws appmesh list-…` answers, and the kind of each."""
 
 _PARENT: Final = {"Route": "VirtualRouter", "GatewayRoute": "VirtualGateway"}
 _SNAKE: Final = {
@@ -28,21 +28,69 @@ _SNAKE: Final = {
     "virtual_gateway": "VirtualGateway",
     "gateway_route": "GatewayRoute",
 }
+_PREFIX: Final = "aws_appmesh_"
+"""What the types of Terraform's resources begin with."""
+
+NONE_OF_THESE: Final = (
+    "is none of what App Mesh's configuration is kept in: what `aws appmesh describe-…` or `terraform show -json` "
+    "prints, a file for --cli-input-json, a CloudFormation template, Kubernetes resources"
+)
+"""The reason of a file with none of the shapes known here."""
+
+_OF_AWS: Final = (
+    "arn", "clienttoken", "createddate", "id", "lastupdateddate", "meshowner", "metadata", "region", "resourceowner",
+    "status", "tags", "tagsall", "timeouts",
+)  # fmt: skip
+"""What stands beside a spec, in small letters without `_`, and says nothing of what the mesh does."""
+
 _TOLD_BY_AWS: Final = "is what AWS says of the resource"
 
 
 class Gatherer:
-    """Reads files; `resources` are those found so far."""
+    """Reads files; `resources` are those found so far. Files of `beside` may be none of those known here."""
 
-    def __init__(self, ledger: Ledger, values: Mapping[str, str]) -> None:
+    def __init__(self, ledger: Ledger, values: Mapping[str, str], beside: Collection[str] = ()) -> None:
+        self._beside = beside
         self.resources: list[Resource] = []
         self._ledger = ledger
         self._values = values
         self._kubernetes = Kubernetes(ledger, values, self._add)
+        self._exports = Exports()
+        self._templates: dict[int, Template] = {}
+        self._files: list[tuple[str, list[Any], bool]] = []
+        self._problems: list[Problem] = []
 
     def read(self, content: bytes, file: str) -> None:
-        """Find the resources of one file. Raises InvalidInput if it has none of the shapes known here."""
-        documents = read_source(content, file)
+        """Read one file; `finish` tells if it cannot be read."""
+        try:
+            documents = [_unwrapped(each, file) for each in read_source(content, file)]
+        except InvalidInput as refused:
+            self._problems += refused.problems
+            return
+        for each in documents:
+            if (template := _template_in(each)) is not None:
+                self._templates[id(template)] = Template(template, self._values, self._exports)
+                self._exports.add(self._templates[id(template)], template)
+        self._files.append((file, documents, b"aws_appmesh_" in content))
+
+    def finish(self) -> None:
+        """Find the resources of all files. Raises InvalidInput if one has none of the shapes known here."""
+        for file, documents, is_terraform in self._files:
+            try:
+                self._find(file, documents, is_terraform)
+            except InvalidInput as refused:
+                others = [each for each in refused.problems if file in self._beside and each.reason == NONE_OF_THESE]
+                self._problems += [each for each in refused.problems if each not in others]
+                for each in documents if others else ():
+                    self._ledger.pass_over(pieces(file, "", each), NOT_OURS)
+                self._ledger.remarks += [str(each) for each in others]
+            if len(self.resources) > MOST_RESOURCES:
+                break
+        if self._problems:
+            raise InvalidInput(self._problems)
+        self._kubernetes.finish()
+
+    def _find(self, file: str, documents: list[Any], is_terraform: bool) -> None:
         before = len(self.resources)
         known = False
         strange: list[tuple[str, Any]] = []
@@ -57,37 +105,36 @@ class Gatherer:
                     strange.append((place, each))
                 if len(self.resources) > MOST_RESOURCES:
                     raise InvalidInput.single(file, "", f"holds resource {MOST_RESOURCES + 1}; import fewer at a time")
-        if not known and any(isinstance(each, dict) and each.keys() & _LISTS for _, each in strange):
+        if not known and any(isinstance(each, dict) and each.keys() & _LISTS.keys() for _, each in strange):
             reason = "lists names alone; save what `aws appmesh describe-…` prints of each"
             raise InvalidInput.single(file, "", reason)
-        if not known and b'resource "aws_appmesh_' in content:
+        if not known and is_terraform:
             raise InvalidInput.single(file, "", "is Terraform's language; give what `terraform show -json` prints")
         for place, each in strange if known else ():
             self._ledger.pass_over(pieces(file, place, each), NOT_OURS)
         if not known:
-            reason = (
-                "is none of what App Mesh's configuration is kept in: what `aws appmesh describe-…` or `terraform show "
-                "-json` prints, a file for --cli-input-json, a CloudFormation template, Kubernetes resources"
-            )
-            raise InvalidInput.single(file, "", reason)
+            raise InvalidInput.single(file, "", NONE_OF_THESE)
         if len(self.resources) == before:
             self._ledger.remarks.append(f"{file}: has no resource of App Mesh")
-
-    def finish(self) -> None:
-        """Join what is said in several places, after the last file."""
-        self._kubernetes.finish()
 
     def _document(self, document: Any, file: str, path: str) -> bool:
         if not isinstance(document, dict):
             return False
-        if isinstance(document.get("Resources"), dict):
-            self._template(document, file, path)
+        if (template := _template_in(document)) is not None:
+            if template is not document:
+                for key in document.keys() - {"TemplateBody"}:
+                    self._ledger.pass_over(pieces(file, below(path, key), document[key]), "is CloudFormation's own")
+                path = below(path, "TemplateBody")
+                self._ledger.pass_over(Piece(file, path, ""), "is read as the template that it is")
+            self._template(template, file, path)
         elif "apiVersion" in document or "kind" in document:
             self._kubernetes.read(document, file, path)
         elif "terraform_version" in document and isinstance(document.get("resources"), list):
             self._state(document, file, path)
-        elif "values" in document or "planned_values" in document:
+        elif document.keys() & {"values", "planned_values", "resource_changes", "format_version"}:
             self._terraform(document, file, path)
+        elif any(_specs(document.get(each)) for each in _LISTS):
+            self._lists(document, file, path)
         else:
             return self._json(document, file, path)
         return True
@@ -95,7 +142,7 @@ class Gatherer:
     # CloudFormation
 
     def _template(self, document: Mapping[str, Any], file: str, path: str) -> None:
-        template = Template(document, self._values)
+        template = self._templates[id(document)]
         for key, value in document.items():
             at = below(path, key)
             if key != "Resources" or not value:
@@ -121,8 +168,8 @@ class Gatherer:
     ) -> None:
         holds = template.holds(resource["Condition"]) if "Condition" in resource else True
         if holds is None:
-            reason = f"whether its condition {resource['Condition']} holds is not said by the parameters' values"
-            self._ledger.name(pieces(file, path, resource), reason, "give those it asks for: --set NAME=VALUE")
+            reason = unknown_condition(str(resource["Condition"]))
+            self._ledger.name(pieces(file, path, resource), reason, SET_PARAMETERS)
             return
         if not holds:
             self._ledger.pass_over(pieces(file, path, resource), "its condition does not hold, as the parameters are")
@@ -162,11 +209,35 @@ class Gatherer:
                     self._terraform_resource(kept, file, f"{below(at, 'instances')}[{j}]", "attributes")
 
     def _terraform(self, document: Mapping[str, Any], file: str, path: str) -> None:
-        chosen = "values" if "values" in document else "planned_values"
+        """What `terraform show -json` prints of a state or a plan; one that removes everything says what there was."""
+        whole = [each for each in ("values", "planned_values") if each in document]
+        chosen = next((each for each in whole if _PREFIX in json.dumps(document[each])), "resource_changes")
+        changes = document.get("resource_changes")
+        if chosen not in document or (chosen == "resource_changes" and not isinstance(changes, list)):
+            chosen = whole[0] if whole else ""
         for key, value in document.items():
             if key != chosen:
                 self._ledger.pass_over(pieces(file, below(path, key), value), "is Terraform's own")
-        self._module(document[chosen], file, below(path, chosen))
+        if chosen in whole:
+            self._module(document[chosen], file, below(path, chosen))
+        elif chosen:
+            self._changes(document[chosen], file, below(path, chosen))
+
+    def _changes(self, changes: list[Any], file: str, path: str) -> None:
+        """The resources that a plan changes: as they are to be, else as they were."""
+        if not changes:
+            self._ledger.pass_over(pieces(file, path, changes), "says nothing")
+        for i, each in enumerate(changes):
+            at = f"{path}[{i}]"
+            change = each.get("change") if isinstance(each, dict) else None
+            if not isinstance(change, dict) or not change:
+                self._ledger.pass_over(pieces(file, at, each), NOT_OURS)
+                continue
+            for key in each.keys() - {"change"}:
+                self._ledger.pass_over(pieces(file, below(at, key), each[key]), "is Terraform's own")
+            inner = "after" if isinstance(change.get("after"), dict) else "before"
+            kept = {key: each[key] for key in ("type", "name", "index") if key in each} | change
+            self._terraform_resource(kept, file, below(at, "change"), inner)
 
     def _module(self, module: Any, file: str, path: str) -> None:
         """The resources of a module of Terraform's, and of those within it; how deep JSON may be is bounded."""
@@ -188,7 +259,7 @@ class Gatherer:
 
     def _terraform_resource(self, resource: Any, file: str, path: str, inner: str = "values") -> None:
         kind = str(resource.get("type", "")) if isinstance(resource, dict) else ""
-        ours = _SNAKE.get(kind.removeprefix("aws_appmesh_")) if kind.startswith("aws_appmesh_") else None
+        ours = _SNAKE.get(kind.removeprefix(_PREFIX)) if kind.startswith(_PREFIX) else None
         values = resource.get(inner) if isinstance(resource, dict) else None
         if ours is None or not isinstance(values, dict):
             self._ledger.pass_over(pieces(file, path, resource), f"{kind or 'this'} {NOT_OURS}")
@@ -203,11 +274,26 @@ class Gatherer:
 
     # JSON of the API
 
+    def _lists(self, document: Mapping[str, Any], file: str, path: str) -> None:
+        """Lists of resources by kind, as a script collects what `describe-…` answers."""
+        for key, value in document.items():
+            at = below(path, key)
+            if key not in _LISTS or not _specs(value):
+                self._ledger.pass_over(pieces(file, at, value), _TOLD_BY_AWS)
+                continue
+            for i, each in enumerate(value):
+                if _specs([each]):
+                    self._shaped("JSON", _LISTS[key], each, file, f"{at}[{i}]")
+                else:
+                    reason = "is a name alone"
+                    instead = "add what `aws appmesh describe-…` prints of it"
+                    self._ledger.name(pieces(file, f"{at}[{i}]", each), reason, instead)
+
     def _json(self, document: Mapping[str, Any], file: str, path: str) -> bool:
         """Whether it is what `describe-…` answers or `--cli-input-json` takes."""
         for key, value in document.items():
             kind = key[:1].upper() + key[1:]
-            if kind in KINDS and isinstance(value, dict) and "spec" in value:
+            if kind in KINDS and _specs([value]):
                 for other in document.keys() - {key}:
                     self._ledger.pass_over(pieces(file, below(path, other), document[other]), _TOLD_BY_AWS)
                 self._shaped("JSON", kind, value, file, below(path, key))
@@ -263,12 +349,17 @@ class Gatherer:
                 self._ledger.pass_over(pieces(file, here, value), f"its routes are those of {parent}")
             elif plain == "meshname":
                 self._ledger.pass_over(pieces(file, here, value), MESH)
-            else:
+            elif plain in _OF_AWS:
                 self._ledger.pass_over(pieces(file, here, value), _TOLD_BY_AWS)
+            else:
+                reason = f"App Mesh's API has no such field in {kind}"
+                self._ledger.name(pieces(file, here, value), reason, "check its spelling and its place")
         if not name:
             name = (aliases or [""])[0] or file.rpartition("/")[2].partition(".")[0].rpartition("__")[2]
             place = Piece(file, path, name)
-            if not aliases:
+            if names and template:
+                self._ledger.remark(names[0], f"only CloudFormation knows its name; it is taken to be {name}")
+            elif not aliases:
                 self._ledger.remark(place, f"does not say its name; it is taken to be {name}, after the file")
         found = self._add(file, shape, kind, name, Piece(file, path, {}), spec, at, aliases or [], template)
         found.parent, found.names = parent, names
@@ -298,11 +389,36 @@ class Gatherer:
             value = template.resolved(value) if template else value
             return (filled(value, self._values) if isinstance(value, str) else value), path
 
+        if "{{" in f"{name}{json.dumps(spec)}":
+            raise InvalidInput.single(file, at, UNRENDERED)
+        remark_placeholders(place if not place.value else Piece(file, at, name), name, self._ledger)
         shapes = Shapes(self._ledger, resolved, self._kubernetes.reference)
         fitted = shapes.fitted(f"{kind}Spec", spec, file, at) or Piece(file, at, {})
         found = Resource(kind, shape, filled(name, self._values), place, fitted, aliases=aliases)
         self.resources.append(found)
         return found
+
+
+def _unwrapped(document: Any, file: str) -> Any:
+    """What `aws cloudformation get-template` answers with the template in it read; any other document as it is."""
+    if isinstance(document, dict) and isinstance(body := document.get("TemplateBody"), str):
+        found = read_source(body.encode(), f"{file} TemplateBody")
+        return document | {"TemplateBody": found[0] if found else {}}
+    return document
+
+
+def _template_in(document: Any) -> dict[str, Any] | None:
+    """The CloudFormation template that a document is, or has in it."""
+    for each in (document, document.get("TemplateBody") if isinstance(document, dict) else None):
+        if isinstance(each, dict) and isinstance(each.get("Resources"), dict):
+            return each
+    return None
+
+
+def _specs(value: Any) -> bool:
+    """Whether it is a list with a resource that has its spec."""
+    listed = value if isinstance(value, list) else []
+    return any(isinstance(each, dict) and "spec" in map(_small, each) for each in listed)
 
 
 def _small(key: str) -> str:

@@ -7,7 +7,7 @@ from pointsman.importers.pieces import Ledger, Piece, below, pieces
 from pointsman.importers.resource import KINDS, MESH, NOT_OURS, Resource
 from pointsman.importers.sources import filled
 
-_NO_SPEC: Final = ("awsName", "meshName", "meshRef", "meshOwner")
+_NO_SPEC: Final = ("awsName", "meshName", "meshRef", "meshOwner", "serviceDiscoveryType")
 """What stands in a spec, and is none of the API's spec."""
 
 
@@ -75,7 +75,11 @@ class Kubernetes:
             if key == "awsName":
                 names.append(piece)
             else:
-                reason = MESH if key.startswith("mesh") else "is for App Mesh's controller: which pods belong to it"
+                reason = (
+                    MESH
+                    if key.startswith(("mesh", "serviceD"))
+                    else "is for App Mesh's controller: which pods belong to it"
+                )
                 self._ledger.pass_over(piece, reason)
         parent = ""
         gateway = rest.pop("virtualGatewayRef", None)

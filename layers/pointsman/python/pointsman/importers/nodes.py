@@ -62,8 +62,13 @@ def convert_node(node: Resource, target: Target, drafts: Drafts, protocols: Prot
             ledger.name(listener, reason, "make this port a service of its own, with its own registration")
             continue
         if port := listener.number("portMapping", "port"):
-            drafts.proxy(target.service)["LocalServicePort"] = port
-            ledger.convert(listener.get("portMapping", "port"), registration)
+            before = drafts.proxy(target.service).setdefault("LocalServicePort", port)
+            if before == port:
+                ledger.convert(listener.get("portMapping", "port"), registration)
+            else:
+                reason = f"the sidecars of {target.service} stand before port {before}, as another node has it"
+                instead = f"give this node a service of its own: --name {node.name}=NEW"
+                ledger.name(listener.get("portMapping", "port"), reason, instead)
         protocols.listener(target.service, listener.get("portMapping", "protocol"))
         _health_check(node, listener, target, drafts, ledger)
         _listener_timeouts(listener, target, drafts, ledger)

@@ -135,6 +135,11 @@ class Ledger:
             self.told.append(Told(fate, place.file, place.path, text, instead))
 
 
+def as_text(value: Any) -> str:
+    """A value where a text belongs: as JSON writes it, if it is none."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def pieces(file: str, path: str, value: Any) -> Piece:
     """`value`, as JSON has it, as pieces."""
     if isinstance(value, dict):

@@ -137,6 +137,11 @@ class Router:
         return True
 
     def _tcp(self, route: Resource, body: Piece, targets: Sequence[tuple[Target, Piece]]) -> None:
+        without = [piece for _, piece in targets if piece.get("weight") is not None and not piece.number("weight")]
+        targets = [(target, piece) for target, piece in targets if piece not in without]
+        if not targets:
+            self._named(route, "no target has a weight", "give one a weight")
+            return
         if len({target for target, _ in targets}) > 1:
             self._named(route, "TCP connections are not split", "send them to one virtual node, or speak HTTP")
             return
@@ -145,6 +150,8 @@ class Router:
             return
         idle = body.get("timeout")
         self.ledger.name(idle, "no TCP connection is ended here for being idle", "leave it out")
+        for each in without:
+            self.ledger.pass_over(each, "takes no connection: its weight is 0")
         self.protocols.routed(self.service, "tcp")
         self.direct(targets[0][0], [route.spec, *route.names])
 

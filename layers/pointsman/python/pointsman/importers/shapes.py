@@ -6,14 +6,15 @@ singular, Kubernetes `virtualNodeRef` where the API has `virtualNodeName`. All b
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from pointsman.importers.pieces import Ledger, Piece, below, pieces
+from pointsman.importers.pieces import Ledger, Piece, as_text, below, pieces
 from pointsman.importers.sources import placeholders
 
 _ALIASES = {
     "cloudmap": "awscloudmap",
     "meshservicediscovery": "servicediscovery",
+    "servicename": "hostname",
     "perretrytimeoutmillis": "perretrytimeout",
     "virtualnodename": "virtualnode",
     "virtualnoderef": "virtualnodename",
@@ -27,7 +28,7 @@ _ALIASES = {
     "grpc": "grpcroute",
     "tcp": "tcproute",
 }
-"""Names of members in the Kubernetes resources of both versions, and the API's own."""
+"""Names of members in the Kubernetes resources of both versions, in the API's first version, and its own."""
 
 
 class Shapes:
@@ -52,6 +53,13 @@ class Shapes:
         if value is None or (isinstance(value, list | dict | str) and not value):
             self._ledger.pass_over(pieces(file, path, given if value is None else value), "says nothing")
             return None
+        if isinstance(value, dict) and len(value) == 1 and (function := next(iter(value))).startswith("Fn::"):
+            reason = f"{function} is resolved by CloudFormation alone", "write the value itself"
+            if function == "Fn::If":
+                condition = str(value[function][0]) if isinstance(value[function], list) and value[function] else ""
+                reason = (unknown_condition(condition), SET_PARAMETERS)
+            self._ledger.name(pieces(file, path, value), *reason)
+            return None
         if spec["type"] == "structure":
             return self._structure(shape, value, file, path)
         if spec["type"] == "list":
@@ -64,6 +72,9 @@ class Shapes:
         if shape == "Duration" and not isinstance(value, dict | list):
             number = self._scalar(_model()["DurationValue"], value, file, path)
             return Piece(file, path, {"value": number, "unit": Piece(file, path, "ms")}) if number else None
+        if shape == "Backend" and isinstance(value, str):  # the API's first version
+            called = Piece(file, path, value)
+            return Piece(file, path, {"virtualService": Piece(file, path, {"virtualServiceName": called})})
         if not isinstance(value, dict):
             self._misfit(pieces(file, path, value), str(value), "is no block, as the API has it")
             return None
@@ -96,9 +107,7 @@ class Shapes:
             value = text
         piece = pieces(file, path, value)
         if isinstance(value, dict | list):
-            function = next((each for each in map(str, value) if each.startswith("Fn::") or each == "Ref"), "")
-            reason = f"{function} is resolved by CloudFormation alone" if function else "is not one value"
-            self._ledger.name(piece, reason, "write the value itself")
+            self._ledger.name(piece, "is not one value", "write the value itself")
             return None
         if spec["type"] == "string":
             return self._word(spec, piece)
@@ -121,13 +130,14 @@ class Shapes:
         return piece
 
     def _word(self, spec: Mapping[str, Any], piece: Piece) -> Piece | None:
-        text = str(piece.value)
+        text = as_text(piece.value)
         piece.value = text
         words = {each.casefold(): each for each in spec.get("enum", ())}
         if words and text.casefold() not in words:
             self._misfit(piece, text, f'"{text}" is none of {", ".join(sorted(words.values()))}')
             return None
         piece.value = words.get(text.casefold(), text)
+        remark_placeholders(piece, text, self._ledger)
         return piece
 
     def _misfit(self, piece: Piece, text: str, reason: str) -> None:
@@ -135,6 +145,20 @@ class Shapes:
             self._ledger.name(piece, f"holds the placeholder {names[0]}", f"give its value: --set {names[0]}=VALUE")
         else:
             self._ledger.name(piece, reason, "correct it")
+
+
+def remark_placeholders(piece: Piece, text: str, ledger: Ledger) -> None:
+    """Remark each placeholder that stays in `text`, once."""
+    for name in placeholders(text):
+        ledger.remark_once(piece, f"the placeholder {name} stays in names and other text: --set {name}=VALUE fills it")
+
+
+SET_PARAMETERS: Final = "give those it asks for: --set NAME=VALUE"
+
+
+def unknown_condition(condition: str) -> str:
+    """The reason of what depends on a condition of which the template does not say whether it holds."""
+    return f"whether its condition {condition} holds is not said by the parameters' values"
 
 
 def _member(key: str, known: Mapping[str, str]) -> str | None:
@@ -147,7 +171,7 @@ def _member(key: str, known: Mapping[str, str]) -> str | None:
 
 
 def _attribute(file: str, path: str, key: str, value: Any) -> Piece:
-    return Piece(file, path, {"key": Piece(file, path, key), "value": Piece(file, path, str(value))})
+    return Piece(file, path, {"key": Piece(file, path, key), "value": Piece(file, path, as_text(value))})
 
 
 @cache
