@@ -285,6 +285,7 @@ def test_config_over_http_is_all_or_nothing_and_says_everything_that_is_wrong(aw
         "generation": 1,
         "changed": False,
         "published": [],
+        "manifests": [],
     }
     assert aws.request("Configure", "GET", "/v1/config", kind="service-resolver")[1] == [
         aws.request("Configure", "GET", "/v1/config/service-resolver/s2")[1]
