@@ -644,6 +644,12 @@ def test_nodes_of_one_service_have_one_port_and_a_target_without_weight_takes_no
     assert port.instead == "give this node a service of its own: --name new=NEW"
     again = import_app_mesh(written(resources), datacenter="dc1", names={"new": "fresh"})
     assert again.files["fresh"][0]["Service"]["Proxy"]["LocalServicePort"] == 9090
+    http = {"httpRoute": {"match": {"prefix": "/"}, "action": {"weightedTargets": targets[:1]}}}
+    beside = [*resources, {"routeName": "b", "virtualRouterName": "db", "spec": http}]
+    mixed = import_app_mesh(written(beside), datacenter="dc1")
+    assert [each["Kind"] for each in mixed.files["db"]] == ["service-defaults", "service-router"]
+    (left,) = {each.text for each in mixed.ledger.told if each.fate == NAMED and "left out" in each.text}
+    assert left == 'the route "a" is left out: other routes of db are not TCP\'s, and a service has one protocol'
     for each in targets:
         each["weight"] = 0
     imported = import_app_mesh(

@@ -62,6 +62,10 @@ class _Import:
             self._of.setdefault(each.kind, []).append(each)
         self._nodes = self._of.get("VirtualNode", [])
         self._targets = {id(node): target_of(node, names) for node in self._nodes}
+        self._node_of: dict[str, Resource] = {}
+        for node in self._nodes:
+            for called in (node.name, *node.aliases):
+                self._node_of.setdefault(called, node)
         self._services: dict[str, str] = {}
         for each in self._of.get("VirtualService", []):
             for called in (each.name, *each.aliases):
@@ -130,8 +134,7 @@ class _Import:
         return self._services[called]
 
     def _node(self, name: Piece) -> Resource | None:
-        called = _last(str(name.value))
-        return next((each for each in self._nodes if called in (each.name, *each.aliases)), None)
+        return self._node_of.get(_last(str(name.value)))
 
     def _target(self, name: Piece) -> Target:
         if (node := self._node(name)) is not None:
@@ -179,6 +182,8 @@ class _Import:
             elif not routes:
                 instead = "add the file with them; until then requests go to the instances of that name"
                 self._ledger.name(provider, "its router has no routes in these files", instead)
+                made.convert([], router.spec.items("listeners") if router else [])
+                taken |= {router.name, *router.aliases} if router else set()
             else:
                 self._ledger.is_service(provider, service)
                 if routed.isdisjoint(map(id, routes)):
@@ -271,7 +276,7 @@ def _once(resources: list[Resource], ledger: Ledger) -> list[Resource]:
             continue
         if first.spec.plain() != each.spec.plain():
             where = f"{first.spec.file} {first.spec.path}"
-            reason = f"is described differently at {where}; import only the one that holds"
+            reason = f"is described differently at {where}; import only the one that holds, and each mesh by itself"
             problems.append(Problem(f"{each} of {each.spec.file} {each.spec.path}", "", reason))
         for piece in [*each.names, each.spec]:
             ledger.pass_over(piece, f"is said at {first.spec.file} {first.spec.path} already")

@@ -183,7 +183,7 @@ class Exports:
     """What the templates of one import export, for those that import it."""
 
     def __init__(self) -> None:
-        self._exported: dict[str, tuple[Template, Any]] = {}
+        self._exported: dict[str, tuple[Template, Any, tuple[str, str] | None]] = {}
         # Each is worked out once. One that needs itself is not known.
         self._known: dict[str, Any] = {}
 
@@ -192,27 +192,31 @@ class Exports:
         for output in _block(document.get("Outputs")).values():
             name = template.resolved(_block(_block(output).get("Export")).get("Name"))
             if isinstance(name, str) and len(self._exported) < MOST_EXPORTS:
-                self._exported.setdefault(name, (template, _block(output).get("Value")))
+                self._exported.setdefault(name, (template, _block(output).get("Value"), _ends(name)))
 
     def value(self, name: str, depth: int) -> Any:
         """What is exported by this name, None if nothing is. The part of a name that only AWS knows, such as that of a
         stack, may be any, as long as one export alone has a name like it."""
         if name not in self._known:
             self._known[name] = None
-            alike = [name] if name in self._exported else [each for each in self._exported if _alike(each, name)]
+            ends = _ends(name)
+            alike = [each for each, of in self._exported.items() if _alike(ends, each) or _alike(of[2], name)]
+            alike = [name] if name in self._exported else alike
             if len(alike) == 1:
-                template, value = self._exported[alike[0]]
+                template, value, _ = self._exported[alike[0]]
                 self._known[name] = template.resolved(value, depth + 1)
         return self._known[name]
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether two names are the same but for a placeholder within one of them."""
-    for pattern, text in ((one, other), (other, one)):
-        start, end = pattern.partition("${")[0], pattern.rpartition("}")[2]
-        if placeholders(pattern) and (start or end) and text.startswith(start) and text.endswith(end):
-            return True
-    return False
+def _ends(name: str) -> tuple[str, str] | None:
+    """What a name with placeholders starts and ends with; None for one without, or if it is nothing."""
+    start, end = name.partition("${")[0], name.rpartition("}")[2]
+    return (start, end) if placeholders(name) and (start or end) else None
+
+
+def _alike(ends: tuple[str, str] | None, name: str) -> bool:
+    """Whether a name starts and ends as another does."""
+    return ends is not None and name.startswith(ends[0]) and name.endswith(ends[1])
 
 
 def _block(value: Any) -> Mapping[str, Any]:

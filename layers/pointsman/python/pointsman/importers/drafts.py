@@ -124,15 +124,19 @@ class Protocols:
     def write(self, drafts: Drafts, ledger: Ledger) -> None:
         """Make the `service-defaults` of all services that anything is known of."""
         services = {each for each, _ in self._listeners} | {*self._with, *self._with.values(), *self._routed}
+        spoken = dict(self._routed)
+        for service, piece in self._listeners:
+            spoken.setdefault(self._root(service), str(piece.value))
         for service in sorted(services):
-            if protocol := self.of(service):
+            if protocol := spoken.get(self._root(service)):
                 drafts.entry("service-defaults", service)["Protocol"] = protocol
         for service, piece in self._listeners:
-            if piece.value == self.of(service):
+            protocol = spoken[self._root(service)]
+            if piece.value == protocol:
                 ledger.convert(piece, f'service-defaults "{service}"')
             else:
-                reason = f"what calls it speaks {self.of(service)}, and a chain has one protocol"
-                ledger.name(piece, reason, f"let {service} speak {self.of(service)}, or change the router's")
+                reason = f"what calls it speaks {protocol}, and a chain has one protocol"
+                ledger.name(piece, reason, f"let {service} speak {protocol}, or change the router's")
 
     def _root(self, service: str) -> str:
         while service in self._with:

@@ -86,6 +86,8 @@ class Ledger:
     told: list[Told] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     _services: list[tuple[Piece, str]] = field(default_factory=list)
+    _lines: set[str] = field(default_factory=set)
+    _texts: set[str] = field(default_factory=set)
 
     def is_service(self, piece: Piece | None, service: str) -> None:
         """It says that there is `service`, or that its requests go to its own instances."""
@@ -115,12 +117,14 @@ class Ledger:
     def remark(self, piece: Piece, text: str) -> None:
         """Something that is different from before, though all of it was converted."""
         line = f"{piece.file} {piece.path}: {text}"
-        if line not in self.remarks:
+        if line not in self._lines:
             self.remarks.append(line)
+        self._lines.add(line)
+        self._texts.add(text)
 
     def remark_once(self, piece: Piece, text: str) -> None:
         """The same of many pieces, said at the first of them."""
-        if not any(line.endswith(f": {text}") for line in self.remarks):
+        if text not in self._texts:
             self.remark(piece, text)
 
     def _tell(self, fate: str, piece: Piece | None, text: str, instead: str) -> None:

@@ -43,8 +43,13 @@ class Router:
             reason = "a sidecar listens for each upstream at the port that its registration says"
             self.ledger.pass_over(each.get("portMapping", "port"), reason)
         ordered = sorted(routes, key=order)
+        kinds = {kind for route in ordered for kind in KINDS if route.spec.get(kind)}
         for route in ordered:
-            self._one(route, ports, alone=len(ordered) == 1)
+            if route.spec.get("tcpRoute") and len(kinds) > 1:
+                reason = f"other routes of {self.service} are not TCP's, and a service has one protocol"
+                self._named(route, reason, "make a service of its own for it")
+            else:
+                self._one(route, ports, alone=len(ordered) == 1)
         router = self.drafts.entry("service-router", self.service) if self._has_router() else {}
         made = router.get("Routes", [])
         if made and made[-1].get("Match", {}).get("HTTP", {}) not in EVERYTHING:
