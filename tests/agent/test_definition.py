@@ -177,6 +177,31 @@ def test_what_is_wrong_is_refused_with_its_place(service: dict[str, Any], said: 
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {"service": {"kind": "connect-proxy", "name": "p", "proxy": {"destination_service_name": "web"}}},
+            "Service: connect-proxy is not supported by Pointsman: write the sidecar within its service",
+        ),
+        (
+            {"services": [{"kind": "ingress-gateway", "name": "in", "port": 1}]},
+            "Services[0]: ingress-gateway is not supported by Pointsman: there are no gateways for what comes",
+        ),
+        (
+            {"service": {"name": "web", "port": 1, "connect": {"proxy": {"command": ["a"]}}}},
+            "Service.Connect.proxy: is not supported by Pointsman: managed proxies ended with Consul 1.6; write",
+        ),
+        ({"ID": "web1", "Name": "web", "Port": 80, "Check": {"TTL": "5s"}}, "write it within service { … }"),
+    ],
+)
+def test_what_else_consul_registers_is_refused_in_one_sentence(document: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_definitions([("services.json", document)], HOST.address)
+    assert len(refused.value.problems) == 1
+    assert said in str(refused.value)
+
+
 def test_two_services_with_one_id_are_refused() -> None:
     with pytest.raises(InvalidInput, match="the id of another service too"):
         read_definitions([("services.json", {"services": [{"name": "web", **SIDECAR}] * 2})], HOST.address)

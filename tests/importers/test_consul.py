@@ -468,6 +468,53 @@ def test_what_lists_of_resources_and_of_services_hold_is_converted() -> None:
     assert lost([("x.json", [listed, node])], found) == []
 
 
+def test_the_gateway_mode_of_who_calls_comes_first_as_consuls_agents_merge_it() -> None:
+    def modes(*entries: JSON, **proxy: Any) -> tuple[str, list[str]]:
+        service = {**SIDECAR, "Proxy": {**SIDECAR["Proxy"], **proxy}}
+        found = imported(*entries, registered(service))
+        (registration,) = map(parse_registration, of(found, "registration"))
+        return registration.service.proxy.mesh_gateway.mode, found.ledger.remarks
+
+    general = {"Kind": "proxy-defaults", "Name": "global", "MeshGateway": {"Mode": "local"}}
+    caller: JSON = {"Kind": "service-defaults", "Name": "shop", "MeshGateway": {"Mode": "remote"}}
+    called = {"Kind": "service-defaults", "Name": "stock", "MeshGateway": {"Mode": "none"}}
+    mode, remarks = modes(caller)
+    assert (mode, len(remarks)) == ("remote", 1)
+    assert "registration of dc1/sidecar/default/shop (remote)" in remarks[0]
+    assert modes(general, called)[0] == "local"
+    assert modes(general, caller, called)[0] == "remote"
+    # Where the same comes of the entries here, or something else says it, nothing is added.
+    assert modes(called) == ("", [])
+    assert modes(general) == ("", [])
+    assert modes(general, {**called, "MeshGateway": {"Mode": "local"}}) == ("", [])
+    assert modes(caller, MeshGateway={"Mode": "none"}) == ("none", [])
+    assert modes(general, {**caller, "UpstreamConfig": {"Defaults": {"MeshGateway": {"Mode": "local"}}}}) == ("", [])
+    assert modes(general, caller, Upstreams=[]) == ("", [])
+
+
+def test_the_protocol_of_all_holds_where_a_service_names_none_as_in_consuls_sidecars() -> None:
+    def protocols(*entries: JSON) -> tuple[dict[str, str], list[str]]:
+        found = imported(*entries)
+        defaults = {each["Name"]: each.get("Protocol", "") for each in of(found, "service-defaults")}
+        return defaults, found.ledger.remarks
+
+    general = {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}}
+    silent = {"Kind": "service-defaults", "Name": "stock", "LocalRequestTimeoutMs": 900}
+    of_tcp = {"Kind": "service-defaults", "Name": "db", "Protocol": "tcp"}
+    found, remarks = protocols(general, silent, of_tcp)
+    assert found == {"stock": "http", "db": "tcp"}
+    assert remarks == [
+        'proxy-defaults names the protocol http, and service-defaults "stock" none, which means tcp here: it is '
+        "written there, since Consul's sidecars speak it"
+    ]
+    assert protocols(silent, of_tcp) == ({"stock": "", "db": "tcp"}, [])
+    # A chain has one protocol, here as in Consul, and there only the entries count.
+    redirect = {"Kind": "service-resolver", "Name": "stock", "Redirect": {"Service": "db"}}
+    found, remarks = protocols(general, silent, of_tcp, redirect)
+    assert found == {"stock": "", "db": "tcp"}
+    assert "name it where it fits to the other services of a chain" in remarks[0]
+
+
 def test_names_that_are_no_labels_get_others_wherever_they_stand() -> None:
     documents = [
         {"Kind": "service-resolver", "Name": "my_stock", "Failover": {"*": {"Datacenters": ["us_east"]}}},

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from pointsman.model.complaints import problems_of, shown
+from pointsman.model.consul_fields import KINDS_ELSEWHERE
 from pointsman.model.duration import Nanoseconds
 from pointsman.model.errors import InvalidInput, Problem
 from pointsman.model.inbound import Expose
 from pointsman.model.names import GATEWAY_PATHS, GATEWAYS, is_host_name, is_identifier, is_ip, is_label
 from pointsman.model.registration import TaggedAddress, Upstream
-from pointsman.model.shape import AnyMap, Block, BlockMap, Shape, StringMap, Whole, bare
+from pointsman.model.shape import AnyMap, Block, BlockMap, Shape, StringMap, Whole, bare, value_of
 from pointsman.model.upstream_config import MeshGateway
 
 SECOND: Final = 1_000_000_000
@@ -120,6 +122,18 @@ class GatewayProxy(Shape):
     config: AnyMap = {}
 
 
+def _of_this_host(value: Any) -> Any:
+    """Refuse a proxy that stands by itself, by its kind: of its fields nobody here knows any."""
+    kind = value_of(value, "Kind") if isinstance(value, Mapping) else ""
+    if kind == "connect-proxy":
+        reason = "write the sidecar within its service: connect { sidecar_service { port = … } }"
+    elif kind in ("api-gateway", "ingress-gateway", "terminating-gateway"):
+        reason = KINDS_ELSEWHERE[kind][1]
+    else:
+        return value
+    raise PydanticCustomError("kind", f"{kind} is not supported by Pointsman: {reason}")
+
+
 class ServiceDefinition(Shape):
     """A service of this host."""
 
@@ -157,8 +171,8 @@ class ServiceDefinition(Shape):
 
 
 class _File(Shape):
-    service: Annotated[ServiceDefinition | None, Block] = None
-    services: list[ServiceDefinition] = []
+    service: Annotated[ServiceDefinition | None, BeforeValidator(_of_this_host), Block] = None
+    services: list[Annotated[ServiceDefinition, BeforeValidator(_of_this_host)]] = []
     check: Annotated[CheckDefinition | None, Block] = None
     checks: list[CheckDefinition] = []
 
@@ -203,6 +217,9 @@ def read_definitions(documents: Sequence[tuple[str, Mapping[str, Any]]], address
     wanted = {bare(field) for field in _File.model_fields}
     for name, document in documents:
         others = [key for key in document if bare(str(key)) not in wanted]
+        if {"name", "port"} <= set(map(bare, map(str, others))):
+            problems.append(Problem(name, "", "is a service as Consul's API takes it; write it within service { … }"))
+            continue
         if others:
             passed_over.append(f"{name}: {', '.join(map(str, others[:10]))}: not about services or checks")
         try:
@@ -248,7 +265,12 @@ def _complaints(name: str, service: ServiceDefinition) -> Iterator[Problem]:
         elif address and not is_ip(address) and not is_host_name(address):
             yield Problem(thing, field, f"{shown(address)} is neither an IP address nor a host name")
     if sidecar and not sidecar.port:
-        yield Problem(thing, "connect.sidecar_service.port", "is required: Envoy listens there for other services")
+        yield Problem(
+            thing,
+            "connect.sidecar_service.port",
+            "is required: Envoy listens there for other services; "
+            "Consul's agent chooses one from 21000 on if there is none, this one does not",
+        )
     if not sidecar and not service.port:
         yield Problem(thing, "port", "is required")
 

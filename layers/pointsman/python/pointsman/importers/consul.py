@@ -7,6 +7,7 @@ from typing import Any, Final
 from pointsman.chain.complaints import thing
 from pointsman.chain.entryset import EntrySet
 from pointsman.chain.validate import validate
+from pointsman.importers.consul_central import with_modes, with_protocols
 from pointsman.importers.consul_fields import DENIED, LEFT_OUT, WRITE_INTENTIONS, Decider, denied_by, with_adds
 from pointsman.importers.consul_intentions import KIND as INTENTIONS
 from pointsman.importers.consul_intentions import of_rows
@@ -80,7 +81,10 @@ class _Import:
         registrations = self._sidecars.registrations()
         self._default_action()
         self._namespaces(registrations)
+        for key, entry in with_protocols({key: each for key, (each, _) in self._entries.items()}, self._ledger).items():
+            self._entries[key] = (entry, self._entries[key][1])
         self._fitting()
+        registrations = with_modes(registrations, (each for each, _ in self._entries.values()), self._ledger)
         self._remarks()
         imported = self._result(registrations, [*entries, *rows, *found])
         if url:

@@ -217,6 +217,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Namespace": _told("1.7", "it is that of the service"),
         "Partition": _PARTITION,
     },
+    "Connect": {"Proxy": Other("1.2", "managed proxies ended with Consul 1.6; write a sidecar_service")},
     "GatewayProxy": {**_PROXY, "Expose": Other("1.6", "a mesh gateway has no application")},
     "ServiceDefinition": {
         "Token": _told("0.1", "a token of Consul's"),
