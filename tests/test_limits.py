@@ -51,8 +51,8 @@ REACHED_BY = {
     },
     "tests/xds/test_public_listener.py": {
         "test_the_bounds_of_incoming_connections": [
-            "model/inbound.py LARGEST_COUNT",
-            "model/inbound.py MOST_EXPOSED",
+            "model/inbound_bounds.py LARGEST_COUNT",
+            "model/inbound_bounds.py MOST_EXPOSED",
             "xds/inbound.py LONGEST_PATH",
         ],
     },

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from pointsman.chain.entryset import EntrySet
 from pointsman.model.entries import parse_entry
 from pointsman.model.errors import InvalidInput
-from pointsman.model.inbound import LARGEST_COUNT, MOST_EXPOSED
+from pointsman.model.inbound_bounds import LARGEST_COUNT, MOST_EXPOSED
 from pointsman.model.registration import parse_registration
 from pointsman.xds.inbound import (
     LONGEST_PATH,

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from pointsman.chain.graph import HTTP_PROTOCOLS
 from pointsman.delivery.drains import drained_clusters
 from pointsman.model.duration import LONGEST_MS
-from pointsman.model.inbound import LARGEST_COUNT, MOST_EXPOSED
+from pointsman.model.inbound_bounds import LARGEST_COUNT, MOST_EXPOSED
 from pointsman.model.names import is_plain_text, is_trust_domain
 from pointsman.xds.content import InconsistentContent
 from pointsman.xds.inbound import Inbound, is_log_path

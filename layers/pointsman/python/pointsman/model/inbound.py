@@ -7,14 +7,9 @@ from pydantic import BeforeValidator, Field
 
 from pointsman.model.complaints import shown
 from pointsman.model.duration import LONGEST_MS
+from pointsman.model.inbound_bounds import LARGEST_COUNT, MOST_EXPOSED
 from pointsman.model.names import is_plain_text
 from pointsman.model.shape import Shape, Whole
-
-MOST_EXPOSED: Final = 64
-"""Paths that one service exposes: each is a listener of its own in every sidecar."""
-
-LARGEST_COUNT: Final = 2**32 - 2
-"""The greatest limit of connections; one more means none to Envoy."""
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Connections = Annotated[Whole, Field(ge=0, le=LARGEST_COUNT)]
