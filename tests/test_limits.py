@@ -658,6 +658,9 @@ REACHED_BY = {
         "test_what_is_kept_is_bounded_by_bytes_and_the_least_recently_used_goes_first": [
             "pipeline/kept.py MOST_KEPT_BYTES",
         ],
+        "test_config_objects_in_memory_are_bounded_by_bytes_as_stored": [
+            "pipeline/objects.py MOST_OBJECT_BYTES",
+        ],
     },
     "tests/pipeline/test_notify.py": {
         "test_no_more_notices_are_kept_than_a_bound": [

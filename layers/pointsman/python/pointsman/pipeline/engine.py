@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from secrets import token_hex
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from pointsman.model.era import LAST_EPOCH, Era
 from pointsman.pipeline.config import NO_CONFIG_HEAD, NO_ROOT, Config, ConfigHead, Root, load_root, read_config_head
@@ -89,7 +90,8 @@ class Engine:
         self._said = False
         self._head: ConfigHead = NO_CONFIG_HEAD
         self._root: Root = NO_ROOT
-        self._configs: list[Config] = []
+        self._config = load_config(self.objects, NO_ROOT)
+        self._others: WeakValueDictionary[str, Config] = WeakValueDictionary()
 
     def now(self) -> str:
         """The time as RFC 3339 in UTC, with milliseconds."""
@@ -195,12 +197,13 @@ class Engine:
         return self._notices or head.notices
 
     def config(self, root: Root) -> Config:
-        """Everything that `root` reaches. The last two are kept, because a change also needs the one before."""
+        """Everything that `root` reaches. The current one is kept, others for as long as somebody uses them: two that
+        are decoded take twice the memory."""
         with self._lock:
-            for kept in self._configs:
-                if kept.root.digest == root.digest:
-                    return kept
-            near = self._configs[-1] if self._configs else None
+            near = self._config
+            kept = near if near.root.digest == root.digest else self._others.get(root.digest)
+        if kept is not None:
+            return kept
         loaded = load_config(self.objects, root, near)
         self.keep(loaded)
         return loaded
@@ -208,8 +211,9 @@ class Engine:
     def keep(self, config: Config) -> None:
         """Keep `config` for the next call of `config`."""
         with self._lock:
-            others = [kept for kept in self._configs if kept.root.digest != config.root.digest]
-            self._configs = [*others[-1:], config]
+            self._others[config.root.digest] = config
+            if config.root.digest == self._root.digest or config.root.generation > self._config.root.generation:
+                self._config = config
 
 
 def _is_before(one: ConfigHead, other: ConfigHead) -> bool:

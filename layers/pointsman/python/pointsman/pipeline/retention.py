@@ -214,7 +214,7 @@ class Retention:
 
     def _kept_roots(self, head: ConfigHead, listed: dict[str, float], now: float) -> Iterator[Root]:
         """The current root and the earlier ones that are kept, newest first. Those not published yet are kept."""
-        objects = ObjectCache(self._engine.store, most=1)
+        objects = ObjectCache(self._engine.store, most_bytes=1)
         root = load_root(objects, head.root)
         rank = 0
         while True:
