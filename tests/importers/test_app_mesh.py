@@ -695,6 +695,33 @@ def test_a_backend_group_is_the_upstreams_of_the_nodes_that_have_it() -> None:
     assert "its backend group is in none of these files" in {each.text for each in imported.ledger.told}
 
 
+def test_a_reference_is_to_the_namespace_that_kubectl_was_told() -> None:
+    web, *others = [each for each in kubernetes() if each["kind"] != "Service"][::-1]
+    documents = [web, *others]
+    expected = import_app_mesh(written(documents), datacenter="dc1").files
+    for without in ("VirtualNode", "VirtualService", "VirtualRouter"):
+        again = json.loads(json.dumps(documents))
+        for each in again:
+            if each["kind"] == without:
+                del each["metadata"]["namespace"]
+            for backend in each["spec"].get("backends", []):
+                backend["virtualService"]["virtualServiceRef"]["namespace"] = "demo"
+        assert import_app_mesh(written(again), datacenter="dc1").files == expected, without
+
+
+def test_a_name_goes_before_what_a_template_calls_something_else() -> None:
+    template = """
+Resources:
+  web: {Type: AWS::AppMesh::VirtualNode, Properties: {VirtualNodeName: one, Spec: {Listeners: [%s]}}}
+  other: {Type: AWS::AppMesh::VirtualNode, Properties: {VirtualNodeName: web, Spec: {Listeners: [%s]}}}
+  s:
+    Type: AWS::AppMesh::VirtualService
+    Properties: {VirtualServiceName: s, Spec: {Provider: {VirtualNode: {VirtualNodeName: web}}}}
+""" % (("{PortMapping: {Port: 80, Protocol: http}}",) * 2)
+    imported = import_app_mesh([("t.yaml", template.encode())], datacenter="dc1")
+    assert imported.files["s"][-1]["Redirect"] == {"Service": "web"}
+
+
 def test_health_checks_are_written_for_agents() -> None:
     imported = import_app_mesh(written(inputs()), datacenter="dc1", for_agent=True)
     assert imported.definitions.keys() == {"new", "teller", "web"}

@@ -1,6 +1,6 @@
 """What App Mesh's resources become: config entries and registrations, and a report of every field of every source."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pointsman.chain.entryset import EntrySet
@@ -10,7 +10,7 @@ from pointsman.importers.gateways import Gateway
 from pointsman.importers.gather import Gatherer
 from pointsman.importers.imported import Imported
 from pointsman.importers.matches import not_tried_again
-from pointsman.importers.names import Names
+from pointsman.importers.names import Names, known_as
 from pointsman.importers.nodes import Target, convert_backends, convert_node, convert_policy, full_name, target_of
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.importers.resource import Resource
@@ -62,14 +62,12 @@ class _Import:
             self._of.setdefault(each.kind, []).append(each)
         self._nodes = self._of.get("VirtualNode", [])
         self._targets = {id(node): target_of(node, names) for node in self._nodes}
-        self._node_of: dict[str, Resource] = {}
-        for node in self._nodes:
-            for called in (node.name, *node.aliases):
-                self._node_of.setdefault(called, node)
-        self._services: dict[str, str] = {}
-        for each in self._of.get("VirtualService", []):
-            for called in (each.name, *each.aliases):
-                self._services.setdefault(called, names.service(each.name, str(each), *each.aliases))
+        self._node_of = _by_name(self._nodes)
+        self._router_of = _by_name(self._of.get("VirtualRouter", []))
+        self._services = {
+            called: names.service(each.name, str(each), *each.aliases)
+            for called, each in _by_name(self._of.get("VirtualService", [])).items()
+        }
         self._leading: dict[str, list[Resource]] = {}
         """The virtual nodes that a service leads to."""
 
@@ -110,6 +108,7 @@ class _Import:
             known |= dict.fromkeys((each.name, *each.aliases), name)
         for route in self._of.get("GatewayRoute", []):
             parent = route.parent or (next(iter(known)) if len(set(known.values())) == 1 else "gateway")
+            parent = known_as(parent, known)
             if parent not in known:
                 known[parent] = self._names.service(parent, f'virtual gateway "{parent}"')
                 found[known[parent]] = (None, [])
@@ -122,7 +121,7 @@ class _Import:
         """The service of a virtual service by a name of it; it need not be in the files."""
         if name is None:
             return ""
-        called = _last(str(name.value))
+        called = known_as(_last(str(name.value)), self._services)
         if called not in self._services:
             self._services[called] = self._names.service(called, f'virtual service "{called}"')
             namespace, _, own = called.rpartition("/")
@@ -134,7 +133,7 @@ class _Import:
         return self._services[called]
 
     def _node(self, name: Piece) -> Resource | None:
-        return self._node_of.get(_last(str(name.value)))
+        return self._node_of.get(known_as(_last(str(name.value)), self._node_of))
 
     def _target(self, name: Piece) -> Target:
         if (node := self._node(name)) is not None:
@@ -148,8 +147,8 @@ class _Import:
         named = service.spec.get("provider", "virtualRouter", "virtualRouterName")
         if named is None:
             return None, []
-        called = _last(str(named.value))
-        router = next((r for r in self._of.get("VirtualRouter", []) if called in (r.name, *r.aliases)), None)
+        called = known_as(_last(str(named.value)), self._router_of)
+        router = self._router_of.get(called)
         names = {called} | ({router.name, *router.aliases} if router else set())
         return router, [each for each in self._of.get("Route", []) if each.parent in names]
 
@@ -283,6 +282,17 @@ def _once(resources: list[Resource], ledger: Ledger) -> list[Resource]:
     if problems:
         raise InvalidInput(problems)
     return list(found.values())
+
+
+def _by_name(resources: Sequence[Resource]) -> dict[str, Resource]:
+    """Resources by their names, and by their other names where these are no other's name."""
+    found: dict[str, Resource] = {}
+    for each in resources:
+        found.setdefault(each.name, each)
+    for each in resources:
+        for called in each.aliases:
+            found.setdefault(called, each)
+    return found
 
 
 def _node_names(route: Resource) -> list[Piece | None]:

@@ -361,7 +361,7 @@ class Gatherer:
                 self._ledger.remark(names[0], f"only CloudFormation knows its name; it is taken to be {name}")
             elif not aliases:
                 self._ledger.remark(place, f"does not say its name; it is taken to be {name}, after the file")
-        found = self._add(file, shape, kind, name, Piece(file, path, {}), spec, at, aliases or [], template)
+        found = self._add(file, shape, kind, name, Piece(file, path, {}), spec, at, [], template)
         found.parent, found.names = parent, names
 
     def _text(self, value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from pointsman.importers.names import known_as
 from pointsman.importers.pieces import Ledger, Piece, below, pieces
 from pointsman.importers.resource import KINDS, MESH, NOT_OURS, Resource
 from pointsman.importers.sources import filled
@@ -157,7 +158,7 @@ class Kubernetes:
     def finish(self) -> None:
         """Give virtual nodes the backends of their groups, which may come after them, in another file."""
         for node, group in self._grouped:
-            found = self._groups.get(str(group.value))
+            found = self._groups.get(known_as(str(group.value), self._groups))
             if found is None:
                 self._ledger.name(group, "its backend group is in none of these files", "add the file with it")
                 continue

@@ -1,7 +1,7 @@
 """Names of services: the first label of what they were called in App Mesh, each of one thing only."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,14 @@ def label(text: str) -> str:
     """A DNS label made of the first one in `text`, after a namespace of Kubernetes (`namespace/name`); "" if there is
     none."""
     return _OTHERS.sub("-", text.rpartition("/")[2].partition(".")[0].lower()).strip("-")[:LONGEST_LABEL].strip("-")
+
+
+def known_as(called: str, known: Container[str]) -> str:
+    """Which of the names that are `known` a reference means: in Kubernetes either may leave out the namespace, which
+    `kubectl -n` says."""
+    namespace, slash, own = called.rpartition("/")
+    other = f"/{own}" if namespace else own
+    return other if slash and called not in known and other in known else called
 
 
 @dataclass(slots=True)
