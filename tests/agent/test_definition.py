@@ -192,6 +192,10 @@ def test_what_is_wrong_is_refused_with_its_place(service: dict[str, Any], said: 
             {"service": {"name": "web", "port": 1, "connect": {"proxy": {"command": ["a"]}}}},
             "Service.Connect.proxy: is not supported by Pointsman: managed proxies ended with Consul 1.6; write",
         ),
+        (
+            {"check": {"name": "a", "script_args": ["true"], "interval": "5s"}},
+            "Check.script_args: is not supported by Pointsman: write what is run as args",
+        ),
         ({"ID": "web1", "Name": "web", "Port": 80, "Check": {"TTL": "5s"}}, "write it within service { … }"),
     ],
 )

@@ -227,6 +227,21 @@ def test_a_registration_is_understood_however_it_is_brought(document: JSON) -> N
     assert passed_over == ()
 
 
+def test_a_sidecar_may_say_again_what_follows_from_its_service() -> None:
+    own = {
+        "kind": "connect-proxy",
+        "id": "s",
+        "address": "10.1.0.7",
+        "namespace": "default",
+        "port": 21000,
+        "token": "t",
+    }
+    service = {"name": "web", "port": 80, "address": "10.1.0.6", "namespace": "default"}
+    (found,), _ = brought({"service": {**service, "connect": {"sidecar_service": own}}}, datacenter="dc1")
+    registration = parse_registration(found)
+    assert (registration.service.id, registration.listen) == ("s", ("10.1.0.7", 21000))
+
+
 def test_a_registration_without_a_datacenter_takes_that_of_the_command() -> None:
     answer = {key: value for key, value in ANSWER.items() if key != "Datacenter"}
 

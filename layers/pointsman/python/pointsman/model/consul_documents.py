@@ -198,11 +198,15 @@ def _sidecar(definition: Document, sidecar: Document) -> Document:
         "Service": value_of(sidecar, "Name") or f"{name}-sidecar-proxy",
         "Proxy": {**proxy, **{key: inner for key, inner in own.items() if bare(key) not in given}},
     }
-    for key, default in (("ID", f"{id_}-sidecar-proxy"), ("Address", value_of(definition, "Address"))):
+    inherited = (
+        ("ID", f"{id_}-sidecar-proxy"),
+        *((key, value_of(definition, key)) for key in ("Address", "Namespace")),
+    )
+    for key, default in inherited:
         if not value_of(body, key) and default:
             registered[key] = default
-    namespace = value_of(definition, "Namespace")
-    return body | registered | ({"Namespace": namespace} if namespace else {})
+    taken = set(map(bare, registered))
+    return {key: inner for key, inner in body.items() if bare(str(key)) not in taken} | registered
 
 
 def _is_definition(value: Any) -> bool:

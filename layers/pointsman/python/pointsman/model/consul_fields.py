@@ -194,6 +194,7 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "Script": Other("0.1", "write what is run as args"),
         "DockerContainerID": Other("0.5", "checks run on the host; write args that enter the container"),
         "Shell": Other("0.5", "checks run on the host; write args that enter the container"),
+        "ScriptArgs": Other("1.0", "write what is run as args"),
         "H2PING": Other("1.10", "check with tcp, http or grpc"),
         "H2PingUseTLS": Other("1.11", "check with tcp, http or grpc", nothing=(True,)),
         "OSService": Other("1.15", "check with args, tcp or http"),
