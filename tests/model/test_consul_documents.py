@@ -313,11 +313,18 @@ def test_what_is_not_for_pointsman_is_named() -> None:
 def test_what_consul_hands_on_to_envoys_and_is_not_used_is_named() -> None:
     config = {"protocol": "http", "envoy_prometheus_bind_addr": "0.0.0.0:9102", "local_connect_timeout_ms": 0}
 
-    _, passed_over = brought({"Kind": "proxy-defaults", "Name": "global", "Config": config})
+    proxy = {"DestinationServiceName": "web", "Config": {**config, "bind_port": 21001, "access_log_path": "/log"}}
+    sidecar = {"Kind": "connect-proxy", "Service": "web-sidecar-proxy", "Port": 21000, "Proxy": proxy}
+
+    _, passed_over = brought(
+        {"Kind": "proxy-defaults", "Name": "global", "Config": config}, {"Datacenter": "dc1", "Service": sidecar}
+    )
 
     assert passed_over == (
         'proxy-defaults "global": Config: envoy_prometheus_bind_addr: not used; `pointsman bootstrap` has what Envoys '
         "are told here",
+        'registration "web-sidecar-proxy": Proxy.Config: protocol, envoy_prometheus_bind_addr, bind_port: not used; '
+        "`pointsman bootstrap` has what Envoys are told here",
     )
 
 

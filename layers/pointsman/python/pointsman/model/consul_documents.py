@@ -25,6 +25,7 @@ _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
 _OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
 _OF_PROXIES: Final = frozenset(("protocol", *map(bare, CONFIG_NUMBERS)))
+_OF_PROXY: Final = frozenset(("connecttimeoutms", "accesslogpath", *map(bare, CONFIG_NUMBERS)))
 _NAMED: Final = 10
 
 
@@ -39,6 +40,8 @@ def config_documents(documents: Iterable[Document], *, datacenter: str = "") -> 
     reader = _Reader(datacenter)
     for document in documents:
         reader.read(document)
+    for document in reader.found:
+        reader.registered(document)
     if reader.passed_over and not reader.found:
         raise InvalidInput.single(
             "the batch", "", f"has no config entry and no registration; passed over: {reader.passed_over[0]}"
@@ -81,6 +84,14 @@ class _Reader:
         if kind == "proxy-defaults":
             self.unused('proxy-defaults "global": Config', value_of(entry, "Config"), _OF_PROXIES)
         self.found.append(entry)
+
+    def registered(self, document: Document) -> None:
+        """Tell what of a registration's `Proxy.Config` is not used."""
+        service = single_block(value_of(document, "Service"))
+        proxy = single_block(value_of(service, "Proxy")) if isinstance(service, Mapping) else None
+        if isinstance(service, Mapping) and isinstance(proxy, Mapping):
+            name = value_of(service, "ID") or value_of(service, "Service")
+            self.unused(f'registration "{brief(name)}": Proxy.Config', value_of(proxy, "Config"), _OF_PROXY)
 
     def unused(self, place: str, config: Any, used: frozenset[str]) -> None:
         """Tell what is set in the `Config` of proxies, which Consul hands on to Envoy, and is not used here."""
