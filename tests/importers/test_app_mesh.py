@@ -537,6 +537,32 @@ Resources:
     assert whole.files["api"][0]["Service"]["Proxy"]["LocalServicePort"] == 443
 
 
+def test_a_route_of_which_something_is_not_known_takes_nothing() -> None:
+    unknown = {"Fn::If": ["Prod", 1, 2]}
+    target = {"VirtualNode": "a", "Weight": 1}
+    for part, value in (
+        ("Match", {"Prefix": unknown}),
+        ("Match", {"Prefix": "/", "Headers": [{"Name": "x", "Match": {"Range": {"Start": unknown, "End": 5}}}]}),
+        ("Match", {"Prefix": "/", "Headers": [unknown]}),
+        ("Match", {"Prefix": "/", "Method": "FETCH"}),
+        ("Match", {"Prefix": "/", "Sheme": "https"}),
+        ("Match", unknown),
+        ("Action", {"WeightedTargets": [target, unknown]}),
+        ("Action", {"WeightedTargets": [target, {"VirtualNode": unknown, "Weight": 1}]}),
+        ("Action", {"WeightedTargets": [target, {"VirtualNode": "", "Weight": 1}]}),
+    ):
+        route = {"Match": {"Prefix": "/"}, "Action": {"WeightedTargets": [target]}} | {part: value}
+        spec = {"HttpRoute": route}
+        properties = {"RouteName": "x", "VirtualRouterName": "r", "Spec": spec}
+        resources = {"R": {"Type": "AWS::AppMesh::Route", "Properties": properties}}
+        files = written([{"Conditions": {"Prod": {"Fn::Equals": [{"Ref": "Stage"}, "p"]}}, "Resources": resources}])
+        imported = import_app_mesh(files, datacenter="dc1")
+        assert imported.files == {}, value
+        assert lost(files, imported) == []
+        (left,) = {each.text for each in imported.ledger.told if "is left out" in each.text}
+        assert left.endswith((f"something of its {part.lower()} is not known", "a target has no name"))
+
+
 def test_templates_know_what_others_export() -> None:
     base = """
 Resources:

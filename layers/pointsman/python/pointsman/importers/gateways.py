@@ -73,6 +73,9 @@ class Gateway:
         if body is None or target is None:
             self._named(route, "it has no target", "name a virtual service in its action")
             return
+        if (unknown := route.unknown()) is not None:
+            self._named(route, *unknown)
+            return
         service = self.find(target)
         spoken = self.protocols.of(service) or KINDS[kind]
         here = self.protocols.of(self.service) if self.drafts.has("service-router", self.service) else spoken

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pointsman.importers.cloudformation import Exports, Template
 from pointsman.importers.kubernetes import Kubernetes
-from pointsman.importers.pieces import Ledger, Piece, below, pieces
+from pointsman.importers.pieces import NAMED, Ledger, Piece, below, pieces
 from pointsman.importers.resource import KINDS, MESH, NOT_OURS, Resource
 from pointsman.importers.shapes import SET_PARAMETERS, Shapes, remark_placeholders, unknown_condition
 from pointsman.importers.sources import UNRENDERED, filled, read_source
@@ -393,8 +393,10 @@ class Gatherer:
             raise InvalidInput.single(file, at, UNRENDERED)
         remark_placeholders(place if not place.value else Piece(file, at, name), name, self._ledger)
         shapes = Shapes(self._ledger, resolved, self._kubernetes.reference)
+        before = len(self._ledger.told)
         fitted = shapes.fitted(f"{kind}Spec", spec, file, at) or Piece(file, at, {})
         found = Resource(kind, shape, filled(name, self._values), place, fitted, aliases=aliases)
+        found.unread = [each for each in self._ledger.told[before:] if each.fate == NAMED]
         self.resources.append(found)
         return found
 

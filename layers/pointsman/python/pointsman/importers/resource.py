@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from pointsman.importers.pieces import Piece
+from pointsman.importers.pieces import Piece, Told
 
 KINDS: Final = ("Mesh", "VirtualNode", "VirtualRouter", "Route", "VirtualService", "VirtualGateway", "GatewayRoute")
 
@@ -27,6 +27,18 @@ class Resource:
     parent: str = ""
     names: list[Piece] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
+    unread: list[Told] = field(default_factory=list)
+    """What of its spec does not fit the API's, and is not in `spec`."""
+
+    def unknown(self) -> tuple[str, str] | None:
+        """What to say of a route of which not every condition and target is known: the reason, and what to do. None if
+        all are."""
+        for each in self.unread:
+            steps = [step.partition("[")[0].casefold() for step in each.path.removeprefix(self.spec.path).split(".")]
+            part = next((part for part in ("match", "action") if part in steps), "")
+            if part and not (part == "action" and steps[-1] in ("weight", "port")):
+                return f"something of its {part} is not known", each.instead
+        return None
 
     def __str__(self) -> str:
         words = "".join(f" {each.lower()}" if each.isupper() else each for each in self.kind).strip()

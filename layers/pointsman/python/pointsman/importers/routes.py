@@ -64,9 +64,13 @@ class Router:
         if body is None:
             self._named(route, "it is none of HTTP, HTTP/2, gRPC and TCP", "say what it routes")
             return
-        targets = [(self._target(each), each) for each in body.items("action", "weightedTargets")]
-        if not targets:
-            self._named(route, "it has no target", "name one in its action")
+        if (unknown := route.unknown()) is not None:
+            self._named(route, *unknown)
+            return
+        named = [(each, each.get("virtualNode")) for each in body.items("action", "weightedTargets")]
+        targets = [(self.find(name), each) for each, name in named if name is not None]
+        if not targets or len(targets) < len(named):
+            self._named(route, "it has no target" if not targets else "a target has no name", "name it in its action")
             return
         if kind == "tcpRoute":
             self._tcp(route, body, targets)
@@ -118,9 +122,9 @@ class Router:
                 destination["ServiceSubset"] = target.subset
             self.ledger.pass_over(targets[0][1].get("weight"), "one target takes everything")
             return True
-        unknown = next((piece for _, piece in targets if piece.get("weight") is None), None)
+        unknown = next((target for target, piece in targets if piece.get("weight") is None), None)
         if unknown is not None:
-            self._named(route, f"the weight of {self._target(unknown).service} is not known", "give it a weight")
+            self._named(route, f"the weight of {unknown.service} is not known", "give it a weight")
             return False
         weights: dict[Target, int] = {}
         for target, piece in targets:
@@ -183,10 +187,6 @@ class Router:
                 self.ledger.convert(each, into)
             else:
                 self.ledger.is_service(each, self.service)
-
-    def _target(self, weighted: Piece) -> Target:
-        name = weighted.get("virtualNode")
-        return self.find(name if name is not None else weighted)
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
         for each in [*route.names, route.spec]:
