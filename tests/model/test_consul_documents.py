@@ -371,6 +371,19 @@ def test_what_says_nothing_is_dropped_whatever_consul_has_it_for(shape: str, not
 
 
 @pytest.mark.parametrize("shape", ENTRIES)
+def test_a_value_that_is_consuls_default_is_dropped_however_it_is_written(shape: str) -> None:
+    entry = ENTRIES[shape]
+    said = {field: value for field, other in OTHERS[shape].items() for value in other.nothing}
+    assert parse_entry({**entry, **said}) == parse_entry(entry)
+    for field, value in said.items():
+        if isinstance(value, dict):
+            block = [{**{name.lower(): each for name, each in value.items()}, "regions": []}]
+            assert parse_entry({**entry, field: block}) == parse_entry(entry), field
+            with pytest.raises(InvalidInput, match="is not supported by Pointsman"):
+                parse_entry({**entry, field: [*block, *block]})
+
+
+@pytest.mark.parametrize("shape", ENTRIES)
 def test_what_says_something_is_refused_with_its_reason(shape: str) -> None:
     refused = {name: other for name, other in OTHERS[shape].items() if other.refused}
     with pytest.raises(InvalidInput) as found:

@@ -26,7 +26,7 @@ class Other(Told):
 
     def says_nothing(self, value: Any) -> bool:
         """Whether the field may be left out where it has `value`."""
-        return not self.refused or value in self.nothing or says_nothing(value)
+        return not self.refused or says_nothing(value) or _essence(value) in map(_essence, self.nothing)
 
     def reason(self, name: str) -> str:
         """What is told to who writes it."""
@@ -42,6 +42,17 @@ def says_nothing(value: Any) -> bool:
     return value in (None, "", 0, False, "0s")
 
 
+def _essence(value: Any) -> Any:
+    """What `value` says, however it is written: as a block of HCL, in any capitals, beside fields that say nothing."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        value = value[0]
+    if isinstance(value, Mapping):
+        return {
+            str(key).lower().replace("_", ""): _essence(each) for key, each in value.items() if not says_nothing(each)
+        }
+    return value
+
+
 def _told(since: str, why: str) -> Other:
     return Other(since, why, refused=False)
 
@@ -50,6 +61,8 @@ _PARTITION = Other("1.11", "there are no admin partitions; use a Namespace", not
 _PEER = Other("1.14", "clusters are not peered; name a Datacenter instead", nothing=("local",))
 _SAMENESS = Other("1.16", "there are no sameness groups; name their datacenters one by one")
 _LOCALITY = "instances have no locality; make subsets, or datacenters, of what is near"
+_SEQUENTIAL = ({"Mode": "sequential"},)
+_BY_LOCALITY = Other("1.17", _LOCALITY, nothing=({"Mode": "none"},))
 _EXTENSIONS = Other("1.15", "nothing extends the Envoys' config; set what there is a field for")
 _MODE = Other("1.10", "traffic is not captured; name the upstreams of each sidecar", nothing=("direct",))
 _TRANSPARENT = Other("1.10", "traffic is not captured; name the upstreams of each sidecar")
@@ -104,8 +117,8 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
         "MutualTLSMode": _MUTUAL_TLS,
         "AccessLogs": _ACCESS_LOGS,
         "EnvoyExtensions": _EXTENSIONS,
-        "FailoverPolicy": Other("1.16", f"its modes are about localities: {_LOCALITY}"),
-        "PrioritizeByLocality": Other("1.17", _LOCALITY),
+        "FailoverPolicy": Other("1.16", f"its modes are about localities: {_LOCALITY}", nothing=_SEQUENTIAL),
+        "PrioritizeByLocality": _BY_LOCALITY,
     },
     "ServiceDefaults": {
         **_ENTRY,
@@ -124,14 +137,14 @@ OTHERS: Final[Mapping[str, Mapping[str, Other]]] = {
     },
     "Expose": {"Checks": Other("1.6", "checks come with events; name their paths in Paths")},
     "ExposePath": {"ParsedFromCheck": _told("1.6", "how Consul came to it")},
-    "ServiceResolver": {**_ENTRY, "PrioritizeByLocality": Other("1.17", _LOCALITY)},
+    "ServiceResolver": {**_ENTRY, "PrioritizeByLocality": _BY_LOCALITY},
     "Redirect": _ELSEWHERE,
     "Failover": {
         **_ELSEWHERE,
         "Policy": Other(
             "1.16",
             f"its modes are about localities: {_LOCALITY}",
-            nothing=({"Mode": "sequential"}, {"mode": "sequential"}),
+            nothing=_SEQUENTIAL,
         ),
     },
     "FailoverTarget": _ELSEWHERE,
