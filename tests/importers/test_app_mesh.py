@@ -559,7 +559,7 @@ def test_a_route_of_which_something_is_not_known_takes_nothing() -> None:
         imported = import_app_mesh(files, datacenter="dc1")
         assert imported.files == {}, value
         assert lost(files, imported) == []
-        (left,) = {each.text for each in imported.ledger.told if "is left out" in each.text}
+        (left,) = {each.text for each in imported.ledger.told if "is left out:" in each.text}
         assert left.endswith((f"something of its {part.lower()} is not known", "a target has no name"))
 
 
@@ -787,6 +787,8 @@ def test_two_things_do_not_get_one_name() -> None:
     with pytest.raises(InvalidInput, match=r"--name teller\.other\.local=NEW") as refused:
         import_app_mesh(files, datacenter="dc1")
     assert "(teller.demo.local)" in str(refused.value)
+    with pytest.raises(InvalidInput, match="--name teller=web2: nothing in these files is called so"):
+        import_app_mesh(files, datacenter="dc1", names={"teller.other.local": "web2", "teller": "web2"})
     imported = import_app_mesh(files, datacenter="dc1", names={"teller.other.local": "web2"})
     assert imported.files["web2"][-1]["Redirect"] == {"Service": "web"}
 
@@ -816,6 +818,18 @@ def test_one_resource_is_not_described_in_two_ways() -> None:
 def test_what_is_no_app_mesh_file_says_so(content: bytes, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         import_app_mesh([("x", content)], datacenter="dc1")
+
+
+def test_a_file_of_another_kind_says_so_whatever_yaml_makes_of_it() -> None:
+    terraform = b'resource "aws_appmesh_mesh" "m" {\n  name = "a: b"\n  x: [\n}'
+    for name, content, reason in (
+        ("README.md", b"# A mesh\n\n- a: b: c\n", "is none of what App Mesh's configuration"),
+        ("logo.png", b"\x89PNG\xff", "is none of what App Mesh's configuration"),
+        ("main.tf", terraform, "is Terraform's language"),
+        ("mesh.yaml", b"a: b: c", "line 1: "),
+    ):
+        with pytest.raises(InvalidInput, match=reason):
+            import_app_mesh([(name, content)], datacenter="dc1")
 
 
 def test_placeholders_are_filled_or_asked_for() -> None:

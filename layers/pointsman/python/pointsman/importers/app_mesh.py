@@ -246,6 +246,7 @@ class _Import:
 
     def _result(self) -> Imported:
         self._names.check()
+        self._names.check_chosen()
         self._ledger.tell_services(self._drafts.services())
         for each in self._all:
             for piece in _said(each):

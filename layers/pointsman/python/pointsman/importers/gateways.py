@@ -11,7 +11,7 @@ from pointsman.importers.nodes import access_log, limits, tls
 from pointsman.importers.paths import joined
 from pointsman.importers.pieces import Ledger, Piece
 from pointsman.importers.resource import Resource
-from pointsman.importers.routes import EVERYTHING, KINDS, order
+from pointsman.importers.routes import EVERYTHING, KINDS, leave_out, order
 
 JSON = dict[str, Any]
 
@@ -135,8 +135,7 @@ class Gateway:
         return made
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
-        for each in [route.spec, *route.names]:
-            self.ledger.name(each, f"the {route} is left out: {reason}", instead)
+        leave_out(route, reason, instead, self.ledger)
 
 
 def _route(destination: JSON, match: JSON, methods: list[str] | None, rewrite: str) -> JSON:

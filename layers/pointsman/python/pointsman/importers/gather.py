@@ -31,6 +31,13 @@ _SNAKE: Final = {
 _PREFIX: Final = "aws_appmesh_"
 """What the types of Terraform's resources begin with."""
 
+_ENDINGS: Final = (".json", ".yaml", ".yml", ".template", ".tfstate", ".txt")
+"""Of names of files that may be meant to hold App Mesh's resources, whatever is wrong with them."""
+
+_TERRAFORM: Final = b'resource "aws_appmesh_'
+TERRAFORM: Final = "is Terraform's language; give what `terraform show -json` prints"
+"""The reason of a file that only Terraform reads."""
+
 NONE_OF_THESE: Final = (
     "is none of what App Mesh's configuration is kept in: what `aws appmesh describe-…` or `terraform show -json` "
     "prints, a file for --cli-input-json, a CloudFormation template, Kubernetes resources"
@@ -65,7 +72,9 @@ class Gatherer:
         try:
             documents = [_unwrapped(each, file) for each in read_source(content, file)]
         except InvalidInput as refused:
-            self._problems += refused.problems
+            is_other = "." in file.rpartition("/")[2] and not file.lower().endswith(_ENDINGS)
+            reason = TERRAFORM if _TERRAFORM in content else NONE_OF_THESE if is_other else ""
+            self._problems += [Problem(file, "", reason)] if reason else refused.problems
             return
         for each in documents:
             if (template := _template_in(each)) is not None:
@@ -109,7 +118,7 @@ class Gatherer:
             reason = "lists names alone; save what `aws appmesh describe-…` prints of each"
             raise InvalidInput.single(file, "", reason)
         if not known and is_terraform:
-            raise InvalidInput.single(file, "", "is Terraform's language; give what `terraform show -json` prints")
+            raise InvalidInput.single(file, "", TERRAFORM)
         for place, each in strange if known else ():
             self._ledger.pass_over(pieces(file, place, each), NOT_OURS)
         if not known:

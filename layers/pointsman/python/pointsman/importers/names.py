@@ -34,11 +34,13 @@ class Names:
     chosen: Mapping[str, str]
     _taken: dict[str, dict[str, str]] = field(default_factory=dict)
     _together: set[tuple[str, str]] = field(default_factory=set)
+    _used: set[str] = field(default_factory=set)
 
     def service(self, old: str, thing: str, *others: str) -> str:
         """The name of what was called `old` or one of `others`; `thing` is what it is, for messages."""
-        given = next((self.chosen[each] for each in (old, *others) if each in self.chosen), "")
-        name = given or label(next((each for each in (old, *others) if not is_ip(each)), old))
+        chosen = next((each for each in (old, *others) if each in self.chosen), "")
+        self._used.add(chosen)
+        name = self.chosen.get(chosen, "") or label(next((each for each in (old, *others) if not is_ip(each)), old))
         self._taken.setdefault(name, {}).setdefault(old, thing)
         return name
 
@@ -54,6 +56,13 @@ class Names:
             name = f"{label(wanted)[: LONGEST_LABEL - 4]}-{number}"
         self._taken[name] = {name: "a split"}
         return name
+
+    def check_chosen(self) -> None:
+        """Raises InvalidInput if the user gave a name to what is not there."""
+        unused = [each for each in self.chosen if each not in self._used]
+        if unused:
+            reason = "nothing in these files is called so; write the name as the report has it"
+            raise InvalidInput([Problem(f"--name {each}={self.chosen[each]}", "", reason) for each in unused])
 
     def check(self) -> None:
         """Raises InvalidInput if a name is none, or that of two things."""

@@ -189,8 +189,18 @@ class Router:
                 self.ledger.is_service(each, self.service)
 
     def _named(self, route: Resource, reason: str, instead: str) -> None:
-        for each in [*route.names, route.spec]:
-            self.ledger.name(each, f"the {route} is left out: {reason}", instead)
+        leave_out(route, reason, instead, self.ledger)
+
+
+def leave_out(route: Resource, reason: str, instead: str, ledger: Ledger) -> None:
+    """Name a route that is not converted, once."""
+    text = f"the {route} is left out: {reason}"
+    ledger.name(route.spec, text, instead)
+    for each in route.names:
+        if route.spec.value:
+            ledger.pass_over(each, "is the name of a route that is left out")
+        else:
+            ledger.name(each, text, instead)
 
 
 def order(route: Resource) -> tuple[int, int, int, str]:
