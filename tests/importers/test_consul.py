@@ -619,6 +619,11 @@ def test_what_is_nothing_of_consul_says_so(content: bytes, reason: str) -> None:
         import_consul([("x", read_consul_file(content, "x"))])
 
 
+def test_what_terraform_is_written_in_is_not_read() -> None:
+    with pytest.raises(InvalidInput, match=r"a\.tf: is Terraform's own language; import what `terraform show -json`"):
+        read_consul_file(b'resource "consul_config_entry" "web" {}', "a.tf")
+
+
 def test_the_command_writes_a_directory_that_apply_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source, out, report = tmp_path / "consul", tmp_path / "config", tmp_path / "report.json"
     source.mkdir()

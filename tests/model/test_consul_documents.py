@@ -310,6 +310,22 @@ def test_what_is_not_for_pointsman_is_named() -> None:
         brought(kubernetes[0])
 
 
+@pytest.mark.parametrize(
+    ("settings", "denies"),
+    [
+        ({"acl": [{"enabled": True, "default_policy": "deny"}]}, True),
+        ({"ACL": {"Enabled": True, "DefaultPolicy": "deny"}}, True),
+        ({"default_intention_policy": "deny"}, True),
+        ({"default_intention_policy": "allow", "acl": {"enabled": True, "default_policy": "deny"}}, False),
+        ({"acl": {"enabled": False, "default_policy": "deny"}}, False),
+        ({"acl": {"enabled": True}}, False),
+    ],
+)
+def test_that_an_agent_denies_what_no_intention_allows_is_said(settings: JSON, denies: bool) -> None:
+    _, passed_over = brought({**settings, "config_entries": {"bootstrap": RESOLVER}})
+    assert any("they deny what no intention allows" in line for line in passed_over) is denies
+
+
 def test_what_consul_hands_on_to_envoys_and_is_not_used_is_named() -> None:
     config = {"protocol": "http", "envoy_prometheus_bind_addr": "0.0.0.0:9102", "local_connect_timeout_ms": 0}
 

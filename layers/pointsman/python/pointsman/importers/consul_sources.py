@@ -19,6 +19,8 @@ def read_consul_file(content: bytes, name: str) -> list[Any]:
     if content.startswith(_SNAPSHOT):
         reason = "is compressed; if it is a snapshot of Consul's, nothing but Consul reads it: ask its API, with --url"
         raise InvalidInput.single(name, "", reason)
+    if name.lower().endswith(".tf"):
+        raise InvalidInput.single(name, "", "is Terraform's own language; import what `terraform show -json` prints")
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if name.lower().endswith((".hcl", ".yaml", ".yml")) or start not in (b"{", b"[", b"n"):
         return load_bytes(content, name)

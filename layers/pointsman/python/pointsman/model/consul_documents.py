@@ -150,6 +150,11 @@ class _Reader:
                 self.definition(each, datacenter)
         if named := _named([str(key) for key in document if bare(str(key)) not in _ABOUT_SERVICES]):
             self.passed_over.append(f"settings of Consul's agent: {named}")
+        if _denies_by_default(document):
+            self.passed_over.append(
+                "settings of Consul's agent: they deny what no intention allows, which is allowed here, until an entry "
+                'of Kind service-intentions, Name "*" and Namespace "*" denies it; `pointsman import consul` writes one'
+            )
 
     def definition(self, definition: Document, datacenter: Any) -> None:
         """Add what a service definition registers: the sidecar of its service, or the proxy that it is itself."""
@@ -230,6 +235,14 @@ def _is_definition(value: Any) -> bool:
 def _is_answer(value: Any) -> bool:
     """Whether it is a service as an agent answers it."""
     return isinstance(value, Mapping) and isinstance(value_of(value, "Service"), str) and bool(value_of(value, "ID"))
+
+
+def _denies_by_default(settings: Document) -> bool:
+    """Whether an agent's settings deny what no intention allows."""
+    if own := value_of(settings, "default_intention_policy"):
+        return bool(own == "deny")
+    acl = single_block(value_of(settings, "acl"))
+    return isinstance(acl, Mapping) and bool(value_of(acl, "enabled")) and value_of(acl, "default_policy") == "deny"
 
 
 def _bootstrapped(value: Any) -> list[Document]:

@@ -42,6 +42,8 @@ def _apart(text: str) -> Iterator[str]:
     start = depth = 0
     for each in _BRACKETS.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(each[0], 0)
+        if depth < 0:
+            break
         if not depth and each[0] in "]}" and _ANOTHER.match(text, each.end()):
             yield text[start : each.end()].strip()
             start = each.end()
