@@ -820,6 +820,16 @@ def test_what_is_no_app_mesh_file_says_so(content: bytes, reason: str) -> None:
         import_app_mesh([("x", content)], datacenter="dc1")
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_node_is_not_called_as_tcp_and_as_http(first: int) -> None:
+    action = {"weightedTargets": [{"virtualNode": "old", "weight": 1}]}
+    specs = [{"tcpRoute": {"action": action}}, {"httpRoute": {"match": {"prefix": "/x"}, "action": action}}]
+    routes = [{"routeName": f"r{i}", "virtualRouterName": f"s{i}", "spec": specs[i]} for i in (first, 1 - first)]
+    imported = import_app_mesh(written([inputs()[0], *routes]), datacenter="dc1")
+    (left,) = {each.text for each in imported.ledger.told if "is left out:" in each.text}
+    assert left.startswith(f'the route "r{1 - first}" is left out: other routes lead to teller as ')
+
+
 def test_a_file_of_another_kind_says_so_whatever_yaml_makes_of_it() -> None:
     terraform = b'resource "aws_appmesh_mesh" "m" {\n  name = "a: b"\n  x: [\n}'
     for name, content, reason in (

@@ -105,6 +105,10 @@ class Protocols:
         """`service` has routes of this protocol."""
         self._routed.setdefault(self._root(service), protocol)
 
+    def of_routes(self, service: str) -> str:
+        """The protocol of the routes in the chain of a service, "" if there are none yet."""
+        return self._routed.get(self._root(service), "")
+
     def joined(self, service: str, others: Iterable[str]) -> None:
         """Requests to `service` go on to `others`."""
         for each in others:

@@ -72,6 +72,12 @@ class Router:
         if not targets or len(targets) < len(named):
             self._named(route, "it has no target" if not targets else "a target has no name", "name it in its action")
             return
+        for called in (self.service, *(target.service for target, _ in targets)):
+            other = self.protocols.of_routes(called)
+            if other and (other == "tcp") != (kind == "tcpRoute"):
+                reason = f"other routes lead to {called} as {other}, and a service has one protocol"
+                self._named(route, reason, "make a service of its own for it")
+                return
         if kind == "tcpRoute":
             self._tcp(route, body, targets)
             return
