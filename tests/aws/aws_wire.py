@@ -54,7 +54,12 @@ class AwsWire(Wire):
 
     def _elsewhere(self, pass_on: Callable[[AWSPreparedRequest], Any], request: AWSPreparedRequest) -> Answer:
         """Another service's answer. A long poll of SQS delays no other request, as the mock itself would."""
-        asked = _body(request) if request.headers.get("X-Amz-Target", b"") == b"AmazonSQS.ReceiveMessage" else {}
+        asked = (
+            _body(request)
+            # botocore sends bytes, another process text.
+            if request.headers.get("X-Amz-Target") in (b"AmazonSQS.ReceiveMessage", "AmazonSQS.ReceiveMessage")
+            else {}
+        )
         deadline = time.monotonic() + asked.get("WaitTimeSeconds", 0)
         if asked:
             request.body = json.dumps(asked | {"WaitTimeSeconds": 0}).encode()

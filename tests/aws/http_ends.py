@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -63,7 +63,8 @@ def _serving(handler: type[_Handler]) -> Iterator[_Server]:
 
 class _AwsHandler(_Handler):
     dropped: frozenset[str] = frozenset()
-    # The mock compares and writes in two steps, which S3 does in one.
+    # The mock compares and writes in two steps, which S3 does in one. Others stay out: who waits for a message of a
+    # queue waits for seconds.
     lock = threading.RLock()
 
     def any(self) -> None:
@@ -74,7 +75,7 @@ class _AwsHandler(_Handler):
         url = f"https://{scope[2]}.{scope[1]}.amazonaws.com{self.path}"
         sent = {name: value for name, value in self.headers.items() if name.lower() not in self.dropped}
         request = AWSPreparedRequest(self.command, url, sent, self.body(), False)
-        with self.lock:
+        with self.lock if scope[2] == "s3" else nullcontext():
             found = botocore_stubber.process_request(request)
         assert found is not None, f"the mock has no {url}"
         status, headers, body = found

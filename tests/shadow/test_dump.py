@@ -68,7 +68,7 @@ def test_whatever_stands_anywhere_in_it_it_is_compared_or_refused(data: st.DataO
         while isinstance(here, dict | list) and here:
             name = data.draw(st.sampled_from([*here] if isinstance(here, dict) else range(len(here))))
             if not isinstance(here[name], dict | list) or data.draw(st.integers(0, 7)) == 0:
-                here[name] = data.draw(st.sampled_from(JUNK))
+                here[name] = copy.deepcopy(data.draw(st.sampled_from(JUNK)))  # what comes next may change it
                 break
             here = here[name]
     try:
