@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pointsman.importers.pieces import Ledger, Piece
+from pointsman.model.consul_documents import USED_OF_CONFIG
 from pointsman.model.consul_fields import Other, says_nothing
-from pointsman.model.inbound import CONFIG_NUMBERS
 from pointsman.model.shape import Field, Shape, bare, fields_of
 
 LEFT_OUT: Final = object()
@@ -53,12 +53,6 @@ _NAMES: Final = {
     "Upstream": ("DestinationName", "Datacenter"),
 }
 """Where the names of services and datacenters stand."""
-
-_OF_CONFIG: Final = {
-    "ProxyDefaults": frozenset(("protocol", *map(bare, CONFIG_NUMBERS))),
-    "Proxy": frozenset(("connecttimeoutms", "accesslogpath", *map(bare, CONFIG_NUMBERS))),
-}
-"""What is used of the `Config` that Consul hands on to Envoy."""
 
 _INSTEAD: Final = (
     ("envoy_mesh_gateway", "give the registration the Address and the Port at which it listens"),
@@ -121,8 +115,8 @@ class Decider:
             elif field.inner is not None:
                 kept = self._map(child, field.inner) if field.of_map else self.decide(child, field.inner)
                 out |= {} if kept is LEFT_OUT else {key: kept}
-            elif field.name == "Config" and shape.__name__ in _OF_CONFIG:
-                out[key] = self._config(child, _OF_CONFIG[shape.__name__])
+            elif field.name == "Config" and shape.__name__ in USED_OF_CONFIG:
+                out[key] = self._config(child, USED_OF_CONFIG[shape.__name__])
             else:
                 out[key] = self._named(value) if field.name in _NAMES.get(shape.__name__, ()) else value
         if shape.__name__ == "Upstream":

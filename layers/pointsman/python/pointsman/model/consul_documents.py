@@ -24,8 +24,12 @@ _GATEWAY_KINDS: Final = ("api-gateway", "ingress-gateway", "terminating-gateway"
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_SERVICES: Final = frozenset(("service", "services", "configentries", "datacenter", "check", "checks"))
 _OF_DEFINITIONS: Final = frozenset(("check", "checks", "token", "connect", "name"))
-_OF_PROXIES: Final = frozenset(("protocol", *map(bare, CONFIG_NUMBERS)))
-_OF_PROXY: Final = frozenset(("connecttimeoutms", "accesslogpath", *map(bare, CONFIG_NUMBERS)))
+USED_OF_CONFIG: Final = {
+    "ProxyDefaults": frozenset(("protocol", *map(bare, CONFIG_NUMBERS))),
+    "Proxy": frozenset(("connecttimeoutms", "accesslogpath", *map(bare, CONFIG_NUMBERS))),
+}
+"""What is used of the `Config` that Consul hands on to Envoy, by the shape that has it."""
+
 _NAMED: Final = 10
 
 
@@ -82,7 +86,7 @@ class _Reader:
     def entry(self, entry: Document, kind: Any) -> None:
         """Add a config entry."""
         if kind == "proxy-defaults":
-            self.unused('proxy-defaults "global": Config', value_of(entry, "Config"), _OF_PROXIES)
+            self.unused('proxy-defaults "global": Config', value_of(entry, "Config"), USED_OF_CONFIG["ProxyDefaults"])
         self.found.append(entry)
 
     def registered(self, document: Document) -> None:
@@ -91,7 +95,9 @@ class _Reader:
         proxy = single_block(value_of(service, "Proxy")) if isinstance(service, Mapping) else None
         if isinstance(service, Mapping) and isinstance(proxy, Mapping):
             name = value_of(service, "ID") or value_of(service, "Service")
-            self.unused(f'registration "{brief(name)}": Proxy.Config', value_of(proxy, "Config"), _OF_PROXY)
+            self.unused(
+                f'registration "{brief(name)}": Proxy.Config', value_of(proxy, "Config"), USED_OF_CONFIG["Proxy"]
+            )
 
     def unused(self, place: str, config: Any, used: frozenset[str]) -> None:
         """Tell what is set in the `Config` of proxies, which Consul hands on to Envoy, and is not used here."""

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ class FilesAdapter:
                 if self.standing_by or kept is None or self._clock() - kept.offered < AGAIN_S:
                     continue
                 kept.offered = self._clock()
-                with self._defects.of(proxy, "writing its files"), suppress(OSError):
+                with self._defects.of(proxy, "writing its listeners again"):
                     if kept.files:
                         kept.files.offer_again()
 
