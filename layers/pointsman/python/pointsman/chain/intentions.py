@@ -49,7 +49,8 @@ def applying(entries: EntrySet, service: ServiceName) -> tuple[Intention, ...]:
     for source, each, key in found:
         unmatched: Action = next((one.otherwise for one in general if covers(one.source, source)), "allow")
         out.setdefault(source, Intention(source, tuple(each.permissions), each.action or unmatched, key))
-    # What is done by default is said once more where another one is about everybody, too.
+    # An intention from everybody to this service stands where the default, from everybody to `*`, would stand. Then the
+    # default follows it.
     default = [each for each in general if each.source == ALL][:1]
     return (*out.values(), *(each for each in default if out[ALL] != each))
 
